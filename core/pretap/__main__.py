@@ -1,0 +1,5 @@
+"""``python -m pretap`` is the command ``pretap``."""
+
+from pretap.cli import main
+
+main()

@@ -1,0 +1,214 @@
+"""The bundle: one safetensors file with weights, scaling, provenance and a self-test. Never pickle.
+
+A bundle comes from other people. The file is read once, with a cap on its size; its header is parsed and checked here
+before any tensor is touched; then the decoder must reproduce the probabilities stored beside two probe windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.decoder import Decoder
+from pretap.errors import BundleError
+from pretap.manifest import FORMAT_VERSION, Manifest
+from pretap.networks import lstm_logits, softmax
+
+__all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "self_test", "write_bundle"]
+
+MAX_FILE_BYTES = 16 * 2**20
+MAX_HEADER_BYTES = 256 * 2**10
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I16": np.dtype("<i2")}
+_PROBE_X, _PROBE_P = "probe.windows", "probe.probabilities"
+N_PROBES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle file's content: `manifest`, `tensors` (weights and probes) and the `sha256` of its bytes."""
+
+    manifest: Manifest
+    tensors: Mapping[str, NDArray[Any]]
+    sha256: str
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+class _Version(msgspec.Struct, frozen=True):
+    format_version: int
+
+
+def load(path: str | Path, *, engine: str = "numpy") -> Decoder:
+    """Read a bundle, run its self-test on `engine`, and give the decoder.
+
+    Raises
+    ------
+    BundleError
+        When the file is missing, damaged, oversized, foreign, of a newer format, or fails its self-test.
+    """
+    bundle = read_bundle(path)
+    decoder = Decoder(bundle.manifest, bundle.tensors, engine=engine, sha256=bundle.sha256)
+    error = self_test(decoder, bundle)
+    if not error <= bundle.manifest.self_test_tolerance:
+        raise BundleError(
+            f"{path}: the self-test of engine '{engine}' failed: its probabilities differ by {error:.2g} from those "
+            f"in the bundle, {bundle.manifest.self_test_tolerance:.2g} is allowed. Do not use it; train it again."
+        )
+    return decoder
+
+
+def self_test(decoder: Decoder, bundle: Bundle) -> float:
+    """Give the largest difference between `decoder` and the probabilities stored for the probe windows."""
+    windows = bundle.tensors[_PROBE_X].astype(np.float32) / 10  # int16 steps of 0.1 uV -> uV
+    return float(np.abs(decoder.decode(windows) - bundle.tensors[_PROBE_P]).max())
+
+
+def probe_windows(n_window: int, n_channels: int) -> NDArray[np.int16]:
+    """Make the synthetic probe windows (N_PROBES, n_window, n_channels) in 0.1 uV: noise on offsets and slow drifts."""
+    rng = np.random.default_rng(0)
+    drift_uv = rng.normal(0, 30, (N_PROBES, 2, n_channels))
+    ramp = np.linspace(0, 1, n_window)[:, None]
+    x_uv = rng.normal(0, 15, (N_PROBES, n_window, n_channels)) + drift_uv[:, :1] + ramp * drift_uv[:, 1:]
+    return np.rint(x_uv * 10).astype(np.int16)
+
+
+def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Compute the probe windows' probabilities in float64 throughout: what a bundle stores."""
+    exact = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
+    windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
+    return np.stack(
+        [softmax(lstm_logits(manifest.scaling.apply(window), exact, spec=manifest.network)) for window in windows]
+    )
+
+
+def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Write a bundle and read it back; gives the sha256 of the file.
+
+    The file appears whole or not at all. The bytes depend on the arguments alone.
+    """
+    from safetensors.numpy import save
+
+    _check_tensor_names(manifest, {**weights, _PROBE_X: None, _PROBE_P: None})
+    # safetensors scrambles non-contiguous arrays without a word
+    tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
+    tensors[_PROBE_X] = np.ascontiguousarray(probe_windows(manifest.n_window, len(manifest.channels)))
+    tensors[_PROBE_P] = np.ascontiguousarray(reference_probs(manifest, weights))
+    # One metadata key: with several their order in the file varies from run to run.
+    data = save(tensors, metadata={"pretap": _manifest_json(manifest)})
+    again = _parse(data, str(path))
+    if again.manifest != manifest or any(not np.array_equal(again.tensors[n], t) for n, t in tensors.items()):
+        raise BundleError(f"{path}: what was written does not read back the same; nothing was kept.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise BundleError(f"Cannot write the bundle {path}: {error.strerror}.") from None
+    return again.sha256
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle without running it; see `load`."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`.") from None
+    return _parse(data, str(path))
+
+
+def _parse(data: bytes, path: str) -> Bundle:
+    if len(data) > MAX_FILE_BYTES:
+        raise BundleError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB, so it is no pretap bundle.")
+    n_header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= n_header <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise BundleError(f"{path}: not a pretap bundle, or cut short: no safetensors header at its start.")
+    manifest, entries = _parse_header(data[8 : 8 + n_header], path)
+    body = data[8 + n_header :]
+    _check_tensor_names(manifest, entries, path)
+    expected = _expected(manifest)
+    tensors: dict[str, NDArray[Any]] = {}
+    offset = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        dtype, shape = expected[name]
+        if entry.dtype != dtype or entry.shape != shape:
+            raise BundleError(
+                f"{path}: tensor {name!r} should be {dtype} {shape}, it is {entry.dtype[:8]!r} {entry.shape[:8]}."
+            )
+        n_bytes = int(np.prod(shape, dtype=np.int64)) * _DTYPES[dtype].itemsize
+        if entry.data_offsets != (offset, offset + n_bytes):
+            raise BundleError(f"{path}: tensor {name!r} does not lie where its shape says; the file is damaged.")
+        tensors[name] = np.frombuffer(body[offset : offset + n_bytes], _DTYPES[dtype])
+        if len(tensors[name]) != int(np.prod(shape, dtype=np.int64)):
+            raise BundleError(f"{path}: cut short in tensor {name!r}; copy the file again.")
+        tensors[name] = tensors[name].reshape(shape)
+        if not np.isfinite(tensors[name]).all():
+            raise BundleError(f"{path}: tensor {name!r} holds NaN or infinite values; train it again.")
+        offset += n_bytes
+    if offset != len(body):
+        raise BundleError(f"{path}: {len(body) - offset} bytes follow the last tensor; the file is damaged.")
+    return Bundle(manifest, tensors, hashlib.sha256(data).hexdigest())
+
+
+def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
+    try:
+        header: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(header.pop("__metadata__", b"{}"), type=dict[str, str])
+        entries = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in header.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: no pretap bundle: its header is not what safetensors writes ({error}).") from None
+    if set(metadata) != {"pretap"}:
+        raise BundleError(f"{path}: a safetensors file, but no pretap bundle: it has no manifest.")
+    text = metadata["pretap"]
+    try:
+        version = msgspec.json.decode(text, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"{path}: written in format {version}; this pretap reads up to {FORMAT_VERSION}. Update pretap."
+            )
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
+    if manifest.scaling.n_steps(manifest.n_window) < 1:
+        raise BundleError(f"{path}: blocks of {manifest.scaling.n_block} samples leave nothing of the window.")
+    return manifest, entries
+
+
+def _expected(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+    n_channels, n_classes = len(manifest.channels), len(manifest.classes)
+    shapes = manifest.network.shapes(n_inputs=n_channels, n_classes=n_classes)
+    expected = {name: ("F32", shape) for name, shape in shapes.items()}
+    expected[_PROBE_X] = ("I16", (N_PROBES, manifest.n_window, n_channels))
+    expected[_PROBE_P] = ("F64", (N_PROBES, n_classes))
+    return expected
+
+
+def _check_tensor_names(manifest: Manifest, found: Mapping[str, object], path: str = "bundle") -> None:
+    expected = set(_expected(manifest))
+    if set(found) != expected:
+        missing, extra = sorted(expected - set(found))[:3], [name[:64] for name in sorted(set(found) - expected)[:3]]
+        raise BundleError(f"{path}: its tensors are not those of its network: missing {missing}, unknown {extra}.")
+
+
+def _manifest_json(manifest: Manifest) -> str:
+    builtins = msgspec.to_builtins(manifest)
+    try:
+        # allow_nan=False: msgspec would write NaN as null, and the bundle could not be read again
+        return json.dumps(builtins, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise BundleError("A metric or a setting is NaN or infinite; a bundle cannot hold that.") from None

@@ -1,0 +1,90 @@
+"""The command ``pretap``: a group that names its commands as strings and imports one only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from pretap import __version__
+from pretap.errors import MissingPackageError, PretapError
+
+__all__ = ["main", "pretap"]
+
+# name: (where the click command stands, its line in `pretap --help`)
+_COMMANDS = {
+    "demo": ("pretap_realtime.demo:demo", "See it work: train, replay, decode live. Needs no data."),
+    "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: Python, liblsl, discovery, clock, engines."),
+    "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on trials, or predict unlabelled ones."),
+    "inspect": ("pretap.inspection:inspect", "Show what a bundle is, and run its self-test."),
+    "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
+    "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
+    "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
+    "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
+    "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
+    "train": ("pretap_offline.app:train", "Train, cross-validate and write a bundle."),
+    "verify": ("pretap_realtime.verify:verify", "Prove that the live path equals offline evaluation."),
+}
+
+# Packages of the extra `offline`, by the name under which they are imported.
+_OFFLINE = {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="pretap")
+def pretap() -> None:
+    """Decode which hand is about to move from the last 500 ms of EEG.
+
+    Start with `pretap demo`. Research software, not a medical device.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code that WIRE.md gives to each kind of failure."""
+    try:
+        code = pretap.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:  # click's name for Ctrl-C
+        click.echo("Interrupted.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except PretapError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = error.exit_code
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _OFFLINE:
+            raise
+        hint = MissingPackageError.for_extra("This command", missing=missing)
+        click.echo(f"Error: {hint}", err=True)
+        code = hint.exit_code
+    except BrokenPipeError:  # `pretap ... | head`: nobody reads on, so say nothing more
+        sys.stderr.close()
+        code = 141
+    except Exception:  # noqa: BLE001 - the last resort: anything that comes here is a bug, exit code 1
+        traceback.print_exc()
+        click.echo("Error: this is a bug in pretap; please report the lines above.", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,190 @@
+"""Configuration: TOML files read into frozen structs, unknown keys refused with their path."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pretap.errors import UsageError
+from pretap.networks import LstmSpec
+
+__all__ = [
+    "CueConfig",
+    "DecodeConfig",
+    "EvaluationConfig",
+    "FitConfig",
+    "MarkersConfig",
+    "PolicyConfig",
+    "ScalingConfig",
+    "ServeConfig",
+    "SignalConfig",
+    "StreamConfig",
+    "TrainConfig",
+    "find_config",
+    "load_config",
+]
+
+_Positive = Annotated[float, Meta(gt=0, le=1e6)]
+_Seconds = Annotated[float, Meta(ge=0)]
+_Text = Annotated[str, Meta(max_length=256)]
+
+
+class SignalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The signal a decoder takes. Trials at another rate are resampled to `sfreq_hz`."""
+
+    sfreq_hz: _Positive = 1000.0
+
+
+class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`pretap.scaling.Scaling` in milliseconds, so that one file serves every rate."""
+
+    reference: Literal["none", "average"] = "none"
+    baseline_ms: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
+    block_ms: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
+    divide_uv: _Positive = 200.0
+
+
+class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the network is fitted."""
+
+    optimizer: Literal["nadam", "adamw"] = "nadam"
+    learning_rate: _Positive = 1e-3
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    batch_size: Annotated[int, Meta(ge=1)] = 20
+    max_epochs: Annotated[int, Meta(ge=1, le=100_000)] = 15
+
+
+class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cross-validation that `pretap train` reports; `folds = 0` skips it."""
+
+    folds: Annotated[int, Meta(ge=0, le=1000)] = 5
+    repeats: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that `pretap train` takes from a file."""
+
+    network: LstmSpec
+    signal: SignalConfig = SignalConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    fit: FitConfig = FitConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which LSL stream is decoded, and what it does not say about itself.
+
+    `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name.
+    """
+
+    query: _Text = "type=EEG"
+    channels: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
+    unit: _Text = ""
+    wait_s: _Seconds = 30.0
+    reconnect_s: _Seconds = 600.0
+
+
+class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often is decoded, and by which engine."""
+
+    hop_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
+    engine: Literal["numpy", "torch"] = "numpy"
+
+
+class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cue-locked decoding: on when `query` names a marker stream.
+
+    A decision is made once for each marker that fits one of `patterns` (shell-style: ``*`` and ``?``), for the window
+    that ends `offset_ms` from it.
+    """
+
+    query: _Text = ""
+    patterns: tuple[_Text, ...] = ("trial/*/end", "trial/*/end/*")
+    offset_ms: Annotated[float, Meta(ge=-60_000, le=1_000)] = 0.0
+
+
+class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From probabilities to a verdict: below `threshold` the verdict is ``none``. 0 always names the likeliest."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The streams that go out: `name` is the common prefix of their names and source_ids."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "pretap"
+    format: Literal["json", "label"] = "json"
+
+
+class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that `pretap serve` takes from a file."""
+
+    stream: StreamConfig = StreamConfig()
+    decode: DecodeConfig = DecodeConfig()
+    cue: CueConfig = CueConfig()
+    policy: PolicyConfig = PolicyConfig()
+    markers: MarkersConfig = MarkersConfig()
+
+
+Config = TypeVar("Config", bound=msgspec.Struct)
+
+
+def load_config(kind: type[Config], path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Read a TOML file (or none: the defaults) into `kind`, then apply ``a.b=value`` overrides.
+
+    Raises
+    ------
+    UsageError
+        With the path of the key that is unknown, of the wrong type or out of range.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    for override in overrides:
+        _override(table, override)
+    try:
+        return msgspec.convert(table, kind, strict=True)
+    except msgspec.ValidationError as error:
+        where = "configuration" if path is None else str(path)
+        raise UsageError(f"{where}: {error}") from None
+
+
+def find_config(name: str) -> Path:
+    """Find a configuration: a path, or the name of one that is shipped (``default``, ``tutorial``)."""
+    path = Path(name)
+    if path.exists():
+        return path
+    package = Path(__file__).parent
+    homes = (package / "configs", package.parents[1] / "configs")  # the wheel's copy; the checkout
+    shipped = [file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))]
+    for file in shipped:
+        if name in (file.stem, file.name):
+            return file
+    names = ", ".join(file.stem for file in shipped)
+    raise UsageError(f"No configuration {name!r}: expected a TOML file, or one of the shipped names: {names}.")
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UsageError(f"--set {text!r}: expected key.subkey=value, such as fit.max_epochs=30.")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word is a string: --set scaling.reference=average
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {text!r}: {part!r} is a value, not a table.")
+    table[parts[-1]] = value

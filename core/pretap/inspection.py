@@ -1,0 +1,84 @@
+"""``pretap inspect``: what a bundle is, and whether it still computes what it computed when it was made."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+import msgspec
+
+from pretap.bundle import Bundle, read_bundle, self_test
+from pretap.decoder import ENGINES, Decoder
+from pretap.errors import BundleError
+from pretap.manifest import Manifest
+
+__all__ = ["inspect"]
+
+
+@click.command(short_help="Show what a bundle is, and run its self-test.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the self-tests as JSON.")
+def inspect(bundle: Path, *, as_json: bool) -> None:
+    """Show what BUNDLE is, and run its self-test on every engine installed here."""
+    content = read_bundle(bundle)
+    errors = {engine: _self_test_error(content, engine) for engine in ENGINES}
+    tolerance = content.manifest.self_test_tolerance
+    if as_json:
+        report = {"sha256": content.sha256, "self_test": errors, "manifest": msgspec.to_builtins(content.manifest)}
+        click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+    else:
+        click.echo(_describe(content.manifest, n_parameters=_n_parameters(content), sha256=content.sha256))
+        for engine, error in errors.items():
+            verdict = "not installed" if error is None else f"{error:.1e} (allowed {tolerance:.1e})"
+            click.echo(f"self-test     {engine}: {verdict}")
+    failed = [engine for engine, error in errors.items() if error is not None and not error <= tolerance]
+    if failed:
+        raise BundleError(f"{bundle}: the self-test failed on {', '.join(failed)}. Do not use it; train it again.")
+
+
+def _self_test_error(bundle: Bundle, engine: str) -> float | None:
+    if engine == "torch" and importlib.util.find_spec("torch") is None:
+        return None
+    return self_test(Decoder(bundle.manifest, bundle.tensors, engine=engine), bundle)
+
+
+def _n_parameters(bundle: Bundle) -> int:
+    return sum(tensor.size for name, tensor in bundle.tensors.items() if not name.startswith("probe."))
+
+
+def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
+    training, scaling = manifest.training, manifest.scaling
+    window_ms = 1000 * manifest.n_window / manifest.sfreq_hz
+    resampled = f", resampled from {training.resampled_from_hz:g} Hz" if training.resampled_from_hz is not None else ""
+    steps = [f"{scaling.reference} reference"] if scaling.reference != "none" else []
+    steps += [f"baseline of {scaling.n_baseline} samples"] if scaling.n_baseline else []
+    steps += [f"means of {scaling.n_block} samples"] if scaling.n_block > 1 else []
+    steps.append(f"divided by {scaling.divide_uv:g} uV")
+    rows = {
+        "classes": ", ".join(manifest.classes),
+        "channels": f"{len(manifest.channels)}: {' '.join(manifest.channels)}",
+        "window": (
+            f"{manifest.n_window} samples at {manifest.sfreq_hz:g} Hz ({window_ms:g} ms), "
+            f"ends {manifest.window_end_ms:+g} ms from the event"
+        ),
+        "scaling": ", ".join(steps),
+        "network": f"LSTM {' -> '.join(map(str, manifest.network.hidden))} -> {len(manifest.classes)}, "
+        f"{n_parameters} parameters",
+        "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
+        "accuracy": _accuracy(manifest),
+        "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
+        "sha256": sha256,
+    }
+    return "\n".join(f"{name:<13} {text}" for name, text in rows.items())
+
+
+def _accuracy(manifest: Manifest) -> str:
+    metrics = manifest.metrics
+    if metrics is None:
+        return "not measured"
+    low, high = metrics.accuracy_ci95
+    return (
+        f"{metrics.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {metrics.kappa:.2f}, "
+        f"NLL {metrics.nll:.3f}; {metrics.protocol}"
+    )

@@ -1,0 +1,1 @@
+"""Readers: recordings of every kind into time-first microvolts with events or labels."""

@@ -1,0 +1,95 @@
+"""Trials cut out of recordings: the one shape that training, evaluation and replay share."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError
+
+__all__ = ["Epochs", "trial_sha256"]
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Labelled or unlabelled trials, time first, in microvolts.
+
+    Attributes
+    ----------
+    x_uv
+        float32, (n_epochs, n_samples, n_channels), microvolts.
+    labels
+        int64, (n_epochs,), the index into `classes` of each trial; None where the labels are withheld.
+    classes, channels
+        Class and channel names, in the order of the label indices and of the last axis.
+    sfreq_hz
+        Sampling rate in hertz.
+    window_end_ms
+        Where the last sample lies relative to the event, in milliseconds: -130 is 130 ms before it.
+    source
+        What the trials are, in words, for reports and manifests.
+    subject
+        Whose head it is, as an identifier (``bci2-iv-aa``, ``synthetic-0``); empty where unknown.
+    resampled_from_hz
+        The rate of the file, where the trials were resampled after reading; else None.
+    trial_ids
+        sha256 of each trial as it was read (before any resampling), see `trial_sha256`.
+    """
+
+    x_uv: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    sfreq_hz: float
+    window_end_ms: float
+    source: str
+    subject: str = ""
+    resampled_from_hz: float | None = None
+    trial_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.x_uv.ndim != 3 or self.x_uv.shape[2] != len(self.channels):
+            raise DataError(
+                f"{self.source}: expected trials of shape (n_epochs, n_samples, {len(self.channels)}), "
+                f"got {self.x_uv.shape}."
+            )
+        if self.labels is not None and self.labels.shape != (len(self.x_uv),):
+            raise DataError(f"{self.source}: expected {len(self.x_uv)} labels, got {self.labels.shape}.")
+        if not np.isfinite(self.x_uv).all():
+            bad = np.unique(np.argwhere(~np.isfinite(self.x_uv))[:, 0])
+            raise DataError(
+                f"{self.source}: {len(bad)} of {len(self.x_uv)} trials hold NaN or infinite values, "
+                f"the first is trial {bad[0]}. Drop them, or read the original file again."
+            )
+        if not self.trial_ids:
+            object.__setattr__(self, "trial_ids", tuple(trial_sha256(x) for x in self.x_uv))
+
+    def __len__(self) -> int:
+        return len(self.x_uv)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in one trial."""
+        return int(self.x_uv.shape[1])
+
+    def select(self, index: NDArray[np.int64] | slice) -> Epochs:
+        """Return the trials that `index` picks, ids and labels with them."""
+        rows = np.arange(len(self))[index]
+        return replace(
+            self,
+            x_uv=self.x_uv[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            trial_ids=tuple(self.trial_ids[i] for i in rows),
+        )
+
+
+def trial_sha256(x_uv: NDArray[np.float32]) -> str:
+    """Identify one trial (n_samples, n_channels) by its values in steps of 0.1 uV, the resolution of the competition.
+
+    The rounding makes a trial the same trial in a .mat file, a text file and a float32 copy.
+    """
+    steps = np.rint(np.asarray(x_uv, np.float64) * 10).astype("<i4")
+    return hashlib.sha256(repr(steps.shape).encode() + np.ascontiguousarray(steps).tobytes()).hexdigest()

@@ -1,0 +1,80 @@
+"""A continuous recording with its events: what replay plays and score reads, whatever file it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.recordings.epochs import Epochs
+
+__all__ = ["Event", "Recording", "from_epochs"]
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """A marker of a recording: the index of the sample it belongs to, and its text."""
+
+    sample: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording that is read in pieces, time first, in microvolts.
+
+    Attributes
+    ----------
+    channels
+        Channel names in the order of the last axis.
+    sfreq_hz
+        Sampling rate in hertz.
+    n_samples
+        Length in samples.
+    events
+        Sorted by sample.
+    read
+        ``read(start, stop)`` gives float32 (stop - start, n_channels) in microvolts.
+    source
+        What it is, in words.
+    subject
+        Whose head it is, as an identifier; empty where unknown.
+    trials
+        The trials that it was made of, end to end, where it was (`from_epochs`); else None.
+    """
+
+    channels: tuple[str, ...]
+    sfreq_hz: float
+    n_samples: int
+    events: tuple[Event, ...]
+    read: Callable[[int, int], NDArray[np.float32]]
+    source: str
+    subject: str = ""
+    trials: Epochs | None = None
+
+
+def from_epochs(epochs: Epochs) -> Recording:
+    """Lay trials end to end, with the markers ``trial/<n>/start`` and ``trial/<n>/end`` (and ``/<label>`` where known).
+
+    The start marker stands on a trial's first sample, the end marker on its last. The seams are discontinuities:
+    only windows that lie in one trial mean anything.
+    """
+    n = epochs.n_samples
+    flat = np.ascontiguousarray(epochs.x_uv.reshape(-1, len(epochs.channels)))  # (n_epochs * n_samples, n_channels)
+    events = []
+    for trial in range(len(epochs)):
+        label = "" if epochs.labels is None else "/" + epochs.classes[int(epochs.labels[trial])]
+        events.append(Event(trial * n, f"trial/{trial}/start{label}"))
+        events.append(Event(trial * n + n - 1, f"trial/{trial}/end{label}"))
+    return Recording(
+        channels=epochs.channels,
+        sfreq_hz=epochs.sfreq_hz,
+        n_samples=len(flat),
+        events=tuple(events),
+        read=lambda start, stop: flat[start:stop],
+        source=epochs.source,
+        subject=epochs.subject,
+        trials=epochs,
+    )

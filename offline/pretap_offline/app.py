@@ -1,0 +1,106 @@
+"""``pretap train`` and ``pretap evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from pretap.config import TrainConfig, find_config, load_config
+
+__all__ = ["evaluate", "train"]
+
+_DATA_HELP = "Directory or file of the competition's data, 'synthetic' or 'synthetic:SEED'; default: PRETAP_DATA."
+
+
+@click.command(short_help="Train, cross-validate and write a bundle.")
+@click.argument("config")
+@click.option("--data", help=_DATA_HELP)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The bundle; default: CONFIG.safetensors.")
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True, help="Of folds and weights."
+)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of CONFIG; repeatable.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the folds.")
+def train(
+    config: str, *, data: str | None, out: Path | None, seed: int, overrides: tuple[str, ...], workers: int
+) -> None:
+    """Cross-validate the recipe CONFIG (a file, or the name of a shipped one), fit it on all trials, write a bundle."""
+    file = find_config(config)
+    recipe = load_config(TrainConfig, file, overrides)
+    from pretap_offline.data import read_trials
+    from pretap_offline.training import train as train_bundle
+
+    out = out or Path(f"{file.stem}.safetensors")
+    epochs = read_trials(data, part="train")
+    click.echo(f"{len(epochs)} trials: {epochs.source}")
+    n_steps = recipe.evaluation.folds * recipe.evaluation.repeats + recipe.fit.max_epochs
+    with _progress("training", total=n_steps) as advance:
+        manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
+    if manifest.metrics is not None:
+        m = manifest.metrics
+        click.echo(
+            f"accuracy {m.accuracy:.3f} (95 % interval {m.accuracy_ci95[0]:.3f} to {m.accuracy_ci95[1]:.3f}), "
+            f"kappa {m.kappa:.2f}, NLL {m.nll:.3f}: {m.protocol}"
+        )
+    click.echo(f"wrote {out}")
+
+
+@click.command(short_help="Score a bundle on trials, or predict unlabelled ones.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", help=_DATA_HELP)
+@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--engine", default="numpy", show_default=True, help="numpy or torch.")
+@click.option(
+    "--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write trial,predicted,p_... here."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
+def evaluate(
+    bundle: Path,
+    *,
+    data: str | None,
+    part: Literal["train", "test"],
+    engine: str,
+    predictions: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Decode every trial of one part of the data with BUNDLE; score it where labels are known."""
+    from pretap.bundle import load
+    from pretap_offline.data import read_trials
+    from pretap_offline.evaluation import evaluate_trials, report, write_json, write_predictions
+
+    decoder = load(bundle, engine=engine)
+    evaluation = evaluate_trials(decoder, read_trials(data, part=part))
+    click.echo(report(evaluation))
+    if predictions is not None:
+        write_predictions(evaluation, predictions)
+        click.echo(f"wrote {predictions}")
+    if json_file is not None:
+        write_json(evaluation, json_file)
+        click.echo(f"wrote {json_file}")
+
+
+@contextmanager
+def _progress(what: str, *, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on a terminal, a line per tenth elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
+        return
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if done * 10 // total > (done - 1) * 10 // total:
+            click.echo(f"{what}: {done * 100 // total} %", err=True)
+
+    yield advance

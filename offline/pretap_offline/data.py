@@ -1,0 +1,31 @@
+"""What ``--data`` means: a directory or file with competition trials, or the synthetic subject."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pretap.errors import UsageError
+from pretap.recordings.competition import read_competition
+from pretap.recordings.epochs import Epochs
+
+__all__ = ["read_trials"]
+
+_N_TRAIN, _N_TEST = 300, 100  # the size of the competition's parts
+
+
+def read_trials(data: str | None, *, part: Literal["train", "test"]) -> Epochs:
+    """Read one part of `data`: a path, ``synthetic`` or ``synthetic:SEED``; by default where PRETAP_DATA points."""
+    data = data or os.environ.get("PRETAP_DATA")
+    if not data:
+        raise UsageError("Which data? Give --data DIR (or set PRETAP_DATA), or --data synthetic for a simulated head.")
+    name, _, seed = data.partition(":")
+    if name == "synthetic" and not Path(data).exists():
+        if seed and not seed.isdecimal():
+            raise UsageError(f"--data {data!r}: expected synthetic or synthetic:SEED, SEED a whole number.")
+        from pretap_offline.synthetic import simulate_epochs
+
+        train, test = simulate_epochs(seed=int(seed or 0), n_train=_N_TRAIN, n_test=_N_TEST)
+        return train if part == "train" else test
+    return read_competition(Path(data), part=part)

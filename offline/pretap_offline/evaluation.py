@@ -1,0 +1,115 @@
+"""Scoring a bundle on trials, through the same decoder that serves live."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.channels import match_channels
+from pretap.decoder import Decoder
+from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.recordings.epochs import Epochs
+from pretap.recordings.resample import resample_epochs
+from pretap_offline.metrics import Scores, score
+
+__all__ = ["Evaluation", "evaluate_trials", "report", "write_json", "write_predictions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a decoder said about trials: `probs` (n_trials, n_classes), and `scores` where labels are known.
+
+    `n_trained_on` counts the trials that the decoder was trained on; where there are any, the scores are no estimate
+    of how it does on new ones.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    probs: NDArray[np.float64]
+    scores: Scores | None
+    n_trained_on: int
+
+
+def evaluate_trials(decoder: Decoder, epochs: Epochs) -> Evaluation:
+    """Decode every trial. Channels are matched by name, and another rate is resampled to the bundle's."""
+    manifest = decoder.manifest
+    if epochs.labels is not None and epochs.classes != manifest.classes:
+        raise DataError(f"{epochs.source} has the classes {epochs.classes}, the bundle decodes {manifest.classes}.")
+    try:
+        order = match_channels(manifest.channels, epochs.channels, stream=epochs.source)
+    except StreamRefusedError as error:
+        raise DataError(str(error)) from None
+    at_rate = resample_epochs(epochs, sfreq_hz=manifest.sfreq_hz)
+    if at_rate.n_samples != manifest.n_window:
+        raise DataError(
+            f"{epochs.source}: trials of {at_rate.n_samples} samples at {at_rate.sfreq_hz:g} Hz; "
+            f"the bundle takes windows of {manifest.n_window}."
+        )
+    probs = decoder.decode(at_rate.x_uv[:, :, order])
+    trained_on = set(manifest.training.trial_sha256)
+    return Evaluation(
+        source=epochs.source,
+        classes=manifest.classes,
+        probs=probs,
+        scores=None if epochs.labels is None else score(epochs.labels, probs),
+        n_trained_on=sum(trial in trained_on for trial in epochs.trial_ids),
+    )
+
+
+def report(evaluation: Evaluation) -> str:
+    """Say it in words."""
+    n, counts = len(evaluation.probs), np.bincount(evaluation.probs.argmax(1), minlength=len(evaluation.classes))
+    predicted = ", ".join(f"{k} {name}" for name, k in zip(evaluation.classes, counts, strict=True))
+    lines = [f"{n} trials: {evaluation.source}", f"predicted: {predicted}"]
+    if evaluation.n_trained_on:
+        lines.append(f"NOT AN ESTIMATE: {evaluation.n_trained_on} of {n} trials were trained on")
+    scores = evaluation.scores
+    if scores is None:
+        lines.append("no labels, so no accuracy")
+    else:
+        low, high = scores.accuracy_ci95
+        lines += [
+            (
+                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials}, "
+                f"95 % interval {low:.3f} to {high:.3f}), kappa {scores.kappa:.2f}, NLL {scores.nll:.3f}"
+            ),
+            "confusion (truth in rows): "
+            + "; ".join(
+                f"{name}: " + ", ".join(f"{k} {other}" for other, k in zip(evaluation.classes, row, strict=True))
+                for name, row in zip(evaluation.classes, scores.confusion, strict=True)
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """Write the file that WIRE.md defines: ``trial,predicted,p_<class>...``, 9 significant digits."""
+    rows = [",".join(["trial", "predicted", *(f"p_{name}" for name in evaluation.classes)])]
+    for trial, probs in enumerate(evaluation.probs):
+        rows.append(",".join([str(trial), str(int(probs.argmax())), *(f"{p:.9g}" for p in probs)]))
+    _write(path, "\n".join(rows) + "\n")
+
+
+def write_json(evaluation: Evaluation, path: Path) -> None:
+    """Write the figures; ``honest`` is false where any trial was trained on."""
+    figures: dict[str, Any] = {
+        "source": evaluation.source,
+        "classes": evaluation.classes,
+        "n_trials": len(evaluation.probs),
+        "n_trained_on": evaluation.n_trained_on,
+        "honest": evaluation.n_trained_on == 0,
+        "scores": None if evaluation.scores is None else asdict(evaluation.scores),
+    }
+    _write(path, msgspec.json.format(msgspec.json.encode(figures)).decode() + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None

@@ -1,0 +1,54 @@
+"""Figures about predictions, with their uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Scores", "score", "wilson95"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How predictions compare with the truth.
+
+    `confusion` counts trials, truth in rows and prediction in columns; `nll` is the mean negative log-likelihood in
+    nats; `kappa` is Cohen's.
+    """
+
+    n_trials: int
+    n_correct: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    kappa: float
+    nll: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
+    """Compare class indices (n,) with probabilities (n, n_classes). A tie goes to the first class."""
+    from sklearn.metrics import cohen_kappa_score, confusion_matrix, log_loss
+
+    classes = np.arange(probs.shape[1])
+    predicted = probs.argmax(axis=1)
+    n_correct = int((predicted == labels).sum())
+    kappa = float(cohen_kappa_score(labels, predicted, labels=classes))
+    return Scores(
+        n_trials=len(labels),
+        n_correct=n_correct,
+        accuracy=n_correct / len(labels),
+        accuracy_ci95=wilson95(n_correct, len(labels)),
+        kappa=kappa if np.isfinite(kappa) else 0.0,  # undefined where truth and prediction are one same class
+        nll=float(log_loss(labels, probs, labels=classes)),
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(labels, predicted, labels=classes)),
+    )
+
+
+def wilson95(n_correct: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion (Wilson, JASA 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(n_correct, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

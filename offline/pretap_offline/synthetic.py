@@ -1,0 +1,255 @@
+"""A synthetic subject: 28 channels of plausible EEG with left and right taps whose answers are known.
+
+The signal is made in `pretap_offline.synthetic_head`; here it becomes recordings, trials and files.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.recordings.competition import (
+    CHANNELS,
+    CLASSES,
+    LABELS_NAME,
+    SYNTHETIC_NAME,
+    WINDOW_END_MS,
+    WINDOW_S,
+)
+from pretap.recordings.epochs import Epochs
+from pretap_offline.synthetic_head import (
+    LAST_TAP_S,
+    LOWEST_HZ,
+    Plan,
+    build_head,
+    draw_plan,
+    make_info,
+    require_mne,
+    simulate_uv,
+)
+
+__all__ = ["simulate", "simulate_epochs", "simulate_raw", "write_competition_mat"]
+
+_MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
+
+
+# -- recordings and trials -----------------------------------------------------------------------------------------
+
+
+def _rngs(seed: int, session: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+    """Return the streams of the head, of the plan of taps and of the noise; the head depends on the seed alone."""
+    if seed < 0 or session < 0:
+        raise UsageError(f"Expected seed and session of 0 or more, got seed {seed}, session {session}.")
+    return (
+        np.random.default_rng([seed, 0]),
+        np.random.default_rng([seed, 1, session]),
+        np.random.default_rng([seed, 2, session]),
+    )
+
+
+def _on_grid(plan: Plan, sfreq_hz: float) -> Plan:
+    return Plan(np.rint(plan.taps_s * sfreq_hz) / sfreq_hz, plan.hands, plan.rests_s)
+
+
+def _checked_rate(sfreq_hz: float) -> float:
+    if not (np.isfinite(sfreq_hz) and sfreq_hz >= LOWEST_HZ):
+        raise UsageError(f"Expected a sampling rate of at least {LOWEST_HZ:g} Hz, got {sfreq_hz:g}.")
+    return float(sfreq_hz)
+
+
+def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, session: int = 0) -> Any:
+    """Simulate a continuous recording of one synthetic head.
+
+    Parameters
+    ----------
+    seed
+        Picks the head: where its sources lie, how they point, how strong and at what frequencies they are.
+    n_seconds
+        Length. Taps come about once a second from 2 s on; every half a minute or so there is a rest of 5 to 10 s.
+    sfreq_hz
+        Sampling rate, at least 80 Hz.
+    session
+        Another number gives other taps and noise of the same head.
+
+    Returns
+    -------
+    mne.io.RawArray
+        The competition's 28 channels, recorded against Fpz (not average-referenced), in volts as MNE keeps
+        them, with the annotations ``tap/left``, ``tap/right`` (on a sample, no duration) and ``rest`` (with one).
+        The same arguments give the same samples, bit for bit on one machine.
+    """
+    sfreq_hz = _checked_rate(sfreq_hz)
+    if not (np.isfinite(n_seconds) and n_seconds >= 1):
+        raise UsageError(f"Expected a length of at least 1 second, got {n_seconds:g}.")
+    mne = require_mne()
+    head_rng, plan_rng, noise_rng = _rngs(seed, session)
+    plan = _on_grid(draw_plan(plan_rng, n_seconds), sfreq_hz)
+    n_samples = round(n_seconds * sfreq_hz)
+    x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
+    info = make_info(mne, CHANNELS, sfreq_hz=sfreq_hz)
+    raw = mne.io.RawArray(x_uv * 1e-6, info, verbose="error")
+    onsets_s = [*plan.taps_s.tolist(), *(onset_s for onset_s, _ in plan.rests_s)]
+    durations_s = [0.0] * len(plan.taps_s) + [duration_s for _, duration_s in plan.rests_s]
+    texts = [f"tap/{CLASSES[hand]}" for hand in plan.hands] + ["rest"] * len(plan.rests_s)
+    return raw.set_annotations(mne.Annotations(onsets_s, durations_s, texts), verbose="error")
+
+
+def simulate_epochs(
+    *, seed: int, n_train: int, n_test: int, sfreq_hz: float = 1000.0, session: int = 0
+) -> tuple[Epochs, Epochs]:
+    """Simulate trials in the competition's form, cut from one continuous recording in its order.
+
+    Each is the 0.5 s that end 130 ms before a tap, in microvolts rounded to 0.1, against Fpz. Both parts have labels.
+
+    Returns
+    -------
+    train, test
+        `n_train` and `n_test` trials of (0.5 s * sfreq_hz, 28 channels).
+    """
+    sfreq_hz = _checked_rate(sfreq_hz)
+    if n_train < 1 or n_test < 1:
+        raise UsageError(f"Expected at least one trial in each part, got {n_train} to train and {n_test} to test.")
+    n_epochs = n_train + n_test
+    head_rng, plan_rng, noise_rng = _rngs(seed, session)
+    plan = _on_grid(draw_plan(plan_rng, 60 + 2.0 * n_epochs), sfreq_hz)  # a tap takes 1.3 s, rests included
+    plan = Plan(plan.taps_s[:n_epochs], plan.hands[:n_epochs], ())
+    n_samples = round((plan.taps_s[-1] + LAST_TAP_S) * sfreq_hz)
+    x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
+    n_window = round(WINDOW_S * sfreq_hz)
+    last = np.rint((plan.taps_s + WINDOW_END_MS / 1000) * sfreq_hz).astype(np.int64)  # (n_epochs,)
+    index = last[:, None] + np.arange(1 - n_window, 1)  # (n_epochs, n_window)
+    x = np.rint(x_uv.T[index] * 10) / 10  # (n_epochs, n_window, n_channels)
+    both = Epochs(
+        x_uv=x.astype(np.float32),
+        labels=plan.hands,
+        classes=CLASSES,
+        channels=CHANNELS,
+        sfreq_hz=sfreq_hz,
+        window_end_ms=WINDOW_END_MS,
+        source=f"synthetic subject, seed {seed}" + (f", session {session}" if session else ""),
+    )
+    return both.select(slice(0, n_train)), both.select(slice(n_train, n_epochs))
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
+    """Write trials as the competition's ``.mat``, and the answers of the test part beside it.
+
+    The variables are the competition's (``clab``, ``x_train`` (time, channel, trial), ``y_train``, ``x_test``), and
+    ``sfreq`` and ``source``. The answers go to ``labels_data_set_iv.txt``, one 0 or 1 a line, where `test` has labels.
+    Equal trials give equal bytes: the date that SciPy puts in the header is left out.
+    """
+    try:
+        from scipy.io import savemat
+    except ImportError:
+        raise MissingPackageError.for_extra("Writing a .mat file", missing="scipy") from None
+    if train.labels is None:
+        raise DataError(f"{train.source}: expected labels for the training part of {path}.")
+    if (train.channels, train.sfreq_hz, train.n_samples) != (test.channels, test.sfreq_hz, test.n_samples):
+        raise DataError(f"{path}: expected both parts to have the same channels, rate and length.")
+    content = io.BytesIO()
+    variables = {
+        "clab": np.array([list(train.channels)], dtype=object),  # (1, n_channels) cells
+        "x_train": _time_channel_trial(train),
+        "y_train": train.labels.astype(np.uint8)[None, :],  # (1, n_epochs)
+        "x_test": _time_channel_trial(test),
+        "sfreq": train.sfreq_hz,
+        "source": train.source,
+    }
+    savemat(content, variables, do_compression=True)
+    whole = content.getvalue()
+    Path(path).write_bytes(_MAT_HEADER.ljust(116) + whole[116:])  # the header's text is 116 bytes
+    if test.labels is not None:
+        Path(path).with_name(LABELS_NAME).write_text("".join(f"{label}\n" for label in test.labels), encoding="ascii")
+
+
+def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:
+    """Return (n_samples, n_channels, n_epochs) in steps of 0.1 uV, as the competition has them."""
+    return np.asarray(np.rint(epochs.x_uv.transpose(1, 2, 0).astype(np.float64) * 10) / 10)
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--seconds", "n_seconds", default=120.0, show_default=True, help="Length of the continuous recording.")
+@click.option("--epochs", "as_epochs", is_flag=True, help="Write trials in the competition's .mat form instead.")
+@click.option("--seed", default=0, show_default=True, help="Which synthetic head.")
+@click.option("--session", default=0, show_default=True, help="Which recording of that head.")
+@click.option("--sfreq-hz", default=1000.0, show_default=True, help="Sampling rate.")
+@click.option("--n-train", default=316, show_default=True, help="Trials to train on (with --epochs).")
+@click.option("--n-test", default=100, show_default=True, help="Trials to test on (with --epochs).")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.pass_context
+def simulate(
+    context: click.Context,
+    *,
+    out: Path,
+    n_seconds: float,
+    as_epochs: bool,
+    seed: int,
+    session: int,
+    sfreq_hz: float,
+    n_train: int,
+    n_test: int,
+    force: bool,
+) -> None:
+    """Write a synthetic subject to OUT.
+
+    OUT is a continuous .fif with annotations, or with --epochs a directory or .mat file in the competition's form.
+    """
+    _refuse_unused(context, as_epochs=as_epochs)
+    if not as_epochs:
+        _write_raw(out, seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz, force=force)
+        return
+    if out.suffix.lower() != ".mat":
+        if out.suffix and not out.is_dir():
+            raise UsageError(f"With --epochs, OUT is a directory or ends in .mat; got {out}.")
+        out = out / SYNTHETIC_NAME
+    _refuse_overwriting(out, force=force)
+    _refuse_overwriting(out.with_name(LABELS_NAME), force=force)
+    train, test = simulate_epochs(seed=seed, session=session, n_train=n_train, n_test=n_test, sfreq_hz=sfreq_hz)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_competition_mat(out, train, test)
+    labels = np.concatenate([each.labels for each in (train, test) if each.labels is not None])
+    click.echo(
+        f"{out}: {train.source}, {n_train} + {n_test} trials of {WINDOW_S:g} s ({int(np.sum(labels == 0))} left, "
+        f"{int(np.sum(labels == 1))} right), {sfreq_hz:g} Hz, {len(CHANNELS)} channels, answers in {LABELS_NAME}"
+    )
+
+
+def _refuse_unused(context: click.Context, *, as_epochs: bool) -> None:
+    """Refuse options of the other kind of output: an option is honoured or refused, never ignored."""
+    unused = {"n_seconds": "--seconds"} if as_epochs else {"n_train": "--n-train", "n_test": "--n-test"}
+    for name, flag in unused.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{flag} means nothing {'with' if as_epochs else 'without'} --epochs.")
+
+
+def _refuse_overwriting(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already. Give another name, or --force to overwrite it.")
+
+
+def _write_raw(out: Path, *, seed: int, session: int, n_seconds: float, sfreq_hz: float, force: bool) -> None:
+    if not out.name.endswith(".fif"):
+        raise UsageError(f"Expected OUT to end in _raw.fif, _eeg.fif or .fif, got {out}. For trials, give --epochs.")
+    _refuse_overwriting(out, force=force)
+    raw = simulate_raw(seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        raw.save(out, overwrite=force, verbose="error")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error}.") from error
+    texts = list(raw.annotations.description)
+    click.echo(
+        f"{out}: synthetic subject, seed {seed}{f', session {session}' if session else ''}, {raw.times[-1]:.0f} s, "
+        f"{texts.count('tap/left')} taps left, {texts.count('tap/right')} right, {texts.count('rest')} rests, "
+        f"{sfreq_hz:g} Hz, {len(CHANNELS)} channels"
+    )

@@ -1,0 +1,167 @@
+"""``pretap serve``."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from pretap.config import ServeConfig, load_config
+from pretap.errors import NoStreamError, UsageError
+
+__all__ = ["serve", "stop_on_signals"]
+
+
+@click.command(short_help="Decode a live LSL stream.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="TOML, see configs/serve.toml.")
+@click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
+@click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
+@click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
+@click.option("--engine", help="numpy (default) or torch.")
+@click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
+@click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
+@click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
+@click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
+def serve(bundle: Path, *, config: Path | None, log_file: Path | None, dry_run: bool, **flags: Any) -> None:
+    """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C."""
+    settings = _settings(config, **flags)
+    from pretap.bundle import load
+    from pretap_realtime.connection import Connector
+
+    decoder = load(bundle, engine=settings.decode.engine)
+    connector = Connector(decoder.manifest, settings, say=_say)
+    stop = stop_on_signals()
+    try:
+        if dry_run:
+            _dry_run(connector, decoder.manifest, settings, stop)
+        else:
+            _serve(decoder, connector, settings, log_file, stop)
+    except NoStreamError as error:
+        raise NoStreamError(f"{error} {_whats_there(settings)}") from None
+
+
+def stop_on_signals() -> threading.Event:
+    """Set the event on the first SIGINT or SIGTERM; the second one ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        stop.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
+    return stop
+
+
+def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path | None, stop: threading.Event) -> None:
+    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+    from pretap_realtime.publisher import Publisher, Sink
+    from pretap_realtime.service import Service, Timing
+    from pretap_realtime.sinks import LogSink, OutletSink
+
+    manifest = decoder.manifest
+    hop = hop_samples(settings.decode.hop_ms, manifest.sfreq_hz)
+    mode: Mode = FreeRunning(decoder, hop=hop)
+    if settings.cue.query:
+        mode = CueLocked(decoder, offset_s=settings.cue.offset_ms / 1000, patterns=settings.cue.patterns)
+    sinks: list[Sink] = [] if log_file is None else [LogSink(log_file)]
+    sinks.append(
+        OutletSink(
+            settings.markers.name, classes=manifest.classes, format=settings.markers.format, sha256=decoder.sha256
+        )
+    )
+    publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
+    service = Service(
+        decoder,
+        Pipeline(decoder, mode),
+        publisher,
+        connect=connector,
+        timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
+        threshold=settings.policy.threshold,
+        clock=local_clock,
+        stop=stop,
+        say=_say,
+    )
+    try:
+        service.run()
+    finally:
+        if not publisher.close(timeout_s=0.5):
+            _say("an outlet hangs: its last messages were not sent")
+        click.echo(service.summary())
+
+
+def _dry_run(connector: Any, manifest: Any, settings: ServeConfig, stop: threading.Event) -> None:
+    from pretap_realtime.contract import describe_mapping
+    from pretap_realtime.lsl import local_clock
+
+    deadline_s = local_clock() + settings.stream.wait_s
+    while not stop.is_set():
+        connection = connector(lambda: None)
+        if connection is not None:
+            click.echo(describe_mapping(connection.mapping, manifest))
+            connection.close()
+            return
+        if local_clock() > deadline_s:
+            raise NoStreamError(f"No stream answered within {settings.stream.wait_s:g} s.")
+
+
+def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
+    """Turn the hop into samples; it must be at least one."""
+    hop = round(hop_ms * sfreq_hz / 1000)
+    if hop < 1:
+        raise UsageError(f"decode.hop_ms = {hop_ms:g} is less than one sample at {sfreq_hz:g} Hz.")
+    return hop
+
+
+def _settings(
+    config: Path | None,
+    *,
+    stream: str | None,
+    cue_stream: str | None,
+    hop_ms: float | None,
+    engine: str | None,
+    wait_s: float | None,
+    reconnect_s: float | None,
+    overrides: tuple[str, ...],
+) -> ServeConfig:
+    flags = {
+        "stream.query": stream,
+        "cue.query": cue_stream,
+        "decode.hop_ms": hop_ms,
+        "decode.engine": engine,
+        "stream.wait_s": wait_s,
+        "stream.reconnect_s": reconnect_s,
+    }
+    # A JSON string is a TOML string: what the user typed is a value, whatever characters it holds.
+    given = [
+        f"{key}={msgspec.json.encode(value).decode() if isinstance(value, str) else value}"
+        for key, value in flags.items()
+        if value is not None
+    ]
+    settings = load_config(ServeConfig, config, [*overrides, *given])
+    if any(math.isnan(value) for value in (settings.decode.hop_ms, settings.stream.wait_s)):
+        raise UsageError("A duration is NaN: expected a number of milliseconds or seconds.")
+    return settings
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _whats_there(settings: ServeConfig) -> str:
+    from pretap_realtime.lsl import find
+
+    asked = f"Asked for {settings.stream.query!r}" + (f" and {settings.cue.query!r}" if settings.cue.query else "")
+    seen = find(wait_s=0.5)
+    if not seen:
+        return f"{asked}; there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
+    return f"{asked}; on the network are:\n  " + "\n  ".join(str(f) for f in seen)

@@ -1,0 +1,51 @@
+"""What travels through the live pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Chunk", "Cue", "Decision"]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,)."""
+
+    x_uv: NDArray[np.float32]
+    t_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A marker that asks for one decision: its stamp and its text."""
+
+    t_s: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What the decoder says about one window, or why it says nothing.
+
+    Attributes
+    ----------
+    t_s
+        Stamp of the window's last sample; of the break or the cue where there is no window.
+    probs
+        (n_classes,), or None where the window is not valid.
+    why
+        Why there are no probabilities; empty where there are.
+    cue
+        Text of the cue that asked; empty in free-running decoding.
+    n_lost
+        Samples counted as lost so far.
+    """
+
+    t_s: float
+    probs: NDArray[np.float64] | None
+    why: str = ""
+    cue: str = ""
+    n_lost: int = 0

@@ -1,0 +1,117 @@
+"""Connecting to the stream that the configuration asks for: find exactly one, check it, open it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pretap.config import ServeConfig
+from pretap.errors import StreamRefusedError
+from pretap.manifest import Manifest
+from pretap_realtime import lsl
+from pretap_realtime.chunk import Chunk, Cue
+from pretap_realtime.contract import Description, Mapping, check_stream, printable
+
+__all__ = ["Connector", "LslConnection"]
+
+_CORRECTION_EVERY_S = 5.0
+
+
+class LslConnection:
+    """An EEG inlet, and the cue inlet where cues are asked for; losing either loses the connection."""
+
+    def __init__(self, inlet: lsl.Inlet, cues: lsl.MarkerInlet | None, mapping: Mapping) -> None:
+        self.description, self.mapping = inlet.description, mapping
+        self._inlet, self._cues = inlet, cues
+        self._correction_s: float | None = 0.0
+        self._closed = threading.Event()
+        if self.description.speed != 1.0:
+            self._correction_s = None
+        elif not inlet.is_local:
+            # The first correction takes 0.6 s, so it is not asked for in the loop; until then no latency is known.
+            self._correction_s = None
+            threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
+
+    def pull(self, timeout_s: float) -> Chunk | None:
+        return self._inlet.pull(timeout_s)
+
+    def pull_cues(self) -> list[Cue]:
+        return self._cues.pull() if self._cues is not None else []
+
+    def stamp_to_clock_s(self) -> float | None:
+        return self._correction_s
+
+    def close(self) -> None:
+        self._closed.set()
+        self._inlet.close()
+        if self._cues is not None:
+            self._cues.close()
+
+    def _follow_clock(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._correction_s = self._inlet.time_correction(_CORRECTION_EVERY_S)
+            except lsl.ConnectionLostError:
+                return
+            self._closed.wait(_CORRECTION_EVERY_S)
+
+
+class Connector:
+    """Tries to connect, once per call."""
+
+    def __init__(self, manifest: Manifest, config: ServeConfig, *, say: Callable[[str], None]) -> None:
+        self._manifest, self._config, self._say = manifest, config, say
+        self._query = lsl.parse_query(config.stream.query)
+        self._cue_query = lsl.parse_query(config.cue.query) if config.cue.query else None
+
+    def __call__(self, validating: Callable[[], None]) -> LslConnection | None:
+        """Look for at most half a second; None where a stream is missing.
+
+        Raises
+        ------
+        StreamRefusedError
+            When several streams answer, or the one that does does not fit.
+        """
+        eeg = _only_one(self._query, "stream.query")
+        if eeg is None:
+            return None
+        cue = None
+        if self._cue_query is not None:
+            cue = _only_one(self._cue_query, "cue.query")
+            if cue is None:
+                return None
+            if cue.format != "string" or cue.n_channels != 1:
+                raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")
+        validating()
+        self._say(f"found {eeg}")
+        inlet = lsl.Inlet(eeg)
+        mapping = check_stream(inlet.description, self._manifest, self._config.stream)
+        cues = None
+        if cue is not None:
+            self._say(f"cues from {cue}")
+            cues = lsl.MarkerInlet(cue)
+            cues.open()
+        self._warn_of_another_head(inlet.description)
+        inlet.open(order=mapping.order, factors=mapping.factors)
+        return LslConnection(inlet, cues, mapping)
+
+    def _warn_of_another_head(self, found: Description) -> None:
+        trained_on = self._manifest.training.subject
+        if found.subject and found.subject == trained_on:
+            return
+        who = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
+        self._say(
+            f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {who}. "
+            "Unless it is the same head and montage, expect chance."
+        )
+
+
+def _only_one(query: dict[str, str], key: str) -> lsl.Found | None:
+    found = lsl.find(query)
+    if len(found) > 1:
+        listed = "\n  ".join(str(f) for f in found)
+        raise StreamRefusedError(
+            f"{len(found)} streams answer to {key}:\n  {listed}\nAsk for one of them, such as source_id=...; "
+            "deciding on the wrong head would be worse than not starting."
+        )
+    return found[0] if found else None

@@ -1,0 +1,419 @@
+"""The health of a live stream: which samples are clean, where it was interrupted, how many samples were lost.
+
+A received sample n should carry the stamp ``t0 + n / rate``. The line is fitted to the last 10 s (nominal rate until
+there is enough, never more than 1 % from it), and a sample's *offset* is how far its stamp lies after the line, in
+samples. The *jitter* is the whole range, highest minus lowest, of the offsets of those 10 s: with 3 ms Gaussian jitter
+at 1000 Hz about 24 samples or 8 sigma, which an hour does not reach by chance; a sigma would be passed every minute.
+
+What counts as a gap. WIRE.md asks for a shift of more than 1.5 samples plus the jitter that persists. It is read as
+the distance to the place of the sample BEFORE (1 in a sound stream, 2 where one sample is lost), so the offset must
+exceed 0.5 samples plus the jitter. Only so can `sent = received + lost` be exact with per-sample stamps, and a window
+never hides a lost sample. `smallest_gap_samples` (1.5 + jitter) is that distance.
+
+Persistence, in three regimes, each left as soon as the stamps say so:
+
+*exact* (jitter up to 0.1 sample: replays, devices that stamp each sample): nothing to wait for; the break stands at the
+    first sample after the gap and the loss is counted there. Stamps that come back within the persistence time take
+    the count back (a break with negative `n_lost`), so the sum of all `n_lost` is always the counter. A burst stamped
+    once looks exact inside, so the first 0.15 s only break and count at their end, and within the first second a
+    shift by a fraction of a sample says that the stamps jitter.
+*learning* (jitter seen, first second): a stamp off the line breaks and widens the jitter. No loss is counted.
+*jittered*: a stamp off the line opens a watch and breaks at once, for a window across it could hide a gap. When all
+    stamps of 0.25 s (at least 128 samples: several pushes of an amplifier) stay off the line and agree within the
+    jitter, the mean offset is the loss, counted in a second break. A backlog after a stall is late too, but runs down
+    to the line: its stamps do not agree, it breaks each 0.25 s and is no loss. Stamps that come back close the watch
+    and widen the jitter, to at most twice the limit: one wild stamp must not blind the watch for 10 s.
+
+A shift back, or forward by more than an hour, is a clock step: a break and no loss. After a gap or a step the line
+moves by the whole shift, so the rate is always fitted to received samples alone.
+
+All state moves sample by sample or at fixed counts of accepted samples; chunk boundaries decide nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Break", "Checked", "Health"]
+
+_Floats = NDArray[np.float64]
+
+_EXACT: Final = 0.1  # samples of jitter; stamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
+_WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
+_DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
+_HALF: Final = 0.5  # samples; halfway to one lost sample
+_SLIDE_S: Final = 10.0
+_CLOCK_STEP_S: Final = 3600.0
+_UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
+_BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
+_MAX_RATE_ERROR: Final = 0.01
+_MIN_PUSHES: Final = 32  # stampings whose range stands for the jitter
+_WATCHED_PUSHES: Final = 8  # stampings that must agree before a shift is believed
+
+_sum = np.add.reduce  # half the cost of the method
+
+
+@dataclass(frozen=True)
+class Break:
+    """The stream was interrupted before sample `index` of the chunk: from there on it is a new segment.
+
+    `n_lost` samples are counted as lost here: 0 for non-finite values, bad stamps, clock steps and stamps under watch,
+    negative where an earlier count is taken back. `why` is plain text.
+    """
+
+    index: int
+    n_lost: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `Health.check` says of a chunk: `clean` (n_new,), False where a sample may enter no window; `breaks`."""
+
+    clean: NDArray[np.bool_]
+    breaks: tuple[Break, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A shift taken at once, and what to take back if the stamps return."""
+
+    n_at: float
+    off_samples: float
+    n_lost: int
+    pending: bool
+
+
+class _Line:
+    """Where stamps should lie: a line through the last 10 s, refitted after each block of accepted samples."""
+
+    def __init__(self, sfreq_hz: float) -> None:
+        self.sfreq_hz = sfreq_hz
+        self.n_block = n_block = max(32, round(0.05 * sfreq_hz))
+        self.n_proof = n_block * math.ceil(max(128, 0.15 * sfreq_hz) / n_block)  # exact so far: trust it
+        self.n_learn = n_block * math.ceil(max(256, sfreq_hz) / n_block)
+        self.n_slide = n_block * math.ceil(_SLIDE_S * sfreq_hz / n_block)
+        self.n_watch = max(128, round(0.25 * sfreq_hz))
+        self._n = np.empty(n_block)  # (n_block,) sample numbers
+        self._s = np.empty(n_block)  # (n_block,) seconds after the origin
+        self._excess = np.empty(n_block + 1)  # the last one of the block before, then (n_block,)
+        # One column a block: mean n, mean excess, their within-block sums nn and ne, highest and lowest offset, pushes.
+        self._blocks = np.empty((7, self.n_slide // n_block))
+        self.reset()
+
+    def reset(self) -> None:
+        self.rate_hz = self.sfreq_hz
+        self.learnt = False  # the jitter is known
+        self.n_good = self._n_filled = 0
+        self.n_persist = self.n_watch
+        self._t0_s = math.nan
+        self._n_ref = self._s_ref = 0.0
+        self._slope = self._range = self._widened = 0.0
+        self._n_widened = 0
+        self._set_jitter()
+
+    def _set_jitter(self) -> None:
+        jitter = max(self._range, self._widened)
+        self.exact = jitter <= _EXACT
+        self.limit = _HALF + jitter  # an offset beyond is off the line
+        self.back = _HALF + jitter / 2  # one below has come back: every stamp of a shift > limit stays above
+
+    @property
+    def started(self) -> bool:
+        return not math.isnan(self._t0_s)
+
+    @property
+    def room(self) -> int:
+        return self.n_block - self._n_filled
+
+    def start(self, n: float, t_s: float) -> None:
+        self._t0_s, self._n_ref, self._s_ref, self._excess[0] = t_s, n, 0.0, -n
+
+    def offsets(self, n: _Floats, t_s: _Floats) -> _Floats:
+        """Return by how many samples stamps are late (n,); element by element, so that chunks cannot matter."""
+        return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
+
+    def shift(self, off_samples: float) -> None:
+        self._t0_s += off_samples / self.rate_hz
+
+    def widen(self, off_samples: float) -> None:
+        """Let the jitter be at least this, for 10 s or until it is learnt."""
+        self._widened = max(self._widened, off_samples)
+        self._n_widened = self.n_good + self.n_slide
+        self._set_jitter()
+
+    def accept(self, n: _Floats, t_s: _Floats) -> None:
+        while n.size:
+            m, fill = min(n.size, self.room), self._n_filled
+            self._n[fill : fill + m] = n[:m]
+            self._s[fill : fill + m] = t_s[:m] - self._t0_s
+            self._n_filled += m
+            self.n_good += m
+            n, t_s = n[m:], t_s[m:]
+            if not self.room:
+                self._end_block()
+                self._n_filled = 0
+
+    def _end_block(self) -> None:
+        excess = self._excess[1:]  # (n_block,) samples late, at the nominal rate
+        np.subtract(self._s * self.sfreq_hz, self._n, out=excess)
+        n_mean, excess_mean = _sum(self._n) / self.n_block, _sum(excess) / self.n_block
+        dn, de = self._n - n_mean, excess - excess_mean  # (n_block,)
+        nn, ne = _sum(dn * dn), _sum(dn * de)
+        rest = de - ne / nn * dn
+        if rest.max() - rest.min() > _EXACT:
+            rest = de - self._slope * dn
+        n_pushes = np.count_nonzero(np.abs(excess - self._excess[:-1]) > _EXACT)
+        self._excess[0] = excess[-1]
+        k = self.n_good // self.n_block
+        row = n_mean, excess_mean, nn, ne, rest.max(), rest.min(), n_pushes
+        self._blocks[:, (k - 1) % self._blocks.shape[1]] = row
+        self._fit(self._blocks[:, :k])  # (7, n_blocks)
+
+    def _fit(self, blocks: _Floats) -> None:
+        """Least squares over all samples of the blocks: excess = slope * n, so the rate is sfreq / (1 + slope)."""
+        n, excess, nn, ne, high, low, pushes = blocks  # each (n_blocks,)
+        n_mid, excess_mid = _sum(n) / n.size, _sum(excess) / n.size
+        dn, de = n - n_mid, excess - excess_mid  # (n_blocks,)
+        slope = (_sum(ne) + self.n_block * _sum(dn * de)) / (_sum(nn) + self.n_block * _sum(dn * dn))
+        slope = min(max(slope, 1 / (1 + _MAX_RATE_ERROR) - 1), 1 / (1 - _MAX_RATE_ERROR) - 1)
+        n_pushes = _sum(pushes)
+        for self._slope in (slope, 0.0):
+            level = de - self._slope * dn
+            self._range = float((level + high).max() - (level + low).min())
+            if self.learnt or self._range <= _EXACT:
+                break  # otherwise the slope of so short a time is noise: the nominal rate
+        self.rate_hz = self.sfreq_hz / (1 + self._slope)
+        self._n_ref, self._s_ref = n_mid, (n_mid + excess_mid) / self.sfreq_hz
+        if not self.learnt and self.n_good >= self.n_learn:
+            self.learnt = self._range <= _EXACT or n_pushes >= _MIN_PUSHES or self.n_good >= self.n_slide
+            self._n_widened = self._n_widened * (not self.learnt)
+        if self.n_good >= self._n_widened:
+            self._widened = 0.0
+        push = n.size * self.n_block / n_pushes if n_pushes else 0.0  # samples that share one stamping
+        self.n_persist = min(max(self.n_watch, round(_WATCHED_PUSHES * push)), self.n_slide)
+        self._set_jitter()
+
+
+class Health:
+    """Tells clean from broken samples and counts losses; the same for any chunking. The module says how.
+
+    Parameters
+    ----------
+    sfreq_hz : float
+        Nominal rate of the stream.
+
+    Attributes
+    ----------
+    n_received, n_lost, n_nonfinite, n_bad_stamps, n_clock_steps : int
+        Counts since construction: samples received, lost, with a non-finite value, with an unusable stamp; clock steps.
+    """
+
+    def __init__(self, *, sfreq_hz: float) -> None:
+        if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
+            raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
+        self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
+        self._line = _Line(sfreq_hz)
+        self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget stamps, rate and jitter for a new connection; the counts survive."""
+        self._line.reset()
+        self._n_seen = 0
+        self._unclean = False  # the last sample was not clean
+        self._pending = [0, 0]  # losses and steps not counted yet: the stamps have to prove exact
+        self._n_proof = self._line.n_proof  # accepted samples that prove it
+        self._last: _Step | None = None
+        self._side = 0  # +1 late, -1 early stamps are under watch, 0 none
+        self._n_held = self._n_watched = 0
+        self._peak = 0.0
+
+    @property
+    def rate_hz(self) -> float:
+        """Rate estimated over the last 10 s, within 1 % of nominal; nominal until there is enough."""
+        return self._line.rate_hz
+
+    @property
+    def smallest_gap_samples(self) -> float:
+        """Distance between consecutive stamps, in samples, beyond which a gap shows: 1.5 plus the jitter."""
+        return 1 + self._line.limit
+
+    def check(self, x_uv: NDArray[Any], t_s: _Floats) -> Checked:
+        """Judge a chunk.
+
+        Parameters
+        ----------
+        x_uv : array (n_new, n_channels)
+            Samples in microvolts.
+        t_s : array (n_new,)
+            Stamps in seconds.
+        """
+        if x_uv.ndim != 2 or t_s.shape != x_uv.shape[:1]:
+            raise ValueError(f"Expected x_uv (n_new, n_channels) and t_s (n_new,), got {x_uv.shape} and {t_s.shape}.")
+        breaks: list[Break] = []
+        clean = np.abs(t_s) < _BAD_STAMP_S  # (n_new,) False for NaN too
+        at = np.arange(t_s.size)  # (n_new,)
+        finite = np.isfinite(x_uv)  # (n_new, n_channels)
+        if clean.all():
+            self._follow(at, t_s, breaks)
+        else:
+            self._follow(at[clean], t_s[clean], breaks)
+        if self._unclean or not (finite.all() and clean.all()):
+            clean = self._find_unclean(finite, clean, breaks)
+            breaks.sort(key=lambda b: b.index)
+        self._n_seen += t_s.size
+        self.n_received += t_s.size
+        return Checked(clean, tuple(breaks))
+
+    def _find_unclean(
+        self, finite: NDArray[np.bool_], stamped: NDArray[np.bool_], breaks: list[Break]
+    ) -> NDArray[np.bool_]:
+        rows = finite.all(axis=1)  # (n_new,)
+        clean = rows & stamped
+        self.n_nonfinite += int((~rows).sum())
+        self.n_bad_stamps += int((~stamped).sum())
+        before = np.concatenate([[not self._unclean], clean[:-1]])  # (n_new,) was the sample before clean?
+        for i in np.flatnonzero(before & ~clean):
+            why = f"non-finite: channel {finite[i].argmin()}" if stamped[i] else "non-finite: stamp"
+            breaks.append(Break(int(i), 0, why))
+        if clean.size:
+            self._unclean = not clean[-1]
+        return clean
+
+    def _follow(self, at: NDArray[np.intp], t_s: _Floats, breaks: list[Break]) -> None:
+        """Follow the usable stamps `t_s` (n,) of the samples `at` (n,) of the chunk."""
+        n = at.astype(np.float64) + self._n_seen  # (n,) whole numbers, exact
+        if n.size and not self._line.started:
+            self._line.start(float(n[0]), float(t_s[0]))
+        i = 0
+        while i < n.size:
+            go = self._watch if self._side else self._walk
+            i += go(at[i:], n[i:], t_s[i:], breaks)
+
+    def _walk(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> int:
+        """Accept stamps up to the first one off the line and judge that; returns how many are dealt with."""
+        m = min(n.size, self._line.room)
+        off = self._line.offsets(n[:m], t_s[:m])  # (m,)
+        wild = np.abs(off) > self._line.limit
+        k = int(wild.argmax()) if wild.any() else m
+        if k:
+            self._accept(at[:k], n[:k], t_s[:k], breaks)
+        if k < m and self._jump(float(off[k]), float(n[k]), float(t_s[k]), int(at[k]), breaks):
+            self._accept(at[k : k + 1], n[k : k + 1], t_s[k : k + 1], breaks)
+            k += 1
+        return k
+
+    def _accept(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> None:
+        self._line.accept(n, t_s)
+        if any(self._pending) and self._line.n_good >= self._n_proof:
+            (n_lost, n_steps), self._pending = self._pending, [0, 0]
+            if self._line.exact:
+                self.n_clock_steps += n_steps
+                self.n_lost += n_lost
+                breaks.append(Break(int(at[-1]), n_lost, f"gap: {n_lost} samples lost" if n_lost else "clock step"))
+
+    def _jump(self, off: float, n: float, t_s: float, at: int, breaks: list[Break]) -> bool:
+        """Judge a stamp off the line; False asks for it to be judged again."""
+        line = self._line
+        if line.exact and self._undo(off, n, at, breaks):
+            return False
+        huge = abs(off) > _UNKNOWN_STEP_S * line.sfreq_hz
+        if line.exact and (line.learnt or huge or abs(off - round(off)) <= _WHOLE + _DRIFT * abs(off)):
+            pending = line.n_good < self._n_proof
+            if pending:
+                self._n_proof = line.n_good + line.room + line.n_proof
+            self._last = _Step(n, off, self._count(off, at, breaks, pending=pending), pending)
+            line.shift(off)
+            return True
+        if line.learnt:
+            self._side = 1 if off > 0 else -1
+            self._n_held = self._n_watched = 0
+            self._peak = 0.0
+            breaks.append(self._under_watch(at))
+            return False
+        if huge:
+            line.reset()
+            line.start(n, t_s)
+            self._pending, self._n_proof = [0, 0], line.n_proof
+            self.n_clock_steps += 1
+            breaks.append(Break(at, 0, f"clock step: {off / line.sfreq_hz:+.3f} s, jitter not known yet"))
+            return True
+        line.widen(2 * abs(off))
+        breaks.append(Break(at, 0, "jitter of the stamps not known yet"))
+        return True
+
+    def _under_watch(self, at: int) -> Break:
+        return Break(at, 0, f"{'late' if self._side > 0 else 'early'} stamps, under watch")
+
+    def _count(self, off: float, at: int, breaks: list[Break], *, pending: bool) -> int:
+        """Count a shift of the stamps as a loss or a clock step; returns the samples lost."""
+        step_s = off / self._line.rate_hz
+        n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S else 0
+        if pending:
+            self._pending[0 if n_lost else 1] += n_lost or 1
+            breaks.append(Break(at, 0, "shifted stamps, counted once the stamps have proved exact"))
+        elif n_lost:
+            self.n_lost += n_lost
+            breaks.append(Break(at, n_lost, f"gap: {n_lost} samples lost"))
+        else:
+            self.n_clock_steps += 1
+            breaks.append(Break(at, 0, f"clock step: {step_s:+.3f} s"))
+        return n_lost
+
+    def _undo(self, off: float, n: float, at: int, breaks: list[Break]) -> bool:
+        """Take the last shift back when the stamps soon go the other way: they were wild, not the stream."""
+        last, line = self._last, self._line
+        if last is None or last.off_samples * off > 0 or n - last.n_at > line.n_watch:
+            return False
+        self._last = None
+        counted = last.n_lost or 1
+        if last.pending:
+            self._pending[0 if last.n_lost else 1] -= counted
+        elif last.n_lost:
+            self.n_lost -= counted
+        else:
+            self.n_clock_steps -= counted
+        taken_back = 0 if last.pending else -last.n_lost
+        breaks.append(Break(at, taken_back, f"stamps came back: the shift of {last.off_samples:.1f} samples was none"))
+        line.shift(-last.off_samples)
+        if n - last.n_at > 1 or abs(off + last.off_samples) > line.limit:  # more than one wild stamp
+            line.widen(min(abs(off), 2 * line.limit))
+        return True
+
+    def _watch(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> int:
+        """Hold stamps that stay off the line, and decide; returns how many are dealt with."""
+        m, fill = min(n.size, self._line.n_persist - self._n_held), self._n_held
+        off = self._side * self._line.offsets(n[:m], t_s[:m])  # (m,)
+        home = off <= self._line.back
+        k = int(home.argmax()) if home.any() else m
+        self._held[:, fill : fill + k] = n[:k], t_s[:k]
+        self._n_held += k
+        self._peak = max(self._peak, float(off[:k].max(initial=0.0)))
+        if k < m:
+            self._side = 0
+            if self._n_watched + self._n_held > 1:  # a single wild stamp says nothing of the jitter
+                self._line.widen(min(self._peak, 2 * self._line.limit))
+        elif self._n_held == self._line.n_persist:
+            self._decide(int(at[m - 1]), breaks)
+        return k
+
+    def _decide(self, at: int, breaks: list[Break]) -> None:
+        line = self._line
+        n, t_s = self._held[:, : line.n_persist]
+        off = line.offsets(n, t_s)  # (n_persist,)
+        self._n_watched += n.size
+        self._n_held = 0
+        if off.max() - off.min() > line.limit and self._n_watched < line.n_slide:
+            breaks.append(self._under_watch(at))
+            return
+        shift = float(off.mean())
+        self._count(shift, at, breaks, pending=False)
+        line.shift(shift)
+        line.accept(n, t_s)
+        self._side = 0

@@ -1,0 +1,329 @@
+"""Lab Streaming Layer: the one module that imports pylsl.
+
+Finding streams, reading what they say about themselves, inlets that never reconnect behind our back, and outlets that
+always carry a stable source_id and one stamp per sample. `recover=False` throughout: liblsl's own recovery reattaches
+to any outlet of the same name without checking rate, labels or units again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import MissingPackageError, UsageError
+from pretap_realtime.chunk import Chunk, Cue
+from pretap_realtime.contract import Description, printable
+
+try:
+    import pylsl
+    from pylsl.util import LostError
+    from pylsl.util import TimeoutError as LslTimeoutError
+except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is there, the C library is not
+    raise MissingPackageError(
+        f"liblsl cannot be loaded ({str(_error).splitlines()[0]}). Run: pip install 'pylsl>=1.18' (Linux, Windows), "
+        "or: brew install labstreaminglayer/tap/lsl (macOS)."
+    ) from None
+
+__all__ = [
+    "ConnectionLostError",
+    "Found",
+    "Inlet",
+    "MarkerInlet",
+    "Outlet",
+    "describe",
+    "find",
+    "isolation",
+    "library_version",
+    "local_clock",
+    "parse_query",
+]
+
+local_clock: Callable[[], float] = pylsl.local_clock
+library_version: Callable[[], int] = pylsl.library_version
+
+_KEYS = ("name", "type", "source_id", "hostname", "uid")
+_FORMATS = {
+    pylsl.cf_float32: "float32",
+    pylsl.cf_double64: "float64",
+    pylsl.cf_string: "string",
+    pylsl.cf_int32: "int32",
+    pylsl.cf_int16: "int16",
+    pylsl.cf_int8: "int8",
+    pylsl.cf_int64: "int64",
+}
+_CODES = {name: code for code, name in _FORMATS.items()}
+_FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
+_OPEN_S = 2.0
+_BUFFER_S = 10  # what liblsl keeps for us while we are busy
+_MAX_LABELS = 4096
+
+
+class ConnectionLostError(Exception):
+    """The stream's source is gone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A stream that answered a query. Labels and units are not in here: see `describe`."""
+
+    name: str
+    type: str
+    source_id: str
+    hostname: str
+    uid: str
+    format: str
+    n_channels: int
+    sfreq_hz: float
+    info: Any
+
+    def __str__(self) -> str:
+        rate = f"{self.sfreq_hz:g} Hz" if self.sfreq_hz else "irregular"
+        return (
+            f"{printable(self.name)!r} (type {printable(self.type)}, {self.n_channels} x {self.format}, {rate}, "
+            f"source_id {printable(self.source_id)!r}, on {printable(self.hostname)})"
+        )
+
+
+def parse_query(text: str) -> dict[str, str]:
+    """Read ``type=EEG,name=Amp`` or a plain name.
+
+    Raises
+    ------
+    UsageError
+        For an unknown key, or a value with quotes: a query becomes an XPath predicate, and a quote would end it.
+    """
+    query: dict[str, str] = {}
+    for part in text.split(",") if "=" in text else [f"name={text}"]:
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in _KEYS or not value:
+            raise UsageError(
+                f"Stream query {text!r}: expected a name, or key=value pairs joined by commas; "
+                f"keys are {', '.join(_KEYS)}."
+            )
+        if "'" in value or '"' in value:
+            raise UsageError(f"Stream query {text!r}: quotes are not allowed. Ask by another key, such as source_id.")
+        query[key] = value
+    return query
+
+
+def find(query: dict[str, str] | None = None, *, wait_s: float = _FIND_S) -> list[Found]:
+    """Give every stream that answers within `wait_s`, each once; all streams without a query."""
+    if not query:
+        infos = pylsl.resolve_streams(wait_s)
+    else:
+        predicate = " and ".join(f"{key}='{value}'" for key, value in query.items())
+        infos = pylsl.resolve_bypred(predicate, minimum=2, timeout=wait_s)
+    found = {info.uid(): _found(info) for info in infos}  # one outlet may answer on several interfaces
+    return sorted(
+        (f for f in found.values() if all(getattr(f, key) == value for key, value in (query or {}).items())),
+        key=lambda f: (f.name, f.source_id, f.uid),
+    )
+
+
+def _found(info: Any) -> Found:
+    return Found(
+        name=info.name(),
+        type=info.type(),
+        source_id=info.source_id(),
+        hostname=info.hostname(),
+        uid=info.uid(),
+        format=_FORMATS.get(info.channel_format(), "undefined"),
+        n_channels=info.channel_count(),
+        sfreq_hz=info.nominal_srate(),
+        info=info,
+    )
+
+
+def describe(found: Found) -> Description:
+    """Ask a stream for its full description, over a connection of its own."""
+    inlet = pylsl.StreamInlet(found.info, max_buflen=1, recover=False)
+    return _describe(inlet)
+
+
+def _describe(inlet: Any) -> Description:
+    try:
+        info = inlet.info(timeout=_OPEN_S)
+    except (LostError, LslTimeoutError) as error:
+        raise ConnectionLostError(f"no description within {_OPEN_S:g} s") from error
+    desc = info.desc()
+    labels: list[str] = []
+    units: list[str] = []
+    channel = desc.child("channels").child("channel")
+    while not channel.empty() and len(labels) < _MAX_LABELS:
+        labels.append(channel.child_value("label").strip()[:256])
+        units.append(channel.child_value("unit").strip()[:256])
+        channel = channel.next_sibling("channel")
+    try:
+        speed = float(desc.child_value("speed") or 1.0)
+    except ValueError:
+        speed = 1.0
+    return Description(
+        name=info.name(),
+        hostname=info.hostname(),
+        format=_FORMATS.get(info.channel_format(), "undefined"),
+        n_channels=info.channel_count(),
+        sfreq_hz=info.nominal_srate(),
+        labels=tuple(labels) if any(labels) else (),
+        units=tuple(units) if any(units) else (),
+        subject=desc.child("subject").child_value("id")[:256],
+        speed=speed,
+    )
+
+
+class Inlet:
+    """A numeric stream, pulled as microvolts in the channel order of the bundle.
+
+    `order` and `factors` are set by the caller once the description was checked (`contract`).
+    """
+
+    def __init__(self, found: Found) -> None:
+        self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
+        self.description = _describe(self._inlet)
+        self._buffer = np.empty((0, 0))
+        self._order: NDArray[np.intp] = np.arange(0)
+        self._factors = np.ones(0)
+
+    def open(self, *, order: Sequence[int], factors: Sequence[float]) -> None:
+        """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``."""
+        self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
+        n_samples = max(64, round(_BUFFER_S * self.description.sfreq_hz))
+        self._buffer = np.empty((n_samples, self.description.n_channels), self._inlet.np_dtype)
+        _open(self._inlet)
+
+    def pull(self, timeout_s: float) -> Chunk | None:
+        """Wait up to `timeout_s` for a sample, then take all that are there."""
+        try:
+            raw, t_s = self._inlet.pull_chunk(
+                timeout=timeout_s, max_samples=len(self._buffer), min_samples=1, dest_obj=self._buffer, as_numpy=True
+            )
+        except LostError:
+            raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
+        if len(t_s) == 0:
+            return None
+        x = raw[:, self._order].astype(np.float64) * self._factors  # (n_new, n_channels)
+        return Chunk(x.astype(np.float32), np.asarray(t_s, np.float64))
+
+    def time_correction(self, timeout_s: float) -> float:
+        """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
+        try:
+            return float(self._inlet.time_correction(timeout_s))
+        except (LostError, LslTimeoutError) as error:
+            raise ConnectionLostError("no time correction") from error
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the stream comes from this machine, so that its stamps are on this clock."""
+        return self.description.hostname == socket.gethostname()
+
+    def close(self) -> None:
+        self._inlet.close_stream()
+
+
+class MarkerInlet:
+    """A string stream of one channel."""
+
+    def __init__(self, found: Found) -> None:
+        self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
+        self._name = found.name
+
+    def open(self) -> None:
+        _open(self._inlet)
+
+    def pull(self, timeout_s: float = 0.0) -> list[Cue]:
+        """Take all markers that are there, after waiting up to `timeout_s` for the first."""
+        try:
+            rows, t_s = self._inlet.pull_chunk(timeout=timeout_s, max_samples=1024, min_samples=1, as_numpy=True)
+        except LostError:
+            raise ConnectionLostError(f"the source of {printable(self._name)!r} is gone") from None
+        return [Cue(float(t), bytes(row[0]).decode("utf-8", "replace")) for row, t in zip(rows, t_s, strict=True)]
+
+    def close(self) -> None:
+        self._inlet.close_stream()
+
+
+def _open(inlet: Any) -> None:
+    try:
+        inlet.open_stream(timeout=_OPEN_S)
+    except (LostError, LslTimeoutError) as error:
+        raise ConnectionLostError(f"the stream did not open within {_OPEN_S:g} s") from error
+
+
+class Outlet:
+    """A stream of ours.
+
+    Parameters
+    ----------
+    source_id
+        Stable over restarts, unique on the network; by default the name.
+    labels, unit
+        Of the channels; `unit` holds for all.
+    facts
+        Further entries of the description, such as ``{"simulated": "true", "subject/id": "synthetic-0"}``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        *,
+        labels: Sequence[str],
+        format: str,  # noqa: A002 - LSL's word
+        sfreq_hz: float = 0.0,
+        unit: str = "",
+        source_id: str = "",
+        facts: dict[str, str] | None = None,
+    ) -> None:
+        info = pylsl.StreamInfo(name, kind, len(labels), sfreq_hz, _CODES[format], source_id or name)
+        desc = info.desc()
+        channels = desc.append_child("channels")
+        for label in labels:
+            channel = channels.append_child("channel")
+            channel.append_child_value("label", label)
+            if unit:
+                channel.append_child_value("unit", unit)
+            channel.append_child_value("type", kind)
+        for key, value in {"manufacturer": "pretap", **(facts or {})}.items():
+            *parents, leaf = key.split("/")
+            node = desc
+            for parent in parents:
+                node = node.append_child(parent)
+            node.append_child_value(leaf, value)
+        self._outlet = pylsl.StreamOutlet(info)
+
+    def push(self, row: Sequence[Any], t_s: float) -> None:
+        """Send one sample."""
+        self._outlet.push_sample(row, t_s)
+
+    def push_chunk(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
+        """Send samples (n_new, n_channels), each with its own stamp: with one stamp a loss inside would be hidden."""
+        self._outlet.push_chunk(x, t_s.tolist())
+
+    def has_consumers(self) -> bool:
+        return bool(self._outlet.have_consumers())
+
+
+def isolation(*, session: str | None = None) -> str:
+    """Give an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own."""
+    port = 20_000 + secrets.randbelow(400) * 100
+    return f"""[ports]
+IPv6 = disable
+MulticastPort = {port}
+BasePort = {port + 1}
+PortRange = 64
+[multicast]
+ResolveScope = machine
+[lab]
+SessionID = {session or "pretap-" + secrets.token_hex(8)}
+KnownPeers = {{127.0.0.1}}
+[tuning]
+MulticastMinRTT = 0.1
+UnicastMinRTT = 0.1
+[log]
+level = -2
+"""

@@ -1,0 +1,54 @@
+"""What goes out: the messages of the marker stream and of the log. WIRE.md fixes their fields."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Message", "MessageType", "State", "encode"]
+
+MessageType = Literal["verdict", "state", "heartbeat"]
+State = Literal["WAITING", "VALIDATING", "RUNNING", "STALE", "LOST", "REFUSED"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of ``pretap-markers``.
+
+    Attributes
+    ----------
+    v
+        Version of this schema.
+    seq
+        Counts all messages of the stream, from 0; a hole in it is a message that was lost on the way.
+    label, p
+        The verdict and the probability of each class; for an invalid window ``none`` and nothing.
+    valid, why
+        Whether a whole clean window stands behind it, and if not, why not. In a state message `why` is its reason.
+    lost
+        Samples counted as lost since the service started.
+    t
+        LSL time of the window's last sample; for other messages the time of sending.
+    sent
+        LSL time of sending.
+    cue
+        The cue that asked, if one did.
+    """
+
+    v: int = 1
+    type: MessageType
+    seq: int
+    label: str = "none"
+    p: dict[str, float] = {}
+    state: State
+    valid: bool = True
+    why: str = ""
+    lost: int = 0
+    t: float
+    sent: float
+    cue: str = ""
+
+
+def encode(message: Message) -> str:
+    """Give the JSON text of a message."""
+    return msgspec.json.encode(message).decode()

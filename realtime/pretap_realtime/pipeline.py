@@ -1,0 +1,227 @@
+"""From chunks to decisions: pure, without clock, network or threads.
+
+The same samples give the same decisions, however they were cut into chunks and however fast they came.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.decoder import Decoder
+from pretap.errors import StreamRefusedError
+from pretap.ring import Ring
+from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.health import Health
+
+__all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline"]
+
+CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
+CUE_WAIT_S = 1.0  # how long a cue may wait for its samples
+# Median over channels of the standard deviation within a window. Scalp EEG has 2 to 100 uV; a unit error is a factor
+# of 1000 or more.
+_PLAUSIBLE_UV = (0.05, 2000.0)
+
+
+class Mode(Protocol):
+    """When is decoded: at each hop, or at cues."""
+
+    def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+        """Take clean, contiguous samples; give the decisions they complete."""
+        ...
+
+    def interrupt(self, t_s: float, why: str) -> list[Decision]:
+        """Note that the samples before and after this point do not belong together."""
+        ...
+
+    def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:
+        """Take a cue that arrived at `arrived_s` of the caller's clock."""
+        ...
+
+    def expire(self, now_s: float) -> list[Decision]:
+        """Refuse the cues that have waited too long for their samples."""
+        ...
+
+    @property
+    def n_skipped(self) -> int: ...
+
+
+class Pipeline:
+    """Checks what arrives, and hands clean runs of samples to the mode.
+
+    Attributes
+    ----------
+    health
+        The accounts: received, lost, non-finite.
+    """
+
+    def __init__(self, decoder: Decoder, mode: Mode) -> None:
+        manifest = decoder.manifest
+        self.health = Health(sfreq_hz=manifest.sfreq_hz)
+        self.mode = mode
+        self._first_window = Ring(manifest.n_window, len(manifest.channels))
+        self._amplitude_known = False
+
+    def reset(self, t_s: float, why: str) -> list[Decision]:
+        """Start anew after a lost connection: stamps, windows and the amplitude check; the accounts survive."""
+        self.health.reset()
+        self._first_window.reset()
+        self._amplitude_known = False
+        return self.mode.interrupt(t_s, why)
+
+    def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
+        """Take a chunk; give the decisions it completes, those without a valid window among them.
+
+        Raises
+        ------
+        StreamRefusedError
+            When the first whole window has an amplitude that no EEG has.
+        """
+        checked = self.health.check(chunk.x_uv, chunk.t_s)
+        if not self._amplitude_known:
+            self._check_amplitude(chunk.x_uv[checked.clean])
+        if not checked.breaks and checked.clean.all():
+            return self._finish(self.mode.push(chunk.x_uv, chunk.t_s, newest_only=newest_only))
+        decisions: list[Decision] = []
+        starts = {0: "", **{b.index: b.why for b in checked.breaks}}
+        stops = [*sorted(starts)[1:], len(chunk.t_s)]
+        for start, stop in zip(sorted(starts), stops, strict=True):
+            if starts[start]:
+                decisions += self.mode.interrupt(float(chunk.t_s[start]), starts[start])
+            clean = checked.clean[start:stop]
+            x_uv, t_s = chunk.x_uv[start:stop][clean], chunk.t_s[start:stop][clean]
+            decisions += self.mode.push(x_uv, t_s, newest_only=newest_only)
+        return self._finish(decisions)
+
+    def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
+        """Take a cue."""
+        return self._finish(self.mode.ask(cue, arrived_s))
+
+    def expire(self, now_s: float) -> list[Decision]:
+        """Refuse cues that have waited longer than `CUE_WAIT_S`."""
+        return self._finish(self.mode.expire(now_s))
+
+    def _finish(self, decisions: list[Decision]) -> list[Decision]:
+        if not self.health.n_lost:
+            return decisions
+        return [Decision(d.t_s, d.probs, d.why, d.cue, self.health.n_lost) for d in decisions]
+
+    def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
+        ring = self._first_window
+        ring.push(x_uv[: ring.capacity - ring.n_seen])
+        if ring.n_seen < ring.capacity:
+            return
+        window = ring.window(ring.n_seen, ring.capacity).astype(np.float64)
+        typical_uv = float(np.median(window.std(axis=0)))  # the mean goes: amplifiers carry offsets of many millivolts
+        low, high = _PLAUSIBLE_UV
+        if not low <= typical_uv <= high:
+            raise StreamRefusedError(
+                f"The signal's standard deviation is {typical_uv:.3g} uV (median over channels of the first window); "
+                f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ..."
+            )
+        self._amplitude_known = True
+
+
+class FreeRunning:
+    """A decision each `hop` samples."""
+
+    def __init__(self, decoder: Decoder, *, hop: int) -> None:
+        self._stream = decoder.stream(hop)
+        self._n_seen = 0
+        self.n_skipped = 0
+
+    def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+        if newest_only:
+            outputs, n_skipped = self._stream.push_newest(x_uv)
+            self.n_skipped += n_skipped
+        else:
+            outputs = self._stream.push(x_uv)
+        before = self._n_seen
+        self._n_seen += len(t_s)
+        return [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
+
+    def interrupt(self, t_s: float, why: str) -> list[Decision]:
+        self._stream.reset()
+        self._n_seen = 0
+        return [Decision(t_s, None, why)]
+
+    def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:  # noqa: ARG002 - nobody asks a free-running decoder
+        return []
+
+    def expire(self, now_s: float) -> list[Decision]:  # noqa: ARG002
+        return []
+
+
+class CueLocked:
+    """One decision for each cue, for the window that ends `offset_s` from it."""
+
+    def __init__(self, decoder: Decoder, *, offset_s: float, patterns: tuple[str, ...]) -> None:
+        manifest = decoder.manifest
+        self._decoder, self._offset_s, self._patterns = decoder, offset_s, patterns
+        self._n_window, self._period_s = manifest.n_window, 1 / manifest.sfreq_hz
+        n_history = self._n_window + round(CUE_HISTORY_S * manifest.sfreq_hz)
+        self._ring = Ring(n_history, len(manifest.channels))
+        self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
+        self._waiting: list[tuple[Cue, float]] = []
+        self.n_skipped = 0
+
+    def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:  # noqa: ARG002 - a cue is never skipped
+        decisions = []
+        n_piece = self._ring.capacity - self._n_window  # a long chunk must not push a waiting cue's window out
+        for start in range(0, len(t_s), n_piece):
+            self._ring.push(x_uv[start : start + n_piece], t_s[start : start + n_piece])
+            decisions += self._answer()
+        return decisions
+
+    def interrupt(self, t_s: float, why: str) -> list[Decision]:  # noqa: ARG002 - said where a cue asks for it
+        self._breaks.append((self._ring.n_seen, why))
+        while self._breaks[0][0] < self._ring.n_seen - self._ring.n_held:
+            self._breaks.popleft()
+        return []
+
+    def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:
+        if not any(fnmatch.fnmatchcase(cue.text, pattern) for pattern in self._patterns):
+            return []
+        self._waiting.append((cue, arrived_s))
+        return self._answer()
+
+    def expire(self, now_s: float) -> list[Decision]:
+        late = [cue for cue, arrived_s in self._waiting if now_s - arrived_s > CUE_WAIT_S]
+        self._waiting = [(cue, arrived_s) for cue, arrived_s in self._waiting if now_s - arrived_s <= CUE_WAIT_S]
+        return [self._refusal(cue, f"its samples did not come within {CUE_WAIT_S:g} s") for cue in late]
+
+    def _answer(self) -> list[Decision]:
+        if not self._waiting:
+            return []
+        held = self._ring.stamps(self._ring.n_seen, self._ring.n_held)
+        # A quarter of a sample early is early enough: the next sample would lie further off. Float noise in a cue's
+        # stamp must not make it wait for a sample that never comes.
+        ready = [pair for pair in self._waiting if len(held) and held[-1] >= self._earliest(pair[0])]
+        self._waiting = [pair for pair in self._waiting if pair not in ready]
+        return [self._decide(cue, held) for cue, _ in ready]
+
+    def _earliest(self, cue: Cue) -> float:
+        return cue.t_s + self._offset_s - self._period_s / 4
+
+    def _decide(self, cue: Cue, held: NDArray[np.float64]) -> Decision:
+        wanted_s = cue.t_s + self._offset_s
+        after = int(np.argmax(held >= self._earliest(cue)))
+        last = after - 1 if after and abs(held[after - 1] - wanted_s) < abs(held[after] - wanted_s) else after
+        off_s = abs(float(held[last]) - wanted_s)
+        if off_s > self._period_s * 0.5001:
+            return self._refusal(cue, f"no sample within half a sample of it; the nearest is {off_s * 1000:.1f} ms off")
+        end = self._ring.n_seen - len(held) + last + 1
+        start = end - self._n_window
+        for first_after, why in self._breaks:
+            if start < first_after < end:
+                return self._refusal(cue, why)
+        if start < self._ring.n_seen - len(held):
+            return self._refusal(cue, f"only {last + 1} of {self._n_window} samples of its window are there")
+        return Decision(float(held[last]), self._decoder.decode(self._ring.window(end, self._n_window)), cue=cue.text)
+
+    def _refusal(self, cue: Cue, why: str) -> Decision:
+        return Decision(cue.t_s + self._offset_s, None, why, cue.text)

@@ -1,0 +1,266 @@
+"""The service: one loop that finds a stream, checks it, decodes it, and says at every moment what state it is in."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from pretap.decoder import Decoder
+from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
+from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.lsl import ConnectionLostError
+from pretap_realtime.messages import State
+from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.policy import NONE, decide
+from pretap_realtime.publisher import Item, Publisher
+
+__all__ = ["Connection", "Service", "Summary", "Timing"]
+
+PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
+HEARTBEAT_S = 1.0
+STALE_S = 0.3
+OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
+TOO_OLD_S = 1.0  # an older decision is no verdict any more
+
+
+class Connection(Protocol):
+    """A stream that was found and fits, flowing."""
+
+    def pull(self, timeout_s: float) -> Chunk | None:
+        """Wait for samples; raises ConnectionLostError when their source is gone."""
+        ...
+
+    def pull_cues(self) -> list[Cue]: ...
+
+    def stamp_to_clock_s(self) -> float | None:
+        """Give what makes the stream's stamps this machine's clock; None where its stamps are data time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long to wait for a stream at the start, and for its return."""
+
+    wait_s: float
+    reconnect_s: float
+
+
+@dataclass
+class Summary:
+    """What a session was; printed at its end."""
+
+    n_decisions: int = 0
+    n_invalid: int = 0
+    n_too_old: int = 0
+    n_skipped: int = 0
+    n_received: int = 0
+    n_lost: int = 0
+    n_nonfinite: int = 0
+    smallest_gap_samples: float = 0.0
+    n_dropped: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        decisions = (
+            f"{self.n_decisions} decisions, {self.n_skipped} skipped, {self.n_too_old} too old to publish, "
+            f"{self.n_invalid} times no valid window"
+        )
+        samples = (
+            f"{self.n_received} samples received, {self.n_lost} lost (gaps of {self.smallest_gap_samples:.1f} samples "
+            f"and more are seen), {self.n_nonfinite} non-finite"
+        )
+        lines = [decisions, samples]
+        if self.latencies_s:
+            p50, p95, p99 = (1000 * percentile(self.latencies_s, q) for q in (50, 95, 99))
+            lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
+        if self.n_dropped:
+            lines.append(f"{self.n_dropped} messages were dropped: an outlet hung")
+        return "\n".join(lines)
+
+
+def percentile(values: list[float], q: float) -> float:
+    """Give the smallest value that at least q percent of the values do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(q / 100 * len(values)) - 1)]
+
+
+class Service:
+    """Finds, checks, decodes, publishes; see `run`.
+
+    Parameters
+    ----------
+    connect
+        Tries once, for at most 0.2 s or so: a connection, or None where no stream answers. `validating` is called
+        when one does. Raises StreamRefusedError for one that does not fit.
+    say
+        Takes one line for the operator.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        pipeline: Pipeline,
+        publisher: Publisher,
+        *,
+        connect: Callable[[Callable[[], None]], Connection | None],
+        timing: Timing,
+        threshold: float,
+        clock: Callable[[], float],
+        stop: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        self._classes = decoder.manifest.classes
+        self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
+        self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
+        self._state: State | None = None
+        self._heartbeat_due_s = -math.inf
+        self._summary = Summary()
+
+    def run(self) -> Summary:
+        """Serve until `stop` is set; gives the session's summary.
+
+        Raises
+        ------
+        NoStreamError, StreamRefusedError, StreamLostError
+            When no stream came in time, the first one does not fit, or a lost one did not come back.
+        """
+        self._enter("WAITING", "")
+        connection = self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
+        while connection is not None:
+            try:
+                self._serve(connection)
+            except ConnectionLostError as lost:
+                self._enter("LOST", str(lost))
+            except StreamRefusedError as refusal:
+                self._enter("REFUSED", str(refusal))
+                raise
+            finally:
+                connection.close()
+            if self._stop.is_set():
+                break
+            self._publish_all(self._pipeline.reset(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            connection = self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """Give the accounts so far."""
+        health, s = self._pipeline.health, self._summary
+        s.n_received, s.n_lost, s.n_nonfinite = health.n_received, health.n_lost, health.n_nonfinite
+        s.smallest_gap_samples, s.n_skipped = health.smallest_gap_samples, self._pipeline.mode.n_skipped
+        s.latencies_s, s.n_dropped = self._publisher.latencies_s, self._publisher.n_dropped
+        return s
+
+    def _find(self, *, deadline_s: float, first: bool) -> Connection | None:
+        """Look until a stream fits, the deadline passes or `stop` is set (None)."""
+        refusal: StreamRefusedError | None = None
+        while not self._stop.is_set():
+            self._beat()
+            try:
+                connection = self._connect(lambda: self._enter("VALIDATING", ""))
+            except StreamRefusedError as error:
+                if str(error) != str(refusal):
+                    self._enter("REFUSED", str(error))
+                refusal = error
+                if first:
+                    raise
+                connection = None
+            except ConnectionLostError as lost:  # it went away while it was being checked
+                self._enter("WAITING" if first else "LOST", str(lost))
+                connection = None
+            if connection is not None:
+                self._enter("RUNNING", "")
+                return connection
+            if self._clock() > deadline_s:
+                raise self._gave_up(refusal, first=first)
+        return None
+
+    def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
+        if first:
+            return NoStreamError(f"No stream answered within {self._timing.wait_s:g} s.")
+        if refusal is not None:
+            return refusal
+        return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
+
+    def _serve(self, connection: Connection) -> None:
+        last_s = self._clock()
+        intervals_s: deque[float] = deque(maxlen=101)
+        while not self._stop.is_set():
+            chunk = connection.pull(PULL_S)
+            now_s = self._clock()
+            if chunk is not None:
+                if self._state == "STALE":
+                    self._enter("RUNNING", "samples flow again")
+                else:
+                    intervals_s.append(now_s - last_s)
+                last_s = now_s
+                self._publish_all(self._decode(chunk), stamp_to_clock_s=connection.stamp_to_clock_s())
+            elif self._state == "RUNNING":
+                quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
+                if now_s - last_s > quiet_s:
+                    self._enter("STALE", f"no sample for {now_s - last_s:.1f} s")
+            decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
+            decisions += self._pipeline.expire(now_s)
+            self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
+            self._beat()
+
+    def _decode(self, chunk: Chunk) -> list[Decision]:
+        overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
+        return self._pipeline.push(chunk, newest_only=overloaded)
+
+    def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
+        assert self._state is not None
+        for decision in decisions:
+            verdict = decide(decision, self._classes, threshold=self._threshold)
+            why = decision.why or self._withheld(decision, stamp_to_clock_s)
+            if decision.probs is None:
+                self._summary.n_invalid += 1
+            elif not why:
+                self._summary.n_decisions += 1
+            self._publisher.put(
+                Item(
+                    "verdict",
+                    self._state,
+                    decision.t_s,
+                    label=NONE if why else verdict.label,
+                    code=0 if why else verdict.code,
+                    probs=decision.probs,
+                    why=why,
+                    n_lost=decision.n_lost,
+                    cue=decision.cue,
+                    stamp_to_clock_s=stamp_to_clock_s,
+                )
+            )
+
+    def _withheld(self, decision: Decision, stamp_to_clock_s: float | None) -> str:
+        """Say why a decision with probabilities must not become a verdict; empty where it may."""
+        if self._state != "RUNNING":
+            return f"the stream is {self._state}"
+        if stamp_to_clock_s is not None and self._clock() - decision.t_s - stamp_to_clock_s > TOO_OLD_S:
+            self._summary.n_too_old += 1
+            return f"older than {TOO_OLD_S:g} s when it was ready"
+        return ""
+
+    def _enter(self, state: State, why: str) -> None:
+        before, self._state = self._state, state
+        if before == state:
+            return
+        self._say(
+            f"{before} -> {state}{': ' + why if why else ''}" if before else f"{state}{': ' + why if why else ''}"
+        )
+        self._send_state("state", why)
+
+    def _beat(self) -> None:
+        if self._clock() >= self._heartbeat_due_s:
+            self._send_state("heartbeat", "")
+
+    def _send_state(self, kind: Literal["state", "heartbeat"], why: str) -> None:
+        assert self._state is not None
+        now_s = self._clock()
+        self._heartbeat_due_s = now_s + HEARTBEAT_S
+        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=self._pipeline.health.n_lost))

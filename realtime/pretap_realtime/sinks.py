@@ -1,0 +1,73 @@
+"""Where messages go: the three LSL streams, and the log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pretap.errors import UsageError
+from pretap_realtime.lsl import Outlet
+from pretap_realtime.messages import Message, encode
+from pretap_realtime.publisher import Item
+
+__all__ = ["LogSink", "OutletSink"]
+
+
+class OutletSink:
+    """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities`` of WIRE.md.
+
+    For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0: no class
+    passes any threshold, and nobody has to handle NaN.
+    """
+
+    def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
+        self._format, self._n_classes = format, len(classes)
+        facts = {"bundle/sha256": sha256, "classes": ",".join(classes)}
+        self._markers = Outlet(
+            f"{name}-markers", "Markers", labels=["message"], format="string", facts=facts | {"format": format}
+        )
+        self._codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32", facts=facts)
+        self._probabilities = Outlet(
+            f"{name}-probabilities", "Probabilities", labels=[*classes, "quality"], format="float32", facts=facts
+        )
+
+    def send(self, message: Message, item: Item) -> None:
+        if self._format == "json":
+            self._markers.push([encode(message)], message.t)
+        elif message.type == "verdict":
+            self._markers.push([message.label], message.t)
+        if message.type == "verdict":
+            self._codes.push([item.code], message.t)
+            row = [*message.p.values(), 1.0] if message.valid else [0.0] * (self._n_classes + 1)
+            self._probabilities.push(row, message.t)
+
+
+class LogSink:
+    """One JSON object a line: every message but heartbeats, with the latency of each decision in milliseconds."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
+        self._path = path
+        self._failed = False
+
+    def send(self, message: Message, item: Item) -> None:
+        if message.type == "heartbeat":
+            return
+        record = msgspec.to_builtins(message)
+        if item.probs is not None and item.stamp_to_clock_s is not None:
+            record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
+        if item.probs is not None and not message.valid:
+            record["withheld_p"] = item.probs.tolist()
+        try:
+            self._file.write(msgspec.json.encode(record) + b"\n")
+        except OSError as error:
+            if not self._failed:  # the session is worth more than its log: say it once, and go on
+                print(f"The log {self._path} cannot be written: {error.strerror}", file=sys.stderr)
+            self._failed = True

@@ -1,0 +1,71 @@
+"""Recordings by name: what ``replay`` and ``score`` take as RECORDING."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pretap.errors import DataError, PretapError, UsageError
+from pretap.recordings.recording import Recording, from_epochs
+
+__all__ = ["open_any"]
+
+
+def open_any(
+    name: str, *, part: Literal["train", "test"], sfreq_hz: float | None = None, n_trials: int | None = None
+) -> Recording:
+    """Open competition trials (laid end to end), a continuous recording, or the synthetic subject.
+
+    `sfreq_hz` resamples trials; a continuous recording of another rate is refused.
+    """
+    path = Path(name)
+    if name.partition(":")[0] == "synthetic" and not path.exists():
+        return _synthetic(name, sfreq_hz=sfreq_hz)
+    if path.is_dir() or path.suffix.lower() in (".mat", ".txt"):
+        from pretap.recordings.competition import read_competition
+        from pretap.recordings.resample import resample_epochs
+
+        epochs = read_competition(path, part=part)
+        if n_trials is not None:
+            epochs = epochs.select(slice(n_trials))
+        return from_epochs(epochs if sfreq_hz is None else resample_epochs(epochs, sfreq_hz=sfreq_hz))
+    from pretap.recordings.continuous import open_recording
+
+    recording = open_recording(path)
+    if sfreq_hz is not None and abs(recording.sfreq_hz - sfreq_hz) > 0.01 * sfreq_hz:
+        raise DataError(
+            f"{path} has {recording.sfreq_hz:g} Hz, expected {sfreq_hz:g}. Resample it with MNE (raw.resample), or "
+            f"train a bundle for {recording.sfreq_hz:g} Hz."
+        )
+    return recording
+
+
+def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:
+    """Have `pretap simulate` write a recording, and read it: the live side does not import the offline side."""
+    from pretap.recordings.continuous import open_recording
+
+    _, _, seed = name.partition(":")
+    if seed and not seed.isdecimal():
+        raise UsageError(f"{name!r}: expected synthetic or synthetic:SEED, SEED a whole number.")
+    with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
+        file = Path(folder) / "synthetic_raw.fif"
+        command = [sys.executable, "-m", "pretap", "simulate", str(file), "--seed", seed or "0", "--seconds", "120"]
+        if sfreq_hz is not None:
+            command += ["--sfreq-hz", f"{sfreq_hz:g}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            error = PretapError(done.stderr.strip().removeprefix("Error: "))
+            error.exit_code = done.returncode
+            raise error
+        on_disk = open_recording(file)
+        x_uv = on_disk.read(0, on_disk.n_samples)  # into memory: the file goes away
+    return replace(
+        on_disk,
+        read=lambda start, stop: x_uv[start:stop],
+        source=f"synthetic subject, seed {seed or '0'}",
+        subject=f"synthetic-{seed or '0'}",
+    )

@@ -1,0 +1,51 @@
+"""``pretap streams``: what is on the network."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+__all__ = ["streams"]
+
+
+@click.command(short_help="List the LSL streams on the network.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="How long to look.")
+def streams(*, as_json: bool, wait_s: float) -> None:
+    """List the LSL streams on the network, with their channels and units."""
+    from pretap_realtime.contract import Description, printable
+    from pretap_realtime.lsl import ConnectionLostError, Found, describe, find
+
+    rows: list[tuple[Found, Description | None]] = []
+    for found in find(wait_s=wait_s):
+        try:
+            rows.append((found, describe(found)))
+        except ConnectionLostError:
+            rows.append((found, None))
+    if as_json:
+        listed = [
+            {
+                "name": f.name,
+                "type": f.type,
+                "source_id": f.source_id,
+                "hostname": f.hostname,
+                "uid": f.uid,
+                "format": f.format,
+                "n_channels": f.n_channels,
+                "sfreq_hz": f.sfreq_hz,
+                "labels": list(d.labels) if d else None,
+                "units": list(d.units) if d else None,
+            }
+            for f, d in rows
+        ]
+        click.echo(msgspec.json.format(msgspec.json.encode(listed)).decode())
+        return
+    if not rows:
+        click.echo(f"No streams within {wait_s:g} s. Is the amplifier's LSL app running? See `pretap doctor`.")
+    for f, d in rows:
+        click.echo(f"{f}")
+        if d is None:
+            click.echo("    did not give its description")
+        elif d.labels:
+            units = " ".join(sorted({printable(unit) for unit in d.units if unit})) or "no unit"
+            click.echo(f"    {' '.join(printable(label, limit=20) for label in d.labels[:64])} [{units}]")
