@@ -113,10 +113,10 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[n
         raise BundleError(f"{path}: what was written does not read back the same; nothing was kept.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            whole = Path(folder) / path.name
+            whole.write_bytes(data)
+            whole.replace(path)
     except OSError as error:
         raise BundleError(f"Cannot write the bundle {path}: {error.strerror}.") from None
     return again.sha256
@@ -153,10 +153,9 @@ def _parse(data: bytes, path: str) -> Bundle:
         n_bytes = int(np.prod(shape, dtype=np.int64)) * _DTYPES[dtype].itemsize
         if entry.data_offsets != (offset, offset + n_bytes):
             raise BundleError(f"{path}: tensor {name!r} does not lie where its shape says; the file is damaged.")
-        tensors[name] = np.frombuffer(body[offset : offset + n_bytes], _DTYPES[dtype])
-        if len(tensors[name]) != int(np.prod(shape, dtype=np.int64)):
+        if offset + n_bytes > len(body):
             raise BundleError(f"{path}: cut short in tensor {name!r}; copy the file again.")
-        tensors[name] = tensors[name].reshape(shape)
+        tensors[name] = np.frombuffer(body[offset : offset + n_bytes], _DTYPES[dtype]).reshape(shape)
         if not np.isfinite(tensors[name]).all():
             raise BundleError(f"{path}: tensor {name!r} holds NaN or infinite values; train it again.")
         offset += n_bytes

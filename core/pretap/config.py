@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     optimizer: Literal["nadam", "adamw"] = "nadam"
     learning_rate: _Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    batch_size: Annotated[int, Meta(ge=1)] = 20
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     max_epochs: Annotated[int, Meta(ge=1, le=100_000)] = 15
 
 
@@ -117,7 +118,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The streams that go out: `name` is the common prefix of their names and source_ids."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "pretap"
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")] = "pretap"
     format: Literal["json", "label"] = "json"
 
 
@@ -148,13 +149,13 @@ def load_config(kind: type[Config], path: Path | None = None, overrides: Iterabl
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of 5000 digits, 1000 open brackets
             raise UsageError(f"{path} is not valid TOML: {error}.") from None
     for override in overrides:
         _override(table, override)
     try:
         return msgspec.convert(table, kind, strict=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the second: a byte in argv that is not UTF-8
         where = "configuration" if path is None else str(path)
         raise UsageError(f"{where}: {error}") from None
 
@@ -162,8 +163,9 @@ def load_config(kind: type[Config], path: Path | None = None, overrides: Iterabl
 def find_config(name: str) -> Path:
     """Find a configuration: a path, or the name of one that is shipped (``default``, ``tutorial``)."""
     path = Path(name)
-    if path.exists():
-        return path
+    with contextlib.suppress(OSError):  # a name too long for a file is an unknown name
+        if path.exists() and not path.is_dir():
+            return path
     package = Path(__file__).parent
     homes = (package / "configs", package.parents[1] / "configs")  # the wheel's copy; the checkout
     shipped = [file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))]
@@ -180,8 +182,9 @@ def _override(table: dict[str, Any], text: str) -> None:
     if not equals or not all(parts):
         raise UsageError(f"--set {text!r}: expected key.subkey=value, such as fit.max_epochs=30.")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {raw}")
+        value = parsed["value"] if len(parsed) == 1 else raw  # a second line is no second key
+    except (ValueError, RecursionError):
         value = raw  # a bare word is a string: --set scaling.reference=average
     for part in parts[:-1]:
         table = table.setdefault(part, {})

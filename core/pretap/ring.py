@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.errors import DataError
+
 __all__ = ["Ring"]
 
 
@@ -38,6 +40,8 @@ class Ring:
 
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
         """Append samples (n_new, n_channels) and, where the caller reads them back, their stamps (n_new,)."""
+        if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:  # numpy would stretch one channel over all
+            raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
         n_new = len(x_uv)
         self.n_seen += n_new
         if n_new > self.capacity:

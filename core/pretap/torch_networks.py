@@ -68,7 +68,8 @@ class LstmNetwork(nn.Module):
     @classmethod
     def from_tensors(cls, spec: LstmSpec, tensors: Tensors, *, n_inputs: int, n_classes: int) -> LstmNetwork:
         """Build the module that computes what `tensors` say."""
-        network = cls(spec, n_inputs=n_inputs, n_classes=n_classes)
+        with torch.random.fork_rng(devices=[]):  # initialising draws numbers; they are the caller's
+            network = cls(spec, n_inputs=n_inputs, n_classes=n_classes)
         with torch.no_grad():
             for name, parameter in network.bundle_parameters().items():
                 parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch takes no read-only array

@@ -24,9 +24,17 @@ _DATA_HELP = "Directory or file of the competition's data, 'synthetic' or 'synth
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True, help="Of folds and weights."
 )
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of CONFIG; repeatable.")
+@click.option("--trials", metavar="START:STOP", help="Train on these trials only, as Python counts.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the folds.")
 def train(
-    config: str, *, data: str | None, out: Path | None, seed: int, overrides: tuple[str, ...], workers: int
+    config: str,
+    *,
+    data: str | None,
+    out: Path | None,
+    seed: int,
+    overrides: tuple[str, ...],
+    trials: str | None,
+    workers: int,
 ) -> None:
     """Cross-validate the recipe CONFIG (a file, or the name of a shipped one), fit it on all trials, write a bundle."""
     file = find_config(config)
@@ -36,6 +44,8 @@ def train(
 
     out = out or Path(f"{file.stem}.safetensors")
     epochs = read_trials(data, part="train")
+    if trials is not None:
+        epochs = epochs.select_range(trials)
     click.echo(f"{len(epochs)} trials: {epochs.source}")
     n_steps = recipe.evaluation.folds * recipe.evaluation.repeats + recipe.fit.max_epochs
     with _progress("training", total=n_steps) as advance:
@@ -53,6 +63,7 @@ def train(
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", help=_DATA_HELP)
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
 @click.option("--engine", default="numpy", show_default=True, help="numpy or torch.")
 @click.option(
     "--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write trial,predicted,p_... here."
@@ -63,6 +74,7 @@ def evaluate(
     *,
     data: str | None,
     part: Literal["train", "test"],
+    trials: str | None,
     engine: str,
     predictions: Path | None,
     json_file: Path | None,
@@ -73,7 +85,8 @@ def evaluate(
     from pretap_offline.evaluation import evaluate_trials, report, write_json, write_predictions
 
     decoder = load(bundle, engine=engine)
-    evaluation = evaluate_trials(decoder, read_trials(data, part=part))
+    epochs = read_trials(data, part=part)
+    evaluation = evaluate_trials(decoder, epochs if trials is None else epochs.select_range(trials))
     click.echo(report(evaluation))
     if predictions is not None:
         write_predictions(evaluation, predictions)

@@ -93,6 +93,7 @@ def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, sessi
     n_samples = round(n_seconds * sfreq_hz)
     x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
     info = make_info(mne, CHANNELS, sfreq_hz=sfreq_hz)
+    info["subject_info"] = {"his_id": f"synthetic-{seed}"}
     raw = mne.io.RawArray(x_uv * 1e-6, info, verbose="error")
     onsets_s = [*plan.taps_s.tolist(), *(onset_s for onset_s, _ in plan.rests_s)]
     durations_s = [0.0] * len(plan.taps_s) + [duration_s for _, duration_s in plan.rests_s]
@@ -133,6 +134,7 @@ def simulate_epochs(
         sfreq_hz=sfreq_hz,
         window_end_ms=WINDOW_END_MS,
         source=f"synthetic subject, seed {seed}" + (f", session {session}" if session else ""),
+        subject=f"synthetic-{seed}",
     )
     return both.select(slice(0, n_train)), both.select(slice(n_train, n_epochs))
 
@@ -144,7 +146,8 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     """Write trials as the competition's ``.mat``, and the answers of the test part beside it.
 
     The variables are the competition's (``clab``, ``x_train`` (time, channel, trial), ``y_train``, ``x_test``), and
-    ``sfreq`` and ``source``. The answers go to ``labels_data_set_iv.txt``, one 0 or 1 a line, where `test` has labels.
+    ``sfreq``, ``source`` and ``subject``. The answers go to ``labels_data_set_iv.txt``, one 0 or 1 a line, where `test`
+    has labels.
     Equal trials give equal bytes: the date that SciPy puts in the header is left out.
     """
     try:
@@ -163,6 +166,7 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
         "x_test": _time_channel_trial(test),
         "sfreq": train.sfreq_hz,
         "source": train.source,
+        "subject": train.subject,
     }
     savemat(content, variables, do_compression=True)
     whole = content.getvalue()

@@ -34,8 +34,8 @@ Array = NDArray[np.float64]
 _REFERENCE = "Fpz"  # recorded against an electrode on the forehead, as a real amplifier would
 LOWEST_HZ = 80.0  # below it the beta rhythm does not fit
 _N_BACKGROUND = 24
-_BACKGROUND_UV = 4  # rms of each background source where it shows most
-_LRP_UV = 15  # size of the shift at the tap, over the motor area across from the hand
+_BACKGROUND_UV = 4.0  # rms of each background source where it shows most
+_LRP_UV = 15.0  # size of the shift at the tap, over the motor area across from the hand
 _MIDLINE_UV = 4.0  # the readiness potential common to both hands
 _MU_UV, _BETA_UV, _ALPHA_UV = 4.0, 2.0, 9.0  # rms at rest
 _SENSOR_UV = 1.5
@@ -141,12 +141,18 @@ class Plan:
 
 
 def draw_plan(rng: np.random.Generator, n_seconds: float) -> Plan:
-    """Draw taps about once a second, never closer than 0.75 s, with a rest of 5 to 10 s every half a minute or so."""
+    """Draw taps about once a second, never closer than 0.75 s, with a rest of 5 to 10 s every half a minute or so.
+
+    A longer plan from the same `rng` begins with the shorter one.
+    """
     taps_s: list[float] = []
+    hands: list[int] = []
     rests_s: list[tuple[float, float]] = []
     t_s = _FIRST_TAP_S
     next_rest_s = rng.uniform(25.0, 35.0)
     while t_s <= n_seconds - LAST_TAP_S:
+        if len(hands) == len(taps_s):
+            hands += rng.permutation(np.arange(20) % 2).tolist()  # balanced in every 20 taps
         taps_s.append(t_s)
         if t_s >= next_rest_s:
             duration_s = rng.uniform(5.0, 10.0)
@@ -156,8 +162,7 @@ def draw_plan(rng: np.random.Generator, n_seconds: float) -> Plan:
             next_rest_s = t_s + rng.uniform(25.0, 35.0)
         else:
             t_s += max(0.75, rng.normal(1.0, 0.12))
-    blocks = [rng.permutation(np.arange(20) % 2) for _ in range(len(taps_s) // 20 + 1)]  # balanced in every 20 taps
-    return Plan(np.array(taps_s), np.concatenate(blocks)[: len(taps_s)].astype(np.int64), tuple(rests_s))
+    return Plan(np.array(taps_s), np.array(hands[: len(taps_s)], np.int64), tuple(rests_s))
 
 
 def _shift(t_s: Array) -> Array:

@@ -35,6 +35,10 @@ class LslConnection:
     def pull(self, timeout_s: float) -> Chunk | None:
         return self._inlet.pull(timeout_s)
 
+    @property
+    def has_cues(self) -> bool:
+        return self._cues is not None
+
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []
 

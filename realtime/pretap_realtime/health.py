@@ -13,16 +13,17 @@ never hides a lost sample. `smallest_gap_samples` (1.5 + jitter) is that distanc
 Persistence, in three regimes, each left as soon as the stamps say so:
 
 *exact* (jitter up to 0.1 sample: replays, devices that stamp each sample): nothing to wait for; the break stands at the
-    first sample after the gap and the loss is counted there. Stamps that come back within the persistence time take
-    the count back (a break with negative `n_lost`), so the sum of all `n_lost` is always the counter. A burst stamped
-    once looks exact inside, so the first 0.15 s only break and count at their end, and within the first second a
-    shift by a fraction of a sample says that the stamps jitter.
-*learning* (jitter seen, first second): a stamp off the line breaks and widens the jitter. No loss is counted.
+    first sample after the gap and the loss is counted there. Stamps that come back within 0.25 s take the count back (a
+    break with negative `n_lost`), so the sum of all `n_lost` is always the counter. A burst stamped once looks exact
+    inside, so shifts in the first 0.15 s break at once and are counted when 0.15 s more have proved exact, and in the
+    first second a shift by a fraction of a sample says that the stamps jitter.
+*learning* (jitter seen; the first second, longer until 32 pushes are seen): a stamp off the line breaks and widens the
+    jitter. No loss is counted.
 *jittered*: a stamp off the line opens a watch and breaks at once, for a window across it could hide a gap. When all
-    stamps of 0.25 s (at least 128 samples: several pushes of an amplifier) stay off the line and agree within the
-    jitter, the mean offset is the loss, counted in a second break. A backlog after a stall is late too, but runs down
-    to the line: its stamps do not agree, it breaks each 0.25 s and is no loss. Stamps that come back close the watch
-    and widen the jitter, to at most twice the limit: one wild stamp must not blind the watch for 10 s.
+    stamps of 0.25 s (at least 128 samples and 8 pushes of the amplifier) stay off the line and agree within the jitter,
+    the mean offset is the loss, counted in a second break. A backlog after a stall is late too, but runs down to the
+    line: its stamps do not agree, it breaks each 0.25 s and is no loss. Stamps that come back close the watch and widen
+    the jitter, to at most twice the limit: one wild stamp must not blind the watch for 10 s.
 
 A shift back, or forward by more than an hour, is a clock step: a break and no loss. After a gap or a step the line
 moves by the whole shift, so the rate is always fitted to received samples alone.
@@ -39,23 +40,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap_realtime.stamps import StampLine
+
 __all__ = ["Break", "Checked", "Health"]
 
 _Floats = NDArray[np.float64]
 
-_EXACT: Final = 0.1  # samples of jitter; stamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
-_HALF: Final = 0.5  # samples; halfway to one lost sample
-_SLIDE_S: Final = 10.0
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
 _BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
-_MAX_RATE_ERROR: Final = 0.01
-_MIN_PUSHES: Final = 32  # stampings whose range stands for the jitter
-_WATCHED_PUSHES: Final = 8  # stampings that must agree before a shift is believed
-
-_sum = np.add.reduce  # half the cost of the method
 
 
 @dataclass(frozen=True)
@@ -89,117 +84,6 @@ class _Step:
     pending: bool
 
 
-class _Line:
-    """Where stamps should lie: a line through the last 10 s, refitted after each block of accepted samples."""
-
-    def __init__(self, sfreq_hz: float) -> None:
-        self.sfreq_hz = sfreq_hz
-        self.n_block = n_block = max(32, round(0.05 * sfreq_hz))
-        self.n_proof = n_block * math.ceil(max(128, 0.15 * sfreq_hz) / n_block)  # exact so far: trust it
-        self.n_learn = n_block * math.ceil(max(256, sfreq_hz) / n_block)
-        self.n_slide = n_block * math.ceil(_SLIDE_S * sfreq_hz / n_block)
-        self.n_watch = max(128, round(0.25 * sfreq_hz))
-        self._n = np.empty(n_block)  # (n_block,) sample numbers
-        self._s = np.empty(n_block)  # (n_block,) seconds after the origin
-        self._excess = np.empty(n_block + 1)  # the last one of the block before, then (n_block,)
-        # One column a block: mean n, mean excess, their within-block sums nn and ne, highest and lowest offset, pushes.
-        self._blocks = np.empty((7, self.n_slide // n_block))
-        self.reset()
-
-    def reset(self) -> None:
-        self.rate_hz = self.sfreq_hz
-        self.learnt = False  # the jitter is known
-        self.n_good = self._n_filled = 0
-        self.n_persist = self.n_watch
-        self._t0_s = math.nan
-        self._n_ref = self._s_ref = 0.0
-        self._slope = self._range = self._widened = 0.0
-        self._n_widened = 0
-        self._set_jitter()
-
-    def _set_jitter(self) -> None:
-        jitter = max(self._range, self._widened)
-        self.exact = jitter <= _EXACT
-        self.limit = _HALF + jitter  # an offset beyond is off the line
-        self.back = _HALF + jitter / 2  # one below has come back: every stamp of a shift > limit stays above
-
-    @property
-    def started(self) -> bool:
-        return not math.isnan(self._t0_s)
-
-    @property
-    def room(self) -> int:
-        return self.n_block - self._n_filled
-
-    def start(self, n: float, t_s: float) -> None:
-        self._t0_s, self._n_ref, self._s_ref, self._excess[0] = t_s, n, 0.0, -n
-
-    def offsets(self, n: _Floats, t_s: _Floats) -> _Floats:
-        """Return by how many samples stamps are late (n,); element by element, so that chunks cannot matter."""
-        return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
-
-    def shift(self, off_samples: float) -> None:
-        self._t0_s += off_samples / self.rate_hz
-
-    def widen(self, off_samples: float) -> None:
-        """Let the jitter be at least this, for 10 s or until it is learnt."""
-        self._widened = max(self._widened, off_samples)
-        self._n_widened = self.n_good + self.n_slide
-        self._set_jitter()
-
-    def accept(self, n: _Floats, t_s: _Floats) -> None:
-        while n.size:
-            m, fill = min(n.size, self.room), self._n_filled
-            self._n[fill : fill + m] = n[:m]
-            self._s[fill : fill + m] = t_s[:m] - self._t0_s
-            self._n_filled += m
-            self.n_good += m
-            n, t_s = n[m:], t_s[m:]
-            if not self.room:
-                self._end_block()
-                self._n_filled = 0
-
-    def _end_block(self) -> None:
-        excess = self._excess[1:]  # (n_block,) samples late, at the nominal rate
-        np.subtract(self._s * self.sfreq_hz, self._n, out=excess)
-        n_mean, excess_mean = _sum(self._n) / self.n_block, _sum(excess) / self.n_block
-        dn, de = self._n - n_mean, excess - excess_mean  # (n_block,)
-        nn, ne = _sum(dn * dn), _sum(dn * de)
-        rest = de - ne / nn * dn
-        if rest.max() - rest.min() > _EXACT:
-            rest = de - self._slope * dn
-        n_pushes = np.count_nonzero(np.abs(excess - self._excess[:-1]) > _EXACT)
-        self._excess[0] = excess[-1]
-        k = self.n_good // self.n_block
-        row = n_mean, excess_mean, nn, ne, rest.max(), rest.min(), n_pushes
-        self._blocks[:, (k - 1) % self._blocks.shape[1]] = row
-        self._fit(self._blocks[:, :k])  # (7, n_blocks)
-
-    def _fit(self, blocks: _Floats) -> None:
-        """Least squares over all samples of the blocks: excess = slope * n, so the rate is sfreq / (1 + slope)."""
-        n, excess, nn, ne, high, low, pushes = blocks  # each (n_blocks,)
-        n_mid, excess_mid = _sum(n) / n.size, _sum(excess) / n.size
-        dn, de = n - n_mid, excess - excess_mid  # (n_blocks,)
-        slope = (_sum(ne) + self.n_block * _sum(dn * de)) / (_sum(nn) + self.n_block * _sum(dn * dn))
-        slope = min(max(slope, 1 / (1 + _MAX_RATE_ERROR) - 1), 1 / (1 - _MAX_RATE_ERROR) - 1)
-        n_pushes = _sum(pushes)
-        for self._slope in (slope, 0.0):
-            level = de - self._slope * dn
-            self._range = float((level + high).max() - (level + low).min())
-            if self.learnt or self._range <= _EXACT:
-                break  # otherwise the slope of so short a time is noise: the nominal rate
-        self.rate_hz = self.sfreq_hz / (1 + self._slope)
-        self._n_ref, self._s_ref = n_mid, (n_mid + excess_mid) / self.sfreq_hz
-        if not self.learnt and self.n_good >= self.n_learn:
-            self.learnt = self._range <= _EXACT or n_pushes >= _MIN_PUSHES or self.n_good >= self.n_slide
-            self._n_widened = self._n_widened * (not self.learnt)
-        if self.n_good >= self._n_widened:
-            self._widened = 0.0
-        push = n.size * self.n_block / n_pushes if n_pushes else 0.0  # samples that share one stamping
-        self.n_persist = min(max(self.n_watch, round(_WATCHED_PUSHES * push)), self.n_slide)
-        self._set_jitter()
-
-
 class Health:
     """Tells clean from broken samples and counts losses; the same for any chunking. The module says how.
 
@@ -218,7 +102,7 @@ class Health:
         if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
         self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
-        self._line = _Line(sfreq_hz)
+        self._line = StampLine(sfreq_hz)
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
         self.reset()
 
@@ -229,7 +113,7 @@ class Health:
         self._unclean = False  # the last sample was not clean
         self._pending = [0, 0]  # losses and steps not counted yet: the stamps have to prove exact
         self._n_proof = self._line.n_proof  # accepted samples that prove it
-        self._last: _Step | None = None
+        self._steps: list[_Step] = []  # taken at once, the last 0.25 s
         self._side = 0  # +1 late, -1 early stamps are under watch, 0 none
         self._n_held = self._n_watched = 0
         self._peak = 0.0
@@ -328,7 +212,8 @@ class Health:
             pending = line.n_good < self._n_proof
             if pending:
                 self._n_proof = line.n_good + line.room + line.n_proof
-            self._last = _Step(n, off, self._count(off, at, breaks, pending=pending), pending)
+            self._steps = [step for step in self._steps if n - step.n_at <= line.n_watch]
+            self._steps.append(_Step(n, off, self._count(off, at, breaks, pending=pending), pending))
             line.shift(off)
             return True
         if line.learnt:
@@ -367,24 +252,24 @@ class Health:
         return n_lost
 
     def _undo(self, off: float, n: float, at: int, breaks: list[Break]) -> bool:
-        """Take the last shift back when the stamps soon go the other way: they were wild, not the stream."""
-        last, line = self._last, self._line
-        if last is None or last.off_samples * off > 0 or n - last.n_at > line.n_watch:
-            return False
-        self._last = None
-        counted = last.n_lost or 1
-        if last.pending:
-            self._pending[0 if last.n_lost else 1] -= counted
-        elif last.n_lost:
-            self.n_lost -= counted
-        else:
-            self.n_clock_steps -= counted
-        taken_back = 0 if last.pending else -last.n_lost
-        breaks.append(Break(at, taken_back, f"stamps came back: the shift of {last.off_samples:.1f} samples was none"))
-        line.shift(-last.off_samples)
-        if n - last.n_at > 1 or abs(off + last.off_samples) > line.limit:  # more than one wild stamp
-            line.widen(min(abs(off), 2 * line.limit))
-        return True
+        """Take shifts back, newest first, when the stamps soon go the other way: they were wild, not the stream."""
+        line, first = self._line, n
+        while self._steps and self._steps[-1].off_samples * off < 0 and abs(off) > line.limit:
+            step = self._steps.pop()
+            if n - step.n_at > line.n_watch:
+                break
+            if step.pending:
+                self._pending[0 if step.n_lost else 1] -= step.n_lost or 1
+            else:
+                self.n_lost -= step.n_lost
+                self.n_clock_steps -= not step.n_lost
+            taken_back = 0 if step.pending else -step.n_lost
+            breaks.append(Break(at, taken_back, f"stamps came back: no shift of {step.off_samples:.1f} samples"))
+            line.shift(-step.off_samples)
+            first, off = step.n_at, off + step.off_samples
+        if n - first > 1 or (n > first and abs(off) > line.limit):  # more than one wild stamp
+            line.widen(2 * line.limit)
+        return n > first
 
     def _watch(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> int:
         """Hold stamps that stay off the line, and decide; returns how many are dealt with."""

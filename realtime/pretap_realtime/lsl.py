@@ -7,10 +7,11 @@ to any outlet of the same name without checking rate, labels or units again.
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,23 @@ __all__ = [
     "Outlet",
     "describe",
     "find",
-    "isolation",
     "library_version",
     "local_clock",
     "parse_query",
 ]
+
+
+def _quiet() -> None:
+    """Keep liblsl's own log off the terminal where nobody configured it; the service says in words what happens.
+
+    Setting a configuration replaces every file, so this is done only where liblsl would find none.
+    """
+    homes = (Path(), Path.home() / "lsl_api", Path("/etc/lsl_api"))
+    if not os.environ.get("LSLAPICFG") and not any((home / "lsl_api.cfg").exists() for home in homes):
+        pylsl.set_config_content("[log]\nlevel = -3\n")
+
+
+_quiet()
 
 local_clock: Callable[[], float] = pylsl.local_clock
 library_version: Callable[[], int] = pylsl.library_version
@@ -306,24 +319,3 @@ class Outlet:
 
     def has_consumers(self) -> bool:
         return bool(self._outlet.have_consumers())
-
-
-def isolation(*, session: str | None = None) -> str:
-    """Give an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own."""
-    port = 20_000 + secrets.randbelow(400) * 100
-    return f"""[ports]
-IPv6 = disable
-MulticastPort = {port}
-BasePort = {port + 1}
-PortRange = 64
-[multicast]
-ResolveScope = machine
-[lab]
-SessionID = {session or "pretap-" + secrets.token_hex(8)}
-KnownPeers = {{127.0.0.1}}
-[tuning]
-MulticastMinRTT = 0.1
-UnicastMinRTT = 0.1
-[log]
-level = -2
-"""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections import deque
+from dataclasses import replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -71,7 +73,7 @@ class Pipeline:
         self.health.reset()
         self._first_window.reset()
         self._amplitude_known = False
-        return self.mode.interrupt(t_s, why)
+        return _with_losses(self.mode.interrupt(t_s, why), self.health.n_lost)
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
         """Take a chunk; give the decisions it completes, those without a valid window among them.
@@ -81,34 +83,33 @@ class Pipeline:
         StreamRefusedError
             When the first whole window has an amplitude that no EEG has.
         """
+        n_lost = self.health.n_lost
         checked = self.health.check(chunk.x_uv, chunk.t_s)
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
         if not checked.breaks and checked.clean.all():
-            return self._finish(self.mode.push(chunk.x_uv, chunk.t_s, newest_only=newest_only))
+            return _with_losses(self.mode.push(chunk.x_uv, chunk.t_s, newest_only=newest_only), n_lost)
         decisions: list[Decision] = []
-        starts = {0: "", **{b.index: b.why for b in checked.breaks}}
-        stops = [*sorted(starts)[1:], len(chunk.t_s)]
-        for start, stop in zip(sorted(starts), stops, strict=True):
-            if starts[start]:
-                decisions += self.mode.interrupt(float(chunk.t_s[start]), starts[start])
+        edges = [0, *(b.index for b in checked.breaks), len(chunk.t_s)]
+        for i, (start, stop) in enumerate(pairwise(edges)):
+            found: list[Decision] = []
+            if i:
+                broken = checked.breaks[i - 1]
+                n_lost += broken.n_lost
+                found += self.mode.interrupt(float(chunk.t_s[start]), broken.why)
             clean = checked.clean[start:stop]
             x_uv, t_s = chunk.x_uv[start:stop][clean], chunk.t_s[start:stop][clean]
-            decisions += self.mode.push(x_uv, t_s, newest_only=newest_only)
-        return self._finish(decisions)
+            found += self.mode.push(x_uv, t_s, newest_only=newest_only)
+            decisions += _with_losses(found, n_lost)
+        return decisions
 
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Take a cue."""
-        return self._finish(self.mode.ask(cue, arrived_s))
+        return _with_losses(self.mode.ask(cue, arrived_s), self.health.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
         """Refuse cues that have waited longer than `CUE_WAIT_S`."""
-        return self._finish(self.mode.expire(now_s))
-
-    def _finish(self, decisions: list[Decision]) -> list[Decision]:
-        if not self.health.n_lost:
-            return decisions
-        return [Decision(d.t_s, d.probs, d.why, d.cue, self.health.n_lost) for d in decisions]
+        return _with_losses(self.mode.expire(now_s), self.health.n_lost)
 
     def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
         ring = self._first_window
@@ -124,6 +125,10 @@ class Pipeline:
                 f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ..."
             )
         self._amplitude_known = True
+
+
+def _with_losses(decisions: list[Decision], n_lost: int) -> list[Decision]:
+    return [replace(decision, n_lost=n_lost) for decision in decisions] if n_lost else decisions
 
 
 class FreeRunning:

@@ -93,7 +93,7 @@ def play(
 @click.option("--chunk", "n_chunk", type=click.IntRange(1, 100_000), help="Samples pushed together; default: 10 ms.")
 @click.option("--name", default="pretap-replay", show_default=True, help="Of the EEG stream; markers: NAME-markers.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample trials to this rate; default: as they are.")
-@click.option("--n-trials", type=click.IntRange(min=1), help="Play only the first so many trials.")
+@click.option("--trials", metavar="START:STOP", help="Play only these trials, as Python counts.")
 @click.option("--wait", is_flag=True, help="Start when both streams have a reader.")
 def replay(
     recording: str,
@@ -104,7 +104,7 @@ def replay(
     n_chunk: int | None,
     name: str,
     sfreq_hz: float | None,
-    n_trials: int | None,
+    trials: str | None,
     wait: bool,
 ) -> None:
     """Play RECORDING as a simulated live EEG stream with a marker stream.
@@ -117,7 +117,7 @@ def replay(
     from pretap_realtime.sources import open_any
 
     stop = stop_on_signals()
-    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, n_trials=n_trials)
+    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials)
     feed = _LslFeed(played, name=name, speed=speed)
     seconds = played.n_samples / played.sfreq_hz
     click.echo(
@@ -168,8 +168,8 @@ class _LslFeed:
         return self._eeg.has_consumers() and self._markers.has_consumers()
 
     def push(self, piece: Piece, t0_s: float) -> None:
-        n = np.arange(piece.first_n, piece.first_n + len(piece.x_uv))
-        self._eeg.push_chunk(piece.x_uv, t0_s + n / self._sfreq_hz)
-        for event in piece.markers:
+        for event in piece.markers:  # first, as in a lab: an event is known before an amplifier delivers its samples
             self._markers.push([event.text], t0_s + event.sample / self._sfreq_hz)
             self.n_markers += 1
+        n = np.arange(piece.first_n, piece.first_n + len(piece.x_uv))
+        self._eeg.push_chunk(piece.x_uv, t0_s + n / self._sfreq_hz)

@@ -22,6 +22,7 @@ from pretap_realtime.publisher import Item, Publisher
 __all__ = ["Connection", "Service", "Summary", "Timing"]
 
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
+PULL_WITH_CUES_S = 0.01  # a cue may come after its last sample; it is not seen before this pull returns
 HEARTBEAT_S = 1.0
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
@@ -34,6 +35,9 @@ class Connection(Protocol):
     def pull(self, timeout_s: float) -> Chunk | None:
         """Wait for samples; raises ConnectionLostError when their source is gone."""
         ...
+
+    @property
+    def has_cues(self) -> bool: ...
 
     def pull_cues(self) -> list[Cue]: ...
 
@@ -188,10 +192,11 @@ class Service:
         return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
 
     def _serve(self, connection: Connection) -> None:
+        pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._clock()
         intervals_s: deque[float] = deque(maxlen=101)
         while not self._stop.is_set():
-            chunk = connection.pull(PULL_S)
+            chunk = connection.pull(pull_s)
             now_s = self._clock()
             if chunk is not None:
                 if self._state == "STALE":

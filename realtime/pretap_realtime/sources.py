@@ -16,7 +16,7 @@ __all__ = ["open_any"]
 
 
 def open_any(
-    name: str, *, part: Literal["train", "test"], sfreq_hz: float | None = None, n_trials: int | None = None
+    name: str, *, part: Literal["train", "test"], sfreq_hz: float | None = None, trials: str | None = None
 ) -> Recording:
     """Open competition trials (laid end to end), a continuous recording, or the synthetic subject.
 
@@ -30,8 +30,8 @@ def open_any(
         from pretap.recordings.resample import resample_epochs
 
         epochs = read_competition(path, part=part)
-        if n_trials is not None:
-            epochs = epochs.select(slice(n_trials))
+        if trials is not None:
+            epochs = epochs.select_range(trials)
         return from_epochs(epochs if sfreq_hz is None else resample_epochs(epochs, sfreq_hz=sfreq_hz))
     from pretap.recordings.continuous import open_recording
 

@@ -146,7 +146,7 @@ def _fetch(url: str, directory: Path) -> Path:
 
 
 def _read_mat(file: Path, *, part: Part) -> Epochs:
-    loaded = read_mat(file, names=("clab", "x_train", "y_train", "x_test", "sfreq", "source"))
+    loaded = read_mat(file, names=("clab", "x_train", "y_train", "x_test", "sfreq", "source", "subject"))
     wanted = ("clab", "x_train", "y_train") if part == "train" else ("clab", "x_test")
     if missing := [name for name in wanted if name not in loaded]:
         raise DataError(
@@ -171,7 +171,7 @@ def _read_mat(file: Path, *, part: Part) -> Epochs:
         file=file,
         part=part,
         sfreq_hz=_rate_hz(loaded, x.shape[1], file),
-        origin=loaded.get("source"),
+        about=loaded,
     )
 
 
@@ -274,17 +274,16 @@ def _epochs(
     file: Path,
     part: Part,
     sfreq_hz: float,
-    origin: MatValue | None = None,
+    about: Mapping[str, MatValue] | None = None,
 ) -> Epochs:
     """Check the values of time-first trials (n_epochs, n_samples, n_channels) and wrap them up."""
     if part == "test":
         labels = _test_labels(file, len(x))
-    if isinstance(origin, str):
-        what = origin
-    elif file.name.startswith("sp1s_aa"):
-        what = "BCI Competition II data set IV"
-    else:
-        what = "trials in the competition's form"
+    what, subject = "trials in the competition's form", ""
+    if file.name.startswith("sp1s_aa"):
+        what, subject = "BCI Competition II data set IV", "bci2-iv-aa"
+    told = {name: value for name, value in (about or {}).items() if isinstance(value, str)}  # our own files say both
+    what, subject = told.get("source", what), told.get("subject", subject)
     source = f"{what}, {_PART_WORDS[part]} at {sfreq_hz:g} Hz ({file.name})"
     if labels is not None and len(labels) != len(x):
         raise DataError(f"{file}: expected one label a trial, got {len(labels)} labels for {len(x)} trials.")
@@ -298,4 +297,5 @@ def _epochs(
         sfreq_hz=sfreq_hz,
         window_end_ms=WINDOW_END_MS,
         source=source,
+        subject=subject,
     )

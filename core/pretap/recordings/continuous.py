@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
     if stream is not None:
         raise UsageError(f"A stream can be chosen in XDF files only, and {path.name} is none (stream {stream!r}).")
     with _blaming(path):
+        if path.suffix == ".fif":
+            _refuse_circles(path)
         raw = _read_raw(path)
         reader = _RawReader(raw, path)
         if reader.n_samples == 0:
@@ -64,7 +67,24 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
         events=events,
         read=reader,
         source=path.name,
+        subject=str((raw.info["subject_info"] or {}).get("his_id") or ""),
     )
+
+
+def _refuse_circles(path: Path) -> None:
+    """Refuse a FIF file whose chain of tags leads back into itself: MNE follows it until the memory is full."""
+    n_bytes = path.stat().st_size
+    position, n_tags = 0, 0
+    with path.open("rb") as file:
+        while position + 16 <= n_bytes:
+            file.seek(position)
+            _, _, size, follows = struct.unpack(">iiii", file.read(16))  # kind, type, size, next
+            position = position + 16 + size if follows == 0 else follows
+            n_tags += 1
+            if n_tags > n_bytes // 16:
+                raise DataError(f"{path} cannot be read as a recording: its tags run in a circle. Damaged?")
+            if position < 0 or size < 0:
+                return  # the end of the chain, or damage that MNE notices
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError
+from pretap.errors import DataError, UsageError
 
 __all__ = ["Epochs", "trial_sha256"]
 
@@ -84,6 +84,17 @@ class Epochs:
             labels=None if self.labels is None else self.labels[rows],
             trial_ids=tuple(self.trial_ids[i] for i in rows),
         )
+
+    def select_range(self, text: str) -> Epochs:
+        """Return the trials that ``START:STOP`` picks, as Python counts (``:256``, ``256:``, ``-40:``)."""
+        start, colon, stop = text.partition(":")
+        try:
+            picked = self.select(slice(int(start) if start else None, int(stop) if stop else None))
+        except ValueError:
+            colon = ""
+        if not colon or not len(picked):
+            raise UsageError(f"--trials {text!r}: expected START:STOP with at least one of {len(self)} trials between.")
+        return picked
 
 
 def trial_sha256(x_uv: NDArray[np.float32]) -> str:

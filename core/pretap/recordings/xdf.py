@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError, MissingPackageError
 from pretap.recordings.recording import Event, Recording
+from pretap.recordings.xdf_chunks import check_chunks
 
 __all__ = ["open_xdf"]
 
@@ -58,9 +60,11 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     if assumed:
         notes.append("no unit given, taken as microvolts")
     if len(segments) > 1:
-        notes.append(f"{len(segments) - 1} breaks in its time stamps")
+        notes.append(f"breaks in its time stamps: {len(segments) - 1}")
+    if not all(each.is_closed for each in streams):
+        notes.append("not closed by its recorder: it may have ended early")
     if n_dropped:
-        notes.append(f"{n_dropped} markers outside the samples dropped")
+        notes.append(f"markers dropped, outside the samples: {n_dropped}")
     rate_hz = _measured_hz(segments)
     if rate_hz is not None and abs(rate_hz / eeg.sfreq_hz - 1) > 0.01:
         notes.append(f"nominally {eeg.sfreq_hz:g} Hz, measured {rate_hz:.4g} Hz")
@@ -91,6 +95,7 @@ class _Stream:
     t_s: NDArray[np.float64]
     values: Any
     channel_info: tuple[dict[str, str], ...]
+    is_closed: bool  # has a footer
 
     @classmethod
     def of(cls, loaded: dict[str, Any]) -> _Stream:
@@ -106,6 +111,7 @@ class _Stream:
             t_s=np.asarray(loaded["time_stamps"], np.float64),
             values=loaded["time_series"],
             channel_info=_channel_info(info),
+            is_closed="footer" in loaded,
         )
 
     @property
@@ -168,6 +174,7 @@ def _load(path: Path) -> list[dict[str, Any]]:
         import pyxdf
     except ImportError:
         raise MissingPackageError.for_extra(f"Reading {path.name}", missing="pyxdf") from None
+    check_chunks(path)
     damaged = f"{path} is not a whole XDF file"
     with _listen(logging.getLogger("pyxdf.pyxdf")) as complaints:
         try:
@@ -245,14 +252,22 @@ def _segments(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[_Segment, ...]
 
     Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not.
     """
-    late = t_s * sfreq_hz - np.arange(len(t_s))  # how late each sample is, in samples
     n_around = max(2, round(sfreq_hz))
+    step_s, lag = 1 / sfreq_hz, 10 * n_around
+    if len(t_s) > 2 * lag:  # the measured step: one sample file is 8 % from nominal
+        step_s = max(float(np.median(t_s[lag:] - t_s[:-lag])) / lag, 0.5 * step_s)
+    late = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
+    jumps = np.abs(np.diff(late))  # (n_samples - 1,)
+    n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
     starts = [0]
-    for i in (np.flatnonzero(np.abs(np.diff(late)) > _GAP_SAMPLES) + 1).tolist():
-        before = late[max(starts[-1], i - n_around) : i]
-        shift = np.median(late[i : i + n_around]) - np.median(before)
-        if abs(shift) > _GAP_SAMPLES and abs(late[i] - late[i - 1]) > 0.5 * abs(shift):
-            starts.append(i)
+    for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
+        place = bisect_right(starts, i)
+        before = late[max(starts[place - 1], i - n_around) : i]
+        after = late[i : min([*starts[place : place + 1], i + n_around])]
+        if min(len(before), len(after)) < n_around // 4:
+            continue  # too short to tell a shift from a late chunk
+        if abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
+            starts.insert(place, i)
     ends = [*starts[1:], len(t_s)]
     return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
 

@@ -1,0 +1,59 @@
+# Two commands do it all: `make demo` and `make test`.
+# PYTHON        the interpreter to build .venv with (>= 3.11)
+# TORCH_INDEX   where to get torch, such as https://download.pytorch.org/whl/cpu (PyPI's Linux build brings CUDA)
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help install demo test faults browser lint format types imports wheel clean
+
+help:
+	@echo "make demo      set up .venv and see it work"
+	@echo "make test      set up .venv and run every test"
+	@echo "make install   set up .venv only"
+	@echo "make lint types imports   the checks that CI runs"
+	@echo "make wheel     build the wheel into dist/"
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/pretap demo
+
+test: install
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+wheel: install
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pretap needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make virtual environments. Run: sudo apt-get install python3-venv   (then: make $(MAKECMDGOALS))"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): a few minutes on the first run (torch, MNE, ...)"
+ifneq ($(TORCH_INDEX),)
+	$(PIP) torch --index-url $(TORCH_INDEX)
+endif
+	$(PIP) -e '.[dev]'
+	@touch $@

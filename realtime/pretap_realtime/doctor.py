@@ -1,0 +1,144 @@
+"""``pretap doctor``: whether this machine is ready for a session."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+import msgspec
+import numpy as np
+
+from pretap import __version__
+from pretap.errors import CheckFailedError, MissingPackageError
+
+__all__ = ["doctor"]
+
+_N_ECHO = 50
+
+
+@dataclass(frozen=True)
+class _Check:
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+@click.command(short_help="Check this machine: Python, liblsl, discovery, clock, engines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Check this machine: Python, packages, liblsl, discovery, a loopback round trip, the clock, the engines."""
+    checks = [_guarded(check) for check in (_python, _packages, _liblsl, _round_trip, _clock, _engines)]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(checks)).decode())
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.found}")
+            if check.advice:
+                click.echo(f"      {'':<12} {check.advice}")
+    failed = [check.name for check in checks if not check.ok]
+    if failed:
+        raise CheckFailedError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")
+
+
+def _guarded(check: Callable[[], _Check]) -> _Check:
+    try:
+        return check()
+    except MissingPackageError as error:
+        return _Check(check.__name__.strip("_"), ok=False, found=str(error))
+    except Exception as error:  # noqa: BLE001 - a doctor reports what is broken, whatever it is
+        return _Check(check.__name__.strip("_"), ok=False, found=f"{type(error).__name__}: {error}")
+
+
+def _python() -> _Check:
+    ok = sys.version_info >= (3, 11)
+    found = f"{platform.python_version()} on {platform.platform()}, pretap {__version__}"
+    return _Check("python", ok, found, "" if ok else "pretap needs Python 3.11 or newer.")
+
+
+def _packages() -> _Check:
+    offline = {"torch": "torch", "skorch": "skorch", "scikit-learn": "sklearn", "scipy": "scipy", "mne": "mne"}
+    missing = [name for name, module in offline.items() if importlib.util.find_spec(module) is None]
+    live = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "pylsl", "msgspec"))
+    advice = f"to train, also install {', '.join(missing)}: pip install 'pretap[offline]'" if missing else ""
+    return _Check("packages", ok=True, found=live, advice=advice)
+
+
+def _liblsl() -> _Check:
+    from pretap_realtime.lsl import library_version
+
+    version = library_version()
+    ok = version >= 116
+    foreign = [name for name in ("PYLSL_LIB", "LSLAPICFG") if os.environ.get(name)]
+    advice = (
+        f"{' and '.join(foreign)} set in the environment: another liblsl or configuration is used" if foreign else ""
+    )
+    return _Check(
+        "liblsl", ok, f"{version // 100}.{version % 100}", advice if ok else "Update it: pip install -U pylsl"
+    )
+
+
+def _round_trip() -> _Check:
+    from pretap_realtime.lsl import Inlet, Outlet, find, local_clock
+
+    name = f"pretap-doctor-{secrets.token_hex(4)}"
+    outlet = Outlet(name, "pretap-doctor", labels=["x"], format="float32")
+    found = find({"name": name}, wait_s=2.0)
+    if not found:
+        advice = "A firewall or a VPN may block multicast; see LSL's network troubleshooting page."
+        return _Check("round trip", ok=False, found="our own stream was not found within 2 s", advice=advice)
+    inlet = Inlet(found[0])
+    inlet.open(order=[0], factors=[1.0])
+    latencies_ms = []
+    for n in range(_N_ECHO):
+        sent_s = local_clock()
+        outlet.push([float(n)], sent_s)
+        chunk = inlet.pull(1.0)
+        if chunk is None or chunk.x_uv[0, 0] != n or chunk.t_s[0] != sent_s:
+            return _Check("round trip", ok=False, found=f"sample {n} of {_N_ECHO} did not come back as it was sent")
+        latencies_ms.append(1000 * (local_clock() - sent_s))
+    median_ms = float(np.median(latencies_ms))
+    return _Check("round trip", ok=True, found=f"stream found, {_N_ECHO} samples echoed, median {median_ms:.2f} ms")
+
+
+def _clock() -> _Check:
+    from pretap_realtime.lsl import local_clock
+
+    stamps = np.array([local_clock() for _ in range(10_000)])
+    steps = np.diff(stamps)
+    ok = bool((steps >= 0).all())
+    resolution_us = 1e6 * float(steps[steps > 0].min()) if (steps > 0).any() else float("inf")
+    return _Check(
+        "clock", ok, f"monotonic, resolution {resolution_us:.2f} us" if ok else "the LSL clock runs backwards"
+    )
+
+
+def _engines() -> _Check:
+    """Run a random network of the tutorial's size on each engine that is installed."""
+    from pretap.networks import LstmSpec, lstm_logits, softmax
+
+    spec = LstmSpec(hidden=(10, 10, 5))
+    rng = np.random.default_rng(0)
+    shapes = spec.shapes(n_inputs=28, n_classes=2)
+    exact = {name: rng.normal(0, 0.2, shape) for name, shape in shapes.items()}
+    tensors = {name: tensor.astype(np.float32) for name, tensor in exact.items()}
+    x = rng.normal(0, 0.2, (500, 28))
+    probs = softmax(lstm_logits(x, tensors, spec=spec))
+    if importlib.util.find_spec("torch") is None:
+        return _Check("engines", ok=True, found="numpy; torch is not installed")
+    import torch
+
+    from pretap.torch_networks import LstmNetwork
+
+    network = LstmNetwork.from_tensors(spec, tensors, n_inputs=28, n_classes=2)
+    with torch.inference_mode():
+        reference = softmax(network(torch.from_numpy(x.astype(np.float32))[None])[0].numpy())
+    error = float(np.abs(probs - reference).max())
+    return _Check("engines", error <= 1e-6, f"numpy and torch {torch.__version__} agree within {error:.1e}")

@@ -1,0 +1,106 @@
+"""Serve and replay as real processes over real LSL, and everything they send, collected."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap_realtime import lsl
+from pretap_realtime.messages import Message
+from pretap_realtime.session import Session
+
+__all__ = ["Collected", "LiveRun"]
+
+_START_WITHIN_S = 30.0
+_LINGER_S = 1.0  # after the replay has ended, what is under way still arrives
+
+
+@dataclass
+class Collected:
+    """What came out: verdicts and states in order, rows of the probabilities stream, true stamps of the cues."""
+
+    verdicts: list[Message] = field(default_factory=list)
+    states: list[Message] = field(default_factory=list)
+    rows: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
+    cues: dict[str, float] = field(default_factory=dict)
+    n_codes: int = 0
+    n_missed: int = 0  # holes in the numbering of the marker stream
+
+
+class LiveRun:
+    """One run of `serve` on a `replay`, cue-locked, inside a `Session`."""
+
+    def __init__(self, session: Session, bundle: Path, *, engine: str) -> None:
+        self._session = session
+        self._serve = session.start("serve", str(bundle), "--cue-stream", "name=pretap-replay-markers",
+                                    "--engine", engine)  # fmt: skip
+        self._markers = lsl.MarkerInlet(self._find("pretap-markers"))
+        self._probabilities = _numbers(self._find("pretap-probabilities"))
+        self._codes = _numbers(self._find("pretap-codes"))
+        self._markers.open()
+        self.collected = Collected()
+        self._next_seq: int | None = None
+
+    def follow(self, *replay: str, within_s: float, on_verdict: Callable[[Message], None]) -> Collected:
+        """Start `pretap replay --wait` with these arguments, and collect until it has ended."""
+        session = self._session
+        child = session.start("replay", *replay, "--wait")
+        cues = lsl.MarkerInlet(self._find("pretap-replay-markers"))
+        cues.open()
+        deadline_s = lsl.local_clock() + within_s
+        over_s = np.inf
+        while (now_s := lsl.local_clock()) < min(deadline_s, over_s):
+            if child.poll() is not None and over_s == np.inf:
+                over_s = now_s + _LINGER_S
+            session.check_children()
+            with contextlib.suppress(lsl.ConnectionLostError):  # the replay has ended, as it should
+                self.collected.cues |= {cue.text: cue.t_s for cue in cues.pull()}
+            self._collect(on_verdict)
+        _end(session, child)
+        _end(session, self._serve)
+        return self.collected
+
+    def summary(self) -> str:
+        """Give what the service printed at its end."""
+        return self._session.said(self._serve)
+
+    def _find(self, name: str) -> lsl.Found:
+        def look() -> lsl.Found | None:
+            found = lsl.find({"name": name})
+            return found[0] if found else None
+
+        return self._session.wait_for(f"The stream {name!r}", look, within_s=_START_WITHIN_S)
+
+    def _collect(self, on_verdict: Callable[[Message], None]) -> None:
+        for cue in self._markers.pull(timeout_s=0.02):
+            message = msgspec.json.decode(cue.text, type=Message)
+            if self._next_seq is not None:
+                self.collected.n_missed += message.seq - self._next_seq
+            self._next_seq = message.seq + 1
+            if message.type == "verdict":
+                self.collected.verdicts.append(message)
+                on_verdict(message)
+            elif message.type == "state":
+                self.collected.states.append(message)
+        while (chunk := self._probabilities.pull(0.0)) is not None:
+            self.collected.rows += list(zip(chunk.t_s.tolist(), chunk.x_uv, strict=True))
+        while (chunk := self._codes.pull(0.0)) is not None:
+            self.collected.n_codes += len(chunk.t_s)
+
+
+def _numbers(found: lsl.Found) -> lsl.Inlet:
+    inlet = lsl.Inlet(found)
+    inlet.open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
+    return inlet
+
+
+def _end(session: Session, child: subprocess.Popen[bytes]) -> None:
+    session.end(child)
+    session.check_children()

@@ -1,0 +1,182 @@
+"""``pretap verify``: the parity gate. What goes out over real LSL equals what offline evaluation says."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import CheckFailedError, UsageError
+
+if TYPE_CHECKING:
+    from pretap.manifest import Manifest
+    from pretap_realtime.live import Collected
+
+__all__ = ["Parity", "compare", "verify"]
+
+_TOLERANCE = 1e-6  # of probabilities
+_STAMP_TOLERANCE_S = 1e-6
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """What was compared; `passed` needs every trial once, in order, equal and stamped with its last sample."""
+
+    n_expected: int
+    n_received: int
+    n_lost: int
+    n_extra: int
+    n_missed_messages: int
+    in_order: bool
+    labels_equal: bool
+    max_abs_diff: float
+    max_abs_diff_float32: float
+    max_stamp_error_ms: float
+    latency_ms: dict[str, float] | None
+    passed: bool
+
+
+@click.command(short_help="Prove that the live path equals offline evaluation.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", help="Directory or file of trials, or 'synthetic'; default: PRETAP_DATA, else synthetic.")
+@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
+@click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
+@click.option("--engine", default="numpy", show_default=True, help="numpy or torch; offline always numpy.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
+def verify(
+    bundle: Path,
+    *,
+    data: str | None,
+    part: Literal["train", "test"],
+    trials: str | None,
+    speed: float,
+    engine: str,
+    json_file: Path | None,
+) -> None:
+    """Replay trials to the live service as real processes over real LSL, and compare with `pretap evaluate`."""
+    import os
+
+    from pretap.bundle import read_bundle
+    from pretap_realtime.session import Session
+
+    manifest = read_bundle(bundle).manifest
+    data = data or os.environ.get("PRETAP_DATA") or "synthetic"
+    with Session() as session:
+        from pretap_realtime.live import LiveRun
+
+        if data.partition(":")[0] == "synthetic" and not Path(data).exists():
+            session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
+            data = str(session.folder / "data")
+        predictions = session.folder / "predictions.csv"
+        choice = ["--data", data, "--part", part] + (["--trials", trials] if trials else [])
+        session.run("evaluate", str(bundle), *choice, "--predictions", str(predictions))
+        offline = _read_predictions(predictions)
+        seconds = len(offline) * manifest.n_window / manifest.sfreq_hz / speed
+        click.echo(f"replaying {len(offline)} trials, {seconds:.0f} s ...", err=True)
+        choice = [data, "--part", part] + (["--trials", trials] if trials else [])
+        rate = ["--sfreq-hz", f"{manifest.sfreq_hz!r}", "--speed", f"{speed!r}"]
+        run = LiveRun(session, bundle, engine=engine)
+        live = run.follow(*choice, *rate, within_s=seconds + 60, on_verdict=lambda _: None)
+    parity = compare(live, offline, manifest, real_time=speed == 1.0)
+    click.echo(_report(parity))
+    if json_file is not None:
+        try:
+            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(parity)) + b"\n")
+        except OSError as error:
+            raise UsageError(f"Cannot write {json_file}: {error.strerror}.") from None
+    if not parity.passed:
+        raise CheckFailedError(f"The live path does not equal offline evaluation. The service said:\n{run.summary()}")
+
+
+def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *, real_time: bool) -> Parity:
+    """Compare what was collected with offline probabilities (n_trials, n_classes)."""
+    valid = [message for message in live.verdicts if message.valid]
+    trials = [int(message.cue.split("/")[1]) for message in valid]
+    got = np.full_like(offline, np.nan)
+    got32 = np.full_like(offline, np.nan)
+    rows = dict(live.rows)
+    labels_equal = True
+    for trial, message in zip(trials, valid, strict=True):
+        got[trial] = [message.p[name] for name in manifest.classes]
+        labels_equal &= message.label == manifest.classes[int(offline[trial].argmax())]
+        if message.t in rows:
+            got32[trial] = rows[message.t][: len(manifest.classes)]
+    n_once = len(set(trials))
+    stamp_error_s = _stamp_error_s(live, dict(zip(trials, (m.t for m in valid), strict=True)), manifest)
+    # NaN (null in the JSON) where a decision is missing: never within the tolerance
+    difference, difference32 = (float(np.abs(each - offline).max()) for each in (got, got32))
+    latencies_s = [message.sent - message.t for message in valid]
+    in_order = trials == sorted(trials)
+    n_extra = len(live.verdicts) - n_once
+    passed = (
+        n_once == len(offline) == len(live.rows) == live.n_codes
+        and n_extra == 0
+        and live.n_missed == 0
+        and in_order
+        and labels_equal
+        and difference <= _TOLERANCE
+        and difference32 <= _TOLERANCE
+        and stamp_error_s <= _STAMP_TOLERANCE_S
+    )
+    return Parity(
+        n_expected=len(offline),
+        n_received=len(valid),
+        n_lost=len(offline) - n_once,
+        n_extra=n_extra,
+        n_missed_messages=live.n_missed,
+        in_order=in_order,
+        labels_equal=labels_equal,
+        max_abs_diff=difference,
+        max_abs_diff_float32=difference32,
+        max_stamp_error_ms=1000 * stamp_error_s,
+        latency_ms=_percentiles_ms(latencies_s) if real_time and latencies_s else None,
+        passed=passed,
+    )
+
+
+def _stamp_error_s(live: Collected, stamps: dict[int, float], manifest: Manifest) -> float:
+    """Compare verdict stamps with the replay's own end markers; NaN where there is nothing to compare.
+
+    A marker that went out before this process was connected is replaced by a later one: trials stand end to end.
+    """
+    ends = {int(text.split("/")[1]): t_s for text, t_s in live.cues.items() if "/end" in text}
+    if not ends or not stamps:
+        return float("nan")
+    anchor, anchor_s = min(ends.items())
+    trial_s = manifest.n_window / manifest.sfreq_hz
+    expected = {trial: ends.get(trial, anchor_s + (trial - anchor) * trial_s) for trial in stamps}
+    return max(abs(stamps[trial] - expected[trial]) for trial in stamps)
+
+
+def _percentiles_ms(values_s: list[float]) -> dict[str, float]:
+    from pretap_realtime.service import percentile
+
+    return {f"p{q}": round(1000 * percentile(values_s, q), 3) for q in (50, 95, 99)}
+
+
+def _read_predictions(path: Path) -> NDArray[np.float64]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    return np.array([[float(p) for p in row[2:]] for row in rows[1:]])  # (n_trials, n_classes)
+
+
+def _report(parity: Parity) -> str:
+    lines = [
+        f"expected  {parity.n_expected} decisions, received {parity.n_received}, lost {parity.n_lost}, "
+        f"extra {parity.n_extra}, {'in order' if parity.in_order else 'OUT OF ORDER'}",
+        f"equality  labels {'equal' if parity.labels_equal else 'DIFFER'}, probabilities within "
+        f"{parity.max_abs_diff:.1e} (markers), {parity.max_abs_diff_float32:.1e} (float32 stream); "
+        f"allowed {_TOLERANCE:.0e}",
+        f"stamps    within {parity.max_stamp_error_ms:.6f} ms of each trial's last sample",
+    ]
+    if parity.latency_ms is None:
+        lines.append("latency   n/a: the replay did not run in real time")
+    else:
+        p = parity.latency_ms
+        lines.append(f"latency   p50 {p['p50']:.1f} ms, p95 {p['p95']:.1f} ms, p99 {p['p99']:.1f} ms")
+    return "\n".join([*lines, "PASSED" if parity.passed else "FAILED"])

@@ -1,0 +1,101 @@
+"""What all tests share: where the data lies, and an LSL session of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretap.bundle import load, write_bundle
+from pretap.config import TrainConfig
+from pretap.decoder import Decoder
+from pretap.manifest import FORMAT_VERSION, Manifest, Training
+from pretap.networks import LstmSpec
+from pretap.scaling import Scaling
+from pretap_realtime.isolation import isolation
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SHARED = _ROOT.parent / "shared" / "data"
+
+
+# liblsl reads LSLAPICFG once, when it is loaded: so it is set here, before any test imports it. Children inherit it.
+_LSL_FOLDER = tempfile.TemporaryDirectory(prefix="pretap-tests-")
+os.environ["LSLAPICFG"] = str(Path(_LSL_FOLDER.name) / "lsl_api.cfg")
+Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def competition_dir() -> Path:
+    """The directory with sp1s_aa.mat."""
+    folder = Path(os.environ.get("PRETAP_DATA") or _SHARED / "bci2_iv")
+    if not (folder / "sp1s_aa.mat").exists():
+        pytest.skip("the competition's data (sp1s_aa.mat) is not here: set PRETAP_DATA to its directory")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def xdf_dir() -> Path:
+    """The directory with the XDF project's example files."""
+    folder = Path(os.environ.get("PRETAP_XDF") or _SHARED / "xdf")
+    if not (folder / "minimal.xdf").exists():
+        pytest.skip("the XDF example files (minimal.xdf) are not here: set PRETAP_XDF to their directory")
+    return folder
+
+
+CHANNELS = ("C3", "Cz", "C4", "O1")
+
+
+@pytest.fixture(scope="session")
+def make_decoder() -> Callable[..., Decoder]:
+    """A decoder with random weights: quick to make, and it computes all that a trained one does."""
+
+    def make(
+        *,
+        sfreq_hz: float = 100.0,
+        n_window: int = 50,
+        channels: tuple[str, ...] = CHANNELS,
+        hidden: tuple[int, ...] = (6,),
+        scaling: Scaling | None = None,
+        seed: int = 0,
+        path: Path | None = None,
+    ) -> Decoder:
+        spec = LstmSpec(hidden=hidden)
+        scaling = scaling or Scaling(reference="average", n_baseline=5, divide_uv=10.0)
+        rng = np.random.default_rng(seed)
+        shapes = spec.shapes(n_inputs=len(channels), n_classes=2)
+        weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            classes=("left", "right"),
+            channels=channels,
+            unit="microvolts",
+            sfreq_hz=sfreq_hz,
+            n_window=n_window,
+            window_end_ms=-130.0,
+            scaling=scaling,
+            network=spec,
+            training=Training(
+                data="random weights",
+                subject="nobody",
+                n_trials=0,
+                data_sha256="0" * 64,
+                trial_sha256=(),
+                resampled_from_hz=None,
+                seed=seed,
+                config=TrainConfig(network=spec),
+            ),
+            metrics=None,
+            self_test_tolerance=1e-6,
+            versions={},
+            created="2026-11-23",
+        )
+        if path is None:
+            return Decoder(manifest, weights)
+        write_bundle(path, manifest, weights)
+        return load(path)
+
+    return make

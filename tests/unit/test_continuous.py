@@ -1,0 +1,272 @@
+"""Continuous recordings: units, events and their samples, streams of XDF files, damage."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+
+from pretap.errors import DataError, UsageError
+from pretap.recordings.continuous import open_recording
+from pretap.recordings.recording import Event, Recording
+
+SFREQ_HZ = 200.0
+
+
+def write_fif(path: Path, *, types: tuple[str, ...] = ("eeg", "stim", "eeg"), crop_s: float = 0.0, dated: bool = True):
+    """Each sample of each channel is its own index, in microvolts, plus 10 000 a channel."""
+    n = 1000
+    x_uv = np.arange(n)[None, :] + 10_000.0 * np.arange(len(types))[:, None]  # (n_channels, n_samples)
+    info = mne.create_info([f"E{i}" for i in range(len(types))], SFREQ_HZ, list(types))
+    raw = mne.io.RawArray(x_uv * 1e-6, info, verbose="error")
+    if dated:
+        raw.set_meas_date(1_000_000_000)
+    raw.set_annotations(
+        mne.Annotations([1.0, 2.5, 4.0, 2.0], [0, 0, 0.5, 0], ["tap/left", "tap/right", "rest", "BAD_x"])
+    )
+    raw.crop(tmin=crop_s).save(path, overwrite=True, verbose="error")
+
+
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.parametrize("crop_s", [0.0, 1.5])
+def test_events_lie_on_their_samples_also_where_the_file_was_cropped(
+    tmp_path: Path, dated: bool, crop_s: float
+) -> None:
+    path = tmp_path / "x_raw.fif"
+    write_fif(path, crop_s=crop_s, dated=dated)
+    recording = open_recording(path)
+    assert recording.channels == ("E0", "E2")
+    assert recording.sfreq_hz == SFREQ_HZ
+    assert recording.n_samples == 1000 - 200 * crop_s
+    expected = [(200, "tap/left"), (400, "BAD_x"), (500, "tap/right"), (800, "rest")]
+    first = round(crop_s * SFREQ_HZ)
+    assert recording.events == tuple(Event(sample - first, text) for sample, text in expected if sample >= first)
+    for event in recording.events:  # the sample's value is its index in the uncropped recording, in microvolts
+        value_uv = recording.read(event.sample, event.sample + 1)
+        assert value_uv == pytest.approx(np.array([[event.sample + first, event.sample + first + 20_000]]), abs=1e-2)
+
+
+def test_pieces_are_float32_microvolts_time_first_and_equal_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x_raw.fif"
+    write_fif(path)
+    recording = open_recording(path)
+    whole = recording.read(0, recording.n_samples)
+    assert whole.shape == (1000, 2)
+    assert whole.dtype == np.float32
+    pieces = [recording.read(a, min(a + 37, 1000)) for a in range(0, 1000, 37)]
+    assert np.array_equal(np.concatenate(pieces), whole)
+    assert recording.read(990, 2000).shape == (10, 2)
+    assert recording.read(5, 5).shape == (0, 2)
+
+
+def test_the_subject_is_the_identifier_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x_raw.fif"
+    write_fif(path)
+    assert open_recording(path).subject == ""
+    raw = mne.io.read_raw(path, verbose="error")
+    raw.info["subject_info"] = {"his_id": "synthetic-4", "last_name": "Private"}
+    raw.save(tmp_path / "y_raw.fif", verbose="error")
+    assert open_recording(tmp_path / "y_raw.fif").subject == "synthetic-4"
+
+
+def test_other_voltages_stand_in_where_no_channel_is_called_eeg(tmp_path: Path) -> None:
+    path = tmp_path / "x_raw.fif"
+    write_fif(path, types=("ecog", "stim", "ecog"))
+    assert open_recording(path).channels == ("E0", "E2")
+    for types in (("mag", "stim"), ("misc", "stim")):
+        write_fif(path, types=types)
+        with pytest.raises(DataError, match="no channel of EEG, only 1 "):
+            open_recording(path)
+
+
+def test_missing_foreign_and_cut_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "x_raw.fif"
+    with pytest.raises(DataError, match="does not exist"):
+        open_recording(path)
+    write_fif(path)
+    with pytest.raises(UsageError, match="XDF files only"):
+        open_recording(path, stream="x")
+    content = path.read_bytes()
+    for n_bytes in (0, 3, 100, 2000, len(content) // 2, len(content) - 3000):
+        path.write_bytes(content[:n_bytes])
+        with pytest.raises(DataError, match="cannot be read as a recording"):
+            open_recording(path)
+    (tmp_path / "x.txt").write_text("hello")
+    with pytest.raises(DataError, match="cannot be read as a recording"):
+        open_recording(tmp_path / "x.txt")
+
+
+def test_a_fif_whose_tags_run_in_a_circle_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x_raw.fif"
+    write_fif(path)
+    content = bytearray(path.read_bytes())
+    size = struct.unpack(">i", content[8:12])[0]
+    second = 16 + size
+    content[second + 12 : second + 16] = struct.pack(">i", second)  # the second tag is its own successor
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="run in a circle"):
+        open_recording(path)
+
+
+# -- XDF -----------------------------------------------------------------------------------------------------------
+
+
+def chunk(tag: int, content: bytes) -> bytes:
+    return b"\x04" + struct.pack("<IH", len(content) + 2, tag) + content
+
+
+def stream_header(number: int, *, name: str, kind: str, n: int, sfreq_hz: float, fmt: str, channels: str = "") -> bytes:
+    xml = (
+        f"<?xml version='1.0'?><info><name>{name}</name><type>{kind}</type><channel_count>{n}</channel_count>"
+        f"<nominal_srate>{sfreq_hz}</nominal_srate><channel_format>{fmt}</channel_format><source_id>id-{name}</source_id>"
+        f"<created_at>0</created_at><desc>{f'<channels>{channels}</channels>' if channels else ''}</desc></info>"
+    )
+    return chunk(2, struct.pack("<I", number) + xml.encode())
+
+
+def samples(number: int, t_s: list[float], rows: list[list[float] | str]) -> bytes:
+    content = struct.pack("<I", number) + b"\x04" + struct.pack("<I", len(t_s))
+    for t, row in zip(t_s, rows, strict=True):
+        content += b"\x08" + struct.pack("<d", t)
+        if isinstance(row, str):
+            content += b"\x04" + struct.pack("<I", len(row.encode())) + row.encode()
+        else:
+            content += struct.pack(f"<{len(row)}f", *row)
+    return chunk(3, content)
+
+
+def footer(number: int) -> bytes:
+    return chunk(6, struct.pack("<I", number) + b"<?xml version='1.0'?><info><sample_count>0</sample_count></info>")
+
+
+def channel(label: str, unit: str, kind: str = "EEG") -> str:
+    return f"<channel><label>{label}</label><unit>{unit}</unit><type>{kind}</type></channel>"
+
+
+EEG = {"name": "Amp", "kind": "EEG", "n": 2, "sfreq_hz": 100, "fmt": "float32"}
+MARKERS = {"name": "Cues", "kind": "Markers", "n": 1, "sfreq_hz": 0, "fmt": "string"}
+
+
+def write_xdf(path: Path, *parts: bytes) -> Path:
+    path.write_bytes(b"XDF:" + chunk(1, b"<?xml version='1.0'?><info><version>1.0</version></info>") + b"".join(parts))
+    return path
+
+
+def test_an_xdf_becomes_microvolts_with_its_markers_on_the_nearest_samples(tmp_path: Path) -> None:
+    t_s = [50 + i / 100 for i in range(300)]
+    channels = channel("C3", "volts") + channel("C4", "microvolts")
+    markers = [
+        (50.004, "first"),
+        (51.0, "on"),
+        (52.004, "left"),
+        (49.0, "before"),
+        (53.05, "after"),
+        (53.0, "next to it"),
+    ]
+    path = write_xdf(
+        tmp_path / "x.xdf",
+        stream_header(1, **EEG, channels=channels),
+        stream_header(2, **MARKERS),
+        samples(1, t_s, [[i * 1e-6, float(i)] for i in range(300)]),
+        samples(2, [t for t, _ in markers], [text for _, text in markers]),
+        footer(1),
+        footer(2),
+    )
+    recording = open_recording(path)
+    assert recording.channels == ("C3", "C4")
+    assert (recording.sfreq_hz, recording.n_samples) == (100.0, 300)
+    assert recording.read(120, 121) == pytest.approx(np.array([[120.0, 120.0]]), rel=1e-6)
+    assert recording.events == (Event(0, "first"), Event(100, "on"), Event(200, "left"), Event(299, "next to it"))
+    assert recording.source == "x.xdf (stream 'Amp', markers dropped, outside the samples: 2)"
+
+
+def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Path) -> None:
+    def opened(t_s: list[float], *texts_s: float) -> Recording:
+        rows = [[float(i), 0.0] for i in range(len(t_s))]
+        parts = [stream_header(1, **EEG), stream_header(2, **MARKERS), samples(1, t_s, rows)]
+        if texts_s:
+            parts.append(samples(2, list(texts_s), ["x"] * len(texts_s)))
+        return open_recording(write_xdf(tmp_path / "x.xdf", *parts))
+
+    regular = [i / 100 for i in range(1000)]
+    jittered = (np.arange(1000) / 100 + np.random.default_rng(0).normal(0, 0.004, 1000)).tolist()
+    chunked = [(i // 8 * 8 + 8) / 100 for i in range(1000)]
+    for t_s in (regular, jittered, chunked):
+        assert "breaks" not in opened(t_s).source
+    gap = [t + (0.5 if i >= 400 else 0.0) for i, t in enumerate(regular)]
+    recording = opened(gap, 3.99, 4.25, 4.5)  # the middle one lies in the gap
+    assert "breaks in its time stamps: 1" in recording.source
+    assert "markers dropped, outside the samples: 1" in recording.source
+    assert recording.events == (Event(399, "x"), Event(400, "x"))
+    short = [t + (0.03 if i >= 400 else 0.0) + (0.02 if i >= 700 else 0.0) for i, t in enumerate(jittered)]
+    assert "breaks in its time stamps: 2" in opened(short).source
+
+
+def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
+    t_s = [i / 100 for i in range(20)]
+    rows: list[list[float] | str] = [[0.0, 1.0]] * 20
+    second = {**EEG, "name": "Other"}
+    path = write_xdf(
+        tmp_path / "x.xdf",
+        stream_header(1, **EEG),
+        stream_header(7, **second),
+        samples(1, t_s, rows),
+        samples(7, t_s, rows),
+    )
+    with pytest.raises(DataError, match=r"2 streams that could be the EEG.*'Amp' \(id 1, type EEG.*'Other' \(id 7"):
+        open_recording(path)
+    for name in ("Other", "7", "id-Other"):
+        assert "'Other'" in open_recording(path, stream=name).source
+    with pytest.raises(DataError, match="0 streams are called 'Nobody'"):
+        open_recording(path, stream="Nobody")
+
+
+def test_a_unit_that_is_no_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:
+    t_s = [i / 100 for i in range(20)]
+    rows: list[list[float] | str] = [[0.0, 1.0]] * 20
+    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
+    with pytest.raises(DataError, match="channel 'T' of 'Amp' is in 'celsius'"):
+        open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
+    header = stream_header(1, **EEG, channels=channel("C3", "µV") + channel("T", "celsius", "Aux"))
+    assert open_recording(write_xdf(tmp_path / "b.xdf", header, samples(1, t_s, rows))).channels == ("C3",)
+    with pytest.raises(
+        DataError, match=r"no stream of EEG .* It holds 'Amp' \(id 1, type EEG, 2 x float32, 100 Hz, 0 sam"
+    ):
+        open_recording(write_xdf(tmp_path / "c.xdf", stream_header(1, **EEG)))
+    with pytest.raises(DataError, match="It holds no streams at all"):
+        open_recording(write_xdf(tmp_path / "d.xdf"))
+
+
+def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
+    minimal = open_recording(xdf_dir / "minimal.xdf")
+    assert (minimal.channels, minimal.sfreq_hz, minimal.n_samples) == (("ch1", "ch2", "ch3"), 10.0, 9)
+    assert minimal.read(0, 2).tolist() == [[192.0, 255.0, 238.0], [12.0, 22.0, 32.0]]
+    assert Event(2, "Hello") in minimal.events
+    resets = open_recording(xdf_dir / "clock_resets.xdf")
+    assert (len(resets.channels), resets.n_samples, len(resets.events)) == (8, 27815, 175)
+    # the restart (273 s), and 2.4 samples lost 2.5 s before it
+    assert "breaks in its time stamps: 2" in resets.source
+    empty = open_recording(xdf_dir / "empty_streams.xdf")
+    assert (empty.channels, empty.n_samples) == (("ch:00",), 10)
+
+
+def test_an_xdf_chunk_that_claims_four_billion_samples_is_refused(tmp_path: Path) -> None:
+    claim = chunk(3, struct.pack("<I", 2) + b"\x04" + struct.pack("<I", 0xFFFFFFFF) + b"\x00" * 40)
+    path = write_xdf(tmp_path / "x.xdf", stream_header(1, **EEG), stream_header(2, **MARKERS), claim)
+    with pytest.raises(DataError, match="says 4294967295 samples in 45 bytes"):
+        open_recording(path)
+
+
+def test_an_xdf_cut_short_is_refused_or_says_so(xdf_dir: Path, tmp_path: Path) -> None:
+    content = (xdf_dir / "minimal.xdf").read_bytes()
+    path = tmp_path / "cut.xdf"
+    for n_bytes in range(0, len(content), 13):
+        path.write_bytes(content[:n_bytes])
+        try:
+            recording = open_recording(path)
+        except DataError:
+            continue
+        assert recording.n_samples == 9 or "not closed by its recorder" in recording.source, n_bytes

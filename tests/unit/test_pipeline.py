@@ -1,0 +1,211 @@
+"""The pipeline: equal samples give equal decisions, and none comes from data that was not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pretap.errors import StreamRefusedError
+from pretap_realtime.chunk import Chunk, Cue
+from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+
+FS = 100.0
+N = 800
+N_WINDOW = 50
+
+
+@pytest.fixture(scope="module")
+def decoder(make_decoder):
+    return make_decoder(sfreq_hz=FS, n_window=N_WINDOW)
+
+
+def eeg(n=N, seed=0):
+    return np.random.default_rng(seed).normal(0, 20, (n, 4)).astype(np.float32)
+
+
+def stamps(n=N):
+    return 1000.0 + np.arange(n) / FS
+
+
+def run(pipeline, x, t, cuts=(), cues=()):
+    """Push x in pieces cut at `cuts`, each cue just before the piece that holds its stamp."""
+    decisions, waiting = [], list(cues)
+    edges = [0, *sorted(set(cuts)), len(x)]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        while waiting and stop > start and waiting[0].t_s <= t[stop - 1]:
+            decisions += pipeline.ask(waiting.pop(0), arrived_s=0.0)
+        decisions += pipeline.push(Chunk(x[start:stop], t[start:stop]))
+    return decisions
+
+
+def plain(decisions):
+    return [(d.t_s, None if d.probs is None else d.probs.tobytes(), d.why, d.cue, d.n_lost) for d in decisions]
+
+
+cut_points = st.lists(st.integers(0, N), max_size=60)
+
+
+def damaged():
+    """A recording with a gap of 7 samples, a NaN, and a second gap; by then the stamps have proved exact."""
+    x, t = eeg(), stamps()
+    t[420:] += 7 / FS
+    x[530, 1] = np.nan
+    t[650:] += 40 / FS
+    return x, t
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=cut_points, hop=st.integers(1, 60))
+def test_cutting_a_recording_into_any_chunks_never_changes_a_free_running_decision(decoder, cuts, hop):
+    x, t = damaged()
+    whole = run(Pipeline(decoder, FreeRunning(decoder, hop=hop)), x, t)
+    pieces = run(Pipeline(decoder, FreeRunning(decoder, hop=hop)), x, t, cuts)
+    assert plain(pieces) == plain(whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=cut_points, at=st.lists(st.integers(0, N - 1), min_size=1, max_size=8, unique=True))
+def test_cutting_a_recording_into_any_chunks_never_changes_a_cued_decision(decoder, cuts, at):
+    x, t = damaged()
+    cues = [Cue(float(t[i]), f"tap/{i}") for i in sorted(at)]
+
+    def decide(cuts):
+        return run(Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("tap/*",))), x, t, cuts, cues)
+
+    by_cue = {d.cue: plain([d])[0][:4] for d in decide(())}  # a cue is answered when it comes: losses may differ
+    assert {d.cue: plain([d])[0][:4] for d in decide(cuts)} == by_cue
+    assert set(by_cue) == {cue.text for cue in cues}
+
+
+def test_free_running_decides_at_each_hop_with_the_stamp_of_the_last_sample(decoder):
+    x, t = eeg(), stamps()
+    decisions = run(Pipeline(decoder, FreeRunning(decoder, hop=20)), x, t)
+    ends = range(N_WINDOW, N + 1, 20)
+    assert [d.t_s for d in decisions] == [t[end - 1] for end in ends]
+    for d, end in zip(decisions, ends, strict=True):
+        assert np.array_equal(d.probs, decoder.decode(x[end - N_WINDOW : end]))
+
+
+def test_a_gap_empties_the_window_and_says_so(decoder):
+    x, t = eeg(), stamps()
+    t[420:] += 7 / FS
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
+    decisions = run(pipeline, x, t)
+    assert pipeline.health.n_lost == 7
+    (silent,) = [d for d in decisions if d.probs is None]
+    assert (silent.t_s, silent.n_lost) == (t[420], 7)
+    assert "7 samples" in silent.why
+    after = [d for d in decisions if d.t_s > t[419] and d.probs is not None]
+    assert after[0].t_s == t[420 + N_WINDOW - 1]
+    assert np.array_equal(after[0].probs, decoder.decode(x[420 : 420 + N_WINDOW]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_non_finite_sample_enters_no_window(decoder, bad):
+    x, t = eeg(), stamps()
+    x[200, 2] = bad
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
+    decisions = run(pipeline, x, t)
+    assert pipeline.health.n_nonfinite == 1
+    valid = [d.t_s for d in decisions if d.probs is not None]
+    assert not [t_s for t_s in valid if t[200] <= t_s < t[200 + N_WINDOW]]
+    assert t[199] in valid
+    assert t[200 + N_WINDOW] in valid
+
+
+def test_a_cue_is_decided_once_for_the_window_that_ends_at_its_offset(decoder):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)))
+    cues = [Cue(float(t[100]), "tap/left"), Cue(float(t[150]), "rest"), Cue(float(t[200]), "tap/right")]
+    decisions = run(pipeline, x, t, range(0, N, 10), cues)
+    assert [(d.cue, d.t_s) for d in decisions] == [("tap/left", t[87]), ("tap/right", t[187])]
+    assert np.array_equal(decisions[1].probs, decoder.decode(x[138:188]))
+
+
+def test_a_cue_may_come_two_seconds_after_its_samples(decoder):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    run(pipeline, x, t)
+    (on_time,) = pipeline.ask(Cue(float(t[-200]), "late"), arrived_s=0.0)
+    assert np.array_equal(on_time.probs, decoder.decode(x[N - 199 - N_WINDOW : N - 199]))
+    (too_late,) = pipeline.ask(Cue(float(t[-230]), "too late"), arrived_s=0.0)
+    assert too_late.probs is None
+    assert "21 of 50 samples" in too_late.why
+
+
+@pytest.mark.parametrize(
+    "off_samples, why",
+    [(30.0, "only 31 of 50 samples"), (-5.0, "no sample within half a sample")],
+)
+def test_a_cue_without_a_whole_window_is_refused_with_the_reason(decoder, off_samples, why):
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    decisions = run(pipeline, eeg(), stamps(), (), [Cue(1000.0 + off_samples / FS, "cue")])
+    (refused,) = decisions
+    assert refused.probs is None
+    assert why in refused.why
+
+
+def test_a_cue_whose_window_crosses_a_gap_is_refused_and_one_beside_it_is_not(decoder):
+    x, t = eeg(), stamps()
+    t[200:] += 9 / FS
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    cues = [Cue(float(t[i]), str(i)) for i in (199, 220, 248, 249)]
+    assert [d.cue for d in run(pipeline, x, t, (), cues) if d.probs is not None] == ["199", "249"]
+
+
+def test_a_cue_waits_one_second_for_its_samples_and_is_then_refused(decoder):
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    assert pipeline.ask(Cue(2000.0, "early"), arrived_s=10.0) == []
+    assert pipeline.expire(11.0) == []
+    (refused,) = pipeline.expire(11.01)
+    assert (refused.cue, refused.probs) == ("early", None)
+    assert "did not come within 1 s" in refused.why
+    assert pipeline.expire(99.0) == []
+
+
+def test_a_cue_stamp_with_float_noise_still_finds_the_last_sample(decoder):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    (decision,) = run(pipeline, x, t, (), [Cue(np.nextafter(t[-1], 0), "end")])
+    (above,) = pipeline.ask(Cue(float(t[-1]) + 1e-9, "end"), arrived_s=0.0)
+    assert decision.t_s == above.t_s == t[-1]
+
+
+def test_overload_skips_to_the_newest_hop_and_counts_the_others(decoder):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=20))
+    assert run(pipeline, x[:90], t[:90])[-1].t_s == t[89]
+    (newest,) = pipeline.push(Chunk(x[90:300], t[90:300]), newest_only=True)
+    assert newest.t_s == t[289]
+    assert np.array_equal(newest.probs, decoder.decode(x[240:290]))
+    assert pipeline.mode.n_skipped == 9  # the hops at 110, 130, ... 270
+    (next_one,) = pipeline.push(Chunk(x[300:310], t[300:310]))
+    assert next_one.t_s == t[309]
+
+
+def test_a_new_connection_starts_with_an_empty_window_and_keeps_the_accounts(decoder):
+    x, t = eeg(), stamps()
+    t[420:] += 7 / FS
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
+    run(pipeline, x[:500], t[:500])
+    (silent,) = pipeline.reset(1006.0, "the stream was lost")
+    assert (silent.probs, silent.why) == (None, "the stream was lost")
+    again = pipeline.push(Chunk(x[500:560], 5000.0 + t[500:560]))
+    assert [d.t_s for d in again] == [5000.0 + s for s in t[549:560]]
+    assert (pipeline.health.n_lost, pipeline.health.n_received) == (7, 560)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6, 0.0])
+def test_an_amplitude_that_no_eeg_has_is_refused_before_any_decision(decoder, factor):
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
+    x = eeg() * np.float32(factor)
+    assert pipeline.push(Chunk(x[:49], stamps()[:49])) == []
+    with pytest.raises(StreamRefusedError, match=r"EEG lies between.*\[stream\] unit"):
+        pipeline.push(Chunk(x[49:60], stamps()[49:60]))
+
+
+def test_electrode_offsets_of_100_millivolts_are_no_reason_to_refuse(decoder):
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
+    offset = np.array([1e5, -1e5, 5e4, 0], np.float32)
+    assert len(run(pipeline, eeg() + offset, stamps())) == 76
