@@ -155,7 +155,7 @@ def load_config(kind: type[Config], path: Path | None = None, overrides: Iterabl
         _override(table, override)
     try:
         return msgspec.convert(table, kind, strict=True)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the second: a byte in argv that is not UTF-8
+    except msgspec.ValidationError as error:
         where = "configuration" if path is None else str(path)
         raise UsageError(f"{where}: {error}") from None
 
@@ -181,6 +181,8 @@ def _override(table: dict[str, Any], text: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {text!r}: expected key.subkey=value, such as fit.max_epochs=30.")
+    if any("\ud800" <= character <= "\udfff" for character in raw):  # how Python shows what argv holds else
+        raise UsageError(f"--set {text!r}: not valid UTF-8.")
     try:
         parsed = tomllib.loads(f"value = {raw}")
         value = parsed["value"] if len(parsed) == 1 else raw  # a second line is no second key

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 import msgspec
+import numpy as np
 
 from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError
 from pretap.manifest import Manifest
+from pretap.networks import LstmSpec, lstm_logits, softmax
 
-__all__ = ["inspect"]
+__all__ = ["engine_disagreement", "inspect"]
 
 
 @click.command(short_help="Show what a bundle is, and run its self-test.")
@@ -35,6 +37,25 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     failed = [engine for engine, error in errors.items() if error is not None and not error <= tolerance]
     if failed:
         raise BundleError(f"{bundle}: the self-test failed on {', '.join(failed)}. Do not use it; train it again.")
+
+
+def engine_disagreement() -> float | None:
+    """Give by how much numpy and torch differ on a random network of the tutorial's size; None without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    from pretap.torch_networks import LstmNetwork
+
+    spec = LstmSpec(hidden=(10, 10, 5))
+    rng = np.random.default_rng(0)
+    shapes = spec.shapes(n_inputs=28, n_classes=2)
+    tensors = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    x = rng.normal(0, 0.2, (500, 28)).astype(np.float32)
+    network = LstmNetwork.from_tensors(spec, tensors, n_inputs=28, n_classes=2)
+    with torch.inference_mode():
+        reference = softmax(network(torch.from_numpy(x)[None])[0].numpy())
+    return float(np.abs(softmax(lstm_logits(x, tensors, spec=spec)) - reference).max())
 
 
 def _self_test_error(bundle: Bundle, engine: str) -> float | None:

@@ -93,7 +93,7 @@ class Connector:
         cues = None
         if cue is not None:
             self._say(f"cues from {cue}")
-            cues = lsl.MarkerInlet(cue)
+            cues = lsl.MarkerInlet(cue)  # before the EEG: whoever waits for its reader may send cues from then on
             cues.open()
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors)

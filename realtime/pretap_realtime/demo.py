@@ -47,14 +47,16 @@ def demo(*, data: str, n_trials: int, seed: int) -> None:
         with console.status("training the LSTM of configs/default.toml"):
             said = session.run("train", str(find_config("default")), "--data", source, *fit_on, "--out", str(bundle),
                                "--set", "evaluation.folds=0")  # fmt: skip
-        console.print(f"trained on {said.splitlines()[0]}", highlight=False)
+        console.print(f"trained on {said.splitlines()[0]}", highlight=False, soft_wrap=True)
         board = _Board(console)
         with board:
             run = LiveRun(session, bundle, engine="numpy")
             board.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
-            run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=board.show)
-    console.print(board.result(), highlight=False)
-    console.print(run.summary().partition("gone")[2].strip(), style="dim", highlight=False)
+            collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=board.show)
+    console.print(board.result(), highlight=False, soft_wrap=True)
+    # the service's own account: its last three lines
+    console.print("\n".join(collected.service_said.splitlines()[-3:]), style="dim", highlight=False, soft_wrap=True)
+    console.print("next: pretap train --help, pretap serve --help, and docs/", style="dim", highlight=False)
 
 
 class _Board:
@@ -91,7 +93,7 @@ class _Board:
         row = (trial, truth, said, "yes" if right else "no", f"{1000 * latency_s:.1f} ms")
         self._rows.append(row)
         if self._live is None:
-            self._console.print("trial {:>3}  truth {:<5}  said {:<10}  right {:<3}  {}".format(*row), highlight=False)
+            self._console.print("trial {:>3}  truth {:<5}  said {:<10}  right {:<3}  {}".format(*row), soft_wrap=True)
         else:
             self._live.update(self._table())
 

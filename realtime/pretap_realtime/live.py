@@ -31,6 +31,7 @@ class Collected:
     rows: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
     cues: dict[str, float] = field(default_factory=dict)
     n_codes: int = 0
+    service_said: str = ""
     n_missed: int = 0  # holes in the numbering of the marker stream
 
 
@@ -65,11 +66,8 @@ class LiveRun:
             self._collect(on_verdict)
         _end(session, child)
         _end(session, self._serve)
+        self.collected.service_said = session.said(self._serve)
         return self.collected
-
-    def summary(self) -> str:
-        """Give what the service printed at its end."""
-        return self._session.said(self._serve)
 
     def _find(self, name: str) -> lsl.Found:
         def look() -> lsl.Found | None:

@@ -94,7 +94,7 @@ def play(
 @click.option("--name", default="pretap-replay", show_default=True, help="Of the EEG stream; markers: NAME-markers.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample trials to this rate; default: as they are.")
 @click.option("--trials", metavar="START:STOP", help="Play only these trials, as Python counts.")
-@click.option("--wait", is_flag=True, help="Start when both streams have a reader.")
+@click.option("--wait", is_flag=True, help="Start when the EEG stream has a reader.")
 def replay(
     recording: str,
     *,
@@ -125,7 +125,7 @@ def replay(
         f"{len(played.events)} markers on {name}-markers; {played.source}",
         err=True,
     )
-    while wait and not feed.has_readers() and not stop.is_set():
+    while wait and not feed.has_reader() and not stop.is_set():
         stop.wait(0.01)
     stream = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
     n_pushed = play(stream, feed, sfreq_hz=played.sfreq_hz, speed=speed, clock=local_clock, stop=stop)
@@ -164,8 +164,8 @@ class _LslFeed:
             facts=facts,
         )
 
-    def has_readers(self) -> bool:
-        return self._eeg.has_consumers() and self._markers.has_consumers()
+    def has_reader(self) -> bool:
+        return self._eeg.has_consumers()
 
     def push(self, piece: Piece, t0_s: float) -> None:
         for event in piece.markers:  # first, as in a lab: an event is known before an amplifier delivers its samples

@@ -22,7 +22,7 @@ from pretap_realtime.publisher import Item, Publisher
 __all__ = ["Connection", "Service", "Summary", "Timing"]
 
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
-PULL_WITH_CUES_S = 0.01  # a cue may come after its last sample; it is not seen before this pull returns
+PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
 HEARTBEAT_S = 1.0
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop

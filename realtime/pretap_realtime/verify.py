@@ -90,7 +90,9 @@ def verify(
         except OSError as error:
             raise UsageError(f"Cannot write {json_file}: {error.strerror}.") from None
     if not parity.passed:
-        raise CheckFailedError(f"The live path does not equal offline evaluation. The service said:\n{run.summary()}")
+        raise CheckFailedError(
+            f"The live path does not equal offline evaluation. The service said:\n{live.service_said}"
+        )
 
 
 def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *, real_time: bool) -> Parity:

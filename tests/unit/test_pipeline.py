@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pretap.errors import StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
@@ -32,7 +35,7 @@ def run(pipeline, x, t, cuts=(), cues=()):
     """Push x in pieces cut at `cuts`, each cue just before the piece that holds its stamp."""
     decisions, waiting = [], list(cues)
     edges = [0, *sorted(set(cuts)), len(x)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         while waiting and stop > start and waiting[0].t_s <= t[stop - 1]:
             decisions += pipeline.ask(waiting.pop(0), arrived_s=0.0)
         decisions += pipeline.push(Chunk(x[start:stop], t[start:stop]))

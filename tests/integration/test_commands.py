@@ -1,0 +1,183 @@
+"""Replay, verify, demo, doctor, streams and the examples, as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretap.recordings.competition import CHANNELS
+from pretap_realtime import lsl
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A synthetic head: trials in the competition's format, and a continuous recording."""
+    folder = tmp_path_factory.mktemp("head")
+    base = [sys.executable, "-m", "pretap", "simulate"]
+    subprocess.run([*base, str(folder / "trials"), "--epochs", "--n-train", "40", "--n-test", "12"], check=True)
+    subprocess.run([*base, str(folder / "head_raw.fif"), "--seconds", "8", "--sfreq-hz", "200"], check=True)
+    return folder
+
+
+@pytest.fixture
+def wide_bundle(tmp_path, make_decoder):
+    """Make bundles with random weights for the 28 channels of the competition."""
+
+    def make(sfreq_hz):
+        path = tmp_path / f"random-{sfreq_hz:g}.safetensors"
+        make_decoder(path=path, channels=CHANNELS, sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2), hidden=(10, 10, 5))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("sfreq_hz", [100.0, 1000.0])
+def test_what_goes_out_live_equals_offline_evaluation_on_a_synthetic_head(start, head, wide_bundle, tmp_path, sfreq_hz):
+    report = tmp_path / "parity.json"
+    bundle = wide_bundle(sfreq_hz)
+    child = start("verify", str(bundle), "--data", str(head / "trials"), "--json", str(report))
+    assert child.wait(90) == 0, child.said
+    parity = json.loads(report.read_text())
+    assert parity["passed"] is True
+    assert (parity["n_expected"], parity["n_received"], parity["n_lost"], parity["n_extra"]) == (12, 12, 0, 0)
+    assert parity["labels_equal"] is True
+    assert parity["max_abs_diff"] <= 1e-6
+    assert set(parity["latency_ms"]) == {"p50", "p95", "p99"}
+
+
+@pytest.mark.parametrize("sfreq_hz", [100.0, 1000.0])
+def test_what_goes_out_live_equals_offline_evaluation_on_the_real_test_part(
+    start, competition_dir, wide_bundle, tmp_path, sfreq_hz
+):
+    report = tmp_path / "parity.json"
+    bundle = wide_bundle(sfreq_hz)
+    child = start("verify", str(bundle), "--data", str(competition_dir), "--speed", "8", "--json", str(report))
+    assert child.wait(110) == 0, child.said
+    parity = json.loads(report.read_text())
+    assert (parity["n_expected"], parity["n_received"], parity["passed"]) == (100, 100, True)
+    assert parity["max_abs_diff"] <= 1e-6
+    assert parity["latency_ms"] is None
+
+
+def test_score_equals_a_live_session_bit_for_bit(start, head, tmp_path, make_decoder):
+    bundle, log, scored = tmp_path / "b.safetensors", tmp_path / "live.jsonl", tmp_path / "scored.json"
+    make_decoder(path=bundle, channels=CHANNELS, sfreq_hz=200.0, n_window=100)
+    fif = str(head / "head_raw.fif")
+    live = start("serve", str(bundle), "--stream", "name=cap", "--log", str(log))
+    live.wait_for("WAITING")
+    assert start("replay", fif, "--name", "cap", "--chunk", "13", "--wait").wait() == 0
+    live.wait_for("-> LOST")
+    assert live.interrupt() == 0
+    assert start("score", str(bundle), fif, "--json", str(scored), "--chunk", "77").wait() == 0
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    said_live = [row["p"] for row in rows if row["type"] == "verdict" and row["valid"]]
+    said_offline = [d["p"] for d in json.loads(scored.read_text())["decisions"]]
+    assert len(said_offline) == (8 * 200 - 100) // 10 + 1
+    assert said_live == said_offline
+
+
+def test_a_replay_sends_every_sample_with_its_own_stamp_and_every_event_as_a_marker(start, head, kit):
+    from pretap.recordings.continuous import open_recording
+
+    recording = open_recording(head / "head_raw.fif")
+    child = start("replay", str(head / "head_raw.fif"), "--name", "cap", "--speed", "8", "--wait")
+    (eeg,) = kit.until(lambda: lsl.find({"name": "cap"}), "the stream")
+    (marks,) = kit.until(lambda: lsl.find({"name": "cap-markers"}), "the markers")
+    inlet, markers = lsl.Inlet(eeg), lsl.MarkerInlet(marks)
+    d = inlet.description
+    assert (d.sfreq_hz, d.speed, d.subject, d.labels) == (200.0, 8.0, recording.subject, recording.channels)
+    assert set(d.units) == {"microvolts"}
+    markers.open()
+    inlet.open(order=range(28), factors=[1.0] * 28)
+    chunks, cues = [], []
+
+    def all_there():
+        if (chunk := inlet.pull(0.05)) is not None:
+            chunks.append(chunk)
+        cues.extend(markers.pull())
+        return sum(len(c.t_s) for c in chunks) == recording.n_samples and len(cues) == len(recording.events)
+
+    kit.until(all_there, "all samples and markers")
+    t_s = np.concatenate([c.t_s for c in chunks])
+    assert np.array_equal(np.concatenate([c.x_uv for c in chunks]), recording.read(0, recording.n_samples))
+    assert np.abs(t_s - (t_s[0] + np.arange(len(t_s)) / 200)).max() < 1e-9
+    sent = [(round((cue.t_s - t_s[0]) * 200), cue.text) for cue in cues]
+    assert sent == [(event.sample, event.text) for event in recording.events]
+    assert child.wait() == 0
+
+
+def test_a_looping_replay_announces_the_seam_and_ends_on_ctrl_c(start, head, kit):
+    child = start("replay", str(head / "trials"), "--trials", ":1", "--loop", "--name", "round")
+    markers = kit.Listener("round-markers")
+    kit.until(lambda: markers.poll() or "loop/2" in markers.texts, "the second seam")
+    assert child.interrupt() == 0
+    at = markers.texts.index("loop/2")
+    assert re.fullmatch(r"trial/0/end/(left|right)", markers.texts[at - 1])
+    assert re.fullmatch(r"trial/0/start/(left|right)", markers.texts[at + 1])
+    assert markers.stamps[at] == markers.stamps[at + 1]
+    assert markers.stamps[at] - markers.stamps[at - 1] == pytest.approx(0.001, abs=1e-9)
+
+
+def test_the_demo_runs_by_itself_and_ends_well(start):
+    child = start("demo", "--trials", "6")
+    assert child.wait(110) == 0, child.said
+    assert re.search(r"^\d of 6 right \(\d+%; guessing gets 50 %\)", child.said, re.MULTILINE)
+    assert "6 decisions, 0 skipped" in child.said
+    assert "3000 samples received, 0 lost" in child.said
+
+
+def test_the_demo_on_the_real_data_replays_trials_it_was_not_trained_on(start, competition_dir):
+    child = start("demo", "--trials", "6", "--data", str(competition_dir))
+    assert child.wait(110) == 0, child.said
+    assert "trained on 310 trials" in child.said
+    assert "6 decisions, 0 skipped" in child.said
+
+
+def test_doctor_finds_nothing_wrong_here(start):
+    child = start("doctor", "--json")
+    assert child.wait() == 0, child.said
+    checks = {check["name"]: check["ok"] for check in json.loads(child.said)}
+    assert checks == dict.fromkeys(["python", "packages", "liblsl", "round trip", "clock", "engines"], True)
+
+
+def test_streams_lists_what_is_there_with_labels_and_units(start, kit):
+    amp = kit.Amplifier(name="amp \x1b[31m with 'quotes' & <tags>", labels=("C3", "C\x074"))
+    listed = start("streams", "--json")
+    assert listed.wait() == 0
+    (row,) = [row for row in json.loads(listed.said) if row["type"] == "EEG"]
+    assert (row["n_channels"], row["sfreq_hz"], row["units"]) == (2, 100.0, ["microvolts", "microvolts"])
+    plain = start("streams")
+    assert plain.wait() == 0
+    assert "with 'quotes'" in plain.said
+    assert "\x1b" not in plain.said
+    assert amp.outlet is not None
+
+
+@pytest.mark.parametrize("example", ["reader.py", "game.py"])
+def test_an_example_follows_a_live_session(start, bundle, kit, example):
+    amp = kit.Amplifier()
+    start("serve", str(bundle), "--stream", f"name={amp.name}", "--hop-ms", "100")
+    amp.wait_for_reader()
+    seconds = ["--seconds", "6"] if example == "game.py" else ["6"]
+    environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "examples" / example), *seconds], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    x = kit.eeg(60)
+    while process.poll() is None:  # both end by themselves
+        amp.push(x)
+    said = process.stdout.read()
+    assert process.returncode == 0
+    if example == "reader.py":
+        assert re.search(r"^\d+\.\d{3} s  (left|right) +\{'left': 0\.\d+, 'right': 0\.\d+\}$", said, re.MULTILINE)
+    else:
+        assert int(re.search(r"^(\d+) verdicts", said, re.MULTILINE).group(1)) > 5

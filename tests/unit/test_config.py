@@ -1,0 +1,372 @@
+"""A configuration is read exactly or refused with the path of the key that is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pretap.config import ServeConfig, TrainConfig, find_config, load_config
+from pretap.errors import UsageError
+from pretap.networks import LstmSpec
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+NETWORK = ("network.kind=lstm", "network.hidden=[4]")
+MODEST = settings(deadline=None, max_examples=150)
+
+
+def train(*overrides: str) -> TrainConfig:
+    return load_config(TrainConfig, overrides=[*NETWORK, *overrides])
+
+
+def serve(*overrides: str) -> ServeConfig:
+    return load_config(ServeConfig, overrides=overrides)
+
+
+def refusal(kind, *overrides: str) -> str:
+    with pytest.raises(UsageError) as error:
+        load_config(kind, overrides=[*(NETWORK if kind is TrainConfig else ()), *overrides])
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """A file to overwrite: for hypothesis, which runs many examples in one test."""
+    return tmp_path_factory.mktemp("config") / "config.toml"
+
+
+# -- what is shipped -----------------------------------------------------------------------------------------------
+
+
+def test_tutorial_and_default_are_shipped():
+    assert {"default", "tutorial"} <= {path.stem for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads_and_is_found_by_its_name(path):
+    kind = TrainConfig if "[network]" in path.read_text(encoding="utf-8") else ServeConfig
+    config = load_config(kind, find_config(path.stem))
+    assert config == load_config(kind, path) == load_config(kind, find_config(path.name))
+    assert config != load_config(kind, overrides=NETWORK if kind is TrainConfig else ())
+
+
+def test_the_tutorial_s_recipe_is_the_one_of_the_tutorial():
+    config = load_config(TrainConfig, find_config("tutorial"))
+    assert msgspec.to_builtins(config) == {
+        "network": {"kind": "lstm", "hidden": (10, 10, 5)},
+        "signal": {"sfreq_hz": 1000.0},
+        "scaling": {"reference": "none", "baseline_ms": 0.0, "block_ms": 0.0, "divide_uv": 200.0},
+        "fit": {
+            "optimizer": "nadam",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "batch_size": 20,
+            "max_epochs": 15,
+        },
+        "evaluation": {"folds": 5, "repeats": 1},
+    }
+
+
+def test_serve_needs_no_file_and_its_defaults_are_those_of_the_design():
+    config = load_config(ServeConfig)
+    assert (config.stream.query, config.decode.hop_ms, config.decode.engine) == ("type=EEG", 50.0, "numpy")
+    assert (config.cue.query, config.cue.offset_ms, config.policy.threshold) == ("", 0.0, 0.0)
+    assert (config.markers.name, config.markers.format) == ("pretap", "json")
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_is_taken_as_it_is(file):
+    file.write_text("", encoding="utf-8")
+    assert find_config(str(file)) == file
+
+
+@pytest.mark.parametrize("name", ["tutorials", "", "x" * 5000, "a\0b", "/", "."])
+def test_an_unknown_name_is_refused_and_the_shipped_ones_listed(name):
+    names = ", ".join(path.stem for path in CONFIGS)
+    with pytest.raises(UsageError) as error:
+        find_config(name)
+    assert f"shipped names: {names}." in str(error.value)
+
+
+def test_a_directory_of_that_name_does_not_hide_a_shipped_configuration(tmp_path, monkeypatch):
+    (tmp_path / "tutorial").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_config("tutorial").name == "tutorial.toml"
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "override", "path"),
+    [
+        (TrainConfig, "fit.foo=1", "field `foo` - at `$.fit`"),
+        (TrainConfig, "foo=1", "field `foo`"),
+        (TrainConfig, "foo.bar=1", "field `foo`"),
+        (TrainConfig, "network.cells=1", "field `cells` - at `$.network`"),
+        (TrainConfig, "Fit.max_epochs=1", "field `Fit`"),
+        (ServeConfig, "stream.name='x'", "field `name` - at `$.stream`"),
+        (ServeConfig, "decode.hop=1", "field `hop` - at `$.decode`"),
+        (ServeConfig, "network.kind=lstm", "field `network`"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_path(kind, override, path):
+    assert path in refusal(kind, override)
+
+
+def test_an_unknown_key_in_a_file_is_refused_with_the_file_s_name_and_its_path(file):
+    file.write_text("[network]\nkind='lstm'\nhidden=[3]\n[fit]\nepochs=3\n", encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        load_config(TrainConfig, file)
+    assert str(error.value) == f"{file}: Object contains unknown field `epochs` - at `$.fit`"
+
+
+@pytest.mark.parametrize(
+    ("kind", "override"),
+    [
+        (TrainConfig, "fit.max_epochs='3'"),
+        (TrainConfig, "fit.max_epochs=3.0"),
+        (TrainConfig, "fit.max_epochs=true"),
+        (TrainConfig, "fit.max_epochs=0"),
+        (TrainConfig, "fit.max_epochs=100001"),
+        (TrainConfig, "fit.batch_size=0"),
+        (TrainConfig, "fit.batch_size=99999999999999999999"),
+        (TrainConfig, "fit.optimizer=sgd"),
+        (TrainConfig, "fit.weight_decay=1.5"),
+        (TrainConfig, "signal.sfreq_hz=0"),
+        (TrainConfig, "signal.sfreq_hz=true"),
+        (TrainConfig, "scaling.reference=mastoids"),
+        (TrainConfig, "scaling.baseline_ms=-1"),
+        (TrainConfig, "scaling.divide_uv=0"),
+        (TrainConfig, "evaluation.folds=-1"),
+        (TrainConfig, "evaluation.repeats=0"),
+        (TrainConfig, "network.kind=gru"),
+        (TrainConfig, "network.hidden=[]"),
+        (TrainConfig, "network.hidden=[0]"),
+        (TrainConfig, "network.hidden=[1025]"),
+        (TrainConfig, "network.hidden=[1,1,1,1,1,1,1,1,1]"),
+        (TrainConfig, "network.hidden=10"),
+        (TrainConfig, "network.hidden=['10']"),
+        (ServeConfig, "stream.channels=C3"),
+        (ServeConfig, "stream.channels=['C3', '']"),
+        (ServeConfig, "stream.unit=1"),
+        (ServeConfig, "stream.wait_s=-1"),
+        (ServeConfig, "decode.hop_ms=0"),
+        (ServeConfig, "decode.hop_ms=60001"),
+        (ServeConfig, "decode.engine=onnx"),
+        (ServeConfig, "cue.offset_ms=1001"),
+        (ServeConfig, "policy.threshold=1.1"),
+        (ServeConfig, "markers.format=xml"),
+        (ServeConfig, "markers.name=''"),
+        (ServeConfig, "markers.name='two words'"),
+        (ServeConfig, 'markers.name="line\\n"'),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_path(kind, override):
+    key = override.partition("=")[0]
+    assert f"`$.{key}" in refusal(kind, override)
+
+
+NUMBERS = [
+    (TrainConfig, "signal.sfreq_hz"),
+    (TrainConfig, "scaling.baseline_ms"),
+    (TrainConfig, "scaling.block_ms"),
+    (TrainConfig, "scaling.divide_uv"),
+    (TrainConfig, "fit.learning_rate"),
+    (TrainConfig, "fit.weight_decay"),
+    (ServeConfig, "stream.wait_s"),
+    (ServeConfig, "stream.reconnect_s"),
+    (ServeConfig, "decode.hop_ms"),
+    (ServeConfig, "cue.offset_ms"),
+    (ServeConfig, "policy.threshold"),
+]
+
+
+def test_that_list_holds_every_number_there_is():
+    found = {
+        f"{table.name}.{field.name}"
+        for kind in (TrainConfig, ServeConfig)
+        for table in msgspec.structs.fields(kind)
+        for field in msgspec.structs.fields(table.type)
+        if isinstance(field.default, float)
+    }
+    assert found == {key for _, key in NUMBERS}
+
+
+@pytest.mark.parametrize(("kind", "key"), NUMBERS)
+def test_nan_is_no_number(kind, key):
+    assert f"`$.{key}`" in refusal(kind, f"{key}=nan")
+
+
+@pytest.mark.parametrize(("kind", "key"), [item for item in NUMBERS if not item[1].startswith("stream.")])
+def test_infinity_is_out_of_range_everywhere_but_for_waiting(kind, key):
+    assert f"`$.{key}`" in refusal(kind, f"{key}=inf")
+    assert f"`$.{key}`" in refusal(kind, f"{key}=-inf")
+
+
+def test_a_training_configuration_needs_a_network():
+    with pytest.raises(UsageError, match="missing required field `network`"):
+        load_config(TrainConfig)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[fit",
+        b"a = 1\na = 2",
+        b"\xff\xfe",
+        b"a = " + b"[" * 50_000,
+        b"a = " + b"9" * (sys.get_int_max_str_digits() + 1),
+        b"{}",
+    ],
+    ids=["open", "twice", "not utf-8", "nested", "many digits", "json"],
+)
+def test_a_file_that_is_no_toml_is_refused_by_its_name(file, content):
+    file.write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        load_config(ServeConfig, file)
+    assert str(error.value).startswith(f"{file} is not valid TOML: ")
+
+
+def test_no_file_and_a_directory_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="No such file or directory"):
+        load_config(ServeConfig, tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="Is a directory"):
+        load_config(ServeConfig, tmp_path)
+
+
+# -- --set -----------------------------------------------------------------------------------------------------------
+
+
+def test_set_wins_over_the_file_which_wins_over_the_defaults_and_the_last_set_wins(file):
+    file.write_text("[decode]\nhop_ms = 20\n[policy]\nthreshold = 0.7\n", encoding="utf-8")
+    config = load_config(ServeConfig, file, ["decode.hop_ms=30", "decode.hop_ms=40"])
+    assert config.decode.hop_ms == 40
+    assert config.policy.threshold == 0.7
+    assert config.decode.engine == "numpy"
+    assert load_config(ServeConfig, file).decode.hop_ms == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "value"),
+    [
+        ("fit.max_epochs=30", lambda c: c.fit.max_epochs, 30),
+        (" fit.max_epochs = 30 ", lambda c: c.fit.max_epochs, 30),
+        ("fit.learning_rate=5e-3", lambda c: c.fit.learning_rate, 0.005),
+        ("fit.learning_rate=1", lambda c: c.fit.learning_rate, 1.0),
+        ("scaling.reference=average", lambda c: c.scaling.reference, "average"),
+        ("scaling.reference='average'", lambda c: c.scaling.reference, "average"),
+        ("network.hidden=[8, 3]", lambda c: c.network, LstmSpec(hidden=(8, 3))),
+        ('network={kind="lstm", hidden=[2]}', lambda c: c.network, LstmSpec(hidden=(2,))),
+        ("signal={sfreq_hz=100}", lambda c: c.signal.sfreq_hz, 100.0),
+    ],
+)
+def test_the_value_of_set_is_toml_or_a_bare_word(override, read, value):
+    assert read(train(override)) == value
+
+
+def test_a_bare_word_may_hold_an_equals_sign():
+    assert serve("stream.query=name=Amp,type=EEG").stream.query == "name=Amp,type=EEG"
+
+
+@pytest.mark.parametrize("override", ["", "fit", "=1", ".=1", "fit.=1", ".fit=1", "fit..x=1"])
+def test_a_set_that_names_no_key_is_refused_with_an_example(override):
+    message = refusal(TrainConfig, override)
+    assert message == f"--set {override!r}: expected key.subkey=value, such as fit.max_epochs=30."
+
+
+def test_a_set_through_a_value_is_refused():
+    assert refusal(TrainConfig, "fit=3", "fit.max_epochs=3") == "--set 'fit.max_epochs=3': 'fit' is a value, not a table."
+    assert "`$.fit.max_epochs`" in refusal(TrainConfig, "fit.max_epochs.x=3")
+
+
+def test_a_second_line_in_a_set_is_refused_and_not_dropped():
+    assert "`$.fit.max_epochs`" in refusal(TrainConfig, "fit.max_epochs=3\nbatch_size=7")
+
+
+def test_an_argument_that_is_not_utf_8_is_refused():
+    assert refusal(ServeConfig, "stream.query=\udcff") == "--set 'stream.query=\\udcff': not valid UTF-8."
+    assert refusal(ServeConfig, "decode.engine=\udcff") == "--set 'decode.engine=\\udcff': not valid UTF-8."
+
+
+def test_brackets_nested_beyond_the_parser_are_refused():
+    assert "`$.decode.hop_ms`" in refusal(ServeConfig, "decode.hop_ms=" + "[" * 50_000)
+
+
+# -- anything else -----------------------------------------------------------------------------------------------------
+
+names = st.sampled_from(
+    ["network", "signal", "scaling", "fit", "evaluation", "stream", "decode", "cue", "kind", "hidden", "hop_ms", "folds"]
+)
+values = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.dates()
+    | st.sampled_from(["lstm", "average", "nadam", "json"])
+    | st.text(st.characters(codec="utf-8"), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.text("ab.", max_size=2), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(table=st.dictionaries(names, values, max_size=5), kind=st.sampled_from([TrainConfig, ServeConfig]))
+@MODEST
+def test_any_toml_table_is_a_configuration_or_a_usage_error(file, table, kind):
+    file.write_text(tomli_w.dumps(table), encoding="utf-8")
+    try:
+        config = load_config(kind, file)
+    except UsageError as error:
+        assert str(file) in str(error)  # noqa: PT017 - a configuration is as good an outcome
+        return
+    assert msgspec.convert(msgspec.to_builtins(config), kind) == config
+
+
+@given(st.text(max_size=40))
+@MODEST
+def test_any_text_after_set_is_a_configuration_or_a_usage_error(text):
+    for override in (text, f"fit.{text}", f"fit.learning_rate={text}", f"network={text}"):
+        try:
+            config = train(override)
+        except UsageError:
+            continue
+        assert isinstance(config, TrainConfig)
+
+
+@given(st.binary(max_size=60))
+@MODEST
+def test_any_file_is_a_configuration_or_a_usage_error(file, content):
+    file.write_bytes(content)
+    try:
+        config = load_config(ServeConfig, file)
+    except UsageError:
+        return
+    assert config == ServeConfig()  # nothing but comments and white space
+
+
+@given(
+    epochs=st.integers(1, 100_000),
+    rate=st.floats(1e-9, 1e6),
+    hidden=st.lists(st.integers(1, 1024), min_size=1, max_size=8),
+    divide_uv=st.floats(1e-6, 1e6),
+)
+@MODEST
+def test_what_is_in_range_arrives_exactly_by_file_and_by_set(file, epochs, rate, hidden, divide_uv):
+    table = {
+        "network": {"kind": "lstm", "hidden": hidden},
+        "fit": {"max_epochs": epochs, "learning_rate": rate},
+        "scaling": {"divide_uv": divide_uv},
+    }
+    file.write_text(tomli_w.dumps(table), encoding="utf-8")
+    config = load_config(TrainConfig, file)
+    assert (config.fit.max_epochs, config.fit.learning_rate, config.scaling.divide_uv) == (epochs, rate, divide_uv)
+    assert config.network.hidden == tuple(hidden)
+    by_set = (f"network.hidden={hidden}", f"fit.max_epochs={epochs}", f"fit.learning_rate={rate!r}")
+    assert train(*by_set, f"scaling.divide_uv={divide_uv!r}") == config
