@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from pretap.config import EvaluationConfig, TrainConfig, find_config, load_confi
 from pretap.recordings.epochs import Epochs
 from pretap_offline.data import read_trials
 from pretap_offline.training import cross_validate, prepare
+
+CASES = ("mended", "axes", "labels", "both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ def wrapped(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     column = np.where(labels == 0, 1, -1)
     one_hot = np.zeros((len(labels), 2))
     one_hot[np.arange(len(labels)), column] = 1  # column -1 is the last one, which is column 1
-    return one_hot.argmax(axis=1)
+    return np.asarray(one_hot.argmax(axis=1), np.int64)
 
 
 def make_cases(epochs: Epochs, *, folds: int, folds_wrapped: int) -> list[Case]:
@@ -118,10 +121,25 @@ def write(file: Path, results: dict[str, Any]) -> None:
     "--folds-wrapped", type=click.IntRange(min=2), default=2, show_default=True, help="Where all labels are class 1."
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the folds.")
+@click.option(
+    "--case", "names", multiple=True, type=click.Choice(CASES), default=CASES, help="Repeatable; default: all."
+)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the recipe; repeatable.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write after each seed.")
-def main(*, data: str, seeds: int, folds: int, folds_wrapped: int, workers: int, json_file: Path | None) -> None:
+def main(
+    *,
+    data: str,
+    seeds: int,
+    folds: int,
+    folds_wrapped: int,
+    workers: int,
+    names: tuple[str, ...],
+    overrides: tuple[str, ...],
+    json_file: Path | None,
+) -> None:
     """Measure the tutorial's network, mended and unmended, over several seeds."""
-    config = load_config(TrainConfig, find_config("tutorial"))
+    warnings.filterwarnings("ignore", message=".*cohen_kappa_score")  # undefined where all labels are one class
+    config = load_config(TrainConfig, find_config("tutorial"), overrides)
     epochs = prepare(read_trials(data, part="train"), config)
     assert epochs.labels is not None
     setup = {
@@ -130,6 +148,7 @@ def main(*, data: str, seeds: int, folds: int, folds_wrapped: int, workers: int,
         "shape": list(epochs.x_uv.shape),
         "class_counts": np.bincount(epochs.labels).tolist(),
         "own_share_after_reshape": own_share(epochs),
+        "cases": [name for name in CASES if name in names],
         "folds": folds,
         "folds_wrapped": folds_wrapped,
         "config": msgspec.to_builtins(config),
@@ -139,10 +158,10 @@ def main(*, data: str, seeds: int, folds: int, folds_wrapped: int, workers: int,
     if json_file is not None and json_file.exists():
         results = json.loads(json_file.read_text(encoding="utf-8"))
         if results["setup"] != json.loads(json.dumps(setup)):
-            raise click.UsageError(f"{json_file} comes from other data, folds or versions; give another file.")
+            raise click.UsageError(f"{json_file} is of other data, cases, folds, settings or versions: give another.")
     print(f"{epochs.source}: {epochs.x_uv.shape}, {os.cpu_count()} cores, {setup['versions']}", flush=True)
     print(f"after the reshape {setup['own_share_after_reshape']:.2%} of 'trial i' belongs to trial i", flush=True)
-    cases = make_cases(epochs, folds=folds, folds_wrapped=folds_wrapped)
+    cases = [case for case in make_cases(epochs, folds=folds, folds_wrapped=folds_wrapped) if case.name in names]
     for seed in range(seeds):
         if str(seed) in results["runs"]:
             continue

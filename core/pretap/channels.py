@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pretap.errors import StreamRefusedError
 
-__all__ = ["canonical", "match_channels", "microvolts_per"]
+__all__ = ["canonical", "match_channels", "microvolts_per", "unit_factor"]
 
 # The names of the 10-20 system before and after its revision (American EEG Society, 1994).
 _RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
@@ -70,9 +70,14 @@ def match_channels(wanted: Sequence[str], found: Sequence[str], *, stream: str =
     return index
 
 
+def unit_factor(unit: str) -> float | None:
+    """Give the factor that turns values in `unit` into microvolts; None for a unit that is no voltage known here."""
+    return _UNITS.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek mu
+
+
 def microvolts_per(unit: str, *, stream: str = "stream") -> float:
-    """Give the factor that turns values in `unit` into microvolts."""
-    factor = _UNITS.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+    """Do what `unit_factor` does for a live stream, and refuse an unknown unit."""
+    factor = unit_factor(unit)
     if factor is None:
         raise StreamRefusedError(
             f"{stream} gives its values in {unit!r}: expected one of microvolts, millivolts, volts, nanovolts. "

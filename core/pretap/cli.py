@@ -83,6 +83,10 @@ def main() -> NoReturn:
     except BrokenPipeError:  # `pretap ... | head`: nobody reads on, so say nothing more
         sys.stderr.close()
         code = 141
+    except SystemExit as error:  # the same, seen by click first, which gives it code 1
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = 141
     except Exception:  # noqa: BLE001 - the last resort: anything that comes here is a bug, exit code 1
         traceback.print_exc()
         click.echo("Error: this is a bug in pretap; please report the lines above.", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import click
 
 from pretap.config import TrainConfig, find_config, load_config
+from pretap.errors import UsageError
 
 __all__ = ["evaluate", "train"]
 
@@ -43,6 +45,7 @@ def train(
     from pretap_offline.training import train as train_bundle
 
     out = out or Path(f"{file.stem}.safetensors")
+    _check_writable(out)
     epochs = read_trials(data, part="train")
     if trials is not None:
         epochs = epochs.select_range(trials)
@@ -64,7 +67,9 @@ def train(
 @click.option("--data", help=_DATA_HELP)
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
-@click.option("--engine", default="numpy", show_default=True, help="numpy or torch.")
+@click.option(
+    "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
+)
 @click.option(
     "--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write trial,predicted,p_... here."
 )
@@ -94,6 +99,16 @@ def evaluate(
     if json_file is not None:
         write_json(evaluation, json_file)
         click.echo(f"wrote {json_file}")
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse before the training, not after it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write {out}: {error.strerror}.") from None
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UsageError(f"Cannot write {out}: expected the name of a file in a folder that can be written to.")
 
 
 @contextmanager

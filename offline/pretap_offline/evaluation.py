@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pretap.channels import match_channels
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
-from pretap.recordings.epochs import Epochs
+from pretap.recordings.epochs import Epochs, trial_sha256
 from pretap.recordings.resample import resample_epochs
 from pretap_offline.metrics import Scores, score
 
@@ -52,12 +52,15 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs) -> Evaluation:
         )
     probs = decoder.decode(at_rate.x_uv[:, :, order])
     trained_on = set(manifest.training.trial_sha256)
+    trials = epochs.trial_ids
+    if order != list(range(len(epochs.channels))):  # a file with its channels in another order holds the same trials
+        trials = tuple(trial_sha256(x) for x in epochs.x_uv[:, :, order])
     return Evaluation(
         source=epochs.source,
         classes=manifest.classes,
         probs=probs,
         scores=None if epochs.labels is None else score(epochs.labels, probs),
-        n_trained_on=sum(trial in trained_on for trial in epochs.trial_ids),
+        n_trained_on=sum(trial in trained_on for trial in trials),
     )
 
 

@@ -18,7 +18,7 @@ from pretap import __version__
 from pretap.bundle import probe_windows, reference_probs, write_bundle
 from pretap.config import TrainConfig
 from pretap.decoder import Decoder
-from pretap.errors import DataError
+from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
 from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
@@ -122,6 +122,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Repeated stratified cross-validation; each fold's decoder is fitted anew and scores raw microvolts.
 
+    Repeat r draws its own split, and its networks start from ``seed + r``.
+
     `advance` is called as each fold finishes.
     """
     from joblib import Parallel, delayed
@@ -133,14 +135,16 @@ def cross_validate(
     splits = list(splitter.split(np.zeros(len(epochs)), epochs.labels))
     probs = np.empty((n_repeats, len(epochs), len(epochs.classes)))
     folds = Parallel(n_jobs=n_workers, return_as="generator")(
-        delayed(_score_fold)(epochs, config, fit_on, score_on, seed=seed) for fit_on, score_on in splits
+        delayed(_score_fold)(epochs, config, fit_on, score_on, seed=seed + i // n_folds)
+        for i, (fit_on, score_on) in enumerate(splits)
     )
     for i, ((_, score_on), fold) in enumerate(zip(splits, folds, strict=True)):
         probs[i // n_folds, score_on] = fold
         if advance is not None:
             advance()
     protocol = (
-        f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), seed {seed}, one seed of the network"
+        f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), each with its own split and network seed, "
+        f"from seed {seed}"
     )
     return CrossValidation(probs, _summarise(epochs.labels, probs, protocol=protocol))
 
@@ -197,5 +201,8 @@ def _self_test_tolerance(manifest: Manifest, weights: dict[str, NDArray[np.float
 
 def _today() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"SOURCE_DATE_EPOCH = {epoch!r}: expected seconds since 1970.") from None
     return moment.date().isoformat()

@@ -23,7 +23,7 @@ __all__ = ["serve", "stop_on_signals"]
 @click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
 @click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
 @click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
-@click.option("--engine", help="numpy (default) or torch.")
+@click.option("--engine", type=click.Choice(["numpy", "torch"]), help="What computes; default numpy.")
 @click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
 @click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
 @click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
@@ -94,7 +94,7 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
     try:
         service.run()
     finally:
-        if not publisher.close(timeout_s=0.5):
+        if not publisher.close(timeout_s=0.3):
             _say("an outlet hangs: its last messages were not sent")
         click.echo(service.summary())
 

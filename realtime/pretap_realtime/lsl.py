@@ -72,7 +72,7 @@ _FORMATS = {
 }
 _CODES = {name: code for code, name in _FORMATS.items()}
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
-_OPEN_S = 2.0
+_OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
 _MAX_LABELS = 4096
 

@@ -68,7 +68,9 @@ def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int
 @click.option("--offset-ms", type=float, help="Where a cue's window ends; default 0, -130 with --cue.")
 @click.option("--hop-ms", type=float, default=50.0, show_default=True, help="Where nothing is cued.")
 @click.option("--chunk", "n_chunk", type=click.IntRange(min=1), default=100, show_default=True, help="Changes nothing.")
-@click.option("--engine", default="numpy", show_default=True, help="numpy or torch.")
+@click.option(
+    "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every decision here.")
 def score(
     bundle: Path,

@@ -46,7 +46,13 @@ class Parity(msgspec.Struct, frozen=True):
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
 @click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
-@click.option("--engine", default="numpy", show_default=True, help="numpy or torch; offline always numpy.")
+@click.option(
+    "--engine",
+    type=click.Choice(["numpy", "torch"]),
+    default="numpy",
+    show_default=True,
+    help="Of the service; offline it is numpy.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 def verify(
     bundle: Path,

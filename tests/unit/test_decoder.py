@@ -105,7 +105,12 @@ def test_no_windows_give_no_probabilities():
 def test_lists_integers_and_strided_views_are_windows_too():
     window = np.rint(X[:N_WINDOW])
     expected = DECODER.decode(window)
-    for same in (window.tolist(), window.astype(np.int16), np.asfortranarray(window), np.repeat(window, 2, axis=0)[::2]):
+    for same in (
+        window.tolist(),
+        window.astype(np.int16),
+        np.asfortranarray(window),
+        np.repeat(window, 2, axis=0)[::2],
+    ):
         np.testing.assert_array_equal(DECODER.decode(same), expected)
 
 

@@ -75,9 +75,7 @@ def test_offsets_of_100_mv_on_each_electrode_cost_nothing_after_a_baseline(x, of
 @settings(deadline=None, max_examples=60)
 def test_a_common_offset_of_100_mv_costs_nothing_after_the_average_reference(x, common_mv):
     scaling = Scaling(reference="average")
-    np.testing.assert_allclose(
-        scaling.apply(x + np.float32(1000 * common_mv)), scaling.apply(x), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(scaling.apply(x + np.float32(1000 * common_mv)), scaling.apply(x), rtol=0, atol=1e-12)
 
 
 def test_the_same_offset_would_cost_a_thousandth_of_a_microvolt_in_float32():

@@ -13,27 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.channels import unit_factor
 from pretap.errors import DataError, MissingPackageError
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf_chunks import check_chunks
 
 __all__ = ["open_xdf"]
 
-_UV_PER_UNIT = {
-    "": 1.0,
-    "uv": 1.0,
-    "microvolt": 1.0,
-    "microvolts": 1.0,
-    "v": 1e6,
-    "volt": 1e6,
-    "volts": 1e6,
-    "mv": 1e3,
-    "millivolt": 1e3,
-    "millivolts": 1e3,
-    "nv": 1e-3,
-    "nanovolt": 1e-3,
-    "nanovolts": 1e-3,
-}
 _GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
 
 
@@ -219,13 +205,13 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
     columns = [i for i, each in enumerate(info) if each["type"].lower() == "eeg"] or list(range(eeg.n_channels))
     factors = []
     for i in columns:
-        unit = info[i]["unit"].replace("µ", "u").replace("μ", "u").lower()  # micro sign, Greek mu
-        if unit not in _UV_PER_UNIT:
+        factor = unit_factor(info[i]["unit"] or "uV")
+        if factor is None:
             raise DataError(
                 f"{path}: channel {info[i]['label'] or i + 1!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
                 f"expected volts, mV, uV or nV."
             )
-        factors.append(_UV_PER_UNIT[unit])
+        factors.append(factor)
     names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
 
