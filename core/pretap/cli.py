@@ -80,12 +80,8 @@ def main() -> NoReturn:
         hint = MissingPackageError.for_extra("This command", missing=missing)
         click.echo(f"Error: {hint}", err=True)
         code = hint.exit_code
-    except BrokenPipeError:  # `pretap ... | head`: nobody reads on, so say nothing more
-        sys.stderr.close()
-        code = 141
-    except SystemExit as error:  # the same, seen by click first, which gives it code 1
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
+    except (BrokenPipeError, SystemExit):  # `pretap ... | head`: nobody reads on, so say nothing more
+        sys.stderr.close()  # SystemExit: click saw it first; pretap itself never raises that
         code = 141
     except Exception:  # noqa: BLE001 - the last resort: anything that comes here is a bug, exit code 1
         traceback.print_exc()

@@ -55,7 +55,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     optimizer: Literal["nadam", "adamw"] = "nadam"
     learning_rate: _Positive = 1e-3
-    weight_decay: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     max_epochs: Annotated[int, Meta(ge=1, le=100_000)] = 15
 

@@ -28,7 +28,7 @@ def _numpy_engine(manifest: Manifest, tensors: Tensors) -> Engine:
 def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
     import torch
 
-    from pretap.torch_networks import LstmNetwork
+    from pretap.torch_networks import LstmNetwork, one_thread
 
     network = LstmNetwork.from_tensors(
         manifest.network, tensors, n_inputs=len(manifest.channels), n_classes=len(manifest.classes)
@@ -36,13 +36,8 @@ def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
 
     @torch.inference_mode()
     def logits(x: NDArray[np.float64]) -> NDArray[Any]:
-        # One thread: 1.2 ms for a tutorial window; two take 3.5 ms, and seconds at worst where the cores are busy.
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return np.asarray(network(torch.from_numpy(x.astype(np.float32))[None])[0])
-        finally:
-            torch.set_num_threads(n_threads)
 
     return logits
 

@@ -17,7 +17,7 @@ from pretap.config import FitConfig, TrainConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
-from pretap.torch_networks import LstmNetwork
+from pretap.torch_networks import LstmNetwork, one_thread
 
 __all__ = ["LstmClassifier", "make_estimator", "make_scaling"]
 
@@ -31,8 +31,7 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
 class LstmClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
     """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
 
-    ``fit`` leaves torch's global generator as it was, and computes on one thread: with several, sums are added in
-    another order, and matrices this small gain nothing from a second core.
+    ``fit`` leaves torch's global generator as it was; all is computed on one thread.
     """
 
     def __init__(self, module: Any = LstmNetwork, *args: Any, random_state: int = 0, **kwargs: Any) -> None:
@@ -41,15 +40,15 @@ class LstmClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has n
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> LstmClassifier:  # noqa: N803 - scikit-learn's name
         """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.random_state)
-                super().fit(X, y, **fit_params)
-        finally:
-            torch.set_num_threads(n_threads)
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            super().fit(X, y, **fit_params)
         return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """Give the class probabilities (n_epochs, n_classes) of scaled windows."""
+        with one_thread():
+            return np.asarray(super().predict_proba(X))
 
 
 class _EpochProgress(Callback):  # type: ignore[misc]

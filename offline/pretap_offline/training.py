@@ -23,7 +23,7 @@ from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
 from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap.torch_networks import LstmNetwork
+from pretap.torch_networks import LstmNetwork, one_thread
 from pretap_offline.estimator import make_estimator, make_scaling
 from pretap_offline.metrics import score, wilson95
 
@@ -188,7 +188,7 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
 def _self_test_tolerance(manifest: Manifest, weights: dict[str, NDArray[np.float32]], network: LstmNetwork) -> float:
     """Ten times torch's own float32 error on the probes, at least 1e-6: a network can be chaotic."""
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         logits = network.eval()(torch.from_numpy(manifest.scaling.apply(windows).astype(np.float32)))
     error = float(np.abs(softmax(logits.numpy()) - reference_probs(manifest, weights)).max())
     if not 10 * error <= _MAX_TOLERANCE:

@@ -84,6 +84,8 @@ class Summary:
         if self.latencies_s:
             p50, p95, p99 = (1000 * percentile(self.latencies_s, q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
+        elif self.n_decisions:
+            lines.append("latency n/a: the stamps are not on this machine's clock (replay at another speed)")
         if self.n_dropped:
             lines.append(f"{self.n_dropped} messages were dropped: an outlet hung")
         return "\n".join(lines)

@@ -295,13 +295,14 @@ def test_weights_that_overflow_are_refused_without_a_warning_from_numpy(good, sc
 # -- damage --------------------------------------------------------------------------------------------------------
 
 
-def test_cut_short_at_any_byte_it_is_refused(good, scratch):
-    for n in range(len(good)):
+def test_cut_short_anywhere_it_is_refused(good, scratch):
+    n_head = len(good) - len(split(good)[2])
+    for n in {*range(20), *range(20, n_head - 20, 97), *range(n_head - 20, len(good))}:
         refused(scratch, good[:n])
 
 
 @given(position=st.integers(0, 10**6), flip=st.integers(1, 255))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @pytest.mark.filterwarnings("error")
 def test_a_flipped_byte_gives_a_bundle_error_or_a_bundle_that_passes_its_self_test(good, scratch, position, flip):
     data = bytearray(good)
@@ -412,7 +413,7 @@ def test_a_second_metadata_key_is_refused(good, scratch):
 
 
 def test_no_file_and_a_directory_are_a_bundle_error(tmp_path):
-    with pytest.raises(BundleError, match="No such file or directory. Make one with `pretap train`"):
+    with pytest.raises(BundleError, match=r"No such file or directory.*`pretap train`"):
         load(tmp_path / "none.safetensors")
     with pytest.raises(BundleError, match="Is a directory"):
         load(tmp_path)
@@ -450,7 +451,8 @@ def test_a_manifest_that_says_something_else_is_refused(good, scratch, changes):
 def test_nan_in_the_manifest_is_refused(good, scratch):
     header, fields, body = split(good)
     fields["window_end_ms"] = math.nan
-    assert "NaN" in (text := json.dumps(fields))
+    text = json.dumps(fields)
+    assert '"window_end_ms": NaN' in text
     refused(scratch, join(header, text, body))
 
 

@@ -96,7 +96,7 @@ def test_missing_channels_are_named_all_of_them_with_what_is_there():
 
 
 def test_a_stream_without_labels_is_refused():
-    with pytest.raises(StreamRefusedError, match="lacks 1 of the 1 channels .* It has no labels"):
+    with pytest.raises(StreamRefusedError, match=r"lacks 1 of the 1 channels .* It has no labels"):
         match_channels(["C3"], [])
 
 
@@ -110,7 +110,7 @@ def test_whatever_the_labels_each_is_matched_to_its_electrode_or_the_stream_is_r
     assert [canonical(found[i]) for i in index] == [canonical(label) for label in wanted]
 
 
-# -- units -----------------------------------------------------------------------------------------------------------
+# -- units ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def data(tmp_path_factory) -> Path:
     return directory
 
 
-# -- what it loads -------------------------------------------------------------------------------------------------------
+# -- what it loads -------------------------------------------------------------------------------------------------
 
 
 def test_help_loads_nothing_heavy_not_even_numpy():
@@ -139,7 +139,7 @@ def test_the_help_of_no_command_loads_what_only_training_needs():
     assert not loaded_after(code) & OFFLINE
 
 
-# -- what its commands are -------------------------------------------------------------------------------------------------
+# -- what its commands are -----------------------------------------------------------------------------------------
 
 
 def test_help_names_every_command_with_its_line():
@@ -173,7 +173,7 @@ def test_version_is_the_package_s():
     assert run("--version").stdout == f"pretap, version {__version__}\n"
 
 
-# -- what its processes end with -------------------------------------------------------------------------------------------
+# -- what its processes end with -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_without_torch_inspect_tests_the_engine_that_is_there(bundle, base_insta
     assert "torch: not installed" in done.stdout
 
 
-# -- train, evaluate, inspect: one after another ------------------------------------------------------------------------------
+# -- train, evaluate, inspect: one after another -------------------------------------------------------------------
 
 
 def invoke(*args: object) -> str:

@@ -116,8 +116,16 @@ def test_lists_integers_and_strided_views_are_windows_too():
 
 @pytest.mark.parametrize(
     "shape",
-    [(), (N_CHANNELS,), (N_WINDOW,), (N_WINDOW - 1, N_CHANNELS), (N_WINDOW + 1, N_CHANNELS), (N_WINDOW, 1)]
-    + [(3, N_WINDOW, N_CHANNELS + 1), (1, 1, N_WINDOW, N_CHANNELS)],
+    [
+        (),
+        (N_CHANNELS,),
+        (N_WINDOW,),
+        (N_WINDOW - 1, N_CHANNELS),
+        (N_WINDOW + 1, N_CHANNELS),
+        (N_WINDOW, 1),
+        (3, N_WINDOW, N_CHANNELS + 1),
+        (1, 1, N_WINDOW, N_CHANNELS),
+    ],
 )
 def test_a_window_of_another_shape_is_refused_with_both_shapes(shape):
     with pytest.raises(DataError) as error:

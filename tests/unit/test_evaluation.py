@@ -57,7 +57,7 @@ def evaluation(probs, *, labels=None, n_trained_on=0) -> Evaluation:
     return Evaluation("some trials", ("left", "right"), probs, scores, n_trained_on)
 
 
-# -- figures -----------------------------------------------------------------------------------------------------------
+# -- figures -------------------------------------------------------------------------------------------------------
 
 
 def test_scores_by_hand():
@@ -114,7 +114,7 @@ def test_wilson_s_interval_is_the_formula_of_1927(case):
     assert high == pytest.approx(min(1, centre + half), abs=1e-12)
 
 
-# -- trials through the decoder ------------------------------------------------------------------------------------------
+# -- trials through the decoder ------------------------------------------------------------------------------------
 
 
 def test_every_trial_gets_the_probabilities_of_decode(decoder):
@@ -153,7 +153,7 @@ def test_windows_of_another_length_are_bad_data(decoder):
 
 def test_labels_of_other_classes_are_bad_data_but_withheld_labels_need_none(decoder):
     swapped = replace(FRESH, classes=("right", "left"))
-    with pytest.raises(DataError, match="has the classes .* the bundle decodes"):
+    with pytest.raises(DataError, match=r"has the classes .* the bundle decodes"):
         evaluate_trials(decoder, swapped)
     assert evaluate_trials(decoder, replace(swapped, labels=None)).scores is None
 
@@ -178,7 +178,7 @@ def test_trials_that_were_trained_on_are_recognised_with_their_channels_in_anoth
     assert evaluate_trials(decoder, shuffled).n_trained_on == 16
 
 
-# -- what is said --------------------------------------------------------------------------------------------------------
+# -- what is said --------------------------------------------------------------------------------------------------
 
 
 def test_the_report_of_labelled_fresh_trials():
@@ -252,5 +252,5 @@ def test_the_json_of_unlabelled_trials_has_no_scores(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path):
     for write in (write_predictions, write_json):
-        with pytest.raises(UsageError, match="Cannot write .*: Is a directory"):
+        with pytest.raises(UsageError, match=r"Cannot write .*: Is a directory"):
             write(evaluation([[0.9, 0.1]]), tmp_path)

@@ -9,18 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.networks import LstmSpec, lstm_logits, softmax
-from pretap.torch_networks import LstmNetwork
+from pretap.torch_networks import LstmNetwork, one_thread
 
 MODEST = settings(deadline=None, max_examples=40)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """For matrices this small a second thread only waits for the first, for seconds where the cores are busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(hidden, *, n_inputs, n_classes=2, seed=0, gain=1.0):
@@ -29,13 +20,13 @@ def network(hidden, *, n_inputs, n_classes=2, seed=0, gain=1.0):
         torch.manual_seed(seed)
         module = LstmNetwork(LstmSpec(hidden=tuple(hidden)), n_inputs=n_inputs, n_classes=n_classes)
         for parameter in module.parameters():
-            parameter *= gain
+            parameter.mul_(gain)
     return module.eval()
 
 
 def torch_probs(module, x):
     """float32, as the engine does: (n_steps, n_inputs) -> (n_classes,)."""
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         return softmax(module(torch.from_numpy(x.astype(np.float32))[None])[0].numpy())
 
 
@@ -172,6 +163,19 @@ def test_the_shapes_of_the_spec_are_those_of_the_module_s_tensors(hidden, n_inpu
     module = network(hidden, n_inputs=n_inputs, n_classes=n_classes)
     expected = module.spec.shapes(n_inputs=n_inputs, n_classes=n_classes)
     assert {name: weight.shape for name, weight in module.export().items()} == expected
+
+
+def test_one_thread_is_one_thread_and_is_undone_even_by_an_error():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        with pytest.raises(KeyError), one_thread():
+            raise KeyError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 # -- the initialisation ------------------------------------------------------------------------------------------

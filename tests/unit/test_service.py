@@ -1,0 +1,225 @@
+"""The service's loop on a clock of the test: states, overload, age, silence."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
+from pretap_realtime.chunk import Chunk
+from pretap_realtime.lsl import ConnectionLostError
+from pretap_realtime.pipeline import FreeRunning, Pipeline
+from pretap_realtime.policy import decide
+from pretap_realtime.service import Service, Timing, percentile
+
+
+class Clock:
+    """Seconds that pass only when somebody waits."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class Script:
+    """A connection that plays a list: a number is silence for so many seconds, a Chunk comes at once, an error is
+    raised; at the end it asks the service to stop.
+    """
+
+    has_cues = False
+
+    def __init__(self, clock, stop, steps):
+        self.clock, self.stop, self.steps = clock, stop, list(steps)
+
+    def pull(self, timeout_s):
+        if not self.steps:
+            self.stop.set()
+            return None
+        step = self.steps[0]
+        if isinstance(step, float):
+            self.clock.now_s += min(timeout_s, step)
+            self.steps[0] = step - timeout_s
+            if self.steps[0] <= 0:
+                self.steps.pop(0)
+            return None
+        self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def pull_cues(self):
+        return []
+
+    def stamp_to_clock_s(self):
+        return 0.0
+
+    def close(self):
+        pass
+
+
+class Notes:
+    """Takes what the service publishes."""
+
+    def __init__(self):
+        self.items = []
+        self.latencies_s, self.n_dropped = [], 0
+
+    def put(self, item):
+        self.items.append(item)
+
+    def states(self):
+        return [item.state for item in self.items if item.type == "state"]
+
+
+@pytest.fixture
+def build(make_decoder):
+    decoder = make_decoder(sfreq_hz=100.0, n_window=50)
+
+    def build(connect, clock=None, stop=None, wait_s=1.0, reconnect_s=1.0):
+        notes, said = Notes(), []
+        service = Service(
+            decoder,
+            Pipeline(decoder, FreeRunning(decoder, hop=10)),
+            notes,
+            connect=connect,
+            timing=Timing(wait_s=wait_s, reconnect_s=reconnect_s),
+            threshold=0.0,
+            clock=clock or Clock(),
+            stop=stop or threading.Event(),
+            say=said.append,
+        )
+        return service, notes, said
+
+    return build
+
+
+def chunk(start, n, *, t0_s=1000.0):
+    rng = np.random.default_rng(start)
+    return Chunk(rng.normal(0, 20, (n, 4)).astype(np.float32), t0_s + np.arange(start, start + n) / 100)
+
+
+def connect_once(connection):
+    def connect(validating):
+        validating()
+        return connection
+
+    return connect
+
+
+def test_a_session_is_announced_state_by_state(build):
+    clock, stop = Clock(), threading.Event()
+    steps = [chunk(0, 50), 0.5, chunk(50, 10), ConnectionLostError("gone")]
+    first, second = Script(clock, stop, steps), Script(clock, stop, [chunk(0, 50, t0_s=1100.0)])
+    answers = iter([None, first, None, second])
+
+    def connect(validating):
+        clock.now_s += 0.2
+        connection = next(answers)
+        if connection is not None:
+            validating()
+        return connection
+
+    service, notes, said = build(connect, clock, stop)
+    summary = service.run()
+    assert notes.states() == [
+        "WAITING", "VALIDATING", "RUNNING", "STALE", "RUNNING", "LOST", "VALIDATING", "RUNNING",
+    ]  # fmt: skip
+    assert said[0] == "WAITING"
+    assert "RUNNING -> STALE: no sample for 0.3 s" in said
+    assert (summary.n_decisions, summary.n_received) == (3, 110)
+
+
+def test_a_heartbeat_comes_each_second_whatever_the_state(build):
+    clock, stop = Clock(), threading.Event()
+    service, notes, _ = build(connect_once(Script(clock, stop, [5.0])), clock, stop)
+    service.run()
+    beats = [item.t_s for item in notes.items if item.type == "heartbeat"]
+    told = [item.t_s for item in notes.items]
+    assert len(beats) >= 4
+    assert max(np.diff(told)) <= 1.1 + 1e-9
+
+
+def test_more_than_half_a_second_at_once_is_skipped_to_the_newest_hop_and_counted(build):
+    clock, stop = Clock(), threading.Event()
+    service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 55)])), clock, stop)
+    summary = service.run()
+    stamps = [item.t_s for item in notes.items if item.type == "verdict"]
+    assert stamps == pytest.approx([1000.49, 1000.99])
+    assert (summary.n_decisions, summary.n_skipped) == (2, 4)
+
+
+def test_a_decision_older_than_a_second_is_withheld_and_kept_for_the_log(build):
+    clock, stop = Clock(), threading.Event()
+    clock.now_s = 1001.6
+    service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 20)])), clock, stop)
+    summary = service.run()
+    old, *fresh = [item for item in notes.items if item.type == "verdict"]
+    assert (old.label, old.code) == ("none", 0)
+    assert "older than 1 s" in old.why
+    assert old.probs.shape == (2,)
+    assert [item.why for item in fresh] == ["older than 1 s when it was ready", ""]
+    assert (summary.n_too_old, summary.n_decisions) == (2, 1)
+
+
+def test_no_stream_in_time_is_said(build):
+    clock = Clock()
+
+    def connect(validating):
+        clock.now_s += 0.2
+
+    service, notes, _ = build(connect, clock, wait_s=1.0)
+    with pytest.raises(NoStreamError, match="within 1 s"):
+        service.run()
+    assert notes.states() == ["WAITING"]
+
+
+def test_a_lost_stream_that_stays_away_is_given_up(build):
+    clock, stop = Clock(), threading.Event()
+    answers = iter([Script(clock, stop, [ConnectionLostError("gone")])])
+
+    def connect(validating):
+        clock.now_s += 0.2
+        return next(answers, None)
+
+    service, notes, _ = build(connect, clock, stop)
+    with pytest.raises(StreamLostError, match="did not come back within 1 s"):
+        service.run()
+    assert notes.states()[-1] == "LOST"
+
+
+def test_the_first_stream_that_does_not_fit_ends_the_service(build):
+    def connect(validating):
+        validating()
+        raise StreamRefusedError("lacks C3")
+
+    service, notes, _ = build(connect)
+    with pytest.raises(StreamRefusedError, match="lacks C3"):
+        service.run()
+    assert notes.states() == ["WAITING", "VALIDATING", "REFUSED"]
+
+
+@pytest.mark.parametrize(
+    "probs, threshold, label, code",
+    [
+        ([0.3, 0.7], 0.0, "right", 2),
+        ([0.5, 0.5], 0.0, "left", 1),
+        ([0.3, 0.7], 0.7, "right", 2),
+        ([0.3, 0.7], 0.71, "none", 0),
+        (None, 0.0, "none", 0),
+    ],
+)
+def test_a_verdict_needs_its_threshold_and_a_tie_is_the_first_class(probs, threshold, label, code):
+    from pretap_realtime.chunk import Decision
+
+    decision = Decision(0.0, None if probs is None else np.array(probs))
+    verdict = decide(decision, ("left", "right"), threshold=threshold)
+    assert (verdict.label, verdict.code) == (label, code)
+
+
+@pytest.mark.parametrize("q, expected", [(50, 5.0), (95, 10.0), (99, 10.0), (10, 1.0)])
+def test_percentiles_are_values_that_were_there(q, expected):
+    assert percentile([10.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], q) == expected
