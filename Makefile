@@ -23,7 +23,8 @@ demo: install
 	$(BIN)/pretap demo
 
 test: install
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest tests/integration
 
 lint: install
 	$(BIN)/ruff check .

@@ -184,6 +184,9 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
+    for what, names in (("channel", manifest.channels), ("class", manifest.classes)):
+        if len(set(names)) < len(names):
+            raise BundleError(f"{path}: two of its {what} names are the same.")
     if manifest.scaling.n_steps(manifest.n_window) < 1:
         raise BundleError(f"{path}: blocks of {manifest.scaling.n_block} samples leave nothing of the window.")
     return manifest, entries

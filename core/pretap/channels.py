@@ -61,6 +61,12 @@ def match_channels(wanted: Sequence[str], found: Sequence[str], *, stream: str =
             index.append(same[0])
         else:
             missing.append(label)
+    twice = [wanted[k] for k, i in enumerate(index) if i in index[:k]] if not missing else []
+    if twice:
+        raise StreamRefusedError(
+            f"{stream}: two channels of the bundle are the same electrode of the stream, one of them {twice[0]}. "
+            "Name the channels in the configuration: [stream] channels = [...]."
+        )
     if missing:
         raise StreamRefusedError(
             f"{stream} lacks {len(missing)} of the {len(wanted)} channels of the bundle: {', '.join(missing)}. "

@@ -57,7 +57,7 @@ class DecoderStream(Protocol):
     """A decoder that follows a stream sample by sample; the seam for engines that share work between windows."""
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        """Take samples (n_new, n_channels) in microvolts; give every decision that they complete, in order."""
+        """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order."""
         ...
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
@@ -139,6 +139,8 @@ class _Recompute:
         self._ring.reset()
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        if not np.isfinite(x_uv).all():
+            raise DataError("A sample is NaN or infinite: reset the stream there, and push only finite samples.")
         outputs = []
         done = 0
         for n_end in self._ends(len(x_uv)):

@@ -63,7 +63,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         times the error of torch float32 where the weights make the network more sensitive than that.
     """
 
-    format_version: int
+    format_version: Annotated[int, Meta(ge=1)]
     classes: Annotated[tuple[_Name, ...], Meta(min_length=2, max_length=64)]
     channels: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=1024)]
     unit: Literal["microvolts"]

@@ -10,10 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import match_channels
 from pretap.decoder import Decoder
-from pretap.errors import DataError, StreamRefusedError, UsageError
-from pretap.recordings.epochs import Epochs, trial_sha256
+from pretap.errors import DataError, UsageError
+from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap_offline.metrics import Scores, score
 
@@ -40,27 +39,21 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs) -> Evaluation:
     manifest = decoder.manifest
     if epochs.labels is not None and epochs.classes != manifest.classes:
         raise DataError(f"{epochs.source} has the classes {epochs.classes}, the bundle decodes {manifest.classes}.")
-    try:
-        order = match_channels(manifest.channels, epochs.channels, stream=epochs.source)
-    except StreamRefusedError as error:
-        raise DataError(str(error)) from None
+    epochs = epochs.pick(manifest.channels)
     at_rate = resample_epochs(epochs, sfreq_hz=manifest.sfreq_hz)
     if at_rate.n_samples != manifest.n_window:
         raise DataError(
             f"{epochs.source}: trials of {at_rate.n_samples} samples at {at_rate.sfreq_hz:g} Hz; "
             f"the bundle takes windows of {manifest.n_window}."
         )
-    probs = decoder.decode(at_rate.x_uv[:, :, order])
+    probs = decoder.decode(at_rate.x_uv)
     trained_on = set(manifest.training.trial_sha256)
-    trials = epochs.trial_ids
-    if order != list(range(len(epochs.channels))):  # a file with its channels in another order holds the same trials
-        trials = tuple(trial_sha256(x) for x in epochs.x_uv[:, :, order])
     return Evaluation(
         source=epochs.source,
         classes=manifest.classes,
         probs=probs,
         scores=None if epochs.labels is None else score(epochs.labels, probs),
-        n_trained_on=sum(trial in trained_on for trial in trials),
+        n_trained_on=sum(trial in trained_on for trial in epochs.trial_ids),
     )
 
 

@@ -34,13 +34,15 @@ def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
     classes = np.arange(probs.shape[1])
     predicted = probs.argmax(axis=1)
     n_correct = int((predicted == labels).sum())
-    kappa = float(cohen_kappa_score(labels, predicted, labels=classes))
+    # undefined where truth and prediction are one same class, which scikit-learn warns of: no better than chance then
+    one_class = len(set(labels) | set(predicted)) == 1
+    kappa = 0.0 if one_class else float(cohen_kappa_score(labels, predicted, labels=classes))
     return Scores(
         n_trials=len(labels),
         n_correct=n_correct,
         accuracy=n_correct / len(labels),
         accuracy_ci95=wilson95(n_correct, len(labels)),
-        kappa=kappa if np.isfinite(kappa) else 0.0,  # undefined where truth and prediction are one same class
+        kappa=kappa,
         nll=float(log_loss(labels, probs, labels=classes)),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(labels, predicted, labels=classes)),
     )

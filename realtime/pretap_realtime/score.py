@@ -94,7 +94,7 @@ def score(
 
     decoder = load(bundle, engine=engine)
     manifest = decoder.manifest
-    played = open_any(recording, part=part, sfreq_hz=manifest.sfreq_hz)
+    played = open_any(recording, part=part, sfreq_hz=manifest.sfreq_hz, channels=manifest.channels)
     mode: Mode
     if patterns:
         offset_s = (manifest.window_end_ms if offset_ms is None else offset_ms) / 1000

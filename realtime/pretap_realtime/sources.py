@@ -16,11 +16,17 @@ __all__ = ["open_any"]
 
 
 def open_any(
-    name: str, *, part: Literal["train", "test"], sfreq_hz: float | None = None, trials: str | None = None
+    name: str,
+    *,
+    part: Literal["train", "test"],
+    sfreq_hz: float | None = None,
+    trials: str | None = None,
+    channels: tuple[str, ...] | None = None,
 ) -> Recording:
     """Open competition trials (laid end to end), a continuous recording, or the synthetic subject.
 
-    `sfreq_hz` resamples trials; a continuous recording of another rate is refused.
+    `sfreq_hz` resamples trials; a continuous recording of another rate is refused. `trials` and `channels` pick among
+    trials.
     """
     path = Path(name)
     if name.partition(":")[0] == "synthetic" and not path.exists():
@@ -32,6 +38,8 @@ def open_any(
         epochs = read_competition(path, part=part)
         if trials is not None:
             epochs = epochs.select_range(trials)
+        if channels is not None:
+            epochs = epochs.pick(channels)
         return from_epochs(epochs if sfreq_hz is None else resample_epochs(epochs, sfreq_hz=sfreq_hz))
     from pretap.recordings.continuous import open_recording
 

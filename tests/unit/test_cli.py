@@ -180,10 +180,8 @@ def test_version_is_the_package_s():
     ("args", "code", "sentence"),
     [
         (["calibrate"], 2, "No such command 'calibrate'"),
-        (["train"], 2, "Missing argument 'CONFIG'"),
         (["train", "tutorial", "--seed", "-1"], 2, "-1 is not in the range"),
         (["train", "tutorial", "--set", "fit.foo=1"], 2, "unknown field `foo` - at `$.fit`"),
-        (["train", "tutorial", "--set", "fit"], 2, "expected key.subkey=value"),
         (["train", "tutorials"], 2, "No configuration 'tutorials': expected a TOML file, or one of"),
         (["evaluate", "{bundle}"], 2, "Which data? Give --data DIR"),
         (["evaluate", "{bundle}", "--engine", "onnx"], 2, "'onnx' is not one of 'numpy', 'torch'"),
@@ -215,12 +213,12 @@ def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(bundle):
     assert all(0 <= error <= 1e-6 for error in report["self_test"].values())
 
 
-def test_a_reader_that_goes_away_is_no_bug(bundle):
-    command = [sys.executable, "-m", "pretap", "inspect", str(bundle)]
+def test_a_reader_that_goes_away_is_no_bug():
+    command = [sys.executable, "-m", "pretap", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(timeout=60) == 141  # as `pretap inspect ... | true` ends under a shell
+        assert process.wait(timeout=60) == 141  # as `pretap ... | true` ends under a shell
     assert errors == ""
 
 

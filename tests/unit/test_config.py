@@ -17,7 +17,7 @@ from pretap.networks import LstmSpec
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NETWORK = ("network.kind=lstm", "network.hidden=[4]")
-MODEST = settings(deadline=None, max_examples=150)
+MODEST = settings(deadline=None, max_examples=80)
 
 
 def train(*overrides: str) -> TrainConfig:

@@ -19,7 +19,7 @@ from pretap.scaling import Scaling
 
 N_WINDOW, N_CHANNELS = 20, 5
 SPEC = LstmSpec(hidden=(10, 5))
-MODEST = settings(deadline=None, max_examples=40)
+MODEST = settings(deadline=None, max_examples=25)
 
 
 def manifest(**changes) -> Manifest:

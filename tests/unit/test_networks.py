@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pretap.networks import LstmSpec, lstm_logits, softmax
 from pretap.torch_networks import LstmNetwork, one_thread
 
-MODEST = settings(deadline=None, max_examples=40)
+MODEST = settings(deadline=None, max_examples=30)
 
 
 def network(hidden, *, n_inputs, n_classes=2, seed=0, gain=1.0):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pretap.errors import DataError
 from pretap.ring import Ring
 
-MODEST = settings(deadline=None, max_examples=80)
+MODEST = settings(deadline=None, max_examples=60)
 
 
 def samples(start: int, stop: int, n_channels: int) -> np.ndarray:

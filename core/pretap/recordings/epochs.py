@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, UsageError
+from pretap.channels import match_channels
+from pretap.errors import DataError, StreamRefusedError, UsageError
 
 __all__ = ["Epochs", "trial_sha256"]
 
@@ -58,6 +59,8 @@ class Epochs:
             )
         if self.labels is not None and self.labels.shape != (len(self.x_uv),):
             raise DataError(f"{self.source}: expected {len(self.x_uv)} labels, got {self.labels.shape}.")
+        if self.labels is not None and not ((self.labels >= 0) & (self.labels < len(self.classes))).all():
+            raise DataError(f"{self.source}: expected labels from 0 to {len(self.classes) - 1}.")
         if not np.isfinite(self.x_uv).all():
             bad = np.unique(np.argwhere(~np.isfinite(self.x_uv))[:, 0])
             raise DataError(
@@ -84,6 +87,16 @@ class Epochs:
             labels=None if self.labels is None else self.labels[rows],
             trial_ids=tuple(self.trial_ids[i] for i in rows),
         )
+
+    def pick(self, channels: tuple[str, ...]) -> Epochs:
+        """Return the trials with these channels in this order, matched by name; ids are those of the picked samples."""
+        try:
+            order = match_channels(channels, self.channels, stream=self.source)
+        except StreamRefusedError as error:
+            raise DataError(str(error)) from None
+        if order == list(range(len(self.channels))):
+            return self
+        return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())
 
     def select_range(self, text: str) -> Epochs:
         """Return the trials that ``START:STOP`` picks, as Python counts (``:256``, ``256:``, ``-40:``)."""
