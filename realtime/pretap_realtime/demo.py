@@ -54,8 +54,8 @@ def demo(*, data: str, n_trials: int, seed: int) -> None:
             board.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
             collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=board.show)
     console.print(board.result(), highlight=False, soft_wrap=True)
-    # the service's own account: its last three lines
-    console.print("\n".join(collected.service_said.splitlines()[-3:]), style="dim", highlight=False, soft_wrap=True)
+    # the service's own account of decisions and samples; its third line is the latency again
+    console.print("\n".join(collected.service_said.splitlines()[-3:-1]), style="dim", highlight=False, soft_wrap=True)
     console.print("next: pretap train --help, pretap serve --help, and docs/", style="dim", highlight=False)
 
 
