@@ -31,13 +31,13 @@ __all__ = ["serve", "stop_on_signals"]
 @click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
 def serve(bundle: Path, *, config: Path | None, log_file: Path | None, dry_run: bool, **flags: Any) -> None:
     """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C."""
+    stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     settings = _settings(config, **flags)
     from pretap.bundle import load
     from pretap_realtime.connection import Connector
 
     decoder = load(bundle, engine=settings.decode.engine)
     connector = Connector(decoder.manifest, settings, say=_say)
-    stop = stop_on_signals()
     try:
         if dry_run:
             _dry_run(connector, decoder.manifest, settings, stop)

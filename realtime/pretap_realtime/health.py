@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime.stamps import StampLine
 
-__all__ = ["Break", "Checked", "Health"]
+__all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 
 _Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole numbe
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
-_BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
+BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Health:
         if x_uv.ndim != 2 or t_s.shape != x_uv.shape[:1]:
             raise ValueError(f"Expected x_uv (n_new, n_channels) and t_s (n_new,), got {x_uv.shape} and {t_s.shape}.")
         breaks: list[Break] = []
-        clean = np.abs(t_s) < _BAD_STAMP_S  # (n_new,) False for NaN too
+        clean = np.abs(t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
         at = np.arange(t_s.size)  # (n_new,)
         finite = np.isfinite(x_uv)  # (n_new, n_channels)
         if clean.all():

@@ -23,7 +23,7 @@ from pretap_realtime.contract import Description, printable
 
 try:
     import pylsl
-    from pylsl.util import LostError
+    from pylsl.util import InternalError, LostError
     from pylsl.util import TimeoutError as LslTimeoutError
 except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is there, the C library is not
     raise MissingPackageError(
@@ -75,6 +75,7 @@ _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is on
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
 _MAX_LABELS = 4096
+_MAX_BYTES = 4096  # of a marker's text
 
 
 class ConnectionLostError(Exception):
@@ -162,7 +163,7 @@ def describe(found: Found) -> Description:
 def _describe(inlet: Any) -> Description:
     try:
         info = inlet.info(timeout=_OPEN_S)
-    except (LostError, LslTimeoutError) as error:
+    except (LostError, InternalError, LslTimeoutError) as error:
         raise ConnectionLostError(f"no description within {_OPEN_S:g} s") from error
     desc = info.desc()
     labels: list[str] = []
@@ -215,7 +216,7 @@ class Inlet:
             raw, t_s = self._inlet.pull_chunk(
                 timeout=timeout_s, max_samples=len(self._buffer), min_samples=1, dest_obj=self._buffer, as_numpy=True
             )
-        except LostError:
+        except (LostError, InternalError):
             raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
         if len(t_s) == 0:
             return None
@@ -226,7 +227,7 @@ class Inlet:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
         try:
             return float(self._inlet.time_correction(timeout_s))
-        except (LostError, LslTimeoutError) as error:
+        except (LostError, InternalError, LslTimeoutError) as error:
             raise ConnectionLostError("no time correction") from error
 
     @property
@@ -252,9 +253,10 @@ class MarkerInlet:
         """Take all markers that are there, after waiting up to `timeout_s` for the first."""
         try:
             rows, t_s = self._inlet.pull_chunk(timeout=timeout_s, max_samples=1024, min_samples=1, as_numpy=True)
-        except LostError:
+        except (LostError, InternalError):
             raise ConnectionLostError(f"the source of {printable(self._name)!r} is gone") from None
-        return [Cue(float(t), bytes(row[0]).decode("utf-8", "replace")) for row, t in zip(rows, t_s, strict=True)]
+        texts = [bytes(row[0])[:_MAX_BYTES].decode("utf-8", "replace") for row in rows]
+        return [Cue(float(t), text) for text, t in zip(texts, t_s, strict=True)]
 
     def close(self) -> None:
         self._inlet.close_stream()
@@ -263,7 +265,7 @@ class MarkerInlet:
 def _open(inlet: Any) -> None:
     try:
         inlet.open_stream(timeout=_OPEN_S)
-    except (LostError, LslTimeoutError) as error:
+    except (LostError, InternalError, LslTimeoutError) as error:
         raise ConnectionLostError(f"the stream did not open within {_OPEN_S:g} s") from error
 
 

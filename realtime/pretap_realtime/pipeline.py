@@ -6,6 +6,7 @@ The same samples give the same decisions, however they were cut into chunks and 
 from __future__ import annotations
 
 import fnmatch
+import math
 import statistics
 from collections import deque
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision
-from pretap_realtime.health import Health
+from pretap_realtime.health import BAD_STAMP_S, Health
 
 __all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline"]
 
@@ -68,6 +69,7 @@ class Pipeline:
         self.mode = mode
         self._first_window = Ring(manifest.n_window, len(manifest.channels))
         self._amplitude_known = False
+        self._last_t_s = 0.0  # the newest usable stamp
 
     def reset(self, t_s: float, why: str) -> list[Decision]:
         """Start anew after a lost connection: stamps, windows and the amplitude check; the accounts survive."""
@@ -88,6 +90,10 @@ class Pipeline:
         checked = self.health.check(chunk.x_uv, chunk.t_s)
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
+        usable = np.abs(chunk.t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
+        stamps = np.where(usable, chunk.t_s, self._last_t_s)
+        if usable.any():
+            self._last_t_s = float(chunk.t_s[usable][-1])
         if not checked.breaks and checked.clean.all():
             return _with_losses(self.mode.push(chunk.x_uv, chunk.t_s, newest_only=newest_only), n_lost)
         decisions: list[Decision] = []
@@ -97,7 +103,7 @@ class Pipeline:
             if i:
                 broken = checked.breaks[i - 1]
                 n_lost += broken.n_lost
-                found += self.mode.interrupt(float(chunk.t_s[start]), broken.why)
+                found += self.mode.interrupt(float(stamps[start]), broken.why)
             clean = checked.clean[start:stop]
             x_uv, t_s = chunk.x_uv[start:stop][clean], chunk.t_s[start:stop][clean]
             found += self.mode.push(x_uv, t_s, newest_only=newest_only)
@@ -139,6 +145,7 @@ class FreeRunning:
     def __init__(self, decoder: Decoder, *, hop: int) -> None:
         self._stream = decoder.stream(hop)
         self._n_seen = 0
+        self._warming_up = True
         self.n_skipped = 0
 
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
@@ -147,9 +154,13 @@ class FreeRunning:
             self.n_skipped += n_skipped
         else:
             outputs = self._stream.push(x_uv)
+        decisions = []
+        if self._warming_up and len(t_s):
+            self._warming_up = False
+            decisions.append(Decision(float(t_s[0]), None, "warm-up: the first window is not full yet"))
         before = self._n_seen
         self._n_seen += len(t_s)
-        return [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
+        return decisions + [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         self._stream.reset()
@@ -193,6 +204,8 @@ class CueLocked:
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:
         if not any(fnmatch.fnmatchcase(cue.text, pattern) for pattern in self._patterns):
             return []
+        if not math.isfinite(cue.t_s):
+            return [Decision(arrived_s, None, "its stamp is not a number", cue.text)]
         self._waiting.append((cue, arrived_s))
         return self._answer()
 

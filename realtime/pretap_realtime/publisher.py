@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,7 +59,7 @@ class Publisher:
     """
 
     def __init__(self, sinks: Sequence[Sink], *, classes: Sequence[str], clock: Callable[[], float]) -> None:
-        self.latencies_s: list[float] = []
+        self.latencies_s = array("d")  # 8 bytes each: 29 MB in an hour at 1000 decisions a second
         self.n_dropped = 0
         self._sinks, self._classes, self._clock = sinks, tuple(classes), clock
         self._queue: queue.Queue[Item | None] = queue.Queue(_QUEUE_SIZE)

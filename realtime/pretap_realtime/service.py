@@ -6,8 +6,8 @@ import math
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pretap.decoder import Decoder
@@ -69,7 +69,7 @@ class Summary:
     n_nonfinite: int = 0
     smallest_gap_samples: float = 0.0
     n_dropped: int = 0
-    latencies_s: list[float] = field(default_factory=list)
+    latencies_s: Sequence[float] = ()
 
     def __str__(self) -> str:
         decisions = (
@@ -91,7 +91,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def percentile(values: list[float], q: float) -> float:
+def percentile(values: Sequence[float], q: float) -> float:
     """Give the smallest value that at least q percent of the values do not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(q / 100 * len(values)) - 1)]
 
@@ -176,6 +176,7 @@ class Service:
                 if first:
                     raise
                 connection = None
+                self._stop.wait(PULL_S)  # twins answer at once: do not ask without a pause
             except ConnectionLostError as lost:  # it went away while it was being checked
                 self._enter("WAITING" if first else "LOST", str(lost))
                 connection = None

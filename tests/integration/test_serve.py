@@ -22,7 +22,8 @@ def test_decisions_equal_offline_decoding_and_carry_the_stamp_of_the_last_sample
     amp.wait_for_reader()
     for start_n in range(0, 300, 7):
         amp.push(x[start_n : start_n + 7])
-    verdicts = kit.until(lambda: v if len(v := listener.verdicts()) >= 26 else None, "26 verdicts")
+    warm_up, *verdicts = kit.until(lambda: v if len(v := listener.verdicts()) >= 27 else None, "27 verdicts")
+    assert (warm_up.valid, warm_up.label, warm_up.why) == (False, "none", "warm-up: the first window is not full yet")
     decoder = load(bundle)
     ends = list(range(50, 301, 10))
     for end, m in zip(ends, verdicts, strict=True):
@@ -49,7 +50,7 @@ def test_channels_are_matched_by_name_and_units_by_the_description(start, bundle
     sent[:, [4, 3, 0, 2]] = x.astype(np.float64) * 1e-6
     sent[:, 1] = 1e-3
     amp.push(sent)
-    verdict = listener.wait_for(lambda m: m.type == "verdict", "a verdict")
+    verdict = listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
     assert [verdict.p["left"], verdict.p["right"]] == pytest.approx(load(bundle).decode(x).tolist(), abs=1e-6)
 
 
@@ -63,7 +64,7 @@ def test_a_gap_is_counted_and_silences_the_decoder_until_a_window_is_full_again(
     amp.push(x[400:])
     last_s = amp.t0_s + (amp.n - 1) / 100
     listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.005, "the last verdict")
-    (silent,) = [m for m in listener.verdicts() if not m.valid]
+    _warm_up, silent = [m for m in listener.verdicts() if not m.valid]
     assert (silent.label, silent.p, silent.lost) == ("none", {}, 12)
     assert "12 samples lost" in silent.why
     first_after = next(m for m in listener.verdicts() if m.valid and m.t > silent.t)
@@ -83,7 +84,7 @@ def test_a_non_finite_sample_is_counted_and_decides_nothing(start, bundle, kit):
     listener.wait_for(lambda m: m.type == "verdict" and m.t > amp.t0_s + 1.985, "the last verdict")
     bad_s = amp.t0_s + 1.0
     assert not [m for m in listener.verdicts() if m.valid and bad_s - 0.001 < m.t < bad_s + 0.495]
-    (silent,) = [m for m in listener.verdicts() if not m.valid]
+    _warm_up, silent = [m for m in listener.verdicts() if not m.valid]
     assert "non-finite" in silent.why
     assert child.interrupt() == 0
     assert "1 non-finite" in child.said
@@ -95,7 +96,7 @@ def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start,
     listener = kit.Listener()
     amp.wait_for_reader()
     amp.push(kit.eeg(60))
-    listener.wait_for(lambda m: m.type == "verdict", "a verdict")
+    listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
     amp.outlet = None
     listener.wait_for(lambda m: m.type == "state" and m.state == "LOST", "LOST")
     again = kit.Amplifier(source_id="amp-of-the-lab")
@@ -258,20 +259,20 @@ def test_label_format_codes_and_probabilities(start, bundle, kit):
     amp.push(x)
     rows = {kind: [] for kind in numbers}
 
-    def two_each():
+    def four_each():
         listener.poll()
         for kind, inlet in numbers.items():
             if (chunk := inlet.pull(0.02)) is not None:
                 rows[kind] += chunk.x_uv.tolist()
-        return all(len(r) == 3 for r in (*rows.values(), listener.texts))
+        return all(len(r) == 4 for r in (*rows.values(), listener.texts))
 
-    kit.until(two_each, "three of each")
+    kit.until(four_each, "four of each")
     probs = [load(bundle).decode(x[end - 50 : end]) for end in (50, 60)]
     best = [int(p.argmax()) for p in probs]
-    assert listener.texts == [("left", "right")[best[0]], ("left", "right")[best[1]], "none"]
-    assert rows["codes"] == [[best[0] + 1], [best[1] + 1], [0]]
+    assert listener.texts == ["none", ("left", "right")[best[0]], ("left", "right")[best[1]], "none"]
+    assert rows["codes"] == [[0], [best[0] + 1], [best[1] + 1], [0]]
     expected = [[*p.astype(np.float32).tolist(), 1.0] for p in probs]
-    assert rows["probabilities"] == [*expected, [0.0, 0.0, 0.0]]
+    assert rows["probabilities"] == [[0.0, 0.0, 0.0], *expected, [0.0, 0.0, 0.0]]
     assert numbers["probabilities"].description.labels == ("left", "right", "quality")
 
 
@@ -289,11 +290,11 @@ def test_the_log_holds_every_decision_with_its_latency(start, bundle, kit, tmp_p
     child = serve(start, bundle, amp, "--hop-ms", "100", "--log", str(log))
     amp.wait_for_reader()
     amp.push(x)
-    kit.until(lambda: log.exists() and log.read_text().count('"verdict"') == 6, "six verdicts in the log")
+    kit.until(lambda: log.exists() and log.read_text().count('"latency_ms"') == 6, "six decisions in the log")
     assert child.interrupt() == 0
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [r["state"] for r in rows if r["type"] == "state"][:3] == ["WAITING", "VALIDATING", "RUNNING"]
-    verdicts = [r for r in rows if r["type"] == "verdict"]
+    verdicts = [r for r in rows if r["type"] == "verdict" and r["valid"]]
     for row in verdicts:
         assert row["latency_ms"] == pytest.approx(1000 * (row["sent"] - row["t"]), abs=1e-3)
 

@@ -85,6 +85,8 @@ def test_free_running_decides_at_each_hop_with_the_stamp_of_the_last_sample(deco
     x, t = eeg(), stamps()
     decisions = run(Pipeline(decoder, FreeRunning(decoder, hop=20)), x, t)
     ends = range(N_WINDOW, N + 1, 20)
+    warm_up, *decisions = decisions
+    assert (warm_up.t_s, warm_up.probs, warm_up.why) == (t[0], None, "warm-up: the first window is not full yet")
     assert [d.t_s for d in decisions] == [t[end - 1] for end in ends]
     for d, end in zip(decisions, ends, strict=True):
         assert np.array_equal(d.probs, decoder.decode(x[end - N_WINDOW : end]))
@@ -96,7 +98,7 @@ def test_a_gap_empties_the_window_and_says_so(decoder):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
     decisions = run(pipeline, x, t)
     assert pipeline.health.n_lost == 7
-    (silent,) = [d for d in decisions if d.probs is None]
+    _, silent = [d for d in decisions if d.probs is None]  # the first one is the warm-up
     assert (silent.t_s, silent.n_lost) == (t[420], 7)
     assert "7 samples" in silent.why
     after = [d for d in decisions if d.t_s > t[419] and d.probs is not None]
@@ -175,6 +177,25 @@ def test_a_cue_stamp_with_float_noise_still_finds_the_last_sample(decoder):
     assert decision.t_s == above.t_s == t[-1]
 
 
+@pytest.mark.parametrize("stamp", [np.nan, np.inf, -np.inf])
+def test_a_cue_without_a_usable_stamp_is_refused_at_once_with_a_stamp_that_is_one(decoder, stamp):
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    run(pipeline, eeg(), stamps())
+    (refused,) = pipeline.ask(Cue(stamp, "cue"), arrived_s=77.0)
+    assert (refused.t_s, refused.probs, refused.why) == (77.0, None, "its stamp is not a number")
+
+
+@pytest.mark.parametrize("stamp", [np.nan, np.inf, 1e300])
+def test_a_sample_without_a_usable_stamp_breaks_the_window_under_the_last_usable_one(decoder, stamp):
+    x, t = eeg(), stamps()
+    usable_s = t[499]
+    t[500] = stamp
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
+    _, silent = [d for d in run(pipeline, x, t, (333, 500)) if d.probs is None]
+    assert (silent.t_s, silent.why) == (usable_s, "non-finite: stamp")
+    assert pipeline.health.n_bad_stamps == 1
+
+
 def test_overload_skips_to_the_newest_hop_and_counts_the_others(decoder):
     x, t = eeg(), stamps()
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=20))
@@ -203,7 +224,7 @@ def test_a_new_connection_starts_with_an_empty_window_and_keeps_the_accounts(dec
 def test_an_amplitude_that_no_eeg_has_is_refused_before_any_decision(decoder, factor):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
     x = eeg() * np.float32(factor)
-    assert pipeline.push(Chunk(x[:49], stamps()[:49])) == []
+    assert [d.probs for d in pipeline.push(Chunk(x[:49], stamps()[:49]))] == [None]
     with pytest.raises(StreamRefusedError, match=r"EEG lies between.*\[stream\] unit"):
         pipeline.push(Chunk(x[49:60], stamps()[49:60]))
 
@@ -211,4 +232,5 @@ def test_an_amplitude_that_no_eeg_has_is_refused_before_any_decision(decoder, fa
 def test_electrode_offsets_of_100_millivolts_are_no_reason_to_refuse(decoder):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
     offset = np.array([1e5, -1e5, 5e4, 0], np.float32)
-    assert len(run(pipeline, eeg() + offset, stamps())) == 76
+    decisions = run(pipeline, eeg() + offset, stamps())
+    assert len([d for d in decisions if d.probs is not None]) == 76

@@ -45,7 +45,7 @@ def test_messages_are_numbered_and_stamped_in_order():
     assert (state.type, state.valid, state.p) == ("state", True, {})
     assert (decided.label, decided.p, decided.t, decided.sent) == ("left", {"left": 0.75, "right": 0.25}, 10.0, 10.5)
     assert (silent.valid, silent.label, silent.p, silent.lost) == (False, "none", {}, 12)
-    assert publisher.latencies_s == [0.5]
+    assert list(publisher.latencies_s) == [0.5]
 
 
 def test_a_withheld_decision_shows_no_probabilities_and_counts_no_latency():
@@ -54,7 +54,7 @@ def test_a_withheld_decision_shows_no_probabilities_and_counts_no_latency():
     publisher.put(verdict(why="older than 1 s when it was ready"))
     assert publisher.close(timeout_s=5)
     assert (kept.messages[0].valid, kept.messages[0].p) == (False, {})
-    assert publisher.latencies_s == []
+    assert list(publisher.latencies_s) == []
 
 
 @pytest.mark.parametrize("offset_s, latency_s, t_s", [(0.25, [0.25], 10.25), (None, [], 10.0)])
@@ -63,7 +63,7 @@ def test_stamps_of_another_clock_are_brought_to_ours_and_data_time_has_no_latenc
     publisher = Publisher([kept], classes=("left", "right"), clock=lambda: 10.5)
     publisher.put(verdict(stamp_to_clock_s=offset_s))
     assert publisher.close(timeout_s=5)
-    assert publisher.latencies_s == latency_s
+    assert list(publisher.latencies_s) == latency_s
     assert kept.messages[0].t == t_s
 
 
