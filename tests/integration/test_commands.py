@@ -163,19 +163,24 @@ def test_streams_lists_what_is_there_with_labels_and_units(start, kit):
 
 
 @pytest.mark.parametrize("example", ["reader.py", "game.py"])
-def test_an_example_follows_a_live_session(start, bundle, kit, example):
+def test_an_example_follows_a_live_session(start, bundle, kit, tmp_path, example):
     amp = kit.Amplifier()
     start("serve", str(bundle), "--stream", f"name={amp.name}", "--hop-ms", "100")
     amp.wait_for_reader()
-    seconds = ["--seconds", "6"] if example == "game.py" else ["6"]
+    seconds = ["--seconds", "4"] if example == "game.py" else ["4"]
     environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "examples" / example), *seconds], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    output = tmp_path / "said.txt"  # a file: a pipe that nobody reads fills up and stops the example
+    with output.open("w") as file:
+        command = [sys.executable, str(ROOT / "examples" / example), *seconds]
+        process = subprocess.Popen(command, env=environment, stdout=file)
     x = kit.eeg(60)
-    while process.poll() is None:  # both end by themselves
+
+    def ended():
         amp.push(x)
-    said = process.stdout.read()
+        return process.poll() is not None
+
+    kit.until(ended, f"the end of {example}")  # both end by themselves
+    said = output.read_text()
     assert process.returncode == 0
     if example == "reader.py":
         assert re.search(r"^\d+\.\d{3} s  (left|right) +\{'left': 0\.\d+, 'right': 0\.\d+\}$", said, re.MULTILINE)

@@ -98,7 +98,7 @@ def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start,
     amp.push(kit.eeg(60))
     listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
     amp.outlet = None
-    listener.wait_for(lambda m: m.type == "state" and m.state == "LOST", "LOST")
+    lost = listener.wait_for(lambda m: m.type == "state" and m.state == "LOST", "LOST")
     again = kit.Amplifier(source_id="amp-of-the-lab")
     again.wait_for_reader()
     again.push(kit.eeg(60))
