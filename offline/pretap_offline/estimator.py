@@ -28,6 +28,10 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
 }
 
 
+class _InterruptedError(Exception):
+    """Ctrl-C, on its way past skorch."""
+
+
 class LstmClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
     """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
 
@@ -42,7 +46,18 @@ class LstmClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has n
         """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            super().fit(X, y, **fit_params)
+            try:
+                super().fit(X, y, **fit_params)
+            except _InterruptedError:
+                raise KeyboardInterrupt from None
+        return self
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> LstmClassifier:
+        """Run skorch's loop and let Ctrl-C through; skorch alone would go on with the half-trained network."""
+        try:
+            super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise _InterruptedError from None
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name

@@ -142,6 +142,18 @@ def test_the_demo_on_the_real_data_replays_trials_it_was_not_trained_on(start, c
     assert "6 decisions, 0 skipped" in child.said
 
 
+def test_ctrl_c_in_a_training_ends_with_130_and_leaves_no_bundle(start, head, tmp_path):
+    out = tmp_path / "half.safetensors"
+    child = start(
+        "train", "tutorial", "--data", str(head / "trials"), "--out", str(out),
+        "--set", "evaluation.folds=0", "--set", "fit.max_epochs=1000", "--set", "signal.sfreq_hz=100",
+    )  # fmt: skip
+    child.wait_for(r"training: \d+ %")
+    assert child.interrupt() == 130
+    assert "Interrupted." in child.said
+    assert not out.exists()
+
+
 def test_doctor_finds_nothing_wrong_here(start):
     child = start("doctor", "--json")
     assert child.wait() == 0, child.said
