@@ -25,7 +25,8 @@ if not found:
     sys.exit(f"No stream {options.stream!r} within 10 s: start `pretap serve` first.")
 inlet = pylsl.StreamInlet(found[0], recover=False)
 
-pygame.init()
+pygame.display.init()  # not pygame.init(): no sound is needed, and some machines have none
+pygame.font.init()
 screen = pygame.display.set_mode((WIDTH, HEIGHT))
 pygame.display.set_caption("pretap: which hand?")
 font = pygame.font.Font(None, 36)
