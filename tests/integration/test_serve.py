@@ -113,9 +113,9 @@ def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start,
 
 def test_a_stream_that_returns_with_another_rate_is_refused(start, bundle, kit):
     amp = kit.Amplifier(source_id="amp-2")
-    child = start("serve", str(bundle), "--stream", "source_id=amp-2", "--reconnect-s", "3")
+    child = start("serve", str(bundle), "--stream", "source_id=amp-2", "--reconnect-s", "5")
     listener = kit.Listener()
-    amp.wait_for_reader()
+    child.wait_for("-> RUNNING")
     amp.outlet = None
     listener.wait_for(lambda m: m.state == "LOST", "LOST")
     other = kit.Amplifier(source_id="amp-2", sfreq_hz=250.0)
