@@ -17,4 +17,5 @@ while time.monotonic() < end_s:
     text, _ = inlet.pull_sample(timeout=0.1)
     message = json.loads(text[0]) if text else {}
     if message.get("type") == "verdict" and message["valid"]:
-        print(f"{message['t']:.3f} s  {message['label']:<5}  {message['p']}", flush=True)
+        probs = "  ".join(f"{name} {p:.3f}" for name, p in message["p"].items())
+        print(f"{message['t']:.3f} s  {message['label']:<5}  ({probs})", flush=True)

@@ -195,6 +195,6 @@ def test_an_example_follows_a_live_session(start, bundle, kit, tmp_path, example
     said = output.read_text()
     assert process.returncode == 0
     if example == "reader.py":
-        assert re.search(r"^\d+\.\d{3} s  (left|right) +\{'left': 0\.\d+, 'right': 0\.\d+\}$", said, re.MULTILINE)
+        assert re.search(r"^\d+\.\d{3} s  (left|right) +\(left 0\.\d{3}  right 0\.\d{3}\)$", said, re.MULTILINE)
     else:
         assert int(re.search(r"^(\d+) verdicts", said, re.MULTILINE).group(1)) > 5
