@@ -26,6 +26,7 @@ __all__ = [
     "SignalConfig",
     "StreamConfig",
     "TrainConfig",
+    "TrialsConfig",
     "find_config",
     "load_config",
 ]
@@ -33,12 +34,34 @@ __all__ = [
 _Positive = Annotated[float, Meta(gt=0, le=1e6)]
 _Seconds = Annotated[float, Meta(ge=0)]
 _Text = Annotated[str, Meta(max_length=256)]
+_Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class SignalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The signal a decoder takes. Trials at another rate are resampled to `sfreq_hz`."""
+    """The signal a decoder takes. Data at another rate are resampled to `sfreq_hz`; without it, their rate is kept."""
 
-    sfreq_hz: _Positive = 1000.0
+    sfreq_hz: _Positive | None = None
+
+
+class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How trials are cut out of continuous recordings, see `TrainConfig.events`.
+
+    Attributes
+    ----------
+    window_ms
+        Where a trial starts and ends, relative to its event: ``[-630, -130]`` ends 130 ms before a tap.
+    channels, exclude
+        Take these channels only (all of EEG where empty), and leave these out; by name or electrode.
+    reject_uv, flat_uv
+        A trial is dropped where a channel's peak-to-peak amplitude exceeds the one or stays below the other; 0 drops
+        none.
+    """
+
+    window_ms: tuple[float, float] = (-630.0, -130.0)
+    channels: tuple[_Label, ...] = ()
+    exclude: tuple[_Label, ...] = ()
+    reject_uv: Annotated[float, Meta(ge=0, le=1e6)] = 200.0
+    flat_uv: Annotated[float, Meta(ge=0, le=1e6)] = 0.5
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,10 +91,16 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that `pretap train` takes from a file."""
+    """Everything that `pretap train` takes from a file.
+
+    `events` names the classes of continuous recordings, in order, and for each the markers or annotations that are
+    its events (see `pretap.events`): ``left = ["tap/left", "S  1"]``.
+    """
 
     network: LstmSpec
     signal: SignalConfig = SignalConfig()
+    events: dict[_Label, tuple[_Text, ...]] = {}
+    trials: TrialsConfig = TrialsConfig()
     scaling: ScalingConfig = ScalingConfig()
     fit: FitConfig = FitConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -84,7 +113,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     query: _Text = "type=EEG"
-    channels: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
+    channels: tuple[_Label, ...] = ()
     unit: _Text = ""
     wait_s: _Seconds = 30.0
     reconnect_s: _Seconds = 600.0

@@ -49,7 +49,7 @@ def prepare(epochs: Epochs, config: TrainConfig) -> Epochs:
     if counts.min() < fewest:
         found = ", ".join(f"{n} {name}" for name, n in zip(epochs.classes, counts, strict=True))
         raise DataError(f"{epochs.source}: expected at least {fewest} trials of each class, got {found}.")
-    return resample_epochs(epochs, sfreq_hz=config.signal.sfreq_hz)
+    return resample_epochs(epochs, sfreq_hz=config.signal.sfreq_hz or epochs.sfreq_hz)
 
 
 def train(

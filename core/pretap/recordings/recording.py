@@ -15,10 +15,11 @@ __all__ = ["Event", "Recording", "from_epochs"]
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """A marker of a recording: the index of the sample it belongs to, and its text."""
+    """A marker of a recording: the index of the sample nearest to it, its text, and how much later than that sample."""
 
     sample: int
     text: str
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,12 @@ class Recording:
         Length in samples.
     events
         Sorted by sample.
+    segments
+        Where unbroken runs of samples start, in samples; the first is 0. No window may cross such a start.
+    bad
+        Spans ``(start, stop)`` in samples that somebody marked as bad (MNE's ``BAD_...`` annotations).
+    t_s
+        Seconds of each sample on the recorder's clock, (n_samples,); None where they are ``n / sfreq_hz``.
     read
         ``read(start, stop)`` gives float32 (stop - start, n_channels) in microvolts.
     source
@@ -53,6 +60,9 @@ class Recording:
     source: str
     subject: str = ""
     trials: Epochs | None = None
+    segments: tuple[int, ...] = (0,)
+    bad: tuple[tuple[int, int], ...] = ()
+    t_s: NDArray[np.float64] | None = None
 
 
 def from_epochs(epochs: Epochs) -> Recording:
