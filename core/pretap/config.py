@@ -84,10 +84,17 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The cross-validation that `pretap train` reports; `folds = 0` skips it."""
+    """The cross-validation that `pretap train` reports; `folds = 0` skips it.
+
+    `split` is ``blocks`` (contiguous in time, never shuffled), ``stratified`` (random), or ``auto``: blocks where the
+    trials stand in the order of recording. Blocks have no repeats that differ in more than the network's seed.
+    `learning_curve` also trains on 25 and 50 and 75 % of each fold's trials, to say what more trials would give.
+    """
 
     folds: Annotated[int, Meta(ge=0, le=1000)] = 5
     repeats: Annotated[int, Meta(ge=1, le=1000)] = 1
+    split: Literal["auto", "stratified", "blocks"] = "auto"
+    learning_curve: bool = False
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,6 +38,9 @@ class Epochs:
         The rate of the file, where the trials were resampled after reading; else None.
     trial_ids
         sha256 of each trial as it was read (before any resampling), see `trial_sha256`.
+    at_s, files
+        float64 and int64, (n_epochs,), where the trials stand in the order of recording: when the last sample was
+        recorded, in seconds on the clock of its file, and which file that is. None where the order is unknown.
     """
 
     x_uv: NDArray[np.float32]
@@ -50,6 +53,8 @@ class Epochs:
     subject: str = ""
     resampled_from_hz: float | None = None
     trial_ids: tuple[str, ...] = ()
+    at_s: NDArray[np.float64] | None = None
+    files: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.x_uv.ndim != 3 or self.x_uv.shape[2] != len(self.channels):
@@ -61,6 +66,10 @@ class Epochs:
             raise DataError(f"{self.source}: expected {len(self.x_uv)} labels, got {self.labels.shape}.")
         if self.labels is not None and not ((self.labels >= 0) & (self.labels < len(self.classes))).all():
             raise DataError(f"{self.source}: expected labels from 0 to {len(self.classes) - 1}.")
+        if self.at_s is not None and self.files is None:
+            object.__setattr__(self, "files", np.zeros(len(self.x_uv), np.int64))
+        if any(each is not None and each.shape != (len(self.x_uv),) for each in (self.at_s, self.files)):
+            raise DataError(f"{self.source}: expected a time and a file for each of {len(self.x_uv)} trials.")
         if not np.isfinite(self.x_uv).all():
             bad = np.unique(np.argwhere(~np.isfinite(self.x_uv))[:, 0])
             raise DataError(
@@ -72,6 +81,14 @@ class Epochs:
 
     def __len__(self) -> int:
         return len(self.x_uv)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the trials are known to stand in the order of recording."""
+        if self.at_s is None or self.files is None:
+            return False
+        same = np.diff(self.files) == 0
+        return bool((np.diff(self.files) >= 0).all() and (np.diff(self.at_s)[same] >= 0).all())
 
     @property
     def n_samples(self) -> int:
@@ -86,6 +103,8 @@ class Epochs:
             x_uv=self.x_uv[rows],
             labels=None if self.labels is None else self.labels[rows],
             trial_ids=tuple(self.trial_ids[i] for i in rows),
+            at_s=None if self.at_s is None else self.at_s[rows],
+            files=None if self.files is None else self.files[rows],
         )
 
     def pick(self, channels: tuple[str, ...]) -> Epochs:
