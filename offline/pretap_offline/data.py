@@ -1,4 +1,4 @@
-"""What ``--data`` means: a directory or file with competition trials, or the synthetic subject."""
+"""What ``--data`` means: a directory or file with competition trials, trials that MNE saved, or the synthetic subject."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from pretap.errors import UsageError
 from pretap.recordings.competition import read_competition
 from pretap.recordings.epochs import Epochs
+from pretap.recordings.mne_epochs import is_epochs_file, read_mne_epochs
 
 __all__ = ["read_trials"]
 
@@ -16,7 +17,10 @@ _N_TRAIN, _N_TEST = 300, 100  # the size of the competition's parts
 
 
 def read_trials(data: str | None, *, part: Literal["train", "test"]) -> Epochs:
-    """Read one part of `data`: a path, ``synthetic`` or ``synthetic:SEED``; by default where PRETAP_DATA points."""
+    """Read one part of `data`: a path, ``synthetic`` or ``synthetic:SEED``; by default where PRETAP_DATA points.
+
+    An ``-epo.fif`` file has no parts: all its trials are read.
+    """
     data = data or os.environ.get("PRETAP_DATA")
     if not data:
         raise UsageError("Which data? Give --data DIR (or set PRETAP_DATA), or --data synthetic for a simulated head.")
@@ -28,4 +32,6 @@ def read_trials(data: str | None, *, part: Literal["train", "test"]) -> Epochs:
 
         train, test = simulate_epochs(seed=int(seed or 0), n_train=_N_TRAIN, n_test=_N_TEST)
         return train if part == "train" else test
+    if is_epochs_file(Path(data)):
+        return read_mne_epochs(Path(data))
     return read_competition(Path(data), part=part)

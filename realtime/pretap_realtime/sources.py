@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pretap.errors import DataError, PretapError, UsageError
+from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
 
 __all__ = ["open_any"]
@@ -23,7 +24,7 @@ def open_any(
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
 ) -> Recording:
-    """Open competition trials (laid end to end), a continuous recording, or the synthetic subject.
+    """Open trials (of the competition or an -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
 
     `sfreq_hz` resamples trials; a continuous recording of another rate is refused. `trials` and `channels` pick among
     trials.
@@ -31,11 +32,12 @@ def open_any(
     path = Path(name)
     if name.partition(":")[0] == "synthetic" and not path.exists():
         return _synthetic(name, sfreq_hz=sfreq_hz)
-    if path.is_dir() or path.suffix.lower() in (".mat", ".txt"):
+    if path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path):
         from pretap.recordings.competition import read_competition
+        from pretap.recordings.mne_epochs import read_mne_epochs
         from pretap.recordings.resample import resample_epochs
 
-        epochs = read_competition(path, part=part)
+        epochs = read_mne_epochs(path) if is_epochs_file(path) else read_competition(path, part=part)
         if trials is not None:
             epochs = epochs.select_range(trials)
         if channels is not None:

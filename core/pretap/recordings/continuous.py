@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 from collections.abc import Iterator
@@ -16,11 +17,13 @@ from pretap.errors import DataError, MissingPackageError, PretapError, UsageErro
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
 
-__all__ = ["open_recording"]
+__all__ = ["open_recording", "recording_from_raw"]
 
 _XDF_SUFFIXES = (".xdf", ".xdfz", ".xdf.gz")
 _UNIT_VOLT = 107  # FIFF_UNIT_V, what MNE notes in `info["chs"][i]["unit"]`
 _UV_PER_V = 1e6
+_BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's; MNE's, where recordings were joined
+_NEW_SEGMENT = "new segment"  # BrainVision's, where a recording was paused
 
 
 def open_recording(path: Path, *, stream: str | None = None) -> Recording:
@@ -54,20 +57,51 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
     with _blaming(path):
         if path.suffix == ".fif":
             _refuse_circles(path)
-        raw = _read_raw(path)
-        reader = _RawReader(raw, path)
+        return recording_from_raw(_read_raw(path), source=str(path))
+
+
+def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
+    """Take an `mne.io.Raw` as a `Recording`; its samples are read when asked for, `raw` itself is left as it is.
+
+    Its EEG channels are taken, bad ones too (other voltages where none is called EEG). Annotations become events, and
+    so do the codes of trigger channels (``"1"``), see `_codes`. Annotations that begin with ``bad`` are also `bad`
+    spans; those that mark a boundary or a BrainVision ``New Segment`` also start a segment.
+
+    Parameters
+    ----------
+    raw
+        The recording.
+    source
+        What it is called in messages; of a path, the name is what the recording keeps.
+
+    Raises
+    ------
+    DataError
+        A recording that is empty, has no EEG, or cannot be read.
+    """
+    with _blaming(source):
+        eeg = _pick_eeg(raw.copy(), source)
+        reader = _RawReader(eeg, source)
         if reader.n_samples == 0:
-            raise DataError(f"{path} holds no samples.")
+            raise DataError(f"{source} holds no samples.")
         reader(reader.n_samples - 1, reader.n_samples)  # a file cut short shows here, not in the middle of a replay
-        events = _events(raw, reader.n_samples)
+        noted = _annotations(raw, reader.n_samples)
+        events = [Event(start, text) for start, _, text in noted if start >= 0] + _codes(raw, source)
+    starts = {start for start, _, text in noted if _is_boundary(text) and start > 0}
     return Recording(
-        channels=tuple(raw.ch_names),
-        sfreq_hz=float(raw.info["sfreq"]),
+        channels=tuple(eeg.ch_names),
+        sfreq_hz=float(eeg.info["sfreq"]),
         n_samples=reader.n_samples,
-        events=events,
+        events=tuple(sorted(events)),
         read=reader,
-        source=path.name,
-        subject=str((raw.info["subject_info"] or {}).get("his_id") or ""),
+        source=Path(source).name,
+        subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
+        segments=tuple(sorted({0} | starts)),
+        bad=tuple(
+            (max(0, start), stop)
+            for start, stop, text in noted
+            if text.lower().startswith("bad") and not _is_boundary(text)
+        ),
     )
 
 
@@ -88,7 +122,7 @@ def _refuse_circles(path: Path) -> None:
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _blaming(path: Path | str) -> Iterator[None]:
     """Turn whatever MNE raises into a sentence: its two dozen readers raise anything on damaged bytes."""
     try:
         with warnings.catch_warnings():
@@ -104,21 +138,26 @@ def _blaming(path: Path) -> Iterator[None]:
 
 
 def _read_raw(path: Path) -> Any:
-    """Open the file with MNE and keep its channels of EEG, or of other voltages where none is called EEG."""
     try:
         import mne
     except ImportError:
         raise MissingPackageError.for_extra(f"Reading {path.name}", missing="mne") from None
-    raw = mne.io.read_raw(path, preload=False, verbose="error")
+    return mne.io.read_raw(path, preload=False, verbose="error")
+
+
+def _pick_eeg(raw: Any, source: str) -> Any:
+    """Keep the channels of EEG, or other voltages where none is called EEG."""
     types = raw.get_channel_types()
     if "eeg" in types:
         return raw.pick("eeg", exclude=(), verbose="error")
     try:
         raw.pick("data", exclude=(), verbose="error")
     except ValueError:
-        raise DataError(f"{path} has no channel of EEG, only {_counted(types)}. Set the channel types first.") from None
+        raise DataError(
+            f"{source} has no channel of EEG, only {_counted(types)}. Set the channel types first."
+        ) from None
     if any(int(channel["unit"]) != _UNIT_VOLT for channel in raw.info["chs"]):
-        raise DataError(f"{path} has no channel of EEG, only {_counted(types)}, which are not all voltages.")
+        raise DataError(f"{source} has no channel of EEG, only {_counted(types)}, which are not all voltages.")
     return raw
 
 
@@ -126,34 +165,69 @@ def _counted(types: list[str]) -> str:
     return ", ".join(f"{types.count(kind)} {kind}" for kind in sorted(set(types))) or "nothing"
 
 
-def _events(raw: Any, n_samples: int) -> tuple[Event, ...]:
-    """Turn annotations into events that count from the first sample (MNE counts from `first_samp`)."""
+def _annotations(raw: Any, n_samples: int) -> list[tuple[int, int, str]]:
+    """Turn annotations into (start, stop, text) that count from the first sample (MNE counts from `first_samp`)."""
     import mne
 
-    texts = sorted({str(text) for text in raw.annotations.description})
-    if not texts:
-        return ()
-    codes = {text: code for code, text in enumerate(texts, start=1)}
-    rows, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None, verbose="error")  # (n_events, 3)
-    events = (Event(int(sample) - int(raw.first_samp), texts[code - 1]) for sample, _, code in rows.tolist())
-    return tuple(sorted(event for event in events if 0 <= event.sample < n_samples))
+    notes, sfreq_hz = raw.annotations, float(raw.info["sfreq"])
+    codes = {str(text): code for code, text in enumerate(sorted(set(notes.description)), start=1)}
+    if not codes:
+        return []
+    rows, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None, verbose="error")  # (n_annotations, 3)
+    starts = rows[:, 0] - int(raw.first_samp)  # in the order of the annotations
+    noted = []
+    for start, duration_s, text in zip(starts.tolist(), notes.duration.tolist(), notes.description, strict=True):
+        stop = start + max(1, math.ceil(duration_s * sfreq_hz))
+        if stop > 0 and start < n_samples:
+            noted.append((start, min(stop, n_samples), str(text)))
+    return sorted(noted)
+
+
+def _is_boundary(text: str) -> bool:
+    return text.lower() in _BOUNDARIES or text.lower().startswith(_NEW_SEGMENT)
+
+
+def _is_bad(text: str) -> bool:
+    return text.lower().startswith("bad") and not _is_boundary(text)
+
+
+def _codes(raw: Any, source: str) -> list[Event]:
+    """Read the codes of trigger channels: an event wherever the code changes to another that is not 0.
+
+    BioSemi's Status channel holds triggers in its low 16 bits and the amplifier's state above, which is masked. Where
+    bits 8 to 15 never change either (lines without a cable float at 1: 65281 is code 1), the low 8 bits are the code.
+    """
+    import mne
+
+    if "stim" not in raw.get_channel_types():
+        return []
+    mask = None
+    if source.lower().endswith(".bdf") or any(name.lower() == "status" for name in raw.ch_names):
+        status = raw.get_data(picks="stim", verbose="error").astype(np.int64)  # (n_stim, n_samples)
+        changing = int(np.bitwise_or.reduce(status ^ status[:, :1], axis=None))
+        mask = 0xFFFF if changing & 0xFF00 else 0xFF
+    rows = mne.find_events(
+        raw, consecutive=True, shortest_event=1, mask=mask, mask_type="and", uint_cast=mask is None, verbose="error"
+    )
+    first = int(raw.first_samp)
+    return [Event(int(sample) - first, str(int(code))) for sample, _, code in rows.tolist()]
 
 
 class _RawReader:
     """Reads pieces of an MNE recording in microvolts, time first."""
 
-    def __init__(self, raw: Any, path: Path) -> None:
+    def __init__(self, raw: Any, source: str) -> None:
         self._raw = raw
-        self._path = path
+        self._source = source
         self.n_samples = int(raw.n_times)
 
     def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
         start, stop, _ = slice(start, stop).indices(self.n_samples)
         if stop <= start:
             return np.zeros((0, len(self._raw.ch_names)), np.float32)
-        with _blaming(self._path):
+        with _blaming(self._source):
             x_v = self._raw.get_data(start=start, stop=stop, verbose="error")  # (n_channels, n_samples), volts
         if x_v.shape[1] != stop - start:
-            raise DataError(f"{self._path}: expected {stop - start} samples from {start} on, got {x_v.shape[1]}.")
+            raise DataError(f"{self._source}: expected {stop - start} samples from {start} on, got {x_v.shape[1]}.")
         with np.errstate(over="ignore"):  # a damaged value may be too large for float32: infinite, and seen as such
             return np.ascontiguousarray((x_v * _UV_PER_V).T, dtype=np.float32)  # (n_samples, n_channels)

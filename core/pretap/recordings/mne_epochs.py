@@ -1,0 +1,183 @@
+"""MNE's objects in and out: trials as `mne.Epochs`, recordings as `mne.io.RawArray`, files that end in ``-epo.fif``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretap.channels import canonical
+from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.recordings.epochs import Epochs
+from pretap.recordings.recording import Recording
+
+__all__ = [
+    "epochs_from_mne",
+    "epochs_to_mne",
+    "is_epochs_file",
+    "make_info",
+    "raw_from_recording",
+    "read_mne_epochs",
+    "write_mne_epochs",
+]
+
+_SUFFIXES = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")
+_UV_PER_V = 1e6
+
+
+def is_epochs_file(path: Path) -> bool:
+    """Say whether a file's name is one that MNE gives to trials."""
+    return path.name.lower().endswith(_SUFFIXES)
+
+
+def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
+    """Take `mne.Epochs` as trials: EEG channels, time first, microvolts.
+
+    The classes are the keys of ``event_id``, in its order. Where the samples of the events ascend, the trials are taken
+    to stand in the order of recording; `mne.EpochsArray` without events numbers them 0, 1, 2, ..., which says nothing.
+
+    Raises
+    ------
+    DataError
+        Trials without EEG or without samples.
+    """
+    if "eeg" not in mne_epochs.get_channel_types():
+        raise DataError(f"{source} has no channel of EEG. Set the channel types first (epochs.set_channel_types).")
+    # MNE sorts no dict, but its files come back in the order of the codes: so do ours
+    names = sorted(mne_epochs.event_id, key=lambda name: mne_epochs.event_id[name])
+    code_of = {int(mne_epochs.event_id[name]): index for index, name in enumerate(names)}
+    x_v = mne_epochs.get_data(picks="eeg", verbose="error")  # (n_epochs, n_channels, n_samples), volts
+    if not x_v.size:
+        raise DataError(f"{source} holds no trials.")
+    labels = np.array([code_of[int(code)] for code in mne_epochs.events[:, 2]], np.int64)
+    samples = mne_epochs.events[:, 0].astype(np.int64)
+    numbered = np.array_equal(samples, np.arange(len(samples)))
+    sfreq_hz = float(mne_epochs.info["sfreq"])
+    end_s = float(mne_epochs.times[-1])
+    picked = [
+        name for name, kind in zip(mne_epochs.ch_names, mne_epochs.get_channel_types(), strict=True) if kind == "eeg"
+    ]
+    x_uv = np.ascontiguousarray((x_v * _UV_PER_V).transpose(0, 2, 1), dtype=np.float32)
+    return Epochs(
+        x_uv=x_uv,  # (n_epochs, n_samples, n_channels)
+        labels=labels,
+        classes=tuple(names),
+        channels=tuple(name for name, kind in zip(mne_epochs.ch_names, kinds, strict=True) if kind == "eeg"),
+        sfreq_hz=sfreq_hz,
+        window_end_ms=round(1000 * end_s, 6),
+        source=Path(source).name,
+        subject=str((mne_epochs.info["subject_info"] or {}).get("his_id") or ""),
+        at_s=None if numbered or (np.diff(samples) < 0).any() else samples / sfreq_hz + end_s,
+    )
+
+
+def read_mne_epochs(path: Path) -> Epochs:
+    """Read the trials of an ``-epo.fif`` file, see `epochs_from_mne`."""
+    mne = _mne(f"Reading {path.name}")
+    if not path.exists():
+        raise DataError(f"{path} does not exist: expected trials that MNE saved (...-epo.fif).")
+    try:
+        epochs = mne.read_epochs(path, verbose="error")
+    except Exception as error:  # MNE raises anything on damaged bytes
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{path} cannot be read as trials ({type(error).__name__}: {reason}). Damaged?") from error
+    return epochs_from_mne(epochs, source=str(path))
+
+
+def epochs_to_mne(epochs: Epochs) -> Any:
+    """Give labelled trials as `mne.EpochsArray`: volts, positions where known, the event of each at its sample.
+
+    Trials of several files follow each other, a second apart; without an order they are numbered 0, 1, 2, ...
+    """
+    mne = _mne("Trials as MNE epochs")
+    if epochs.labels is None:
+        raise DataError(f"{epochs.source}: expected labelled trials to save as MNE epochs.")
+    info = make_info(epochs.channels, sfreq_hz=epochs.sfreq_hz)
+    if epochs.subject:
+        info["subject_info"] = {"his_id": epochs.subject}
+    last = round(epochs.window_end_ms / 1000 * epochs.sfreq_hz)
+    events = np.column_stack([_event_samples(epochs, last), np.zeros(len(epochs), np.int64), epochs.labels + 1])
+    return mne.EpochsArray(
+        epochs.x_uv.transpose(0, 2, 1) / _UV_PER_V,  # (n_epochs, n_channels, n_samples), volts
+        info,
+        events=events,
+        tmin=(last - epochs.n_samples + 1) / epochs.sfreq_hz,
+        event_id={name: index + 1 for index, name in enumerate(epochs.classes) if (epochs.labels == index).any()},
+        proj=False,
+        baseline=None,
+        verbose="error",
+    )
+
+
+def write_mne_epochs(epochs: Epochs, path: Path) -> None:
+    """Write trials as ``-epo.fif``, in double precision: read again, they are the same to the bit."""
+    if not is_epochs_file(path):
+        raise UsageError(f"Expected a file for trials that ends in -epo.fif (MNE's rule), got {path.name}.")
+    made = epochs_to_mne(epochs)
+    try:
+        made.save(path, fmt="double", overwrite=True, verbose="error")
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error}.") from None
+
+
+def _event_samples(epochs: Epochs, last: int) -> Any:
+    """Give the sample of each trial's event, (n_epochs,), files one after another."""
+    if epochs.at_s is None or epochs.files is None or not epochs.in_order:
+        return np.arange(len(epochs))
+    samples = np.rint(epochs.at_s * epochs.sfreq_hz).astype(np.int64) - last  # (n_epochs,)
+    for file in np.unique(epochs.files)[1:]:
+        before, here = epochs.files < file, epochs.files == file
+        gap = epochs.n_samples + round(epochs.sfreq_hz)
+        samples[here] += samples[before].max() + gap - samples[here].min()
+    return samples
+
+
+def raw_from_recording(recording: Recording, *, channels: tuple[str, ...] | None = None) -> Any:
+    """Give a whole recording as `mne.io.RawArray`, its bad spans and the seams of its segments annotated.
+
+    Annotations are those alone: MNE drops trials that touch ``BAD span`` and ``BAD boundary``. Events stay ours.
+    """
+    mne = _mne("Cutting trials")
+    names = channels or recording.channels
+    columns = [recording.channels.index(name) for name in names]
+    x_v = np.empty((len(names), recording.n_samples))  # (n_channels, n_samples)
+    n_piece = max(1, int(2e6) // len(recording.channels))  # 8 MB of float32 at a time
+    for start in range(0, recording.n_samples, n_piece):
+        stop = min(start + n_piece, recording.n_samples)
+        x_v[:, start:stop] = recording.read(start, stop)[:, columns].T / _UV_PER_V
+    raw = mne.io.RawArray(x_v, make_info(names, sfreq_hz=recording.sfreq_hz), copy=None, verbose="error")
+    fs = recording.sfreq_hz
+    spans = [(start, stop, "BAD span") for start, stop in recording.bad]
+    spans += [(start, start, "BAD boundary") for start in recording.segments[1:]]
+    onsets_s = [start / fs for start, _, _ in spans]
+    notes = mne.Annotations(onsets_s, [(stop - start) / fs for start, stop, _ in spans], [text for *_, text in spans])
+    return raw.set_annotations(notes, verbose="error")
+
+
+def make_info(names: tuple[str, ...], *, sfreq_hz: float) -> Any:
+    """Describe EEG channels for MNE, with the standard 10-05 position of every electrode that has one."""
+    mne = _mne("MNE's description of channels")
+    info = mne.create_info(list(names), sfreq_hz, "eeg")
+    montage = mne.channels.make_standard_montage(
+        # what MNE 1.13 calls its standard_1005
+        "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
+    )
+    positions = montage.get_positions()["ch_pos"]
+    by_electrode = {canonical(name): xyz for name, xyz in positions.items()}
+    known = {name: by_electrode[canonical(name)] for name in names if canonical(name) in by_electrode}
+    if known:
+        # in head coordinates as `set_montage` of the whole montage would place them
+        placed = mne.channels.make_dig_montage(
+            known, **{key: montage.get_positions()[key] for key in ("nasion", "lpa", "rpa", "coord_frame")}
+        )
+        info.set_montage(placed, on_missing="ignore", verbose="error")
+    return info
+
+
+def _mne(what: str) -> Any:
+    try:
+        import mne
+    except ImportError:
+        raise MissingPackageError.for_extra(what, missing="mne") from None
+    return mne
