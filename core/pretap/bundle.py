@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
 from pretap.errors import BundleError
+from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest
 from pretap.networks import lstm_logits, softmax
 
@@ -95,18 +96,24 @@ def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> 
     )
 
 
-def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[np.float32]]) -> str:
+def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[Any]]) -> str:
     """Write a bundle and read it back; gives the sha256 of the file.
 
-    The file appears whole or not at all. The bytes depend on the arguments alone.
+    `weights` holds every tensor but the probes: the network's, and what else the manifest announces. The file appears
+    whole or not at all. The bytes depend on the arguments alone.
     """
     from safetensors.numpy import save
 
     _check_tensor_names(manifest, {**weights, _PROBE_X: None, _PROBE_P: None})
+    given = {
+        **weights,
+        _PROBE_X: probe_windows(manifest.n_window, len(manifest.channels)),
+        _PROBE_P: reference_probs(manifest, weights),
+    }
     # safetensors scrambles non-contiguous arrays without a word
-    tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
-    tensors[_PROBE_X] = np.ascontiguousarray(probe_windows(manifest.n_window, len(manifest.channels)))
-    tensors[_PROBE_P] = np.ascontiguousarray(reference_probs(manifest, weights))
+    tensors: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(given[name], _DTYPES[dtype]) for name, (dtype, _) in _expected(manifest).items()
+    }
     # One metadata key: with several their order in the file varies from run to run.
     data = save(tensors, metadata={"pretap": _manifest_json(manifest)})
     again = _parse(data, str(path))
@@ -195,7 +202,9 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
 def _expected(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
     n_channels, n_classes = len(manifest.channels), len(manifest.classes)
     shapes = manifest.network.shapes(n_inputs=n_channels, n_classes=n_classes)
-    expected = {name: ("F32", shape) for name, shape in shapes.items()}
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {name: ("F32", shape) for name, shape in shapes.items()}
+    if manifest.interpolates:
+        expected[INTERPOLATION] = ("F64", (n_channels, n_channels))
     expected[_PROBE_X] = ("I16", (N_PROBES, manifest.n_window, n_channels))
     expected[_PROBE_P] = ("F64", (N_PROBES, n_classes))
     return expected

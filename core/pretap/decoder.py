@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError, UsageError
+from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
 from pretap.networks import Tensors, lstm_logits, softmax
 from pretap.ring import Ring
@@ -80,12 +81,15 @@ class Decoder:
         ``numpy`` (no torch) or ``torch`` (the reference).
     sha256
         The hash of the bundle file that was loaded; empty for a decoder that never was a file.
+    interpolation
+        The weights for `pretap.interpolation`, (n_channels, n_channels); None where the bundle carries none.
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:
         if engine not in ENGINES:
             raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join(sorted(ENGINES))}.")
         self.manifest, self.engine, self.sha256 = manifest, engine, sha256
+        self.interpolation = tensors.get(INTERPOLATION)
         self._logits = ENGINES[engine](manifest, tensors)
 
     def decode(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from pretap.scaling import Scaling
 
 __all__ = ["FORMAT_VERSION", "Manifest", "Metrics", "Training"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: may carry the interpolation of electrodes
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -61,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     self_test_tolerance
         How far an engine's probabilities may lie from the float64 reference on the two probe windows: 1e-6, or ten
         times the error of torch float32 where the weights make the network more sensitive than that.
+    interpolates
+        Whether the tensor ``channels.interpolation`` is there, see `pretap.interpolation`.
     """
 
     format_version: Annotated[int, Meta(ge=1)]
@@ -77,3 +79,4 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     self_test_tolerance: Annotated[float, Meta(gt=0, le=1e-2)]
     versions: dict[str, str]
     created: str
+    interpolates: bool = False

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap import __version__
@@ -19,6 +21,7 @@ from pretap.bundle import probe_windows, reference_probs, write_bundle
 from pretap.config import TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
+from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
 from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
@@ -26,6 +29,7 @@ from pretap.recordings.resample import resample_epochs
 from pretap.torch_networks import LstmNetwork, one_thread
 from pretap_offline.estimator import make_estimator, make_scaling
 from pretap_offline.metrics import score, wilson95
+from pretap_offline.montage import interpolation_weights
 
 __all__ = ["CrossValidation", "cross_validate", "fit_decoder", "prepare", "train"]
 
@@ -70,8 +74,14 @@ def train(
     if config.evaluation.folds:
         metrics = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance).metrics
     decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, advance=advance)
-    write_bundle(out, decoder.manifest, weights)
-    return decoder.manifest
+    manifest = decoder.manifest
+    tensors: dict[str, NDArray[Any]] = {**weights}
+    interpolation = interpolation_weights(epochs.channels)
+    if interpolation is not None:
+        manifest = replace(manifest, interpolates=True)
+        tensors[INTERPOLATION] = interpolation
+    write_bundle(out, manifest, tensors)
+    return manifest
 
 
 def fit_decoder(
@@ -106,9 +116,7 @@ def fit_decoder(
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", "torch")},
         created=_today(),
     )
-    import msgspec
-
-    manifest = msgspec.structs.replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, weights, network))
+    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, weights, network))
     return Decoder(manifest, weights), weights
 
 
