@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
-from pretap.errors import MissingPackageError, UsageError
+from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.recordings.epochs import Epochs
+from pretap.recordings.recording import Event, Recording
+from pretap.resampler import Resampler
 
-__all__ = ["resample_epochs"]
+__all__ = ["resample_epochs", "resample_recording"]
 
 
 def resample_epochs(epochs: Epochs, *, sfreq_hz: float) -> Epochs:
@@ -56,4 +60,69 @@ def resample_epochs(epochs: Epochs, *, sfreq_hz: float) -> Epochs:
         sfreq_hz=float(sfreq_hz),
         resampled_from_hz=epochs.sfreq_hz if epochs.resampled_from_hz is None else epochs.resampled_from_hz,
         trial_ids=epochs.trial_ids,
+    )
+
+
+_PIECE_S = 10.0  # what is read at a time
+
+
+def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
+    """Resample a continuous recording as the live service resamples a stream, sample by sample the same.
+
+    Each unbroken segment starts the filter anew; the samples that fill it have no output, so a segment loses
+    ``2 * delay_s`` of its length. Events stay at their times (`late_s` keeps what rounding to the new samples takes),
+    bad spans grow by the filter's reach, and `t_s` says when each sample is.
+
+    Returns
+    -------
+    Recording
+        In memory, at `sfreq_hz`; at that rate already, it comes back as it is.
+    """
+    if sfreq_hz == recording.sfreq_hz:
+        return recording
+    resampler = Resampler(from_hz=recording.sfreq_hz, to_hz=sfreq_hz, n_channels=len(recording.channels))
+    edges = [*recording.segments, recording.n_samples]
+    pieces, stamps, starts = [], [], []
+    n_out = 0
+    for start, stop in pairwise(edges):
+        resampler.reset()
+        starts.append(n_out)
+        n_piece = max(1, round(_PIECE_S * recording.sfreq_hz))
+        for first in range(start, stop, n_piece):
+            last = min(first + n_piece, stop)
+            t_s = np.arange(first, last) / recording.sfreq_hz if recording.t_s is None else recording.t_s[first:last]
+            out_uv, out_s = resampler.push(recording.read(first, last), t_s)
+            pieces.append(out_uv)
+            stamps.append(out_s)
+            n_out += len(out_uv)
+    if not n_out:
+        raise DataError(f"{recording.source}: too short to be resampled to {sfreq_hz:g} Hz.")
+    x_uv, t_s = np.concatenate(pieces), np.concatenate(stamps)
+
+    def place(sample: float) -> int:
+        """Find the output nearest to an input sample, within its segment."""
+        k = bisect_right(recording.segments, sample) - 1
+        last = (starts[k + 1] if k + 1 < len(starts) else n_out) - 1
+        m = round((sample - recording.segments[k] - resampler.lead) / resampler.step)
+        return min(max(starts[k] + m, starts[k], 0), max(last, starts[k], 0), n_out - 1)
+
+    def event(each: Event) -> Event:
+        at_s = (each.sample / recording.sfreq_hz if recording.t_s is None else float(recording.t_s[each.sample])) + (
+            each.late_s
+        )
+        sample = place(each.sample + each.late_s * recording.sfreq_hz)
+        return Event(sample, each.text, at_s - float(t_s[sample]))
+
+    reach = resampler.lead + 1
+    return replace(
+        recording,
+        sfreq_hz=float(sfreq_hz),
+        n_samples=n_out,
+        events=tuple(sorted(event(each) for each in recording.events)),
+        segments=tuple(start for k, start in enumerate(starts) if start not in starts[k + 1 :] and start < n_out),
+        bad=tuple((place(start - reach), place(stop + reach) + 1) for start, stop in recording.bad),
+        t_s=t_s,
+        read=lambda first, last: x_uv[first:last],
+        source=f"{recording.source}, resampled from {recording.sfreq_hz:g} to {sfreq_hz:g} Hz",
+        trials=None,
     )
