@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from pretap.config import EvaluationConfig, TrainConfig, find_config, load_config
 from pretap.recordings.epochs import Epochs
 from pretap_offline.data import read_trials
-from pretap_offline.training import cross_validate, prepare
+from pretap_offline.training import prepare
+from pretap_offline.validation import cross_validate
 
 CASES = ("mended", "axes", "labels", "both")
 

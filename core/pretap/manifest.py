@@ -25,6 +25,16 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     The figures are of models trained by the same recipe on parts of the data, never of the shipped weights on the
     trials they were trained on.
+
+    Attributes
+    ----------
+    chance, p_chance
+        The share of the most frequent class, and how likely this accuracy or a higher one would be at that rate
+        (one-sided exact binomial test).
+    learning_curve
+        (trials trained on, accuracy) for parts of the data; `outlook` says in words what twice as many would give.
+    verdict
+        Whether going live makes sense, in words.
     """
 
     protocol: str
@@ -34,6 +44,12 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy_ci95: tuple[_Probability, _Probability]
     kappa: float
     nll: float
+    balanced_accuracy: _Probability | None = None
+    chance: _Probability | None = None
+    p_chance: _Probability | None = None
+    verdict: str = ""
+    learning_curve: tuple[tuple[int, _Probability], ...] = ()
+    outlook: str = ""
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What ``--data`` means: a directory or file with competition trials, trials that MNE saved, or the synthetic subject."""
+"""What ``--data`` means: competition trials, trials that MNE saved, or the synthetic subject."""
 
 from __future__ import annotations
 

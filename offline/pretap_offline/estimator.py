@@ -74,15 +74,22 @@ class _EpochProgress(Callback):  # type: ignore[misc]
         self.advance()
 
 
-def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int) -> Scaling:
+def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_channels: int) -> Scaling:
     """Turn the configuration's milliseconds into samples at `sfreq_hz`; the one place where that is done.
+
+    A duration that is no whole number of samples becomes the nearest, at least 1: 50 ms at 256 Hz are 13 samples.
 
     Raises
     ------
     UsageError
-        When a duration is not a whole number of samples, or does not fit the window.
+        When a duration is longer than the window, or the average reference is that of one channel.
     """
     wanted = config.scaling
+    if wanted.reference == "average" and n_channels == 1:
+        raise UsageError(
+            "scaling.reference = 'average' of a single channel is the channel itself: nothing but zeros would be left. "
+            "Set scaling.reference = 'none' (--set scaling.reference=none)."
+        )
     n_baseline = _n_samples(wanted.baseline_ms, "scaling.baseline_ms", sfreq_hz=sfreq_hz, n_window=n_window)
     n_block = _n_samples(wanted.block_ms, "scaling.block_ms", sfreq_hz=sfreq_hz, n_window=n_window)
     return Scaling(
@@ -147,11 +154,12 @@ def _scale(x_uv: NDArray[np.float32], *, scaling: Scaling) -> NDArray[np.float32
 
 
 def _n_samples(duration_ms: float, key: str, *, sfreq_hz: float, n_window: int) -> int:
-    exact = duration_ms * sfreq_hz / 1000
-    n = round(exact)
-    if abs(exact - n) > 1e-6 or n > n_window:
+    """Give the nearest number of samples, at least 1; 0 ms is none."""
+    if duration_ms == 0:
+        return 0
+    n = max(1, round(duration_ms * sfreq_hz / 1000))
+    if n > n_window:
         raise UsageError(
-            f"{key} = {duration_ms:g} is {exact:g} samples at {sfreq_hz:g} Hz: expected a whole number, "
-            f"at most the window's {n_window}."
+            f"{key} = {duration_ms:g} is {n} samples at {sfreq_hz:g} Hz: expected at most the window's {n_window}."
         )
     return n

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scores", "score", "wilson95"]
+__all__ = ["Scores", "against_chance", "balanced_accuracy", "score", "wilson95"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,21 @@ def wilson95(n_correct: int, n: int) -> tuple[float, float]:
 
     interval = binomtest(n_correct, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def against_chance(n_correct: int, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Give the accuracy of always naming the most frequent class, and the p-value of `n_correct` against it.
+
+    One-sided exact binomial test. It takes the trials as independent, which decoders of folds that share trials make
+    them almost, not quite.
+    """
+    from scipy.stats import binomtest
+
+    chance = float(np.bincount(labels).max() / len(labels))
+    return chance, float(binomtest(n_correct, len(labels), chance, alternative="greater").pvalue)
+
+
+def balanced_accuracy(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
+    """Give the mean over the classes of the share of their trials that were decoded right."""
+    right = probs.argmax(axis=1) == labels
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))

@@ -24,7 +24,7 @@ def open_any(
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
 ) -> Recording:
-    """Open trials (of the competition or an -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
+    """Open trials (competition or -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
 
     `sfreq_hz` resamples trials; a continuous recording of another rate is refused. `trials` and `channels` pick among
     trials.

@@ -16,8 +16,8 @@ from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluation import Evaluation, evaluate_trials, report, write_json, write_predictions
+from pretap_offline.fitting import fit_decoder
 from pretap_offline.metrics import score, wilson95
-from pretap_offline.training import fit_decoder
 
 N_SAMPLES, N_CHANNELS = 20, 4
 RECIPE = TrainConfig(

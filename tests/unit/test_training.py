@@ -20,8 +20,10 @@ from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs, trial_sha256
 from pretap_offline.estimator import make_estimator, make_scaling
+from pretap_offline.fitting import fit_decoder
 from pretap_offline.metrics import score, wilson95
-from pretap_offline.training import cross_validate, fit_decoder, prepare, train
+from pretap_offline.training import prepare, train
+from pretap_offline.validation import cross_validate
 
 N_TRIALS, N_SAMPLES, N_CHANNELS = 40, 20, 4
 RECIPE = TrainConfig(
@@ -61,7 +63,7 @@ def changed(**fields) -> TrainConfig:
 
 
 def estimator(config: TrainConfig = RECIPE, *, seed: int = 0):
-    scaling = make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES)
+    scaling = make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
     return make_estimator(config, scaling, n_channels=N_CHANNELS, n_classes=2, seed=seed)
 
 
@@ -91,7 +93,11 @@ def test_the_tutorial_is_fitted_as_keras_would():
 def test_the_loss_is_cross_entropy_on_logits():
     config = changed(fit=msgspec.structs.replace(RECIPE.fit, max_epochs=1, batch_size=N_TRIALS))
     untrained = estimator(config).named_steps["network"]
-    scaled = make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES).apply(EPOCHS.x_uv).astype(np.float32)
+    scaled = (
+        make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
+        .apply(EPOCHS.x_uv)
+        .astype(np.float32)
+    )
     fitted = clone(untrained).fit(scaled, EPOCHS.labels)  # one batch, so its loss is that of the initial weights
     start = clone(untrained).set_params(lr=0.0, optimizer__weight_decay=0.0).fit(scaled, EPOCHS.labels)
     with torch.no_grad():
@@ -127,10 +133,13 @@ def test_an_effect_that_is_there_is_learnt():
         (ScalingConfig(baseline_ms=50, block_ms=50), 100.0, (5, 5)),
         (ScalingConfig(baseline_ms=500, block_ms=1), 1000.0, (500, 1)),
         (ScalingConfig(baseline_ms=62.5, block_ms=7.8125), 256.0, (16, 2)),
+        (ScalingConfig(baseline_ms=50, block_ms=50), 256.0, (13, 13)),  # 12.8: the nearest
+        (ScalingConfig(baseline_ms=50, block_ms=50), 2048.0, (102, 102)),  # 102.4
+        (ScalingConfig(baseline_ms=1, block_ms=1), 100.0, (1, 1)),  # 0.1: at least one
     ],
 )
 def test_milliseconds_become_samples(scaling, sfreq_hz, expected):
-    made = make_scaling(changed(scaling=scaling), sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2))
+    made = make_scaling(changed(scaling=scaling), sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2), n_channels=4)
     assert (made.n_baseline, made.n_block) == expected
     assert (made.reference, made.divide_uv) == (scaling.reference, scaling.divide_uv)
 
@@ -138,16 +147,14 @@ def test_milliseconds_become_samples(scaling, sfreq_hz, expected):
 @pytest.mark.parametrize(
     ("field", "duration_ms", "sentence"),
     [
-        ("baseline_ms", 55.0, "scaling.baseline_ms = 55 is 5.5 samples at 100 Hz: expected a whole number"),
-        ("block_ms", 1.0, "scaling.block_ms = 1 is 0.1 samples at 100 Hz: expected a whole number"),
-        ("block_ms", 210.0, "at most the window's 20"),
-        ("baseline_ms", 210.0, "at most the window's 20"),
+        ("block_ms", 210.0, "scaling.block_ms = 210 is 21 samples at 100 Hz: expected at most the window's 20"),
+        ("baseline_ms", 210.0, "expected at most the window's 20"),
     ],
 )
-def test_milliseconds_that_are_no_whole_samples_of_the_window_are_refused(field, duration_ms, sentence):
+def test_durations_longer_than_the_window_are_refused(field, duration_ms, sentence):
     config = changed(scaling=ScalingConfig(**{field: duration_ms}))
     with pytest.raises(UsageError) as error:
-        make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES)
+        make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
     assert sentence in str(error.value)
 
 

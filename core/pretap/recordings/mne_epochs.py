@@ -55,9 +55,7 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
     numbered = np.array_equal(samples, np.arange(len(samples)))
     sfreq_hz = float(mne_epochs.info["sfreq"])
     end_s = float(mne_epochs.times[-1])
-    picked = [
-        name for name, kind in zip(mne_epochs.ch_names, mne_epochs.get_channel_types(), strict=True) if kind == "eeg"
-    ]
+    kinds = mne_epochs.get_channel_types()
     x_uv = np.ascontiguousarray((x_v * _UV_PER_V).transpose(0, 2, 1), dtype=np.float32)
     return Epochs(
         x_uv=x_uv,  # (n_epochs, n_samples, n_channels)

@@ -1,0 +1,241 @@
+"""Cross-validation: every trial is scored by a decoder that saw neither it nor a trial whose window overlaps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from pretap.config import TrainConfig
+from pretap.errors import DataError
+from pretap.manifest import Metrics
+from pretap.recordings.epochs import Epochs
+from pretap_offline.fitting import fit_decoder
+from pretap_offline.learning_curve import FRACTIONS, outlook
+from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
+from pretap_offline.verdict import verdict
+
+__all__ = ["CrossValidation", "Split", "cross_validate", "is_blockwise", "n_fits", "splits"]
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Out-of-fold probabilities (n_repeats, n_epochs, n_classes): no trial was seen by the model that scored it."""
+
+    probs: NDArray[np.float64]
+    metrics: Metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One fold of one repeat: the trials to fit on and those to score, by index."""
+
+    repeat: int
+    fit_on: Index
+    score_on: Index
+
+
+def is_blockwise(epochs: Epochs, config: TrainConfig) -> bool:
+    """Say whether trials are held out in contiguous blocks of time."""
+    wanted = config.evaluation.split
+    if wanted == "blocks" and not epochs.in_order:
+        raise DataError(
+            f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, and theirs is not "
+            "known. Train from recordings (--recording), or set split = 'stratified'."
+        )
+    return wanted == "blocks" or (wanted == "auto" and epochs.in_order)
+
+
+def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:
+    """Give the folds of all repeats, one repeat after another.
+
+    Blocks are the same in every repeat: contiguous, as equal as can be, in the order of recording; trials whose
+    windows overlap one of the block are neither fitted nor scored in that fold. Else each repeat draws its own
+    stratified folds.
+    """
+    assert epochs.labels is not None
+    n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
+    if not is_blockwise(epochs, config):
+        from sklearn.model_selection import RepeatedStratifiedKFold
+
+        splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
+        drawn = splitter.split(np.zeros(len(epochs)), epochs.labels)
+        return [Split(i // n_folds, fit_on, score_on) for i, (fit_on, score_on) in enumerate(drawn)]
+    blocks = np.array_split(np.arange(len(epochs)), n_folds)
+    folds = [(_clear_of(epochs, block), block) for block in blocks]
+    for fit_on, _ in folds:
+        if len(np.unique(epochs.labels[fit_on])) < len(epochs.classes):
+            raise DataError(
+                f"{epochs.source}: without one of {n_folds} blocks of time a class is missing, so time and class "
+                "cannot be told apart. Record the classes mixed, or set evaluation.folds or split = 'stratified'."
+            )
+    return [Split(repeat, *fold) for repeat in range(n_repeats) for fold in folds]
+
+
+def _clear_of(epochs: Epochs, block: Index) -> Index:
+    """Give the trials outside `block` whose windows share no sample with one inside."""
+    assert epochs.at_s is not None
+    assert epochs.files is not None
+    window_s = (epochs.n_samples - 0.5) / epochs.sfreq_hz  # half a sample: stamps are rounded
+    clear = np.ones(len(epochs), bool)
+    clear[block] = False
+    for file in np.unique(epochs.files[block]):
+        held_s = epochs.at_s[block[epochs.files[block] == file]]
+        same = epochs.files == file
+        # a block is contiguous in time: what overlaps any of it overlaps its ends
+        near = (epochs.at_s > held_s.min() - window_s) & (epochs.at_s < held_s.max() + window_s)
+        clear &= ~(same & near)
+    return np.flatnonzero(clear)
+
+
+def n_fits(config: TrainConfig) -> int:
+    """Count the decoders that `cross_validate` fits."""
+    n = config.evaluation.folds * config.evaluation.repeats
+    if config.evaluation.folds and config.evaluation.learning_curve:
+        n += config.evaluation.folds * (len(FRACTIONS) - 1)
+    return n
+
+
+def cross_validate(
+    epochs: Epochs,
+    config: TrainConfig,
+    *,
+    seed: int,
+    n_workers: int = 1,
+    advance: Callable[[], None] | None = None,
+) -> CrossValidation:
+    """Repeated cross-validation, see `splits`; each fold's decoder is fitted anew and scores raw microvolts.
+
+    The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve` the folds of the first
+    repeat are fitted on parts of their trials too. `advance` is called as each fit finishes.
+    """
+    assert epochs.labels is not None
+    drawn = splits(epochs, config, seed=seed)
+    whole = [(each.fit_on, each.score_on, seed + each.repeat) for each in drawn]
+    parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
+    scored = _score_all(epochs, config, whole + [job for jobs in parts for job in jobs], n_workers, advance)
+    probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
+    for each, fold in zip(drawn, scored, strict=False):
+        probs[each.repeat, each.score_on] = fold
+    metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
+    if parts:
+        right = np.stack(
+            [*_right(epochs.labels, parts, scored[len(whole) :]), probs[0].argmax(axis=1) == epochs.labels]
+        )
+        sizes = [[len(fit_on) for fit_on, *_ in jobs] for jobs in [*parts, whole]]
+        metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
+    return CrossValidation(probs, metrics)
+
+
+_Job = tuple[Index, Index, int]  # the trials to fit on, those to score, the network's seed
+
+
+def _score_all(
+    epochs: Epochs, config: TrainConfig, jobs: list[_Job], n_workers: int, advance: Callable[[], None] | None
+) -> list[NDArray[np.float64]]:
+    from joblib import Parallel, delayed
+
+    scored = []
+    running = Parallel(n_jobs=n_workers, return_as="generator")(
+        delayed(_score_fold)(epochs, config, fit_on, score_on, seed=seed) for fit_on, score_on, seed in jobs
+    )
+    for fold in running:
+        scored.append(fold)
+        if advance is not None:
+            advance()
+    return scored
+
+
+def _score_fold(
+    epochs: Epochs, config: TrainConfig, fit_on: Index, score_on: Index, *, seed: int
+) -> NDArray[np.float64]:
+    decoder, _ = fit_decoder(epochs.select(fit_on), config, seed=seed)
+    return decoder.decode(epochs.x_uv[score_on])
+
+
+# -- the learning curve --------------------------------------------------------------------------------------------
+
+
+def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[_Job]]:
+    """For each fraction but the whole, and each fold: a run of the fold's training trials, as a shorter recording.
+
+    Each class gives its share, at least two trials; the run starts at random and wraps around.
+    """
+    assert epochs.labels is not None
+    rng = np.random.default_rng([seed, len(epochs)])
+    jobs: list[list[_Job]] = [[] for _ in FRACTIONS[:-1]]
+    for fold in folds:
+        rolled = np.roll(fold.fit_on, -int(rng.integers(len(fold.fit_on))))
+        labels = epochs.labels[rolled]
+        for fraction, each in zip(FRACTIONS, jobs, strict=False):
+            picked = []
+            for label in range(len(epochs.classes)):
+                members = rolled[labels == label]
+                picked.append(members[: max(2, round(fraction * len(members)))])
+            each.append((np.sort(np.concatenate(picked)), fold.score_on, seed))
+    return jobs
+
+
+def _right(labels: Index, parts: list[list[_Job]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
+    """Say for each fraction which trials were decoded right, (n_epochs,) each."""
+    done = iter(scored)
+    rows = []
+    for jobs in parts:
+        row = np.zeros(len(labels), bool)
+        for _, score_on, _ in jobs:
+            row[score_on] = next(done).argmax(axis=1) == labels[score_on]
+        rows.append(row)
+    return rows
+
+
+def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, seed: int) -> Metrics:
+    """Add the learning curve: mean training size and out-of-fold accuracy of each fraction, and what it says."""
+    return replace(
+        metrics,
+        learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
+        outlook=outlook(sizes, right, rng=np.random.default_rng(seed)),
+    )
+
+
+# -- in numbers and words ------------------------------------------------------------------------------------------
+
+
+def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
+    n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
+    if is_blockwise(epochs, config):
+        return (
+            f"{n_folds}-fold blockwise cross-validation (contiguous blocks in time, not shuffled), {n_repeats} "
+            f"repeat(s), each with its own network seed, from seed {seed}"
+        )
+    return (
+        f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), each with its own split and network seed, "
+        f"from seed {seed}"
+    )
+
+
+def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:
+    labels = epochs.labels
+    assert labels is not None
+    repeats = [score(labels, p) for p in probs]
+    accuracy = float(np.mean([s.accuracy for s in repeats]))
+    n, n_correct = len(labels), round(accuracy * len(labels))
+    chance, p_chance = against_chance(n_correct, labels)
+    interval = wilson95(n_correct, n)
+    return Metrics(
+        protocol=protocol,
+        n_trials=n,
+        accuracy=accuracy,
+        accuracy_sd=float(np.std([s.accuracy for s in repeats], ddof=1)) if len(repeats) > 1 else 0.0,
+        accuracy_ci95=interval,
+        kappa=float(np.mean([s.kappa for s in repeats])),
+        nll=float(np.mean([s.nll for s in repeats])),
+        balanced_accuracy=float(np.mean([balanced_accuracy(labels, p) for p in probs])),
+        chance=chance,
+        p_chance=p_chance,
+        verdict=verdict(accuracy, chance=chance, p_chance=p_chance),
+    )

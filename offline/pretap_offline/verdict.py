@@ -1,0 +1,51 @@
+"""What a cross-validated accuracy means for somebody who wants to go live."""
+
+from __future__ import annotations
+
+from pretap.manifest import Metrics
+
+__all__ = ["verdict", "words"]
+
+_SIGNIFICANT = 0.05
+_WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
+
+
+def verdict(accuracy: float, *, chance: float, p_chance: float) -> str:
+    """Say whether going live makes sense, given the accuracy of always naming the commonest class."""
+    if not p_chance < _SIGNIFICANT:
+        return (
+            f"not distinguishable from chance (p = {p_chance:.2f}): do not go live yet; check electrodes and markers, "
+            "or record more"
+        )
+    if accuracy < chance + _WEAK * (1 - chance):
+        return (
+            f"above chance but weak: expect about {_of_ten(accuracy)} right where guessing gets {_of_ten(chance)}; "
+            "record more, or improve the contact of the electrodes, before going live"
+        )
+    return f"going live makes sense: expect about {_of_ten(accuracy)} right"
+
+
+def words(metrics: Metrics) -> str:
+    """Say the figures of a cross-validation in a few lines, the verdict last."""
+    m, (low, high) = metrics, metrics.accuracy_ci95
+    lines = [
+        f"accuracy {m.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {m.kappa:.2f}, NLL {m.nll:.3f}: "
+        f"{m.protocol}"
+    ]
+    if m.chance is not None and m.p_chance is not None:
+        p = f"p = {m.p_chance:.2g}" if m.p_chance >= 1e-4 else "p < 0.0001"
+        lines.append(f"chance {m.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)")
+    if m.balanced_accuracy is not None and abs(m.balanced_accuracy - m.accuracy) >= 0.005:
+        lines.append(f"balanced accuracy {m.balanced_accuracy:.3f} (every class counts alike)")
+    if m.learning_curve:
+        curve = ", ".join(f"{n} trials {accuracy:.3f}" for n, accuracy in m.learning_curve)
+        lines += [f"learning curve: {curve}", m.outlook]
+    if m.verdict:
+        lines.append(m.verdict)
+    return "\n".join(lines)
+
+
+def _of_ten(share: float) -> str:
+    if share > 0.925:
+        return f"{min(19, round(20 * share))} of 20"
+    return f"{round(10 * share)} of 10"
