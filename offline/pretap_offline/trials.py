@@ -255,7 +255,7 @@ def _reject(cut: _Cut, config: TrainConfig) -> NDArray[np.bool_]:
     """Let MNE drop trials by amplitude, and count why; gives which of the cut's trials are kept, (n_epochs,)."""
     epochs, limits = cut.epochs, config.trials
     swing_uv = _peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
-    keep: NDArray[np.bool_] = np.isfinite(swing_uv).all(axis=1)
+    keep = np.array([np.isfinite(row).all() for row in swing_uv], bool)  # (n_epochs,)
     if not keep.all():
         cut.dropped["with values that are not finite"] += int((~keep).sum())
     index = np.flatnonzero(keep)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pretap.manifest import Metrics
+from pathlib import Path
 
-__all__ = ["verdict", "words"]
+from pretap.errors import UsageError
+from pretap.manifest import Metrics
+from pretap_offline.trial_report import TrialReport
+
+__all__ = ["verdict", "words", "write_report"]
 
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
@@ -19,10 +23,10 @@ def verdict(accuracy: float, *, chance: float, p_chance: float) -> str:
         )
     if accuracy < chance + _WEAK * (1 - chance):
         return (
-            f"above chance but weak: expect about {_of_ten(accuracy)} right where guessing gets {_of_ten(chance)}; "
+            f"above chance but weak: expect about {_odds(accuracy)} right where guessing gets {_odds(chance)}; "
             "record more, or improve the contact of the electrodes, before going live"
         )
-    return f"going live makes sense: expect about {_of_ten(accuracy)} right"
+    return f"going live makes sense: expect about {_odds(accuracy)} right"
 
 
 def words(metrics: Metrics) -> str:
@@ -45,7 +49,17 @@ def words(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
-def _of_ten(share: float) -> str:
-    if share > 0.925:
-        return f"{min(19, round(20 * share))} of 20"
-    return f"{round(10 * share)} of 10"
+def _odds(share: float) -> str:
+    n = min(19, round(20 * share))
+    return f"{n // 2} of 10" if n % 2 == 0 else f"{n} of 20"
+
+
+def write_report(path: Path, *, bundle: Path, trials: TrialReport | None, metrics: Metrics | None) -> None:
+    """Write for scripts what `pretap train` says: trials and their losses, figures, verdict."""
+    import msgspec
+
+    content = {"bundle": str(bundle), "trials": trials, "metrics": metrics}
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
