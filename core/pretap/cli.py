@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: Python, liblsl, discovery, clock, engines."),
     "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on trials, or predict unlabelled ones."),
     "inspect": ("pretap.inspection:inspect", "Show what a bundle is, and run its self-test."),
+    "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
     "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
     "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
     "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),

@@ -12,11 +12,12 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.channels import MISSING
 from pretap.errors import MissingPackageError, UsageError
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.contract import Description, printable
@@ -37,6 +38,8 @@ __all__ = [
     "Inlet",
     "MarkerInlet",
     "Outlet",
+    "RawInlet",
+    "Watch",
     "describe",
     "find",
     "library_version",
@@ -74,6 +77,9 @@ _CODES = {name: code for code, name in _FORMATS.items()}
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
+_FORGET_S = 5.0  # an outlet that answered no longer is off a watch's list
+_RAW_S: Final = 0.5
+_RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
 _MAX_LABELS = 4096
 _MAX_BYTES = 4096  # of a marker's text
 
@@ -131,8 +137,15 @@ def find(query: dict[str, str] | None = None, *, wait_s: float = _FIND_S) -> lis
     if not query:
         infos = pylsl.resolve_streams(wait_s)
     else:
-        predicate = " and ".join(f"{key}='{value}'" for key, value in query.items())
-        infos = pylsl.resolve_bypred(predicate, minimum=2, timeout=wait_s)
+        infos = pylsl.resolve_bypred(_predicate(query), minimum=2, timeout=wait_s)
+    return _those(infos, query)
+
+
+def _predicate(query: dict[str, str]) -> str:
+    return " and ".join(f"{key}='{value}'" for key, value in query.items())
+
+
+def _those(infos: Sequence[Any], query: dict[str, str] | None) -> list[Found]:
     found = {info.uid(): _found(info) for info in infos}  # one outlet may answer on several interfaces
     return sorted(
         (f for f in found.values() if all(getattr(f, key) == value for key, value in (query or {}).items())),
@@ -154,17 +167,36 @@ def _found(info: Any) -> Found:
     )
 
 
+class Watch:
+    """Looks for streams all the time, in a thread of liblsl's; all streams without a query."""
+
+    def __init__(self, query: dict[str, str] | None = None) -> None:
+        self._query = query
+        if query:
+            self._resolver = pylsl.ContinuousResolver(pred=_predicate(query), forget_after=_FORGET_S)
+        else:
+            self._resolver = pylsl.ContinuousResolver(forget_after=_FORGET_S)
+
+    def found(self) -> list[Found]:
+        """Give what is there, without waiting; a stream that died stays listed for some seconds."""
+        return _those(self._resolver.results(), self._query)
+
+
 def describe(found: Found) -> Description:
     """Ask a stream for its full description, over a connection of its own."""
     inlet = pylsl.StreamInlet(found.info, max_buflen=1, recover=False)
     return _describe(inlet)
 
 
-def _describe(inlet: Any) -> Description:
+def _info(inlet: Any) -> Any:
     try:
-        info = inlet.info(timeout=_OPEN_S)
+        return inlet.info(timeout=_OPEN_S)
     except (LostError, InternalError, LslTimeoutError) as error:
         raise ConnectionLostError(f"no description within {_OPEN_S:g} s") from error
+
+
+def _describe(inlet: Any) -> Description:
+    info = _info(inlet)
     desc = info.desc()
     labels: list[str] = []
     units: list[str] = []
@@ -193,7 +225,8 @@ def _describe(inlet: Any) -> Description:
 class Inlet:
     """A numeric stream, pulled as microvolts in the channel order of the bundle.
 
-    `order` and `factors` are set by the caller once the description was checked (`contract`).
+    `order` and `factors` are set by the caller once the description was checked (`contract`). A channel that is
+    `MISSING` is all zeros.
     """
 
     def __init__(self, found: Found) -> None:
@@ -202,10 +235,12 @@ class Inlet:
         self._buffer = np.empty((0, 0))
         self._order: NDArray[np.intp] = np.arange(0)
         self._factors = np.ones(0)
+        self._missing: list[int] = []
 
     def open(self, *, order: Sequence[int], factors: Sequence[float]) -> None:
         """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``."""
         self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
+        self._missing = [k for k, i in enumerate(order) if i == MISSING]
         n_samples = max(64, round(_BUFFER_S * self.description.sfreq_hz))
         self._buffer = np.empty((n_samples, self.description.n_channels), self._inlet.np_dtype)
         _open(self._inlet)
@@ -221,14 +256,13 @@ class Inlet:
         if len(t_s) == 0:
             return None
         x = raw[:, self._order].astype(np.float64) * self._factors  # (n_new, n_channels)
+        if self._missing:
+            x[:, self._missing] = 0.0
         return Chunk(x.astype(np.float32), np.asarray(t_s, np.float64))
 
     def time_correction(self, timeout_s: float) -> float:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
-        try:
-            return float(self._inlet.time_correction(timeout_s))
-        except (LostError, InternalError, LslTimeoutError) as error:
-            raise ConnectionLostError("no time correction") from error
+        return _time_correction(self._inlet, timeout_s)
 
     @property
     def is_local(self) -> bool:
@@ -260,6 +294,65 @@ class MarkerInlet:
 
     def close(self) -> None:
         self._inlet.close_stream()
+
+
+class RawInlet:
+    """A stream of any format as it comes: what a recorder reads.
+
+    Attributes
+    ----------
+    description
+        What it says of itself.
+    xml
+        All it says of itself, as it says it.
+    n_rows
+        How many samples one `pull` takes at most.
+    """
+
+    def __init__(self, found: Found, *, buffer_s: int) -> None:
+        self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
+        self.description = _describe(self._inlet)
+        info = _info(self._inlet)
+        try:
+            self.xml: str = info.as_xml()
+        except UnicodeDecodeError as error:
+            raise ValueError("its description is not UTF-8") from error
+        n_values = max(1, self.description.n_channels)
+        n_rows = max(256, round(_RAW_S * self.description.sfreq_hz))
+        self.n_rows = max(1, min(n_rows, _RAW_VALUES // n_values))
+        self._is_text = self.description.format == "string"
+        self._buffer = None if self._is_text else np.empty((self.n_rows, n_values), self._inlet.np_dtype)
+        self.is_local = found.hostname == socket.gethostname()
+
+    def open(self) -> None:
+        _open(self._inlet)
+
+    def pull(self) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Take what is there, without waiting: (n_new, n_channels) in the stream's own format, and (n_new,) stamps.
+
+        The values of a string stream are bytes. At most half a second is taken at a time.
+        """
+        try:
+            raw, t_s = self._inlet.pull_chunk(
+                timeout=0.0, max_samples=self.n_rows, dest_obj=self._buffer, as_numpy=True
+            )
+        except (LostError, InternalError):
+            raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
+        return (raw if self._is_text else raw.copy()), t_s.copy()
+
+    def time_correction(self, timeout_s: float) -> float:
+        """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
+        return _time_correction(self._inlet, timeout_s)
+
+    def close(self) -> None:
+        self._inlet.close_stream()
+
+
+def _time_correction(inlet: Any, timeout_s: float) -> float:
+    try:
+        return float(inlet.time_correction(timeout_s))
+    except (LostError, InternalError, LslTimeoutError) as error:
+        raise ConnectionLostError("no time correction") from error
 
 
 def _open(inlet: Any) -> None:

@@ -1,0 +1,80 @@
+"""How a recording goes: a table on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pretap_realtime.lsl import local_clock
+
+if TYPE_CHECKING:
+    from pretap_realtime.record import Recorder
+
+__all__ = ["Progress"]
+
+_LINE_EVERY_S: Final = 10.0
+_TABLE_EVERY_S: Final = 1.0
+
+
+class Progress:
+    """Speaks on standard error."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._next_s = 0.0
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            click.echo(line, err=True)
+
+    def show(self, recorder: Recorder) -> None:
+        """Show the state, unless that was done a moment ago."""
+        now_s = local_clock()
+        if recorder.started_s is None or now_s < self._next_s:
+            return
+        seconds = int(now_s - recorder.started_s)
+        so_far = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}  {recorder.n_bytes / 1e6:.1f} MB"
+        if self._live is not None:
+            self._next_s = now_s + _TABLE_EVERY_S
+            self._live.update(_table(recorder, so_far), refresh=True)
+        elif self._next_s == 0:
+            self._next_s = now_s + _LINE_EVERY_S
+        else:
+            self._next_s = now_s + _LINE_EVERY_S
+            click.echo("; ".join([so_far, *map(str, recorder.tracks)]), err=True)
+
+
+def _table(recorder: Recorder, title: str) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None)
+    for column in ("stream", "channels", "samples", "lost"):
+        table.add_column(column, justify="left" if column == "stream" else "right")
+    for track in recorder.tracks:
+        lost = str(track.n_lost) if track.counts_losses else "-"
+        style = "" if lost in "-0" else "red"
+        channels = f"{track.identity.n_channels} x {track.identity.format}"
+        table.add_row(Text(track.name), channels, str(track.n_samples), Text(lost, style=style))
+    return table

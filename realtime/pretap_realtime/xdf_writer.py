@@ -1,0 +1,218 @@
+"""Writing XDF 1.0: the bytes of each chunk, and a file that is whole up to its last chunk whatever happens.
+
+Format: https://github.com/sccn/xdf/wiki/Specifications. Nothing here knows LSL, a clock or a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError
+
+__all__ = [
+    "Chunk",
+    "XdfFile",
+    "boundary",
+    "clock_offset",
+    "file_header",
+    "footer",
+    "samples",
+    "sound_xml",
+    "stream_header",
+]
+
+_FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _FOOTER = 1, 2, 3, 4, 5, 6
+_UUID: Final = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")  # of the specification
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+
+class Chunk(bytes):
+    """The bytes of one chunk, with the number of samples in it."""
+
+    n_samples: int = 0
+
+
+def file_header() -> Chunk:
+    """Give the chunk that follows the file's magic code."""
+    now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    return _chunk(_FILE_HEADER, _xml(f"<version>1.0</version><datetime>{now}</datetime>"))
+
+
+def stream_header(stream_id: int, xml: str) -> Chunk:
+    """Give the chunk that introduces a stream: its full LSL info, see `sound_xml`."""
+    return _chunk(_STREAM_HEADER, xml.encode(), stream_id=stream_id)
+
+
+def samples(stream_id: int, values: NDArray[Any], t_s: NDArray[np.float64]) -> Chunk:
+    """Give a chunk of samples, each with its own stamp.
+
+    Parameters
+    ----------
+    values
+        (n_new, n_channels): numbers, or bytes objects for a string stream, written as they are.
+    t_s
+        (n_new,) seconds on the stream's own clock.
+    """
+    if values.dtype == object:
+        body = b"".join(_text_sample(row, t) for row, t in zip(values.tolist(), t_s.tolist(), strict=True))
+    else:
+        packed = [("n_bytes", "u1"), ("t_s", "<f8"), ("x", values.dtype.newbyteorder("<"), values.shape[1:])]
+        rows = np.empty(len(values), np.dtype(packed))  # (n_new,), no padding: as it stands in the file
+        rows["n_bytes"], rows["t_s"], rows["x"] = 8, t_s, values
+        body = rows.tobytes()
+    chunk = _chunk(_SAMPLES, _count(len(t_s)) + body, stream_id=stream_id)
+    chunk.n_samples = len(t_s)
+    return chunk
+
+
+def _text_sample(row: Sequence[bytes], t_s: float) -> bytes:
+    return struct.pack("<Bd", 8, t_s) + b"".join(_count(len(text)) + text for text in row)
+
+
+def clock_offset(stream_id: int, *, measured_s: float, offset_s: float) -> Chunk:
+    """Give a measurement: at `measured_s` of the stream's clock, adding `offset_s` gave the recorder's time."""
+    return _chunk(_CLOCK_OFFSET, struct.pack("<dd", measured_s, offset_s), stream_id=stream_id)
+
+
+def boundary() -> Chunk:
+    """Give the landmark from which a reader finds its way again behind damage."""
+    return _chunk(_BOUNDARY, _UUID)
+
+
+def footer(
+    stream_id: int,
+    *,
+    n_samples: int,
+    first_s: float,
+    last_s: float,
+    offsets: Sequence[tuple[float, float]],
+    facts: dict[str, str],
+) -> Chunk:
+    """Give the chunk that closes a stream.
+
+    Parameters
+    ----------
+    first_s, last_s
+        Stamps of the first and the last sample.
+    offsets
+        All its clock offsets, (measured_s, offset_s).
+    facts
+        Further elements, such as ``{"lost_samples": "3"}``.
+    """
+    listed = "".join(f"<offset><time>{t!r}</time><value>{value!r}</value></offset>" for t, value in offsets)
+    more = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in facts.items())
+    content = (
+        f"<first_timestamp>{first_s!r}</first_timestamp><last_timestamp>{last_s!r}</last_timestamp>"
+        f"<sample_count>{n_samples}</sample_count>{more}<clock_offsets>{listed}</clock_offsets>"
+    )
+    return _chunk(_FOOTER, _xml(content), stream_id=stream_id)
+
+
+def sound_xml(xml: str) -> str:
+    """Give a stream's info without what no XML parser takes; a reader would lose the whole file over it.
+
+    Raises
+    ------
+    ValueError
+        Where it is no XML even so.
+    """
+    xml = _NOT_XML.sub("?", xml)
+    try:
+        ElementTree.fromstring(xml.encode())  # noqa: S314 - expat refuses entity bombs, and liblsl writes no entities
+    except ElementTree.ParseError as error:
+        raise ValueError(f"its description is no XML: {error}") from None
+    return xml
+
+
+def _xml(content: str) -> bytes:
+    return f'<?xml version="1.0"?><info>{content}</info>'.encode()
+
+
+def _chunk(tag: int, content: bytes, *, stream_id: int | None = None) -> Chunk:
+    head = struct.pack("<H", tag) + (b"" if stream_id is None else struct.pack("<I", stream_id))
+    return Chunk(_count(len(head) + len(content)) + head + content)
+
+
+def _count(n: int) -> bytes:
+    if n < 1 << 8:
+        return struct.pack("<BB", 1, n)
+    return struct.pack("<BI", 4, n) if n < 1 << 32 else struct.pack("<BQ", 8, n)
+
+
+class XdfFile:
+    """An XDF file under way; between two calls of `write` it ends on a chunk's end.
+
+    Parameters
+    ----------
+    path
+        Must not exist, unless `force`.
+
+    Attributes
+    ----------
+    n_bytes, n_samples
+        What is in the file.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = path
+        self.n_bytes = self.n_samples = 0
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o666)
+        except OSError as error:
+            raise DataError(f"Cannot create {path}: {error.strerror}.") from None
+        self._is_closed = False
+        self.write([Chunk(b"XDF:"), file_header()])
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Append chunks in one unbuffered write.
+
+        Raises
+        ------
+        DataError
+            When the disk takes no more. The file has been cut back to its last whole chunk, and is closed.
+        """
+        batch, n_done = b"".join(chunks), 0
+        try:
+            while n_done < len(batch):
+                n_done += os.write(self._file, memoryview(batch)[n_done:])
+        except OSError as error:
+            self._cut_back(chunks, n_done)
+            raise DataError(
+                f"{self.path}: {error.strerror or error}. The recording ends here; {self.n_samples} samples "
+                f"({self.n_bytes / 1e6:.1f} MB) are saved and readable. Make room, and record into another file."
+            ) from error
+        self.n_bytes += len(batch)
+        self.n_samples += sum(chunk.n_samples for chunk in chunks)
+
+    def _cut_back(self, chunks: Sequence[Chunk], n_written: int) -> None:
+        """Keep the chunks that are in the file as a whole, and nothing else."""
+        for chunk in chunks:
+            if len(chunk) > n_written:
+                break
+            n_written -= len(chunk)
+            self.n_bytes += len(chunk)
+            self.n_samples += chunk.n_samples
+        with contextlib.suppress(OSError):  # where not even this works, readers cut the file themselves
+            os.ftruncate(self._file, self.n_bytes)
+        self.close()
+
+    def sync(self) -> None:
+        """Have what was written survive a power failure."""
+        os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._file)
