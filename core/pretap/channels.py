@@ -1,16 +1,24 @@
-"""Matching a stream's channels and units to a bundle's, by name and never by position."""
+"""Matching a stream's channels and units to a bundle's, by name and never by position.
+
+Which names mean the same electrode stands in ``electrodes.toml`` beside this file.
+"""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from pretap.errors import StreamRefusedError
 
-__all__ = ["canonical", "match_channels", "microvolts_per", "unit_factor"]
+__all__ = ["MISSING", "canonical", "electrode_names", "match_channels", "microvolts_per", "unit_factor"]
 
-# The names of the 10-20 system before and after its revision (American EEG Society, 1994).
-_RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+MISSING = -1
+_ELECTRODES = Path(__file__).with_name("electrodes.toml")
+_GRID_NAME = re.compile(r"[A-E]\d{1,3}|VREF")  # names in systems with a numbering of their own
 _UNITS = {
     "microvolts": 1.0,
     "microvolt": 1.0,
@@ -33,45 +41,64 @@ def canonical(label: str) -> str:
     name = re.sub(r"^EEG[ _:-]+", "", name)
     name = re.sub(r"[ _-](REF|LE|AVG|AV|A1|A2|M1|M2|A1A2|M1M2|LINKED)$", "", name)
     name = name.rstrip(". ")
-    return _RENAMED.get(name, name)
+    renamed: dict[str, str] = _table()["renamed"]
+    return renamed.get(name, name)
 
 
-def match_channels(wanted: Sequence[str], found: Sequence[str], *, stream: str = "stream") -> list[int]:
+@lru_cache(maxsize=1)
+def _table() -> dict[str, Any]:
+    return tomllib.loads(_ELECTRODES.read_text(encoding="utf-8"))
+
+
+def electrode_names(labels: Sequence[str]) -> list[str]:
+    """Give the electrode of each label as `canonical` writes it; A1, B7 or E36 by the system that all labels show."""
+    names = [canonical(label) for label in labels]
+    if not any(_GRID_NAME.fullmatch(name) for name in names):
+        return names
+    for system in _table()["system"]:
+        if set(system["all"]) <= set(names) and not set(system["none"]) & set(names):
+            return [canonical(system["names"].get(name, name)) for name in names]
+    return names
+
+
+def match_channels(
+    wanted: Sequence[str], found: Sequence[str], *, stream: str = "stream", replaceable: Sequence[str] = ()
+) -> list[int]:
     """Give, for each wanted channel, its index among the found labels.
 
-    A label that is equal to the letter wins; otherwise electrodes are compared (`canonical`).
+    A label that is equal to the letter wins; otherwise electrodes are compared (`electrode_names`). A missing channel
+    that is among the `replaceable` ones gets the index `MISSING`.
 
     Raises
     ------
     StreamRefusedError
-        When a channel is missing, or two labels name the same electrode.
+        When another channel is missing, or two labels name the same electrode.
     """
-    names = [canonical(label) for label in found]
+    names, wanted_names = electrode_names(found), electrode_names(wanted)
     index, missing = [], []
-    for label in wanted:
+    for label, wanted_name in zip(wanted, wanted_names, strict=True):
         exact = [i for i, other in enumerate(found) if other == label]
-        same = exact or [i for i, name in enumerate(names) if name == canonical(label)]
+        same = exact or [i for i, name in enumerate(names) if name == wanted_name]
         if len(same) > 1:
             twins = ", ".join(repr(found[i]) for i in same)
             raise StreamRefusedError(
                 f"{stream}: channels {twins} both name electrode {label}. Name the channels in the configuration: "
                 "[stream] channels = [...]."
             )
-        if same:
-            index.append(same[0])
-        else:
+        index.append(same[0] if same else MISSING)
+        if not same and label not in replaceable:
             missing.append(label)
-    twice = [wanted[k] for k, i in enumerate(index) if i in index[:k]] if not missing else []
-    if twice:
-        raise StreamRefusedError(
-            f"{stream}: two channels of the bundle are the same electrode of the stream, one of them {twice[0]}. "
-            "Name the channels in the configuration: [stream] channels = [...]."
-        )
     if missing:
         raise StreamRefusedError(
             f"{stream} lacks {len(missing)} of the {len(wanted)} channels of the bundle: {', '.join(missing)}. "
             f"It has {', '.join(found[:40]) or 'no labels'}. Check the montage, name the channels in the "
             "configuration ([stream] channels = [...]), or train without them."
+        )
+    twice = [wanted[k] for k, i in enumerate(index) if i != MISSING and i in index[:k]]
+    if twice:
+        raise StreamRefusedError(
+            f"{stream}: two channels of the bundle are the same electrode of the stream, one of them {twice[0]}. "
+            "Name the channels in the configuration: [stream] channels = [...]."
         )
     return index
 

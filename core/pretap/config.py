@@ -33,6 +33,7 @@ __all__ = [
 
 _Positive = Annotated[float, Meta(gt=0, le=1e6)]
 _Seconds = Annotated[float, Meta(ge=0)]
+_Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
 _Text = Annotated[str, Meta(max_length=256)]
 _Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -57,7 +58,7 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         none.
     """
 
-    window_ms: tuple[float, float] = (-630.0, -130.0)
+    window_ms: tuple[_Milliseconds, _Milliseconds] = (-630.0, -130.0)
     channels: tuple[_Label, ...] = ()
     exclude: tuple[_Label, ...] = ()
     reject_uv: Annotated[float, Meta(ge=0, le=1e6)] = 200.0
@@ -116,12 +117,17 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which LSL stream is decoded, and what it does not say about itself.
 
-    `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name.
+    `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name. `channels`,
+    `unit` and `sfreq_hz` stand in for the stream's own description. Of the bundle's channels, `bad` ones are not used,
+    and the share `max_interpolated` may be missing, bad or flat.
     """
 
     query: _Text = "type=EEG"
     channels: tuple[_Label, ...] = ()
     unit: _Text = ""
+    sfreq_hz: _Positive | None = None
+    bad: tuple[_Label, ...] = ()
+    max_interpolated: Annotated[float, Meta(ge=0, le=0.5)] = 0.15
     wait_s: _Seconds = 30.0
     reconnect_s: _Seconds = 600.0
 
@@ -137,12 +143,12 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cue-locked decoding: on when `query` names a marker stream.
 
     A decision is made once for each marker that fits one of `patterns` (shell-style: ``*`` and ``?``), for the window
-    that ends `offset_ms` from it.
+    that ends `offset_ms` from it. By default these are the events that the bundle was trained on.
     """
 
     query: _Text = ""
-    patterns: tuple[_Text, ...] = ("trial/*/end", "trial/*/end/*")
-    offset_ms: Annotated[float, Meta(ge=-60_000, le=1_000)] = 0.0
+    patterns: tuple[_Text, ...] = ()
+    offset_ms: Annotated[float, Meta(ge=-60_000, le=1_000)] | None = None
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,6 +32,11 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_block: Annotated[int, Meta(ge=1)] = 1
     divide_uv: Annotated[float, Meta(gt=0, le=1e6)] = 200.0
 
+    @property
+    def removes_offsets(self) -> bool:
+        """Whether a constant on an electrode changes nothing."""
+        return self.n_baseline > 0
+
     def n_steps(self, n_window: int) -> int:
         """Time steps that a network sees of a window of `n_window` samples."""
         return n_window // self.n_block

@@ -37,10 +37,10 @@ def serve(bundle: Path, *, config: Path | None, log_file: Path | None, dry_run: 
     from pretap_realtime.connection import Connector
 
     decoder = load(bundle, engine=settings.decode.engine)
-    connector = Connector(decoder.manifest, settings, say=_say)
+    connector = Connector(decoder, settings, say=_say)
     try:
         if dry_run:
-            _dry_run(connector, decoder.manifest, settings, stop)
+            _dry_run(connector, decoder, settings, stop)
         else:
             _serve(decoder, connector, settings, log_file, stop)
     except NoStreamError as error:
@@ -62,6 +62,7 @@ def stop_on_signals() -> threading.Event:
 
 
 def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path | None, stop: threading.Event) -> None:
+    from pretap_realtime.cues import bundle_cues
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
     from pretap_realtime.publisher import Publisher, Sink
@@ -72,7 +73,10 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
     hop = hop_samples(settings.decode.hop_ms, manifest.sfreq_hz)
     mode: Mode = FreeRunning(decoder, hop=hop)
     if settings.cue.query:
-        mode = CueLocked(decoder, offset_s=settings.cue.offset_ms / 1000, patterns=settings.cue.patterns)
+        patterns, offset_s = bundle_cues(manifest)
+        if settings.cue.offset_ms is not None:
+            offset_s = settings.cue.offset_ms / 1000
+        mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
     sinks: list[Sink] = [] if log_file is None else [LogSink(log_file)]
     sinks.append(
         OutletSink(
@@ -82,7 +86,7 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
     publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
     service = Service(
         decoder,
-        Pipeline(decoder, mode),
+        Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated),
         publisher,
         connect=connector,
         timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
@@ -99,15 +103,18 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
         click.echo(service.summary())
 
 
-def _dry_run(connector: Any, manifest: Any, settings: ServeConfig, stop: threading.Event) -> None:
+def _dry_run(connector: Any, decoder: Any, settings: ServeConfig, stop: threading.Event) -> None:
     from pretap_realtime.contract import describe_mapping
     from pretap_realtime.lsl import local_clock
+    from pretap_realtime.pipeline import make_resampler
 
     deadline_s = local_clock() + settings.stream.wait_s
     while not stop.is_set():
         connection = connector(lambda: None)
         if connection is not None:
-            click.echo(describe_mapping(connection.mapping, manifest))
+            resampler = make_resampler(connection.mapping.sfreq_hz, decoder.manifest)
+            delay_s = 0.0 if resampler is None else resampler.delay_s
+            click.echo(describe_mapping(connection.mapping, decoder.manifest, delay_s=delay_s))
             connection.close()
             return
         if local_clock() > deadline_s:

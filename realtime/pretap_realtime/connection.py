@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from pretap.config import ServeConfig
+from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
-from pretap.manifest import Manifest
 from pretap_realtime import lsl
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.contract import Description, Mapping, check_stream, printable
@@ -63,8 +63,8 @@ class LslConnection:
 class Connector:
     """Tries to connect, once per call."""
 
-    def __init__(self, manifest: Manifest, config: ServeConfig, *, say: Callable[[str], None]) -> None:
-        self._manifest, self._config, self._say = manifest, config, say
+    def __init__(self, decoder: Decoder, config: ServeConfig, *, say: Callable[[str], None]) -> None:
+        self._decoder, self._config, self._say = decoder, config, say
         self._query = lsl.parse_query(config.stream.query)
         self._cue_query = lsl.parse_query(config.cue.query) if config.cue.query else None
 
@@ -89,7 +89,12 @@ class Connector:
         validating()
         self._say(f"found {eeg}")
         inlet = lsl.Inlet(eeg)
-        mapping = check_stream(inlet.description, self._manifest, self._config.stream)
+        mapping = check_stream(
+            inlet.description,
+            self._decoder.manifest,
+            self._config.stream,
+            interpolation=self._decoder.interpolation,
+        )
         cues = None
         if cue is not None:
             self._say(f"cues from {cue}")
@@ -100,7 +105,7 @@ class Connector:
         return LslConnection(inlet, cues, mapping)
 
     def _warn_of_another_head(self, found: Description) -> None:
-        trained_on = self._manifest.training.subject
+        trained_on = self._decoder.manifest.training.subject
         if found.subject and found.subject == trained_on:
             return
         who = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pretap.channels import match_channels, microvolts_per
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.channels import MISSING, match_channels, microvolts_per
 from pretap.config import StreamConfig
 from pretap.errors import StreamRefusedError
+from pretap.interpolation import can_interpolate
 from pretap.manifest import Manifest
+from pretap_realtime.electrodes import most_replaced
 
-__all__ = ["Description", "Mapping", "check_stream", "describe_mapping", "printable"]
+__all__ = [
+    "Description",
+    "Mapping",
+    "check_stream",
+    "describe_mapping",
+    "describe_rate",
+    "printable",
+    "same_rate",
+]
 
 _RATE_TOLERANCE = 0.01
+_MAX_UP, _MAX_DOWN = 10.0, 256.0  # 100 Hz to 1000 Hz; 16 kHz to 100 Hz
 
 
 @dataclass(frozen=True)
@@ -37,15 +51,41 @@ def printable(text: str, *, limit: int = 80) -> str:
 
 @dataclass(frozen=True)
 class Mapping:
-    """For each channel of the bundle: which channel of the stream it is, and what makes it microvolts."""
+    """How a stream becomes what a bundle takes.
+
+    Attributes
+    ----------
+    order, factors
+        For each channel of the bundle: which channel of the stream it is, and what makes it microvolts. A missing one
+        has the index `pretap.channels.MISSING` and the factor 0.
+    labels
+        Of the stream's channels.
+    sfreq_hz
+        The stream's rate.
+    """
 
     order: tuple[int, ...]
     factors: tuple[float, ...]
     labels: tuple[str, ...]
+    sfreq_hz: float
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Which channels of the bundle the stream lacks."""
+        return tuple(k for k, i in enumerate(self.order) if i == MISSING)
 
 
-def check_stream(found: Description, manifest: Manifest, config: StreamConfig) -> Mapping:
+def same_rate(one_hz: float, other_hz: float) -> bool:
+    """Say whether two nominal rates are within 1 %: then nothing is resampled."""
+    return abs(one_hz - other_hz) <= _RATE_TOLERANCE * other_hz
+
+
+def check_stream(
+    found: Description, manifest: Manifest, config: StreamConfig, *, interpolation: NDArray[np.float64] | None = None
+) -> Mapping:
     """Check format, rate, channels and unit.
+
+    `interpolation` is the bundle's: with it, a few channels may be missing (``stream.max_interpolated``).
 
     Raises
     ------
@@ -55,12 +95,7 @@ def check_stream(found: Description, manifest: Manifest, config: StreamConfig) -
     stream = f"Stream {printable(found.name)!r}"
     if found.format in ("string", "undefined"):
         raise StreamRefusedError(f"{stream} carries {found.format} values: expected numbers. Choose another stream.")
-    if abs(found.sfreq_hz - manifest.sfreq_hz) > _RATE_TOLERANCE * manifest.sfreq_hz:
-        rate = f"{found.sfreq_hz:g} Hz" if found.sfreq_hz else "no fixed rate"
-        raise StreamRefusedError(
-            f"{stream} has {rate}: expected {manifest.sfreq_hz:g} Hz within 1 %. Set the amplifier to that rate, or "
-            f"train for this one (--set signal.sfreq_hz={found.sfreq_hz:g})."
-        )
+    sfreq_hz = _rate(found, manifest, config, stream)
     labels = config.channels or found.labels
     if not labels:
         raise StreamRefusedError(
@@ -72,9 +107,12 @@ def check_stream(found: Description, manifest: Manifest, config: StreamConfig) -
         raise StreamRefusedError(
             f"{stream} has {found.n_channels} channels. {whose} names {len(labels)}. Name every channel, in order."
         )
-    order = match_channels(manifest.channels, [printable(label) for label in labels], stream=stream)
+    order = _order(manifest, tuple(printable(label) for label in labels), config, interpolation, stream)
     factors = []
     for i in order:
+        if i == MISSING:
+            factors.append(0.0)
+            continue
         unit = config.unit or (found.units[i] if i < len(found.units) else "")
         if not unit:
             raise StreamRefusedError(
@@ -82,13 +120,76 @@ def check_stream(found: Description, manifest: Manifest, config: StreamConfig) -
                 '[stream] unit = "uV".'
             )
         factors.append(microvolts_per(printable(unit), stream=stream))
-    return Mapping(tuple(order), tuple(factors), tuple(labels))
+    return Mapping(order, tuple(factors), tuple(labels), sfreq_hz)
 
 
-def describe_mapping(mapping: Mapping, manifest: Manifest) -> str:
-    """Show which channel of the stream becomes which channel of the bundle."""
-    rows = [
-        f"  {name:<6} <- channel {i + 1:>3} {printable(mapping.labels[i])!r} x {factor:g} uV"
-        for name, i, factor in zip(manifest.channels, mapping.order, mapping.factors, strict=True)
-    ]
-    return "\n".join(rows)
+def _rate(found: Description, manifest: Manifest, config: StreamConfig, stream: str) -> float:
+    sfreq_hz = config.sfreq_hz or found.sfreq_hz
+    if not sfreq_hz:
+        raise StreamRefusedError(
+            f"{stream} has no fixed rate: expected one, such as {manifest.sfreq_hz:g} Hz. If the amplifier does have "
+            "one, say it in the configuration: [stream] sfreq_hz = ..."
+        )
+    ratio = sfreq_hz / manifest.sfreq_hz
+    if not 1 / _MAX_UP <= ratio <= _MAX_DOWN:
+        raise StreamRefusedError(
+            f"{stream} has {sfreq_hz:g} Hz: expected {manifest.sfreq_hz:g} Hz, or what can be resampled to it "
+            f"({manifest.sfreq_hz / _MAX_UP:g} to {manifest.sfreq_hz * _MAX_DOWN:g} Hz). Set the amplifier to another "
+            "rate, or train for this one."
+        )
+    return sfreq_hz
+
+
+def _order(
+    manifest: Manifest,
+    labels: tuple[str, ...],
+    config: StreamConfig,
+    interpolation: NDArray[np.float64] | None,
+    stream: str,
+) -> tuple[int, ...]:
+    """Find the bundle's channels in the stream; electrodes that are configured as bad count as missing."""
+    wanted = manifest.channels
+    replaceable: tuple[str, ...] = ()
+    if interpolation is not None:
+        replaceable = tuple(name for k, name in enumerate(wanted) if can_interpolate(interpolation, k))
+    order = match_channels(wanted, labels, stream=stream, replaceable=replaceable)
+    bad = match_channels(config.bad, wanted, stream="the bundle")
+    for k in bad:
+        order[k] = MISSING
+    gone = [name for name, i in zip(wanted, order, strict=True) if i == MISSING]
+    n_most = most_replaced(len(wanted), config.max_interpolated)
+    stuck = [name for name in gone if name not in replaceable]
+    if len(gone) > n_most or stuck:
+        raise StreamRefusedError(
+            f"{stream} lacks {len(gone)} of the {len(wanted)} channels of the bundle: {', '.join(gone)}. "
+            f"At most {n_most} may be interpolated from their neighbours (stream.max_interpolated = "
+            f"{config.max_interpolated:g}){f'; not possible for {chr(44).join(stuck)}' if stuck else ''}. It has "
+            f"{', '.join(labels[:40])}. Check the montage, name the channels in the configuration ([stream] channels = "
+            "[...]), or train without them."
+        )
+    return tuple(order)
+
+
+def describe_mapping(mapping: Mapping, manifest: Manifest, *, delay_s: float) -> str:
+    """Show which channel of the stream becomes which channel of the bundle, and what happens to the rate."""
+    rows = []
+    for name, i, factor in zip(manifest.channels, mapping.order, mapping.factors, strict=True):
+        if i == MISSING:
+            rows.append(f"  {name:<6} <- missing: interpolated from its neighbours")
+        else:
+            rows.append(f"  {name:<6} <- channel {i + 1:>3} {printable(mapping.labels[i])!r} x {factor:g} uV")
+    used = set(mapping.order)
+    spare = [printable(label) for i, label in enumerate(mapping.labels) if i not in used]
+    if spare:
+        rows.append(f"  not used: {', '.join(spare)}")
+    return "\n".join([*rows, f"  {describe_rate(mapping.sfreq_hz, manifest.sfreq_hz, delay_s=delay_s)}"])
+
+
+def describe_rate(from_hz: float, to_hz: float, *, delay_s: float) -> str:
+    """Say what becomes of the stream's rate."""
+    if not delay_s:
+        return f"{from_hz:g} Hz, as the bundle takes it"
+    return (
+        f"resampled from {from_hz:g} to {to_hz:g} Hz: every decision comes {1000 * delay_s:.1f} ms later; its stamp "
+        "stays that of its last sample"
+    )

@@ -99,16 +99,17 @@ class Health:
     """
 
     def __init__(self, *, sfreq_hz: float) -> None:
+        self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
+        self._line: StampLine
+        self.reset(sfreq_hz=sfreq_hz)
+
+    def reset(self, *, sfreq_hz: float | None = None) -> None:
+        """Forget stamps, rate and jitter for a new connection, which may have another rate; the counts survive."""
+        sfreq_hz = self._line.sfreq_hz if sfreq_hz is None else sfreq_hz
         if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
-        self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
         self._line = StampLine(sfreq_hz)
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget stamps, rate and jitter for a new connection; the counts survive."""
-        self._line.reset()
         self._n_seen = 0
         self._unclean = False  # the last sample was not clean
         self._pending = [0, 0]  # losses and steps not counted yet: the stamps have to prove exact

@@ -5,10 +5,10 @@ The same samples give the same decisions, however they were cut into chunks and 
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
+from pretap.events import matches
+from pretap.manifest import Manifest
+from pretap.resampler import Resampler
 from pretap.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.contract import same_rate
+from pretap_realtime.electrodes import Electrodes
 from pretap_realtime.health import BAD_STAMP_S, Health
 
-__all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline"]
+__all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline", "make_resampler"]
 
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
 CUE_WAIT_S = 1.0  # how long a cue may wait for its samples
@@ -54,29 +59,53 @@ class Mode(Protocol):
     def n_skipped(self) -> int: ...
 
 
+def make_resampler(sfreq_hz: float, manifest: Manifest) -> Resampler | None:
+    """Build what brings a stream to the bundle's rate; None where it has it."""
+    if same_rate(sfreq_hz, manifest.sfreq_hz):
+        return None
+    return Resampler(from_hz=sfreq_hz, to_hz=manifest.sfreq_hz, n_channels=len(manifest.channels))
+
+
 class Pipeline:
-    """Checks what arrives, and hands clean runs of samples to the mode.
+    """Checks what arrives, repairs it, brings it to the bundle's rate, and hands clean runs of samples to the mode.
+
+    Parameters
+    ----------
+    max_interpolated
+        The share of the channels that may be replaced by their neighbours, see `pretap_realtime.electrodes`.
 
     Attributes
     ----------
     health
         The accounts: received, lost, non-finite.
+    electrodes
+        Which electrodes are flat.
+    delay_s
+        By how much resampling delays a decision, in seconds; 0 for a stream at the bundle's rate.
     """
 
-    def __init__(self, decoder: Decoder, mode: Mode) -> None:
-        manifest = decoder.manifest
+    def __init__(self, decoder: Decoder, mode: Mode, *, max_interpolated: float = 0.0) -> None:
+        self._manifest = manifest = decoder.manifest
         self.health = Health(sfreq_hz=manifest.sfreq_hz)
+        self.electrodes = Electrodes(manifest.channels, decoder.interpolation, max_share=max_interpolated)
         self.mode = mode
-        self._first_window = Ring(manifest.n_window, len(manifest.channels))
+        self.begin(sfreq_hz=manifest.sfreq_hz)
+
+    def begin(self, *, sfreq_hz: float, missing: Sequence[int] = ()) -> None:
+        """Get ready for a stream at `sfreq_hz` that lacks the channels `missing`; the accounts survive."""
+        manifest = self._manifest
+        self._resampler = make_resampler(sfreq_hz, manifest)
+        self.delay_s = 0.0 if self._resampler is None else self._resampler.delay_s
+        n_window = max(2, round(manifest.n_window * sfreq_hz / manifest.sfreq_hz))  # in the stream's own samples
+        self.health.reset(sfreq_hz=sfreq_hz)
+        self.electrodes.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
+        self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._last_t_s = 0.0  # the newest usable stamp
 
-    def reset(self, t_s: float, why: str) -> list[Decision]:
-        """Start anew after a lost connection: stamps, windows and the amplitude check; the accounts survive."""
-        self.health.reset()
-        self._first_window.reset()
-        self._amplitude_known = False
-        return _with_losses(self.mode.interrupt(t_s, why), self.health.n_lost)
+    def interrupt(self, t_s: float, why: str) -> list[Decision]:
+        """Note that the stream was lost; `begin` follows when there is one again."""
+        return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
         """Take a chunk; give the decisions it completes, those without a valid window among them.
@@ -95,7 +124,7 @@ class Pipeline:
         if usable.any():
             self._last_t_s = float(chunk.t_s[usable][-1])
         if not checked.breaks and checked.clean.all():
-            return _with_losses(self.mode.push(chunk.x_uv, chunk.t_s, newest_only=newest_only), n_lost)
+            return _with_losses(self._hand_over(chunk.x_uv, chunk.t_s, newest_only=newest_only), n_lost)
         decisions: list[Decision] = []
         edges = [0, *(b.index for b in checked.breaks), len(chunk.t_s)]
         for i, (start, stop) in enumerate(pairwise(edges)):
@@ -103,11 +132,33 @@ class Pipeline:
             if i:
                 broken = checked.breaks[i - 1]
                 n_lost += broken.n_lost
-                found += self.mode.interrupt(float(stamps[start]), broken.why)
+                found += self._interrupt(float(stamps[start]), broken.why)
             clean = checked.clean[start:stop]
             x_uv, t_s = chunk.x_uv[start:stop][clean], chunk.t_s[start:stop][clean]
-            found += self.mode.push(x_uv, t_s, newest_only=newest_only)
+            found += self._hand_over(x_uv, t_s, newest_only=newest_only)
             decisions += _with_losses(found, n_lost)
+        return decisions
+
+    def _interrupt(self, t_s: float, why: str) -> list[Decision]:
+        self.electrodes.restart()
+        if self._resampler is not None:
+            self._resampler.reset()
+        return self.mode.interrupt(t_s, why)
+
+    def _hand_over(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+        """Pass clean, contiguous samples on to the mode, repaired and at the bundle's rate."""
+        decisions: list[Decision] = []
+        start = 0
+        for run in self.electrodes.push(x_uv):
+            stop = start + run.n_samples
+            if run.x_uv is not None:
+                x, t = run.x_uv, t_s[start:stop]
+                if self._resampler is not None:
+                    x, t = self._resampler.push(x, t)
+                decisions += self.mode.push(x, t, newest_only=newest_only)
+            if run.change:
+                decisions += self._interrupt(float(t_s[stop - 1]), run.change)
+            start = stop
         return decisions
 
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
@@ -126,11 +177,18 @@ class Pipeline:
         window = ring.window(ring.n_seen, ring.capacity).astype(np.float64)
         # The mean goes: amplifiers carry offsets of many millivolts. np.median would import numpy.ma: 15 ms, just here.
         typical_uv = statistics.median(window.std(axis=0).tolist())
+        offset_uv = statistics.median(np.abs(window.mean(axis=0)).tolist())
         low, high = _PLAUSIBLE_UV
         if not low <= typical_uv <= high:
             raise StreamRefusedError(
                 f"The signal's standard deviation is {typical_uv:.3g} uV (median over channels of the first window); "
                 f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ..."
+            )
+        if not self._manifest.scaling.removes_offsets and offset_uv > high:
+            raise StreamRefusedError(
+                f"The electrodes have an offset of {offset_uv / 1000:.3g} mV (median over channels), and this bundle "
+                "takes the signal as it is. Train with a baseline (scaling.baseline_ms), or set the amplifier's "
+                "high-pass filter."
             )
         self._amplitude_known = True
 
@@ -202,7 +260,7 @@ class CueLocked:
         return []
 
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:
-        if not any(fnmatch.fnmatchcase(cue.text, pattern) for pattern in self._patterns):
+        if not matches(cue.text, self._patterns):
             return []
         if not math.isfinite(cue.t_s):
             return [Decision(arrived_s, None, "its stamp is not a number", cue.text)]

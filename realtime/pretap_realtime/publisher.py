@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,7 @@ class Item:
     why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
     n_lost: int = 0
     cue: str = ""
+    facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
     stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
 
 

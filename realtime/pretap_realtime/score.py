@@ -9,12 +9,18 @@ from typing import Any, Literal
 import click
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from pretap.channels import match_channels
+from pretap.channels import MISSING
+from pretap.config import StreamConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.events import matches
+from pretap.manifest import Manifest
 from pretap.recordings.recording import Recording
 from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.contract import Description, check_stream
+from pretap_realtime.cues import TRIAL_ENDS, bundle_cues
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
 
 __all__ = ["Score", "run_over", "score"]
@@ -31,28 +37,43 @@ class Score:
 
 
 def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int) -> Score:
-    """Feed a recording, with its events as cues, through the live pipeline; stamps are seconds from its start."""
-    manifest = decoder.manifest
+    """Feed a recording, with its events as cues, through the live pipeline; stamps are on the recording's clock.
+
+    It is taken as `pretap serve` takes a stream: other rates are resampled, a few missing channels interpolated.
+    """
+    manifest, settings = decoder.manifest, StreamConfig()
+    looks_like = Description(
+        name=recording.source,
+        hostname="",
+        format="float32",
+        n_channels=len(recording.channels),
+        sfreq_hz=recording.sfreq_hz,
+        labels=recording.channels,
+        units=("uV",) * len(recording.channels),
+    )
     try:
-        order = match_channels(manifest.channels, recording.channels, stream=recording.source)
+        mapping = check_stream(looks_like, manifest, settings, interpolation=decoder.interpolation)
     except StreamRefusedError as error:
         raise DataError(str(error)) from None
-    if abs(recording.sfreq_hz - manifest.sfreq_hz) > 0.01 * manifest.sfreq_hz:
-        raise DataError(
-            f"{recording.source} has {recording.sfreq_hz:g} Hz, the bundle takes {manifest.sfreq_hz:g}. Resample it, "
-            "or train for its rate."
-        )
-    pipeline = Pipeline(decoder, mode)
-    cues = iter([Cue(event.sample / recording.sfreq_hz, event.text) for event in recording.events])
+    order = np.array(mapping.order)
+    present = order != MISSING
+    pipeline = Pipeline(decoder, mode, max_interpolated=settings.max_interpolated)
+    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
+
+    def stamps(start: int, stop: int) -> NDArray[np.float64]:
+        return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
+
+    cues = iter([Cue(float(stamps(e.sample, e.sample + 1)[0]) + e.late_s, e.text) for e in recording.events])
     cue = next(cues, None)
     decisions: list[Decision] = []
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
-        t_s = np.arange(start, stop) / recording.sfreq_hz
+        t_s = stamps(start, stop)
         while cue is not None and cue.t_s <= t_s[-1]:
             decisions += pipeline.ask(cue, arrived_s=cue.t_s)
             cue = next(cues, None)
-        decisions += pipeline.push(Chunk(recording.read(start, stop)[:, order], t_s))
+        x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
+        decisions += pipeline.push(Chunk(x_uv, t_s))
     decisions += pipeline.expire(np.inf)
     trained_on = set(manifest.training.trial_sha256)
     ids = recording.trials.trial_ids if recording.trials is not None else ()
@@ -64,9 +85,9 @@ def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
-@click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: trial ends.")
-@click.option("--offset-ms", type=float, help="Where a cue's window ends; default 0, -130 with --cue.")
-@click.option("--hop-ms", type=float, default=50.0, show_default=True, help="Where nothing is cued.")
+@click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: the bundle's.")
+@click.option("--offset-ms", type=float, help="Where a cue's window ends; default: as in training.")
+@click.option("--hop-ms", type=float, help="Decide at every hop instead; default 50 where there are no cues.")
 @click.option("--chunk", "n_chunk", type=click.IntRange(min=1), default=100, show_default=True, help="Changes nothing.")
 @click.option(
     "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
@@ -79,14 +100,15 @@ def score(
     part: Literal["train", "test"],
     patterns: tuple[str, ...],
     offset_ms: float | None,
-    hop_ms: float,
+    hop_ms: float | None,
     n_chunk: int,
     engine: str,
     json_file: Path | None,
 ) -> None:
     """Run the live pipeline of `pretap serve` over RECORDING, as fast as it goes.
 
-    Trials are decided once each, at their end; a continuous recording at every hop, or at its events with --cue.
+    Trials are decided once each, at their end; a continuous recording at the events that BUNDLE was trained on, or at
+    every hop where it has none.
     """
     from pretap.bundle import load
     from pretap_realtime.app import hop_samples
@@ -94,35 +116,44 @@ def score(
 
     decoder = load(bundle, engine=engine)
     manifest = decoder.manifest
-    played = open_any(recording, part=part, sfreq_hz=manifest.sfreq_hz, channels=manifest.channels)
+    played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels)
     mode: Mode
+    cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
     if patterns:
-        offset_s = (manifest.window_end_ms if offset_ms is None else offset_ms) / 1000
-        mode = CueLocked(decoder, offset_s=offset_s, patterns=patterns)
-    elif played.trials is not None:
-        mode = CueLocked(decoder, offset_s=(offset_ms or 0.0) / 1000, patterns=("trial/*/end", "trial/*/end/*"))
+        cued, offset_s = patterns, manifest.window_end_ms / 1000
+    if hop_ms is None and any(matches(event.text, cued) for event in played.events):
+        mode = CueLocked(decoder, offset_s=offset_s if offset_ms is None else offset_ms / 1000, patterns=cued)
+    elif patterns:
+        raise DataError(f"{played.source} has no event like {', '.join(patterns)}. It has {_listed(played)}.")
     else:
-        mode = FreeRunning(decoder, hop=hop_samples(hop_ms, manifest.sfreq_hz))
+        mode = FreeRunning(decoder, hop=hop_samples(50.0 if hop_ms is None else hop_ms, manifest.sfreq_hz))
     result = run_over(played, decoder, mode, n_chunk=n_chunk)
-    click.echo(f"{played.source}\n{_report(result, manifest.classes)}")
+    click.echo(f"{played.source}\n{_report(result, manifest)}")
     if json_file is not None:
         _write_json(result, manifest.classes, json_file)
         click.echo(f"wrote {json_file}")
 
 
-def truth(cue: str, classes: tuple[str, ...]) -> int | None:
-    """Give the class that a cue's text ends with (``trial/3/end/left``, ``tap/left``), if any."""
-    last = cue.rpartition("/")[2]
+def _listed(recording: Recording) -> str:
+    return ", ".join(sorted({repr(event.text) for event in recording.events})[:20]) or "no events at all"
+
+
+def truth(cue: str, manifest: Manifest) -> int | None:
+    """Give the class whose events a cue is one of, or that its text ends with (``trial/3/end/left``), if any."""
+    classes, last = manifest.classes, cue.rpartition("/")[2]
+    for name, patterns in manifest.training.config.events.items():
+        if name in classes and matches(cue, patterns):
+            return classes.index(name)
     return classes.index(last) if last in classes else None
 
 
-def _report(result: Score, classes: tuple[str, ...]) -> str:
+def _report(result: Score, manifest: Manifest) -> str:
     valid = [d for d in result.decisions if d.probs is not None]
     lines = [f"{len(valid)} decisions, {len(result.decisions) - len(valid)} times no valid window"]
     if result.n_trained_on:
         assert result.decisions
         lines.append(f"NOT AN ESTIMATE: {result.n_trained_on} of {len(result.decisions)} trials were trained on")
-    known = [(truth(d.cue, classes), int(d.probs.argmax())) for d in valid if d.probs is not None]
+    known = [(truth(d.cue, manifest), int(d.probs.argmax())) for d in valid if d.probs is not None]
     known = [(true, said) for true, said in known if true is not None]
     if known:
         n_right = sum(true == said for true, said in known)

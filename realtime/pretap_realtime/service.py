@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from pretap.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.contract import Mapping, describe_rate
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
@@ -35,6 +36,9 @@ class Connection(Protocol):
     def pull(self, timeout_s: float) -> Chunk | None:
         """Wait for samples; raises ConnectionLostError when their source is gone."""
         ...
+
+    @property
+    def mapping(self) -> Mapping: ...
 
     @property
     def has_cues(self) -> bool: ...
@@ -121,11 +125,12 @@ class Service:
         stop: threading.Event,
         say: Callable[[str], None],
     ) -> None:
-        self._classes = decoder.manifest.classes
+        self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
         self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
         self._state: State | None = None
         self._heartbeat_due_s = -math.inf
+        self._electrodes = ""
         self._summary = Summary()
 
     def run(self) -> Summary:
@@ -150,7 +155,7 @@ class Service:
                 connection.close()
             if self._stop.is_set():
                 break
-            self._publish_all(self._pipeline.reset(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
             connection = self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
         return self.summary()
 
@@ -181,11 +186,27 @@ class Service:
                 self._enter("WAITING" if first else "LOST", str(lost))
                 connection = None
             if connection is not None:
-                self._enter("RUNNING", "")
+                self._begin(connection.mapping)
                 return connection
             if self._clock() > deadline_s:
                 raise self._gave_up(refusal, first=first)
         return None
+
+    def _begin(self, mapping: Mapping) -> None:
+        """Get the pipeline ready for this stream, and say on what terms it runs."""
+        pipeline = self._pipeline
+        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
+        self._electrodes = pipeline.electrodes.status
+        facts = {}
+        terms = [self._electrodes] if self._electrodes else []
+        if pipeline.delay_s:
+            terms.append(describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s))
+            facts = {
+                "resampling/from_hz": f"{mapping.sfreq_hz:g}",
+                "resampling/to_hz": f"{self._sfreq_hz:g}",
+                "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
+            }
+        self._enter("RUNNING", "; ".join(terms), facts=facts)
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:
@@ -219,7 +240,12 @@ class Service:
 
     def _decode(self, chunk: Chunk) -> list[Decision]:
         overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
-        return self._pipeline.push(chunk, newest_only=overloaded)
+        decisions = self._pipeline.push(chunk, newest_only=overloaded)
+        electrodes = self._pipeline.electrodes.status
+        if electrodes != self._electrodes:
+            self._say(electrodes or "all electrodes are back")
+            self._electrodes = electrodes
+        return decisions
 
     def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
         assert self._state is not None
@@ -254,21 +280,24 @@ class Service:
             return f"older than {TOO_OLD_S:g} s when it was ready"
         return ""
 
-    def _enter(self, state: State, why: str) -> None:
+    def _enter(self, state: State, why: str, *, facts: dict[str, str] | None = None) -> None:
         before, self._state = self._state, state
         if before == state:
             return
         self._say(
             f"{before} -> {state}{': ' + why if why else ''}" if before else f"{state}{': ' + why if why else ''}"
         )
-        self._send_state("state", why)
+        self._send_state("state", why, facts=facts)
 
     def _beat(self) -> None:
         if self._clock() >= self._heartbeat_due_s:
             self._send_state("heartbeat", "")
 
-    def _send_state(self, kind: Literal["state", "heartbeat"], why: str) -> None:
+    def _send_state(
+        self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None
+    ) -> None:
         assert self._state is not None
         now_s = self._clock()
         self._heartbeat_due_s = now_s + HEARTBEAT_S
-        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=self._pipeline.health.n_lost))
+        n_lost = self._pipeline.health.n_lost
+        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts))

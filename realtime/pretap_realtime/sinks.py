@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,24 +25,38 @@ class OutletSink:
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
-        self._format, self._n_classes = format, len(classes)
-        facts = {"bundle/sha256": sha256, "classes": ",".join(classes)}
+        self._name, self._format, self._classes = name, format, tuple(classes)
+        self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
+        self._facts: dict[str, str] = {}
+        self._open()
+
+    def _open(self) -> None:
+        name, classes, facts = self._name, self._classes, self._identity | self._facts
         self._markers = Outlet(
-            f"{name}-markers", "Markers", labels=["message"], format="string", facts=facts | {"format": format}
+            f"{name}-markers", "Markers", labels=["message"], format="string", facts=facts | {"format": self._format}
         )
         self._codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32", facts=facts)
         self._probabilities = Outlet(
             f"{name}-probabilities", "Probabilities", labels=[*classes, "quality"], format="float32", facts=facts
         )
 
+    def _describe(self, facts: Mapping[str, str]) -> None:
+        """Let the descriptions say `facts`: LSL fixes them when an outlet opens, so other ones open others."""
+        if facts != self._facts:
+            self._facts = dict(facts)
+            del self._markers, self._codes, self._probabilities  # two outlets of one source_id would be twins
+            self._open()
+
     def send(self, message: Message, item: Item) -> None:
+        if item.facts is not None:
+            self._describe(item.facts)
         if self._format == "json":
             self._markers.push([encode(message)], message.t)
         elif message.type == "verdict":
             self._markers.push([message.label], message.t)
         if message.type == "verdict":
             self._codes.push([item.code], message.t)
-            row = [*message.p.values(), 1.0] if message.valid else [0.0] * (self._n_classes + 1)
+            row = [*message.p.values(), 1.0] if message.valid else [0.0] * (len(self._classes) + 1)
             self._probabilities.push(row, message.t)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pretap.errors import DataError, PretapError, UsageError
+from pretap.errors import PretapError, UsageError
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
 
@@ -21,17 +21,17 @@ def open_any(
     *,
     part: Literal["train", "test"],
     sfreq_hz: float | None = None,
+    trials_at_hz: float | None = None,
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
 ) -> Recording:
     """Open trials (competition or -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
 
-    `sfreq_hz` resamples trials; a continuous recording of another rate is refused. `trials` and `channels` pick among
-    trials.
+    `sfreq_hz` resamples whatever it is, `trials_at_hz` trials only. `trials` and `channels` pick among trials.
     """
     path = Path(name)
     if name.partition(":")[0] == "synthetic" and not path.exists():
-        return _synthetic(name, sfreq_hz=sfreq_hz)
+        return _synthetic(name, sfreq_hz=sfreq_hz or trials_at_hz)
     if path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path):
         from pretap.recordings.competition import read_competition
         from pretap.recordings.mne_epochs import read_mne_epochs
@@ -42,16 +42,16 @@ def open_any(
             epochs = epochs.select_range(trials)
         if channels is not None:
             epochs = epochs.pick(channels)
-        return from_epochs(epochs if sfreq_hz is None else resample_epochs(epochs, sfreq_hz=sfreq_hz))
+        rate_hz = sfreq_hz or trials_at_hz or epochs.sfreq_hz
+        return from_epochs(resample_epochs(epochs, sfreq_hz=rate_hz))
     from pretap.recordings.continuous import open_recording
 
     recording = open_recording(path)
-    if sfreq_hz is not None and abs(recording.sfreq_hz - sfreq_hz) > 0.01 * sfreq_hz:
-        raise DataError(
-            f"{path} has {recording.sfreq_hz:g} Hz, expected {sfreq_hz:g}. Resample it with MNE (raw.resample), or "
-            f"train a bundle for {recording.sfreq_hz:g} Hz."
-        )
-    return recording
+    if sfreq_hz is None:
+        return recording
+    from pretap.recordings.resample import resample_recording
+
+    return resample_recording(recording, sfreq_hz=sfreq_hz)
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

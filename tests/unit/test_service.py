@@ -9,6 +9,7 @@ import pytest
 
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk
+from pretap_realtime.contract import Mapping
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 from pretap_realtime.policy import decide
@@ -31,6 +32,7 @@ class Script:
     """
 
     has_cues = False
+    mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):
         self.clock, self.stop, self.steps = clock, stop, list(steps)

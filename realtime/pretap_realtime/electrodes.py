@@ -1,0 +1,135 @@
+"""Flat and missing electrodes: noticed in the signal, and replaced by what their neighbours say.
+
+Pure. A missing electrode arrives as zeros, so it is flat too: one rule for both. An electrode is judged over blocks of
+a quarter of a second that are counted in samples, so chunk boundaries decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.interpolation import can_interpolate, interpolating_matrix
+
+__all__ = ["Electrodes", "Run", "most_replaced"]
+
+_BLOCK_S = 0.25
+_FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
+_BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
+
+
+def most_replaced(n_channels: int, share: float) -> int:
+    """How many of the channels may be replaced."""
+    return int(share * n_channels + 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Samples that belong together: `x_uv` without holes, or None where too much is missing to make any.
+
+    `change` is not empty where, after this run, other electrodes are replaced than before.
+    """
+
+    x_uv: NDArray[np.float32] | None
+    n_samples: int
+    change: str = ""
+
+
+class Electrodes:
+    """Knows which electrodes are flat; see the module.
+
+    Parameters
+    ----------
+    channels
+        Names, for what is said.
+    weights
+        The bundle's interpolation, or None: then a flat electrode cannot be replaced.
+    max_share
+        The share of the channels that may be replaced; with more flat ones nothing is decoded.
+    """
+
+    def __init__(self, channels: Sequence[str], weights: NDArray[np.float64] | None, *, max_share: float) -> None:
+        self._channels, self._weights = tuple(channels), weights
+        self._n_most = most_replaced(len(channels), max_share)
+        self.begin(sfreq_hz=1.0)
+
+    def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
+        """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
+        self._n_block = max(2, min(round(_BLOCK_S * sfreq_hz), n_window))
+        n = len(self._channels)
+        self._n_alive = np.full(n, _BACK_BLOCKS)  # blocks in a row in which it was not flat
+        self._n_alive[list(missing)] = 0
+        self.restart()
+        self._set_flat(frozenset(missing))
+
+    def restart(self) -> None:
+        """Begin a new block after a break; what is flat stays flat."""
+        self._n_in_block = 0
+        self._low = np.full(len(self._channels), np.inf)
+        self._high = np.full(len(self._channels), -np.inf)
+
+    @property
+    def status(self) -> str:
+        """Say what is replaced, or why nothing can be decoded; empty where all is well."""
+        if not self._flat:
+            return ""
+        names = [self._channels[k] for k in sorted(self._flat)]
+        which = f"{len(names)} of {len(self._channels)} electrodes flat or missing: {', '.join(names)}"
+        if self._matrix is not None:
+            return f"{which}; interpolated from their neighbours"
+        if self._weights is None:
+            return f"{which}; this bundle cannot interpolate, train it again"
+        if len(self._flat) > self._n_most:
+            return f"{which}; at most {self._n_most} may be interpolated (stream.max_interpolated)"
+        return f"{which}; not all of them have a known position"
+
+    def push(self, x_uv: NDArray[np.float32]) -> Iterator[Run]:
+        """Take contiguous clean samples (n_new, n_channels); give them repaired, cut where the repair changes."""
+        start = at = 0
+        while at < len(x_uv):
+            stop = min(len(x_uv), at + self._n_block - self._n_in_block)
+            part = x_uv[at:stop]
+            np.minimum(self._low, part.min(axis=0), out=self._low)
+            np.maximum(self._high, part.max(axis=0), out=self._high)
+            self._n_in_block += stop - at
+            at = stop
+            flat = self._judge() if self._n_in_block == self._n_block else self._flat
+            if flat == self._flat and at < len(x_uv):
+                continue
+            repaired = self._repair(x_uv[start:at])  # as it was before what is found now
+            change = ""
+            if flat != self._flat:
+                self._set_flat(flat)
+                change = self.status or "all electrodes are back"
+            yield Run(repaired, at - start, change)
+            start = at
+
+    def _repair(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        if not self._flat:
+            return x_uv
+        if self._matrix is None:
+            return None
+        repaired = x_uv.copy()
+        for k in self._flat:
+            # Row by row, and not one product: its shape, and with it the last bit, would depend on the chunk.
+            repaired[:, k] = (x_uv * self._matrix[k]).sum(axis=1)
+        return repaired
+
+    def _judge(self) -> frozenset[int]:
+        """End the block; says which electrodes are flat from here on."""
+        alive = self._high - self._low > _FLAT_UV  # (n_channels,)
+        self.restart()
+        self._n_alive = np.where(alive, self._n_alive + 1, 0)
+        back = self._n_alive >= _BACK_BLOCKS
+        return frozenset(k for k in range(len(alive)) if not alive[k] or (k in self._flat and not back[k]))
+
+    def _set_flat(self, flat: frozenset[int]) -> None:
+        self._flat = flat
+        self._matrix = None
+        weights = self._weights
+        few = 0 < len(flat) <= self._n_most
+        if weights is not None and few and all(can_interpolate(weights, k) for k in flat):
+            self._matrix = interpolating_matrix(weights, sorted(flat))
