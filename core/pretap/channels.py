@@ -14,7 +14,15 @@ from typing import Any
 
 from pretap.errors import StreamRefusedError
 
-__all__ = ["MISSING", "canonical", "electrode_names", "match_channels", "microvolts_per", "unit_factor"]
+__all__ = [
+    "MISSING",
+    "canonical",
+    "electrode_names",
+    "match_channels",
+    "microvolts_per",
+    "standard_names",
+    "unit_factor",
+]
 
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
@@ -52,13 +60,18 @@ def _table() -> dict[str, Any]:
 
 def electrode_names(labels: Sequence[str]) -> list[str]:
     """Give the electrode of each label as `canonical` writes it; A1, B7 or E36 by the system that all labels show."""
+    return [canonical(name) for name in standard_names(labels)]
+
+
+def standard_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Give the labels as they are, but where they show a system of their own (BioSemi, EGI) the 10-20 names of it."""
     names = [canonical(label) for label in labels]
-    if not any(_GRID_NAME.fullmatch(name) for name in names):
-        return names
-    for system in _table()["system"]:
-        if set(system["all"]) <= set(names) and not set(system["none"]) & set(names):
-            return [canonical(system["names"].get(name, name)) for name in names]
-    return names
+    if any(_GRID_NAME.fullmatch(name) for name in names):
+        for system in _table()["system"]:
+            if set(system["all"]) <= set(names) and not set(system["none"]) & set(names):
+                known: dict[str, str] = system["names"]
+                return tuple(known.get(name, label) for name, label in zip(names, labels, strict=True))
+    return tuple(labels)
 
 
 def match_channels(
