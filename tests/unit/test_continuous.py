@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -179,8 +180,16 @@ def test_an_xdf_becomes_microvolts_with_its_markers_on_the_nearest_samples(tmp_p
     assert recording.channels == ("C3", "C4")
     assert (recording.sfreq_hz, recording.n_samples) == (100.0, 300)
     assert recording.read(120, 121) == pytest.approx(np.array([[120.0, 120.0]]), rel=1e-6)
-    assert recording.events == (Event(0, "first"), Event(100, "on"), Event(200, "left"), Event(299, "next to it"))
-    assert recording.source == "x.xdf (stream 'Amp', markers dropped, outside the samples: 2)"
+    assert recording.events == (
+        Event(0, "before", -1.0),
+        Event(0, "first", 0.004),
+        Event(100, "on"),
+        Event(200, "left", 0.004),
+        Event(299, "next to it", 0.01),
+        Event(299, "after", 0.06),
+    )
+    assert recording.source == "x.xdf (stream 'Amp', markers outside the samples: 2)"
+    assert (recording.segments, recording.t_s) == ((0,), None)  # stamps that are n / fs need no list
 
 
 def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Path) -> None:
@@ -199,8 +208,10 @@ def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Pa
     gap = [t + (0.5 if i >= 400 else 0.0) for i, t in enumerate(regular)]
     recording = opened(gap, 3.99, 4.25, 4.5)  # the middle one lies in the gap
     assert "breaks in its time stamps: 1" in recording.source
-    assert "markers dropped, outside the samples: 1" in recording.source
-    assert recording.events == (Event(399, "x"), Event(400, "x"))
+    assert "markers outside the samples: 1" in recording.source
+    assert recording.events == (Event(399, "x"), Event(400, "x", -0.25), Event(400, "x"))
+    assert recording.segments == (0, 400)
+    assert recording.t_s == pytest.approx(np.array(gap), abs=1e-9)
     short = [t + (0.03 if i >= 400 else 0.0) + (0.02 if i >= 700 else 0.0) for i, t in enumerate(jittered)]
     assert "breaks in its time stamps: 2" in opened(short).source
 
@@ -249,6 +260,9 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
     assert (len(resets.channels), resets.n_samples, len(resets.events)) == (8, 27815, 175)
     # the restart (273 s), and 2.4 samples lost 2.5 s before it
     assert "breaks in its time stamps: 2" in resets.source
+    assert resets.segments == (0, 12613, 12876)
+    assert resets.sfreq_hz == pytest.approx(92.93, abs=0.01)
+    assert "nominally 100 Hz, measured 92.92 Hz" in resets.source
     empty = open_recording(xdf_dir / "empty_streams.xdf")
     assert (empty.channels, empty.n_samples) == (("ch:00",), 10)
 
@@ -260,13 +274,62 @@ def test_an_xdf_chunk_that_claims_four_billion_samples_is_refused(tmp_path: Path
         open_recording(path)
 
 
-def test_an_xdf_cut_short_is_refused_or_says_so(xdf_dir: Path, tmp_path: Path) -> None:
+def whole(*, n_chunks: int = 6) -> list[bytes]:
+    """The chunks of a sound file: ten samples each, a boundary behind the third, footers."""
+    parts = [stream_header(1, **EEG), stream_header(2, **MARKERS)]
+    for i in range(n_chunks):
+        t_s = [(10 * i + k) / 100 for k in range(10)]
+        parts.append(samples(1, t_s, [[t, 0.0] for t in t_s]))
+        if i == 2:
+            parts.append(chunk(5, bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")))
+    return [*parts, footer(1), footer(2)]
+
+
+def test_an_xdf_cut_anywhere_is_read_up_to_its_last_whole_chunk_and_says_so(tmp_path: Path) -> None:
+    parts = whole()
+    path = write_xdf(tmp_path / "cut.xdf", *parts)
+    content = path.read_bytes()
+    ends = np.cumsum([len(content) - sum(map(len, parts)), *map(len, parts)]).tolist()
+    for n_bytes in range(ends[3], len(content) + 1):
+        path.write_bytes(content[:n_bytes])
+        recording = open_recording(path)
+        n_sample_chunks = sum(end <= n_bytes for i, end in enumerate(ends) if i in {3, 4, 5, 7, 8, 9})
+        assert recording.n_samples == 10 * n_sample_chunks, n_bytes
+        n_left = n_bytes - max(end for end in ends if end <= n_bytes)
+        expected = f"cut short: {n_left} bytes after its last whole chunk are not read" if n_left else "not closed"
+        assert (expected in recording.source) == (n_bytes < len(content)), n_bytes
+
+
+def test_a_cut_xdfz_and_a_tail_of_zeros_are_read_too(tmp_path: Path) -> None:
+    content = write_xdf(tmp_path / "a.xdf", *whole()).read_bytes()
+    (tmp_path / "a.xdfz").write_bytes(gzip.compress(content)[:-12])
+    assert "cut short" in open_recording(tmp_path / "a.xdfz").source
+    (tmp_path / "a.xdf").write_bytes(content + bytes(4096))  # what a power failure leaves on some file systems
+    recording = open_recording(tmp_path / "a.xdf")
+    assert recording.n_samples == 60
+    assert "cut short: 4096 bytes" in recording.source
+
+
+def test_an_xdf_with_whole_chunks_behind_the_damage_is_refused(tmp_path: Path) -> None:
+    parts = whole()
+    for i in (3, 8):  # a boundary comes later; only the footers do
+        broken = bytearray(parts[i])
+        broken[2] = 0x7F  # its length now reaches beyond the end of the file
+        path = write_xdf(tmp_path / "x.xdf", *parts[:i], bytes(broken), *parts[i + 1 :])
+        with pytest.raises(DataError, match="not a whole XDF file: a chunk at byte"):
+            open_recording(path)
+
+
+def test_an_xdf_of_the_xdf_project_cut_short_is_refused_or_says_so(xdf_dir: Path, tmp_path: Path) -> None:
     content = (xdf_dir / "minimal.xdf").read_bytes()
     path = tmp_path / "cut.xdf"
+    n_read = 0
     for n_bytes in range(0, len(content), 13):
         path.write_bytes(content[:n_bytes])
         try:
             recording = open_recording(path)
         except DataError:
             continue
-        assert recording.n_samples == 9 or "not closed by its recorder" in recording.source, n_bytes
+        n_read += 1
+        assert "cut short" in recording.source or "not closed by its recorder" in recording.source, n_bytes
+    assert n_read > 50

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.replay import pieces, play
+from pretap_realtime.replay import Mark, pieces, play
 
 N = 100
 
@@ -30,23 +30,82 @@ def test_every_sample_and_every_marker_goes_out_once_in_order(n_chunk):
     counted = Recording(("C3",), 100.0, N, events, lambda start, stop: x[start:stop], "counted samples")
     sent = list(pieces(counted, n_chunk=n_chunk, loop=False))
     assert np.array_equal(np.concatenate([p.x_uv for p in sent]), x)
-    assert [m for p in sent for m in p.markers] == list(events)
+    assert [(m.t_s, m.text) for p in sent for m in p.markers] == [(e.sample / 100, e.text) for e in events]
+    assert np.array_equal(np.concatenate([p.t_s for p in sent]), np.arange(N) / 100)
     for p in sent:
         assert p.x_uv[0, 0] == p.first_n
-        assert all(p.first_n <= m.sample < p.first_n + len(p.x_uv) for m in p.markers)
+        assert all(p.t_s[0] <= m.t_s <= p.t_s[-1] for m in p.markers)
 
 
 def test_a_loop_counts_on_and_announces_its_seam(recording):
     sent = list(islice(pieces(recording, n_chunk=50, loop=True), 5))
     assert [p.first_n for p in sent] == [0, 50, 100, 150, 200]
-    assert [(m.sample, m.text) for m in sent[2].markers] == [
-        (100, "loop/1"),
-        (100, "start"),
-        (109, "tap/left"),
-        (110, "tap/right"),
+    assert [(m.t_s, m.text) for m in sent[2].markers] == [
+        (1.0, "loop/1"),
+        (1.0, "start"),
+        (1.09, "tap/left"),
+        (1.1, "tap/right"),
     ]
-    assert sent[4].markers[0] == Event(200, "loop/2")
+    assert sent[4].markers[0] == Mark(2.0, "loop/2")
     assert sent[2].x_uv[0, 0] == 0.0
+
+
+@pytest.fixture
+def broken():
+    """100 samples at 100 Hz whose stamps say 98 Hz, with a break of 5 s after sample 59; events between samples."""
+    x = np.arange(N, dtype=np.float32)[:, None]
+    t_s = 1000 + np.arange(N) / 98 + np.where(np.arange(N) >= 60, 5.0, 0.0)
+    events = (
+        Event(0, "before", -3.0),
+        Event(10, "late", 0.004),
+        Event(59, "in the break", 2.0),
+        Event(60, "early", -0.004),
+        Event(99, "after", 7.0),
+    )
+    return Recording(
+        ("C3",), 98.0, N, events, lambda start, stop: x[start:stop], "counted samples", segments=(0, 60), t_s=t_s
+    )
+
+
+def test_stamps_of_the_recording_and_markers_between_samples_are_kept_and_no_chunk_spans_a_break(broken):
+    sent = list(pieces(broken, n_chunk=25, loop=False))
+    assert [(p.first_n, len(p.x_uv)) for p in sent] == [
+        (0, 0),  # 'before', alone
+        (0, 25),
+        (25, 25),
+        (50, 10),
+        (60, 0),  # 'in the break', alone
+        (60, 25),
+        (85, 15),
+        (100, 0),  # 'after', alone
+    ]
+    assert np.array_equal(np.concatenate([p.t_s for p in sent]), broken.t_s - 1000)
+    assert [m.text for p in sent for m in p.markers] == ["before", "late", "in the break", "early", "after"]
+    expected = [-3.0, 10 / 98 + 0.004, 59 / 98 + 2, 60 / 98 + 5 - 0.004, 99 / 98 + 5 + 7]
+    assert [m.t_s for p in sent for m in p.markers] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_loop_of_a_broken_recording_counts_on_in_its_own_time_without_the_markers_outside(broken):
+    sent = list(islice(pieces(broken, n_chunk=100, loop=True), 5))
+    assert [p.first_n for p in sent] == [0, 60, 60, 100, 160]  # the marker in the break goes out alone
+    period_s = 99 / 98 + 5 + 1 / 98
+    assert sent[3].t_s == pytest.approx(period_s + np.arange(60) / 98, abs=1e-9)
+    assert [m.text for m in sent[3].markers] == ["loop/1", "late"]
+
+
+def test_a_replay_pauses_in_a_break_and_says_so_once(broken):
+    feed, said = _Feed(), []
+    play(
+        pieces(broken, n_chunk=7, loop=False),
+        feed,
+        speed=2.0,
+        clock=feed.clock,
+        stop=_Stop(feed),
+        say=said.append,
+    )
+    assert said == ["nothing for 1.0 s: the recording has a break after 0.6 s (told once)"]
+    for piece, pushed_s, t0_s in feed.pushed:
+        assert pushed_s == pytest.approx(max(t0_s + piece.due_s / 2, 50.0), abs=1e-9)
 
 
 class _Feed:
@@ -60,7 +119,7 @@ class _Feed:
         return self.now_s
 
     def push(self, piece, t0_s):
-        self.pushed.append((piece.first_n + len(piece.x_uv) - 1, self.now_s, t0_s))
+        self.pushed.append((piece, self.now_s, t0_s))
 
 
 class _Stop(threading.Event):
@@ -82,13 +141,14 @@ def test_a_chunk_is_pushed_when_its_last_sample_is_due_and_never_before(recordin
     n = play(
         pieces(recording, n_chunk=7, loop=False),
         feed,
-        sfreq_hz=100.0,
         speed=speed,
         clock=feed.clock,
         stop=_Stop(feed),
+        say=pytest.fail,
     )
     assert n == N
-    for last_n, pushed_s, t0_s in feed.pushed:
+    for piece, pushed_s, t0_s in feed.pushed:
+        last_n = piece.first_n + len(piece.x_uv) - 1
         assert pushed_s == pytest.approx(t0_s + last_n / 100.0 / speed, abs=1e-9)
 
 
@@ -97,5 +157,5 @@ def test_a_stopped_replay_pushes_nothing_more(recording):
     stop = threading.Event()
     stop.set()
     stream = pieces(recording, n_chunk=7, loop=True)
-    assert play(stream, feed, sfreq_hz=100.0, speed=1.0, clock=feed.clock, stop=stop) == 0
+    assert play(stream, feed, speed=1.0, clock=feed.clock, stop=stop, say=pytest.fail) == 0
     assert feed.pushed == []

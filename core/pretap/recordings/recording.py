@@ -35,7 +35,8 @@ class Recording:
     n_samples
         Length in samples.
     events
-        Sorted by sample.
+        Sorted by sample. One whose ``|late_s|`` is more than a sample lies in a break or outside the recording: it is
+        replayed, but no window may be cut around it.
     segments
         Where unbroken runs of samples start, in samples; the first is 0. No window may cross such a start.
     bad

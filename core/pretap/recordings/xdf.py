@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from bisect import bisect_right
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,52 +17,68 @@ from numpy.typing import NDArray
 from pretap.channels import unit_factor
 from pretap.errors import DataError, MissingPackageError
 from pretap.recordings.recording import Event, Recording
-from pretap.recordings.xdf_chunks import check_chunks
+from pretap.recordings.xdf_chunks import whole_chunks
+from pretap.recordings.xdf_time import Segment, cut, follows, measured_hz, nearest, stamps
 
 __all__ = ["open_xdf"]
 
-_GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
+_RATE_TOLERANCE = 0.01  # beyond, the measured rate stands instead of the nominal one
 
 
 def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
 
-    Stamps are brought to one clock by pyxdf. A marker becomes an event at the nearest sample; one that lies more than a
-    sample outside the EEG (before, after, or in a break) is dropped, and `source` says how many were. Samples follow
-    each other without regard to breaks, and `source` counts these.
+    Stamps are brought to one clock by pyxdf, and their jitter removed (`xdf_time`): `t_s` holds them where they are
+    not ``n / sfreq_hz``, and `segments` says where they break. The rate is the measured one where it is more than 1 %
+    from the nominal one. Every marker becomes an event of its nearest sample, with its exact distance in `late_s`;
+    `source` counts those more than a sample from any. A file cut short is read up to its last whole chunk.
 
     Raises
     ------
     DataError
         A damaged file, or none or several streams that could be meant; the sentence lists what was found.
     """
-    streams = [_Stream.of(each) for each in _load(path)]
+    loaded, cut_short = _load(path)
+    streams = [_Stream.of(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     columns, channels, uv_per_unit, assumed = _channels(eeg, path)
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
-    segments = _segments(eeg.t_s, eeg.sfreq_hz)
-    events, n_dropped = _events(streams, segments, eeg.sfreq_hz)
+    segments = cut(eeg.t_s, eeg.sfreq_hz)
+    t_s = stamps(segments)  # (n_samples,)
+    sfreq_hz = _rate_hz(eeg, segments)
+    events = _events(streams, segments)
+    n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     notes = [f"stream {eeg.name!r}"]
     if assumed:
         notes.append("no unit given, taken as microvolts")
     if len(segments) > 1:
         notes.append(f"breaks in its time stamps: {len(segments) - 1}")
-    if not all(each.is_closed for each in streams):
+    if cut_short:
+        notes.append(cut_short)
+    elif not all(each.is_closed for each in streams):
         notes.append("not closed by its recorder: it may have ended early")
-    if n_dropped:
-        notes.append(f"markers dropped, outside the samples: {n_dropped}")
-    rate_hz = _measured_hz(segments)
-    if rate_hz is not None and abs(rate_hz / eeg.sfreq_hz - 1) > 0.01:
-        notes.append(f"nominally {eeg.sfreq_hz:g} Hz, measured {rate_hz:.4g} Hz")
+    if n_outside:
+        notes.append(f"markers outside the samples: {n_outside}")
+    if sfreq_hz != eeg.sfreq_hz:
+        notes.append(f"nominally {eeg.sfreq_hz:g} Hz, measured {sfreq_hz:.4g} Hz")
     return Recording(
         channels=channels,
-        sfreq_hz=eeg.sfreq_hz,
+        sfreq_hz=sfreq_hz,
         n_samples=len(x_uv),
         events=events,
         read=lambda start, stop: x_uv[start:stop],
         source=f"{path.name} ({', '.join(notes)})",
+        segments=tuple(each.start for each in segments),
+        t_s=None if follows(t_s, sfreq_hz) else t_s,
     )
+
+
+def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
+    measured = measured_hz(segments)
+    if measured is None or abs(measured / eeg.sfreq_hz - 1) <= _RATE_TOLERANCE:
+        return eeg.sfreq_hz
+    return measured
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -155,24 +172,24 @@ def _listen(logger: logging.Logger) -> Iterator[_Complaints]:
         logger.propagate = before
 
 
-def _load(path: Path) -> list[dict[str, Any]]:
+def _load(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Give the streams, and where the file was cut short, if it was."""
     try:
         import pyxdf
     except ImportError:
         raise MissingPackageError.for_extra(f"Reading {path.name}", missing="pyxdf") from None
-    check_chunks(path)
+    content, cut_short = whole_chunks(path)
     damaged = f"{path} is not a whole XDF file"
     with _listen(logging.getLogger("pyxdf.pyxdf")) as complaints:
         try:
             # Jitter is removed below: pyxdf sees breaks of more than a second only, and smears shorter ones.
-            streams, _ = pyxdf.load_xdf(path, dejitter_timestamps=False)
+            streams, _ = pyxdf.load_xdf(io.BytesIO(content), dejitter_timestamps=False)
         except Exception as error:
             # a parser on damaged bytes raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
     if complaints.texts:
         raise DataError(f"{damaged}: {complaints.texts[0]}. Copy it again.")
-    loaded: list[dict[str, Any]] = streams
-    return loaded
+    return streams, cut_short
 
 
 # -- choosing ------------------------------------------------------------------------------------------------------
@@ -220,82 +237,18 @@ def _numbered(n_channels: int) -> tuple[str, ...]:
     return tuple(f"ch{i + 1}" for i in range(n_channels))
 
 
-# -- time ----------------------------------------------------------------------------------------------------------
+# -- events --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """An unbroken run of samples; sample ``start + k`` has the stamp ``t_s + k * step_s`` (jitter removed)."""
-
-    start: int
-    n_samples: int
-    t_s: float
-    step_s: float
-
-
-def _segments(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[_Segment, ...]:
-    """Cut the stamps where they shift for good by more than 1.5 samples, and fit a line to each piece.
-
-    Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not.
-    """
-    n_around = max(2, round(sfreq_hz))
-    step_s, lag = 1 / sfreq_hz, 10 * n_around
-    if len(t_s) > 2 * lag:  # the measured step: one sample file is 8 % from nominal
-        step_s = max(float(np.median(t_s[lag:] - t_s[:-lag])) / lag, 0.5 * step_s)
-    late = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
-    jumps = np.abs(np.diff(late))  # (n_samples - 1,)
-    n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
-    starts = [0]
-    for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
-        place = bisect_right(starts, i)
-        before = late[max(starts[place - 1], i - n_around) : i]
-        after = late[i : min([*starts[place : place + 1], i + n_around])]
-        if min(len(before), len(after)) < n_around // 4:
-            continue  # too short to tell a shift from a late chunk
-        if abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
-            starts.insert(place, i)
-    ends = [*starts[1:], len(t_s)]
-    return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
-
-
-def _fit(t_s: NDArray[np.float64], *, start: int, sfreq_hz: float) -> _Segment:
-    k = np.arange(len(t_s), dtype=np.float64)
-    if len(t_s) < 3 or np.ptp(t_s) <= 0:
-        return _Segment(start, len(t_s), float(t_s[0]), 1 / sfreq_hz)
-    step_s = float(np.sum((k - k.mean()) * (t_s - t_s.mean())) / np.sum((k - k.mean()) ** 2))  # least squares
-    if step_s <= 0:
-        step_s = 1 / sfreq_hz
-    return _Segment(start, len(t_s), float(t_s.mean() - step_s * k.mean()), step_s)
-
-
-def _measured_hz(segments: Sequence[_Segment]) -> float | None:
-    longest = max(segments, key=lambda each: each.n_samples)
-    return 1 / longest.step_s if longest.n_samples >= 10 else None
-
-
-def _events(streams: Sequence[_Stream], segments: Sequence[_Segment], sfreq_hz: float) -> tuple[tuple[Event, ...], int]:
-    """Place every string marker on its nearest sample; count those more than one sample away from any."""
+def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
+    """Give every string marker to its nearest sample, with how much later it is, however far that is."""
     events = []
-    n_dropped = 0
     for stream in streams:
         if not stream.is_text:
             continue
         for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
-            sample, distance = _nearest(t_s, segments, sfreq_hz)
-            if distance > 1.0 + 1e-6:  # stamps near 1e6 s resolve 1e-10 s
-                n_dropped += 1
-                continue
-            if text := " ".join(str(each).strip() for each in texts).strip():
-                events.append(Event(sample, text))
-    return tuple(sorted(events)), n_dropped
-
-
-def _nearest(t_s: float, segments: Sequence[_Segment], sfreq_hz: float) -> tuple[int, float]:
-    """Return the sample nearest to a stamp, and how far it is, in samples."""
-    best = (0, np.inf)
-    for each in segments:
-        k = min(max(round((t_s - each.t_s) / each.step_s), 0), each.n_samples - 1)
-        distance = abs(t_s - each.t_s - k * each.step_s) * sfreq_hz
-        if distance < best[1]:
-            best = (each.start + k, distance)
-    return best
+            text = " ".join(str(each).strip() for each in texts).strip()
+            if text and math.isfinite(t_s):
+                sample, late_s = nearest(t_s, segments)
+                events.append((t_s, Event(sample, text, round(late_s, 9))))  # stamps near 1e6 s resolve 1e-10 s
+    return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

@@ -6,57 +6,109 @@ Format: https://github.com/sccn/xdf/wiki/Specifications.
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 from pretap.errors import DataError
 
-__all__ = ["check_chunks"]
+__all__ = ["whole_chunks"]
 
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _STREAM_FOOTER = 1, 2, 3, 4, 5, 6
+_BOUNDARY_MARK = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 _VALUE_BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "double64": 8, "string": 2}  # at least
 
 
 class _DamagedError(Exception):
-    """What is wrong with the bytes; `check_chunks` adds which file it is."""
+    """What is wrong with the bytes; `whole_chunks` adds which file it is."""
 
 
-def check_chunks(path: Path) -> None:
-    """Walk all chunks of an XDF file; raise DataError where one is cut short or claims more than it can hold."""
+def whole_chunks(path: Path) -> tuple[bytes, str]:
+    """Walk all chunks of an XDF file; give its content up to the last whole one, and what was cut off in words.
+
+    A recorder that lost power, or its disk, leaves a chunk that says more bytes than the file has, or zeros. Where
+    whole chunks come after that (a boundary, or the last footer), it is damage.
+
+    Raises
+    ------
+    DataError
+        Where a chunk before the end is damaged, or claims more samples than it can hold.
+    """
     try:
         content = path.read_bytes()
         if path.name.lower().endswith((".xdfz", ".xdf.gz")):
-            content = gzip.decompress(content)
-        _walk(memoryview(content))
-    except (_DamagedError, OSError, EOFError, zlib.error) as error:
+            content = _unzip(content)
+        n_whole = _walk(memoryview(content))
+    except (_DamagedError, OSError, zlib.error) as error:
         raise DataError(f"{path} is not a whole XDF file: {error}. Copy it again.") from error
+    n_left = len(content) - n_whole
+    note = f"cut short: {n_left} bytes after its last whole chunk are not read" if n_left else ""
+    return content[:n_whole], note
 
 
-def _walk(content: memoryview) -> None:
+def _unzip(content: bytes) -> bytes:
+    parts = []
+    while content:
+        member = zlib.decompressobj(wbits=31)  # gzip; unlike gzip.decompress it gives what there is of a cut file
+        parts.append(member.decompress(content))
+        content = member.unused_data
+    return b"".join(parts)
+
+
+def _walk(content: memoryview) -> int:
+    """Give where the last whole chunk ends."""
     if bytes(content[:4]) != b"XDF:":
         raise _DamagedError("it does not begin with 'XDF:'")
     sample_bytes: dict[bytes, int] = {}  # what one sample of each stream takes at least
     position = 4
     while position < len(content):
-        size, start = _count(content, position)
-        chunk = content[start : start + size]
-        if size < 2 or len(chunk) < size:
-            raise _DamagedError(f"a chunk at byte {position} says {size} bytes where {len(chunk)} are left")
-        tag = int.from_bytes(chunk[:2], "little")
-        stream, body = bytes(chunk[2:6]), chunk[6:]
-        if tag == _STREAM_HEADER:
-            sample_bytes[stream] = _sample_bytes(bytes(body))
-        elif tag in {_SAMPLES, _CLOCK_OFFSET, _STREAM_FOOTER} and stream not in sample_bytes:
-            raise _DamagedError(f"a chunk at byte {position} belongs to no stream")
-        elif tag not in {_FILE_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _STREAM_FOOTER}:
-            raise _DamagedError(f"a chunk at byte {position} is of the unknown kind {tag}")
-        if tag == _SAMPLES:
-            n_samples, first = _count(body, 0)
-            if n_samples * sample_bytes[stream] > len(body) - first:
-                raise _DamagedError(f"a chunk at byte {position} says {n_samples} samples in {len(body)} bytes")
+        try:
+            size, start = _count(content, position)
+            if size < 2 or size > len(content) - start:
+                left = len(content) - start
+                raise _DamagedError(f"a chunk at byte {position} says {size} bytes where {left} are left")  # noqa: TRY301
+        except _DamagedError:
+            if _is_end(content[position:], sample_bytes):
+                return position
+            raise
+        _check(content[start : start + size], sample_bytes, position=position)
         position = start + size
+    return position
+
+
+def _is_end(rest: memoryview, streams: Collection[bytes]) -> bool:
+    """Say whether what follows the last whole chunk is the beginning of one more, or zeros, and nothing else."""
+    tail = bytes(rest)
+    if not tail.strip(b"\0"):
+        return True
+    if _BOUNDARY_MARK in tail or tail.endswith(b"</info>"):
+        return False
+    n_bytes = tail[0]
+    if n_bytes not in {1, 4, 8}:
+        return False
+    head = tail[1 + n_bytes : 7 + n_bytes]
+    tag = int.from_bytes(head[:2], "little")
+    if len(head) < 2:
+        return True
+    if tag in {_SAMPLES, _CLOCK_OFFSET, _STREAM_FOOTER}:
+        return len(head) < 6 or head[2:6] in streams
+    return tag in {_FILE_HEADER, _STREAM_HEADER, _BOUNDARY}
+
+
+def _check(chunk: memoryview, sample_bytes: dict[bytes, int], *, position: int) -> None:
+    tag = int.from_bytes(chunk[:2], "little")
+    stream, body = bytes(chunk[2:6]), chunk[6:]
+    if tag == _STREAM_HEADER:
+        sample_bytes[stream] = _sample_bytes(bytes(body))
+    elif tag in {_SAMPLES, _CLOCK_OFFSET, _STREAM_FOOTER} and stream not in sample_bytes:
+        raise _DamagedError(f"a chunk at byte {position} belongs to no stream")
+    elif tag not in {_FILE_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _STREAM_FOOTER}:
+        raise _DamagedError(f"a chunk at byte {position} is of the unknown kind {tag}")
+    if tag == _SAMPLES:
+        n_samples, first = _count(body, 0)
+        if n_samples * sample_bytes[stream] > len(body) - first:
+            raise _DamagedError(f"a chunk at byte {position} says {n_samples} samples in {len(body)} bytes")
 
 
 def _count(content: memoryview, position: int) -> tuple[int, int]:

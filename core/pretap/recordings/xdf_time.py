@@ -1,0 +1,96 @@
+"""Time in XDF files: where the stamps of a stream break, and the stamp of each sample without its jitter.
+
+pyxdf removes jitter too, but sees only breaks of more than a second and 500 samples, and smears shorter ones. Here each
+unbroken run gets a line of its own, by least squares. The two agree where it counts: the runs found here subdivide
+pyxdf's, and a least-squares line through least-squares lines is the line through the stamps themselves. So a copy
+of a recording that carries the stamps made here is read by pyxdf exactly as the recording is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Segment", "cut", "follows", "measured_hz", "nearest", "stamps"]
+
+_GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
+_OFF_SAMPLES = 0.1  # stamps within this of n / sfreq need no list
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An unbroken run of samples; sample ``start + k`` has the stamp ``t_s + k * step_s`` (jitter removed)."""
+
+    start: int
+    n_samples: int
+    t_s: float
+    step_s: float
+
+
+def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
+    """Cut the stamps where they shift for good by more than 1.5 samples, and fit a line to each piece.
+
+    Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not.
+    """
+    n_around = max(2, round(sfreq_hz))
+    step_s, lag = 1 / sfreq_hz, 10 * n_around
+    if len(t_s) > 2 * lag:  # the measured step: one sample file is 8 % from nominal
+        step_s = max(float(np.median(t_s[lag:] - t_s[:-lag])) / lag, 0.5 * step_s)
+    late = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
+    jumps = np.abs(np.diff(late))  # (n_samples - 1,)
+    n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
+    starts = [0]
+    for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
+        place = bisect_right(starts, i)
+        before = late[max(starts[place - 1], i - n_around) : i]
+        after = late[i : min([*starts[place : place + 1], i + n_around])]
+        if min(len(before), len(after)) < n_around // 4:
+            continue  # too short to tell a shift from a late chunk
+        if abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
+            starts.insert(place, i)
+    ends = [*starts[1:], len(t_s)]
+    return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
+
+
+def _fit(t_s: NDArray[np.float64], *, start: int, sfreq_hz: float) -> Segment:
+    k = np.arange(len(t_s), dtype=np.float64)
+    if len(t_s) < 3 or np.ptp(t_s) <= 0:
+        return Segment(start, len(t_s), float(t_s[0]), 1 / sfreq_hz)
+    step_s = float(np.sum((k - k.mean()) * (t_s - t_s.mean())) / np.sum((k - k.mean()) ** 2))  # least squares
+    if step_s <= 0:
+        step_s = 1 / sfreq_hz
+    return Segment(start, len(t_s), float(t_s.mean() - step_s * k.mean()), step_s)
+
+
+def stamps(segments: Sequence[Segment]) -> NDArray[np.float64]:
+    """Give the stamp of each sample without its jitter, (n_samples,)."""
+    return np.concatenate([each.t_s + np.arange(each.n_samples) * each.step_s for each in segments])
+
+
+def follows(t_s: NDArray[np.float64], sfreq_hz: float) -> bool:
+    """Say whether stamps (n_samples,) are ``n / sfreq_hz`` after the first, to a tenth of a sample."""
+    off = (t_s - t_s[0]) * sfreq_hz - np.arange(len(t_s))  # (n_samples,)
+    return bool(np.abs(off).max() <= _OFF_SAMPLES)
+
+
+def measured_hz(segments: Sequence[Segment]) -> float | None:
+    """Give the rate inside the unbroken runs; None where there are too few samples to tell."""
+    n_steps = sum(each.n_samples - 1 for each in segments)
+    if n_steps < 9:
+        return None
+    return n_steps / sum((each.n_samples - 1) * each.step_s for each in segments)
+
+
+def nearest(t_s: float, segments: Sequence[Segment]) -> tuple[int, float]:
+    """Give the sample nearest to a stamp, and by how many seconds the stamp is later than the sample's."""
+    best = (0, np.inf)
+    for each in segments:
+        k = min(max(round((t_s - each.t_s) / each.step_s), 0), each.n_samples - 1)
+        late_s = t_s - each.t_s - k * each.step_s
+        if abs(late_s) < abs(best[1]):
+            best = (each.start + k, late_s)
+    return best
