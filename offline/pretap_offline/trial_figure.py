@@ -24,8 +24,8 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     """Write a figure (.png): the average potential of each class at two channels, and scalp maps of the window's end.
 
     The potential is relative to the mean of the window's first 100 ms. The map shows the difference between two
-    classes, or of more classes each one's difference from the mean of all, over the last 50 ms; without known positions there
-    is none.
+    classes, or of more classes each one's difference from the mean of all, over the last 50 ms; without known positions
+    there is none.
 
     Returns
     -------
@@ -45,12 +45,14 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     figure = Figure(figsize=(3.6 * n_columns + 0.6, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, n_columns, squeeze=False)[0]
-    limit_uv = 1.1 * float(np.abs(mean_uv[:, :, picked]).max() + error_uv[:, :, picked].max()) or 1.0
+    low_uv = float((mean_uv - error_uv)[:, :, picked].min())
+    high_uv = float((mean_uv + error_uv)[:, :, picked].max())
+    margin_uv = 0.08 * (high_uv - low_uv) or 1.0
     for axis, channel in zip(axes, picked, strict=False):
         _draw_course(axis, epochs, mean_uv[:, :, channel], error_uv[:, :, channel], channel=channel)
-        axis.set_ylim(-limit_uv, limit_uv)
+        axis.set_ylim(low_uv - margin_uv, high_uv + 2 * margin_uv)  # one scale for both, and room for the legend
     if effects:
-        _draw_maps(figure, axes[len(picked) :], epochs, effects, known)
+        _draw_maps(figure, axes[len(picked) :], epochs, effects, known=known, picked=picked)
     counts = np.bincount(_labels(epochs), minlength=len(epochs.classes))
     named = ", ".join(f"{n} {name}" for n, name in zip(counts, epochs.classes, strict=True))
     source = epochs.source if len(epochs.source) <= 60 else epochs.source[:57] + "..."
@@ -137,19 +139,19 @@ def _draw_course(axis: Any, epochs: Epochs, mean_uv: Any, error_uv: Any, *, chan
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_maps(figure: Any, axes: Any, epochs: Epochs, effects: list[tuple[str, Any]], known: list[int]) -> None:
+def _draw_maps(
+    figure: Any, axes: Any, epochs: Epochs, effects: list[tuple[str, Any]], *, known: list[int], picked: list[int]
+) -> None:
     import mne
 
     info = make_info(tuple(epochs.channels[i] for i in known), sfreq_hz=epochs.sfreq_hz)
     limit_uv = max(float(np.abs(values[known]).max()) for _, values in effects) or 1.0
+    names = [epochs.channels[i] if i in picked else "" for i in known]  # those whose courses are shown
     image = None
     for axis, (title, values) in zip(axes, effects, strict=True):
-        names = [epochs.channels[i] for i in known] if len(known) <= 40 else None
         image, _ = mne.viz.plot_topomap(
             values[known], info, axes=axis, names=names, show=False, vlim=(-limit_uv, limit_uv), cmap="RdBu_r",
-            sensors=names is None, contours=4,
+            sensors=True, contours=4,
         )  # fmt: skip
-        for text in axis.texts:
-            text.set_fontsize(6)
         axis.set_title(f"{title}\nlast {_END_MS:g} ms of the window")
     figure.colorbar(image, ax=axes, shrink=0.6, label="µV")

@@ -22,6 +22,7 @@ from pretap_offline.trial_report import FileReport, TrialReport, list_markers, n
 __all__ = ["cut_trials"]
 
 _UV_PER_V = 1e6
+_LONGEST_MS = 60_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,8 @@ def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[int, 
 def _window(config: TrainConfig, sfreq_hz: float) -> tuple[int, int]:
     """Give (last, n): where the last sample lies from the event, and how many samples a window has."""
     start_ms, end_ms = config.trials.window_ms
+    if not (abs(start_ms) <= _LONGEST_MS and abs(end_ms) <= _LONGEST_MS):  # NaN too
+        raise UsageError(f"trials.window_ms = [{start_ms:g}, {end_ms:g}]: expected at most {_LONGEST_MS:g} ms each.")
     n = round((end_ms - start_ms) / 1000 * sfreq_hz)
     if n < 1:
         raise UsageError(f"trials.window_ms = [{start_ms:g}, {end_ms:g}] holds no sample at {sfreq_hz:g} Hz.")

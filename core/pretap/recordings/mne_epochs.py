@@ -97,7 +97,7 @@ def epochs_to_mne(epochs: Epochs) -> Any:
     last = round(epochs.window_end_ms / 1000 * epochs.sfreq_hz)
     events = np.column_stack([_event_samples(epochs, last), np.zeros(len(epochs), np.int64), epochs.labels + 1])
     return mne.EpochsArray(
-        epochs.x_uv.transpose(0, 2, 1) / _UV_PER_V,  # (n_epochs, n_channels, n_samples), volts
+        epochs.x_uv.transpose(0, 2, 1).astype(np.float64) / _UV_PER_V,  # (n_epochs, n_channels, n_samples), volts
         info,
         events=events,
         tmin=(last - epochs.n_samples + 1) / epochs.sfreq_hz,
@@ -143,7 +143,7 @@ def raw_from_recording(recording: Recording, *, channels: tuple[str, ...] | None
     n_piece = max(1, int(2e6) // len(recording.channels))  # 8 MB of float32 at a time
     for start in range(0, recording.n_samples, n_piece):
         stop = min(start + n_piece, recording.n_samples)
-        x_v[:, start:stop] = recording.read(start, stop)[:, columns].T / _UV_PER_V
+        x_v[:, start:stop] = recording.read(start, stop)[:, columns].T.astype(np.float64) / _UV_PER_V
     raw = mne.io.RawArray(x_v, make_info(names, sfreq_hz=recording.sfreq_hz), copy=None, verbose="error")
     fs = recording.sfreq_hz
     spans = [(start, stop, "BAD span") for start, stop in recording.bad]
