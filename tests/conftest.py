@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pretap.bundle import load, write_bundle
 from pretap.config import TrainConfig
 from pretap.decoder import Decoder
+from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
@@ -60,17 +62,19 @@ def make_decoder() -> Callable[..., Decoder]:
         channels: tuple[str, ...] = CHANNELS,
         hidden: tuple[int, ...] = (6,),
         scaling: Scaling | None = None,
+        classes: tuple[str, ...] = ("left", "right"),
+        interpolation: NDArray[np.float64] | None = None,
         seed: int = 0,
         path: Path | None = None,
     ) -> Decoder:
         spec = LstmSpec(hidden=hidden)
         scaling = scaling or Scaling(reference="average", n_baseline=5, divide_uv=10.0)
         rng = np.random.default_rng(seed)
-        shapes = spec.shapes(n_inputs=len(channels), n_classes=2)
+        shapes = spec.shapes(n_inputs=len(channels), n_classes=len(classes))
         weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
         manifest = Manifest(
             format_version=FORMAT_VERSION,
-            classes=("left", "right"),
+            classes=classes,
             channels=channels,
             unit="microvolts",
             sfreq_hz=sfreq_hz,
@@ -92,7 +96,10 @@ def make_decoder() -> Callable[..., Decoder]:
             self_test_tolerance=1e-6,
             versions={},
             created="2026-11-23",
+            interpolates=interpolation is not None,
         )
+        if interpolation is not None:
+            weights[INTERPOLATION] = interpolation
         if path is None:
             return Decoder(manifest, weights)
         write_bundle(path, manifest, weights)

@@ -400,7 +400,8 @@ class Outlet:
             *parents, leaf = key.split("/")
             node = desc
             for parent in parents:
-                node = node.append_child(parent)
+                below = node.child(parent)
+                node = node.append_child(parent) if below.empty() else below
             node.append_child_value(leaf, value)
         self._outlet = pylsl.StreamOutlet(info)
 

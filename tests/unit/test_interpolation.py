@@ -1,5 +1,7 @@
 """Replacing electrodes: the bundle's matrix against MNE's own interpolation, and the electrodes' judge."""
 
+from itertools import pairwise
+
 import mne
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ def follow(electrodes, x, cuts=()):
     """What comes out, one entry a sample (None where nothing), and the changes with the sample that they follow."""
     out, changes, seen = [], [], 0
     edges = [0, *sorted(min(c, len(x)) for c in cuts), len(x)]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         for run in electrodes.push(x[a:b]):
             out += [None] * run.n_samples if run.x_uv is None else list(run.x_uv)
             seen += run.n_samples

@@ -1,5 +1,7 @@
 """The causal resampler: exact in time, the same for any chunking, live and offline."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def resampled(x, from_hz, to_hz, cuts=()):
     resampler = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=x.shape[1])
     t = np.arange(len(x)) / from_hz
     edges = [0, *sorted(min(cut, len(x)) for cut in cuts), len(x)]
-    pieces = [resampler.push(x[a:b], t[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [resampler.push(x[a:b], t[a:b]) for a, b in pairwise(edges)]
     return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
 
 
