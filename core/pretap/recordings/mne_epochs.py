@@ -47,7 +47,9 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
     # MNE sorts no dict, but its files come back in the order of the codes: so do ours
     names = sorted(mne_epochs.event_id, key=lambda name: mne_epochs.event_id[name])
     code_of = {int(mne_epochs.event_id[name]): index for index, name in enumerate(names)}
-    x_v = mne_epochs.get_data(picks="eeg", verbose="error")  # (n_epochs, n_channels, n_samples), volts
+    kinds = mne_epochs.get_channel_types()
+    eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE leaves out bad ones
+    x_v = mne_epochs.get_data(picks=eeg, verbose="error")  # (n_epochs, n_channels, n_samples), volts
     if not x_v.size:
         raise DataError(f"{source} holds no trials.")
     labels = np.array([code_of[int(code)] for code in mne_epochs.events[:, 2]], np.int64)
@@ -55,13 +57,12 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
     numbered = np.array_equal(samples, np.arange(len(samples)))
     sfreq_hz = float(mne_epochs.info["sfreq"])
     end_s = float(mne_epochs.times[-1])
-    kinds = mne_epochs.get_channel_types()
     x_uv = np.ascontiguousarray((x_v * _UV_PER_V).transpose(0, 2, 1), dtype=np.float32)
     return Epochs(
         x_uv=x_uv,  # (n_epochs, n_samples, n_channels)
         labels=labels,
         classes=tuple(names),
-        channels=tuple(name for name, kind in zip(mne_epochs.ch_names, kinds, strict=True) if kind == "eeg"),
+        channels=tuple(mne_epochs.ch_names[index] for index in eeg),
         sfreq_hz=sfreq_hz,
         window_end_ms=round(1000 * end_s, 6),
         source=Path(source).name,

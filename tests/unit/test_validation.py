@@ -1,0 +1,256 @@
+"""Blockwise cross-validation, chance, verdict and learning curve: no figure is better than the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from pretap.bundle import load
+from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
+from pretap.errors import DataError, UsageError
+from pretap.networks import LstmSpec
+from pretap.recordings.epochs import Epochs
+from pretap_offline.learning_curve import FRACTIONS, outlook, twice
+from pretap_offline.metrics import against_chance, balanced_accuracy
+from pretap_offline.training import train
+from pretap_offline.validation import cross_validate, n_fits, splits
+from pretap_offline.verdict import verdict, words
+
+RECIPE = TrainConfig(
+    network=LstmSpec(hidden=(3,)),
+    scaling=ScalingConfig(baseline_ms=50.0, block_ms=50.0, divide_uv=10.0),
+    fit=FitConfig(optimizer="adamw", learning_rate=2e-2, batch_size=10, max_epochs=4),
+    evaluation=EvaluationConfig(folds=4),
+)
+
+
+def trials(
+    *, n=80, effect_uv=12.0, n_classes=2, channels=("C3", "C4", "Cz"), sfreq_hz=100.0, every_s=1.0, seed=0, files=1
+) -> Epochs:
+    """Noise, and a shift of one channel per class that grows to `effect_uv`; half a second each, `every_s` apart."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(0.5 * sfreq_hz)
+    labels = rng.permutation(np.arange(n) % n_classes)
+    x = rng.normal(0, 5, (n, n_samples, len(channels)))
+    x[np.arange(n), :, labels % len(channels)] += np.linspace(0, effect_uv, n_samples)
+    file = np.arange(n) * files // n
+    return Epochs(
+        x_uv=x.astype(np.float32),
+        labels=labels,
+        classes=("left", "right", "rest", "foot", "tongue")[:n_classes],
+        channels=channels,
+        sfreq_hz=sfreq_hz,
+        window_end_ms=-130.0,
+        source="noise",
+        at_s=np.arange(n) * every_s - file * 1000.0,
+        files=file.astype(np.int64),
+    )
+
+
+def changed(**evaluation) -> TrainConfig:
+    return msgspec.structs.replace(RECIPE, evaluation=msgspec.structs.replace(RECIPE.evaluation, **evaluation))
+
+
+# -- blocks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every_s", [0.1, 0.3, 0.49, 0.5, 1.0])
+@pytest.mark.parametrize("files", [1, 3])
+def test_each_block_is_held_out_once_and_nothing_that_overlaps_it_in_time_is_trained_on(every_s, files):
+    epochs = trials(every_s=every_s, files=files)
+    drawn = splits(epochs, RECIPE, seed=0)
+    assert np.concatenate([each.score_on for each in drawn]).tolist() == list(range(80))  # in time, each once
+    for each in drawn:
+        assert (np.diff(each.score_on) == 1).all()
+        apart_s = np.abs(epochs.at_s[each.fit_on][:, None] - epochs.at_s[each.score_on][None])
+        same = epochs.files[each.fit_on][:, None] == epochs.files[each.score_on][None]
+        assert apart_s[same].min(initial=np.inf) >= 0.5 - 1e-9  # a window lasts 0.5 s
+        left_out = set(range(80)) - set(each.fit_on) - set(each.score_on)
+        for trial in left_out:  # and no more is left out than must be
+            near = (np.abs(epochs.at_s[each.score_on] - epochs.at_s[trial]) < 0.5) & (
+                epochs.files[each.score_on] == epochs.files[trial]
+            )
+            assert near.any()
+        assert bool(left_out) == (every_s < 0.5)
+
+
+def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_itself():
+    """By experiment: overlapping neighbours of a block are not trained on either."""
+    epochs = trials(every_s=0.3, n=40)
+    before = cross_validate(epochs, RECIPE, seed=0).probs[0]
+    x = epochs.x_uv.copy()
+    x[10] += 50.0 * np.random.default_rng(1).normal(size=x[10].shape).astype(np.float32)  # the second block's first
+    after = cross_validate(replace(epochs, x_uv=x, trial_ids=()), RECIPE, seed=0).probs[0]
+    differs = (before != after).any(axis=1)
+    assert not differs[:10].any()  # trial 10 overlaps trial 9: it was in no training of the first block
+    assert not differs[11:20].any()
+    assert differs[20:].all()
+
+
+def test_auto_takes_blocks_where_the_order_is_known_and_random_folds_where_not():
+    epochs = trials()
+    unordered = replace(epochs, at_s=None, files=None)
+    assert "blockwise" in cross_validate(epochs, RECIPE, seed=0).metrics.protocol
+    assert "stratified" in cross_validate(unordered, RECIPE, seed=0).metrics.protocol
+    assert "stratified" in cross_validate(epochs, changed(split="stratified"), seed=0).metrics.protocol
+    with pytest.raises(DataError, match="'blocks' needs trials in the order of recording"):
+        splits(unordered, changed(split="blocks"), seed=0)
+    with pytest.raises(DataError, match="'blocks' needs trials in the order of recording"):
+        splits(epochs.select(np.arange(80)[::-1]), changed(split="blocks"), seed=0)
+
+
+def test_classes_recorded_one_after_the_other_cannot_be_told_from_time():
+    epochs = trials()
+    one_by_one = replace(epochs, labels=(np.arange(80) >= 60).astype(np.int64))
+    with pytest.raises(DataError, match=r"time and class cannot be told apart\. Record the classes mixed"):
+        splits(one_by_one, RECIPE, seed=0)
+
+
+def test_a_drift_that_random_folds_reward_gains_nothing_in_blocks():
+    """Labels that come in runs and a signal that wanders: neighbours in time look alike and share their label."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat(rng.permutation(np.arange(16) % 2), 10)
+    wander = np.cumsum(rng.normal(0, 3.0, (160, 3)), axis=0)  # (n_epochs, n_channels)
+    base = trials(n=160, effect_uv=0.0)
+    x = base.x_uv + wander[:, None] * np.linspace(0, 1, 50)[:, None]
+    epochs = replace(base, x_uv=x.astype(np.float32), labels=labels, trial_ids=())
+    recipe = msgspec.structs.replace(RECIPE, network=LstmSpec(hidden=(8,)), fit=FitConfig("adamw", 2e-2, max_epochs=25))
+    blocks, random = (
+        cross_validate(
+            epochs, msgspec.structs.replace(recipe, evaluation=EvaluationConfig(folds=8, split=split)), seed=0
+        )
+        for split in ("blocks", "stratified")
+    )
+    assert random.metrics.accuracy > blocks.metrics.accuracy + 0.1
+
+
+# -- chance and verdict --------------------------------------------------------------------------------------------
+
+
+def test_the_p_value_is_the_binomial_tail_at_the_share_of_the_commonest_class():
+    labels = np.array([0] * 6 + [1] * 4)
+    chance, p = against_chance(9, labels)
+    assert chance == 0.6
+    assert p == pytest.approx(10 * 0.6**9 * 0.4 + 0.6**10, rel=1e-9)
+    assert against_chance(0, labels)[1] == pytest.approx(1.0)
+
+
+def test_shuffled_labels_are_called_chance():
+    epochs = trials(n=120)
+    shuffled = replace(epochs, labels=np.random.default_rng(5).permutation(epochs.labels))
+    metrics = cross_validate(shuffled, RECIPE, seed=0).metrics
+    assert metrics.p_chance > 0.05
+    assert metrics.verdict.startswith("not distinguishable from chance (p = 0.")
+    assert "do not go live yet; check electrodes and markers, or record more" in words(metrics)
+
+
+def test_an_effect_that_is_there_is_worth_going_live():
+    metrics = cross_validate(trials(n=120), RECIPE, seed=0).metrics
+    assert metrics.accuracy > 0.8
+    assert metrics.p_chance < 1e-6
+    assert metrics.verdict.startswith("going live makes sense: expect about ")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "p", "expected"),
+    [
+        (0.52, 0.5, 0.31, "not distinguishable from chance (p = 0.31): do not go live yet"),
+        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right where guessing gets 5 of 10"),
+        (0.80, 0.5, 1e-9, "going live makes sense: expect about 8 of 10 right"),
+        (0.854, 0.5, 1e-9, "going live makes sense: expect about 17 of 20 right"),
+        (0.995, 0.5, 1e-9, "going live makes sense: expect about 19 of 20 right"),
+        (0.55, 1 / 3, 1e-9, "going live makes sense: expect about 11 of 20 right"),
+        (0.90, 0.9, 0.5, "not distinguishable from chance (p = 0.50)"),
+    ],
+)
+def test_verdicts(accuracy, chance, p, expected):
+    assert verdict(accuracy, chance=chance, p_chance=p).startswith(expected)
+
+
+def test_unbalanced_classes_show_their_balanced_accuracy():
+    labels = np.array([0] * 90 + [1] * 10)
+    probs = np.tile([0.9, 0.1], (100, 1))
+    assert balanced_accuracy(labels, probs) == 0.5
+    epochs = trials(n=100, effect_uv=0.0)
+    labels = np.zeros(100, np.int64)
+    labels[::8] = 1
+    text = words(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
+    assert "balanced accuracy 0.5" in text or "balanced accuracy 0.4" in text
+    assert "chance 0.870" in text
+
+
+# -- the learning curve --------------------------------------------------------------------------------------------
+
+
+def drawn(accuracies, n=400, seed=0):
+    return np.random.default_rng(seed).random((len(accuracies), n)) < np.array(accuracies)[:, None]
+
+
+SIZES = np.array([80, 160, 240, 320])
+
+
+def test_the_curve_is_recovered_from_accuracies_that_lie_on_it():
+    accuracies = 0.95 - 2.0 / np.sqrt(SIZES)
+    right = np.arange(10_000)[None] < (10_000 * accuracies)[:, None]
+    now, then = twice(SIZES, right)
+    assert now == pytest.approx(accuracies[-1], abs=1e-3)
+    assert then == pytest.approx(0.95 - 2.0 / np.sqrt(640), abs=1e-3)
+
+
+def test_a_curve_never_falls_and_never_exceeds_one():
+    assert twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]))[1] == pytest.approx(twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]))[0])
+    assert twice(SIZES, drawn([0.1, 0.5, 0.9, 1.0]))[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "n", "expected"),
+    [
+        ([0.65, 0.74, 0.78, 0.80], 2000, "twice as many trials would give about 0.8"),
+        ([0.80, 0.80, 0.80, 0.80], 5000, "twice as many trials would hardly help"),
+        ([0.70, 0.72, 0.70, 0.72], 60, "whether twice as many trials would help cannot be told"),
+    ],
+)
+def test_the_outlook_says_as_much_as_the_trials_allow(accuracies, n, expected):
+    assert outlook(SIZES, drawn(accuracies, n), rng=np.random.default_rng(0)).startswith(expected)
+
+
+def test_the_learning_curve_ends_in_the_cross_validated_accuracy_and_costs_what_it_says():
+    calls = []
+    recipe = changed(learning_curve=True)
+    metrics = cross_validate(trials(), recipe, seed=0, advance=lambda: calls.append(1)).metrics
+    assert len(calls) == n_fits(recipe) == 4 * len(FRACTIONS)
+    assert [n for n, _ in metrics.learning_curve] == [15, 30, 45, 60] or metrics.learning_curve[-1][0] == 60
+    assert metrics.learning_curve[-1][1] == metrics.accuracy
+    assert metrics.outlook in words(metrics)
+    without = cross_validate(trials(), RECIPE, seed=0).metrics
+    assert without.accuracy == metrics.accuracy
+    assert (without.learning_curve, without.outlook) == ((), "")
+
+
+# -- any shape -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_channels", "sfreq_hz"),
+    [(3, 8, 250.0), (2, 64, 2048.0), (5, 1, 100.0), (4, 256, 512.0), (2, 2, 5000.0)],
+)
+def test_any_number_of_classes_and_channels_at_any_rate_trains_to_a_bundle_that_loads(
+    tmp_path, n_classes, n_channels, sfreq_hz
+):
+    epochs = trials(n=30, n_classes=n_classes, channels=tuple(f"E{i}" for i in range(n_channels)), sfreq_hz=sfreq_hz)
+    path = tmp_path / "b.safetensors"
+    manifest = train(epochs, changed(folds=2), path, seed=0)
+    decoder = load(path)
+    assert decoder.manifest == manifest
+    assert decoder.decode(epochs.x_uv[0]).shape == (n_classes,)
+    assert (manifest.sfreq_hz, manifest.n_window) == (sfreq_hz, round(sfreq_hz / 2))
+    assert manifest.metrics.chance == pytest.approx(-(-30 // n_classes) / 30)
+
+
+def test_the_average_reference_of_one_channel_is_refused():
+    scaling = msgspec.structs.replace(RECIPE.scaling, reference="average")
+    with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
+        cross_validate(trials(channels=("Cz",)), msgspec.structs.replace(RECIPE, scaling=scaling), seed=0)
