@@ -72,6 +72,8 @@ def train(
     _check_source(data, recordings)
     out = out or Path(f"{file.stem}.safetensors")
     _check_writable(out)
+    from msgspec.structs import replace
+
     from pretap_offline.data import read_trials
     from pretap_offline.training import train as train_bundle
     from pretap_offline.validation import n_fits
@@ -81,6 +83,8 @@ def train(
         epochs, report = _cut(recordings, recipe)
     else:
         epochs, report = read_trials(data, part="train"), None
+        if tuple(recipe.events) != epochs.classes:
+            recipe = replace(recipe, events={})  # of recordings; these trials have classes of their own
     if trials is not None:
         epochs = epochs.select_range(trials)
     click.echo(f"{len(epochs)} trials: {epochs.source}" if report is None else report.words())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime import lsl
+from pretap_realtime.cues import TRIAL_ENDS
 from pretap_realtime.messages import Message
 from pretap_realtime.session import Session
 
@@ -40,8 +41,10 @@ class LiveRun:
 
     def __init__(self, session: Session, bundle: Path, *, engine: str) -> None:
         self._session = session
+        # the cues of replayed trials, whatever events the bundle was trained on
+        cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
         self._serve = session.start("serve", str(bundle), "--cue-stream", "name=pretap-replay-markers",
-                                    "--engine", engine)  # fmt: skip
+                                    "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
         self._markers = lsl.MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _numbers(self._find("pretap-probabilities"))
         self._codes = _numbers(self._find("pretap-codes"))

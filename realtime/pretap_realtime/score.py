@@ -140,11 +140,12 @@ def _listed(recording: Recording) -> str:
 
 def truth(cue: str, manifest: Manifest) -> int | None:
     """Give the class whose events a cue is one of, or that its text ends with (``trial/3/end/left``), if any."""
-    classes, last = manifest.classes, cue.rpartition("/")[2]
+    classes = manifest.classes
     for name, patterns in manifest.training.config.events.items():
         if name in classes and matches(cue, patterns):
             return classes.index(name)
-    return classes.index(last) if last in classes else None
+    endings = [name for name in classes if f"/{cue}".endswith(f"/{name}")]
+    return classes.index(max(endings, key=len)) if endings else None  # the longest: 'tap/left' is not 'left'
 
 
 def _report(result: Score, manifest: Manifest) -> str:
