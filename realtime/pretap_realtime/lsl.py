@@ -318,7 +318,7 @@ class RawInlet:
         except UnicodeDecodeError as error:
             raise ValueError("its description is not UTF-8") from error
         n_values = max(1, self.description.n_channels)
-        n_rows = max(256, round(_RAW_S * self.description.sfreq_hz))
+        n_rows = max(64, round(_RAW_S * self.description.sfreq_hz))
         self.n_rows = max(1, min(n_rows, _RAW_VALUES // n_values))
         self._is_text = self.description.format == "string"
         self._buffer = None if self._is_text else np.empty((self.n_rows, n_values), self._inlet.np_dtype)
@@ -338,7 +338,7 @@ class RawInlet:
             )
         except (LostError, InternalError):
             raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
-        return (raw if self._is_text else raw.copy()), t_s.copy()
+        return (raw if self._is_text or not t_s.size else raw.copy()), t_s  # the buffer is filled anew by the next pull
 
     def time_correction(self, timeout_s: float) -> float:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
