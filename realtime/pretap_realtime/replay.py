@@ -18,13 +18,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.recording import Recording
+from pretap.channels import microvolts_per
+from pretap.recordings.recording import Recording, pick
 
 __all__ = ["Feed", "Mark", "Piece", "pieces", "play", "replay"]
 
 _START_S = 0.2  # the first sample is due so long after the start
 _LINGER_S = 0.5  # an outlet that closes at once takes its last samples with it
 _CHUNK_MS = 10.0
+_UNITS = {"uV": "microvolts", "mV": "millivolts", "V": "volts"}
 _PAUSE_S = 1.0  # a break that is worth a word
 
 
@@ -155,6 +157,8 @@ def play(
 @click.option("--name", default="pretap-replay", show_default=True, help="Of the EEG stream; markers: NAME-markers.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate; default: as it is.")
 @click.option("--trials", metavar="START:STOP", help="Play only these trials, as Python counts.")
+@click.option("--channels", metavar="NAME,NAME,...", help="Play these channels only, in this order.")
+@click.option("--unit", type=click.Choice(list(_UNITS)), default="uV", show_default=True, help="What the stream is in.")
 @click.option("--wait", is_flag=True, help="Start when the EEG stream has a reader.")
 def replay(
     recording: str,
@@ -166,6 +170,8 @@ def replay(
     name: str,
     sfreq_hz: float | None,
     trials: str | None,
+    channels: str | None,
+    unit: str,
     wait: bool,
 ) -> None:
     """Play RECORDING as a simulated live EEG stream with a marker stream.
@@ -179,7 +185,9 @@ def replay(
 
     stop = stop_on_signals()
     played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials)
-    feed = _LslFeed(played, name=name, speed=speed)
+    if channels is not None:
+        played = pick(played, [each.strip() for each in channels.split(",")])
+    feed = _LslFeed(played, name=name, speed=speed, unit=unit)
     seconds = played.n_samples / played.sfreq_hz  # of samples: breaks come on top
     click.echo(
         f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
@@ -198,20 +206,21 @@ def replay(
 class _LslFeed:
     """An EEG outlet and its marker outlet."""
 
-    def __init__(self, recording: Recording, *, name: str, speed: float) -> None:
+    def __init__(self, recording: Recording, *, name: str, speed: float, unit: str) -> None:
         from pretap_realtime.lsl import Outlet
 
         facts = {"simulated": "true", "speed": f"{speed:g}", "source": recording.source}
         if recording.subject:
             facts["subject/id"] = recording.subject
         self.n_markers = 0
+        self._per_uv = 1 / microvolts_per(unit)
         self._eeg = Outlet(
             name,
             "EEG",
             labels=recording.channels,
             format="float32",
             sfreq_hz=recording.sfreq_hz,
-            unit="microvolts",
+            unit=_UNITS[unit],
             source_id=f"pretap-replay:{name}",
             facts=facts,
         )
@@ -232,7 +241,8 @@ class _LslFeed:
             self._markers.push([mark.text], t0_s + mark.t_s)
             self.n_markers += 1
         if piece.t_s.size:
-            self._eeg.push_chunk(piece.x_uv, t0_s + piece.t_s)
+            x = piece.x_uv if self._per_uv == 1.0 else piece.x_uv * np.float32(self._per_uv)
+            self._eeg.push_chunk(x, t0_s + piece.t_s)
 
 
 def _say(line: str) -> None:

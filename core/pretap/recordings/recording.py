@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.channels import match_channels
+from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.epochs import Epochs
 
-__all__ = ["Event", "Recording", "from_epochs"]
+__all__ = ["Event", "Recording", "from_epochs", "pick"]
 
 
 @dataclass(frozen=True, order=True)
@@ -64,6 +66,19 @@ class Recording:
     segments: tuple[int, ...] = (0,)
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
+
+
+def pick(recording: Recording, channels: Sequence[str]) -> Recording:
+    """Return the recording with these channels only, in this order, matched by name."""
+    try:
+        order = match_channels(channels, recording.channels, stream=recording.source)
+    except StreamRefusedError as error:
+        raise DataError(str(error)) from None
+    return replace(
+        recording,
+        channels=tuple(recording.channels[i] for i in order),
+        read=lambda start, stop: recording.read(start, stop)[:, order],
+    )
 
 
 def from_epochs(epochs: Epochs) -> Recording:
