@@ -43,6 +43,7 @@ class Parity(msgspec.Struct, frozen=True):
 @click.command(short_help="Prove that the live path equals offline evaluation.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", help="Directory or file of trials, or 'synthetic'; default: PRETAP_DATA, else synthetic.")
+@click.option("--recording", type=click.Path(path_type=Path), help="Trials cut from this recording, as in training.")
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
 @click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
@@ -58,6 +59,7 @@ def verify(
     bundle: Path,
     *,
     data: str | None,
+    recording: Path | None,
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
@@ -70,12 +72,17 @@ def verify(
     from pretap.bundle import read_bundle
     from pretap_realtime.session import Session
 
+    if data is not None and recording is not None:
+        raise UsageError("Expected --data or --recording, got both.")
     manifest = read_bundle(bundle).manifest
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
     with Session() as session:
         from pretap_realtime.live import LiveRun
 
-        if data.partition(":")[0] == "synthetic" and not Path(data).exists():
+        if recording is not None:
+            data = str(session.folder / "trials-epo.fif")
+            session.run("evaluate", str(bundle), "--recording", str(recording), "--save-trials", data)
+        elif data.partition(":")[0] == "synthetic" and not Path(data).exists():
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")
         predictions = session.folder / "predictions.csv"
