@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from pretap.config import ServeConfig, load_config
 from pretap.errors import NoStreamError, UsageError
+
+if TYPE_CHECKING:
+    from pretap_realtime.session_folder import SessionFolder
 
 __all__ = ["serve", "stop_on_signals"]
 
@@ -25,14 +29,19 @@ __all__ = ["serve", "stop_on_signals"]
 @click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
 @click.option("--engine", type=click.Choice(["numpy", "torch"]), help="What computes; default numpy.")
 @click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
+@click.option("--record", "folder", type=click.Path(path_type=Path), help="Record the session into this new folder.")
 @click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
 @click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
 @click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
-def serve(bundle: Path, *, config: Path | None, log_file: Path | None, dry_run: bool, **flags: Any) -> None:
+def serve(
+    bundle: Path, *, config: Path | None, log_file: Path | None, folder: Path | None, dry_run: bool, **flags: Any
+) -> None:
     """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C."""
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     settings = _settings(config, **flags)
+    if dry_run and folder is not None:
+        raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     from pretap.bundle import load
     from pretap_realtime.connection import Connector
 
@@ -42,7 +51,9 @@ def serve(bundle: Path, *, config: Path | None, log_file: Path | None, dry_run: 
         if dry_run:
             _dry_run(connector, decoder, settings, stop)
         else:
-            _serve(decoder, connector, settings, log_file, stop)
+            session = None if folder is None else _session(folder, settings, bundle=bundle, sha256=decoder.sha256)
+            log_files = [each for each in (log_file, session and session.decisions) if each]
+            _serve(decoder, connector, settings, log_files=log_files, session=session, stop=stop)
     except NoStreamError as error:
         raise NoStreamError(f"{error} {_whats_there(settings)}") from None
 
@@ -61,7 +72,15 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path | None, stop: threading.Event) -> None:
+def _serve(
+    decoder: Any,
+    connector: Any,
+    settings: ServeConfig,
+    *,
+    log_files: Sequence[Path],
+    session: SessionFolder | None,
+    stop: threading.Event,
+) -> None:
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
@@ -77,7 +96,7 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
         if settings.cue.offset_ms is not None:
             offset_s = settings.cue.offset_ms / 1000
         mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
-    sinks: list[Sink] = [] if log_file is None else [LogSink(log_file)]
+    sinks: list[Sink] = [LogSink(log_file) for log_file in log_files]
     sinks.append(
         OutletSink(
             settings.markers.name, classes=manifest.classes, format=settings.markers.format, sha256=decoder.sha256
@@ -96,11 +115,23 @@ def _serve(decoder: Any, connector: Any, settings: ServeConfig, log_file: Path |
         say=_say,
     )
     try:
+        if session is not None:
+            session.start(settings, stop=stop)
         service.run()
     finally:
         if not publisher.close(timeout_s=0.3):
             _say("an outlet hangs: its last messages were not sent")
+        if session is not None:
+            session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
         click.echo(service.summary())
+
+
+def _session(folder: Path, settings: ServeConfig, *, bundle: Path, sha256: str) -> SessionFolder:
+    from pretap_realtime.session_folder import SessionFolder
+
+    session = SessionFolder(folder, say=_say)
+    session.describe(settings, bundle=bundle, sha256=sha256)
+    return session
 
 
 def _dry_run(connector: Any, decoder: Any, settings: ServeConfig, stop: threading.Event) -> None:
