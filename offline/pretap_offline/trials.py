@@ -222,7 +222,10 @@ def _cut(recording: Recording, config: TrainConfig, names: tuple[str, ...], *, w
         else:
             placed.append((sample, label))
     rows = np.array(placed, np.int64).reshape(-1, 2)
-    order = match_channels(names, recording.channels, stream=recording.source)
+    try:
+        order = match_channels(names, recording.channels, stream=recording.source)
+    except StreamRefusedError as error:
+        raise DataError(str(error)) from None
     raw = raw_from_recording(recording, channels=tuple(recording.channels[i] for i in order))
     raw.rename_channels(dict(zip(raw.ch_names, names, strict=True)), verbose="error")
     epochs = mne.Epochs(

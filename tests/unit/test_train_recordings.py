@@ -1,0 +1,149 @@
+"""`pretap train --recording` and `pretap evaluate --recording`, from a file to a bundle and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pretap.bundle import load, read_bundle
+from pretap.cli import pretap
+from pretap.errors import DataError, UsageError
+from pretap.recordings.mne_epochs import read_mne_epochs
+from pretap_offline.synthetic import simulate_raw
+
+QUICK = ("--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
+
+
+def invoke(*args: object) -> str:
+    result = CliRunner().invoke(pretap, [str(arg) for arg in args])
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> tuple[Path, Path]:
+    """Two sessions of one head at 250 Hz, 60 s each."""
+    folder = tmp_path_factory.mktemp("recordings")
+    paths = []
+    for session in (0, 1):
+        paths.append(folder / f"s{session}_raw.fif")
+        raw = simulate_raw(seed=0, n_seconds=60, sfreq_hz=250.0, session=session)
+        raw.save(paths[-1], verbose="error")
+    return paths[0], paths[1]
+
+
+def n_taps(path: Path) -> int:
+    return sum(text.startswith("tap/") for text in mne.io.read_raw(path, verbose="error").annotations.description)
+
+
+def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_path):
+    out, report, saved = tmp_path / "b.safetensors", tmp_path / "r.json", tmp_path / "t-epo.fif"
+    both = [part for path in files for part in ("--recording", path)]
+    said = invoke("train", "own-cap", *both, "--out", out, "--json", report, "--save-trials", saved, *QUICK)
+    n = n_taps(files[0]) + n_taps(files[1])
+    assert said.startswith(f"{n} trials (")
+    assert "of 125 samples, -630 to -130 ms from the event, 250 Hz, 28 channels" in said
+    assert "2-fold blockwise cross-validation" in said
+    assert "chance 0.5" in said
+    assert "learning curve: " in said
+    assert said.splitlines()[-1] == f"wrote {out}"
+    assert (tmp_path / "b-trials.png").read_bytes().startswith(b"\x89PNG")
+
+    manifest = load(out).manifest
+    assert (manifest.classes, manifest.sfreq_hz, manifest.n_window) == (("left", "right"), 250.0, 125)
+    assert (manifest.window_end_ms, manifest.training.resampled_from_hz) == (-130.0, None)
+    assert manifest.training.data == "s0_raw.fif, s1_raw.fif"
+    assert manifest.training.subject == "synthetic-0"
+    assert manifest.training.config.events == {"left": ("tap/left",), "right": ("tap/right",)}
+
+    content = json.loads(report.read_text())
+    assert content["bundle"] == str(out)
+    assert [sum(file["n_trials"]) for file in content["trials"]["files"]] == [n_taps(path) for path in files]
+    assert content["metrics"]["verdict"] == manifest.metrics.verdict
+    assert content["metrics"]["learning_curve"] == [list(point) for point in manifest.metrics.learning_curve]
+
+    trials = read_mne_epochs(saved)
+    assert trials.trial_ids == manifest.training.trial_sha256
+    assert trials.in_order
+
+
+def test_evaluate_cuts_the_trials_that_the_bundle_was_trained_on_and_says_so(files, tmp_path):
+    out, figures, saved = tmp_path / "b.safetensors", tmp_path / "e.json", tmp_path / "t-epo.fif"
+    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+    n, other = n_taps(files[0]), n_taps(files[1])
+    said = invoke("evaluate", out, "--recording", files[0], "--json", figures)
+    assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in said
+    assert json.loads(figures.read_text())["honest"] is False
+    said = invoke("evaluate", out, "--recording", files[1], "--save-trials", saved, "--json", figures)
+    assert "NOT AN ESTIMATE" not in said
+    cut = json.loads(figures.read_text())
+    assert cut["honest"] is True
+    assert cut["scores"]["n_trials"] == other
+    invoke("evaluate", out, "--data", saved, "--json", figures)
+    assert json.loads(figures.read_text())["scores"] == cut["scores"]  # from the file that was saved: the same
+    said = invoke("score", out, files[1])  # and through the live pipeline
+    assert f"accuracy {cut['scores']['accuracy']:.3f} ({cut['scores']['n_correct']} of {other})" in said
+
+
+def test_another_rate_is_resampled_as_live_data_are(files, tmp_path):
+    out, figures = tmp_path / "b.safetensors", tmp_path / "e.json"
+    said = invoke("train", "own-cap", "--recording", files[0], "--out", out, "--set", "signal.sfreq_hz=100", *QUICK)
+    assert "resampled from 250 Hz" in said
+    manifest = read_bundle(out).manifest
+    assert (manifest.sfreq_hz, manifest.n_window, manifest.training.resampled_from_hz) == (100.0, 50, 250.0)
+    invoke("evaluate", out, "--recording", files[1], "--json", figures)
+    scores = json.loads(figures.read_text())["scores"]
+    said = invoke("score", out, files[1])
+    assert f"accuracy {scores['accuracy']:.3f} ({scores['n_correct']} of {scores['n_trials']})" in said
+
+
+def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(files, tmp_path):
+    out = ("--out", tmp_path / "b.safetensors")
+    with pytest.raises(UsageError, match="give one of them"):
+        invoke("train", "own-cap", "--recording", files[0], "--data", "synthetic", *out)
+    with pytest.raises(UsageError, match=r"\[events\][^$]*The recordings have the markers 'tap/"):
+        invoke("train", "default", "--recording", files[0], *out)
+    with pytest.raises(DataError, match=r"No event of class 'left': expected markers like '769'; .* 'tap/right'"):
+        invoke("train", "own-cap", "--recording", files[0], "--set", 'events.left=["769"]', *out)
+    with pytest.raises(DataError, match="does not exist"):
+        invoke("train", "own-cap", "--recording", tmp_path / "none_raw.fif", *out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(files, tmp_path):
+    out, saved = tmp_path / "b.safetensors", tmp_path / "t-epo.fif"
+    invoke("train", "default", "--data", "synthetic", "--out", out, "--trials", ":20", *QUICK)
+    with pytest.raises(UsageError, match=r"trained on trials, not on recordings: .* \(left, right\)\. Give --data"):
+        invoke("evaluate", out, "--recording", files[0])
+    assert not saved.exists()
+
+
+def test_a_missing_channel_of_the_bundle_is_named(files, tmp_path):
+    out, short = tmp_path / "b.safetensors", tmp_path / "short_raw.fif"
+    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+    raw = mne.io.read_raw(files[1], verbose="error")
+    raw.drop_channels(["C3"]).save(short, verbose="error")
+    with pytest.raises(DataError, match="lacks 1 of the 28 channels of the bundle: C3"):
+        invoke("evaluate", out, "--recording", short)
+
+
+def test_the_picture_is_drawn_without_positions_and_with_one_channel(tmp_path):
+    n = 250 * 40
+    rng = np.random.default_rng(0)
+    raw = mne.io.RawArray(rng.normal(0, 1e-5, (1, n)), mne.create_info(["E1"], 250.0, "eeg"), verbose="error")
+    taps = np.arange(2, 38)
+    raw.set_annotations(mne.Annotations(taps, 0, [("tap/left", "tap/right")[k % 2] for k in taps]), verbose="error")
+    path, out = tmp_path / "one_raw.fif", tmp_path / "b.safetensors"
+    raw.save(path, verbose="error")
+    recipe = ("own-cap", "--recording", path, "--out", out, *QUICK)
+    said = invoke("train", *recipe, "--set", "scaling.reference=none")
+    assert "no scalp map: 0 of 1 channels have a known position" in said
+    assert "no C3 and C4: shown is E1" in said
+    with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
+        invoke("train", *recipe)
