@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ _CLOCK_EVERY_S: Final = 5.0
 _SAME_CLOCK_S: Final = 0.005  # measured across one machine: noise of 0.1 ms, milliseconds under load
 _BUFFER_S: Final = 360  # liblsl's: a recorder that stalls that long loses nothing
 _MAX_WAITING_BYTES: Final = 256 << 20
+_GRACE_S: Final = 0.1  # for samples on their way
 _END_S: Final = 30.0  # for a slow disk to take the rest
 
 Say = Callable[[str], None]
@@ -162,8 +164,11 @@ class Recorder:
         self._batch = []
 
     def _finish(self) -> None:
-        """Take what has arrived, and close the file with its footers."""
-        self._pull()
+        """Take what has been sent, and close the file with its footers."""
+        end_s = self._clock() + _GRACE_S
+        while self._clock() < end_s:
+            self._pull()
+            time.sleep(_TICK_S)
         self._hand_over()
         if self._disk is not None:
             self._disk.put([track.footer() for track in self.tracks])

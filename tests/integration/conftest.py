@@ -34,11 +34,12 @@ def until(condition: Callable[[], object], what: str, within_s: float = WITHIN_S
 class Child:
     """A pretap command as a real process."""
 
-    def __init__(self, folder: Path, arguments: tuple[str, ...], python: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, arguments: tuple[str, ...], python: tuple[str, ...], **options) -> None:
         self.log = folder / f"{secrets.token_hex(4)}.log"
         with self.log.open("wb") as file:
             command = [sys.executable, *python, "-m", "pretap", *arguments]
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            options = {"stdin": subprocess.DEVNULL} | options  # of subprocess.Popen
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, **options)
 
     @property
     def said(self) -> str:
@@ -70,8 +71,8 @@ def start(tmp_path) -> Iterator[Callable[..., Child]]:
     """Start ``pretap ARGUMENTS`` as a process; it ends with the test."""
     children: list[Child] = []
 
-    def start(*arguments: str, python: tuple[str, ...] = ()) -> Child:
-        children.append(Child(tmp_path, arguments, python))
+    def start(*arguments: str, python: tuple[str, ...] = (), **options) -> Child:
+        children.append(Child(tmp_path, arguments, python, **options))
         return children[-1]
 
     yield start
