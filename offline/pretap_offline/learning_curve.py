@@ -5,49 +5,55 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRACTIONS", "outlook", "twice"]
+__all__ = ["FRACTIONS", "SHAPES", "gain_of_twice", "outlook"]
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+SHAPES = (0.5, 1.0)
+"""Exponents c of the curves ``a - b / n**c``: the error falls as that of a mean does, or twice as fast.
+
+Four points cannot tell them apart. From 466 trials of the synthetic head (own-cap.toml, seed 0) the first foretold a
+gain of 5.9 points for twice as many, the second of 3.3; a second session brought 3.7.
+"""
 _N_DRAWS = 1000
 _HARDLY = 0.02  # a gain that is not worth another recording
 
 
-def twice(sizes: NDArray[np.int64], right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit the curve and give it at the largest size and at twice that.
-
-    Accuracy as a function of the number n of trials is taken as ``a - b / sqrt(n)``, b >= 0, by least squares over the
-    sizes; the rate is that of the error of an estimated parameter. At most 1.
+def gain_of_twice(sizes: NDArray[np.int64], right: NDArray[np.bool_], *, shape: float) -> float:
+    """Fit ``a - b / n**shape``, b >= 0, by least squares; give what it gains from the largest size to twice that.
 
     Parameters
     ----------
     sizes
-        (n_sizes,), ascending.
+        (n_sizes,), trials trained on, ascending.
     right
         (n_sizes, n_trials), whether each trial was decoded right by the decoder of that size.
+    shape
+        The exponent, see `SHAPES`.
     """
     accuracy = right.mean(axis=1)
-    x = 1 / np.sqrt(sizes)
+    x = sizes.astype(np.float64) ** -shape
     centred = x - x.mean()
     slope = min(0.0, float(centred @ accuracy / (centred @ centred)))  # -b
-    top = float(accuracy.mean()) - slope * float(x.mean())  # a
-    now, then = top + slope * x[-1], top + slope * x[-1] / np.sqrt(2)
-    return min(1.0, float(now)), min(1.0, float(then))
+    gain = slope * float(x[-1]) * (2**-shape - 1)
+    return min(gain, 1.0 - float(accuracy[-1]))
 
 
 def outlook(sizes: NDArray[np.int64], right: NDArray[np.bool_], *, rng: np.random.Generator) -> str:
-    """Say in words what twice as many trials would give; the interval is a bootstrap over the trials.
+    """Say in words what twice as many trials would give, with the spread over resampled trials and both shapes.
 
     The draws share one set of fits, so the interval leaves out the chance of training itself.
     """
-    now, then = twice(sizes, right)
     n_trials = right.shape[1]
-    draws = [twice(sizes, right[:, rng.integers(n_trials, size=n_trials)]) for _ in range(_N_DRAWS)]
-    gains = np.array([after - before for before, after in draws])
-    low, high = (100 * float(q) for q in np.quantile(gains, (0.025, 0.975)))
-    gain = 100 * (then - now)
-    interval = f"{gain:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
-    if high < 100 * _HARDLY:
+    now = float(right[-1].mean())
+    gain = float(np.mean([gain_of_twice(sizes, right, shape=shape) for shape in SHAPES]))
+    gains = []
+    for _ in range(_N_DRAWS // len(SHAPES)):
+        drawn = right[:, rng.integers(n_trials, size=n_trials)]  # (n_sizes, n_trials)
+        gains += [gain_of_twice(sizes, drawn, shape=shape) for shape in SHAPES]
+    low, high = (float(q) for q in np.quantile(gains, (0.025, 0.975)))
+    interval = f"{100 * gain:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    if high < _HARDLY:
         return f"twice as many trials would hardly help ({interval})"
     if low > 0:
-        return f"twice as many trials would give about {then:.2f} instead of {now:.2f} ({interval})"
+        return f"twice as many trials would give about {now + gain:.2f} instead of {now:.2f} ({interval})"
     return f"whether twice as many trials would help cannot be told from these ({interval})"

@@ -13,7 +13,7 @@ from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfi
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.learning_curve import FRACTIONS, outlook, twice
+from pretap_offline.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy
 from pretap_offline.training import train
 from pretap_offline.validation import cross_validate, n_fits, splits
@@ -192,17 +192,18 @@ def drawn(accuracies, n=400, seed=0):
 SIZES = np.array([80, 160, 240, 320])
 
 
-def test_the_curve_is_recovered_from_accuracies_that_lie_on_it():
-    accuracies = 0.95 - 2.0 / np.sqrt(SIZES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gain_is_recovered_from_accuracies_that_lie_on_the_curve(shape):
+    accuracies = 0.95 - 0.4 * (80 / SIZES) ** shape
     right = np.arange(10_000)[None] < (10_000 * accuracies)[:, None]
-    now, then = twice(SIZES, right)
-    assert now == pytest.approx(accuracies[-1], abs=1e-3)
-    assert then == pytest.approx(0.95 - 2.0 / np.sqrt(640), abs=1e-3)
+    expected = 0.4 * ((80 / 320) ** shape - (80 / 640) ** shape)
+    assert gain_of_twice(SIZES, right, shape=shape) == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_curve_never_falls_and_never_exceeds_one():
-    assert twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]))[1] == pytest.approx(twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]))[0])
-    assert twice(SIZES, drawn([0.1, 0.5, 0.9, 1.0]))[1] == 1.0
+def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
+    assert gain_of_twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]), shape=0.5) == 0
+    steep = drawn([0.1, 0.5, 0.9, 0.97])
+    assert gain_of_twice(SIZES, steep, shape=0.5) == pytest.approx(1 - steep[-1].mean())
 
 
 @pytest.mark.parametrize(
