@@ -43,6 +43,10 @@ class Mode(Protocol):
         """Take clean, contiguous samples; give the decisions they complete."""
         ...
 
+    def begin(self) -> None:
+        """Forget all samples: another stream follows."""
+        ...
+
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the samples before and after this point do not belong together."""
         ...
@@ -102,6 +106,7 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._last_t_s = 0.0  # the newest usable stamp
+        self.mode.begin()
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
@@ -206,6 +211,10 @@ class FreeRunning:
         self._warming_up = True
         self.n_skipped = 0
 
+    def begin(self) -> None:
+        self._stream.reset()
+        self._n_seen = 0
+
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
         if newest_only:
             outputs, n_skipped = self._stream.push_newest(x_uv)
@@ -221,8 +230,7 @@ class FreeRunning:
         return decisions + [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
-        self._stream.reset()
-        self._n_seen = 0
+        self.begin()
         return [Decision(t_s, None, why)]
 
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:  # noqa: ARG002 - nobody asks a free-running decoder
@@ -243,9 +251,18 @@ class CueLocked:
         self._ring = Ring(n_history, len(manifest.channels))
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
         self._waiting: list[tuple[Cue, float]] = []
+        self._after_break = False
         self.n_skipped = 0
 
+    def begin(self) -> None:
+        self._ring.reset()
+        self._breaks.clear()
+
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:  # noqa: ARG002 - a cue is never skipped
+        held = self._ring.stamps(self._ring.n_seen, self._ring.n_held)
+        if self._after_break and len(held) and len(t_s) and t_s[0] < held[-1]:
+            self.begin()  # the clock was set back: on it, what came before lies in the future
+        self._after_break = self._after_break and not len(t_s)
         decisions = []
         n_piece = self._ring.capacity - self._n_window  # a long chunk must not push a waiting cue's window out
         for start in range(0, len(t_s), n_piece):
@@ -254,6 +271,7 @@ class CueLocked:
         return decisions
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:  # noqa: ARG002 - said where a cue asks for it
+        self._after_break = True
         self._breaks.append((self._ring.n_seen, why))
         while self._breaks[0][0] < self._ring.n_seen - self._ring.n_held:
             self._breaks.popleft()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.errors import StreamRefusedError
+from pretap.resampler import Resampler
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
 
@@ -235,3 +236,46 @@ def test_electrode_offsets_of_100_millivolts_are_no_reason_to_refuse(decoder):
     offset = np.array([1e5, -1e5, 5e4, 0], np.float32)
     decisions = run(pipeline, eeg() + offset, stamps())
     assert len([d for d in decisions if d.probs is not None]) == 76
+
+
+@pytest.mark.parametrize("reconnected", [True, False])
+def test_a_cue_after_the_clock_was_set_back_is_decided_on_the_new_samples(decoder, reconnected):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    run(pipeline, x[:300], t[:300])
+    later = t[300:500] - 500.0
+    if reconnected:
+        pipeline.interrupt(1005.0, "the stream was lost")
+        pipeline.begin(sfreq_hz=FS)
+    decisions = run(pipeline, x[300:500], later, cuts=(100, 150), cues=[Cue(later[120], "tap/left")])
+    (decision,) = [d for d in decisions if d.cue]
+    assert decision.t_s == later[120]
+    assert np.array_equal(decision.probs, decoder.decode(x[371:421]))
+
+
+def test_a_stream_at_another_rate_gives_the_decisions_of_the_resampled_recording(decoder):
+    x = np.random.default_rng(0).normal(0, 20, (2000, 4)).astype(np.float32)
+    t = 1000.0 + np.arange(2000) / 256.0
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x, t)
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
+    pipeline.begin(sfreq_hz=256.0)
+    decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
+    assert [d.t_s for d in decisions] == at_s[49::10].tolist()
+    for k, d in enumerate(decisions):
+        assert np.array_equal(d.probs, decoder.decode(y[10 * k : 10 * k + 50]))
+    assert pipeline.delay_s == pytest.approx(0.0820, abs=1e-4)
+
+
+def test_a_gap_empties_the_resampler_too(decoder):
+    x = np.random.default_rng(0).normal(0, 20, (2000, 4)).astype(np.float32)
+    t = 1000.0 + np.arange(2000) / 256.0
+    t[1000:] += 0.5
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
+    pipeline.begin(sfreq_hz=256.0)
+    decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
+    after = [d for d in decisions if d.t_s > t[1000]]
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x[1000:], t[1000:])
+    assert [d.t_s for d in after] == at_s[49:].tolist()
+    assert np.array_equal(after[0].probs, decoder.decode(y[:50]))
+    assert max(d.t_s for d in decisions if d.t_s < t[1000]) < t[999]
+    assert pipeline.health.n_lost == 128
