@@ -69,6 +69,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         events=events,
         read=lambda start, stop: x_uv[start:stop],
         source=f"{path.name} ({', '.join(notes)})",
+        subject=eeg.subject,
         segments=tuple(each.start for each in segments),
         t_s=None if follows(t_s, sfreq_hz) else t_s,
     )
@@ -98,6 +99,7 @@ class _Stream:
     t_s: NDArray[np.float64]
     values: Any
     channel_info: tuple[dict[str, str], ...]
+    subject: str
     is_closed: bool  # has a footer
 
     @classmethod
@@ -114,6 +116,7 @@ class _Stream:
             t_s=np.asarray(loaded["time_stamps"], np.float64),
             values=loaded["time_series"],
             channel_info=_channel_info(info),
+            subject=_first(_below(_below(info, "desc"), "subject"), "id"),
             is_closed="footer" in loaded,
         )
 
@@ -139,11 +142,14 @@ def _first(node: Any, key: str) -> str:
     return values[0].strip() if isinstance(values, list) and values and isinstance(values[0], str) else ""
 
 
+def _below(node: Any, key: str) -> Any:
+    """Return the XML child of that name, or None."""
+    found = node.get(key) if isinstance(node, dict) else None
+    return found[0] if isinstance(found, list) and found else None
+
+
 def _channel_info(info: dict[str, Any]) -> tuple[dict[str, str], ...]:
-    node: Any = info
-    for key in ("desc", "channels"):
-        below = node.get(key) if isinstance(node, dict) else None
-        node = below[0] if below else None
+    node = _below(_below(info, "desc"), "channels")
     channels = node.get("channel", []) if isinstance(node, dict) else []
     return tuple({key: _first(each, key) for key in ("label", "unit", "type")} for each in channels)
 
