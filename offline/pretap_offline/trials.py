@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import canonical, match_channels
+from pretap.channels import match_channels
 from pretap.config import TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.recordings.epochs import Epochs
-from pretap.recordings.mne_epochs import raw_from_recording
+from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Recording
+from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
 
 __all__ = ["cut_trials"]
@@ -26,15 +27,13 @@ _LONGEST_MS = 60_000.0
 
 
 @dataclass(frozen=True, eq=False)
-class _Cut:
-    """One recording on its way: the events that have a whole window, and MNE's epochs of these."""
+class _Placed:
+    """One recording's events (n_epochs, 2), sample and class, that have a whole window; the others are counted."""
 
     recording: Recording
-    samples: NDArray[np.int64]  # (n_epochs,) of the events
-    labels: NDArray[np.int64]  # (n_epochs,)
+    rows: NDArray[np.int64]
     n_events: tuple[int, ...]
     dropped: Counter[str]
-    epochs: Any  # mne.Epochs
 
 
 def cut_trials(
@@ -68,13 +67,17 @@ def cut_trials(
     sfreq_hz = config.signal.sfreq_hz or recordings[0].sfreq_hz
     recorded_hz = tuple(recording.sfreq_hz for recording in recordings)
     recordings = [_at_rate(recording, sfreq_hz) for recording in recordings]
-    names, unused = (channels, []) if channels is not None else _common_channels(recordings, config)
+    names, unused = (channels, []) if channels is not None else common_channels(recordings, config)
     window = _window(config, sfreq_hz)
-    cuts = [_cut(recording, config, names, window=window) for recording in recordings]
-    bad = [] if channels is not None else _bad_channels(cuts, config)
-    for cut in cuts:
-        cut.epochs.drop_channels([name for name, _ in bad])
-    kept = [_reject(cut, config) for cut in cuts]  # (n_epochs,) bool each
+    placed = [_place(recording, config, window=window) for recording in recordings]
+    file = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])  # (n_epochs,) of all windows
+    keep = np.zeros(len(file), bool)
+    bad: list[tuple[str, str]] = []
+    if len(file):
+        epochs = _mne_epochs(placed, names, window=window, sfreq_hz=sfreq_hz)
+        bad = [] if channels is not None else bad_channels(epochs, config)
+        epochs.drop_channels([name for name, _ in bad])
+        keep = _reject(epochs, config, placed, file)
     report = TrialReport(
         classes=tuple(config.events),
         window_ms=config.trials.window_ms,
@@ -83,11 +86,11 @@ def cut_trials(
         recorded_hz=recorded_hz,
         channels=tuple(name for name in names if name not in dict(bad)),
         dropped_channels=tuple(unused + bad),
-        files=tuple(_file_report(cut, keep, len(config.events)) for cut, keep in zip(cuts, kept, strict=True)),
+        files=tuple(_file_report(each, keep[file == i], len(config.events)) for i, each in enumerate(placed)),
     )
     if 0 in report.n_trials:
         raise DataError(f"A class has no trial left:\n{report.words()}\nSee reject_uv, flat_uv, window_ms in [trials].")
-    return _collect(cuts, kept, report, config=config), report
+    return _collect(epochs, placed, keep, report, last=window[0]), report
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -138,61 +141,6 @@ def _window(config: TrainConfig, sfreq_hz: float) -> tuple[int, int]:
     return round(end_ms / 1000 * sfreq_hz), n
 
 
-# -- channels ------------------------------------------------------------------------------------------------------
-
-
-def _common_channels(
-    recordings: Sequence[Recording], config: TrainConfig
-) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    """Give the channels to cut, in the first file's order, and those that not every file has."""
-    wanted, first = config.trials, recordings[0]
-    names = wanted.channels or first.channels
-    try:
-        if wanted.channels:
-            names = tuple(first.channels[i] for i in match_channels(names, first.channels, stream=first.source))
-    except StreamRefusedError as error:
-        raise DataError(f"trials.channels: {error}") from None
-    excluded = {canonical(name) for name in wanted.exclude}
-    known = {canonical(name) for recording in recordings for name in recording.channels}
-    if not excluded <= known:
-        raise DataError(f"trials.exclude names channels that no recording has: {', '.join(sorted(excluded - known))}.")
-    names = tuple(name for name in names if canonical(name) not in excluded)
-    everywhere = [{canonical(name) for name in recording.channels} for recording in recordings]
-    common = tuple(name for name in names if all(canonical(name) in each for each in everywhere))
-    if not common:
-        raise DataError("No channel is left that all recordings have. See channels and exclude in [trials].")
-    union = {canonical(name): name for recording in reversed(recordings) for name in recording.channels}
-    missing = [] if wanted.channels else [k for k in union if k not in excluded and not all(k in e for e in everywhere)]
-    missing += [canonical(name) for name in names if wanted.channels and name not in common]
-    return common, [(union[key], "not in every recording") for key in missing]
-
-
-def _bad_channels(cuts: Sequence[_Cut], config: TrainConfig) -> list[tuple[str, str]]:
-    """Find channels that are flat, or too large, in more than half of the trials."""
-    names = cuts[0].epochs.ch_names
-    swing_uv = np.concatenate([_peak_to_peak_uv(cut.epochs) for cut in cuts])  # (n_epochs, n_channels)
-    n = len(swing_uv)
-    flat = (swing_uv < config.trials.flat_uv).sum(axis=0)
-    loud = (swing_uv > (config.trials.reject_uv or np.inf)).sum(axis=0)
-    bad = []
-    for name, n_flat, n_loud in zip(names, flat, loud, strict=True):
-        if 2 * n_flat > n:
-            bad.append((name, f"flat (below {config.trials.flat_uv:g} uV) in {n_flat} of {n} trials"))
-        elif 2 * n_loud > n:
-            bad.append((name, f"above {config.trials.reject_uv:g} uV peak to peak in {n_loud} of {n} trials"))
-    if n and len(bad) == len(names):
-        raise DataError(
-            f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as MNE keeps it, or with "
-            "its unit in the file; see reject_uv and flat_uv in [trials]."
-        )
-    return bad
-
-
-def _peak_to_peak_uv(epochs: Any) -> NDArray[np.float64]:
-    x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_samples)
-    return np.asarray(np.ptp(x_v, axis=2) * _UV_PER_V) if len(x_v) else np.zeros((0, len(epochs.ch_names)))
-
-
 # -- windows -------------------------------------------------------------------------------------------------------
 
 
@@ -201,17 +149,15 @@ def _at_rate(recording: Recording, sfreq_hz: float) -> Recording:
         return recording
     from pretap.recordings.resample import resample_recording
 
-    return resample_recording(recording, sfreq_hz=sfreq_hz)
+    return replace(resample_recording(recording, sfreq_hz=sfreq_hz), source=recording.source)
 
 
-def _cut(recording: Recording, config: TrainConfig, names: tuple[str, ...], *, window: tuple[int, int]) -> _Cut:
-    """Cut the windows that lie whole in unbroken, unmarked samples."""
-    import mne
-
+def _place(recording: Recording, config: TrainConfig, *, window: tuple[int, int]) -> _Placed:
+    """Find the events whose windows lie whole in unbroken, unmarked samples."""
     last, n = window
     dropped: Counter[str] = Counter()
     events = sorted(_class_events(recording, config))
-    placed: list[tuple[int, int]] = []
+    rows: list[tuple[int, int]] = []
     twice = {sample for sample, count in Counter(sample for sample, *_ in events).items() if count > 1}
     for sample, label, late_s in events:
         why = "on one sample with another class" if sample in twice else _obstacle(recording, sample + last, n)
@@ -220,29 +166,9 @@ def _cut(recording: Recording, config: TrainConfig, names: tuple[str, ...], *, w
         if why:
             dropped[why] += 1
         else:
-            placed.append((sample, label))
-    rows = np.array(placed, np.int64).reshape(-1, 2)
-    try:
-        order = match_channels(names, recording.channels, stream=recording.source)
-    except StreamRefusedError as error:
-        raise DataError(str(error)) from None
-    raw = raw_from_recording(recording, channels=tuple(recording.channels[i] for i in order))
-    raw.rename_channels(dict(zip(raw.ch_names, names, strict=True)), verbose="error")
-    epochs = mne.Epochs(
-        raw,
-        np.column_stack([rows[:, 0], np.zeros(len(rows), np.int64), rows[:, 1] + 1]),
-        tmin=(last - n + 1) / recording.sfreq_hz,
-        tmax=last / recording.sfreq_hz,
-        baseline=None,
-        proj=False,
-        preload=True,
-        reject_by_annotation=False,  # done above, to the sample
-        on_missing="ignore",
-        verbose="error",
-    )
-    assert len(epochs) == len(rows)
-    labels = [label for _, label, _ in events]
-    return _Cut(recording, rows[:, 0], rows[:, 1], _counts(labels, len(config.events)), dropped, epochs)
+            rows.append((sample, label))
+    n_events = _counts([label for _, label, _ in events], len(config.events))
+    return _Placed(recording, np.array(rows, np.int64).reshape(-1, 2), n_events, dropped)
 
 
 def _obstacle(recording: Recording, last: int, n: int) -> str:
@@ -257,29 +183,56 @@ def _obstacle(recording: Recording, last: int, n: int) -> str:
     return ""
 
 
-def _reject(cut: _Cut, config: TrainConfig) -> NDArray[np.bool_]:
-    """Let MNE drop trials by amplitude, and count why; gives which of the cut's trials are kept, (n_epochs,)."""
-    epochs, limits = cut.epochs, config.trials
-    swing_uv = _peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
-    keep = np.array([np.isfinite(row).all() for row in swing_uv], bool)  # (n_epochs,)
-    if not keep.all():
-        cut.dropped["with values that are not finite"] += int((~keep).sum())
-    index = np.flatnonzero(keep)
-    epochs.drop(np.flatnonzero(~keep), reason="not finite", verbose="error")
-    before = epochs.selection
+def _mne_epochs(placed: Sequence[_Placed], names: tuple[str, ...], *, window: tuple[int, int], sfreq_hz: float) -> Any:
+    """Read the windows of all files as MNE's epochs, in volts.
+
+    Window by window, not through an `mne.io.RawArray` of the whole: an hour of 64 channels at 2048 Hz takes 3.8 GB.
+    """
+    import mne
+
+    last, n = window
+    labels = np.concatenate([each.rows[:, 1] for each in placed])
+    x_v = np.empty((len(labels), len(names), n))  # (n_epochs, n_channels, n_window)
+    free = iter(x_v)
+    for each in placed:
+        try:
+            order = match_channels(names, each.recording.channels, stream=each.recording.source)
+        except StreamRefusedError as error:
+            raise DataError(str(error)) from None
+        for sample, row in zip(each.rows[:, 0].tolist(), free, strict=False):
+            x_uv = each.recording.read(sample + last - n + 1, sample + last + 1)  # (n_window, n_channels)
+            row[:] = x_uv[:, order].T.astype(np.float64) / _UV_PER_V
+    index = np.arange(len(labels))
+    return mne.EpochsArray(
+        x_v,
+        make_info(names, sfreq_hz=sfreq_hz),
+        events=np.column_stack([index, np.zeros_like(index), labels + 1]),
+        tmin=(last - n + 1) / sfreq_hz,
+        proj=False,
+        verbose="error",
+    )
+
+
+def _reject(epochs: Any, config: TrainConfig, placed: Sequence[_Placed], file: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Let MNE drop trials by amplitude, and count why, file by file; gives which trials are kept, (n_epochs,)."""
+    limits, n = config.trials, len(file)
+    finite = np.array([np.isfinite(row).all() for row in peak_to_peak_uv(epochs)], bool)
+    epochs.drop(np.flatnonzero(~finite), reason="not finite", verbose="error")
     epochs.drop_bad(
         reject={"eeg": limits.reject_uv / _UV_PER_V} if limits.reject_uv else None,
         flat={"eeg": limits.flat_uv / _UV_PER_V} if limits.flat_uv else None,
         verbose="error",
     )
-    by_amplitude = ~np.isin(before, epochs.selection)
-    keep[index[by_amplitude]] = False
-    guilty = Counter(name for i in before[by_amplitude] for name in epochs.drop_log[i])
-    if guilty:
-        worst = named([f"{name} {n}" for name, n in guilty.most_common()])
-        cut.dropped[f"of amplitude outside {limits.flat_uv:g} to {limits.reject_uv or np.inf:g} uV ({worst})"] += int(
-            by_amplitude.sum()
-        )
+    keep = np.isin(np.arange(n), epochs.selection)
+    for number, each in enumerate(placed):
+        here = file == number
+        if n_odd := int((here & ~finite).sum()):
+            each.dropped["with values that are not finite"] += n_odd
+        guilty = Counter(name for i in np.flatnonzero(here & finite & ~keep) for name in epochs.drop_log[i])
+        if guilty:
+            limit = f"{limits.flat_uv:g} to {limits.reject_uv or np.inf:g} uV"
+            worst = named([f"{name} {count}" for name, count in guilty.most_common()])
+            each.dropped[f"of amplitude outside {limit} ({worst})"] += int((here & finite & ~keep).sum())
     return keep
 
 
@@ -290,32 +243,33 @@ def _counts(labels: Any, n_classes: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.bincount(np.asarray(labels, np.int64), minlength=n_classes))
 
 
-def _file_report(cut: _Cut, keep: NDArray[np.bool_], n_classes: int) -> FileReport:
+def _file_report(placed: _Placed, keep: NDArray[np.bool_], n_classes: int) -> FileReport:
     return FileReport(
-        source=cut.recording.source,
-        n_events=cut.n_events,
-        n_trials=_counts(cut.labels[keep], n_classes),
-        dropped=tuple(cut.dropped.items()),
+        source=placed.recording.source,
+        n_events=placed.n_events,
+        n_trials=_counts(placed.rows[keep, 1], n_classes),
+        dropped=tuple(placed.dropped.items()),
     )
 
 
 def _collect(
-    cuts: Sequence[_Cut], kept: Sequence[NDArray[np.bool_]], report: TrialReport, *, config: TrainConfig
+    epochs: Any, placed: Sequence[_Placed], keep: NDArray[np.bool_], report: TrialReport, *, last: int
 ) -> Epochs:
-    last, _ = _window(config, report.sfreq_hz)
-    x_v = np.concatenate([cut.epochs.get_data(copy=False, verbose="error") for cut in cuts])
-    subjects = {cut.recording.subject for cut in cuts}
+    x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
+    rows = np.concatenate([each.rows for each in placed])[keep]
+    files = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])[keep]
+    subjects = {each.recording.subject for each in placed}
     recorded_hz = set(report.recorded_hz) - {report.sfreq_hz}
     return Epochs(
         x_uv=np.ascontiguousarray((x_v * _UV_PER_V).transpose(0, 2, 1), dtype=np.float32),
-        labels=np.concatenate([cut.labels[keep] for cut, keep in zip(cuts, kept, strict=True)]),
+        labels=rows[:, 1],
         classes=report.classes,
         channels=report.channels,
         sfreq_hz=report.sfreq_hz,
-        window_end_ms=config.trials.window_ms[1],
-        source=", ".join(cut.recording.source for cut in cuts),
+        window_end_ms=report.window_ms[1],
+        source=", ".join(each.recording.source for each in placed),
         subject=subjects.pop() if len(subjects) == 1 else "",
         resampled_from_hz=min(recorded_hz) if recorded_hz else None,
-        at_s=np.concatenate([cut.samples[keep] + last for cut, keep in zip(cuts, kept, strict=True)]) / report.sfreq_hz,
-        files=np.concatenate([np.full(int(keep.sum()), i) for i, keep in enumerate(kept)]).astype(np.int64),
+        at_s=(rows[:, 0] + last) / report.sfreq_hz,
+        files=files.astype(np.int64),
     )

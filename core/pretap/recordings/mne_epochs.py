@@ -1,4 +1,4 @@
-"""MNE's objects in and out: trials as `mne.Epochs`, recordings as `mne.io.RawArray`, files that end in ``-epo.fif``."""
+"""MNE's objects in and out: trials as `mne.Epochs`, files that end in ``-epo.fif``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import numpy as np
 from pretap.channels import canonical
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.recordings.epochs import Epochs
-from pretap.recordings.recording import Recording
 
 __all__ = [
     "epochs_from_mne",
     "epochs_to_mne",
     "is_epochs_file",
     "make_info",
-    "raw_from_recording",
     "read_mne_epochs",
     "write_mne_epochs",
 ]
@@ -130,28 +128,6 @@ def _event_samples(epochs: Epochs, last: int) -> Any:
         gap = epochs.n_samples + round(epochs.sfreq_hz)
         samples[here] += samples[before].max() + gap - samples[here].min()
     return samples
-
-
-def raw_from_recording(recording: Recording, *, channels: tuple[str, ...] | None = None) -> Any:
-    """Give a whole recording as `mne.io.RawArray`, its bad spans and the seams of its segments annotated.
-
-    Annotations are those alone: MNE drops trials that touch ``BAD span`` and ``BAD boundary``. Events stay ours.
-    """
-    mne = _mne("Cutting trials")
-    names = channels or recording.channels
-    columns = [recording.channels.index(name) for name in names]
-    x_v = np.empty((len(names), recording.n_samples))  # (n_channels, n_samples)
-    n_piece = max(1, int(2e6) // len(recording.channels))  # 8 MB of float32 at a time
-    for start in range(0, recording.n_samples, n_piece):
-        stop = min(start + n_piece, recording.n_samples)
-        x_v[:, start:stop] = recording.read(start, stop)[:, columns].T.astype(np.float64) / _UV_PER_V
-    raw = mne.io.RawArray(x_v, make_info(names, sfreq_hz=recording.sfreq_hz), copy=None, verbose="error")
-    fs = recording.sfreq_hz
-    spans = [(start, stop, "BAD span") for start, stop in recording.bad]
-    spans += [(start, start, "BAD boundary") for start in recording.segments[1:]]
-    onsets_s = [start / fs for start, _, _ in spans]
-    notes = mne.Annotations(onsets_s, [(stop - start) / fs for start, stop, _ in spans], [text for *_, text in spans])
-    return raw.set_annotations(notes, verbose="error")
 
 
 def make_info(names: tuple[str, ...], *, sfreq_hz: float) -> Any:

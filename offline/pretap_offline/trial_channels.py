@@ -1,0 +1,71 @@
+"""Which channels trials are cut from: those that were asked for, that every recording has, and that are alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.channels import canonical, match_channels
+from pretap.config import TrainConfig
+from pretap.errors import DataError, StreamRefusedError
+from pretap.recordings.recording import Recording
+
+__all__ = ["bad_channels", "common_channels", "peak_to_peak_uv"]
+
+_UV_PER_V = 1e6
+
+
+def common_channels(
+    recordings: Sequence[Recording], config: TrainConfig
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Give the channels to cut, in the first file's order, and those that not every file has."""
+    wanted, first = config.trials, recordings[0]
+    names = wanted.channels or first.channels
+    try:
+        if wanted.channels:
+            names = tuple(first.channels[i] for i in match_channels(names, first.channels, stream=first.source))
+    except StreamRefusedError as error:
+        raise DataError(f"trials.channels: {error}") from None
+    excluded = {canonical(name) for name in wanted.exclude}
+    known = {canonical(name) for recording in recordings for name in recording.channels}
+    if not excluded <= known:
+        raise DataError(f"trials.exclude names channels that no recording has: {', '.join(sorted(excluded - known))}.")
+    names = tuple(name for name in names if canonical(name) not in excluded)
+    everywhere = [{canonical(name) for name in recording.channels} for recording in recordings]
+    common = tuple(name for name in names if all(canonical(name) in each for each in everywhere))
+    if not common:
+        raise DataError("No channel is left that all recordings have. See channels and exclude in [trials].")
+    union = {canonical(name): name for recording in reversed(recordings) for name in recording.channels}
+    missing = [] if wanted.channels else [k for k in union if k not in excluded and not all(k in e for e in everywhere)]
+    missing += [canonical(name) for name in names if wanted.channels and name not in common]
+    return common, [(union[key], "not in every recording") for key in missing]
+
+
+def bad_channels(epochs: Any, config: TrainConfig) -> list[tuple[str, str]]:
+    """Find channels that are flat, or too large, in more than half of the trials."""
+    names = epochs.ch_names
+    swing_uv = peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
+    n = len(swing_uv)
+    flat = (swing_uv < config.trials.flat_uv).sum(axis=0)
+    loud = (swing_uv > (config.trials.reject_uv or np.inf)).sum(axis=0)
+    bad = []
+    for name, n_flat, n_loud in zip(names, flat, loud, strict=True):
+        if 2 * n_flat > n:
+            bad.append((name, f"flat (below {config.trials.flat_uv:g} uV) in {n_flat} of {n} trials"))
+        elif 2 * n_loud > n:
+            bad.append((name, f"above {config.trials.reject_uv:g} uV peak to peak in {n_loud} of {n} trials"))
+    if len(bad) == len(names):
+        raise DataError(
+            f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as MNE keeps it, or with "
+            "its unit in the file; see reject_uv and flat_uv in [trials]."
+        )
+    return bad
+
+
+def peak_to_peak_uv(epochs: Any) -> NDArray[np.float64]:
+    """Give the largest less the smallest value of each channel in each trial, (n_epochs, n_channels)."""
+    x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_samples)
+    return np.asarray(np.ptp(x_v, axis=2) * _UV_PER_V)
