@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import edfio
 import mne
 import msgspec
 import numpy as np
@@ -302,3 +303,51 @@ def test_a_raw_handed_in_is_left_as_it_is():
     cut_trials([recording_from_raw(raw)], RECIPE)
     assert raw.ch_names == names
     np.testing.assert_array_equal(raw.get_data(), first)
+
+
+def test_a_bdf_of_biosemi_has_its_codes_without_the_amplifier_s_state(tmp_path):
+    x_uv = noise(n=5000)
+    status = np.full(5000, 0x1DFF00, np.int64)  # CMS in range, battery good; lines 8 to 15 have no cable
+    for sample, text in TAPS:
+        status[sample : sample + 5] += 1 + (text == "tap/right")
+    signals = [
+        edfio.BdfSignal(x, 250, label=name, physical_dimension="uV", physical_range=(-400, 400))
+        for x, name in zip(x_uv.T, ("C3", "C4", "Cz"), strict=True)
+    ]
+    full = (-(2.0**23), 2.0**23 - 1)
+    signals.append(edfio.BdfSignal(status.astype(float), 250, label="Status", physical_range=full))
+    path = tmp_path / "taps.bdf"
+    edfio.Bdf(signals).write(path)
+    found = open_recording(path)
+    assert found.channels == ("C3", "C4", "Cz")
+    assert [(event.sample, event.text) for event in found.events] == [
+        (sample, "2" if text == "tap/right" else "1") for sample, text in TAPS
+    ]
+    epochs, _ = cut_trials([found], msgspec.structs.replace(RECIPE, events={"left": ("1",), "right": ("2",)}))
+    sample = TAPS[0][0]
+    np.testing.assert_allclose(epochs.x_uv[0], x_uv[sample - 49 : sample - 11], atol=1e-3)
+
+
+def test_an_xdf_with_breaks_gives_windows_that_lie_in_one_piece(xdf_dir):
+    found = open_recording(xdf_dir / "clock_resets.xdf")
+    config = msgspec.structs.replace(RECIPE, events={"x": ("XXX",), "test": ("Test",)})
+    epochs, report = cut_trials([found], config)
+    fs = found.sfreq_hz
+    n, last = round(0.15 * fs), round(-0.05 * fs)
+    wanted = sorted((e.sample, e.text == "Test") for e in found.events if e.text in ("XXX", "Test"))
+    assert sum(report.files[0].n_events) == len(wanted)
+    ends = np.rint(epochs.at_s * fs).astype(int)
+    kept = [(end - last, bool(label)) for end, label in zip(ends, epochs.labels, strict=True)]
+    assert set(kept) <= set(wanted)
+    for end, x in zip(ends, epochs.x_uv, strict=True):
+        np.testing.assert_array_equal(x, found.read(end - n + 1, end + 1))
+        assert not any(end - n + 1 < start <= end for start in found.segments)
+
+
+def test_a_file_without_a_single_window_is_reported_and_alone_refused():
+    empty = recording(TAPS, n=5000, x=noise(), bad=((0, 5000),), source="empty")
+    epochs, report = cut_trials([recording(TAPS, n=5000, x=noise()), empty], RECIPE)
+    assert len(epochs) == len(TAPS)
+    assert report.files[1].dropped == (("in a span marked bad", len(TAPS)),)
+    with pytest.raises(DataError, match=r"A class has no trial left:\n0 trials"):
+        cut_trials([empty], RECIPE)
