@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from pretap.bundle import load
 from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap_offline.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
@@ -255,3 +257,22 @@ def test_the_average_reference_of_one_channel_is_refused():
     scaling = msgspec.structs.replace(RECIPE.scaling, reference="average")
     with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
         cross_validate(trials(channels=("Cz",)), msgspec.structs.replace(RECIPE, scaling=scaling), seed=0)
+
+
+def test_a_day_of_trials_fits_a_bundle(tmp_path):
+    epochs = trials(n=6000, sfreq_hz=20.0, channels=("C3", "C4"))
+    recipe = msgspec.structs.replace(changed(folds=0), fit=FitConfig(max_epochs=1, batch_size=500))
+    train(epochs, recipe, tmp_path / "b.safetensors", seed=0)
+    assert load(tmp_path / "b.safetensors").manifest.training.n_trials == 6000
+
+
+def test_figures_of_a_bundle_from_before_chance_and_verdict_can_still_be_read():
+    old = {
+        "protocol": "5-fold stratified cross-validation", "n_trials": 316, "accuracy": 0.75, "accuracy_sd": 0.0,
+        "accuracy_ci95": [0.7, 0.8], "kappa": 0.5, "nll": 0.5,
+    }  # fmt: skip
+    metrics = msgspec.json.decode(json.dumps(old), type=Metrics)
+    assert (metrics.chance, metrics.verdict, metrics.learning_curve) == (None, "", ())
+    assert words(metrics).splitlines() == [
+        "accuracy 0.750 (95 % interval 0.700 to 0.800), kappa 0.50, NLL 0.500: 5-fold stratified cross-validation"
+    ]
