@@ -26,7 +26,7 @@ __all__ = [
 
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
-_GRID_NAME = re.compile(r"[A-E]\d{1,3}|VREF")  # names in systems with a numbering of their own
+_GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in systems with a numbering of their own
 _UNITS = {
     "microvolts": 1.0,
     "microvolt": 1.0,
@@ -87,10 +87,10 @@ def match_channels(
     StreamRefusedError
         When another channel is missing, or two labels name the same electrode.
     """
-    names, wanted_names = electrode_names(found), electrode_names(wanted)
+    labels, names, wanted_names = standard_names(found), electrode_names(found), electrode_names(wanted)
     index, missing = [], []
     for label, wanted_name in zip(wanted, wanted_names, strict=True):
-        exact = [i for i, other in enumerate(found) if other == label]
+        exact = [i for i, other in enumerate(labels) if other == label]
         same = exact or [i for i, name in enumerate(names) if name == wanted_name]
         if len(same) > 1:
             twins = ", ".join(repr(found[i]) for i in same)
