@@ -307,9 +307,18 @@ class RawInlet:
         All it says of itself, as it says it.
     n_rows
         How many samples one `pull` takes at most.
+
+    Raises
+    ------
+    ConnectionLostError
+        When it does not answer.
+    ValueError
+        When it is of no format that can be recorded, or its description is no text.
     """
 
     def __init__(self, found: Found, *, buffer_s: int) -> None:
+        if found.format == "undefined" or found.n_channels < 1:
+            raise ValueError(f"{found.n_channels} channels of {found.format} values cannot be recorded")
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
         self.description = _describe(self._inlet)
         info = _info(self._inlet)

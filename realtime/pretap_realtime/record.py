@@ -27,6 +27,8 @@ __all__ = ["Recorder", "record"]
 _TICK_S: Final = 0.004
 _LOOK_EVERY_S: Final = 0.25
 _RETRY_S: Final = 1.0
+_MUTE_S: Final = 1.0  # a stream with a rate, beside one that says it is the same
+_SILENT_S: Final = 3.0
 _WRITE_EVERY_S: Final = 0.25  # what `kill -9` costs at most, with the time a write takes
 _SYNC_EVERY_S: Final = 1.0  # what a power failure costs
 _BOUNDARY_EVERY_S: Final = 10.0
@@ -65,6 +67,7 @@ class Recorder:
         self._watches = [lsl.Watch(query) for query in queries] or [lsl.Watch()]
         self._doors = _Doors(clock)
         self._sources: dict[str, _Source] = {}  # by uid
+        self._listed: set[str] = set()  # uids that the network knows
         self._batch: list[xdf_writer.Chunk] = []
         self._disk: _Disk | None = None
 
@@ -114,10 +117,14 @@ class Recorder:
 
     def _look(self) -> None:
         """Connect, beside the loop, to streams that are not recorded yet."""
-        for watch in self._watches:
-            for found in watch.found():
-                if found.uid not in self._sources:
-                    self._doors.knock(found)
+        there = {found.uid: found for watch in self._watches for found in watch.found()}
+        for uid, found in there.items():
+            if uid not in self._sources:
+                self._doors.knock(found)
+        self._listed = set(there)
+        for source in self._sources.values():
+            if line := source.silence(self._clock()):
+                self._say(line)
 
     def _admit(self, now_s: float) -> None:
         for found, opened in self._doors.answers():
@@ -128,18 +135,31 @@ class Recorder:
             if self._disk is None:
                 self._disk = _Disk(xdf_writer.XdfFile(self._path, force=self._force), clock=self._clock)
                 self.started_s = now_s
-            identity = Identity.of(opened.description, kind=found.type, source_id=found.source_id)
-            taken = {source.track.id for source in self._sources.values()}
-            track = next((t for t in self.tracks if t.identity == identity and t.id not in taken), None)
-            if track is None:
-                track = Track(len(self.tracks) + 1, identity)
-                self.tracks.append(track)
-                self._batch.append(xdf_writer.stream_header(track.id, opened.xml))
-                self._say(f"recording {found}")
-            else:
-                track.came_back()
-                self._say(f"{track.name} is back; its recording goes on")
-            self._sources[found.uid] = _Source(opened, track, clock=self._clock)
+            self._sources[found.uid] = _Source(opened, self._track(found, opened), clock=self._clock)
+
+    def _track(self, found: lsl.Found, inlet: lsl.RawInlet) -> Track:
+        """Give the track of a stream that came back, or a new one."""
+        identity = Identity.of(inlet.description, kind=found.type, source_id=found.source_id)
+        for uid, source in list(self._sources.items()):
+            # A computer that lost power says no goodbye: its connection stays open for ever.
+            if source.track.identity == identity and (uid not in self._listed or source.is_mute(self._clock())):
+                self._drop(uid)
+        taken = {source.track.id for source in self._sources.values()}
+        track = next((t for t in self.tracks if t.identity == identity and t.id not in taken), None)
+        if track is None:
+            track = Track(len(self.tracks) + 1, identity)
+            self.tracks.append(track)
+            self._batch.append(xdf_writer.stream_header(track.id, inlet.xml))
+            self._say(f"recording {found}")
+        else:
+            track.came_back()
+            self._say(f"{track.name} is back; its recording goes on")
+        return track
+
+    def _drop(self, uid: str) -> None:
+        source = self._sources.pop(uid)
+        source.close()
+        self._say(f"{source.track.name} is gone; its recording goes on when it comes back")
 
     def _pull(self) -> None:
         if self._disk is not None and self._disk.n_waiting_bytes > _MAX_WAITING_BYTES:
@@ -148,9 +168,7 @@ class Recorder:
             try:
                 source.pull()
             except lsl.ConnectionLostError:
-                source.close()
-                del self._sources[uid]
-                self._say(f"{source.track.name} is gone; its recording goes on when it comes back")
+                self._drop(uid)
 
     def _hand_over(self) -> None:
         """Give the disk what has come since the last time."""
@@ -187,6 +205,7 @@ class _Source:
     def __init__(self, inlet: lsl.RawInlet, track: Track, *, clock: Callable[[], float]) -> None:
         self.track = track
         self._inlet, self._clock = inlet, clock
+        self._heard_s, self._is_silent = clock(), False
         self._offsets: queue.SimpleQueue[tuple[float, float]] = queue.SimpleQueue()
         self._closed = threading.Event()
         threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
@@ -196,8 +215,23 @@ class _Source:
         while True:
             values, t_s = self._inlet.pull()
             self.track.add(values, t_s)
+            if t_s.size:
+                self._heard_s = self._clock()
             if t_s.size < self._inlet.n_rows:
                 return
+
+    def is_mute(self, now_s: float) -> bool:
+        return self.track.counts_losses and now_s > self._heard_s + _MUTE_S
+
+    def silence(self, now_s: float) -> str:
+        """Say that a stream with a rate has fallen silent, or speaks again; empty where nothing is new."""
+        is_silent = self.track.counts_losses and now_s > self._heard_s + _SILENT_S
+        if is_silent == self._is_silent:
+            return ""
+        self._is_silent = is_silent
+        return (
+            f"{self.track.name} has sent nothing for {_SILENT_S:g} s" if is_silent else f"{self.track.name} sends again"
+        )
 
     def take_offsets(self) -> list[xdf_writer.Chunk]:
         chunks = []
@@ -247,7 +281,7 @@ class _Doors:
             inlet.open()
         except lsl.ConnectionLostError:
             self._answers.put((found, ""))  # dead, but still listed: no word
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: pylsl could not make an inlet
             self._answers.put((found, str(error)))
         else:
             self._answers.put((found, inlet))

@@ -105,7 +105,12 @@ class SessionFolder:
         with log.open("wb") as file:
             # A session of its own: Ctrl-C on the terminal must reach the recorder through us alone.
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
             )
         threading.Thread(target=self._watch, name="recorder", daemon=True).start()
         deadline_s = lsl.local_clock() + _START_S

@@ -168,8 +168,9 @@ class XdfFile:
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self.path = path
         self.n_bytes = self.n_samples = 0
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL) | getattr(os, "O_BINARY", 0)
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o666)
+            self._file = os.open(path, flags, 0o666)
         except OSError as error:
             raise DataError(f"Cannot create {path}: {error.strerror}.") from None
         self._is_closed = False

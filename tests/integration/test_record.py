@@ -200,6 +200,30 @@ def test_a_stream_that_dies_and_returns_goes_on_and_another_one_is_another(recor
     assert streams[1]["time_series"][:, 0].tolist() == list(range(50))
 
 
+def test_a_computer_that_dies_without_a_word_and_returns_goes_on_under_the_same_id(start, recorder, xdf_dir, kit):
+    name = f"frozen-{secrets.token_hex(4)}"
+    play = ("replay", str(xdf_dir / "clock_resets.xdf"), "--name", name, "--wait")
+    first = start(*play)
+    child = start("record", str(recorder.path), "--stream", f"name={name}")
+    child.wait_for(f"recording '{name}'")
+    kit.until(lambda: n_saved(recorder.path).get(name, 0) > 20, "samples in the file")
+    first.process.send_signal(signal.SIGSTOP)  # no goodbye on the wire, as when the power goes
+    child.wait_for(f"{name} has sent nothing for 3 s")
+    n_before = n_saved(recorder.path)[name]
+    second = start(*play)
+    child.wait_for(f"{name} is back; its recording goes on")
+    kit.until(lambda: n_saved(recorder.path)[name] > n_before + 20, "samples of the second")
+    second.end()
+    assert child.interrupt() == 0
+    streams, _ = pyxdf.load_xdf(recorder.path, dejitter_timestamps=False)
+    assert [stream["info"]["stream_id"] for stream in streams] == [1]
+    original = load(xdf_dir / "clock_resets.xdf")["BioSemi"]["time_series"]
+    values, stamps = streams[0]["time_series"], streams[0]["time_stamps"]
+    assert np.array_equal(values[:n_before], original[:n_before])
+    assert np.array_equal(values[n_before:], original[: len(values) - n_before])
+    assert np.flatnonzero(np.diff(stamps) > 3).tolist() == [n_before - 1]
+
+
 def test_a_stream_that_appears_late_is_added(start, kit, recorder):
     kind = f"Kind{secrets.token_hex(4)}"
     first = kit.Amplifier(kind=kind)
