@@ -14,7 +14,8 @@ from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.metrics import Scores, score
+from pretap_offline.metrics import Scores, against_chance, score
+from pretap_offline.verdict import chance_words
 
 __all__ = ["Evaluation", "evaluate_trials", "report", "write_json", "write_predictions"]
 
@@ -80,6 +81,8 @@ def report(evaluation: Evaluation) -> str:
                 for name, row in zip(evaluation.classes, scores.confusion, strict=True)
             ),
         ]
+        if not evaluation.n_trained_on:
+            lines.append(chance_words(*against_chance(scores.n_correct, scores.labels())))
     return "\n".join(lines)
 
 

@@ -26,6 +26,10 @@ class Scores:
     nll: float
     confusion: tuple[tuple[int, ...], ...]
 
+    def labels(self) -> NDArray[np.int64]:
+        """Give the true classes (n_trials,), sorted: what the confusion counts."""
+        return np.repeat(np.arange(len(self.confusion)), [sum(row) for row in self.confusion])
+
 
 def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
     """Compare class indices (n,) with probabilities (n, n_classes). A tie goes to the first class."""

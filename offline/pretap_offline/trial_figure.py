@@ -143,6 +143,7 @@ def _draw_maps(
     figure: Any, axes: Any, epochs: Epochs, effects: list[tuple[str, Any]], *, known: list[int], picked: list[int]
 ) -> None:
     import mne
+    from matplotlib.patheffects import withStroke
 
     info = make_info(tuple(epochs.channels[i] for i in known), sfreq_hz=epochs.sfreq_hz)
     limit_uv = max(float(np.abs(values[known]).max()) for _, values in effects) or 1.0
@@ -153,5 +154,7 @@ def _draw_maps(
             values[known], info, axes=axis, names=names, show=False, vlim=(-limit_uv, limit_uv), cmap="RdBu_r",
             sensors=True, contours=4,
         )  # fmt: skip
+        for text in axis.texts:
+            text.set(va="bottom", fontsize=9, path_effects=[withStroke(linewidth=2, foreground="white")])
         axis.set_title(f"{title}\nlast {_END_MS:g} ms of the window")
     figure.colorbar(image, ax=axes, shrink=0.6, label="µV")

@@ -8,7 +8,7 @@ from pretap.errors import UsageError
 from pretap.manifest import Metrics
 from pretap_offline.trial_report import TrialReport
 
-__all__ = ["verdict", "words", "write_report"]
+__all__ = ["chance_words", "verdict", "words", "write_report"]
 
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
@@ -29,6 +29,12 @@ def verdict(accuracy: float, *, chance: float, p_chance: float) -> str:
     return f"going live makes sense: expect about {_odds(accuracy)} right"
 
 
+def chance_words(chance: float, p_chance: float) -> str:
+    """Say what an accuracy was compared with, how, and how surely it is better."""
+    p = f"p = {p_chance:.2g}" if p_chance >= 1e-4 else "p < 0.0001"
+    return f"chance {chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
+
+
 def words(metrics: Metrics) -> str:
     """Say the figures of a cross-validation in a few lines, the verdict last."""
     m, (low, high) = metrics, metrics.accuracy_ci95
@@ -37,8 +43,7 @@ def words(metrics: Metrics) -> str:
         f"{m.protocol}"
     ]
     if m.chance is not None and m.p_chance is not None:
-        p = f"p = {m.p_chance:.2g}" if m.p_chance >= 1e-4 else "p < 0.0001"
-        lines.append(f"chance {m.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)")
+        lines.append(chance_words(m.chance, m.p_chance))
     if m.balanced_accuracy is not None and abs(m.balanced_accuracy - m.accuracy) >= 0.005:
         lines.append(f"balanced accuracy {m.balanced_accuracy:.3f} (every class counts alike)")
     if m.learning_curve:

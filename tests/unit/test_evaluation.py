@@ -188,6 +188,7 @@ def test_the_report_of_labelled_fresh_trials():
         "predicted: 2 left, 2 right",
         "accuracy 0.750 (3 of 4, 95 % interval 0.301 to 0.954), kappa 0.50, NLL 0.400",
         "confusion (truth in rows): left: 1 left, 0 right; right: 1 left, 2 right",
+        "chance 0.750, the share of the commonest class; p = 0.74 (one-sided exact binomial test)",
     ]
 
 
