@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING, match_channels, microvolts_per
+from pretap.channels import MISSING, electrode_names, match_channels, microvolts_per
 from pretap.config import StreamConfig
-from pretap.errors import StreamRefusedError
+from pretap.errors import StreamRefusedError, UsageError
 from pretap.interpolation import can_interpolate
 from pretap.manifest import Manifest
 from pretap_realtime.electrodes import most_replaced
@@ -91,6 +91,8 @@ def check_stream(
     ------
     StreamRefusedError
         With what was expected, what came and what to do.
+    UsageError
+        Where `config.bad` names an electrode that the bundle does not have.
     """
     stream = f"Stream {printable(found.name)!r}"
     if found.format in ("string", "undefined"):
@@ -153,9 +155,11 @@ def _order(
     if interpolation is not None:
         replaceable = tuple(name for k, name in enumerate(wanted) if can_interpolate(interpolation, k))
     order = match_channels(wanted, labels, stream=stream, replaceable=replaceable)
-    bad = match_channels(config.bad, wanted, stream="the bundle")
-    for k in bad:
-        order[k] = MISSING
+    electrodes = electrode_names(wanted)
+    for name, electrode in zip(config.bad, electrode_names(config.bad), strict=True):
+        if electrode not in electrodes:
+            raise UsageError(f"stream.bad: the bundle has no electrode {name!r}; it has {', '.join(wanted)}.")
+        order[electrodes.index(electrode)] = MISSING
     gone = [name for name, i in zip(wanted, order, strict=True) if i == MISSING]
     n_most = most_replaced(len(wanted), config.max_interpolated)
     stuck = [name for name in gone if name not in replaceable]
