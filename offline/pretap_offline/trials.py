@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import match_channels
+from pretap.channels import match_channels, standard_names
 from pretap.config import TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
@@ -67,6 +67,7 @@ def cut_trials(
     sfreq_hz = config.signal.sfreq_hz or recordings[0].sfreq_hz
     recorded_hz = tuple(recording.sfreq_hz for recording in recordings)
     recordings = [_at_rate(recording, sfreq_hz) for recording in recordings]
+    recordings = [replace(each, channels=standard_names(each.channels)) for each in recordings]
     names, unused = (channels, []) if channels is not None else common_channels(recordings, config)
     window = _window(config, sfreq_hz)
     placed = [_place(recording, config, window=window) for recording in recordings]

@@ -175,6 +175,13 @@ def test_channels_are_picked_and_left_out_by_electrode():
 # -- several files -------------------------------------------------------------------------------------------------
 
 
+def test_a_biosemi_recording_is_trained_under_the_names_of_the_electrodes():
+    labels = tuple(f"{bank}{k}" for bank in "AB" for k in range(1, 33))
+    epochs, _ = cut_trials([recording(TAPS, n=5000, channels=labels)], changed(channels=("C3", "C4"), flat_uv=0.0))
+    assert epochs.channels == ("C3", "C4")
+    assert epochs.x_uv.shape[2] == 2
+
+
 def test_files_share_electrodes_not_positions_and_the_rest_is_reported():
     one = recording(TAPS, n=5000, channels=("C3", "Cz", "T3"), source="one")
     two = recording(TAPS, n=5000, channels=("T7", "C3", "Oz"), source="two")
