@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ class Evaluation:
 
 
 def evaluate_trials(decoder: Decoder, epochs: Epochs) -> Evaluation:
-    """Decode every trial. Channels are matched by name, and another rate is resampled to the bundle's."""
+    """Decode every trial. Channels and classes are matched by name, and another rate is resampled to the bundle's."""
     manifest = decoder.manifest
     if epochs.labels is not None and epochs.classes != manifest.classes:
-        raise DataError(f"{epochs.source} has the classes {epochs.classes}, the bundle decodes {manifest.classes}.")
+        if not set(epochs.classes) <= set(manifest.classes):
+            raise DataError(f"{epochs.source} has the classes {epochs.classes}, the bundle decodes {manifest.classes}.")
+        order = np.array([manifest.classes.index(name) for name in epochs.classes], np.int64)
+        epochs = replace(epochs, labels=order[epochs.labels], classes=manifest.classes)
     epochs = epochs.pick(manifest.channels)
     at_rate = resample_epochs(epochs, sfreq_hz=manifest.sfreq_hz)
     if at_rate.n_samples != manifest.n_window:

@@ -151,11 +151,16 @@ def test_windows_of_another_length_are_bad_data(decoder):
         evaluate_trials(decoder, replace(FRESH, x_uv=FRESH.x_uv[:, 1:]))
 
 
+def test_classes_are_matched_by_name_whatever_their_order(decoder):
+    swapped = replace(FRESH, classes=("right", "left"), labels=1 - FRESH.labels)
+    assert evaluate_trials(decoder, swapped).scores == evaluate_trials(decoder, FRESH).scores
+
+
 def test_labels_of_other_classes_are_bad_data_but_withheld_labels_need_none(decoder):
-    swapped = replace(FRESH, classes=("right", "left"))
+    others = replace(FRESH, classes=("left", "rest"))
     with pytest.raises(DataError, match=r"has the classes .* the bundle decodes"):
-        evaluate_trials(decoder, swapped)
-    assert evaluate_trials(decoder, replace(swapped, labels=None)).scores is None
+        evaluate_trials(decoder, others)
+    assert evaluate_trials(decoder, replace(others, labels=None)).scores is None
 
 
 @pytest.mark.parametrize(
