@@ -11,13 +11,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING
+from pretap.channels import MISSING, match_channels
 from pretap.config import StreamConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
+from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording
+from pretap.recordings.resample import resample_recording
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues
@@ -75,10 +77,30 @@ def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
         decisions += pipeline.push(Chunk(x_uv, t_s))
     decisions += pipeline.expire(np.inf)
-    trained_on = set(manifest.training.trial_sha256)
-    ids = recording.trials.trial_ids if recording.trials is not None else ()
-    n_trained_on = sum(trial in trained_on for trial in ids)
+    n_trained_on = _n_trained_on(recording, manifest)
     return Score(decisions, pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
+
+
+def _n_trained_on(recording: Recording, manifest: Manifest) -> int:
+    """Count the trials of a recording that the bundle was trained on: cut as `pretap train` cuts them, and hashed."""
+    trained_on = set(manifest.training.trial_sha256)
+    if recording.trials is not None:
+        return sum(trial in trained_on for trial in recording.trials.trial_ids)
+    patterns, _ = bundle_cues(manifest)
+    try:
+        order = match_channels(manifest.channels, recording.channels, stream=recording.source)
+    except StreamRefusedError:  # a channel is missing: no trial of these channels comes from here
+        return 0
+    if not any(matches(event.text, patterns) for event in recording.events):
+        return 0
+    at_rate = resample_recording(recording, sfreq_hz=manifest.sfreq_hz)
+    ends = {
+        event.sample + round(manifest.window_end_ms / 1000 * manifest.sfreq_hz) + 1
+        for event in at_rate.events
+        if matches(event.text, patterns)
+    }
+    whole = (end for end in ends if manifest.n_window <= end <= at_rate.n_samples)
+    return sum(trial_sha256(at_rate.read(end - manifest.n_window, end)[:, order]) in trained_on for end in whole)
 
 
 @click.command(short_help="Run the live pipeline over a file.")

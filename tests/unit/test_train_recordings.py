@@ -87,7 +87,9 @@ def test_evaluate_cuts_the_trials_that_the_bundle_was_trained_on_and_says_so(fil
     assert cut["scores"]["n_trials"] == other
     invoke("evaluate", out, "--data", saved, "--json", figures)
     assert json.loads(figures.read_text())["scores"] == cut["scores"]  # from the file that was saved: the same
+    assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in invoke("score", out, files[0])
     said = invoke("score", out, files[1])  # and through the live pipeline
+    assert "NOT AN ESTIMATE" not in said
     assert f"accuracy {cut['scores']['accuracy']:.3f} ({cut['scores']['n_correct']} of {other})" in said
 
 
@@ -97,6 +99,9 @@ def test_another_rate_is_resampled_as_live_data_are(files, tmp_path):
     assert "resampled from 250 Hz" in said
     manifest = read_bundle(out).manifest
     assert (manifest.sfreq_hz, manifest.n_window, manifest.training.resampled_from_hz) == (100.0, 50, 250.0)
+    n = n_taps(files[0])
+    assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in invoke("evaluate", out, "--recording", files[0])
+    assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in invoke("score", out, files[0])
     invoke("evaluate", out, "--recording", files[1], "--json", figures)
     scores = json.loads(figures.read_text())["scores"]
     said = invoke("score", out, files[1])
