@@ -128,6 +128,22 @@ def test_after_kill_9_everything_up_to_the_last_second_is_read(recorder, kit):
     assert open_recording(recorder.path).n_samples == len(values)
 
 
+def test_a_recorder_that_stands_still_for_a_while_loses_nothing(recorder, kit):
+    amp = kit.Amplifier(sfreq_hz=1000.0)
+    child = recorder(amp)
+    amp.push(counted(500))
+    child.process.send_signal(signal.SIGSTOP)
+    for _ in range(100):  # 100 s of samples: far more than a connection holds on its way
+        amp.outlet.push_chunk(counted(1000, first=amp.n), amp.stamps(1000))
+        amp.n += 1000
+    child.process.send_signal(signal.SIGCONT)
+    kit.until(lambda: recorder.path.stat().st_size > 100_500 * 25, "the samples in the file")
+    assert child.interrupt() == 0
+    stream = load(recorder.path)[amp.name]
+    assert stream["time_series"][:, 0].tolist() == list(range(100_500))
+    assert stream["footer"]["info"]["lost_samples"] == ["0"]
+
+
 def fill(child, amp, recorder, folder):
     """Send until the recorder gives up, and check what it leaves."""
     x = np.zeros((500, 64), np.float32)
