@@ -296,6 +296,15 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
 
 
+def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
+    amp = kit.Amplifier()
+    child = recorder(amp)
+    amp.push(counted(100))
+    child.process.send_signal(signal.SIGTERM)
+    assert child.wait() == 0
+    assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
+
+
 def test_it_stops_by_itself_after_the_seconds_asked_for(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--seconds", "0.5"))
@@ -398,6 +407,23 @@ def test_a_recorder_that_dies_is_announced_and_serve_goes_on(start, kit, bundle,
     amp.push(kit.eeg(100))
     kit.until(lambda: '"verdict"' in (folder / "decisions.jsonl").read_text(), "a decision")
     assert service.interrupt() == 0
+
+
+def test_ctrl_c_on_the_terminal_reaches_the_recorder_once_and_through_serve(start, kit, bundle, tmp_path):
+    amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
+    given = ("--stream", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}")
+    service = start("serve", str(bundle), *given, start_new_session=True)
+    service.wait_for("RUNNING")
+    kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
+    amp.push(kit.eeg(100))
+    os.killpg(service.process.pid, signal.SIGINT)  # what a terminal does
+    assert service.wait() == 0
+    assert f"recorded into {folder}" in service.said
+    recorded = load(folder / "session.xdf")
+    assert all("footer" in stream for stream in recorded.values())
+    last = json.loads(recorded[f"{prefix}-markers"]["time_series"][-1][0])
+    logged = [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
+    assert last["seq"] == logged[-1]["seq"]  # the very last message is on record
 
 
 def test_the_recorder_ends_well_when_serve_is_killed(start, kit, bundle, tmp_path):

@@ -223,6 +223,35 @@ def test_the_xdf_projects_files_written_again_read_the_same(xdf_dir, tmp_path, n
         assert ours["info"]["segments"] == theirs["info"]["segments"]
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rate=st.floats(0.9, 1.1),
+    gaps=st.lists(
+        st.tuples(st.sampled_from([4, 700, 715, 2000, 2990]), st.sampled_from([0.05, 0.3, 0.7, 3.0, 30.0])), max_size=3
+    ),
+)
+def test_a_copy_with_the_stamps_that_are_replayed_is_read_by_pyxdf_as_the_original(tmp_path_factory, seed, rate, gaps):
+    """Our stamps see short gaps that pyxdf smears: where it reads a copy, it must smear them the same."""
+    folder, rng = tmp_path_factory.mktemp("copy"), np.random.default_rng(seed)
+    t_s = 1000 + np.arange(3000) / (100 * rate) + rng.normal(0, 0.003, 3000)
+    for at, gap_s in gaps:
+        t_s[at:] += gap_s
+    values = np.arange(3000, dtype=np.float32)[:, None]
+
+    def read(name, stamps, sfreq_hz):
+        header = xdf_writer.stream_header(1, xml("float32", n=1, sfreq_hz=sfreq_hz))
+        path = write(folder / name, header, xdf_writer.samples(1, values, stamps))
+        return path, load(path)[0][0]["time_stamps"]
+
+    path, original_s = read("a.xdf", t_s, 100.0)
+    recording = open_recording(path)
+    if recording.t_s is None:  # n / fs to a tenth of a sample
+        return
+    _, copy_s = read("b.xdf", recording.t_s, recording.sfreq_hz)
+    assert copy_s == pytest.approx(original_s, abs=1e-6)
+
+
 def test_an_existing_file_is_kept_unless_forced(tmp_path):
     path = tmp_path / "x.xdf"
     path.write_bytes(b"precious")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["Segment", "cut", "follows", "measured_hz", "nearest", "stamps"]
 
 _GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
+_SURE_S = 0.9
 _OFF_SAMPLES = 0.1  # stamps within this of n / sfreq need no list
 
 
@@ -34,7 +35,8 @@ class Segment:
 def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
     """Cut the stamps where they shift for good by more than 1.5 samples, and fit a line to each piece.
 
-    Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not.
+    Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not. A jump of
+    almost a second is a break in any case: for pyxdf it can be one.
     """
     n_around = max(2, round(sfreq_hz))
     step_s, lag = 1 / sfreq_hz, 10 * n_around
@@ -48,9 +50,11 @@ def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
         place = bisect_right(starts, i)
         before = late[max(starts[place - 1], i - n_around) : i]
         after = late[i : min([*starts[place : place + 1], i + n_around])]
-        if min(len(before), len(after)) < n_around // 4:
+        if jumps[i - 1] * step_s > _SURE_S:
+            starts.insert(place, i)
+        elif min(len(before), len(after)) < n_around // 4:
             continue  # too short to tell a shift from a late chunk
-        if abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
+        elif abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
             starts.insert(place, i)
     ends = [*starts[1:], len(t_s)]
     return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
