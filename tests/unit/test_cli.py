@@ -31,6 +31,7 @@ COMMANDS = [
     "doctor",
     "evaluate",
     "inspect",
+    "record",
     "replay",
     "score",
     "serve",
