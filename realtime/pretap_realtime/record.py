@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from pretap.errors import UsageError
-from pretap_realtime.contract import printable
 
 __all__ = ["record"]
 
@@ -53,7 +52,7 @@ def record(
 
 def _check_path(out: Path, *, force: bool) -> None:
     if out.suffix.lower() != ".xdf":
-        raise UsageError(f"{printable(str(out))}: expected a name that ends in .xdf, the only format written.")
+        raise UsageError(f"{out}: expected a name that ends in .xdf, the only format written.")
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent} is no directory: make it first.")
     if out.exists() and not force:
