@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +12,12 @@ import msgspec
 
 from pretap.config import ServeConfig, load_config
 from pretap.errors import NoStreamError, UsageError
+from pretap_realtime.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from pretap_realtime.session_folder import SessionFolder
 
-__all__ = ["serve", "stop_on_signals"]
+__all__ = ["serve"]
 
 
 @click.command(short_help="Decode a live LSL stream.")
@@ -58,20 +57,6 @@ def serve(
         raise NoStreamError(f"{error} {_whats_there(settings)}") from None
 
 
-def stop_on_signals() -> threading.Event:
-    """Set the event on the first SIGINT or SIGTERM; the second one ends the process at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        stop.set()
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, on_signal)
-    return stop
-
-
 def _serve(
     decoder: Any,
     connector: Any,
@@ -79,7 +64,7 @@ def _serve(
     *,
     log_files: Sequence[Path],
     session: SessionFolder | None,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.lsl import local_clock
@@ -134,7 +119,7 @@ def _session(folder: Path, settings: ServeConfig, *, bundle: Path, sha256: str) 
     return session
 
 
-def _dry_run(connector: Any, decoder: Any, settings: ServeConfig, stop: threading.Event) -> None:
+def _dry_run(connector: Any, decoder: Any, settings: ServeConfig, stop: Stop) -> None:
     from pretap_realtime.contract import describe_mapping
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import make_resampler

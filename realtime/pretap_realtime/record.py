@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pretap.errors import UsageError
+from pretap_realtime.stopping import StopSignal, stop_on_signals
 
 __all__ = ["record"]
 
@@ -28,8 +29,6 @@ def record(
     Streams that answer a --stream QUERY (all streams without one) are recorded as they come; one that goes away and
     comes back goes on. Whatever happens, the file is readable up to the last second.
     """
-    from pretap_realtime.app import stop_on_signals
-
     stop = stop_on_signals()  # first: Ctrl-C ends well from the first moment
     from pretap_realtime.lsl import parse_query
     from pretap_realtime.progress import Progress
@@ -59,7 +58,7 @@ def _check_path(out: Path, *, force: bool) -> None:
         raise UsageError(f"{out} exists: choose another name, or overwrite it with --force.")
 
 
-def _stop_at_eof(stop: threading.Event) -> None:
+def _stop_at_eof(stop: StopSignal) -> None:
     while os.read(0, 4096):  # not sys.stdin: its lock would hang the interpreter's end
         pass
     stop.set()

@@ -16,6 +16,7 @@ from typing import Final
 from pretap.errors import NoStreamError
 from pretap_realtime import lsl, xdf_writer
 from pretap_realtime.disk import Disk
+from pretap_realtime.stopping import Stop
 from pretap_realtime.tracks import Identity, Track
 
 __all__ = ["Recorder"]
@@ -54,7 +55,7 @@ class Recorder:
         queries: Sequence[dict[str, str]],
         *,
         force: bool = False,
-        stop: threading.Event,
+        stop: Stop,
         say: Say,
         clock: Callable[[], float] = lsl.local_clock,
     ) -> None:

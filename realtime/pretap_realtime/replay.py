@@ -7,7 +7,6 @@ n / fs``, or where the recording has stamps of its own, ``t0`` plus its distance
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from pretap.channels import microvolts_per
 from pretap.recordings.recording import Recording, pick
+from pretap_realtime.stopping import Stop, stop_on_signals
 
 __all__ = ["Feed", "Mark", "Piece", "pieces", "play", "replay"]
 
@@ -127,7 +127,7 @@ def play(
     *,
     speed: float,
     clock: Callable[[], float],
-    stop: threading.Event,
+    stop: Stop,
     say: Callable[[str], None],
 ) -> int:
     """Push each piece when its last sample is due; gives the number of samples pushed."""
@@ -179,7 +179,6 @@ def replay(
     RECORDING is a directory or file of competition trials, anything MNE reads (FIF, EDF, BDF, BrainVision, ...), an XDF
     file, or 'synthetic' ('synthetic:SEED') for a simulated subject.
     """
-    from pretap_realtime.app import stop_on_signals
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.sources import open_any
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import NONE, decide
 from pretap_realtime.publisher import Item, Publisher
+from pretap_realtime.stopping import Stop
 
 __all__ = ["Connection", "Service", "Summary", "Timing"]
 
@@ -122,7 +122,7 @@ class Service:
         timing: Timing,
         threshold: float,
         clock: Callable[[], float],
-        stop: threading.Event,
+        stop: Stop,
         say: Callable[[str], None],
     ) -> None:
         self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz

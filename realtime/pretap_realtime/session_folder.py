@@ -28,6 +28,7 @@ from pretap import __version__
 from pretap.config import ServeConfig
 from pretap.errors import UsageError
 from pretap_realtime import lsl
+from pretap_realtime.stopping import Stop
 
 __all__ = ["SessionFolder"]
 
@@ -93,7 +94,7 @@ class SessionFolder:
         except OSError as error:
             raise UsageError(f"Cannot write {self._folder / name}: {error.strerror}.") from None
 
-    def start(self, settings: ServeConfig, *, stop: threading.Event) -> None:
+    def start(self, settings: ServeConfig, *, stop: Stop) -> None:
         """Start the recorder on what serve reads and sends, and wait a moment until it records what serve sends."""
         inputs = [query for query in (settings.stream.query, settings.cue.query) if query]
         ours = [f"name={settings.markers.name}-{each}" for each in ("markers", "codes", "probabilities")]

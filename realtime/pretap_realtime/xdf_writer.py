@@ -210,8 +210,17 @@ class XdfFile:
         self.close()
 
     def sync(self) -> None:
-        """Have what was written survive a power failure."""
-        os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+        """Have what was written survive a power failure.
+
+        Raises
+        ------
+        DataError
+            When the disk says now that it could not take it.
+        """
+        try:
+            os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror or error}; its last seconds may be missing.") from error
 
     def close(self) -> None:
         if not self._is_closed:

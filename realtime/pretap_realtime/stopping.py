@@ -1,0 +1,61 @@
+"""Ctrl-C as an argument: something to wait on that a signal handler may set."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+from typing import Protocol
+
+__all__ = ["Stop", "StopSignal", "stop_on_signals"]
+
+
+class Stop(Protocol):
+    """What tells a loop to end; `threading.Event` is one too, where no signal handler sets it."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds; says whether it is set."""
+        ...
+
+
+class StopSignal:
+    """A `Stop` that a signal handler may set.
+
+    Not a `threading.Event`: its `set` takes a lock that `wait` takes too, so a handler that interrupts the main thread
+    in `wait` waits for itself, for ever (seen once in some thirty recordings, which wait 250 times a second).
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()  # sockets: Windows can wait for nothing else
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, for good; wakes all who wait."""
+        if not self._is_set:
+            self._is_set = True
+            self._writer.send(b"\0")  # one byte, never read: it cannot block, and stays readable
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds; says whether it is set."""
+        if not self._is_set:
+            select.select([self._reader], [], [], timeout)
+        return self._is_set
+
+
+def stop_on_signals() -> StopSignal:
+    """Set the stop on the first SIGINT or SIGTERM; the second one ends the process at once."""
+    stop = StopSignal()
+
+    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        stop.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
+    return stop
