@@ -2,9 +2,9 @@
 
     python benchmarks/record.py [--seconds 120] [--channels 64] [--sfreq-hz 2000]
 
-This process sends EEG in chunks of 10 ms, the first channel a counter; a bundle with random weights decodes it at every
-hop of 50 ms, and the recorder takes the EEG and the three streams of the service. Figures are CPU seconds of the whole
-process over the time of sending. Runs in an LSL session of its own.
+This process sends EEG in chunks of 10 ms, the first channel a counter; a bundle with random weights, made like that of
+configs/own-cap.toml, decodes it at every hop of 50 ms, and the recorder takes the EEG and the three streams of the
+service. Figures are CPU seconds of the whole process over the time of sending. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAME = "bench-amplifier"
 
 
 def random_bundle(path: Path, channels: list[str], sfreq_hz: float) -> None:
-    spec = LstmSpec(hidden=(16,))
+    spec = LstmSpec(hidden=(8,))
     rng = np.random.default_rng(0)
     shapes = spec.shapes(n_inputs=len(channels), n_classes=2)
     weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -46,7 +46,9 @@ def random_bundle(path: Path, channels: list[str], sfreq_hz: float) -> None:
         sfreq_hz=sfreq_hz,
         n_window=round(0.5 * sfreq_hz),
         window_end_ms=-130.0,
-        scaling=Scaling(reference="average", n_baseline=5, divide_uv=10.0),
+        scaling=Scaling(
+            reference="average", n_baseline=round(0.2 * sfreq_hz), n_block=round(0.1 * sfreq_hz), divide_uv=10.0
+        ),
         network=spec,
         training=Training(
             data="random weights",
