@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INTERPOLATION", "can_interpolate", "interpolating_matrix"]
+__all__ = ["INTERPOLATION", "can_interpolate", "interpolating_matrix", "most_replaced"]
 
 INTERPOLATION = "channels.interpolation"  # the tensor's name in a bundle
 
@@ -22,6 +22,11 @@ INTERPOLATION = "channels.interpolation"  # the tensor's name in a bundle
 def can_interpolate(weights: NDArray[np.float64], channel: int) -> bool:
     """Say whether the matrix knows how to predict `channel`: without a known position its row is zero."""
     return bool(weights[channel].any())
+
+
+def most_replaced(n_channels: int, share: float) -> int:
+    """Say how many of the channels may be replaced, rounded down."""
+    return int(share * n_channels + 1e-9)
 
 
 def interpolating_matrix(weights: NDArray[np.float64], missing: Sequence[int]) -> NDArray[np.float64]:

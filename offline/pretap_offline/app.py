@@ -136,7 +136,7 @@ def evaluate(
     _check_source(data, recordings)
     decoder = load(bundle, engine=engine)
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder), channels=decoder.manifest.channels)
+        epochs, cut = _cut(recordings, _recipe_of(decoder), decoder=decoder)
         click.echo(cut.words())
     else:
         epochs = read_trials(data, part=part)
@@ -159,12 +159,15 @@ def _check_source(data: str | None, recordings: tuple[Path, ...]) -> None:
 
 
 def _cut(
-    recordings: tuple[Path, ...], recipe: TrainConfig, *, channels: tuple[str, ...] | None = None
+    recordings: tuple[Path, ...], recipe: TrainConfig, *, decoder: Decoder | None = None
 ) -> tuple[Epochs, TrialReport]:
     from pretap.recordings.continuous import open_recording
     from pretap_offline.trials import cut_trials
 
-    return cut_trials([open_recording(path) for path in recordings], recipe, channels=channels)
+    opened = [open_recording(path) for path in recordings]
+    if decoder is None:
+        return cut_trials(opened, recipe)
+    return cut_trials(opened, recipe, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
 
 
 def _recipe_of(decoder: Decoder) -> TrainConfig:

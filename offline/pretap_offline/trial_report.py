@@ -28,8 +28,8 @@ class FileReport:
 class TrialReport:
     """All recordings of one training or evaluation.
 
-    `channels` are those of the trials; `dropped_channels` holds (name, reason). `sfreq_hz` is the rate of the trials,
-    `recorded_hz` that of each file.
+    `channels` are those of the trials; `dropped_channels` and `replaced_channels` hold (name, reason). `sfreq_hz` is
+    the rate of the trials, `recorded_hz` that of each file.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +39,7 @@ class TrialReport:
     recorded_hz: tuple[float, ...]
     channels: tuple[str, ...]
     dropped_channels: tuple[tuple[str, str], ...]
+    replaced_channels: tuple[tuple[str, str], ...]
     files: tuple[FileReport, ...]
 
     @property
@@ -54,6 +55,7 @@ class TrialReport:
             f"{start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz, {len(self.channels)} channels"
         ]
         lines += [f"channel dropped: {name}, {why}" for name, why in self.dropped_channels]
+        lines += [f"channel replaced by its neighbours: {name}, {why}" for name, why in self.replaced_channels]
         for file, recorded_hz in zip(self.files, self.recorded_hz, strict=True):
             n_events = _counted(file.n_events, self.classes)
             line = f"{file.source}: {sum(file.n_trials)} of {sum(file.n_events)} events ({n_events})"

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import match_channels, standard_names
-from pretap.config import TrainConfig
+from pretap.channels import MISSING, match_channels, standard_names
+from pretap.config import StreamConfig, TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
+from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Recording
@@ -37,7 +38,11 @@ class _Placed:
 
 
 def cut_trials(
-    recordings: Sequence[Recording], config: TrainConfig, *, channels: tuple[str, ...] | None = None
+    recordings: Sequence[Recording],
+    config: TrainConfig,
+    *,
+    channels: tuple[str, ...] | None = None,
+    interpolation: NDArray[np.float64] | None = None,
 ) -> tuple[Epochs, TrialReport]:
     """Cut the trials that `config.events` and `config.trials` describe, and say what became of every event.
 
@@ -55,6 +60,8 @@ def cut_trials(
         What to cut.
     channels
         Take exactly these, and drop none: those of a bundle.
+    interpolation
+        The bundle's: as many missing or bad channels as the live service would replace are replaced here.
 
     Raises
     ------
@@ -74,9 +81,12 @@ def cut_trials(
     file = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])  # (n_epochs,) of all windows
     keep = np.zeros(len(file), bool)
     bad: list[tuple[str, str]] = []
+    replaced: list[tuple[str, str]] = []
     if len(file):
-        epochs = _mne_epochs(placed, names, window=window, sfreq_hz=sfreq_hz)
-        bad = [] if channels is not None else bad_channels(epochs, config)
+        epochs = _mne_epochs(placed, names, window=window, sfreq_hz=sfreq_hz, interpolation=interpolation)
+        bad = bad_channels(epochs, config)
+        if channels is not None:
+            replaced, bad = _replace(epochs, bad, interpolation), []
         epochs.drop_channels([name for name, _ in bad])
         keep = _reject(epochs, config, placed, file)
     report = TrialReport(
@@ -87,6 +97,7 @@ def cut_trials(
         recorded_hz=recorded_hz,
         channels=tuple(name for name in names if name not in dict(bad)),
         dropped_channels=tuple(unused + bad),
+        replaced_channels=tuple(replaced),
         files=tuple(_file_report(each, keep[file == i], len(config.events)) for i, each in enumerate(placed)),
     )
     if 0 in report.n_trials:
@@ -106,6 +117,9 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
             f"The recordings have the markers {found}."
         )
     texts = {event.text for recording in recordings for event in recording.events}
+    remedy = "Change [events] in the configuration; a bundle keeps those that it was trained with."
+    if not texts:
+        remedy = "Was the marker stream recorded? See `pretap streams` while the task runs."
     for text in sorted(texts):
         fits = [name for name, patterns in config.events.items() if matches(text, patterns)]
         if len(fits) > 1:
@@ -114,7 +128,7 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
         if not any(matches(text, patterns) for text in texts):
             raise DataError(
                 f"No event of class {name!r}: expected markers like {', '.join(map(repr, patterns)) or 'nothing'}; "
-                f"the recordings have {found}. Change [events] in the configuration."
+                f"the recordings have {found}. {remedy}"
             )
 
 
@@ -184,8 +198,15 @@ def _obstacle(recording: Recording, last: int, n: int) -> str:
     return ""
 
 
-def _mne_epochs(placed: Sequence[_Placed], names: tuple[str, ...], *, window: tuple[int, int], sfreq_hz: float) -> Any:
-    """Read the windows of all files as MNE's epochs, in volts.
+def _mne_epochs(
+    placed: Sequence[_Placed],
+    names: tuple[str, ...],
+    *,
+    window: tuple[int, int],
+    sfreq_hz: float,
+    interpolation: NDArray[np.float64] | None,
+) -> Any:
+    """Read the windows of all files as MNE's epochs, in volts; a missing channel that can be replaced is zero.
 
     Window by window, not through an `mne.io.RawArray` of the whole: an hour of 64 channels at 2048 Hz takes 3.8 GB.
     """
@@ -196,13 +217,17 @@ def _mne_epochs(placed: Sequence[_Placed], names: tuple[str, ...], *, window: tu
     x_v = np.empty((len(labels), len(names), n))  # (n_epochs, n_channels, n_window)
     free = iter(x_v)
     for each in placed:
+        replaceable = [name for k, name in enumerate(names) if interpolation is not None and interpolation[k].any()]
         try:
-            order = match_channels(names, each.recording.channels, stream=each.recording.source)
+            found = match_channels(
+                names, each.recording.channels, stream=each.recording.source, replaceable=replaceable
+            )
         except StreamRefusedError as error:
             raise DataError(str(error)) from None
+        order = np.array(found)
         for sample, row in zip(each.rows[:, 0].tolist(), free, strict=False):
             x_uv = each.recording.read(sample + last - n + 1, sample + last + 1)  # (n_window, n_channels)
-            row[:] = x_uv[:, order].T.astype(np.float64) / _UV_PER_V
+            row[:] = np.where(order == MISSING, 0.0, x_uv[:, order].astype(np.float64) / _UV_PER_V).T
     index = np.arange(len(labels))
     return mne.EpochsArray(
         x_v,
@@ -212,6 +237,19 @@ def _mne_epochs(placed: Sequence[_Placed], names: tuple[str, ...], *, window: tu
         proj=False,
         verbose="error",
     )
+
+
+def _replace(
+    epochs: Any, bad: list[tuple[str, str]], interpolation: NDArray[np.float64] | None
+) -> list[tuple[str, str]]:
+    """Replace bad channels in place, as the live service would; where it would not, they stay and cost the trials."""
+    lost = [epochs.ch_names.index(name) for name, _ in bad]
+    n_most = most_replaced(len(epochs.ch_names), StreamConfig().max_interpolated)
+    if interpolation is None or len(lost) > n_most or not all(can_interpolate(interpolation, k) for k in lost):
+        return []
+    x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
+    x_v[:, lost] = interpolating_matrix(interpolation, lost)[lost] @ x_v
+    return bad
 
 
 def _reject(epochs: Any, config: TrainConfig, placed: Sequence[_Placed], file: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.learning_curve import FRACTIONS, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
-from pretap_offline.verdict import verdict
+from pretap_offline.verdict import is_above_chance, verdict
 
 __all__ = ["CrossValidation", "Split", "cross_validate", "is_blockwise", "n_fits", "splits"]
 
@@ -198,7 +198,7 @@ def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, see
     return replace(
         metrics,
         learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
-        outlook=outlook(sizes, right, rng=np.random.default_rng(seed)),
+        outlook=outlook(sizes, right, rng=np.random.default_rng(seed)) if is_above_chance(metrics) else "",
     )
 
 

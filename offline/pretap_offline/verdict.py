@@ -8,10 +8,15 @@ from pretap.errors import UsageError
 from pretap.manifest import Metrics
 from pretap_offline.trial_report import TrialReport
 
-__all__ = ["chance_words", "verdict", "words", "write_report"]
+__all__ = ["chance_words", "is_above_chance", "verdict", "words", "write_report"]
 
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
+
+
+def is_above_chance(metrics: Metrics) -> bool:
+    """Say whether there is an accuracy to speak of; without one, what more trials would give cannot be told."""
+    return metrics.p_chance is not None and metrics.p_chance < _SIGNIFICANT
 
 
 def verdict(accuracy: float, *, chance: float, p_chance: float) -> str:
@@ -48,7 +53,7 @@ def words(metrics: Metrics) -> str:
         lines.append(f"balanced accuracy {m.balanced_accuracy:.3f} (every class counts alike)")
     if m.learning_curve:
         curve = ", ".join(f"{n} trials {accuracy:.3f}" for n, accuracy in m.learning_curve)
-        lines += [f"learning curve: {curve}", m.outlook]
+        lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
     if m.verdict:
         lines.append(m.verdict)
     return "\n".join(lines)

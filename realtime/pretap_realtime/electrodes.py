@@ -12,18 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.interpolation import can_interpolate, interpolating_matrix
+from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 
-__all__ = ["Electrodes", "Run", "most_replaced"]
+__all__ = ["Electrodes", "Run"]
 
 _BLOCK_S = 0.25
 _FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
 _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
-
-
-def most_replaced(n_channels: int, share: float) -> int:
-    """How many of the channels may be replaced."""
-    return int(share * n_channels + 1e-9)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.interpolation import can_interpolate, interpolating_matrix
+from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.recordings.competition import CHANNELS
 from pretap_offline.montage import interpolation_weights, known_positions, standard_montage
-from pretap_realtime.electrodes import Electrodes, most_replaced
+from pretap_realtime.electrodes import Electrodes
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,11 @@ import pytest
 
 from pretap.config import SignalConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
+from pretap.interpolation import interpolating_matrix
 from pretap.networks import LstmSpec
 from pretap.recordings.continuous import open_recording, recording_from_raw
 from pretap.recordings.recording import Event, Recording
+from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
 
 RECIPE = TrainConfig(
@@ -180,6 +182,36 @@ def test_a_biosemi_recording_is_trained_under_the_names_of_the_electrodes():
     epochs, _ = cut_trials([recording(TAPS, n=5000, channels=labels)], changed(channels=("C3", "C4"), flat_uv=0.0))
     assert epochs.channels == ("C3", "C4")
     assert epochs.x_uv.shape[2] == 2
+
+
+def test_for_a_bundle_flat_and_missing_channels_are_replaced_as_live():
+    names = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
+    weights = interpolation_weights(names)
+    x = noise(n_channels=8)
+    x[:, 2] = 0.0
+    settings = {"channels": names, "interpolation": weights}
+    epochs, report = cut_trials([recording(TAPS, n=5000, channels=names, x=x)], changed(flat_uv=0.5), **settings)
+    assert report.replaced_channels[0][0] == "Cz"
+    assert "channel replaced by its neighbours: Cz, flat (below 0.5 uV) in" in report.words()
+    whole = x.copy()
+    whole[:, 2] = (x @ interpolating_matrix(weights, [2]).T)[:, 2]
+    other, _ = cut_trials([recording(TAPS, n=5000, channels=names, x=whole)], changed(flat_uv=0.5), channels=names)
+    assert np.abs(epochs.x_uv - other.x_uv).max() < 1e-4
+    have = [0, 1, 3, 4, 5, 6, 7]
+    fewer = recording(TAPS, n=5000, channels=tuple(names[i] for i in have), x=x[:, have])
+    again, report = cut_trials([fewer], changed(flat_uv=0.5), **settings)
+    assert np.array_equal(again.x_uv, epochs.x_uv)
+
+
+def test_more_channels_than_live_would_replace_cost_the_trials():
+    names = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
+    x = noise(n_channels=8)
+    x[:, [2, 3]] = 0.0
+    weights = interpolation_weights(names)
+    with pytest.raises(DataError, match="A class has no trial left"):
+        cut_trials(
+            [recording(TAPS, n=5000, channels=names, x=x)], changed(flat_uv=0.5), channels=names, interpolation=weights
+        )
 
 
 def test_files_share_electrodes_not_positions_and_the_rest_is_reported():
