@@ -148,7 +148,7 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     query: _Text = ""
     patterns: tuple[_Text, ...] = ()
-    offset_ms: Annotated[float, Meta(ge=-60_000, le=1_000)] | None = None
+    offset_ms: _Milliseconds | None = None
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -65,6 +65,7 @@ class Connector:
 
     def __init__(self, decoder: Decoder, config: ServeConfig, *, say: Callable[[str], None]) -> None:
         self._decoder, self._config, self._say = decoder, config, say
+        self._told = False  # that only the cue stream is missing
         self._query = lsl.parse_query(config.stream.query)
         self._cue_query = lsl.parse_query(config.cue.query) if config.cue.query else None
 
@@ -83,6 +84,9 @@ class Connector:
         if self._cue_query is not None:
             cue = _only_one(self._cue_query, "cue.query")
             if cue is None:
+                if not self._told:
+                    self._told = True
+                    self._say(f"found {eeg}; no cue stream yet: {self._config.cue.query}")
                 return None
             if cue.format != "string" or cue.n_channels != 1:
                 raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pretap.events import matches
 from pretap.manifest import Manifest
 
-__all__ = ["TRIAL_ENDS", "bundle_cues"]
+__all__ = ["TRIAL_ENDS", "bundle_cues", "truth"]
 
 TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials: the window ends where the trial does
 
@@ -18,3 +19,13 @@ def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:
     if not events:
         return TRIAL_ENDS, 0.0
     return tuple(pattern for patterns in events.values() for pattern in patterns), manifest.window_end_ms / 1000
+
+
+def truth(cue: str, manifest: Manifest) -> int | None:
+    """Give the class whose events a cue is one of, or that its text ends with (``trial/3/end/left``), if any."""
+    classes = manifest.classes
+    for name, patterns in manifest.training.config.events.items():
+        if name in classes and matches(cue, patterns):
+            return classes.index(name)
+    endings = [name for name in classes if f"/{cue}".endswith(f"/{name}")]
+    return classes.index(max(endings, key=len)) if endings else None  # the longest: 'tap/left' is not 'left'

@@ -17,6 +17,7 @@ from pretap.interpolation import can_interpolate, interpolating_matrix, most_rep
 __all__ = ["Electrodes", "Run"]
 
 _BLOCK_S = 0.25
+_SHORTEST_S = 0.05  # shorter, and an amplifier with steps of 0.5 uV looks flat
 _FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
 _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
 
@@ -53,8 +54,13 @@ class Electrodes:
 
     def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
         """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
-        self._n_block = max(2, min(round(_BLOCK_S * sfreq_hz), n_window))
+        window_s = (
+            n_window / sfreq_hz
+        )  # half of it: what is flat from the start is known before the first window is full
+        self._n_block = max(2, round(min(_BLOCK_S, max(_SHORTEST_S, window_s / 2)) * sfreq_hz))
         n = len(self._channels)
+        self._n_heard = 0  # samples of the block that `listen` is in
+        self._is_heard = np.zeros(n, bool)  # channels with a finite value in it
         self._n_alive = np.full(n, _BACK_BLOCKS)  # blocks in a row in which it was not flat
         self._n_alive[list(missing)] = 0
         self.restart()
@@ -80,6 +86,41 @@ class Electrodes:
         if len(self._flat) > self._n_most:
             return f"{which}; at most {self._n_most} may be interpolated (stream.max_interpolated)"
         return f"{which}; not all of them have a known position"
+
+    def listen(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], str]]:
+        """Take all samples as they come (n_new, n_channels), before those with NaN are sorted out.
+
+        An electrode with no finite value in a whole block counts as flat from then on. Gives the samples, cut after
+        such a block with what changed; non-finite values of electrodes that are flat already are zeros in them.
+        """
+        if np.isfinite(x_uv).all():
+            self._is_heard[:] = True
+            self._n_heard = (self._n_heard + len(x_uv)) % self._n_block
+            if not self._n_heard:
+                self._is_heard[:] = False
+            yield x_uv, ""
+            return
+        start = 0
+        while start < len(x_uv):
+            part = x_uv[start : start + self._n_block - self._n_heard]
+            finite = np.isfinite(part)  # (n_part, n_channels)
+            self._is_heard |= finite.any(axis=0)
+            self._n_heard += len(part)
+            start += len(part)
+            known = [k for k in self._flat if not finite[:, k].all()]
+            if known:
+                part = part.copy()
+                part[:, known] = np.where(finite[:, known], part[:, known], np.float32(0))
+            change = ""
+            if self._n_heard == self._n_block:
+                mute = frozenset(np.flatnonzero(~self._is_heard).tolist())
+                self._n_heard = 0
+                self._is_heard[:] = False
+                if not mute <= self._flat:
+                    self._n_alive[list(mute)] = 0
+                    self._set_flat(self._flat | mute)
+                    change = self.status
+            yield part, change
 
     def push(self, x_uv: NDArray[np.float32]) -> Iterator[Run]:
         """Take contiguous clean samples (n_new, n_channels); give them repaired, cut where the repair changes."""

@@ -30,7 +30,7 @@ from pretap_realtime.health import BAD_STAMP_S, Health
 __all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline", "make_resampler"]
 
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
-CUE_WAIT_S = 1.0  # how long a cue may wait for its samples
+CUE_WAIT_S = 1.0  # how long a cue may wait for its samples, beyond the end of its window
 # Median over channels of the standard deviation within a window. Scalp EEG has 2 to 100 uV; a unit error is a factor
 # of 1000 or more.
 _PLAUSIBLE_UV = (0.05, 2000.0)
@@ -43,8 +43,8 @@ class Mode(Protocol):
         """Take clean, contiguous samples; give the decisions they complete."""
         ...
 
-    def begin(self) -> None:
-        """Forget all samples: another stream follows."""
+    def begin(self, *, delay_s: float) -> None:
+        """Forget all samples: another stream follows, whose samples come `delay_s` late."""
         ...
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
@@ -106,7 +106,7 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._last_t_s = 0.0  # the newest usable stamp
-        self.mode.begin()
+        self.mode.begin(delay_s=self.delay_s)
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
@@ -120,6 +120,18 @@ class Pipeline:
         StreamRefusedError
             When the first whole window has an amplitude that no EEG has.
         """
+        decisions: list[Decision] = []
+        start = 0
+        for x_uv, change in self.electrodes.listen(chunk.x_uv):
+            t_s = chunk.t_s[start : start + len(x_uv)]
+            decisions += self._push(Chunk(x_uv, t_s), newest_only=newest_only)
+            if change:
+                stamp_s = self._last_t_s
+                decisions += _with_losses(self._interrupt(stamp_s, change), self.health.n_lost)
+            start += len(x_uv)
+        return decisions
+
+    def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost
         checked = self.health.check(chunk.x_uv, chunk.t_s)
         if not self._amplitude_known:
@@ -171,7 +183,7 @@ class Pipeline:
         return _with_losses(self.mode.ask(cue, arrived_s), self.health.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
-        """Refuse cues that have waited longer than `CUE_WAIT_S`."""
+        """Refuse cues that have waited too long for their samples."""
         return _with_losses(self.mode.expire(now_s), self.health.n_lost)
 
     def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
@@ -211,7 +223,10 @@ class FreeRunning:
         self._warming_up = True
         self.n_skipped = 0
 
-    def begin(self) -> None:
+    def begin(self, *, delay_s: float) -> None:  # noqa: ARG002 - nobody waits
+        self._restart()
+
+    def _restart(self) -> None:
         self._stream.reset()
         self._n_seen = 0
 
@@ -230,7 +245,7 @@ class FreeRunning:
         return decisions + [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
-        self.begin()
+        self._restart()
         return [Decision(t_s, None, why)]
 
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:  # noqa: ARG002 - nobody asks a free-running decoder
@@ -247,21 +262,26 @@ class CueLocked:
         manifest = decoder.manifest
         self._decoder, self._offset_s, self._patterns = decoder, offset_s, patterns
         self._n_window, self._period_s = manifest.n_window, 1 / manifest.sfreq_hz
-        n_history = self._n_window + round(CUE_HISTORY_S * manifest.sfreq_hz)
+        self._wait_s = CUE_WAIT_S + max(0.0, offset_s)
+        n_history = self._n_window + round((CUE_HISTORY_S + max(0.0, -offset_s)) * manifest.sfreq_hz)
         self._ring = Ring(n_history, len(manifest.channels))
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
         self._waiting: list[tuple[Cue, float]] = []
         self._after_break = False
         self.n_skipped = 0
 
-    def begin(self) -> None:
+    def begin(self, *, delay_s: float) -> None:
+        self._wait_s = CUE_WAIT_S + max(0.0, self._offset_s) + delay_s
+        self._forget()
+
+    def _forget(self) -> None:
         self._ring.reset()
         self._breaks.clear()
 
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:  # noqa: ARG002 - a cue is never skipped
         held = self._ring.stamps(self._ring.n_seen, self._ring.n_held)
         if self._after_break and len(held) and len(t_s) and t_s[0] < held[-1]:
-            self.begin()  # the clock was set back: on it, what came before lies in the future
+            self._forget()  # the clock was set back: on it, what came before lies in the future
         self._after_break = self._after_break and not len(t_s)
         decisions = []
         n_piece = self._ring.capacity - self._n_window  # a long chunk must not push a waiting cue's window out
@@ -286,9 +306,9 @@ class CueLocked:
         return self._answer()
 
     def expire(self, now_s: float) -> list[Decision]:
-        late = [cue for cue, arrived_s in self._waiting if now_s - arrived_s > CUE_WAIT_S]
-        self._waiting = [(cue, arrived_s) for cue, arrived_s in self._waiting if now_s - arrived_s <= CUE_WAIT_S]
-        return [self._refusal(cue, f"its samples did not come within {CUE_WAIT_S:g} s") for cue in late]
+        late = [cue for cue, arrived_s in self._waiting if now_s - arrived_s > self._wait_s]
+        self._waiting = [(cue, arrived_s) for cue, arrived_s in self._waiting if now_s - arrived_s <= self._wait_s]
+        return [self._refusal(cue, f"its samples did not come within {self._wait_s:g} s") for cue in late]
 
     def _answer(self) -> list[Decision]:
         if not self._waiting:

@@ -22,7 +22,7 @@ from pretap.recordings.recording import Recording
 from pretap.recordings.resample import resample_recording
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
-from pretap_realtime.cues import TRIAL_ENDS, bundle_cues
+from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
 
 __all__ = ["Score", "run_over", "score"]
@@ -35,7 +35,7 @@ class Score:
     decisions: list[Decision]
     n_received: int
     n_lost: int
-    n_trained_on: int
+    n_trained_on: int | None
 
 
 def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int) -> Score:
@@ -76,21 +76,27 @@ def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int
             cue = next(cues, None)
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
         decisions += pipeline.push(Chunk(x_uv, t_s))
+    while cue is not None:  # after the last sample
+        decisions += pipeline.ask(cue, arrived_s=cue.t_s)
+        cue = next(cues, None)
     decisions += pipeline.expire(np.inf)
     n_trained_on = _n_trained_on(recording, manifest)
     return Score(decisions, pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
 
 
-def _n_trained_on(recording: Recording, manifest: Manifest) -> int:
-    """Count the trials of a recording that the bundle was trained on: cut as `pretap train` cuts them, and hashed."""
+def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
+    """Count the trials of a recording that the bundle was trained on: cut as `pretap train` cuts them, and hashed.
+
+    None where a channel is missing: then nobody can tell.
+    """
     trained_on = set(manifest.training.trial_sha256)
     if recording.trials is not None:
         return sum(trial in trained_on for trial in recording.trials.trial_ids)
     patterns, _ = bundle_cues(manifest)
     try:
         order = match_channels(manifest.channels, recording.channels, stream=recording.source)
-    except StreamRefusedError:  # a channel is missing: no trial of these channels comes from here
-        return 0
+    except StreamRefusedError:  # a channel is missing and interpolated
+        return None
     if not any(matches(event.text, patterns) for event in recording.events):
         return 0
     at_rate = resample_recording(recording, sfreq_hz=manifest.sfreq_hz)
@@ -110,7 +116,14 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int:
 @click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: the bundle's.")
 @click.option("--offset-ms", type=float, help="Where a cue's window ends; default: as in training.")
 @click.option("--hop-ms", type=float, help="Decide at every hop instead; default 50 where there are no cues.")
-@click.option("--chunk", "n_chunk", type=click.IntRange(min=1), default=100, show_default=True, help="Changes nothing.")
+@click.option(
+    "--chunk",
+    "n_chunk",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Samples at a time; no decision depends on it.",
+)
 @click.option(
     "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
 )
@@ -148,6 +161,8 @@ def score(
     elif patterns:
         raise DataError(f"{played.source} has no event like {', '.join(patterns)}. It has {_listed(played)}.")
     else:
+        if hop_ms is None and manifest.training.config.events:
+            click.echo(f"no event like {', '.join(cued)}, so a decision each 50 ms; it has {_listed(played)}", err=True)
         mode = FreeRunning(decoder, hop=hop_samples(50.0 if hop_ms is None else hop_ms, manifest.sfreq_hz))
     result = run_over(played, decoder, mode, n_chunk=n_chunk)
     click.echo(f"{played.source}\n{_report(result, manifest)}")
@@ -160,22 +175,14 @@ def _listed(recording: Recording) -> str:
     return ", ".join(sorted({repr(event.text) for event in recording.events})[:20]) or "no events at all"
 
 
-def truth(cue: str, manifest: Manifest) -> int | None:
-    """Give the class whose events a cue is one of, or that its text ends with (``trial/3/end/left``), if any."""
-    classes = manifest.classes
-    for name, patterns in manifest.training.config.events.items():
-        if name in classes and matches(cue, patterns):
-            return classes.index(name)
-    endings = [name for name in classes if f"/{cue}".endswith(f"/{name}")]
-    return classes.index(max(endings, key=len)) if endings else None  # the longest: 'tap/left' is not 'left'
-
-
 def _report(result: Score, manifest: Manifest) -> str:
     valid = [d for d in result.decisions if d.probs is not None]
     lines = [f"{len(valid)} decisions, {len(result.decisions) - len(valid)} times no valid window"]
     if result.n_trained_on:
         assert result.decisions
         lines.append(f"NOT AN ESTIMATE: {result.n_trained_on} of {len(result.decisions)} trials were trained on")
+    if result.n_trained_on is None:
+        lines.append("NOT AN ESTIMATE, perhaps: with channels missing nobody can tell whether trials were trained on")
     known = [(truth(d.cue, manifest), int(d.probs.argmax())) for d in valid if d.probs is not None]
     known = [(true, said) for true, said in known if true is not None]
     if known:

@@ -13,6 +13,7 @@ from pretap.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Mapping, describe_rate
+from pretap_realtime.cues import truth
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
@@ -66,6 +67,8 @@ class Summary:
 
     n_decisions: int = 0
     n_invalid: int = 0
+    n_judged: int = 0  # verdicts on cues whose class is known
+    n_right: int = 0
     n_too_old: int = 0
     n_skipped: int = 0
     n_received: int = 0
@@ -85,6 +88,9 @@ class Summary:
             f"and more are seen), {self.n_nonfinite} non-finite"
         )
         lines = [decisions, samples]
+        if self.n_judged:
+            share = self.n_right / self.n_judged
+            lines.append(f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
         if self.latencies_s:
             p50, p95, p99 = (1000 * percentile(self.latencies_s, q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
@@ -125,12 +131,13 @@ class Service:
         stop: Stop,
         say: Callable[[str], None],
     ) -> None:
+        self._manifest = decoder.manifest
         self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
         self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
         self._state: State | None = None
         self._heartbeat_due_s = -math.inf
-        self._electrodes = ""
+        self._electrodes = self._terms = ""
         self._summary = Summary()
 
     def run(self) -> Summary:
@@ -206,7 +213,8 @@ class Service:
                 "resampling/to_hz": f"{self._sfreq_hz:g}",
                 "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
             }
-        self._enter("RUNNING", "; ".join(terms), facts=facts)
+        self._terms = "; ".join(terms)
+        self._enter("RUNNING", self._terms, facts=facts)
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:
@@ -256,6 +264,9 @@ class Service:
                 self._summary.n_invalid += 1
             elif not why:
                 self._summary.n_decisions += 1
+                true = truth(decision.cue, self._manifest) if decision.cue else None
+                self._summary.n_judged += true is not None
+                self._summary.n_right += true is not None and verdict.code == true + 1
             self._publisher.put(
                 Item(
                     "verdict",
@@ -291,7 +302,7 @@ class Service:
 
     def _beat(self) -> None:
         if self._clock() >= self._heartbeat_due_s:
-            self._send_state("heartbeat", "")
+            self._send_state("heartbeat", self._terms if self._state == "RUNNING" else "")
 
     def _send_state(
         self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None

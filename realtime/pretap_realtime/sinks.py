@@ -16,19 +16,25 @@ from pretap_realtime.publisher import Item
 
 __all__ = ["LogSink", "OutletSink"]
 
+_EARLY_S = 0.9  # the heartbeat after a second opens the outlets
+
 
 class OutletSink:
     """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities`` of WIRE.md.
 
     For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0: no class
     passes any threshold, and nobody has to handle NaN.
+
+    The outlets open when the service is connected, or after a second without a stream: LSL fixes a description when an
+    outlet opens, and this way it tells of the resampling from the first sample on. A stream that comes later at another
+    rate opens them anew.
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
         self._name, self._format, self._classes = name, format, tuple(classes)
         self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._facts: dict[str, str] = {}
-        self._open()
+        self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open
 
     def _open(self) -> None:
         name, classes, facts = self._name, self._classes, self._identity | self._facts
@@ -41,15 +47,29 @@ class OutletSink:
         )
 
     def _describe(self, facts: Mapping[str, str]) -> None:
-        """Let the descriptions say `facts`: LSL fixes them when an outlet opens, so other ones open others."""
-        if facts != self._facts:
-            self._facts = dict(facts)
+        """Let the descriptions say `facts`."""
+        if self._held is None and facts != self._facts:
             del self._markers, self._codes, self._probabilities  # two outlets of one source_id would be twins
+            self._facts = dict(facts)
             self._open()
+        self._facts = dict(facts)
 
     def send(self, message: Message, item: Item) -> None:
         if item.facts is not None:
             self._describe(item.facts)
+        if self._held is not None:
+            self._held.append((message, item))
+            is_early = message.sent - self._held[0][0].sent < _EARLY_S
+            if message.state in ("WAITING", "VALIDATING") and is_early:
+                return
+            self._open()
+            held, self._held = self._held, None
+            for each in held:
+                self._push(*each)
+            return
+        self._push(message, item)
+
+    def _push(self, message: Message, item: Item) -> None:
         if self._format == "json":
             self._markers.push([encode(message)], message.t)
         elif message.type == "verdict":

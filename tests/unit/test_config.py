@@ -161,7 +161,7 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_file_s_name_and_its_path(f
         (ServeConfig, "decode.hop_ms=0"),
         (ServeConfig, "decode.hop_ms=60001"),
         (ServeConfig, "decode.engine=onnx"),
-        (ServeConfig, "cue.offset_ms=1001"),
+        (ServeConfig, "cue.offset_ms=60001"),
         (ServeConfig, "policy.threshold=1.1"),
         (ServeConfig, "markers.format=xml"),
         (ServeConfig, "markers.name=''"),

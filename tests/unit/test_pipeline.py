@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.errors import StreamRefusedError
+from pretap.interpolation import interpolating_matrix
 from pretap.resampler import Resampler
+from pretap_offline.montage import interpolation_weights
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
 
@@ -279,3 +281,59 @@ def test_a_gap_empties_the_resampler_too(decoder):
     assert np.array_equal(after[0].probs, decoder.decode(y[:50]))
     assert max(d.t_s for d in decisions if d.t_s < t[1000]) < t[999]
     assert pipeline.health.n_lost == 128
+
+
+def test_a_cue_waits_for_a_window_that_ends_after_it(decoder):
+    x, t = eeg(), stamps()
+    pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=1.5, patterns=("*",)))
+    assert run(pipeline, x[:100], t[:100]) == []
+    assert pipeline.ask(Cue(t[90], "imagine/left"), arrived_s=10.0) == []
+    assert pipeline.expire(12.5) == []
+    (decision,) = run(pipeline, x[100:300], t[100:300])
+    assert decision.t_s == t[240]
+    assert np.array_equal(decision.probs, decoder.decode(x[191:241]))
+    assert pipeline.ask(Cue(t[290], "imagine/left"), arrived_s=20.0) == []
+    (refused,) = pipeline.expire(22.51)
+    assert "did not come within 2.5 s" in refused.why
+
+
+@pytest.fixture(scope="module")
+def wide(make_decoder):
+    channels = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
+    return make_decoder(channels=channels, interpolation=interpolation_weights(channels))
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, 600), max_size=12))
+def test_an_electrode_that_sends_nan_for_good_is_replaced_and_may_come_back(wide, cuts):
+    x = np.random.default_rng(0).normal(0, 20, (600, 8)).astype(np.float32)
+    x[210:400, 2] = np.nan
+    t = 1000.0 + np.arange(600) / FS
+    pipeline = Pipeline(wide, FreeRunning(wide, hop=1), max_interpolated=0.15)
+    decisions = run(pipeline, x, t, cuts)
+    said = [(round((d.t_s - 1000) * FS), d.why) for d in decisions if d.probs is None]
+    assert [why for _, why in said[1:]] == [
+        "non-finite: channel 2",
+        "1 of 8 electrodes flat or missing: Cz; interpolated from their neighbours",
+        "all electrodes are back",
+    ]
+    good = {round((d.t_s - 1000) * FS): d.probs for d in decisions if d.probs is not None}
+    matrix = interpolating_matrix(wide.interpolation, [2])
+    # the block of samples 225 to 249 is the first without a finite value
+    assert sorted(good) == [*range(49, 210), *range(299, 500), *range(549, 600)]
+    repaired = np.nan_to_num(x[250:300]) @ matrix.T
+    assert np.abs(good[299] - wide.decode(repaired)).max() < 1e-5
+
+
+def test_an_electrode_flat_from_the_start_is_in_no_decision(make_decoder):
+    channels = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
+    for n_window in (10, 20, 50, 100):
+        decoder = make_decoder(channels=channels, n_window=n_window, interpolation=interpolation_weights(channels))
+        x = np.random.default_rng(0).normal(0, 20, (300, 8)).astype(np.float32)
+        x[:, 2] = 0.0
+        pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1), max_interpolated=0.15)
+        decisions = [d for d in run(pipeline, x, stamps(300)) if d.probs is not None]
+        matrix = interpolating_matrix(decoder.interpolation, [2])
+        first = round((decisions[0].t_s - 1000) * FS) + 1
+        expected = decoder.decode((x @ matrix.T)[first - n_window : first])
+        assert np.abs(decisions[0].probs - expected).max() < 1e-5
