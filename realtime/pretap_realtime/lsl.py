@@ -73,6 +73,7 @@ _FORMATS = {
     pylsl.cf_int8: "int8",
     pylsl.cf_int64: "int64",
 }
+_VALUE_BYTES = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
 _CODES = {name: code for code, name in _FORMATS.items()}
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
@@ -80,6 +81,9 @@ _BUFFER_S = 10  # what liblsl keeps for us while we are busy
 _FORGET_S = 5.0  # an outlet that answered no longer is off a watch's list
 _RAW_S: Final = 0.5
 _RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
+_MAX_RAW_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
+_MAX_RAW_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
+_IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
 _MAX_LABELS = 4096
 _MAX_BYTES = 4096  # of a marker's text
 
@@ -308,17 +312,23 @@ class RawInlet:
     n_rows
         How many samples one `pull` takes at most.
 
+    Parameters
+    ----------
+    buffer_s
+        How much liblsl keeps while nobody pulls; less where that would be more than 256 MB.
+
     Raises
     ------
     ConnectionLostError
         When it does not answer.
     ValueError
-        When it is of no format that can be recorded, or its description is no text.
+        When its format or rate is none that can be recorded, or its description is no text.
     """
 
     def __init__(self, found: Found, *, buffer_s: int) -> None:
         if found.format == "undefined" or found.n_channels < 1:
             raise ValueError(f"{found.n_channels} channels of {found.format} values cannot be recorded")
+        buffer_s = min(buffer_s, _affordable_s(found))
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
         self.description = _describe(self._inlet)
         info = _info(self._inlet)
@@ -355,6 +365,18 @@ class RawInlet:
 
     def close(self) -> None:
         self._inlet.close_stream()
+
+
+def _affordable_s(found: Found) -> int:
+    """Give the whole seconds of a stream that fit into 256 MB."""
+    if not 0 <= found.sfreq_hz <= _MAX_RAW_HZ:  # NaN too
+        raise ValueError(
+            f"a rate of {found.sfreq_hz:g} Hz cannot be: expected at most {_MAX_RAW_HZ / 1e6:g} MHz. Check its program"
+        )
+    bytes_per_s = (found.sfreq_hz or _IRREGULAR_HZ) * found.n_channels * _VALUE_BYTES[found.format]
+    if bytes_per_s > _MAX_RAW_BYTES:
+        raise ValueError(f"{bytes_per_s / 1e6:.0f} MB a second are too much: at most {_MAX_RAW_BYTES / 1e6:.0f} MB")
+    return int(_MAX_RAW_BYTES / bytes_per_s)
 
 
 def _time_correction(inlet: Any, timeout_s: float) -> float:

@@ -33,7 +33,7 @@ _WRITE_EVERY_S: Final = 0.25  # what `kill -9` costs at most, with the time a wr
 _BOUNDARY_EVERY_S: Final = 10.0
 _CLOCK_EVERY_S: Final = 5.0
 _SAME_CLOCK_S: Final = 0.005  # measured across one machine: noise of 0.1 ms, milliseconds under load
-_BUFFER_S: Final = 360  # liblsl's: a recorder that stalls that long loses nothing
+_BUFFER_S: Final = 360  # liblsl's, 256 MB at most: a recorder that stalls that long loses nothing
 _MAX_WAITING_BYTES: Final = 256 << 20
 _GRACE_S: Final = 0.1  # for samples on their way
 

@@ -271,6 +271,32 @@ def test_losses_are_counted_exactly_in_the_footer_and_in_words(recorder, kit):
     assert f"{amp.name}: 1200 samples, 108 lost" in child.said
 
 
+def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recorded(start, recorder, kit):
+    kind = f"Kind{secrets.token_hex(4)}"
+    mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1e9)
+    amp = kit.Amplifier(kind=kind)
+    child = start("record", str(recorder.path), "--stream", f"type={kind}")
+    child.wait_for(f"recording '{amp.name}'")
+    child.wait_for("is not recorded: a rate of 1e.09 Hz cannot be: expected at most 1 MHz")
+    amp.push(counted(150))
+    kit.until(lambda: n_saved(recorder.path) == {amp.name: 150}, "the samples in the file")
+    assert child.interrupt() == 0
+    assert child.said.count("is not recorded") == 1
+    assert not mad.has_consumers()
+
+
+@pytest.mark.parametrize(
+    ("fmt", "n_channels", "sfreq_hz", "affordable_s"),
+    [("float32", 64, 2000.0, 524), ("float32", 64, 0.0, 10485), ("int16", 256, 30_000.0, 17), ("int8", 1, 1e6, 268)],
+)
+def test_what_waits_for_the_recorder_is_256_mb_at_most(fmt, n_channels, sfreq_hz, affordable_s):
+    found = lsl.Found("x", "EEG", "", "", "", fmt, n_channels, sfreq_hz, None)
+    assert lsl._affordable_s(found) == affordable_s
+    for rate_hz, n in ((1.1e6, 1), (float("nan"), 1), (-1.0, 1), (1e6, 300)):
+        with pytest.raises(ValueError, match=r"cannot be|are too much"):
+            lsl._affordable_s(lsl.Found("x", "EEG", "", "", "", "float32", n, rate_hz, None))
+
+
 def test_without_a_stream_it_ends_with_exit_3_and_leaves_no_file(start, recorder):
     child = start("record", str(recorder.path), "--stream", "name=nobody", "--wait-s", "0.3")
     assert child.wait() == 3
