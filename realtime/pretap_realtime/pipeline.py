@@ -308,7 +308,10 @@ class CueLocked:
     def expire(self, now_s: float) -> list[Decision]:
         late = [cue for cue, arrived_s in self._waiting if now_s - arrived_s > self._wait_s]
         self._waiting = [(cue, arrived_s) for cue, arrived_s in self._waiting if now_s - arrived_s <= self._wait_s]
-        return [self._refusal(cue, f"its samples did not come within {self._wait_s:g} s") for cue in late]
+        why = f"its samples did not come within {self._wait_s:g} s"
+        if self._after_break and self._breaks:  # none since then: that is the reason
+            why = self._breaks[-1][1]
+        return [self._refusal(cue, why) for cue in late]
 
     def _answer(self) -> list[Decision]:
         if not self._waiting:

@@ -337,3 +337,13 @@ def test_an_electrode_flat_from_the_start_is_in_no_decision(make_decoder):
         first = round((decisions[0].t_s - 1000) * FS) + 1
         expected = decoder.decode((x @ matrix.T)[first - n_window : first])
         assert np.abs(decisions[0].probs - expected).max() < 1e-5
+
+
+def test_a_cue_while_too_many_electrodes_are_flat_is_refused_for_that_reason(wide):
+    x = np.random.default_rng(0).normal(0, 20, (400, 8)).astype(np.float32)
+    x[100:, 1:4] = 0.0
+    pipeline = Pipeline(wide, CueLocked(wide, offset_s=0.0, patterns=("*",)), max_interpolated=0.15)
+    run(pipeline, x, stamps(400))
+    assert pipeline.ask(Cue(stamps(400)[300], "tap/left"), arrived_s=10.0) == []
+    (refused,) = pipeline.expire(12.0)
+    assert refused.why.startswith("3 of 8 electrodes flat or missing: C3, Cz, C4; at most 1 may be interpolated")
