@@ -13,6 +13,7 @@ import pytest
 from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.recording import Event, Recording
+from pretap_realtime.messages import Message, encode
 
 SFREQ_HZ = 200.0
 
@@ -214,6 +215,58 @@ def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Pa
     assert recording.t_s == pytest.approx(np.array(gap), abs=1e-9)
     short = [t + (0.03 if i >= 400 else 0.0) + (0.02 if i >= 700 else 0.0) for i, t in enumerate(jittered)]
     assert "breaks in its time stamps: 2" in opened(short).source
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (137, 138), (195, 204), (300, 400), (997, 1000)])
+def test_stamps_that_are_no_time_are_made_from_those_around_them_and_told(
+    tmp_path: Path, bad: float, first: int, last: int
+) -> None:
+    t_s = (50 + np.arange(1000) / 100).tolist()
+    t_s[first:last] = [bad] * (last - first)
+    rows: list[list[float] | str] = [[float(i), 0.0] for i in range(1000)]
+    path = write_xdf(
+        tmp_path / "x.xdf",
+        stream_header(1, **EEG),
+        stream_header(2, **MARKERS),
+        *(samples(1, t_s[a : a + 100], rows[a : a + 100]) for a in range(0, 1000, 100)),
+        *(chunk(4, struct.pack("<Idd", n, 50.0 + t, 7.0)) for t in range(10) for n in (1, 2)),
+        samples(2, [55.0, bad, 51.37], ["right", "lost", "left"]),
+    )
+    recording = open_recording(path)
+    assert (recording.n_samples, recording.segments, recording.t_s) == (1000, (0,), None)
+    assert recording.read(0, 1000)[:, 0].tolist() == list(range(1000))
+    assert recording.events == (Event(137, "left"), Event(500, "right"))
+    assert f"time stamps that are no time: {last - first}" in recording.source
+    assert "markers whose time stamp is no time, left out: 1" in recording.source
+
+
+def test_samples_that_never_had_a_time_are_left_out_and_clocks_that_are_no_numbers_refused(tmp_path: Path) -> None:
+    t_s = [i / 100 for i in range(100)]
+    rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
+    parts = [stream_header(1, **EEG), samples(1, [np.nan] * 50, rows[:50]), samples(1, t_s[50:], rows[50:])]
+    recording = open_recording(write_xdf(tmp_path / "x.xdf", *parts))
+    assert recording.read(0, 100)[:, 0].tolist() == list(range(50, 100))
+    offset = chunk(4, struct.pack("<Idd", 1, 0.0, np.nan))
+    with pytest.raises(DataError, match="the clock offsets of 'Amp' are no numbers"):
+        open_recording(write_xdf(tmp_path / "y.xdf", *parts, offset))
+
+
+def test_messages_of_our_own_service_are_no_markers(tmp_path: Path) -> None:
+    rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
+    message = encode(Message(type="verdict", seq=3, state="RUNNING", t=9.0, sent=9.0))
+    path = write_xdf(
+        tmp_path / "x.xdf",
+        stream_header(1, **EEG),
+        stream_header(2, **MARKERS),
+        stream_header(3, **{**MARKERS, "name": "pretap-markers"}),
+        samples(1, [i / 100 for i in range(100)], rows),
+        samples(2, [0.5], ["left"]),
+        samples(3, [0.4, 9.0], [message, message]),
+    )
+    recording = open_recording(path)
+    assert recording.events == (Event(50, "left"),)
+    assert "outside" not in recording.source
 
 
 def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ from pretap.channels import unit_factor
 from pretap.errors import DataError, MissingPackageError
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf_chunks import whole_chunks
-from pretap.recordings.xdf_time import Segment, cut, follows, measured_hz, nearest, stamps
+from pretap.recordings.xdf_time import Segment, cut, fill, follows, measured_hz, nearest, stamps
 
 __all__ = ["open_xdf"]
 
+_MAX_STAMP_S = 1e12  # 30 000 years; beyond, floats do not even resolve 0.1 ms
+_OUR_MESSAGE = '{"v":'  # WIRE.md
 _RATE_TOLERANCE = 0.01  # beyond, the measured rate stands instead of the nominal one
 
 
@@ -29,7 +31,8 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
 
     Stamps are brought to one clock by pyxdf, and their jitter removed (`xdf_time`): `t_s` holds them where they are
-    not ``n / sfreq_hz``, and `segments` says where they break. The rate is the measured one where it is more than 1 %
+    not ``n / sfreq_hz``, and `segments` says where they break. Stamps that are no time (NaN) are made from those before
+    them. The rate is the measured one where it is more than 1 %
     from the nominal one. Every marker becomes an event of its nearest sample, with its exact distance in `late_s`;
     `source` counts those more than a sample from any. A file cut short is read up to its last whole chunk.
 
@@ -38,9 +41,11 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     DataError
         A damaged file, or none or several streams that could be meant; the sentence lists what was found.
     """
-    loaded, cut_short = _load(path)
+    loaded, cut_short, repairs = _load(path)
     streams = [_Stream.of(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
+    if not np.isfinite(eeg.t_s).all():
+        raise DataError(f"{path}: the clock offsets of {eeg.name!r} are no numbers, so its samples have no time.")
     columns, channels, uv_per_unit, assumed = _channels(eeg, path)
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
@@ -54,6 +59,10 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         notes.append("no unit given, taken as microvolts")
     if len(segments) > 1:
         notes.append(f"breaks in its time stamps: {len(segments) - 1}")
+    if n_filled := repairs.n_by_stream[eeg.id]:
+        notes.append(f"time stamps that are no time: {n_filled}")
+    if n_untimed := sum(repairs.n_by_stream[each.id] for each in streams if each.is_text):
+        notes.append(f"markers whose time stamp is no time, left out: {n_untimed}")
     if cut_short:
         notes.append(cut_short)
     elif not all(each.is_closed for each in streams):
@@ -178,24 +187,54 @@ def _listen(logger: logging.Logger) -> Iterator[_Complaints]:
         logger.propagate = before
 
 
-def _load(path: Path) -> tuple[list[dict[str, Any]], str]:
-    """Give the streams, and where the file was cut short, if it was."""
+class _Repairs:
+    """Takes stamps that are no time out of the chunks that pyxdf reads, before it fits clocks to them.
+
+    pyxdf takes the first NaN for the sample where a clock was reset.
+    """
+
+    def __init__(self) -> None:
+        self.n_by_stream: Counter[str] = Counter()
+        self._last_s: dict[int, float] = {}  # by stream
+
+    def __call__(
+        self, values: Any, t_s: NDArray[np.float64], info: dict[str, Any], stream_id: int
+    ) -> tuple[Any, NDArray[np.float64], dict[str, Any]]:
+        """Mend one chunk: (n_new, n_channels) values, or a list of texts, and (n_new,) stamps."""
+        is_time = np.abs(t_s) < _MAX_STAMP_S  # (n_new,), False for NaN
+        if not is_time.all():
+            self.n_by_stream[str(stream_id)] += int(np.count_nonzero(~is_time))
+            sfreq_hz = float(_first(info["info"], "nominal_srate") or 0)
+            if sfreq_hz > 0 and (is_time.any() or stream_id in self._last_s):
+                t_s = fill(t_s, is_time, before_s=self._last_s.get(stream_id), step_s=1 / sfreq_hz)
+            else:  # nothing says when these were
+                kept = np.flatnonzero(is_time)
+                values = [values[i] for i in kept.tolist()] if isinstance(values, list) else values[kept]
+                t_s = t_s[kept]
+        if t_s.size:
+            self._last_s[stream_id] = float(t_s[-1])
+        return values, t_s, info
+
+
+def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
+    """Give the streams, where the file was cut short, if it was, and what had to be mended."""
     try:
         import pyxdf
     except ImportError:
         raise MissingPackageError.for_extra(f"Reading {path.name}", missing="pyxdf") from None
     content, cut_short = whole_chunks(path)
+    repairs = _Repairs()
     damaged = f"{path} is not a whole XDF file"
     with _listen(logging.getLogger("pyxdf.pyxdf")) as complaints:
         try:
             # Jitter is removed below: pyxdf sees breaks of more than a second only, and smears shorter ones.
-            streams, _ = pyxdf.load_xdf(io.BytesIO(content), dejitter_timestamps=False)
+            streams, _ = pyxdf.load_xdf(io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False)
         except Exception as error:
             # a parser on damaged bytes raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
     if complaints.texts:
         raise DataError(f"{damaged}: {complaints.texts[0]}. Copy it again.")
-    return streams, cut_short
+    return streams, cut_short, repairs
 
 
 # -- choosing ------------------------------------------------------------------------------------------------------
@@ -247,14 +286,17 @@ def _numbered(n_channels: int) -> tuple[str, ...]:
 
 
 def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
-    """Give every string marker to its nearest sample, with how much later it is, however far that is."""
+    """Give every string marker to its nearest sample, with how much later it is, however far that is.
+
+    The messages of `pretap serve`, which a session's recording holds too, are no markers of the task.
+    """
     events = []
     for stream in streams:
         if not stream.is_text:
             continue
         for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
             text = " ".join(str(each).strip() for each in texts).strip()
-            if text and math.isfinite(t_s):
+            if text and not text.startswith(_OUR_MESSAGE):
                 sample, late_s = nearest(t_s, segments)
                 events.append((t_s, Event(sample, text, round(late_s, 9))))  # stamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

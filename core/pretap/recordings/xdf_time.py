@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segment", "cut", "follows", "measured_hz", "nearest", "stamps"]
+__all__ = ["Segment", "cut", "fill", "follows", "measured_hz", "nearest", "stamps"]
 
 _GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
 _SURE_S = 0.9
@@ -58,6 +58,21 @@ def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
             starts.insert(place, i)
     ends = [*starts[1:], len(t_s)]
     return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
+
+
+def fill(
+    t_s: NDArray[np.float64], is_time: NDArray[np.bool_], *, before_s: float | None, step_s: float
+) -> NDArray[np.float64]:
+    """Give stamps (n_samples,) in which those that are no time count on from the last one that is.
+
+    `before_s` is the stamp before the first; None: the first ones count back from the first that is a time.
+    """
+    index = np.arange(len(t_s))
+    known = np.maximum.accumulate(np.where(is_time, index, -1))  # (n_samples,), -1: none so far
+    start_s = t_s[is_time.argmax()] - step_s * (is_time.argmax() + 1) if before_s is None else before_s
+    from_s = np.where(known < 0, start_s, t_s[known])
+    filled: NDArray[np.float64] = np.where(is_time, t_s, from_s + step_s * (index - known))
+    return filled
 
 
 def _fit(t_s: NDArray[np.float64], *, start: int, sfreq_hz: float) -> Segment:
