@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import struct
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ __all__ = [
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _FOOTER = 1, 2, 3, 4, 5, 6
 _UUID: Final = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")  # of the specification
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+_REFERENCE = re.compile("&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 
 
 class Chunk(bytes):
@@ -128,12 +131,18 @@ def sound_xml(xml: str) -> str:
     ValueError
         Where it is no XML even so.
     """
-    xml = _NOT_XML.sub("?", xml)
+    xml = _REFERENCE.sub(_sound_reference, _NOT_XML.sub("?", xml))
     try:
         ElementTree.fromstring(xml.encode())  # noqa: S314 - expat refuses entity bombs, and liblsl writes no entities
     except ElementTree.ParseError as error:
         raise ValueError(f"its description is no XML: {error}") from None
     return xml
+
+
+def _sound_reference(found: re.Match[str]) -> str:
+    """Replace ``&#01;``, which liblsl writes for a control character and no parser takes."""
+    code = int(found[1], 16) if found[1] else int(found[2])
+    return "?" if code > sys.maxunicode or _NOT_XML.match(chr(code)) else found[0]
 
 
 def _xml(content: str) -> bytes:

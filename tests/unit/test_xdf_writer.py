@@ -10,8 +10,10 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pylsl
 import pytest
 import pyxdf
 from hypothesis import given, settings
@@ -151,6 +153,23 @@ def test_the_whole_description_comes_back_without_characters_that_xml_forbids(tm
     assert stream["info"]["desc"][0]["note"] == ["a?b <& ü"]
     with pytest.raises(ValueError, match="is no XML"):
         xdf_writer.sound_xml("<info><name>a</info>")
+
+
+@pytest.mark.parametrize("character", ["\x01", "\x1f", "\x7f", "\ufffe", "☃", "\u202e", "\n", "'\"<&>"])
+def test_what_liblsl_writes_of_a_stream_is_sound_whatever_its_name_and_description_hold(character):
+    info = pylsl.StreamInfo(f"a{character}b", "Markers", 1, 0, "string", "id")
+    info.desc().append_child_value("note", f"c{character}d")
+    found = ElementTree.fromstring(xdf_writer.sound_xml(info.as_xml()))
+    kept = "?" if character in "\x01\x1f\ufffe" else character
+    assert (found.findtext("name"), found.findtext("desc/note")) == (f"a{kept}b", f"c{kept}d")
+
+
+@given(st.integers(0, 0x200000), st.sampled_from(["&#{};", "&#x{:x};", "&#x{:X};", "&#{:09};", "&#x{:08x};"]))
+def test_references_to_characters_stay_where_xml_has_them(code, written):
+    reference = written.format(code)
+    sound = xdf_writer.sound_xml(f"<info>{reference}</info>")
+    is_sound = code in (9, 10, 13) or 32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
+    assert sound == f"<info>{reference if is_sound else '?'}</info>"
 
 
 @st.composite
