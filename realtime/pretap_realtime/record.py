@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ __all__ = ["record"]
 def record(
     out: Path, *, queries: tuple[str, ...], wait_s: float, seconds: float | None, force: bool, until_stdin_closes: bool
 ) -> None:
-    """Record LSL streams of any kind into OUT.xdf until Ctrl-C.
+    """Record LSL streams of any kind into OUT, whose name must end in .xdf, until Ctrl-C.
 
     Streams that answer a --stream QUERY (all streams without one) are recorded as they come; one that goes away and
     comes back goes on. Whatever happens, the file is readable up to the last second.
@@ -34,6 +35,8 @@ def record(
     from pretap_realtime.progress import Progress
     from pretap_realtime.recorder import Recorder
 
+    if any(math.isnan(each) for each in (wait_s, seconds or 0.0)):
+        raise UsageError("--seconds or --wait-s is NaN: expected a number of seconds.")
     parsed = [parse_query(query) for query in queries]
     _check_path(out, force=force)
     if until_stdin_closes:
@@ -46,6 +49,8 @@ def record(
         return
     for track in recorder.tracks:
         click.echo(str(track), err=True)
+    if any(track.counts_losses for track in recorder.tracks) and not any(track.is_text for track in recorder.tracks):
+        click.echo("no markers were recorded: training needs them; is the task's program running?", err=True)
     click.echo(f"wrote {out} ({recorder.n_bytes / 1e6:.1f} MB)", err=True)
 
 

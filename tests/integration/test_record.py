@@ -313,6 +313,21 @@ def test_what_is_there_is_not_overwritten_and_what_cannot_be_written_is_refused_
     assert recorder.path.read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("option", ["--seconds", "--wait-s"])
+def test_a_duration_that_is_no_number_is_refused(start, recorder, option):
+    child = start("record", str(recorder.path), option, "nan")
+    assert child.wait() == 2
+    assert "is NaN" in child.said
+
+
+def test_eeg_without_markers_gets_a_word_but_not_with_them_nor_they_alone(recorder, kit, tmp_path):
+    amp, cues = kit.Amplifier(), markers()
+    for i, (sources, is_told) in enumerate([((amp,), True), ((amp, cues), False), ((cues,), False)]):
+        child = recorder(*sources, out=tmp_path / f"{i}.xdf")
+        assert child.interrupt() == 0
+        assert ("no markers were recorded: training needs them" in child.said) == is_told
+
+
 def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--until-stdin-closes",), stdin=subprocess.PIPE)
