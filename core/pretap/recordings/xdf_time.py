@@ -8,7 +8,7 @@ of a recording that carries the stamps made here is read by pyxdf exactly as the
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,22 +42,86 @@ def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
     step_s, lag = 1 / sfreq_hz, 10 * n_around
     if len(t_s) > 2 * lag:  # the measured step: one sample file is 8 % from nominal
         step_s = max(float(np.median(t_s[lag:] - t_s[:-lag])) / lag, 0.5 * step_s)
-    late = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
+    late: NDArray[np.float64] = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
+    medians = _Medians(late, n_around)
     jumps = np.abs(np.diff(late))  # (n_samples - 1,)
     n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
     starts = [0]
     for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
         place = bisect_right(starts, i)
-        before = late[max(starts[place - 1], i - n_around) : i]
-        after = late[i : min([*starts[place : place + 1], i + n_around])]
+        start, stop = starts[place - 1], starts[place] if place < len(starts) else len(late)
         if jumps[i - 1] * step_s > _SURE_S:
             starts.insert(place, i)
-        elif min(len(before), len(after)) < n_around // 4:
+        elif min(i - start, stop - i, n_around) < n_around // 4:
             continue  # too short to tell a shift from a late chunk
-        elif abs(np.median(after) - np.median(before)) > _GAP_SAMPLES:
+        elif abs(medians.after(i, stop) - medians.before(i, start)) > _GAP_SAMPLES:
             starts.insert(place, i)
     ends = [*starts[1:], len(t_s)]
     return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
+
+
+class _Medians:
+    """Medians of up to `n_around` samples before or after any sample, for a millionth of a second each.
+
+    With jitter of some samples nearly every sample is a candidate. So medians are worked out in runs, each from the one
+    before it: at places that lie `n_around` from any break in blocks, near a break outwards from it.
+    """
+
+    def __init__(self, x: NDArray[np.float64], n_around: int) -> None:
+        self._x, self._n = x, n_around
+        self._blocks: dict[int, list[float]] = {}
+        self._from: dict[int, list[float]] = {}
+        self._to: dict[int, list[float]] = {}
+
+    def before(self, i: int, start: int) -> float:
+        """Give the median of the `n_around` samples before i, of those from `start` on."""
+        if i - start >= self._n:
+            return self._whole(i)
+        if start not in self._from:
+            self._from[start] = _growing(self._x[start : start + self._n].tolist())
+        return self._from[start][i - start - 1]
+
+    def after(self, i: int, stop: int) -> float:
+        """Give the median of the `n_around` samples from i on, of those before `stop`."""
+        if stop - i >= self._n:
+            return self._whole(i + self._n)
+        if stop not in self._to:
+            self._to[stop] = _growing(self._x[max(0, stop - self._n) : stop][::-1].tolist())
+        return self._to[stop][stop - i - 1]
+
+    def _whole(self, stop: int) -> float:
+        """Give the median of the `n_around` samples before `stop`."""
+        block, place = divmod(stop - self._n, self._n)
+        if block not in self._blocks:
+            first = block * self._n
+            self._blocks[block] = _sliding(self._x[first : first + 2 * self._n - 1].tolist(), self._n)
+        return self._blocks[block][place]
+
+
+def _growing(x: Sequence[float]) -> list[float]:
+    """Give the medians of the first 1, 2, 3 ... values."""
+    ordered: list[float] = []
+    medians = []
+    for each in x:
+        insort(ordered, each)
+        medians.append(_middle(ordered))
+    return medians
+
+
+def _sliding(x: Sequence[float], n: int) -> list[float]:
+    """Give the medians of all n values in a row."""
+    ordered = sorted(x[:n])
+    medians = [_middle(ordered)]
+    for old, new in zip(x, x[n:], strict=False):
+        del ordered[bisect_left(ordered, old)]
+        insort(ordered, new)
+        medians.append(_middle(ordered))
+    return medians
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def fill(
