@@ -33,6 +33,9 @@ _RECORDING = click.option(
     metavar="FILE",
     help="Cut trials from this recording (FIF, EDF, BDF, BrainVision, XDF, ...) instead; repeatable, in order.",
 )
+_STREAM = click.option(
+    "--stream", metavar="NAME_OR_ID", help="The EEG stream of XDF files that have several; needs --recording."
+)
 _SAVE = click.option("--save-trials", type=_FILE, metavar="FILE-epo.fif", help="Write the trials as MNE epochs.")
 
 
@@ -40,6 +43,7 @@ _SAVE = click.option("--save-trials", type=_FILE, metavar="FILE-epo.fif", help="
 @click.argument("config")
 @click.option("--data", help=_DATA_HELP)
 @_RECORDING
+@_STREAM
 @click.option("--out", type=_FILE, help="The bundle; default: CONFIG.safetensors.")
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True, help="Of folds and weights."
@@ -54,6 +58,7 @@ def train(
     *,
     data: str | None,
     recordings: tuple[Path, ...],
+    stream: str | None,
     out: Path | None,
     seed: int,
     overrides: tuple[str, ...],
@@ -69,7 +74,7 @@ def train(
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
-    _check_source(data, recordings)
+    _check_source(data, recordings, stream)
     out = out or Path(f"{file.stem}.safetensors")
     _check_writable(out)
     from msgspec.structs import replace
@@ -80,7 +85,7 @@ def train(
     from pretap_offline.verdict import words, write_report
 
     if recordings:
-        epochs, report = _cut(recordings, recipe)
+        epochs, report = _cut(recordings, recipe, stream=stream)
     else:
         epochs, report = read_trials(data, part="train"), None
         if tuple(recipe.events) != epochs.classes:
@@ -105,6 +110,7 @@ def train(
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--data", help=_DATA_HELP)
 @_RECORDING
+@_STREAM
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
 @click.option(
@@ -118,6 +124,7 @@ def evaluate(
     *,
     data: str | None,
     recordings: tuple[Path, ...],
+    stream: str | None,
     part: Literal["train", "test"],
     trials: str | None,
     engine: str,
@@ -133,10 +140,10 @@ def evaluate(
     from pretap_offline.data import read_trials
     from pretap_offline.evaluation import evaluate_trials, report, write_json, write_predictions
 
-    _check_source(data, recordings)
+    _check_source(data, recordings, stream)
     decoder = load(bundle, engine=engine)
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder), decoder=decoder)
+        epochs, cut = _cut(recordings, _recipe_of(decoder), stream=stream, decoder=decoder)
         click.echo(cut.words())
     else:
         epochs = read_trials(data, part=part)
@@ -153,18 +160,20 @@ def evaluate(
         click.echo(f"wrote {json_file}")
 
 
-def _check_source(data: str | None, recordings: tuple[Path, ...]) -> None:
+def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None) -> None:
     if data is not None and recordings:
         raise UsageError("--data and --recording are two ways to say what the trials are: give one of them.")
+    if stream is not None and not recordings:
+        raise UsageError("--stream chooses a stream of the files that --recording names: give both.")
 
 
 def _cut(
-    recordings: tuple[Path, ...], recipe: TrainConfig, *, decoder: Decoder | None = None
+    recordings: tuple[Path, ...], recipe: TrainConfig, *, stream: str | None, decoder: Decoder | None = None
 ) -> tuple[Epochs, TrialReport]:
     from pretap.recordings.continuous import open_recording
     from pretap_offline.trials import cut_trials
 
-    opened = [open_recording(path) for path in recordings]
+    opened = [open_recording(path, stream=stream) for path in recordings]
     if decoder is None:
         return cut_trials(opened, recipe)
     return cut_trials(opened, recipe, channels=decoder.manifest.channels, interpolation=decoder.interpolation)

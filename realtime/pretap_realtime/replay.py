@@ -157,6 +157,7 @@ def play(
 @click.option("--name", default="pretap-replay", show_default=True, help="Of the EEG stream; markers: NAME-markers.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate; default: as it is.")
 @click.option("--trials", metavar="START:STOP", help="Play only these trials, as Python counts.")
+@click.option("--stream", metavar="NAME_OR_ID", help="Play this stream of an XDF file that has several.")
 @click.option("--channels", metavar="NAME,NAME,...", help="Play these channels only, in this order.")
 @click.option("--unit", type=click.Choice(list(_UNITS)), default="uV", show_default=True, help="What the stream is in.")
 @click.option("--wait", is_flag=True, help="Start when the EEG stream has a reader.")
@@ -170,6 +171,7 @@ def replay(
     name: str,
     sfreq_hz: float | None,
     trials: str | None,
+    stream: str | None,
     channels: str | None,
     unit: str,
     wait: bool,
@@ -183,7 +185,7 @@ def replay(
     from pretap_realtime.sources import open_any
 
     stop = stop_on_signals()
-    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials)
+    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=stream)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
     feed = _LslFeed(played, name=name, speed=speed, unit=unit)
@@ -195,8 +197,8 @@ def replay(
     )
     while wait and not feed.has_reader() and not stop.is_set():
         stop.wait(0.01)
-    stream = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
-    n_pushed = play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
+    cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
+    n_pushed = play(cut, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
     if not stop.is_set():
         stop.wait(_LINGER_S)
     click.echo(f"{name}: {n_pushed} samples and {feed.n_markers} markers sent", err=True)

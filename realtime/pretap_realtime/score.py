@@ -113,6 +113,7 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
+@click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
 @click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: the bundle's.")
 @click.option("--offset-ms", type=float, help="Where a cue's window ends; default: as in training.")
 @click.option("--hop-ms", type=float, help="Decide at every hop instead; default 50 where there are no cues.")
@@ -133,6 +134,7 @@ def score(
     recording: str,
     *,
     part: Literal["train", "test"],
+    stream: str | None,
     patterns: tuple[str, ...],
     offset_ms: float | None,
     hop_ms: float | None,
@@ -151,7 +153,7 @@ def score(
 
     decoder = load(bundle, engine=engine)
     manifest = decoder.manifest
-    played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels)
+    played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=stream)
     mode: Mode
     cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
     if patterns:

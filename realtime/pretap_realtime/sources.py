@@ -24,15 +24,19 @@ def open_any(
     trials_at_hz: float | None = None,
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
+    stream: str | None = None,
 ) -> Recording:
     """Open trials (competition or -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
 
-    `sfreq_hz` resamples whatever it is, `trials_at_hz` trials only. `trials` and `channels` pick among trials.
+    `sfreq_hz` resamples whatever it is, `trials_at_hz` trials only. `trials` and `channels` pick among trials,
+    `stream` among the streams of an XDF file.
     """
     path = Path(name)
     if name.partition(":")[0] == "synthetic" and not path.exists():
+        _refuse_stream(stream, name)
         return _synthetic(name, sfreq_hz=sfreq_hz or trials_at_hz)
     if path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path):
+        _refuse_stream(stream, name)
         from pretap.recordings.competition import read_competition
         from pretap.recordings.mne_epochs import read_mne_epochs
         from pretap.recordings.resample import resample_epochs
@@ -46,12 +50,17 @@ def open_any(
         return from_epochs(resample_epochs(epochs, sfreq_hz=rate_hz))
     from pretap.recordings.continuous import open_recording
 
-    recording = open_recording(path)
+    recording = open_recording(path, stream=stream)
     if sfreq_hz is None:
         return recording
     from pretap.recordings.resample import resample_recording
 
     return resample_recording(recording, sfreq_hz=sfreq_hz)
+
+
+def _refuse_stream(stream: str | None, name: str) -> None:
+    if stream is not None:
+        raise UsageError(f"--stream {stream}: a stream can be chosen in XDF files only, and {name} is none.")
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

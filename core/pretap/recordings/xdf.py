@@ -256,7 +256,9 @@ def _choose(streams: Sequence[_Stream], *, path: Path, stream: str | None) -> _S
         return candidates[0]
     if not candidates:
         raise DataError(f"{path} has no stream of EEG (numeric, regular rate, not empty). It holds {listing}.")
-    raise DataError(f"{path} has {len(candidates)} streams that could be the EEG: name one. It holds {listing}.")
+    raise DataError(
+        f"{path} has {len(candidates)} streams that could be the EEG: name one with --stream. It holds {listing}."
+    )
 
 
 def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
