@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-import traceback
-from typing import NoReturn
 
-import click
+try:  # Ctrl-C in the 20 ms before `main` ends quietly too
+    import importlib
+    import traceback
+    from typing import NoReturn
 
-from pretap import __version__
-from pretap.errors import MissingPackageError, PretapError
+    import click
+
+    from pretap import __version__
+    from pretap.errors import MissingPackageError, PretapError
+except KeyboardInterrupt:
+    sys.exit(130)
 
 __all__ = ["main", "pretap"]
 
@@ -65,7 +69,7 @@ def main() -> NoReturn:
     try:
         code = pretap.main(standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:  # click's name for Ctrl-C
+    except (click.exceptions.Abort, KeyboardInterrupt):  # Abort: click's name for Ctrl-C
         click.echo("Interrupted.", err=True)
         code = 130
     except click.ClickException as error:

@@ -342,6 +342,14 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
 
 
+def test_ctrl_c_while_the_command_line_itself_is_imported_ends_it_without_a_traceback(start, recorder, tmp_path):
+    slow = tmp_path / "click.py"  # in the place of click: the interrupt comes while it is imported
+    slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    child = start("record", str(recorder.path), env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert child.wait() == 130
+    assert child.said == ""
+
+
 def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp)
