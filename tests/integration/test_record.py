@@ -278,11 +278,11 @@ def test_losses_are_counted_exactly_in_the_footer_and_in_words(recorder, kit):
 
 def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recorded(start, recorder, kit):
     kind = f"Kind{secrets.token_hex(4)}"
-    mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1e9)
+    mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
     amp = kit.Amplifier(kind=kind)
     child = start("record", str(recorder.path), "--stream", f"type={kind}")
     child.wait_for(f"recording '{amp.name}'")
-    child.wait_for("is not recorded: a rate of 1e.09 Hz cannot be: expected at most 1 MHz")
+    child.wait_for("is not recorded: a rate of 1.1e.06 Hz cannot be: expected at most 1 MHz")
     amp.push(counted(150))
     kit.until(lambda: n_saved(recorder.path) == {amp.name: 150}, "the samples in the file")
     assert child.interrupt() == 0
