@@ -95,7 +95,10 @@ class SessionFolder:
             raise UsageError(f"Cannot write {self._folder / name}: {error.strerror}.") from None
 
     def start(self, settings: ServeConfig, *, stop: Stop) -> None:
-        """Start the recorder on what serve reads and sends, and wait a moment until it records what serve sends."""
+        """Start the recorder on what serve reads and sends, and wait a moment until it records what serve reads.
+
+        What serve sends is recorded from some tenths of a second after its outlets open; decisions.jsonl has it all.
+        """
         inputs = [query for query in (settings.stream.query, settings.cue.query) if query]
         ours = [f"name={settings.markers.name}-{each}" for each in ("markers", "codes", "probabilities")]
         command = [sys.executable, "-m", "pretap", "record", str(self._folder / "session.xdf")]
@@ -117,7 +120,7 @@ class SessionFolder:
         deadline_s = lsl.local_clock() + _START_S
         while self._child.poll() is None and lsl.local_clock() < deadline_s:
             said = log.read_text(encoding="utf-8", errors="replace")
-            if all(f"recording '{query.removeprefix('name=')}'" in said for query in ours) or stop.wait(0.02):
+            if said.count("recording '") >= len(inputs) or stop.wait(0.02):
                 return
 
     def _watch(self) -> None:

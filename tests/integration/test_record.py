@@ -409,6 +409,8 @@ def test_serve_record_leaves_a_folder_with_all_of_a_session(start, kit, bundle, 
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
     streams = [f"{prefix}-{each}" for each in ("markers", "codes", "probabilities")]
+    for each in streams:
+        kit.until(lambda each=each: f"recording '{each}'" in (folder / "record.log").read_text(), each)
     x, t_s = kit.eeg(200), amp.stamps(200)
     amp.push(x)
 
@@ -469,6 +471,7 @@ def test_ctrl_c_on_the_terminal_reaches_the_recorder_once_and_through_serve(star
     service = start("serve", str(bundle), *given, start_new_session=True)
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
+    kit.until(lambda: f"recording '{prefix}-markers'" in (folder / "record.log").read_text(), "the markers on record")
     amp.push(kit.eeg(100))
     os.killpg(service.process.pid, signal.SIGINT)  # what a terminal does
     assert service.wait() == 0
