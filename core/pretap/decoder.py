@@ -17,6 +17,8 @@ from pretap.ring import Ring
 
 __all__ = ["ENGINES", "Decoder", "DecoderStream", "Output"]
 
+_LOOKS_LIKE_VOLTS = 1e-3  # no EEG in microvolts stays below it throughout; in volts, this would be 1 mV
+
 Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
 """Maps one scaled window (n_steps, n_inputs) to logits (n_classes,)."""
 
@@ -105,6 +107,12 @@ class Decoder:
         -------
         float64, (n_classes,) or (n, n_classes), in the order of ``manifest.classes``. Many windows are decoded one by
         one, so that a window's bits do not depend on its neighbours.
+
+        Raises
+        ------
+        DataError
+            Windows of another shape, that are not finite, or that look like volts: not all zero, and nowhere
+            above 1e-3.
         """
         x_uv = np.asarray(x_uv)
         expected = (self.manifest.n_window, len(self.manifest.channels))
@@ -113,6 +121,12 @@ class Decoder:
             raise DataError(f"Expected windows of shape (n_window, n_channels) = {expected}, got {x_uv.shape}.{hint}")
         if not np.isfinite(x_uv).all():
             raise DataError("A window holds NaN or infinite values; decode only whole, finite windows.")
+        peak = max(float(x_uv.max()), -float(x_uv.min())) if x_uv.size else 0.0
+        if 0 < peak <= _LOOKS_LIKE_VOLTS:
+            raise DataError(
+                f"No value exceeds {peak:.2g}: that looks like volts. Expected microvolts; multiply by 1e6 (MNE's data "
+                "are in volts)."
+            )
         if x_uv.ndim == 2:
             return self._decode_one(x_uv)
         probs = np.empty((len(x_uv), len(self.manifest.classes)))

@@ -150,6 +150,19 @@ def test_one_non_finite_value_is_enough_to_refuse(value, shape):
         DECODER.decode(x)
 
 
+@pytest.mark.parametrize("shape", [(N_WINDOW, N_CHANNELS), (3, N_WINDOW, N_CHANNELS)])
+def test_volts_are_refused_and_zeros_and_a_single_microvolt_are_not(shape):
+    x_v = np.broadcast_to(X[:N_WINDOW] * 1e-6, shape)
+    with pytest.raises(DataError, match="looks like volts. Expected microvolts; multiply by 1e6"):
+        DECODER.decode(x_v)
+    with pytest.raises(DataError, match="looks like volts"):
+        DECODER.decode(-np.abs(x_v))
+    assert DECODER.decode(np.zeros(shape)).shape == (*shape[:-2], 2)
+    one = np.zeros(shape)
+    one[..., 3, 2] = -1.0
+    assert DECODER.decode(one).shape == (*shape[:-2], 2)
+
+
 def test_an_unknown_engine_is_refused_and_the_known_ones_named():
     with pytest.raises(UsageError, match="Unknown engine 'cuda': expected one of numpy, torch"):
         decoder("cuda")
