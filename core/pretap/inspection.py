@@ -88,6 +88,7 @@ def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
         f"{n_parameters} parameters",
         "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
         "accuracy": _accuracy(manifest),
+        **_against_chance(manifest),
         "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
         "sha256": sha256,
     }
@@ -103,3 +104,15 @@ def _accuracy(manifest: Manifest) -> str:
         f"{metrics.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {metrics.kappa:.2f}, "
         f"NLL {metrics.nll:.3f}; {metrics.protocol}"
     )
+
+
+def _against_chance(manifest: Manifest) -> dict[str, str]:
+    """Give what the accuracy is compared with, and what it means for going live, where the bundle says."""
+    metrics = manifest.metrics
+    rows: dict[str, str] = {}
+    if metrics is not None and metrics.chance is not None and metrics.p_chance is not None:
+        p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
+        rows["chance"] = f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
+    if metrics is not None and metrics.verdict:
+        rows["verdict"] = metrics.verdict
+    return rows

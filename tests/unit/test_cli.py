@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from scipy.io import savemat
 
 from pretap import __version__
-from pretap.bundle import load, read_bundle
+from pretap.bundle import load, read_bundle, write_bundle
 from pretap.cli import pretap
 from pretap.config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
@@ -212,6 +213,31 @@ def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(bundle):
     assert msgspec.convert(report["manifest"], type(content.manifest)) == content.manifest
     assert set(report["self_test"]) == {"numpy", "torch"}
     assert all(0 <= error <= 1e-6 for error in report["self_test"].values())
+
+
+def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(bundle, tmp_path):
+    lines = run("inspect", str(bundle)).stdout.splitlines()
+    assert "accuracy      not measured" in lines
+    assert not any(line.startswith(("chance", "verdict")) for line in lines)
+    content = read_bundle(bundle)
+    metrics = Metrics(
+        protocol="5-fold",
+        n_trials=8,
+        accuracy=0.75,
+        accuracy_sd=0.0,
+        accuracy_ci95=(0.4, 0.9),
+        kappa=0.5,
+        nll=0.6,
+        chance=0.5,
+        p_chance=0.1445,
+        verdict="not distinguishable from chance: record more",
+    )
+    measured = tmp_path / "measured.safetensors"
+    weights = {name: tensor for name, tensor in content.tensors.items() if not name.startswith("probe.")}
+    write_bundle(measured, msgspec.structs.replace(content.manifest, metrics=metrics), weights)
+    lines = run("inspect", str(measured)).stdout.splitlines()
+    assert "chance        0.500, the share of the commonest class; p = 0.14 (one-sided exact binomial test)" in lines
+    assert "verdict       not distinguishable from chance: record more" in lines
 
 
 def test_a_reader_that_goes_away_is_no_bug():

@@ -153,7 +153,7 @@ def test_one_non_finite_value_is_enough_to_refuse(value, shape):
 @pytest.mark.parametrize("shape", [(N_WINDOW, N_CHANNELS), (3, N_WINDOW, N_CHANNELS)])
 def test_volts_are_refused_and_zeros_and_a_single_microvolt_are_not(shape):
     x_v = np.broadcast_to(X[:N_WINDOW] * 1e-6, shape)
-    with pytest.raises(DataError, match="looks like volts. Expected microvolts; multiply by 1e6"):
+    with pytest.raises(DataError, match=r"looks like volts\. Expected microvolts; multiply by 1e6"):
         DECODER.decode(x_v)
     with pytest.raises(DataError, match="looks like volts"):
         DECODER.decode(-np.abs(x_v))
