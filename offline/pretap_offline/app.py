@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pretap.config import TrainConfig, find_config, load_config
+from pretap.config import TrainConfig, TrialsConfig, find_config, load_config
 from pretap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def train(
     save_trials: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Cross-validate the recipe CONFIG (a file, or the name of a shipped one), fit it on all trials, write a bundle.
+    """Cross-validate the recipe CONFIG, fit it on all trials, write a bundle.
+
+    CONFIG is a TOML file, or the name of a shipped one: default (trials, as the competition's), own-cap (your own
+    recordings), tutorial (the network of the tutorial).
 
     With --recording, trials are cut at the events that [events] in CONFIG names; a picture of them is written beside
     the bundle.
@@ -84,15 +87,20 @@ def train(
     from pretap_offline.validation import n_fits
     from pretap_offline.verdict import words, write_report
 
+    note = ""
     if recordings:
         epochs, report = _cut(recordings, recipe, stream=stream)
     else:
         epochs, report = read_trials(data, part="train"), None
+        if recipe.events or recipe.trials != TrialsConfig():
+            note = "[events] and [trials] are for recordings; these trials come cut"
         if tuple(recipe.events) != epochs.classes:
             recipe = replace(recipe, events={})  # of recordings; these trials have classes of their own
     if trials is not None:
         epochs = epochs.select_range(trials)
     click.echo(f"{len(epochs)} trials: {epochs.source}" if report is None else report.words())
+    if note:
+        click.echo(note)
     _save(epochs, save_trials)
     if report is not None:
         _draw(epochs, out)

@@ -314,6 +314,20 @@ def test_train_writes_a_bundle_and_evaluate_writes_predictions_and_figures(data,
     assert f"sha256        {decoder.sha256}" in invoke("inspect", path).splitlines()
 
 
+def test_settings_for_recordings_are_not_passed_over_in_silence_where_trials_come_cut(data, tmp_path):
+    note = "[events] and [trials] are for recordings; these trials come cut"
+    args = ("--data", data, "--out", tmp_path / "b.safetensors", *QUICK)
+    assert invoke("train", "own-cap", *args).splitlines()[1] == note
+    assert invoke("train", "tutorial", *args, "--set", "trials.reject_uv=100").splitlines()[1] == note
+    assert note not in invoke("train", "tutorial", *args)
+
+
+def test_the_help_of_train_names_every_shipped_configuration():
+    said = " ".join(invoke("train", "--help").split())
+    shipped = {file.stem for file in (ROOT / "configs").glob("*.toml")} - {"serve"}  # the service's settings
+    assert {name for name in shipped if f" {name} (" in said} == shipped
+
+
 def test_trials_split_one_file_into_disjoint_parts(data, tmp_path):
     path = tmp_path / "b.safetensors"
     invoke("train", "tutorial", "--data", data, "--out", path, "--trials", ":8", *QUICK)
