@@ -17,7 +17,7 @@ from pretap.events import matches
 from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
-from pretap.recordings.recording import Recording
+from pretap.recordings.recording import Event, Recording, sample_at
 from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
 
@@ -29,7 +29,7 @@ _LONGEST_MS = 60_000.0
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """One recording's events (n_epochs, 2), sample and class, that have a whole window; the others are counted."""
+    """One recording's whole windows (n_epochs, 2), last sample and class; events without one are counted."""
 
     recording: Recording
     rows: NDArray[np.int64]
@@ -76,14 +76,14 @@ def cut_trials(
     recordings = [_at_rate(recording, sfreq_hz) for recording in recordings]
     recordings = [replace(each, channels=standard_names(each.channels)) for each in recordings]
     names, unused = (channels, []) if channels is not None else common_channels(recordings, config)
-    window = _window(config, sfreq_hz)
-    placed = [_place(recording, config, window=window) for recording in recordings]
+    n_window = _n_window(config, sfreq_hz)
+    placed = [_place(recording, config, n_window=n_window) for recording in recordings]
     file = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])  # (n_epochs,) of all windows
     keep = np.zeros(len(file), bool)
     bad: list[tuple[str, str]] = []
     replaced: list[tuple[str, str]] = []
     if len(file):
-        epochs = _mne_epochs(placed, names, window=window, sfreq_hz=sfreq_hz, interpolation=interpolation)
+        epochs = _mne_epochs(placed, names, n_window=n_window, sfreq_hz=sfreq_hz, interpolation=interpolation)
         bad = bad_channels(epochs, config)
         if channels is not None:
             replaced, bad = _replace(epochs, bad, interpolation), []
@@ -92,7 +92,7 @@ def cut_trials(
     report = TrialReport(
         classes=tuple(config.events),
         window_ms=config.trials.window_ms,
-        n_window=window[1],
+        n_window=n_window,
         sfreq_hz=sfreq_hz,
         recorded_hz=recorded_hz,
         channels=tuple(name for name in names if name not in dict(bad)),
@@ -102,7 +102,7 @@ def cut_trials(
     )
     if 0 in report.n_trials:
         raise DataError(f"A class has no trial left:\n{report.words()}\nSee reject_uv, flat_uv, window_ms in [trials].")
-    return _collect(epochs, placed, keep, report, last=window[0]), report
+    return _collect(epochs, placed, keep, report), report
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -132,28 +132,26 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
             )
 
 
-def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[int, int, float]]:
-    """Give (sample, class, late_s) of each event of a class, each once."""
+def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[Event, int]]:
+    """Give each event of a class, with the class, each once."""
     label_of: dict[str, int | None] = {}
     for event in recording.events:
         if event.text not in label_of:
             fits = [index for index, patterns in enumerate(config.events.values()) if matches(event.text, patterns)]
             label_of[event.text] = fits[0] if fits else None
-    rows = {
-        (event.sample, label): event.late_s for event in recording.events if (label := label_of[event.text]) is not None
-    }
-    return [(sample, label, late_s) for (sample, label), late_s in rows.items()]
+    rows = {(event.sample, label): event for event in recording.events if (label := label_of[event.text]) is not None}
+    return sorted((event, label) for (_, label), event in rows.items())
 
 
-def _window(config: TrainConfig, sfreq_hz: float) -> tuple[int, int]:
-    """Give (last, n): where the last sample lies from the event, and how many samples a window has."""
+def _n_window(config: TrainConfig, sfreq_hz: float) -> int:
+    """Give the number of samples of a window."""
     start_ms, end_ms = config.trials.window_ms
     if not (abs(start_ms) <= _LONGEST_MS and abs(end_ms) <= _LONGEST_MS):  # NaN too
         raise UsageError(f"trials.window_ms = [{start_ms:g}, {end_ms:g}]: expected at most {_LONGEST_MS:g} ms each.")
     n = round((end_ms - start_ms) / 1000 * sfreq_hz)
     if n < 1:
         raise UsageError(f"trials.window_ms = [{start_ms:g}, {end_ms:g}] holds no sample at {sfreq_hz:g} Hz.")
-    return round(end_ms / 1000 * sfreq_hz), n
+    return n
 
 
 # -- windows -------------------------------------------------------------------------------------------------------
@@ -167,31 +165,34 @@ def _at_rate(recording: Recording, sfreq_hz: float) -> Recording:
     return replace(resample_recording(recording, sfreq_hz=sfreq_hz), source=recording.source)
 
 
-def _place(recording: Recording, config: TrainConfig, *, window: tuple[int, int]) -> _Placed:
+def _place(recording: Recording, config: TrainConfig, *, n_window: int) -> _Placed:
     """Find the events whose windows lie whole in unbroken, unmarked samples."""
-    last, n = window
     dropped: Counter[str] = Counter()
-    events = sorted(_class_events(recording, config))
+    events = _class_events(recording, config)
     rows: list[tuple[int, int]] = []
-    twice = {sample for sample, count in Counter(sample for sample, *_ in events).items() if count > 1}
-    for sample, label, late_s in events:
-        why = "on one sample with another class" if sample in twice else _obstacle(recording, sample + last, n)
-        if abs(late_s) * recording.sfreq_hz > 1:
+    twice = {sample for sample, count in Counter(event.sample for event, _ in events).items() if count > 1}
+    for event, label in events:
+        last = sample_at(recording, event, offset_s=config.trials.window_ms[1] / 1000)
+        why = (
+            "on one sample with another class" if event.sample in twice else _obstacle(recording, event, last, n_window)
+        )
+        if abs(event.late_s) * recording.sfreq_hz > 1:
             why = "more than a sample from the nearest one"
         if why:
             dropped[why] += 1
         else:
-            rows.append((sample, label))
-    n_events = _counts([label for _, label, _ in events], len(config.events))
+            rows.append((last, label))
+    n_events = _counts([label for _, label in events], len(config.events))
     return _Placed(recording, np.array(rows, np.int64).reshape(-1, 2), n_events, dropped)
 
 
-def _obstacle(recording: Recording, last: int, n: int) -> str:
-    """Say what keeps the window of `n` samples that ends with sample `last` from being one; empty: nothing."""
+def _obstacle(recording: Recording, event: Event, last: int, n: int) -> str:
+    """Say what keeps an event's window of `n` samples that ends with `last` from being one; empty: nothing."""
     first = last - n + 1
     if first < 0 or last >= recording.n_samples:
         return "too close to an end of the recording"
-    if any(first < start <= last for start in recording.segments):
+    # The event is one of them: behind a break, 130 samples before it are not 130 ms before it.
+    if any(min(first, event.sample) < start <= max(last, event.sample) for start in recording.segments):
         return "across a break"
     if any(start <= last and first < stop for start, stop in recording.bad):
         return "in a span marked bad"
@@ -202,7 +203,7 @@ def _mne_epochs(
     placed: Sequence[_Placed],
     names: tuple[str, ...],
     *,
-    window: tuple[int, int],
+    n_window: int,
     sfreq_hz: float,
     interpolation: NDArray[np.float64] | None,
 ) -> Any:
@@ -212,31 +213,36 @@ def _mne_epochs(
     """
     import mne
 
-    last, n = window
     labels = np.concatenate([each.rows[:, 1] for each in placed])
-    x_v = np.empty((len(labels), len(names), n))  # (n_epochs, n_channels, n_window)
+    x_v = np.empty((len(labels), len(names), n_window))  # (n_epochs, n_channels, n_window)
     free = iter(x_v)
     for each in placed:
-        replaceable = [name for k, name in enumerate(names) if interpolation is not None and interpolation[k].any()]
         try:
-            found = match_channels(
-                names, each.recording.channels, stream=each.recording.source, replaceable=replaceable
-            )
+            found = _match(names, each.recording, interpolation)
         except StreamRefusedError as error:
             raise DataError(str(error)) from None
         order = np.array(found)
-        for sample, row in zip(each.rows[:, 0].tolist(), free, strict=False):
-            x_uv = each.recording.read(sample + last - n + 1, sample + last + 1)  # (n_window, n_channels)
+        for last, row in zip(each.rows[:, 0].tolist(), free, strict=False):
+            x_uv = each.recording.read(last - n_window + 1, last + 1)  # (n_window, n_channels)
             row[:] = np.where(order == MISSING, 0.0, x_uv[:, order].astype(np.float64) / _UV_PER_V).T
     index = np.arange(len(labels))
     return mne.EpochsArray(
         x_v,
         make_info(names, sfreq_hz=sfreq_hz),
         events=np.column_stack([index, np.zeros_like(index), labels + 1]),
-        tmin=(last - n + 1) / sfreq_hz,
+        tmin=(1 - n_window) / sfreq_hz,
         proj=False,
         verbose="error",
     )
+
+
+def _match(names: tuple[str, ...], recording: Recording, interpolation: NDArray[np.float64] | None) -> list[int]:
+    """Find the channels in a recording; as few as the live service would replace may be `MISSING`."""
+    known = [name for k, name in enumerate(names) if interpolation is not None and can_interpolate(interpolation, k)]
+    found = match_channels(names, recording.channels, stream=recording.source, replaceable=known)
+    if found.count(MISSING) > most_replaced(len(names), StreamConfig().max_interpolated):
+        match_channels(names, recording.channels, stream=recording.source)  # says which
+    return found
 
 
 def _replace(
@@ -291,11 +297,17 @@ def _file_report(placed: _Placed, keep: NDArray[np.bool_], n_classes: int) -> Fi
     )
 
 
-def _collect(
-    epochs: Any, placed: Sequence[_Placed], keep: NDArray[np.bool_], report: TrialReport, *, last: int
-) -> Epochs:
+def _times_s(recording: Recording, samples: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give when samples are, in seconds from the recording's first."""
+    if recording.t_s is None:
+        return samples / recording.sfreq_hz
+    return np.asarray(recording.t_s[samples] - recording.t_s[0])
+
+
+def _collect(epochs: Any, placed: Sequence[_Placed], keep: NDArray[np.bool_], report: TrialReport) -> Epochs:
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
     rows = np.concatenate([each.rows for each in placed])[keep]
+    at_s = np.concatenate([_times_s(each.recording, each.rows[:, 0]) for each in placed])[keep]
     files = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])[keep]
     subjects = {each.recording.subject for each in placed}
     recorded_hz = set(report.recorded_hz) - {report.sfreq_hz}
@@ -309,6 +321,6 @@ def _collect(
         source=", ".join(each.recording.source for each in placed),
         subject=subjects.pop() if len(subjects) == 1 else "",
         resampled_from_hz=min(recorded_hz) if recorded_hz else None,
-        at_s=(rows[:, 0] + last) / report.sfreq_hz,
+        at_s=at_s,
         files=files.astype(np.int64),
     )

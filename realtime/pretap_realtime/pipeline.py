@@ -20,6 +20,7 @@ from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.events import matches
 from pretap.manifest import Manifest
+from pretap.recordings.recording import TIE_SAMPLES
 from pretap.resampler import Resampler
 from pretap.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision
@@ -329,9 +330,12 @@ class CueLocked:
     def _decide(self, cue: Cue, held: NDArray[np.float64]) -> Decision:
         wanted_s = cue.t_s + self._offset_s
         after = int(np.argmax(held >= self._earliest(cue)))
-        last = after - 1 if after and abs(held[after - 1] - wanted_s) < abs(held[after] - wanted_s) else after
+        # Of two that are equally near the later one, as in `sample_at`: float noise must not decide.
+        tie_s = 2 * TIE_SAMPLES * self._period_s
+        nearer = after and abs(held[after - 1] - wanted_s) + tie_s < abs(held[after] - wanted_s)
+        last = after - 1 if nearer else after
         off_s = abs(float(held[last]) - wanted_s)
-        if off_s > self._period_s * 0.5001:
+        if off_s > self._period_s * (0.5 + 2 * TIE_SAMPLES):
             return self._refusal(cue, f"no sample within half a sample of it; the nearest is {off_s * 1000:.1f} ms off")
         end = self._ring.n_seen - len(held) + last + 1
         start = end - self._n_window

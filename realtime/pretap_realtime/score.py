@@ -18,7 +18,7 @@ from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import trial_sha256
-from pretap.recordings.recording import Recording
+from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
@@ -101,7 +101,7 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
         return 0
     at_rate = resample_recording(recording, sfreq_hz=manifest.sfreq_hz)
     ends = {
-        event.sample + round(manifest.window_end_ms / 1000 * manifest.sfreq_hz) + 1
+        sample_at(at_rate, event, offset_s=manifest.window_end_ms / 1000) + 1
         for event in at_rate.events
         if matches(event.text, patterns)
     }

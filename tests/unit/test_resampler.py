@@ -142,6 +142,16 @@ def test_events_keep_their_times_across_rates_and_breaks():
     assert out.t_s[out.segments[1]] > 102.0
 
 
+def test_a_bad_span_at_the_start_of_several_segments_stays_there():
+    x = np.zeros((6000, 1), np.float32)
+    out = resample_recording(recording(x, 1000.0, segments=(0, 3000), bad=((0, 500), (5900, 6000))), sfreq_hz=250.0)
+    (first, last) = out.bad
+    assert first[0] == 0
+    assert 0.5 <= out.t_s[first[1] - 1] < 0.6
+    assert out.t_s[last[0]] < 5.9
+    assert last[1] == out.n_samples
+
+
 def test_bad_spans_grow_by_the_reach_of_the_filter():
     x = np.zeros((3000, 1), np.float32)
     out = resample_recording(recording(x, 1000.0, bad=((1000, 1100),)), sfreq_hz=250.0)

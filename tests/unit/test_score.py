@@ -1,9 +1,15 @@
 """The live pipeline over a file: every event is answered, and nobody is told an estimate that is none."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from pretap.config import SignalConfig, TrainConfig, TrialsConfig
+from pretap.networks import LstmSpec
 from pretap.recordings.recording import Event, Recording
 from pretap_offline.montage import interpolation_weights
+from pretap_offline.trials import cut_trials
 from pretap_realtime.cues import truth
 from pretap_realtime.pipeline import CueLocked
 from pretap_realtime.score import run_over
@@ -50,3 +56,35 @@ def test_the_truth_is_the_class_that_a_cue_names(make_decoder):
     assert truth("tap/left", manifest) == 1
     assert truth("trial/3/end/right", manifest) == 2
     assert truth("rest", manifest) is None
+
+
+@pytest.mark.parametrize("with_stamps", [False, True])
+@pytest.mark.parametrize("sfreq_hz", [1000.0, 512.0, 256.0, 250.0, 100.0])
+def test_offline_trials_are_the_windows_that_are_decoded_live(make_decoder, sfreq_hz, with_stamps):
+    n = 8000
+    x = eeg(n, 8)
+    rng = np.random.default_rng(1)
+    samples = np.sort(rng.choice(np.arange(800, n - 300), 12, replace=False))
+    events = [Event(int(s), f"tap/{'lr'[k % 2]}", late) for k, (s, late) in enumerate(zip(samples, LATE, strict=True))]
+    t_s = np.arange(n) / 1000.0 + 5.0
+    t_s[4000:] += 3.0
+    stamped = {"t_s": t_s, "segments": (0, 4000)} if with_stamps else {}
+    source = replace(recording(x, CHANNELS, events), sfreq_hz=1000.0, **stamped)
+    config = TrainConfig(
+        network=LstmSpec(hidden=(6,)),
+        signal=SignalConfig(sfreq_hz=sfreq_hz),
+        events={"l": ("tap/l",), "r": ("tap/r",)},
+        trials=TrialsConfig(reject_uv=0.0, flat_uv=0.0),
+    )
+    epochs, _ = cut_trials([source], config)
+    decoder = make_decoder(channels=CHANNELS, sfreq_hz=sfreq_hz, n_window=epochs.n_samples)
+    live = run_over(source, decoder, CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), n_chunk=77)
+    decided = [d for d in live.decisions if d.probs is not None]
+    assert len(decided) == len(epochs) >= 9
+    assert np.abs(decoder.decode(epochs.x_uv) - np.array([d.probs for d in decided])).max() < 1e-4
+    start_s = 5.0 if with_stamps else 0.0
+    first_s = 0.0 if epochs.resampled_from_hz is None else decided[0].t_s - start_s - epochs.at_s[0]
+    assert epochs.at_s + first_s == pytest.approx([d.t_s - start_s for d in decided], abs=1e-6)
+
+
+LATE = [0.0, 0.0004, -0.0003, 0.0, 0.0002, 0.0005, -0.0005, 0.0, 0.0001, 0.0, -0.0002, 0.0003]

@@ -129,12 +129,14 @@ def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(file
     assert not saved.exists()
 
 
-def test_a_missing_channel_of_the_bundle_is_named(files, tmp_path):
+def test_a_missing_channel_of_the_bundle_is_replaced_and_many_are_named(files, tmp_path):
     out, short = tmp_path / "b.safetensors", tmp_path / "short_raw.fif"
     invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
     raw = mne.io.read_raw(files[1], verbose="error")
     raw.drop_channels(["C3"]).save(short, verbose="error")
-    with pytest.raises(DataError, match="lacks 1 of the 28 channels of the bundle: C3"):
+    assert "channel replaced by its neighbours: C3, flat" in invoke("evaluate", out, "--recording", short)
+    raw.drop_channels(["C1", "F1", "F2", "F3"]).save(short, overwrite=True, verbose="error")
+    with pytest.raises(DataError, match="lacks 5 of the 28 channels of the bundle: F3, F1, F2, C3, C1"):
         invoke("evaluate", out, "--recording", short)
 
 

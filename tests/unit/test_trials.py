@@ -13,7 +13,7 @@ from pretap.errors import DataError, UsageError
 from pretap.interpolation import interpolating_matrix
 from pretap.networks import LstmSpec
 from pretap.recordings.continuous import open_recording, recording_from_raw
-from pretap.recordings.recording import Event, Recording
+from pretap.recordings.recording import Event, Recording, sample_at
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
 
@@ -99,10 +99,16 @@ def test_no_window_crosses_the_start_of_a_segment_or_touches_a_bad_span():
     events = [(s, "tap/left") for s in (300, 349, 350, 311, 312)] + [(s, "tap/right") for s in (600, 700)]
     cut = recording(events, segments=(0, 300), bad=((540, 551), (688, 689), (660, 661)))
     epochs, report = cut_trials([cut], changed(window_ms=(-200.0, -48.0)))
-    # 300: ends at 288, before the break; 349: starts at 300, with the segment; 312: ends at 300, across it
+    # 300 and 311 end before the break that they come after; 349: starts at 300, with the segment; 312: ends at 300
     kept = (epochs.x_uv[:, -1, 0] + 12).astype(int).tolist()
-    assert kept == [300, 311, 349, 350, 600]
-    assert dict(report.files[0].dropped) == {"across a break": 1, "in a span marked bad": 1}
+    assert kept == [349, 350, 600]
+    assert dict(report.files[0].dropped) == {"across a break": 3, "in a span marked bad": 1}
+
+
+def test_a_break_between_window_and_event_drops_the_trial():
+    # 250 Hz: the window of the tap at 320 ends 32 samples before it, at 288, and that was before the break at 300
+    _, report = cut_trials([recording([(320, "tap/left"), *TAPS[1:]], n=5000, segments=(0, 300))], RECIPE)
+    assert report.files[0].dropped == (("across a break", 1),)
 
 
 def test_an_event_more_than_a_sample_from_the_nearest_one_is_dropped():
@@ -372,11 +378,13 @@ def test_an_xdf_with_breaks_gives_windows_that_lie_in_one_piece(xdf_dir):
     config = msgspec.structs.replace(RECIPE, events={"x": ("XXX",), "test": ("Test",)})
     epochs, report = cut_trials([found], config)
     fs = found.sfreq_hz
-    n, last = round(0.15 * fs), round(-0.05 * fs)
-    wanted = sorted((e.sample, e.text == "Test") for e in found.events if e.text in ("XXX", "Test"))
+    n = round(0.15 * fs)
+    wanted = sorted(
+        (sample_at(found, e, offset_s=-0.05), e.text == "Test") for e in found.events if e.text in ("XXX", "Test")
+    )
     assert sum(report.files[0].n_events) == len(wanted)
-    ends = np.rint(epochs.at_s * fs).astype(int)
-    kept = [(end - last, bool(label)) for end, label in zip(ends, epochs.labels, strict=True)]
+    ends = np.searchsorted(found.t_s - found.t_s[0], epochs.at_s - 0.1 / fs)
+    kept = [(int(end), bool(label)) for end, label in zip(ends, epochs.labels, strict=True)]
     assert set(kept) <= set(wanted)
     for end, x in zip(ends, epochs.x_uv, strict=True):
         np.testing.assert_array_equal(x, found.read(end - n + 1, end + 1))

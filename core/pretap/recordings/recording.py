@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,11 @@ from pretap.channels import match_channels
 from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.epochs import Epochs
 
-__all__ = ["Event", "Recording", "from_epochs", "pick"]
+__all__ = ["TIE_SAMPLES", "Event", "Recording", "from_epochs", "pick", "sample_at"]
+
+
+TIE_SAMPLES = 1e-3
+"""Two samples are equally near when their distances differ by less than twice this: float noise must not decide."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,6 +71,15 @@ class Recording:
     segments: tuple[int, ...] = (0,)
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
+
+
+def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:
+    """Find the sample nearest to `offset_s` after an event, where the samples around it run on unbroken.
+
+    Halfway between two samples it is the later one, as in the live service (`CueLocked`).
+    """
+    position = event.sample + (event.late_s + offset_s) * recording.sfreq_hz
+    return math.floor(position + 0.5 + TIE_SAMPLES)
 
 
 def pick(recording: Recording, channels: Sequence[str]) -> Recording:

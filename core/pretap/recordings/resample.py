@@ -101,7 +101,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
 
     def place(sample: float) -> int:
         """Find the output nearest to an input sample, within its segment."""
-        k = bisect_right(recording.segments, sample) - 1
+        k = max(0, bisect_right(recording.segments, sample) - 1)
         last = (starts[k + 1] if k + 1 < len(starts) else n_out) - 1
         m = round((sample - recording.segments[k] - resampler.lead) / resampler.step)
         return min(max(starts[k] + m, starts[k], 0), max(last, starts[k], 0), n_out - 1)
