@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -24,6 +26,7 @@ from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
+from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -280,6 +283,29 @@ def test_without_torch_inspect_tests_the_engine_that_is_there(bundle, base_insta
     done = run("inspect", str(bundle), env=base_install, options=("-S",))
     assert (done.returncode, done.stderr) == (0, "")
     assert "torch: not installed" in done.stdout
+
+
+# -- the README ----------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_s_way_from_a_raw_of_mne_to_a_decoder_runs_as_it_stands(tmp_path):
+    simulate_raw(seed=0, n_seconds=60.0, sfreq_hz=250.0).save(tmp_path / "monday_raw.fif", verbose="error")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE) if "recording_from_raw(" in b)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(block)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = load(tmp_path / "mine.safetensors").manifest
+    assert (manifest.classes, manifest.sfreq_hz) == (("left", "right"), 250.0)
+    assert f"\n{manifest.training.n_trials} trials (" in done.stdout  # after what MNE says
+    probs = [float(p) for p in done.stdout.rpartition("[")[2].strip("] \n").split()]
+    assert sum(probs) == pytest.approx(1, abs=1e-6)
 
 
 # -- train, evaluate, inspect: one after another -------------------------------------------------------------------
