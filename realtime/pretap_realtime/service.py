@@ -90,7 +90,7 @@ class Summary:
         lines = [decisions, samples]
         if self.n_judged:
             share = self.n_right / self.n_judged
-            lines.append(f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
+            lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
         if self.latencies_s:
             p50, p95, p99 = (1000 * percentile(self.latencies_s, q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
