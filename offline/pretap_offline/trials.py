@@ -18,6 +18,7 @@ from pretap.interpolation import can_interpolate, interpolating_matrix, most_rep
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
+from pretap.resampler import Resampler
 from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
 
@@ -29,10 +30,14 @@ _LONGEST_MS = 60_000.0
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """One recording's whole windows (n_epochs, 2), last sample and class; events without one are counted."""
+    """One recording's whole windows (n_epochs, 2), last sample and class; events without one are counted.
+
+    `at_s`, (n_epochs,), is when the last samples were recorded, in seconds from the first sample of the file.
+    """
 
     recording: Recording
     rows: NDArray[np.int64]
+    at_s: NDArray[np.float64]
     n_events: tuple[int, ...]
     dropped: Counter[str]
 
@@ -73,11 +78,16 @@ def cut_trials(
     _check_events(recordings, config)
     sfreq_hz = config.signal.sfreq_hz or recordings[0].sfreq_hz
     recorded_hz = tuple(recording.sfreq_hz for recording in recordings)
+    starts_s = [0.0 if recording.t_s is None else float(recording.t_s[0]) for recording in recordings]
+    slacks_s = [_slack_s(recording, sfreq_hz) for recording in recordings]
     recordings = [_at_rate(recording, sfreq_hz) for recording in recordings]
     recordings = [replace(each, channels=standard_names(each.channels)) for each in recordings]
     names, unused = (channels, []) if channels is not None else common_channels(recordings, config)
     n_window = _n_window(config, sfreq_hz)
-    placed = [_place(recording, config, n_window=n_window) for recording in recordings]
+    placed = [
+        _place(recording, config, n_window=n_window, start_s=start_s, slack_s=slack_s)
+        for recording, start_s, slack_s in zip(recordings, starts_s, slacks_s, strict=True)
+    ]
     file = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])  # (n_epochs,) of all windows
     keep = np.zeros(len(file), bool)
     bad: list[tuple[str, str]] = []
@@ -165,7 +175,14 @@ def _at_rate(recording: Recording, sfreq_hz: float) -> Recording:
     return replace(resample_recording(recording, sfreq_hz=sfreq_hz), source=recording.source)
 
 
-def _place(recording: Recording, config: TrainConfig, *, n_window: int) -> _Placed:
+def _slack_s(recording: Recording, sfreq_hz: float) -> float:
+    """Give how far an event may lie from the nearest sample: one sample, and what resampling takes at a break."""
+    if recording.sfreq_hz == sfreq_hz:
+        return 1 / sfreq_hz
+    return 1 / sfreq_hz + Resampler(from_hz=recording.sfreq_hz, to_hz=sfreq_hz, n_channels=1).delay_s
+
+
+def _place(recording: Recording, config: TrainConfig, *, n_window: int, start_s: float, slack_s: float) -> _Placed:
     """Find the events whose windows lie whole in unbroken, unmarked samples."""
     dropped: Counter[str] = Counter()
     events = _class_events(recording, config)
@@ -176,14 +193,16 @@ def _place(recording: Recording, config: TrainConfig, *, n_window: int) -> _Plac
         why = (
             "on one sample with another class" if event.sample in twice else _obstacle(recording, event, last, n_window)
         )
-        if abs(event.late_s) * recording.sfreq_hz > 1:
+        if abs(event.late_s) > slack_s:
             why = "more than a sample from the nearest one"
         if why:
             dropped[why] += 1
         else:
             rows.append((last, label))
     n_events = _counts([label for _, label in events], len(config.events))
-    return _Placed(recording, np.array(rows, np.int64).reshape(-1, 2), n_events, dropped)
+    windows = np.array(rows, np.int64).reshape(-1, 2)
+    at_s = _times_s(recording, windows[:, 0], start_s=start_s)
+    return _Placed(recording, windows, at_s, n_events, dropped)
 
 
 def _obstacle(recording: Recording, event: Event, last: int, n: int) -> str:
@@ -297,17 +316,21 @@ def _file_report(placed: _Placed, keep: NDArray[np.bool_], n_classes: int) -> Fi
     )
 
 
-def _times_s(recording: Recording, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give when samples are, in seconds from the recording's first."""
+def _times_s(recording: Recording, samples: NDArray[np.int64], *, start_s: float) -> NDArray[np.float64]:
+    """Give when samples are, in seconds from the stamp `start_s`; where the clock was set back, it runs on."""
     if recording.t_s is None:
-        return samples / recording.sfreq_hz
-    return np.asarray(recording.t_s[samples] - recording.t_s[0])
+        return samples / recording.sfreq_hz - start_s
+    starts = np.array(recording.segments[1:], np.int64)
+    step_s = recording.t_s[starts] - recording.t_s[starts - 1]  # (n_breaks,)
+    added_s = np.cumsum(np.where(step_s < 0, 1 / recording.sfreq_hz - step_s, 0.0))
+    n_before = np.searchsorted(starts, samples, side="right")  # (n_samples,) breaks before each
+    return np.asarray(recording.t_s[samples] - start_s + np.append(0.0, added_s)[n_before])
 
 
 def _collect(epochs: Any, placed: Sequence[_Placed], keep: NDArray[np.bool_], report: TrialReport) -> Epochs:
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
     rows = np.concatenate([each.rows for each in placed])[keep]
-    at_s = np.concatenate([_times_s(each.recording, each.rows[:, 0]) for each in placed])[keep]
+    at_s = np.concatenate([each.at_s for each in placed])[keep]
     files = np.repeat(np.arange(len(placed)), [len(each.rows) for each in placed])[keep]
     subjects = {each.recording.subject for each in placed}
     recorded_hz = set(report.recorded_hz) - {report.sfreq_hz}

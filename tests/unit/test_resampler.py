@@ -152,6 +152,37 @@ def test_a_bad_span_at_the_start_of_several_segments_stays_there():
     assert last[1] == out.n_samples
 
 
+def test_a_bad_span_over_a_break_stays_bad_on_both_sides_and_reaches_no_further_than_its_segments():
+    x = np.zeros((9000, 1), np.float32)
+    t_s = np.arange(9000) / 1000.0
+    t_s[3000:] += 50.0
+    t_s[6000:] += 50.0
+    spans = ((2900, 3100), (5000, 6000), (8990, 9000))
+    out = resample_recording(recording(x, 1000.0, segments=(0, 3000, 6000), t_s=t_s, bad=spans), sfreq_hz=250.0)
+    is_bad = np.zeros(out.n_samples, bool)
+    for start, stop in out.bad:
+        assert start < stop
+        is_bad[start:stop] = True
+
+    def touched(reach_s):
+        spans_s = ((2.9 - reach_s, 3.0), (53.0, 53.1 + reach_s), (55.0 - reach_s, 56.0), (108.99 - reach_s, 109.0))
+        return np.any([(out.t_s >= first) & (out.t_s <= last) for first, last in spans_s], axis=0)
+
+    assert is_bad[touched(0.031)].all()  # what the filter mixed with bad samples
+    assert not is_bad[~touched(0.036)].any()  # rounded to a sample of the new rate
+
+
+def test_an_event_in_a_break_stays_with_the_segment_of_its_sample():
+    t_s = np.arange(4000) / 1000.0
+    t_s[2000:] += 3.0
+    event = Event(1999, "a", 1.2)
+    out = resample_recording(
+        recording(np.zeros((4000, 1), np.float32), 1000.0, (event,), segments=(0, 2000), t_s=t_s), sfreq_hz=250.0
+    )
+    assert out.events[0].sample == out.segments[1] - 1
+    assert out.t_s[out.events[0].sample] + out.events[0].late_s == pytest.approx(3.199)
+
+
 def test_bad_spans_grow_by_the_reach_of_the_filter():
     x = np.zeros((3000, 1), np.float32)
     out = resample_recording(recording(x, 1000.0, bad=((1000, 1100),)), sfreq_hz=250.0)

@@ -8,14 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from pretap.config import SignalConfig, TrainConfig, TrialsConfig
+from pretap.config import FitConfig, SignalConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.interpolation import interpolating_matrix
 from pretap.networks import LstmSpec
 from pretap.recordings.continuous import open_recording, recording_from_raw
+from pretap.recordings.mne_epochs import epochs_to_mne
 from pretap.recordings.recording import Event, Recording, sample_at
+from pretap_offline.evaluation import evaluate_trials
+from pretap_offline.fitting import fit_decoder
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
+from pretap_realtime.pipeline import CueLocked
+from pretap_realtime.score import run_over
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(2,)),
@@ -92,6 +97,60 @@ def test_windows_at_the_very_edges_are_kept_and_one_sample_further_are_dropped()
     epochs, report = cut_trials([recording([(100, "tap/left"), (974, "tap/right"), (975, "tap/right")])], after)
     assert epochs.x_uv[1, -1, 0] == 999
     assert report.files[0].dropped == (("too close to an end of the recording", 1),)
+
+
+_CLOCKS = {  # of 1000 Hz for 20 s: as nominal, with a break, 500 ppm slow
+    "nominal": (None, (0,)),
+    "a break": (np.arange(20_000) / 1000 + 1000 + 3.0123 * (np.arange(20_000) >= 9000), (0, 9000)),
+    "500 ppm": (np.arange(20_000) / 1000 * 1.0005 + 7, (0,)),
+}
+
+
+@pytest.mark.parametrize("clock", list(_CLOCKS))
+@pytest.mark.parametrize("sfreq_hz", [1000.0, 512.0, 250.0, 256.0, 100.0])
+def test_evaluate_and_score_give_the_same_probabilities_trial_by_trial(sfreq_hz, clock):
+    t_s, segments = _CLOCKS[clock]
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(0, 3, (20_000, 3)), axis=0)
+    # every 337th sample: 4 ms and 10 ms steps meet half-way ties; every third event lies between two samples
+    taps = [
+        (sample, ("tap/left", "tap/right")[k % 2], float(rng.uniform(-0.0005, 0.0005)) if k % 3 == 0 else 0.0)
+        for k, sample in enumerate(range(50, 19_999, 337))
+    ]
+    source = recording(taps, sfreq_hz=1000.0, n=20_000, x=x, t_s=t_s, segments=segments)
+    config = msgspec.structs.replace(
+        changed(window_ms=(-630.0, -130.0)), signal=SignalConfig(sfreq_hz=sfreq_hz), fit=FitConfig(max_epochs=2)
+    )
+    epochs, _ = cut_trials([source], config)
+    decoder, _ = fit_decoder(epochs, config, seed=0)
+    live = run_over(source, decoder, CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), n_chunk=77)
+    decided = [d for d in live.decisions if d.probs is not None]
+    assert len(epochs) == len(decided) > 50
+    offline = evaluate_trials(decoder, epochs).probs
+    np.testing.assert_allclose(offline, [d.probs for d in decided], rtol=0, atol=1e-6)
+    assert np.ptp(offline[:, 0]) > 1e-3  # the windows do differ to this network
+    start_s = 0.0 if t_s is None else t_s[0]
+    np.testing.assert_allclose(epochs.at_s, [d.t_s - start_s for d in decided], rtol=0, atol=1e-9)
+
+
+def test_events_that_are_exported_after_resampling_lie_where_the_file_has_them():
+    taps = [(sample, ("tap/left", "tap/right")[k % 2]) for k, sample in enumerate(range(1003, 18_000, 1017))]
+    segments = (0, 6000, 12_000)
+    source = recording(taps, sfreq_hz=1000.0, n=20_000, x=noise(20_000), segments=segments)
+    config = msgspec.structs.replace(changed(window_ms=(0.0, 500.0)), signal=SignalConfig(sfreq_hz=250.0))
+    epochs, _ = cut_trials([source], config)
+    kept = [sample for sample, _ in taps if not any(sample < start <= sample + 531 for start in segments)]
+    exported = epochs_to_mne(epochs).events[:, 0]
+    assert len(exported) == len(kept)
+    assert np.abs(exported - np.array(kept) / 4).max() <= 1
+
+
+def test_trials_stay_in_order_where_the_recorder_s_clock_was_set_back():
+    t_s = np.arange(5000) / 250 + 100
+    t_s[2500:] -= 15
+    epochs, _ = cut_trials([recording(TAPS, n=5000, x=noise(), t_s=t_s, segments=(0, 2500))], RECIPE)
+    assert epochs.in_order
+    assert np.diff(epochs.at_s).min() > 0.5
 
 
 def test_no_window_crosses_the_start_of_a_segment_or_touches_a_bad_span():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -74,11 +75,28 @@ class Recording:
 
 
 def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:
-    """Find the sample nearest to `offset_s` after an event, where the samples around it run on unbroken.
+    """Find the sample nearest to `offset_s` after an event, by the stamps of the event's segment.
 
-    Halfway between two samples it is the later one, as in the live service (`CueLocked`).
+    Halfway between two samples it is the later one, as in the live service (`CueLocked`). What lies outside of the
+    segment is counted on at the nominal rate.
     """
-    position = event.sample + (event.late_s + offset_s) * recording.sfreq_hz
+    t_s = recording.t_s
+    if t_s is None:
+        return _nearest(event.sample + (event.late_s + offset_s) * recording.sfreq_hz)
+    k = bisect_right(recording.segments, event.sample)
+    start = recording.segments[k - 1]
+    stop = recording.segments[k] if k < len(recording.segments) else recording.n_samples
+    wanted_s = float(t_s[event.sample]) + event.late_s + offset_s
+    after = start + int(np.searchsorted(t_s[start:stop], wanted_s))
+    if after == start:
+        return _nearest(start + (wanted_s - float(t_s[start])) * recording.sfreq_hz)
+    if after == stop:
+        return _nearest(stop - 1 + (wanted_s - float(t_s[stop - 1])) * recording.sfreq_hz)
+    tie_s = 2 * TIE_SAMPLES / recording.sfreq_hz
+    return after - 1 if wanted_s - t_s[after - 1] + tie_s < t_s[after] - wanted_s else after
+
+
+def _nearest(position: float) -> int:
     return math.floor(position + 0.5 + TIE_SAMPLES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -99,9 +100,8 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         raise DataError(f"{recording.source}: too short to be resampled to {sfreq_hz:g} Hz.")
     x_uv, t_s = np.concatenate(pieces), np.concatenate(stamps)
 
-    def place(sample: float) -> int:
-        """Find the output nearest to an input sample, within its segment."""
-        k = max(0, bisect_right(recording.segments, sample) - 1)
+    def place(sample: float, k: int) -> int:
+        """Find the output nearest to a sample of segment `k` of the input, within that segment."""
         last = (starts[k + 1] if k + 1 < len(starts) else n_out) - 1
         m = round((sample - recording.segments[k] - resampler.lead) / resampler.step)
         return min(max(starts[k] + m, starts[k], 0), max(last, starts[k], 0), n_out - 1)
@@ -110,8 +110,16 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         at_s = (each.sample / recording.sfreq_hz if recording.t_s is None else float(recording.t_s[each.sample])) + (
             each.late_s
         )
-        sample = place(each.sample + each.late_s * recording.sfreq_hz)
+        k = bisect_right(recording.segments, each.sample) - 1  # not that of the instant, which may lie in a break
+        sample = place(each.sample + each.late_s * recording.sfreq_hz, k)
         return Event(sample, each.text, at_s - float(t_s[sample]))
+
+    def spans(start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Give a bad span with the filter's reach, segment by segment: the filter reaches across no break."""
+        for k, (first, end) in enumerate(pairwise(edges)):
+            empty = starts[k] == (starts[k + 1] if k + 1 < len(starts) else n_out)
+            if start < end and stop > first and not empty:
+                yield place(max(start, first) - reach, k), place(min(stop, end) + reach, k) + 1
 
     reach = resampler.lead + 1
     return replace(
@@ -120,7 +128,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         n_samples=n_out,
         events=tuple(sorted(event(each) for each in recording.events)),
         segments=tuple(start for k, start in enumerate(starts) if start not in starts[k + 1 :] and start < n_out),
-        bad=tuple((place(start - reach), place(stop + reach) + 1) for start, stop in recording.bad),
+        bad=tuple(span for start, stop in recording.bad for span in spans(start, stop)),
         t_s=t_s,
         read=lambda first, last: x_uv[first:last],
         source=f"{recording.source}, resampled from {recording.sfreq_hz:g} to {sfreq_hz:g} Hz",
