@@ -51,10 +51,10 @@ def cut_trials(
 ) -> tuple[Epochs, TrialReport]:
     """Cut the trials that `config.events` and `config.trials` describe, and say what became of every event.
 
-    A window is n samples whose last one lies ``round(end * rate)`` from the event. It is dropped where it leaves the
-    recording, crosses the start of a segment or a bad span, or holds values that are not finite, and where its event
-    lies more than a sample from the nearest one. Channels that are flat or too large in more than half of the trials
-    are dropped first, then trials by their peak-to-peak amplitude.
+    A window is n samples, the last one nearest to ``event + end``: the one that the live service decodes. It is
+    dropped where it leaves the recording, crosses the start of a segment or a bad span, or holds values that are not
+    finite, and where its event lies more than a sample from the nearest one. Channels that are flat or too large in
+    more than half of the trials are dropped first, then trials by their peak-to-peak amplitude.
 
     Parameters
     ----------
