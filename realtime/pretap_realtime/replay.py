@@ -24,6 +24,7 @@ from pretap_realtime.stopping import Stop, stop_on_signals
 __all__ = ["Feed", "Mark", "Piece", "pieces", "play", "replay"]
 
 _START_S = 0.2  # the first sample is due so long after the start
+_OTHERS_S = 1.0  # a recorder may be there before the service: nobody shall miss the first markers
 _LINGER_S = 0.5  # an outlet that closes at once takes its last samples with it
 _CHUNK_MS = 10.0
 _UNITS = {"uV": "microvolts", "mV": "millivolts", "V": "volts"}
@@ -160,7 +161,7 @@ def play(
 @click.option("--stream", metavar="NAME_OR_ID", help="Play this stream of an XDF file that has several.")
 @click.option("--channels", metavar="NAME,NAME,...", help="Play these channels only, in this order.")
 @click.option("--unit", type=click.Choice(list(_UNITS)), default="uV", show_default=True, help="What the stream is in.")
-@click.option("--wait", is_flag=True, help="Start when the EEG stream has a reader.")
+@click.option("--wait", is_flag=True, help="Start a second after the EEG stream has a reader.")
 def replay(
     recording: str,
     *,
@@ -197,6 +198,8 @@ def replay(
     )
     while wait and not feed.has_reader() and not stop.is_set():
         stop.wait(0.01)
+    if wait:
+        stop.wait(_OTHERS_S)
     cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
     n_pushed = play(cut, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
     if not stop.is_set():
