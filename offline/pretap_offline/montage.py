@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import canonical
-from pretap.errors import MissingPackageError
+from pretap.recordings.mne_epochs import standard_montage
 
-__all__ = ["interpolation_weights", "known_positions", "standard_montage"]
+__all__ = ["interpolation_weights", "known_positions"]
 
 _FEWEST = 4  # electrodes; MNE fits a sphere to them
-
-
-def standard_montage() -> Any:
-    """Return MNE's standard 10-05 montage."""
-    try:
-        import mne
-    except ImportError:
-        raise MissingPackageError.for_extra("Electrode positions", missing="mne") from None
-    names = mne.channels.get_builtin_montages()
-    # MNE 1.13 renamed its standard_1005
-    return mne.channels.make_standard_montage("colin27_1005" if "colin27_1005" in names else "standard_1005")
 
 
 def known_positions(channels: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import MissingPackageError
 from pretap.recordings.competition import CHANNELS
+from pretap.recordings.mne_epochs import standard_montage
 
 __all__ = [
     "LAST_TAP_S",
@@ -121,11 +122,8 @@ def require_mne() -> Any:
 
 def make_info(mne: Any, names: Sequence[str], *, sfreq_hz: float) -> Any:
     """Describe EEG electrodes at the standard 10-05 positions."""
-    montage = "colin27_1005"  # what MNE 1.13 calls its standard_1005
-    if montage not in mne.channels.get_builtin_montages():
-        montage = "standard_1005"
     info = mne.create_info(list(names), sfreq_hz, "eeg")
-    return info.set_montage(mne.channels.make_standard_montage(montage), verbose="error")
+    return info.set_montage(standard_montage(), verbose="error")
 
 
 # -- what it does --------------------------------------------------------------------------------------------------

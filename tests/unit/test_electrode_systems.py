@@ -6,7 +6,7 @@ import pytest
 
 from pretap.channels import electrode_names, match_channels, standard_names
 from pretap.errors import StreamRefusedError
-from pretap_offline.montage import standard_montage
+from pretap.recordings.mne_epochs import standard_montage
 
 BIOSEMI = [f"{bank}{k}" for bank in "ABCD" for k in range(1, 33)]
 

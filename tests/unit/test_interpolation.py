@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.recordings.competition import CHANNELS
-from pretap_offline.montage import interpolation_weights, known_positions, standard_montage
+from pretap.recordings.mne_epochs import standard_montage
+from pretap_offline.montage import interpolation_weights, known_positions
 from pretap_realtime.electrodes import Electrodes
 
 

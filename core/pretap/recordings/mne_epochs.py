@@ -17,6 +17,7 @@ __all__ = [
     "is_epochs_file",
     "make_info",
     "read_mne_epochs",
+    "standard_montage",
     "write_mne_epochs",
 ]
 
@@ -130,14 +131,19 @@ def _event_samples(epochs: Epochs, last: int) -> Any:
     return samples
 
 
+def standard_montage() -> Any:
+    """Return MNE's standard 10-05 montage."""
+    mne = _mne("Electrode positions")
+    # MNE 1.13 renamed its standard_1005
+    known = "colin27_1005" in mne.channels.get_builtin_montages()
+    return mne.channels.make_standard_montage("colin27_1005" if known else "standard_1005")
+
+
 def make_info(names: tuple[str, ...], *, sfreq_hz: float) -> Any:
     """Describe EEG channels for MNE, with the standard 10-05 position of every electrode that has one."""
     mne = _mne("MNE's description of channels")
     info = mne.create_info(list(names), sfreq_hz, "eeg")
-    montage = mne.channels.make_standard_montage(
-        # what MNE 1.13 calls its standard_1005
-        "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
-    )
+    montage = standard_montage()
     positions = montage.get_positions()["ch_pos"]
     by_electrode = {canonical(name): xyz for name, xyz in positions.items()}
     known = {name: by_electrode[canonical(name)] for name in names if canonical(name) in by_electrode}
