@@ -49,7 +49,8 @@ class Chunk(bytes):
 
 def file_header() -> Chunk:
     """Give the chunk that follows the file's magic code."""
-    now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    # The zone without a colon, as LabRecorder writes it: MNELAB 1.4 puts one in, and fails on two.
+    now = datetime.now(UTC).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
     return _chunk(_FILE_HEADER, _xml(f"<version>1.0</version><datetime>{now}</datetime>"))
 
 

@@ -9,6 +9,7 @@ import resource
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -283,6 +284,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
 
 FILL = """
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 from pretap.errors import DataError
@@ -326,3 +328,10 @@ def test_chunks_carry_the_lengths_and_tags_of_the_specification():
     assert sample == struct.pack("<BBHI", 1, 2 + 4 + 2 + 11, 3, 9) + struct.pack("<BB", 1, 1) + struct.pack(
         "<Bdh", 8, 1.5, 5
     )
+
+
+def test_the_date_is_written_as_labrecorder_writes_it_for_mnelab_reads_no_other(tmp_path):
+    _, header = load(write(tmp_path / "a.xdf"))
+    (written,) = header["info"]["datetime"]
+    moment = datetime.fromisoformat(written[:-2] + ":" + written[-2:])  # what MNELAB 1.4 does with it
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
