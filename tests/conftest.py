@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
 from pretap_realtime.isolation import isolation
+
+# A shell's background jobs ignore SIGINT, and so would every child that a test starts to see how Ctrl-C ends it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SHARED = _ROOT.parent / "shared" / "data"
