@@ -1,0 +1,1 @@
+"""The laboratory: recipes compared on the same folds, and searched for without fooling oneself."""
