@@ -36,8 +36,8 @@ NAME = "bench-amplifier"
 def random_bundle(path: Path, channels: list[str], sfreq_hz: float) -> None:
     spec = LstmSpec(hidden=(8,))
     rng = np.random.default_rng(0)
-    shapes = spec.shapes(n_inputs=len(channels), n_classes=2)
-    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    layout = spec.tensors(n_steps=1, n_inputs=len(channels), n_classes=2)
+    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, (_, shape) in layout.items()}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         classes=("left", "right"),

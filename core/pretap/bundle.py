@@ -22,7 +22,8 @@ from pretap.decoder import Decoder
 from pretap.errors import BundleError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest
-from pretap.networks import lstm_logits, softmax
+from pretap.networks import Layout
+from pretap.scaling import FIR
 
 __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "self_test", "write_bundle"]
 
@@ -91,9 +92,7 @@ def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> 
     """Compute the probe windows' probabilities in float64 throughout: what a bundle stores."""
     exact = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    return np.stack(
-        [softmax(lstm_logits(manifest.scaling.apply(window), exact, spec=manifest.network)) for window in windows]
-    )
+    return Decoder(manifest, exact, engine="numpy").decode(windows)
 
 
 def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[Any]]) -> str:
@@ -194,15 +193,21 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     for what, names in (("channel", manifest.channels), ("class", manifest.classes)):
         if len(set(names)) < len(names):
             raise BundleError(f"{path}: two of its {what} names are the same.")
-    if manifest.scaling.n_steps(manifest.n_window) < 1:
-        raise BundleError(f"{path}: blocks of {manifest.scaling.n_block} samples leave nothing of the window.")
+    if manifest.n_steps < 1:
+        raise BundleError(
+            f"{path}: {manifest.scaling.n_taps} taps and blocks of {manifest.scaling.n_block} samples leave nothing "
+            "of the window."
+        )
     return manifest, entries
 
 
-def _expected(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _expected(manifest: Manifest) -> Layout:
     n_channels, n_classes = len(manifest.channels), len(manifest.classes)
-    shapes = manifest.network.shapes(n_inputs=n_channels, n_classes=n_classes)
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {name: ("F32", shape) for name, shape in shapes.items()}
+    network = manifest.network.tensors(n_steps=manifest.n_steps, n_inputs=n_channels, n_classes=n_classes)
+    prefixes = [f"members.{i}." for i in range(manifest.n_members)] if manifest.n_members > 1 else [""]
+    expected: Layout = {prefix + name: entry for prefix in prefixes for name, entry in network.items()}
+    if manifest.scaling.n_taps:
+        expected[FIR] = ("F64", (manifest.scaling.n_taps,))
     if manifest.interpolates:
         expected[INTERPOLATION] = ("F64", (n_channels, n_channels))
     expected[_PROBE_X] = ("I16", (N_PROBES, manifest.n_window, n_channels))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from pretap.errors import UsageError
-from pretap.networks import LstmSpec
+from pretap.networks import Network
 
 __all__ = [
     "CueConfig",
@@ -66,22 +66,36 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`pretap.scaling.Scaling` in milliseconds, so that one file serves every rate."""
+    """`pretap.scaling.Scaling` in milliseconds, so that one file serves every rate.
+
+    `decimate_to_hz` is the rate to which the window is brought after the reference, where it comes at a multiple: by a
+    causal FIR filter of about `fir_ms` that passes up to `pass_hz` and stops from `stop_hz`.
+    """
 
     reference: Literal["none", "average"] = "none"
     baseline_ms: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
     block_ms: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
     divide_uv: _Positive = 200.0
+    decimate_to_hz: _Positive | None = None
+    pass_hz: _Positive = 40.0
+    stop_hz: _Positive = 60.0
+    fir_ms: Annotated[float, Meta(gt=0, le=1e5)] = 60.0
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the network is fitted."""
+    """How the network is fitted.
+
+    `members` networks are fitted, each from its own seed, and their logits averaged. `calibrate` divides the logits by
+    a temperature that is fitted to the cross-validation's predictions; without cross-validation there is none.
+    """
 
     optimizer: Literal["nadam", "adamw"] = "nadam"
     learning_rate: _Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     max_epochs: Annotated[int, Meta(ge=1, le=100_000)] = 15
+    members: Annotated[int, Meta(ge=1, le=64)] = 1
+    calibrate: bool = True
 
 
 class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +119,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     its events (see `pretap.events`): ``left = ["tap/left", "S  1"]``.
     """
 
-    network: LstmSpec
+    network: Network
     signal: SignalConfig = SignalConfig()
     events: dict[_Label, tuple[_Text, ...]] = {}
     trials: TrialsConfig = TrialsConfig()

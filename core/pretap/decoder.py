@@ -12,29 +12,30 @@ from numpy.typing import NDArray
 from pretap.errors import DataError, UsageError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
-from pretap.networks import Tensors, lstm_logits, softmax
+from pretap.networks import Engine, Tensors, softmax
 from pretap.ring import Ring
+from pretap.scaling import FIR
 
-__all__ = ["ENGINES", "Decoder", "DecoderStream", "Output"]
+__all__ = ["ENGINES", "Decoder", "DecoderStream", "Output", "check_engine"]
 
 _LOOKS_LIKE_VOLTS = 1e-3  # no EEG in microvolts stays below it throughout; in volts, this would be 1 mV
 
-Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
-"""Maps one scaled window (n_steps, n_inputs) to logits (n_classes,)."""
-
 
 def _numpy_engine(manifest: Manifest, tensors: Tensors) -> Engine:
-    spec = manifest.network
-    return lambda x: lstm_logits(x, tensors, spec=spec)
+    return manifest.network.engine(tensors)
 
 
 def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
     import torch
 
-    from pretap.torch_networks import LstmNetwork, one_thread
+    from pretap.torch_networks import module_of, one_thread
 
-    network = LstmNetwork.from_tensors(
-        manifest.network, tensors, n_inputs=len(manifest.channels), n_classes=len(manifest.classes)
+    network = module_of(manifest.network).from_tensors(
+        manifest.network,
+        tensors,
+        n_steps=manifest.n_steps,
+        n_inputs=len(manifest.channels),
+        n_classes=len(manifest.classes),
     )
 
     @torch.inference_mode()
@@ -46,6 +47,27 @@ def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
 
 
 ENGINES: dict[str, Callable[[Manifest, Tensors], Engine]] = {"numpy": _numpy_engine, "torch": _torch_engine}
+
+
+def check_engine(manifest: Manifest, engine: str) -> None:
+    """Refuse an engine that is unknown, or that the bundle's kind of network does not have."""
+    if engine not in ENGINES:
+        raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join(sorted(ENGINES))}.")
+    available = manifest.network.engines
+    if engine not in available:
+        kind = manifest.network.__struct_config__.tag
+        raise UsageError(
+            f"A network of kind {kind!r} has no engine {engine!r}: expected {' or '.join(available)}. "
+            f"Set the engine to {available[0]}."
+        )
+
+
+def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
+    """Give one member's tensors under the names of its kind; a single network's have no prefix."""
+    if n_members == 1:
+        return tensors
+    prefix = f"members.{member}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +95,7 @@ class DecoderStream(Protocol):
 
 
 class Decoder:
-    """A trained network with its scaling, behind one engine.
+    """A trained network, or several, with its scaling, behind one engine.
 
     Attributes
     ----------
@@ -88,11 +110,15 @@ class Decoder:
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:
-        if engine not in ENGINES:
-            raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join(sorted(ENGINES))}.")
+        check_engine(manifest, engine)
         self.manifest, self.engine, self.sha256 = manifest, engine, sha256
         self.interpolation = tensors.get(INTERPOLATION)
-        self._logits = ENGINES[engine](manifest, tensors)
+        self._fir = tensors.get(FIR)
+        n_members = manifest.n_members
+        self._members = [
+            ENGINES[engine](manifest, _member_tensors(tensors, member, n_members=n_members))
+            for member in range(n_members)
+        ]
 
     def decode(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:
         """Give the class probabilities of one window, or of many.
@@ -141,7 +167,9 @@ class Decoder:
         return _Recompute(self._decode_one, hop=hop, manifest=self.manifest)
 
     def _decode_one(self, window_uv: NDArray[Any]) -> NDArray[np.float64]:
-        return softmax(self._logits(self.manifest.scaling.apply(window_uv)))
+        x = self.manifest.scaling.apply(window_uv, fir=self._fir)  # (n_steps, n_channels)
+        logits = np.stack([member(x) for member in self._members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
+        return softmax(logits / self.manifest.temperature)
 
 
 class _Recompute:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError
 from pretap.manifest import Manifest
-from pretap.networks import LstmSpec, lstm_logits, softmax
+from pretap.networks import LstmSpec, softmax
 
 __all__ = ["engine_disagreement", "inspect"]
 
@@ -24,16 +25,25 @@ __all__ = ["engine_disagreement", "inspect"]
 def inspect(bundle: Path, *, as_json: bool) -> None:
     """Show what BUNDLE is, and run its self-test on every engine installed here."""
     content = read_bundle(bundle)
-    errors = {engine: _self_test_error(content, engine) for engine in ENGINES}
+    engines = content.manifest.network.engines
+    errors = {engine: _self_test_error(content, engine) for engine in engines}
     tolerance = content.manifest.self_test_tolerance
     if as_json:
-        report = {"sha256": content.sha256, "self_test": errors, "manifest": msgspec.to_builtins(content.manifest)}
+        report = {
+            "sha256": content.sha256,
+            "self_test": errors,
+            "n_parameters": _n_parameters(content),
+            "streaming": msgspec.to_builtins(content.manifest.streaming),
+            "manifest": msgspec.to_builtins(content.manifest),
+        }
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
         click.echo(_describe(content.manifest, n_parameters=_n_parameters(content), sha256=content.sha256))
         for engine, error in errors.items():
             verdict = "not installed" if error is None else f"{error:.1e} (allowed {tolerance:.1e})"
             click.echo(f"self-test     {engine}: {verdict}")
+        for engine in ENGINES.keys() - engines:
+            click.echo(f"self-test     {engine}: this kind has no such engine")
     failed = [engine for engine, error in errors.items() if error is not None and not error <= tolerance]
     if failed:
         raise BundleError(f"{bundle}: the self-test failed on {', '.join(failed)}. Do not use it; train it again.")
@@ -49,13 +59,14 @@ def engine_disagreement() -> float | None:
 
     spec = LstmSpec(hidden=(10, 10, 5))
     rng = np.random.default_rng(0)
-    shapes = spec.shapes(n_inputs=28, n_classes=2)
-    tensors = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    size = {"n_steps": 500, "n_inputs": 28, "n_classes": 2}
+    layout = spec.tensors(**size)
+    tensors = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, (_, shape) in layout.items()}
     x = rng.normal(0, 0.2, (500, 28)).astype(np.float32)
-    network = LstmNetwork.from_tensors(spec, tensors, n_inputs=28, n_classes=2)
+    network = LstmNetwork.from_tensors(spec, tensors, **size)
     with torch.inference_mode():
         reference = softmax(network(torch.from_numpy(x)[None])[0].numpy())
-    return float(np.abs(softmax(lstm_logits(x, tensors, spec=spec)) - reference).max())
+    return float(np.abs(softmax(spec.engine(tensors)(x.astype(np.float64))) - reference).max())
 
 
 def _self_test_error(bundle: Bundle, engine: str) -> float | None:
@@ -65,17 +76,17 @@ def _self_test_error(bundle: Bundle, engine: str) -> float | None:
 
 
 def _n_parameters(bundle: Bundle) -> int:
-    return sum(tensor.size for name, tensor in bundle.tensors.items() if not name.startswith("probe."))
+    manifest = bundle.manifest
+    layout = manifest.network.tensors(
+        n_steps=manifest.n_steps, n_inputs=len(manifest.channels), n_classes=len(manifest.classes)
+    )
+    return manifest.n_members * sum(math.prod(shape) for _, shape in layout.values())
 
 
 def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
-    training, scaling = manifest.training, manifest.scaling
+    training = manifest.training
     window_ms = 1000 * manifest.n_window / manifest.sfreq_hz
     resampled = f", resampled from {training.resampled_from_hz:g} Hz" if training.resampled_from_hz is not None else ""
-    steps = [f"{scaling.reference} reference"] if scaling.reference != "none" else []
-    steps += [f"baseline of {scaling.n_baseline} samples"] if scaling.n_baseline else []
-    steps += [f"means of {scaling.n_block} samples"] if scaling.n_block > 1 else []
-    steps.append(f"divided by {scaling.divide_uv:g} uV")
     rows = {
         "classes": ", ".join(manifest.classes),
         "channels": f"{len(manifest.channels)}: {' '.join(manifest.channels)}",
@@ -83,9 +94,11 @@ def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
             f"{manifest.n_window} samples at {manifest.sfreq_hz:g} Hz ({window_ms:g} ms), "
             f"ends {manifest.window_end_ms:+g} ms from the event"
         ),
-        "scaling": ", ".join(steps),
-        "network": f"LSTM {' -> '.join(map(str, manifest.network.hidden))} -> {len(manifest.classes)}, "
+        "scaling": _scaling(manifest),
+        "network": f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}, "
         f"{n_parameters} parameters",
+        **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
+        "a decision": _cost(manifest),
         "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
         "accuracy": _accuracy(manifest),
         **_against_chance(manifest),
@@ -93,6 +106,26 @@ def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
         "sha256": sha256,
     }
     return "\n".join(f"{name:<13} {text}" for name, text in rows.items())
+
+
+def _scaling(manifest: Manifest) -> str:
+    scaling = manifest.scaling
+    steps = [f"{scaling.reference} reference"] if scaling.reference != "none" else []
+    if scaling.n_taps:
+        steps.append(f"low-pass of {scaling.n_taps} taps to {manifest.sfreq_hz / scaling.decimate:g} Hz")
+    steps += [f"baseline of {scaling.n_baseline} samples"] if scaling.n_baseline else []
+    steps += [f"means of {scaling.n_block} samples"] if scaling.n_block > 1 else []
+    return ", ".join([*steps, f"divided by {scaling.divide_uv:g} uV"])
+
+
+def _members(manifest: Manifest) -> str:
+    return "" if manifest.n_members == 1 else f"mean of {manifest.n_members}: "
+
+
+def _cost(manifest: Manifest) -> str:
+    streaming = manifest.streaming
+    direction = "forward-only" if streaming.forward_only else "not forward-only"
+    return f"{direction}, from {streaming.n_window} samples, {streaming.multiply_adds} multiply-adds"
 
 
 def _accuracy(manifest: Manifest) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from pretap.config import TrainConfig
-from pretap.networks import LstmSpec
+from pretap.networks import Network
 from pretap.scaling import Scaling
 
-__all__ = ["FORMAT_VERSION", "Manifest", "Metrics", "Training"]
+__all__ = ["FORMAT_VERSION", "Manifest", "Metrics", "Streaming", "Training"]
 
-FORMAT_VERSION = 2  # 2: may carry the interpolation of electrodes
+FORMAT_VERSION = 3  # 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -65,6 +66,18 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config: TrainConfig
 
 
+@dataclass(frozen=True)
+class Streaming:
+    """What a decision takes: `multiply_adds` for scaling and all members, over a window of `n_window` samples.
+
+    `forward_only`: the network's state can be advanced sample by sample, so that one step could cost one step.
+    """
+
+    forward_only: bool
+    n_window: int
+    multiply_adds: int
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The manifest of a bundle; stored as sorted JSON under the metadata key ``pretap``.
 
@@ -79,6 +92,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         times the error of torch float32 where the weights make the network more sensitive than that.
     interpolates
         Whether the tensor ``channels.interpolation`` is there, see `pretap.interpolation`.
+    n_members
+        Networks of one kind whose logits are averaged. Of several, each one's tensors are ``members.{i}.<name>``.
+    temperature
+        The averaged logits are divided by it before the softmax (Guo et al., ICML 2017).
     """
 
     format_version: Annotated[int, Meta(ge=1)]
@@ -89,10 +106,25 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_window: Annotated[int, Meta(ge=1, le=1_000_000)]
     window_end_ms: float
     scaling: Scaling
-    network: LstmSpec
+    network: Network
     training: Training
     metrics: Metrics | None
     self_test_tolerance: Annotated[float, Meta(gt=0, le=1e-2)]
     versions: dict[str, str]
     created: str
     interpolates: bool = False
+    n_members: Annotated[int, Meta(ge=1, le=64)] = 1
+    temperature: Annotated[float, Meta(ge=1e-3, le=1e3)] = 1.0
+
+    @property
+    def n_steps(self) -> int:
+        """Time steps that the network sees of a window."""
+        return self.scaling.n_steps(self.n_window)
+
+    @property
+    def streaming(self) -> Streaming:
+        """What deciding costs."""
+        n_channels, n_classes = len(self.channels), len(self.classes)
+        network = self.network.multiply_adds(n_steps=self.n_steps, n_inputs=n_channels, n_classes=n_classes)
+        scaling = self.scaling.multiply_adds(n_window=self.n_window, n_channels=n_channels)
+        return Streaming(self.network.forward_only, self.n_window, scaling + self.n_members * network)

@@ -9,7 +9,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-__all__ = ["Scaling"]
+__all__ = ["FIR", "Scaling"]
+
+FIR = "scaling.fir"  # the name of the taps in a bundle
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,6 +21,9 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     reference
         ``average`` subtracts the mean over channels from each sample (common average reference).
+    decimate, n_taps
+        A causal FIR filter of `n_taps` runs over the window and every `decimate`-th output is kept, the last one at
+        the window's last sample; only outputs whose taps lie wholly inside the window. What follows counts these.
     n_baseline
         The mean of the window's first `n_baseline` samples is subtracted from each channel; 0 leaves it.
     n_block
@@ -31,6 +36,12 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_baseline: Annotated[int, Meta(ge=0)] = 0
     n_block: Annotated[int, Meta(ge=1)] = 1
     divide_uv: Annotated[float, Meta(gt=0, le=1e6)] = 200.0
+    decimate: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    n_taps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+    def __post_init__(self) -> None:
+        if self.decimate > 1 and not self.n_taps:
+            raise ValueError(f"decimate = {self.decimate} without a filter would alias: expected n_taps of at least 1")
 
     @property
     def removes_offsets(self) -> bool:
@@ -39,16 +50,31 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def n_steps(self, n_window: int) -> int:
         """Time steps that a network sees of a window of `n_window` samples."""
-        return n_window // self.n_block
+        return self.n_kept(n_window) // self.n_block
 
-    def apply(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:
+    def n_kept(self, n_window: int) -> int:
+        """Count the samples that are left of a window of `n_window` after the decimation."""
+        return max(0, (n_window - self.n_taps) // self.decimate + 1) if self.n_taps else n_window
+
+    def multiply_adds(self, *, n_window: int, n_channels: int) -> int:
+        """Count the multiplications of one window, each with its addition, of every step that is switched on."""
+        n_kept = self.n_kept(n_window)
+        per_channel = n_window * (self.reference == "average") + n_kept * self.n_taps + n_kept * (self.n_baseline > 0)
+        return n_channels * (per_channel + n_kept * (self.n_block > 1) + self.n_steps(n_window))
+
+    def apply(self, x_uv: NDArray[Any], *, fir: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Scale windows (..., n_window, n_channels) in microvolts to (..., n_steps, n_channels), unitless.
+
+        `fir` holds the taps (n_taps,), the one for the newest sample first, where there are any.
 
         In float64: a baseline taken from a signal that rides on 100 mV of electrode offset loses 1e-3 uV in float32.
         """
         x = np.asarray(x_uv, np.float64)
         if self.reference == "average":
             x = x - x.mean(axis=-1, keepdims=True)
+        if self.n_taps:
+            assert fir is not None
+            x = self._decimated(x, fir)  # (..., n_kept, n_channels)
         if self.n_baseline:
             x = x - x[..., : self.n_baseline, :].mean(axis=-2, keepdims=True)
         if self.n_block > 1:
@@ -56,3 +82,8 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # blocks end where the window ends
             x = x.reshape(*x.shape[:-2], n_steps, self.n_block, x.shape[-1]).mean(axis=-2)
         return x / self.divide_uv  # (..., n_steps, n_channels)
+
+    def _decimated(self, x: NDArray[np.float64], fir: NDArray[np.float64]) -> NDArray[np.float64]:
+        spans = np.lib.stride_tricks.sliding_window_view(x, self.n_taps, axis=-2)  # (..., n_valid, n_channels, n_taps)
+        first = (spans.shape[-3] - 1) % self.decimate  # so that the last output is the window's last sample
+        return np.asarray(spans[..., first :: self.decimate, :, :] @ fir[::-1])  # (..., n_kept, n_channels)

@@ -1,4 +1,4 @@
-"""The estimator: scaling and network as one scikit-learn pipeline, trained through skorch."""
+"""The estimator: scaling and network as one scikit-learn pipeline, whatever the kind of network."""
 
 from __future__ import annotations
 
@@ -6,72 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from msgspec.structs import replace
+from numpy.typing import DTypeLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
 
-from pretap.config import FitConfig, TrainConfig
+from pretap.config import TrainConfig
 from pretap.errors import UsageError
-from pretap.networks import LstmSpec
+from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
-from pretap.torch_networks import LstmNetwork, one_thread
+from pretap_offline.decimation import design_fir
 
-__all__ = ["LstmClassifier", "make_estimator", "make_scaling"]
-
-# Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
-_OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
-    "nadam": (torch.optim.NAdam, {"eps": 1e-7, "momentum_decay": 0.004}),
-    "adamw": (torch.optim.AdamW, {}),
-}
-
-
-class _InterruptedError(Exception):
-    """Ctrl-C, on its way past skorch."""
-
-
-class LstmClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
-    """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
-
-    ``fit`` leaves torch's global generator as it was; all is computed on one thread.
-    """
-
-    def __init__(self, module: Any = LstmNetwork, *args: Any, random_state: int = 0, **kwargs: Any) -> None:
-        super().__init__(module, *args, **kwargs)
-        self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> LstmClassifier:  # noqa: N803 - scikit-learn's name
-        """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
-            try:
-                super().fit(X, y, **fit_params)
-            except _InterruptedError:
-                raise KeyboardInterrupt from None
-        return self
-
-    def fit_loop(self, *args: Any, **kwargs: Any) -> LstmClassifier:
-        """Run skorch's loop and let Ctrl-C through; skorch alone would go on with the half-trained network."""
-        try:
-            super().fit_loop(*args, **kwargs)
-        except KeyboardInterrupt:
-            raise _InterruptedError from None
-        return self
-
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
-        """Give the class probabilities (n_epochs, n_classes) of scaled windows."""
-        with one_thread():
-            return np.asarray(super().predict_proba(X))
-
-
-class _EpochProgress(Callback):  # type: ignore[misc]
-    def __init__(self, advance: Callable[[], None]) -> None:
-        self.advance = advance
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self.advance()
+__all__ = ["make_estimator", "make_fir", "make_scaling"]
 
 
 def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_channels: int) -> Scaling:
@@ -82,7 +28,7 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
     Raises
     ------
     UsageError
-        When a duration is longer than the window, or the average reference is that of one channel.
+        When a duration is longer than the window, a rate does not fit, or the average reference is that of one channel.
     """
     wanted = config.scaling
     if wanted.reference == "average" and n_channels == 1:
@@ -90,67 +36,80 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
             "scaling.reference = 'average' of a single channel is the channel itself: nothing but zeros would be left. "
             "Set scaling.reference = 'none' (--set scaling.reference=none)."
         )
-    n_baseline = _n_samples(wanted.baseline_ms, "scaling.baseline_ms", sfreq_hz=sfreq_hz, n_window=n_window)
-    n_block = _n_samples(wanted.block_ms, "scaling.block_ms", sfreq_hz=sfreq_hz, n_window=n_window)
-    return Scaling(
-        reference=wanted.reference, n_baseline=n_baseline, n_block=max(1, n_block), divide_uv=wanted.divide_uv
-    )
+    decimate, n_taps = _decimation(config, sfreq_hz=sfreq_hz)
+    plain = Scaling(reference=wanted.reference, divide_uv=wanted.divide_uv, decimate=decimate, n_taps=n_taps)
+    n_kept = plain.n_kept(n_window)
+    if n_kept < 1:
+        raise UsageError(
+            f"scaling.fir_ms = {wanted.fir_ms:g} is {n_taps} taps at {sfreq_hz:g} Hz: expected at most the window's "
+            f"{n_window} samples."
+        )
+    kept_hz = sfreq_hz / decimate
+    n_baseline = _n_samples(wanted.baseline_ms, "scaling.baseline_ms", sfreq_hz=kept_hz, n_window=n_kept)
+    n_block = _n_samples(wanted.block_ms, "scaling.block_ms", sfreq_hz=kept_hz, n_window=n_kept)
+    return replace(plain, n_baseline=n_baseline, n_block=max(1, n_block))
+
+
+def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int]:
+    """Give the factor and the number of taps, which is odd; (1, 0) where the data come at the wanted rate."""
+    wanted = config.scaling
+    if wanted.decimate_to_hz is None or sfreq_hz == wanted.decimate_to_hz:
+        return 1, 0
+    decimate = round(sfreq_hz / wanted.decimate_to_hz)
+    if decimate < 1 or decimate * wanted.decimate_to_hz != sfreq_hz:
+        raise UsageError(
+            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g}: expected a rate of which the data's {sfreq_hz:g} Hz "
+            "is a whole multiple. Set signal.sfreq_hz to one, or leave scaling.decimate_to_hz out."
+        )
+    if not wanted.pass_hz < wanted.stop_hz < sfreq_hz / 2:
+        raise UsageError(
+            f"scaling.pass_hz = {wanted.pass_hz:g} and stop_hz = {wanted.stop_hz:g}: expected pass_hz < stop_hz < "
+            f"{sfreq_hz / 2:g}, half the data's rate."
+        )
+    return decimate, 2 * round(wanted.fir_ms * sfreq_hz / 2000) + 1
+
+
+def make_fir(config: TrainConfig, scaling: Scaling, *, sfreq_hz: float) -> NDArray[np.float64] | None:
+    """Design the taps that `scaling` decimates with, (n_taps,); None where it does not."""
+    if not scaling.n_taps:
+        return None
+    wanted = config.scaling
+    return design_fir(n_taps=scaling.n_taps, sfreq_hz=sfreq_hz, pass_hz=wanted.pass_hz, stop_hz=wanted.stop_hz)
 
 
 def make_estimator(
     config: TrainConfig,
     scaling: Scaling,
     *,
-    n_channels: int,
-    n_classes: int,
+    like: Epochs,
     seed: int,
+    fir: NDArray[np.float64] | None = None,
     advance: Callable[[], None] | None = None,
 ) -> Pipeline:
-    """Build the untrained pipeline; it takes raw microvolts (n_epochs, n_window, n_channels).
+    """Build the untrained pipeline; it takes raw microvolts (n_epochs, n_window, n_channels) of epochs like these.
 
-    `advance` is called after each training epoch.
+    The last step is named ``network``; once fitted, its ``export()`` gives the tensors of its kind. `advance` is called
+    after each training epoch.
     """
-    return Pipeline(
-        [
-            ("scaling", FunctionTransformer(_scale, kw_args={"scaling": scaling})),
-            ("network", _classifier(config.network, config.fit, n_channels, n_classes, seed=seed, advance=advance)),
-        ]
+    from pretap_offline.neural import make_network_classifier
+
+    network = make_network_classifier(
+        config.network,
+        config.fit,
+        n_steps=scaling.n_steps(like.n_samples),
+        n_inputs=len(like.channels),
+        n_classes=len(like.classes),
+        seed=seed,
+        advance=advance,
     )
+    scale = FunctionTransformer(_scale, kw_args={"scaling": scaling, "fir": fir, "dtype": np.float32})
+    return Pipeline([("scaling", scale), ("network", network)])
 
 
-def _classifier(
-    network: LstmSpec,
-    fit: FitConfig,
-    n_inputs: int,
-    n_classes: int,
-    *,
-    seed: int,
-    advance: Callable[[], None] | None,
-) -> LstmClassifier:
-    optimizer, settings = _OPTIMIZERS[fit.optimizer]
-    return LstmClassifier(
-        LstmNetwork,
-        module__spec=network,
-        module__n_inputs=n_inputs,
-        module__n_classes=n_classes,
-        random_state=seed,
-        criterion=torch.nn.CrossEntropyLoss,  # on logits
-        optimizer=optimizer,
-        lr=fit.learning_rate,
-        optimizer__weight_decay=fit.weight_decay,
-        **{f"optimizer__{key}": value for key, value in settings.items()},
-        batch_size=fit.batch_size,
-        max_epochs=fit.max_epochs,
-        iterator_train__shuffle=True,
-        train_split=None,
-        classes=list(range(n_classes)),
-        callbacks=[] if advance is None else [_EpochProgress(advance)],
-        verbose=0,
-    )
-
-
-def _scale(x_uv: NDArray[np.float32], *, scaling: Scaling) -> NDArray[np.float32]:
-    return scaling.apply(x_uv).astype(np.float32)  # (n_epochs, n_steps, n_channels)
+def _scale(
+    x_uv: NDArray[np.float32], *, scaling: Scaling, fir: NDArray[np.float64] | None, dtype: DTypeLike
+) -> NDArray[Any]:
+    return scaling.apply(x_uv, fir=fir).astype(dtype)  # (n_epochs, n_steps, n_channels)
 
 
 def _n_samples(duration_ms: float, key: str, *, sfreq_hz: float, n_window: int) -> int:

@@ -7,9 +7,9 @@ import importlib.metadata
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
-import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -19,12 +19,11 @@ from pretap.config import TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
-from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
-from pretap.torch_networks import LstmNetwork, one_thread
-from pretap_offline.estimator import make_estimator, make_scaling
+from pretap.scaling import FIR
+from pretap_offline.estimator import make_estimator, make_fir, make_scaling
 
-__all__ = ["fit_decoder"]
+__all__ = ["fit_decoder", "n_advances"]
 
 _MAX_TOLERANCE = 1e-2
 
@@ -35,16 +34,23 @@ def fit_decoder(
     *,
     seed: int,
     metrics: Metrics | None = None,
+    temperature: float = 1.0,
     advance: Callable[[], None] | None = None,
-) -> tuple[Decoder, dict[str, NDArray[np.float32]]]:
-    """Fit on all of `epochs` (already at the configured rate); gives the decoder and its weights."""
-    n_channels, n_classes = len(epochs.channels), len(epochs.classes)
+) -> tuple[Decoder, dict[str, NDArray[Any]]]:
+    """Fit on all of `epochs` (already at the configured rate); gives the decoder and its tensors.
+
+    `advance` is called `n_advances` times.
+    """
+    n_channels, n_members = len(epochs.channels), config.fit.members
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=n_channels)
-    estimator = make_estimator(config, scaling, n_channels=n_channels, n_classes=n_classes, seed=seed, advance=advance)
-    estimator.fit(epochs.x_uv, epochs.labels)
-    network = estimator.named_steps["network"].module_
-    assert isinstance(network, LstmNetwork)
-    weights = network.export()
+    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz)
+    tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
+    for member in range(n_members):
+        member_seed = _member_seed(seed, member)
+        estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
+        estimator.fit(epochs.x_uv, epochs.labels)
+        prefix = f"members.{member}." if n_members > 1 else ""
+        tensors |= {prefix + name: tensor for name, tensor in estimator.named_steps["network"].export().items()}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         classes=epochs.classes,
@@ -60,9 +66,21 @@ def fit_decoder(
         self_test_tolerance=1e-6,
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", "torch")},
         created=_today(),
+        n_members=n_members,
+        temperature=temperature,
     )
-    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, weights, network))
-    return Decoder(manifest, weights), weights
+    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, tensors))
+    return Decoder(manifest, tensors), tensors
+
+
+def n_advances(config: TrainConfig) -> int:
+    """Count the calls of `advance` by `fit_decoder`: each epoch of each member."""
+    return config.fit.members * config.fit.max_epochs
+
+
+def _member_seed(seed: int, member: int) -> int:
+    """Give the ensemble's seed to its first member, and to the others what follows from it."""
+    return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
 def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
@@ -80,12 +98,12 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
     )
 
 
-def _self_test_tolerance(manifest: Manifest, weights: dict[str, NDArray[np.float32]], network: LstmNetwork) -> float:
-    """Ten times torch's own float32 error on the probes, at least 1e-6: a network can be chaotic."""
+def _self_test_tolerance(manifest: Manifest, tensors: dict[str, NDArray[Any]]) -> float:
+    """Ten times the reference engine's own error on the probes, at least 1e-6: a network can be chaotic."""
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    with one_thread(), torch.inference_mode():
-        logits = network.eval()(torch.from_numpy(manifest.scaling.apply(windows).astype(np.float32)))
-    error = float(np.abs(softmax(logits.numpy()) - reference_probs(manifest, weights)).max())
+    with np.errstate(all="ignore"):  # weights that overflow are told by the difference
+        probs = Decoder(manifest, tensors, engine=manifest.network.engines[-1]).decode(windows)
+        error = float(np.abs(probs - reference_probs(manifest, tensors)).max())
     if not 10 * error <= _MAX_TOLERANCE:
         raise DataError(
             f"Training diverged: float32 and float64 disagree by {error:.2g} about the same window. "

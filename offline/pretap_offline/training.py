@@ -48,13 +48,15 @@ def train(
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
-    `advance` is called once for each fit of the cross-validation and once for each epoch of the final fit.
+    `advance` is called once for each fit of the cross-validation and once for each
+    epoch of each member of the final fit.
     """
     epochs = prepare(epochs, config)
-    metrics = None
+    metrics, temperature = None, 1.0
     if config.evaluation.folds:
-        metrics = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance).metrics
-    decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, advance=advance)
+        validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
+        metrics, temperature = validation.metrics, validation.temperature
+    decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, temperature=temperature, advance=advance)
     manifest = decoder.manifest
     tensors: dict[str, NDArray[Any]] = {**weights}
     interpolation = interpolation_weights(epochs.channels)

@@ -13,6 +13,7 @@ from pretap.config import TrainConfig
 from pretap.errors import DataError
 from pretap.manifest import Metrics
 from pretap.recordings.epochs import Epochs
+from pretap_offline.calibration import cross_fitted, fit_temperature
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.learning_curve import FRACTIONS, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
@@ -25,9 +26,22 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """Out-of-fold probabilities (n_repeats, n_epochs, n_classes): no trial was seen by the model that scored it."""
+    """Out-of-fold probabilities (n_repeats, n_epochs, n_classes): no trial was seen by the model that scored it.
 
+    Attributes
+    ----------
+    raw_probs
+        As the decoders gave them.
+    probs
+        What `metrics` judges: with `config.fit.calibrate`, each fold's are scaled by a temperature fitted to the other
+        folds of its repeat (`pretap_offline.calibration`); else the raw ones.
+    temperature
+        Fitted to all of `raw_probs`: for the decoder that is fitted to all trials. 1 without `calibrate`.
+    """
+
+    raw_probs: NDArray[np.float64]
     probs: NDArray[np.float64]
+    temperature: float
     metrics: Metrics
 
 
@@ -119,17 +133,26 @@ def cross_validate(
     whole = [(each.fit_on, each.score_on, seed + each.repeat) for each in drawn]
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
     scored = _score_all(epochs, config, whole + [job for jobs in parts for job in jobs], n_workers, advance)
-    probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
+    raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
     for each, fold in zip(drawn, scored, strict=False):
-        probs[each.repeat, each.score_on] = fold
+        raw_probs[each.repeat, each.score_on] = fold
+    probs, temperature = _calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
         right = np.stack(
-            [*_right(epochs.labels, parts, scored[len(whole) :]), probs[0].argmax(axis=1) == epochs.labels]
+            [*_right(epochs.labels, parts, scored[len(whole) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
         )
         sizes = [[len(fit_on) for fit_on, *_ in jobs] for jobs in [*parts, whole]]
         metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
-    return CrossValidation(probs, metrics)
+    return CrossValidation(raw_probs, probs, temperature, metrics)
+
+
+def _calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]) -> tuple[NDArray[np.float64], float]:
+    """Give each repeat's probabilities with cross-fitted temperatures, and one temperature for all of them."""
+    folds = [[each.score_on for each in drawn if each.repeat == repeat] for repeat in range(len(raw_probs))]
+    probs = np.stack([cross_fitted(p, labels, f) for p, f in zip(raw_probs, folds, strict=True)])
+    together = raw_probs.reshape(-1, raw_probs.shape[-1])  # (n_repeats * n_epochs, n_classes)
+    return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
 
 
 _Job = tuple[Index, Index, int]  # the trials to fit on, those to score, the network's seed
@@ -207,14 +230,15 @@ def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, see
 
 def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
+    calibrated = ", temperature from the other folds" if config.fit.calibrate else ""
     if is_blockwise(epochs, config):
         return (
             f"{n_folds}-fold blockwise cross-validation (contiguous blocks in time, not shuffled), {n_repeats} "
-            f"repeat(s), each with its own network seed, from seed {seed}"
+            f"repeat(s), each with its own network seed, from seed {seed}{calibrated}"
         )
     return (
         f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), each with its own split and network seed, "
-        f"from seed {seed}"
+        f"from seed {seed}{calibrated}"
     )
 
 

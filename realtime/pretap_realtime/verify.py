@@ -70,11 +70,13 @@ def verify(
     import os
 
     from pretap.bundle import read_bundle
+    from pretap.decoder import check_engine
     from pretap_realtime.session import Session
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
     manifest = read_bundle(bundle).manifest
+    check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
     with Session() as session:
         from pretap_realtime.live import LiveRun

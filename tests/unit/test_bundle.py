@@ -69,8 +69,8 @@ def manifest(**changes) -> Manifest:
 
 def weights(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    shapes = SPEC.shapes(n_inputs=N_CHANNELS, n_classes=2)
-    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    layout = SPEC.tensors(n_steps=1, n_inputs=N_CHANNELS, n_classes=2)
+    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, (_, shape) in layout.items()}
 
 
 @pytest.fixture(scope="module")
@@ -420,9 +420,9 @@ def test_no_file_and_a_directory_are_a_bundle_error(tmp_path):
 
 
 def test_a_newer_format_is_refused_by_its_number_even_when_the_rest_is_unknown(good, scratch):
-    sentence = "written in format 3; this pretap reads up to 2. Update pretap."
-    assert sentence in refused(scratch, with_manifest(good, format_version=3))
-    assert sentence in refused(scratch, with_manifest(good, format_version=3, network={"kind": "transformer"}, new=1))
+    sentence = "written in format 4; this pretap reads up to 3. Update pretap."
+    assert sentence in refused(scratch, with_manifest(good, format_version=4))
+    assert sentence in refused(scratch, with_manifest(good, format_version=4, network={"kind": "transformer"}, new=1))
 
 
 @pytest.mark.parametrize(

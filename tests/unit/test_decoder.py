@@ -14,7 +14,7 @@ from pretap.config import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import Manifest, Training
-from pretap.networks import LstmSpec, lstm_logits, softmax
+from pretap.networks import LstmSpec, softmax
 from pretap.scaling import Scaling
 
 N_WINDOW, N_CHANNELS = 20, 5
@@ -54,8 +54,8 @@ def manifest(**changes) -> Manifest:
 
 def weights(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    shapes = SPEC.shapes(n_inputs=N_CHANNELS, n_classes=2)
-    return {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+    layout = SPEC.tensors(n_steps=1, n_inputs=N_CHANNELS, n_classes=2)
+    return {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, (_, shape) in layout.items()}
 
 
 def decoder(engine: str = "numpy", **changes) -> Decoder:
@@ -74,7 +74,7 @@ DECODER = decoder()
 
 
 def test_decode_is_scaling_then_network_then_softmax():
-    logits = lstm_logits(DECODER.manifest.scaling.apply(X[:N_WINDOW]), weights(), spec=SPEC)
+    logits = SPEC.engine(weights())(DECODER.manifest.scaling.apply(X[:N_WINDOW]))
     probs = DECODER.decode(X[:N_WINDOW])
     np.testing.assert_array_equal(probs, softmax(logits))
     assert probs.dtype == np.float64

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.networks import LstmSpec, lstm_logits, softmax
+from pretap.networks import LstmSpec, softmax
 from pretap.torch_networks import LstmNetwork, one_thread
 
 MODEST = settings(deadline=None, max_examples=30)
@@ -18,7 +18,7 @@ def network(hidden, *, n_inputs, n_classes=2, seed=0, gain=1.0):
     """A network at initial scale times `gain`, made without touching torch's global generator."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        module = LstmNetwork(LstmSpec(hidden=tuple(hidden)), n_inputs=n_inputs, n_classes=n_classes)
+        module = LstmNetwork(LstmSpec(hidden=tuple(hidden)), n_steps=1, n_inputs=n_inputs, n_classes=n_classes)
         for parameter in module.parameters():
             parameter.mul_(gain)
     return module.eval()
@@ -31,7 +31,7 @@ def torch_probs(module, x):
 
 
 def numpy_probs(module, x, dtype=np.float32):
-    return softmax(lstm_logits(x, {n: w.astype(dtype) for n, w in module.export().items()}, spec=module.spec))
+    return softmax(module.spec.engine({n: w.astype(dtype) for n, w in module.export().items()})(x))
 
 
 # -- the cell ----------------------------------------------------------------------------------------------------
@@ -68,10 +68,10 @@ def textbook_logits(x, tensors, hidden):
 @MODEST
 def test_in_float64_the_network_is_the_textbook_s(hidden, n_steps, n_inputs, n_classes, seed):
     rng, spec = np.random.default_rng(seed), LstmSpec(hidden=tuple(hidden))
-    shapes = spec.shapes(n_inputs=n_inputs, n_classes=n_classes)
-    tensors = {name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()}
+    layout = spec.tensors(n_steps=n_steps, n_inputs=n_inputs, n_classes=n_classes)
+    tensors = {name: rng.normal(0, 0.5, shape) for name, (_, shape) in layout.items()}
     x = rng.normal(size=(n_steps, n_inputs))
-    logits = lstm_logits(x, tensors, spec=spec)
+    logits = spec.engine(tensors)(x)
     assert logits.shape == (n_classes,)
     assert logits.dtype == np.float64
     np.testing.assert_allclose(logits, textbook_logits(x, tensors, hidden), rtol=0, atol=1e-12)
@@ -86,7 +86,7 @@ def test_one_step_of_one_unit_by_hand():
         "dense.weight": np.array([[2.0], [-1.0]]),
         "dense.bias": np.array([0.0, 1.0]),
     }
-    logits = lstm_logits(np.array([[1.0]]), tensors, spec=LstmSpec(hidden=(1,)))
+    logits = LstmSpec(hidden=(1,)).engine(tensors)(np.array([[1.0]]))
     # s(1) = 0.7310585786, tanh(1) = 0.7615941560, c = 0.5567699411, tanh(c) = 0.5055769315, h = 0.3696063529
     np.testing.assert_allclose(logits, [0.7392127058714115, 0.6303936470642942], rtol=1e-14)
 
@@ -132,14 +132,14 @@ def test_the_dtype_of_the_tensors_decides_the_arithmetic():
     module = network((4,), n_inputs=3)
     x = np.random.default_rng(0).normal(size=(9, 3))
     single, double = ({n: w.astype(t) for n, w in module.export().items()} for t in (np.float32, np.float64))
-    assert lstm_logits(x, single, spec=module.spec).dtype == np.float32
-    assert lstm_logits(x, double, spec=module.spec).dtype == np.float64
+    assert module.spec.engine(single)(x).dtype == np.float32
+    assert module.spec.engine(double)(x).dtype == np.float64
 
 
 def test_export_and_from_tensors_are_inverse_and_export_gives_copies():
     module = network((4, 3), n_inputs=5)
     tensors = module.export()
-    again = LstmNetwork.from_tensors(module.spec, tensors, n_inputs=5, n_classes=2)
+    again = LstmNetwork.from_tensors(module.spec, tensors, n_steps=1, n_inputs=5, n_classes=2)
     for name, weight in again.export().items():
         np.testing.assert_array_equal(weight, tensors[name])
     before = tensors["dense.weight"].copy()
@@ -151,7 +151,7 @@ def test_export_and_from_tensors_are_inverse_and_export_gives_copies():
 def test_building_a_network_from_tensors_leaves_torch_s_generator_alone():
     tensors = network((4,), n_inputs=3).export()
     before = torch.random.get_rng_state()
-    LstmNetwork.from_tensors(LstmSpec(hidden=(4,)), tensors, n_inputs=3, n_classes=2)
+    LstmNetwork.from_tensors(LstmSpec(hidden=(4,)), tensors, n_steps=1, n_inputs=3, n_classes=2)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -159,10 +159,10 @@ def test_building_a_network_from_tensors_leaves_torch_s_generator_alone():
     hidden=st.lists(st.integers(1, 9), min_size=1, max_size=3), n_inputs=st.integers(1, 9), n_classes=st.integers(2, 4)
 )
 @MODEST
-def test_the_shapes_of_the_spec_are_those_of_the_module_s_tensors(hidden, n_inputs, n_classes):
+def test_the_layout_of_the_spec_is_that_of_the_module_s_tensors(hidden, n_inputs, n_classes):
     module = network(hidden, n_inputs=n_inputs, n_classes=n_classes)
-    expected = module.spec.shapes(n_inputs=n_inputs, n_classes=n_classes)
-    assert {name: weight.shape for name, weight in module.export().items()} == expected
+    expected = module.spec.tensors(n_steps=1, n_inputs=n_inputs, n_classes=n_classes)
+    assert {name: ("F32", weight.shape) for name, weight in module.export().items()} == expected
 
 
 def test_one_thread_is_one_thread_and_is_undone_even_by_an_error():

@@ -64,7 +64,7 @@ def changed(**fields) -> TrainConfig:
 
 def estimator(config: TrainConfig = RECIPE, *, seed: int = 0):
     scaling = make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
-    return make_estimator(config, scaling, n_channels=N_CHANNELS, n_classes=2, seed=seed)
+    return make_estimator(config, scaling, like=EPOCHS, seed=seed)
 
 
 def weights_of(fitted) -> dict[str, np.ndarray]:
@@ -294,7 +294,7 @@ def test_each_trial_is_scored_once_a_repeat_by_the_decoder_fitted_on_the_other_f
             assert not set(fit_on) & set(score_on)
             decoder, _ = fit_decoder(EPOCHS.select(fit_on), RECIPE, seed=0 + repeat)
             assert not set(decoder.manifest.training.trial_sha256) & {EPOCHS.trial_ids[i] for i in score_on}
-            np.testing.assert_array_equal(validation.probs[repeat, score_on], decoder.decode(EPOCHS.x_uv[score_on]))
+            np.testing.assert_array_equal(validation.raw_probs[repeat, score_on], decoder.decode(EPOCHS.x_uv[score_on]))
 
 
 def test_disturbing_a_trial_changes_no_score_of_its_own_fold_and_every_score_of_the_others(validation):
@@ -304,7 +304,7 @@ def test_disturbing_a_trial_changes_no_score_of_its_own_fold_and_every_score_of_
     again = cross_validate(replace(EPOCHS, x_uv=disturbed, trial_ids=()), RECIPE, seed=0)
     for repeat, folds in enumerate(folds_of(seed=0)):
         (fold,) = (set(score_on) for _, score_on in folds if 17 in score_on)
-        differs = (again.probs[repeat] != validation.probs[repeat]).any(axis=1)
+        differs = (again.raw_probs[repeat] != validation.raw_probs[repeat]).any(axis=1)
         assert set(np.flatnonzero(~differs)) == fold - {17}
 
 

@@ -82,10 +82,10 @@ def test_each_block_is_held_out_once_and_nothing_that_overlaps_it_in_time_is_tra
 def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_itself():
     """By experiment: overlapping neighbours of a block are not trained on either."""
     epochs = trials(every_s=0.3, n=40)
-    before = cross_validate(epochs, RECIPE, seed=0).probs[0]
+    before = cross_validate(epochs, RECIPE, seed=0).raw_probs[0]
     x = epochs.x_uv.copy()
     x[10] += 50.0 * np.random.default_rng(1).normal(size=x[10].shape).astype(np.float32)  # the second block's first
-    after = cross_validate(replace(epochs, x_uv=x, trial_ids=()), RECIPE, seed=0).probs[0]
+    after = cross_validate(replace(epochs, x_uv=x, trial_ids=()), RECIPE, seed=0).raw_probs[0]
     differs = (before != after).any(axis=1)
     assert not differs[:10].any()  # trial 10 overlaps trial 9: it was in no training of the first block
     assert not differs[11:20].any()

@@ -1,21 +1,17 @@
-"""The networks as data and as plain numpy: what a bundle's tensors are called, and what they compute.
-
-The torch modules that training uses compute the same and stand in `pretap.torch_networks`.
-"""
+"""LSTM layers one on another: the tutorial's kind of network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-__all__ = ["LstmSpec", "lstm_logits", "softmax"]
+from pretap.networks.kind import Engine, Layout, Tensors
 
-Tensors = Mapping[str, NDArray[Any]]
+__all__ = ["LstmSpec"]
 
 
 class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lstm", tag_field="kind"):
@@ -27,64 +23,80 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
         Units of each layer, first to last.
     """
 
+    engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
+    forward_only: ClassVar[bool] = True
+
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1, max_length=8)]
 
-    def shapes(self, *, n_inputs: int, n_classes: int) -> dict[str, tuple[int, ...]]:
-        """Name each tensor and give its shape; gates lie in torch's order: input, forget, cell, output."""
-        shapes: dict[str, tuple[int, ...]] = {}
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
+        """Name each tensor; gates lie in torch's order: input, forget, cell, output."""
+        layout: Layout = {}
         for layer, n_hidden in enumerate(self.hidden):
-            shapes[f"lstm.{layer}.weight_ih"] = (4 * n_hidden, n_inputs)
-            shapes[f"lstm.{layer}.weight_hh"] = (4 * n_hidden, n_hidden)
-            shapes[f"lstm.{layer}.bias"] = (4 * n_hidden,)
+            layout[f"lstm.{layer}.weight_ih"] = ("F32", (4 * n_hidden, n_inputs))
+            layout[f"lstm.{layer}.weight_hh"] = ("F32", (4 * n_hidden, n_hidden))
+            layout[f"lstm.{layer}.bias"] = ("F32", (4 * n_hidden,))
             n_inputs = n_hidden
-        shapes["dense.weight"] = (n_classes, n_inputs)
-        shapes["dense.bias"] = (n_classes,)
-        return shapes
+        layout["dense.weight"] = ("F32", (n_classes, n_inputs))
+        layout["dense.bias"] = ("F32", (n_classes,))
+        return layout
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the network in numpy.
+
+        The cell is that of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), see
+        docs/tutorial-network.md.
+        """
+        layers = [
+            _Layer(*(tensors[f"lstm.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias")))
+            for layer in range(len(self.hidden))
+        ]
+        weight, bias = tensors["dense.weight"], tensors["dense.bias"]
+
+        def logits(x: NDArray[Any]) -> NDArray[Any]:
+            for layer in layers:
+                x = layer(x)  # (n_steps, n_hidden)
+            return np.asarray(weight @ x[-1] + bias)  # (n_classes,)
+
+        return logits
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count four gates of each unit over its inputs and the layer's own state, and the cell's few products."""
+        n = 0
+        for n_hidden in self.hidden:
+            n += n_steps * n_hidden * (4 * (n_inputs + n_hidden) + 8)
+            n_inputs = n_hidden
+        return n + n_classes * n_inputs
+
+    def words(self, *, n_classes: int) -> str:
+        """Give the layers' sizes."""
+        return f"LSTM {' -> '.join(map(str, self.hidden))} -> {n_classes}"
 
 
-def lstm_logits(x: NDArray[Any], tensors: Tensors, *, spec: LstmSpec) -> NDArray[Any]:
-    """Run one scaled window (n_steps, n_inputs) through the network; gives logits (n_classes,).
+class _Layer:
+    """One layer; maps (n_steps, n_in) to hidden states (n_steps, n_hidden)."""
 
-    The dtype of the tensors decides the arithmetic. The cell is that of Hochreiter & Schmidhuber (1997) with the forget
-    gate of Gers et al. (2000), see docs/tutorial-network.md.
-    """
-    for layer, n_hidden in enumerate(spec.hidden):
-        x = _lstm_layer(
-            x,
-            tensors[f"lstm.{layer}.weight_ih"],
-            tensors[f"lstm.{layer}.weight_hh"],
-            tensors[f"lstm.{layer}.bias"],
-            n_hidden=n_hidden,
-        )
-    return np.asarray(tensors["dense.weight"] @ x[-1] + tensors["dense.bias"])  # (n_classes,)
+    def __init__(self, weight_ih: NDArray[Any], weight_hh: NDArray[Any], bias: NDArray[Any]) -> None:
+        self._dtype, self._n_hidden = weight_ih.dtype, weight_hh.shape[1]
+        n_hidden = self._n_hidden
+        # sigmoid(z) = tanh(z / 2) / 2 + 1/2: halving the rows of the three sigmoid gates makes all four gates one tanh.
+        # Halving is exact in binary floating point.
+        self._half = np.full(4 * n_hidden, 0.5, self._dtype)
+        self._half[2 * n_hidden : 3 * n_hidden] = 1.0  # the cell gate is a tanh already
+        self._offset = np.where(self._half == 0.5, self._dtype.type(0.5), self._dtype.type(0.0))
+        self._inputs, self._bias = weight_ih.T, bias
+        self._recurrent = np.ascontiguousarray((weight_hh * self._half[:, None]).T)  # (n_hidden, 4 * n_hidden)
 
-
-def _lstm_layer(
-    x: NDArray[Any], weight_ih: NDArray[Any], weight_hh: NDArray[Any], bias: NDArray[Any], *, n_hidden: int
-) -> NDArray[Any]:
-    dtype = weight_ih.dtype
-    # sigmoid(z) = tanh(z / 2) / 2 + 1/2: halving the rows of the three sigmoid gates makes all four gates one tanh.
-    # Halving is exact in binary floating point.
-    half = np.full(4 * n_hidden, 0.5, dtype)
-    half[2 * n_hidden : 3 * n_hidden] = 1.0  # the cell gate is a tanh already
-    offset = np.where(half == 0.5, dtype.type(0.5), dtype.type(0.0))
-    inputs = (x.astype(dtype, copy=False) @ weight_ih.T + bias) * half  # (n_steps, 4 * n_hidden)
-    recurrent = np.ascontiguousarray((weight_hh * half[:, None]).T)  # (n_hidden, 4 * n_hidden)
-    hidden = np.zeros((len(x), n_hidden), dtype)
-    h = np.zeros(n_hidden, dtype)
-    c = np.zeros(n_hidden, dtype)
-    for step, z in enumerate(inputs):
-        gates = np.tanh(z + h @ recurrent) * half + offset  # (4 * n_hidden,) i, f, g, o
-        i, f = gates[:n_hidden], gates[n_hidden : 2 * n_hidden]
-        g, o = gates[2 * n_hidden : 3 * n_hidden], gates[3 * n_hidden :]
-        c = f * c + i * g  # the cell state: forget some of the old, add some of the new
-        h = o * np.tanh(c)  # what the cell shows
-        hidden[step] = h
-    return hidden  # (n_steps, n_hidden)
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Turn logits (..., n_classes) into probabilities, in float64."""
-    z = np.asarray(logits, np.float64)
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        n_hidden, half, offset, recurrent = self._n_hidden, self._half, self._offset, self._recurrent
+        inputs = (x.astype(self._dtype, copy=False) @ self._inputs + self._bias) * half  # (n_steps, 4 * n_hidden)
+        hidden = np.zeros((len(x), n_hidden), self._dtype)
+        h = np.zeros(n_hidden, self._dtype)
+        c = np.zeros(n_hidden, self._dtype)
+        for step, z in enumerate(inputs):
+            gates = np.tanh(z + h @ recurrent) * half + offset  # (4 * n_hidden,) i, f, g, o
+            i, f = gates[:n_hidden], gates[n_hidden : 2 * n_hidden]
+            g, o = gates[2 * n_hidden : 3 * n_hidden], gates[3 * n_hidden :]
+            c = f * c + i * g  # the cell state: forget some of the old, add some of the new
+            h = o * np.tanh(c)  # what the cell shows
+            hidden[step] = h
+        return hidden  # (n_steps, n_hidden)

@@ -1,9 +1,6 @@
-"""The networks as torch modules: what is trained, and the reference that every engine must reproduce."""
+"""`LstmSpec` in torch."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,22 +9,7 @@ from torch import Tensor, nn
 
 from pretap.networks import LstmSpec, Tensors
 
-__all__ = ["LstmNetwork", "one_thread"]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread meanwhile.
-
-    Matrices this small gain nothing from a second core: a tutorial window takes 1.2 ms on one thread and 3.5 ms on
-    two, and up to seconds where the cores are busy. With several, sums are also added in another order.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
+__all__ = ["LstmNetwork"]
 
 
 class LstmNetwork(nn.Module):
@@ -38,7 +20,7 @@ class LstmNetwork(nn.Module):
     at 0. The gates use the exact sigmoid; Keras before 2.3 used a piecewise-linear 'hard' one.
     """
 
-    def __init__(self, spec: LstmSpec, *, n_inputs: int, n_classes: int) -> None:
+    def __init__(self, spec: LstmSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:  # noqa: ARG002
         super().__init__()
         self.spec, self.n_inputs, self.n_classes = spec, n_inputs, n_classes
         sizes = (n_inputs, *spec.hidden)
@@ -68,7 +50,7 @@ class LstmNetwork(nn.Module):
         return self.dense(x[:, -1])  # type: ignore[no-any-return]  # (batch, n_classes)
 
     def bundle_parameters(self) -> dict[str, Tensor]:
-        """Map the names of `LstmSpec.shapes` to the parameters; torch's frozen second bias is not among them."""
+        """Map the names of `LstmSpec.tensors` to the parameters; torch's frozen second bias is not among them."""
         parameters = {"dense.weight": self.dense.weight, "dense.bias": self.dense.bias}
         for i, layer in enumerate(self.lstm):
             parameters[f"lstm.{i}.weight_ih"] = layer.get_parameter("weight_ih_l0")
@@ -77,17 +59,19 @@ class LstmNetwork(nn.Module):
         return parameters
 
     def export(self) -> dict[str, NDArray[np.float32]]:
-        """Return copies of the weights under the names of `LstmSpec.shapes`."""
+        """Return copies of the weights under the names of `LstmSpec.tensors`."""
         return {
             name: np.array(parameter.detach().cpu().numpy(), np.float32)
             for name, parameter in self.bundle_parameters().items()
         }
 
     @classmethod
-    def from_tensors(cls, spec: LstmSpec, tensors: Tensors, *, n_inputs: int, n_classes: int) -> LstmNetwork:
+    def from_tensors(
+        cls, spec: LstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
+    ) -> LstmNetwork:
         """Build the module that computes what `tensors` say."""
         with torch.random.fork_rng(devices=[]):  # initialising draws numbers; they are the caller's
-            network = cls(spec, n_inputs=n_inputs, n_classes=n_classes)
+            network = cls(spec, n_steps=n_steps, n_inputs=n_inputs, n_classes=n_classes)
         with torch.no_grad():
             for name, parameter in network.bundle_parameters().items():
                 parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch takes no read-only array

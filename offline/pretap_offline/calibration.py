@@ -1,0 +1,59 @@
+"""Temperature scaling (Guo et al., ICML 2017): one number that makes probabilities as sure as they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.networks import softmax
+
+__all__ = ["cross_fitted", "fit_temperature", "log_probs", "with_temperature"]
+
+_BOUNDS = (0.1, 10.0)  # where all trials are decoded right, the likeliest temperature is 0
+
+
+def log_probs(probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the logarithm; a probability of 0 becomes the smallest that is not."""
+    return np.asarray(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
+
+
+def with_temperature(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Give the probabilities (..., n_classes) that the logits divided by `temperature` have."""
+    return softmax(log_probs(probs) / temperature)
+
+
+def fit_temperature(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Find the temperature, within 0.1 to 10, at which these predictions are likeliest.
+
+    Parameters
+    ----------
+    probs
+        (n, n_classes), each predicted without its own trial.
+    labels
+        (n,) class indices.
+    """
+    from scipy.optimize import minimize_scalar
+
+    z, rows = log_probs(probs), np.arange(len(labels))
+
+    def nll(log_temperature: float) -> float:
+        scaled = z / np.exp(log_temperature)  # (n, n_classes)
+        peak = scaled.max(axis=1)
+        return float(np.mean(peak + np.log(np.exp(scaled - peak[:, None]).sum(axis=1)) - scaled[rows, labels]))
+
+    found = minimize_scalar(nll, bounds=tuple(np.log(_BOUNDS)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def cross_fitted(
+    probs: NDArray[np.float64], labels: NDArray[np.int64], folds: Iterable[NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """Scale the trials of each fold by a temperature that was fitted to those of the other folds, (n, n_classes)."""
+    scaled = np.empty_like(probs)
+    for fold in folds:
+        others = np.ones(len(labels), bool)
+        others[fold] = False
+        scaled[fold] = with_temperature(probs[fold], fit_temperature(probs[others], labels[others]))
+    return scaled

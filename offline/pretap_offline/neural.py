@@ -1,0 +1,115 @@
+"""Training through skorch: any kind of network that has a torch module, as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+
+from pretap.config import FitConfig
+from pretap.networks import Network
+from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
+
+__all__ = ["NetworkClassifier", "make_network_classifier"]
+
+# Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
+_OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
+    "nadam": (torch.optim.NAdam, {"eps": 1e-7, "momentum_decay": 0.004}),
+    "adamw": (torch.optim.AdamW, {}),
+}
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, on its way past skorch."""
+
+
+class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
+    """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
+
+    ``fit`` leaves torch's global generator as it was; all is computed on one thread.
+    """
+
+    def __init__(self, module: Any = LstmNetwork, *args: Any, random_state: int = 0, **kwargs: Any) -> None:
+        super().__init__(module, *args, **kwargs)
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803 - scikit-learn's name
+        """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            try:
+                super().fit(X, y, **fit_params)
+            except _InterruptedError:
+                raise KeyboardInterrupt from None
+        return self
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> NetworkClassifier:
+        """Run skorch's loop and let Ctrl-C through; skorch alone would go on with the half-trained network."""
+        try:
+            super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise _InterruptedError from None
+        return self
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
+        """Show the training windows to a module that starts from them."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        if isinstance(self.module_, FromData):
+            with torch.no_grad():
+                self.module_.initialise_from(torch.from_numpy(X))
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted tensors under a bundle's names."""
+        return dict(self.module_.export())
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """Give the class probabilities (n_epochs, n_classes) of scaled windows."""
+        with one_thread():
+            return np.asarray(super().predict_proba(X))
+
+
+class _EpochProgress(Callback):  # type: ignore[misc]
+    def __init__(self, advance: Callable[[], None]) -> None:
+        self.advance = advance
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self.advance()
+
+
+def make_network_classifier(
+    network: Network,
+    fit: FitConfig,
+    *,
+    n_steps: int,
+    n_inputs: int,
+    n_classes: int,
+    seed: int,
+    advance: Callable[[], None] | None,
+) -> NetworkClassifier:
+    """Build the untrained classifier of scaled windows; `advance` is called after each epoch."""
+    optimizer, settings = _OPTIMIZERS[fit.optimizer]
+    return NetworkClassifier(
+        module_of(network),
+        module__spec=network,
+        module__n_steps=n_steps,
+        module__n_inputs=n_inputs,
+        module__n_classes=n_classes,
+        random_state=seed,
+        criterion=torch.nn.CrossEntropyLoss,  # on logits
+        optimizer=optimizer,
+        lr=fit.learning_rate,
+        optimizer__weight_decay=fit.weight_decay,
+        **{f"optimizer__{key}": value for key, value in settings.items()},
+        batch_size=fit.batch_size,
+        max_epochs=fit.max_epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        classes=list(range(n_classes)),
+        callbacks=[] if advance is None else [_EpochProgress(advance)],
+        verbose=0,
+    )
