@@ -20,6 +20,7 @@ __all__ = ["main", "pretap"]
 
 # name: (where the click command stands, its line in `pretap --help`)
 _COMMANDS = {
+    "compare": ("pretap_offline.lab.app:compare", "Compare recipes on the same folds, with their uncertainty."),
     "demo": ("pretap_realtime.demo:demo", "See it work: train, replay, decode live. Needs no data."),
     "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: Python, liblsl, discovery, clock, engines."),
     "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on trials, or predict unlabelled ones."),
@@ -34,8 +35,11 @@ _COMMANDS = {
     "verify": ("pretap_realtime.verify:verify", "Prove that the live path equals offline evaluation."),
 }
 
-# Packages of the extra `offline`, by the name under which they are imported.
-_OFFLINE = {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"}
+# Packages of the extras, by the name under which they are imported.
+_EXTRAS = {
+    "offline": {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
+    "lab": {"distributed", "optuna", "pyriemann"},
+}
 
 
 class _LazyGroup(click.Group):
@@ -80,9 +84,10 @@ def main() -> NoReturn:
         code = error.exit_code
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        if missing not in _OFFLINE:
+        extra = next((extra for extra, packages in _EXTRAS.items() if missing in packages), None)
+        if extra is None:
             raise
-        hint = MissingPackageError.for_extra("This command", missing=missing)
+        hint = MissingPackageError.for_extra("This command", missing=missing, extra=extra)
         click.echo(f"Error: {hint}", err=True)
         code = hint.exit_code
     except (BrokenPipeError, SystemExit):  # `pretap ... | head`: nobody reads on, so say nothing more

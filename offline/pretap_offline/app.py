@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +10,7 @@ import click
 
 from pretap.config import TrainConfig, TrialsConfig, find_config, load_config
 from pretap.errors import UsageError
+from pretap_offline.progress import progress_of
 
 if TYPE_CHECKING:
     from pretap.decoder import Decoder
@@ -83,6 +82,7 @@ def train(
     from msgspec.structs import replace
 
     from pretap_offline.data import read_trials
+    from pretap_offline.fitting import n_advances
     from pretap_offline.training import train as train_bundle
     from pretap_offline.validation import n_fits
     from pretap_offline.verdict import words, write_report
@@ -104,7 +104,7 @@ def train(
     _save(epochs, save_trials)
     if report is not None:
         _draw(epochs, out)
-    with _progress("training", total=n_fits(recipe) + recipe.fit.max_epochs) as advance:
+    with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
         manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
     if manifest.metrics is not None:
         click.echo(words(manifest.metrics))
@@ -225,26 +225,3 @@ def _check_writable(out: Path) -> None:
         raise UsageError(f"Cannot write {out}: {error.strerror}.") from None
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise UsageError(f"Cannot write {out}: expected the name of a file in a folder that can be written to.")
-
-
-@contextmanager
-def _progress(what: str, *, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on a terminal, a line per tenth elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda: progress.advance(task)
-        return
-    done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if done * 10 // total > (done - 1) * 10 // total:
-            click.echo(f"{what}: {done * 100 // total} %", err=True)
-
-    yield advance

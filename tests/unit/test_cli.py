@@ -31,6 +31,7 @@ from pretap_offline.training import train
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
+    "compare",
     "demo",
     "doctor",
     "evaluate",

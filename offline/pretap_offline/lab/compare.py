@@ -1,0 +1,198 @@
+"""Frozen configurations, fresh repeats: every one fitted and scored on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.config import TrainConfig
+from pretap_offline.lab.figures import differences, figures
+from pretap_offline.lab.fits import Fit, Fitted, code_version, versions
+from pretap_offline.lab.plan import Bench, draw, part_of
+from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
+from pretap_offline.learning_curve import FRACTIONS
+from pretap_offline.metrics import wilson95
+from pretap_offline.validation import Split
+
+__all__ = ["Plan", "compare", "plan", "setting_of", "trials_of"]
+
+Probs = NDArray[np.float64]
+Run = Callable[[list[Fit]], list[Fitted]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All fits of a comparison: of each configuration, the whole folds, then the parts, then the permutations."""
+
+    bench: Bench
+    configs: Mapping[str, TrainConfig]
+    folds: list[Split]
+    parts: list[list[Split]]
+    shuffled: list[tuple[int, list[Split]]]
+
+    def fits(self) -> list[Fit]:
+        """Give every fit, configuration by configuration; see `_Outcomes` for what is read back in the same order."""
+        return [fit for config in self.configs.values() for fit in self._fits_of(config)]
+
+    def _fits_of(self, config: TrainConfig) -> Iterator[Fit]:
+        for folds in (self.folds, *self.parts):
+            yield from self.bench.fits(config, folds)
+        for shuffle, folds in self.shuffled:
+            yield from self.bench.fits(config, folds, shuffle=shuffle)
+
+
+def plan(
+    bench: Bench, configs: Mapping[str, TrainConfig], *, permutations: int = 0, learning_curve: bool = False
+) -> Plan:
+    """Draw all folds: of the trials as they are, of parts of them, and of permuted labels."""
+    any_config = next(iter(configs.values()))
+    folds = draw(bench, any_config)
+    parts = []
+    if learning_curve:
+        starts = [[bench.seed, fold.repeat, int(fold.score_on[0])] for fold in folds]
+        parts = [
+            [
+                part_of(fold, bench.labels, fraction, rng=np.random.default_rng(start))
+                for fold, start in zip(folds, starts, strict=True)
+            ]
+            for fraction in FRACTIONS[:-1]
+        ]
+    seeds = [_shuffle_seed(bench.seed, n) for n in range(permutations)]
+    return Plan(bench, configs, folds, parts, [(seed, draw(bench, any_config, shuffle=seed)) for seed in seeds])
+
+
+def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
+    """Run what is not in the store yet, and compute all figures. `files` says where each configuration came from."""
+    bench, labels = planned.bench, planned.bench.labels
+    finished = iter(run(planned.fits()))
+    outcomes = []
+    for name, config in planned.configs.items():
+        whole = list(islice(finished, len(planned.folds)))
+        raw = _collect(bench, planned.folds, whole)
+        curve = [_right(labels, folds, list(islice(finished, len(folds)))) for folds in planned.parts]
+        null = [_accuracy_of(bench, folds, shuffle, finished) for shuffle, folds in planned.shuffled]
+        probs = calibrated(config, planned.folds, labels, raw)
+        summary = figures(labels, probs, seed=bench.seed)
+        outcomes.append(
+            Outcome(
+                name=name,
+                file=files[name],
+                kind=_kind(config),
+                config=msgspec.to_builtins(config),
+                figures=summary,
+                raw=figures(labels, raw, seed=bench.seed),
+                n_parameters=whole[0].n_parameters,
+                fit_s=float(np.median([each.fit_s for each in whole])),
+                forward_only=True,
+                probs=_tuples(probs),
+                raw_probs=_tuples(raw),
+                permutations=_permutations(null, summary.accuracy),
+                learning_curve=_curve(planned, curve, probs),
+            )
+        )
+    by_name = {each.name: np.array(each.probs) for each in outcomes}
+    return Comparison(
+        trials=trials_of(bench),
+        setting=setting_of(bench),
+        folds=tuple(Fold(s.repeat, bench.seed + s.repeat, tuple(s.score_on.tolist())) for s in planned.folds),
+        outcomes=tuple(outcomes),
+        differences=differences(labels, planned.folds, by_name),
+    )
+
+
+def calibrated(config: TrainConfig, folds: list[Split], labels: NDArray[np.int64], raw: Probs) -> Probs:  # noqa: ARG001
+    return raw
+
+
+def trials_of(bench: Bench) -> Trials:
+    """Say what the trials are."""
+    trials = bench.trials
+    return Trials(
+        source=trials.source,
+        subject=trials.subject,
+        sha256=bench.sha256,
+        n_trials=len(trials),
+        classes=trials.classes,
+        channels=trials.channels,
+        sfreq_hz=trials.sfreq_hz,
+        labels=tuple(bench.labels.tolist()),
+    )
+
+
+def setting_of(bench: Bench) -> Setting:
+    """Say how is split, and what computes."""
+    wanted = bench.evaluation
+    blockwise = wanted.split == "blocks"
+    how = "blockwise (contiguous in time)" if blockwise else "stratified"
+    fresh = "its own network seed" if blockwise else "its own folds and network seed"
+    return Setting(
+        protocol=f"{wanted.folds}-fold {how} cross-validation, {wanted.repeats} repeat(s), each with {fresh}, from "
+        f"seed {bench.seed}; the same folds for every configuration, everything fitted inside the fold",
+        folds=wanted.folds,
+        repeats=wanted.repeats,
+        blockwise=blockwise,
+        seed=bench.seed,
+        code=code_version(),
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _kind(config: TrainConfig) -> str:
+    return str(msgspec.to_builtins(config.network)["kind"])
+
+
+def _shuffle_seed(seed: int, n: int) -> int:
+    return int(np.random.SeedSequence([seed, n]).generate_state(1)[0])
+
+
+def _collect(bench: Bench, folds: list[Split], fitted: list[Fitted]) -> Probs:
+    probs = np.full((bench.evaluation.repeats, len(bench.trials), len(bench.trials.classes)), np.nan)
+    for fold, each in zip(folds, fitted, strict=True):
+        probs[fold.repeat, fold.score_on] = each.probs
+    return probs
+
+
+def _right(labels: NDArray[np.int64], folds: list[Split], fitted: list[Fitted]) -> tuple[float, float]:
+    """Give the mean number of trials fitted on, and the share of trials decoded right."""
+    right = [
+        np.array(each.probs).argmax(axis=1) == labels[fold.score_on] for fold, each in zip(folds, fitted, strict=True)
+    ]
+    return float(np.mean([len(fold.fit_on) for fold in folds])), float(np.concatenate(right).mean())
+
+
+def _accuracy_of(bench: Bench, folds: list[Split], shuffle: int, finished: Iterator[Fitted]) -> float:
+    from pretap_offline.lab.fits import permuted
+
+    labels = permuted(bench.trials, seed=shuffle).labels
+    assert labels is not None
+    return _right(labels, folds, list(islice(finished, len(folds))))[1]
+
+
+def _permutations(null: list[float], accuracy: float) -> Permutations | None:
+    if not null:
+        return None
+    as_good = sum(each >= accuracy - 1e-12 for each in null)
+    return Permutations(tuple(null), (1 + as_good) / (1 + len(null)))
+
+
+def _curve(planned: Plan, parts: list[tuple[float, float]], probs: Probs) -> tuple[CurvePoint, ...]:
+    if not parts:
+        return ()
+    n = len(planned.bench.labels)
+    whole = float(np.mean([len(fold.fit_on) for fold in planned.folds]))
+    accuracy = float((probs.argmax(axis=2) == planned.bench.labels).mean())
+    return tuple(
+        CurvePoint(round(n_fitted), each, wilson95(round(each * n), n))
+        for n_fitted, each in [*parts, (whole, accuracy)]
+    )
+
+
+def _tuples(probs: Probs) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(map(tuple, each)) for each in probs.tolist())

@@ -1,0 +1,74 @@
+"""Figures of repeated cross-validation, and the difference between two configurations."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap_offline.lab.results import Difference, Figures
+from pretap_offline.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
+from pretap_offline.validation import Split
+
+__all__ = ["corrected_t", "differences", "figures"]
+
+
+def figures(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int) -> Figures:
+    """Summarise out-of-fold probabilities (n_repeats, n_trials, n_classes); `seed` is that of the simulations."""
+    scores = [score(labels, each) for each in probs]
+    fits = [calibration(labels, each) for each in probs]
+    accuracies = tuple(each.accuracy for each in scores)
+    accuracy = float(np.mean(accuracies))
+    return Figures(
+        accuracy=accuracy,
+        accuracy_sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
+        accuracy_ci95=wilson95(round(accuracy * len(labels)), len(labels)),
+        accuracies=accuracies,
+        nll=float(np.mean([each.nll for each in scores])),
+        ece=float(np.mean([calibration_error(labels, each) for each in probs])),
+        ece_p=calibration_p(labels, probs, rng=np.random.default_rng(seed)),
+        slope=_mean([each.slope for each in fits]),
+        intercept=_mean([each.intercept for each in fits]),
+        kappa=float(np.mean([each.kappa for each in scores])),
+        auc=float(np.mean([auc(labels, each) for each in probs])),
+    )
+
+
+def differences(
+    labels: NDArray[np.int64], splits: list[Split], probs: dict[str, NDArray[np.float64]]
+) -> tuple[Difference, ...]:
+    """Compare every configuration with the first, fold by fold: all were fitted and scored on the same trials."""
+    (first, base), *others = ((name, _by_fold(labels, splits, each)) for name, each in probs.items())
+    ratio = float(np.mean([len(split.score_on) / len(split.fit_on) for split in splits]))
+    found = []
+    for name, each in others:
+        accuracy, accuracy_ci95, accuracy_p = corrected_t(each[:, 0] - base[:, 0], ratio=ratio)
+        nll, nll_ci95, nll_p = corrected_t(each[:, 1] - base[:, 1], ratio=ratio)
+        found.append(Difference(name, first, accuracy, accuracy_ci95, accuracy_p, nll, nll_ci95, nll_p))
+    return tuple(found)
+
+
+def corrected_t(difference: NDArray[np.float64], *, ratio: float) -> tuple[float, tuple[float, float], float]:
+    """Give mean, 95 % interval and two-sided p of differences (n_folds,) whose training sets overlap.
+
+    The corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003): the variance of the mean is
+    ``(1 / n_folds + ratio)`` times that of the folds, `ratio` = trials scored / trials fitted on.
+    """
+    from scipy.stats import t
+
+    n, mean = len(difference), float(difference.mean())
+    error = float(np.sqrt((1 / n + ratio) * difference.var(ddof=1)))
+    if error == 0:  # all folds alike: the same predictions, or a constant gain
+        return mean, (mean, mean), float(mean == 0)
+    half = float(t.ppf(0.975, n - 1)) * error
+    return mean, (mean - half, mean + half), float(2 * t.sf(abs(mean) / error, n - 1))
+
+
+def _by_fold(labels: NDArray[np.int64], splits: list[Split], probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give accuracy and NLL of each fold, (n_folds, 2)."""
+    scores = [score(labels[split.score_on], probs[split.repeat, split.score_on]) for split in splits]
+    return np.array([(each.accuracy, each.nll) for each in scores])
+
+
+def _mean(values: list[float | None]) -> float | None:
+    finite = [value for value in values if value is not None]
+    return float(np.mean(finite)) if len(finite) == len(values) else None

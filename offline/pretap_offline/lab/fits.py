@@ -1,0 +1,137 @@
+"""The laboratory's unit of work: one recipe fitted on some trials, scored on others. It can run on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+import pretap
+import pretap_offline
+from pretap import __version__
+from pretap.config import EvaluationConfig, TrainConfig, TrialsConfig
+from pretap.errors import UsageError
+from pretap.recordings.epochs import Epochs
+
+__all__ = ["Fit", "Fitted", "code_version", "data_sha256", "permuted", "recipe", "run_fit", "versions"]
+
+Index = NDArray[np.int64]
+
+# What no fit depends on, relative to its package: commands, and what is made of the fits afterwards.
+_PRESENTATION = {"cli.py", "inspection.py", "app.py", "progress.py", "metrics.py", "verdict.py", "evaluation.py"}
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One fit: which recipe, on which trials, from which seed; ``key`` names its result.
+
+    `shuffle` is the seed that permuted the labels, or None.
+    """
+
+    config: TrainConfig
+    fit_on: Index
+    score_on: Index
+    seed: int
+    shuffle: int | None
+    data: str
+    code: str
+
+    @property
+    def key(self) -> str:
+        """Identify the fit by everything that its result depends on (sha256)."""
+        parts = (
+            self.config,
+            self.fit_on.tolist(),
+            self.score_on.tolist(),
+            self.seed,
+            self.shuffle,
+            self.data,
+            self.code,
+        )
+        return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, number of weights."""
+
+    probs: tuple[tuple[float, ...], ...]
+    fit_s: float
+    n_parameters: int
+
+
+def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
+    """Fit and score, on one thread: the same bits in whatever process on the same kind of processor.
+
+    Raises
+    ------
+    UsageError
+        When this process runs another version of the code than the one that planned the fit.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from pretap_offline.fitting import fit_decoder
+
+    if fit.code != code_version():
+        raise UsageError(
+            f"A worker runs pretap {code_version()}, this command {fit.code}: install the same version on every "
+            "machine, and start the workers again."
+        )
+    if fit.shuffle is not None:
+        epochs = permuted(epochs, seed=fit.shuffle)
+    with threadpool_limits(1):
+        started_s = time.perf_counter()
+        decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed)
+        fit_s = time.perf_counter() - started_s
+        probs = np.asarray(decoder.decode(epochs.x_uv[fit.score_on]), np.float64)  # (n_scored, n_classes)
+    return Fitted(tuple(map(tuple, probs.tolist())), fit_s, sum(int(each.size) for each in weights.values()))
+
+
+def permuted(epochs: Epochs, *, seed: int) -> Epochs:
+    """Give the trials with their labels in another order: nothing is left to learn."""
+    import dataclasses
+
+    assert epochs.labels is not None
+    return dataclasses.replace(epochs, labels=np.random.default_rng(seed).permutation(epochs.labels))
+
+
+def recipe(config: TrainConfig) -> TrainConfig:
+    """Leave in a configuration what a fit on trials depends on: what is left identifies it."""
+    return replace(config, evaluation=EvaluationConfig(), events={}, trials=TrialsConfig())
+
+
+def data_sha256(epochs: Epochs) -> str:
+    """Identify trials by their samples, labels and everything that is said of them."""
+    digest = hashlib.sha256(np.ascontiguousarray(epochs.x_uv, "<f4").tobytes())
+    said = (epochs.x_uv.shape, epochs.classes, epochs.channels, epochs.sfreq_hz, epochs.window_end_ms)
+    digest.update(repr(said).encode())
+    for each in (epochs.labels, epochs.at_s, epochs.files):
+        digest.update(b"-" if each is None else np.ascontiguousarray(each).tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """Give version and sha256 of the sources that a fit depends on."""
+    digest = hashlib.sha256()
+    for package in (pretap, pretap_offline):
+        home = Path(package.__path__[0])
+        for file in sorted(home.rglob("*.py")):
+            name = file.relative_to(home).as_posix()
+            if name not in _PRESENTATION and (not name.startswith("lab/") or name == "lab/fits.py"):
+                digest.update(f"{package.__name__}/{name}".encode() + b"\0" + file.read_bytes() + b"\0")
+    for name, version in versions().items():
+        digest.update(f"{name}=={version}".encode() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:16]}"
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of the libraries that compute."""
+    return {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn", "scipy", "skorch", "torch")}

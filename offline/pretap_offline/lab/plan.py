@@ -1,0 +1,92 @@
+"""What is fitted on what: data at every rate, the folds, parts of their training trials, permuted labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from pretap.config import EvaluationConfig, TrainConfig
+from pretap.errors import UsageError
+from pretap.recordings.epochs import Epochs
+from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, recipe
+from pretap_offline.training import prepare
+from pretap_offline.validation import Split, is_blockwise, splits
+
+__all__ = ["Bench", "draw", "part_of", "set_up"]
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The trials of a comparison as they were read, and by the rate that a recipe asks for; and how they are split."""
+
+    trials: Epochs
+    epochs: dict[float | None, Epochs]
+    evaluation: EvaluationConfig
+    seed: int
+    sha256: str
+
+    @property
+    def labels(self) -> Index:
+        """The classes (n_trials,)."""
+        assert self.trials.labels is not None
+        return self.trials.labels
+
+    def fits(self, config: TrainConfig, folds: Sequence[Split], *, shuffle: int | None = None) -> Iterator[Fit]:
+        """Give the fit of each fold; the networks of repeat r start from ``seed + r``."""
+        for fold in folds:
+            yield Fit(
+                recipe(config),
+                fold.fit_on,
+                fold.score_on,
+                self.seed + fold.repeat,
+                shuffle,
+                self.sha256,
+                code_version(),
+            )
+
+
+def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeats: int, seed: int) -> Bench:
+    """Bring the trials to the rates of `configs`, and settle how they are split: the same for all."""
+    kinds = {config.evaluation.split for config in configs}
+    blockwise = {is_blockwise(trials, config) for config in configs}
+    if len(blockwise) > 1:
+        raise UsageError(
+            f"evaluation.split differs between the configurations ({', '.join(sorted(kinds))}), and all are compared "
+            "on the same folds: set it alike."
+        )
+    split: Literal["blocks", "stratified"] = "blocks" if blockwise == {True} else "stratified"
+    evaluation = EvaluationConfig(folds=folds, repeats=repeats, split=split)
+    epochs: dict[float | None, Epochs] = {}
+    for config in configs:
+        rate = config.signal.sfreq_hz
+        if rate not in epochs:
+            epochs[rate] = prepare(trials, replace(config, evaluation=evaluation))
+    return Bench(trials, epochs, evaluation, seed, data_sha256(trials))
+
+
+def draw(bench: Bench, config: TrainConfig, *, shuffle: int | None = None) -> list[Split]:
+    """Draw the folds of all repeats, or of the first on permuted labels."""
+    if shuffle is None:
+        return splits(bench.trials, replace(config, evaluation=bench.evaluation), seed=bench.seed)
+    once = replace(config, evaluation=replace(bench.evaluation, repeats=1))
+    return splits(permuted(bench.trials, seed=shuffle), once, seed=bench.seed)
+
+
+def part_of(fold: Split, labels: Index, fraction: float, *, rng: np.random.Generator) -> Split:
+    """Leave a fold a share of its training trials: of each class its part, at least two.
+
+    It is a run that starts at random and wraps around, so that trials in order stay a shorter recording.
+    """
+    rolled = np.roll(fold.fit_on, -int(rng.integers(len(fold.fit_on))))
+    picked = []
+    for label in np.unique(labels):
+        members = rolled[labels[rolled] == label]
+        picked.append(members[: max(2, round(fraction * len(members)))])
+    return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)

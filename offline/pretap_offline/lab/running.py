@@ -1,0 +1,123 @@
+"""Fits run side by side: in processes of this machine, or on a dask cluster. What is finished is kept at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pretap.errors import UsageError
+from pretap.recordings.epochs import Epochs
+from pretap_offline.lab.fits import Fit, Fitted, run_fit
+from pretap_offline.lab.store import Store
+
+__all__ = ["Laboratory", "open_laboratory"]
+
+_ANSWER_S = 10.0  # a scheduler that runs answers in milliseconds
+_MAX_LOSSES = 3  # workers lost in a row without one fit between
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """Runs fits that are not in the store yet.
+
+    `backend` is what `joblib.parallel_config` takes; `advance` is called for each fit that is finished or found.
+    """
+
+    store: Store
+    backend: Mapping[str, Any]
+    advance: Callable[[], None] = field(default=lambda: None)
+
+    def run(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> list[Fitted]:
+        """Give the result of each fit, in order; `epochs` by the rate that a recipe asks for.
+
+        Equal fits are run once. After a lost worker process what is missing is run again.
+        """
+        done: dict[str, Fitted] = {}
+        wanted = {fit.key: fit for fit in fits}
+        for key in wanted:
+            found = self.store.get(key)
+            if found is not None:
+                done[key] = found
+                self.advance()
+        losses = 0
+        while missing := [fit for key, fit in wanted.items() if key not in done]:
+            n_before = len(done)
+            try:
+                for key, fitted in self._finished(missing, epochs):
+                    self.store.put(key, fitted)
+                    done[key] = fitted
+                    self.advance()
+            except _lost_worker() as error:
+                losses = 1 if len(done) > n_before else losses + 1
+                if losses == _MAX_LOSSES:
+                    raise UsageError(
+                        f"Worker processes keep dying ({type(error).__name__}): is the memory full? Try fewer workers."
+                    ) from None
+        return [done[fit.key] for fit in fits]
+
+    def _finished(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> Iterator[tuple[str, Fitted]]:
+        from joblib import Parallel, delayed, parallel_config
+
+        options = dict(self.backend)
+        if options["backend"] == "dask":
+            options["scatter"] = list(epochs.values())  # sent once to every worker, not with every fit
+        with parallel_config(**options):
+            running = Parallel(return_as="generator_unordered", batch_size=1)
+            yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
+
+
+@contextmanager
+def open_laboratory(
+    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None]
+) -> Iterator[Laboratory]:
+    """Open a laboratory of `n_workers` processes, or of the cluster whose scheduler answers at `cluster`."""
+    if cluster is None:
+        yield Laboratory(store, {"backend": "loky", "n_jobs": n_workers, "inner_max_num_threads": 1}, advance)
+        return
+    with _client(cluster) as client:
+        yield Laboratory(store, {"backend": "dask", "client": client, "n_jobs": -1}, advance)
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--cluster {address}: no dask scheduler answers ({_reason(error)}). Start one with `dask scheduler`, and "
+            "give the tcp:// address that it prints."
+        ) from None
+    try:
+        try:
+            client.wait_for_workers(1, timeout=_ANSWER_S)
+        except TimeoutError:
+            raise UsageError(
+                f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
+            ) from None
+        yield client
+    finally:
+        client.close(timeout=2)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+
+
+def _lost_worker() -> tuple[type[BaseException], ...]:
+    from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
+
+    lost: tuple[type[BaseException], ...] = (TerminatedWorkerError, BrokenProcessPool)
+    try:
+        from distributed.client import FutureCancelledError
+        from distributed.scheduler import KilledWorker
+    except ModuleNotFoundError:
+        return lost
+    return (*lost, KilledWorker, FutureCancelledError)
+
+
+def _keyed(fit: Fit, epochs: Epochs) -> tuple[str, Fitted]:
+    return fit.key, run_fit(fit, epochs)

@@ -1,0 +1,70 @@
+"""Finished fits on disk: one small file each, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from pretap.errors import UsageError
+from pretap_offline.lab.fits import Fitted
+
+__all__ = ["Store", "default_store"]
+
+_N_DIGEST = 32  # bytes of sha256 before the content
+
+
+def default_store() -> Path:
+    """Give the user's cache folder for fits (``~/.cache/pretap/lab`` on Linux)."""
+    import pooch
+
+    return Path(pooch.os_cache("pretap")) / "lab"
+
+
+class Store:
+    """A folder of fits by key. Any number of processes may use it; a damaged file counts as missing.
+
+    Opening it shows whether it can be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".{secrets.token_hex(4)}.probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(f"--store {folder}: cannot write there: {error.strerror}.") from None
+
+    def get(self, key: str) -> Fitted | None:
+        """Read a finished fit; None where there is none, or what is there was damaged."""
+        try:
+            content = self._path(key).read_bytes()
+            if hashlib.sha256(content[_N_DIGEST:]).digest() != content[:_N_DIGEST]:
+                return None
+            return msgspec.msgpack.decode(content[_N_DIGEST:], type=Fitted)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def put(self, key: str, fitted: Fitted) -> None:
+        """Keep a finished fit: after a crash of process or machine it is there as a whole, or not."""
+        content = msgspec.msgpack.encode(fitted)
+        path = self._path(key)
+        partial = path.with_name(f".{key}.{secrets.token_hex(4)}.partial")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise UsageError(f"Cannot keep a fit in {self.folder}: {error.strerror}. What is there stays.") from None
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.fit"
