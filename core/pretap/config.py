@@ -35,6 +35,7 @@ _Positive = Annotated[float, Meta(gt=0, le=1e6)]
 _Seconds = Annotated[float, Meta(ge=0)]
 _Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
 _Text = Annotated[str, Meta(max_length=256)]
+_Beta = Annotated[float, Meta(ge=0, lt=1)]
 _Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -87,6 +88,9 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `members` networks are fitted, each from its own seed, and their logits averaged. `calibrate` divides the logits by
     a temperature that is fitted to the cross-validation's predictions; without cross-validation there is none.
+    `schedule` ``cosine`` raises the learning rate over the first tenth of the batches and lets it fall to 0 over the
+    others. With probability `mirror` a training window is mirrored: left and right electrodes are swapped, and so are
+    the two classes.
     """
 
     optimizer: Literal["nadam", "adamw"] = "nadam"
@@ -94,6 +98,9 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     max_epochs: Annotated[int, Meta(ge=1, le=100_000)] = 15
+    betas: tuple[_Beta, _Beta] = (0.9, 0.999)
+    schedule: Literal["constant", "cosine"] = "constant"
+    mirror: Annotated[float, Meta(ge=0, le=1)] = 0.0
     members: Annotated[int, Meta(ge=1, le=64)] = 1
     calibrate: bool = True
 

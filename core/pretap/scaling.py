@@ -78,7 +78,7 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.n_baseline:
             x = x - x[..., : self.n_baseline, :].mean(axis=-2, keepdims=True)
         if self.n_block > 1:
-            n_steps = self.n_steps(x.shape[-2])
+            n_steps = x.shape[-2] // self.n_block
             x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # blocks end where the window ends
             x = x.reshape(*x.shape[:-2], n_steps, self.n_block, x.shape[-1]).mean(axis=-2)
         return x / self.divide_uv  # (..., n_steps, n_channels)

@@ -97,7 +97,7 @@ def make_estimator(
         config.network,
         config.fit,
         n_steps=scaling.n_steps(like.n_samples),
-        n_inputs=len(like.channels),
+        channels=like.channels,
         n_classes=len(like.classes),
         seed=seed,
         advance=advance,

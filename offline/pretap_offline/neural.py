@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from skorch.callbacks import Callback
 from pretap.config import FitConfig
 from pretap.networks import Network
 from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
+from pretap_offline.mirror import mirror_partners
 
-__all__ = ["NetworkClassifier", "make_network_classifier"]
+__all__ = ["NetworkClassifier", "cosine_factor", "make_network_classifier"]
 
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
@@ -31,12 +33,22 @@ class _InterruptedError(Exception):
 class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
     """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
 
+    With probability `mirror` a training window is mirrored, see `pretap_offline.mirror`; `partners` says which input
+    takes the place of which.
     ``fit`` leaves torch's global generator as it was; all is computed on one thread.
     """
 
-    def __init__(self, module: Any = LstmNetwork, *args: Any, random_state: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        module: Any = LstmNetwork,
+        *args: Any,
+        random_state: int = 0,
+        mirror: float = 0.0,
+        partners: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(module, *args, **kwargs)
-        self.random_state = random_state
+        self.random_state, self.mirror, self.partners = random_state, mirror, partners
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803 - scikit-learn's name
         """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
@@ -55,6 +67,15 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         except KeyboardInterrupt:
             raise _InterruptedError from None
         return self
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
+        """Mirror some of the batch's windows (batch, n_steps, n_inputs), with their labels (batch,), then learn."""
+        x, y = batch
+        if self.mirror:
+            swap = torch.rand(len(y)) < self.mirror  # (batch,)
+            x = torch.where(swap[:, None, None], x[:, :, list(self.partners)], x)
+            y = torch.where(swap, 1 - y, y)
+        return super().train_step_single((x, y), **fit_params)
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
         """Show the training windows to a module that starts from them."""
@@ -81,35 +102,63 @@ class _EpochProgress(Callback):  # type: ignore[misc]
         self.advance()
 
 
+class _Cosine(Callback):  # type: ignore[misc]
+    """The learning rate of each batch: up in a straight line over the first tenth, down along a cosine after it."""
+
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002, N803
+        self.n_batches_ = net.max_epochs * math.ceil(len(X) / net.batch_size)
+        self.n_done_ = 0
+
+    def on_batch_begin(self, net: Any, *, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002
+        if training:
+            for group in net.optimizer_.param_groups:
+                group["lr"] = net.lr * cosine_factor(self.n_done_, n_batches=self.n_batches_)
+            self.n_done_ += 1
+
+
+def cosine_factor(n_done: int, *, n_batches: int) -> float:
+    """Give the share of the learning rate after `n_done` of `n_batches`."""
+    n_warm = max(1, round(0.1 * n_batches))
+    if n_done < n_warm:
+        return (n_done + 1) / n_warm
+    return 0.5 + 0.5 * math.cos(math.pi * (n_done - n_warm + 1) / (n_batches - n_warm + 1))
+
+
 def make_network_classifier(
     network: Network,
     fit: FitConfig,
     *,
     n_steps: int,
-    n_inputs: int,
+    channels: Sequence[str],
     n_classes: int,
     seed: int,
     advance: Callable[[], None] | None,
 ) -> NetworkClassifier:
     """Build the untrained classifier of scaled windows; `advance` is called after each epoch."""
+    callbacks: list[Callback] = [_Cosine()] if fit.schedule == "cosine" else []
+    if advance is not None:
+        callbacks.append(_EpochProgress(advance))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
     return NetworkClassifier(
         module_of(network),
         module__spec=network,
         module__n_steps=n_steps,
-        module__n_inputs=n_inputs,
+        module__n_inputs=len(channels),
         module__n_classes=n_classes,
         random_state=seed,
+        mirror=fit.mirror,
+        partners=tuple(mirror_partners(channels, n_classes=n_classes).tolist()) if fit.mirror else (),
         criterion=torch.nn.CrossEntropyLoss,  # on logits
         optimizer=optimizer,
         lr=fit.learning_rate,
         optimizer__weight_decay=fit.weight_decay,
+        optimizer__betas=fit.betas,
         **{f"optimizer__{key}": value for key, value in settings.items()},
         batch_size=fit.batch_size,
         max_epochs=fit.max_epochs,
         iterator_train__shuffle=True,
         train_split=None,
         classes=list(range(n_classes)),
-        callbacks=[] if advance is None else [_EpochProgress(advance)],
+        callbacks=callbacks,
         verbose=0,
     )

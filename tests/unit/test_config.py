@@ -54,19 +54,27 @@ def test_every_shipped_configuration_loads_and_is_found_by_its_name(path):
     assert config == load_config(kind, path) == load_config(kind, find_config(path.name))
 
 
+NO_DECIMATION = {"decimate_to_hz": None, "pass_hz": 40.0, "stop_hz": 60.0, "fir_ms": 60.0}
+
+
 def test_the_tutorial_s_recipe_is_the_one_of_the_tutorial():
     config = load_config(TrainConfig, find_config("tutorial"))
     recipe = msgspec.to_builtins(config)
     assert {key: recipe[key] for key in ("network", "signal", "scaling", "fit")} == {
         "network": {"kind": "lstm", "hidden": (10, 10, 5)},
         "signal": {"sfreq_hz": 1000.0},
-        "scaling": {"reference": "none", "baseline_ms": 0.0, "block_ms": 0.0, "divide_uv": 200.0},
+        "scaling": {"reference": "none", "baseline_ms": 0.0, "block_ms": 0.0, "divide_uv": 200.0} | NO_DECIMATION,
         "fit": {
             "optimizer": "nadam",
             "learning_rate": 1e-3,
             "weight_decay": 0.0,
             "batch_size": 20,
             "max_epochs": 15,
+            "betas": (0.9, 0.999),
+            "schedule": "constant",
+            "mirror": 0.0,
+            "members": 1,
+            "calibrate": True,
         },
     }
     assert (config.evaluation.folds, config.evaluation.repeats) == (5, 1)
@@ -179,6 +187,11 @@ NUMBERS = [
     (TrainConfig, "scaling.baseline_ms"),
     (TrainConfig, "scaling.block_ms"),
     (TrainConfig, "scaling.divide_uv"),
+    (TrainConfig, "scaling.decimate_to_hz"),
+    (TrainConfig, "scaling.pass_hz"),
+    (TrainConfig, "scaling.stop_hz"),
+    (TrainConfig, "scaling.fir_ms"),
+    (TrainConfig, "fit.mirror"),
     (TrainConfig, "fit.learning_rate"),
     (TrainConfig, "fit.weight_decay"),
     (TrainConfig, "trials.reject_uv"),

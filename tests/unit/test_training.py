@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from pretap import __version__
 from pretap.bundle import load, read_bundle
 from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig, load_config
+from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.networks import LstmSpec
+from pretap.networks import LstmSpec, softmax
 from pretap.recordings.epochs import Epochs, trial_sha256
-from pretap_offline.estimator import make_estimator, make_scaling
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.calibration import fit_temperature
+from pretap_offline.estimator import make_estimator, make_fir, make_scaling
+from pretap_offline.fitting import fit_decoder, n_advances
 from pretap_offline.metrics import score, wilson95
 from pretap_offline.training import prepare, train
 from pretap_offline.validation import cross_validate
@@ -156,6 +159,84 @@ def test_durations_longer_than_the_window_are_refused(field, duration_ms, senten
     with pytest.raises(UsageError) as error:
         make_scaling(config, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sfreq_hz", "n_window", "expected", "n_steps"),
+    [(100.0, 50, (1, 0, 5), 10), (1000.0, 500, (10, 61, 5), 8), (200.0, 100, (2, 13, 5), 8)],
+)
+def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n_window, expected, n_steps):
+    config = changed(scaling=ScalingConfig(block_ms=50.0, decimate_to_hz=100.0))
+    made = make_scaling(config, sfreq_hz=sfreq_hz, n_window=n_window, n_channels=4)
+    assert (made.decimate, made.n_taps, made.n_block) == expected
+    assert made.n_steps(n_window) == n_steps
+    taps = make_fir(config, made, sfreq_hz=sfreq_hz)
+    if made.n_taps:
+        assert taps.shape == (made.n_taps,)
+        assert taps.sum() == pytest.approx(1, abs=1e-12)
+    else:
+        assert taps is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sfreq_hz", "sentence"),
+    [
+        ({}, 250.0, "expected a rate of which the data's 250 Hz is a whole multiple"),
+        ({}, 50.0, "expected a rate of which the data's 50 Hz is a whole multiple"),
+        ({"pass_hz": 60.0}, 1000.0, "expected pass_hz < stop_hz < 500"),
+        ({"fir_ms": 600.0}, 1000.0, "scaling.fir_ms = 600 is 601 taps at 1000 Hz: expected at most the window's 500"),
+        (
+            {"block_ms": 500.0},
+            1000.0,
+            "scaling.block_ms = 500 is 50 samples at 100 Hz: expected at most the window's 44",
+        ),
+    ],
+)
+def test_a_decimation_that_cannot_be_is_refused(changes, sfreq_hz, sentence):
+    config = changed(scaling=ScalingConfig(decimate_to_hz=100.0, **changes))
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        make_scaling(config, sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2), n_channels=4)
+
+
+# -- ensembles and temperature -------------------------------------------------------------------------------------
+
+
+def test_an_ensemble_is_the_softmax_of_its_members_mean_logits_over_the_temperature(tmp_path):
+    recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, members=3))
+    _, tensors = fit_decoder(EPOCHS, recipe, seed=5, temperature=2.5)
+    scaling = make_scaling(recipe, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
+    x = scaling.apply(EPOCHS.x_uv[0])
+    members = [{n.removeprefix(f"members.{i}."): t for n, t in tensors.items() if n[8] == str(i)} for i in range(3)]
+    logits = [RECIPE.network.engine(member)(x) for member in members]
+    expected = softmax(np.mean(logits, axis=0, dtype=np.float64) / 2.5)
+    manifest = train(EPOCHS, changed(fit=recipe.fit, evaluation=EvaluationConfig(folds=0)), tmp_path / "b", seed=5)
+    assert (manifest.n_members, manifest.temperature) == (3, 1.0)
+    for engine in ("numpy", "torch"):
+        loaded = load(tmp_path / "b", engine=engine)
+        warm = Decoder(msgspec.structs.replace(loaded.manifest, temperature=2.5), tensors, engine=engine)
+        np.testing.assert_allclose(warm.decode(EPOCHS.x_uv[0]), expected, rtol=0, atol=1e-6)
+    single = fit_decoder(EPOCHS, RECIPE, seed=5)[1]
+    assert_same_weights(members[0], single)  # the first member is the network of that seed
+    assert not np.array_equal(members[1]["dense.weight"], members[2]["dense.weight"])
+
+
+def test_an_ensemble_counts_every_epoch_of_every_member():
+    calls = []
+    recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, members=2))
+    fit_decoder(EPOCHS, recipe, seed=0, advance=lambda: calls.append(1))
+    assert len(calls) == n_advances(recipe) == 2 * RECIPE.fit.max_epochs
+
+
+def test_the_bundle_carries_the_temperature_of_the_whole_cross_validation(tmp_path, validation):
+    manifest = train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0)
+    together = validation.raw_probs.reshape(-1, 2)
+    assert manifest.temperature == validation.temperature == fit_temperature(together, np.tile(EPOCHS.labels, 2))
+    assert manifest.temperature != 1.0
+    unscaled = changed(fit=msgspec.structs.replace(RECIPE.fit, calibrate=False))
+    plain = cross_validate(EPOCHS, unscaled, seed=0)
+    assert plain.temperature == 1.0
+    np.testing.assert_array_equal(plain.probs, validation.raw_probs)
+    np.testing.assert_array_equal(plain.probs.argmax(axis=2), validation.probs.argmax(axis=2))
 
 
 # -- the same seed, the same bits ----------------------------------------------------------------------------------
