@@ -31,6 +31,10 @@ _COMMANDS = {
     "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
     "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
     "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
+    "sweep": (
+        "pretap_offline.lab.app:sweep",
+        "Search for a recipe, with a nested estimate of what that is worth.",
+    ),
     "train": ("pretap_offline.app:train", "Train, cross-validate and write a bundle."),
     "verify": ("pretap_realtime.verify:verify", "Prove that the live path equals offline evaluation."),
 }

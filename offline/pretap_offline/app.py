@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,7 @@ import click
 
 from pretap.config import TrainConfig, TrialsConfig, find_config, load_config
 from pretap.errors import UsageError
+from pretap_offline.outputs import check_writable
 from pretap_offline.progress import progress_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(
     recipe = load_config(TrainConfig, file, overrides)
     _check_source(data, recordings, stream)
     out = out or Path(f"{file.stem}.safetensors")
-    _check_writable(out)
+    check_writable(out)
     from msgspec.structs import replace
 
     from pretap_offline.data import read_trials
@@ -215,13 +215,3 @@ def _draw(epochs: Epochs, out: Path) -> None:
     path = out.with_name(f"{out.stem}-trials.png")
     notes = draw_trials(epochs, path)
     click.echo(f"wrote {path}" + (f" ({notes})" if notes else ""))
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse before the training, not after it."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Cannot write {out}: {error.strerror}.") from None
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UsageError(f"Cannot write {out}: expected the name of a file in a folder that can be written to.")

@@ -42,6 +42,7 @@ COMMANDS = [
     "serve",
     "simulate",
     "streams",
+    "sweep",
     "train",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""``pretap compare``."""
+"""``pretap compare`` and ``pretap sweep``."""
 
 from __future__ import annotations
 
@@ -11,34 +11,47 @@ import msgspec
 
 from pretap.config import TrainConfig, find_config, load_config
 from pretap.errors import UsageError
+from pretap_offline.outputs import check_writable
 from pretap_offline.progress import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pretap_offline.lab.fits import Fit, Fitted
-    from pretap_offline.lab.plan import Bench
+    from pretap_offline.lab.store import Store
 
-__all__ = ["compare"]
+__all__ = ["compare", "sweep"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_DATA = click.option("--data", help="As for `pretap train`; default: PRETAP_DATA.")
+_SEED = click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
+_WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: 1.")
+_CLUSTER = click.option(
+    "--cluster", metavar="ADDRESS", help="Run on the dask cluster whose scheduler is tcp://HOST:8786."
+)
+_STORE = click.option(
+    "--store", "store_dir", type=_FOLDER, help="Where finished fits are kept; default: the user's cache."
+)
+_JSON = click.option(
+    "--json", "json_file", type=_FILE, help="Write everything here, out-of-fold probabilities included."
+)
+_OUTER_HELP = "Folds of the nested cross-validation; 0 only chooses."
 
 
 @click.command(short_help="Compare recipes on the same folds, with their uncertainty.")
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
-@click.option("--data", help="As for `pretap train`; default: PRETAP_DATA.")
+@_DATA
 @click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1, max=1000), default=5, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
+@_SEED
 @click.option(
     "--permutations", type=click.IntRange(min=0), default=0, help="Fit on so many permutations of the labels."
 )
 @click.option("--learning-curve", is_flag=True, help="Also fit on 25, 50 and 75 % of each fold's trials.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: 1.")
-@click.option("--cluster", metavar="ADDRESS", help="Run on the dask cluster whose scheduler is tcp://HOST:8786.")
-@click.option("--store", "store_dir", type=_FOLDER, help="Where finished fits are kept; default: the user's cache.")
-@click.option("--json", "json_file", type=_FILE, help="Write everything here, out-of-fold probabilities included.")
+@_WORKERS
+@_CLUSTER
+@_STORE
+@_JSON
 def compare(
     configs: tuple[str, ...],
     *,
@@ -60,68 +73,138 @@ def compare(
     files = _named(configs)
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
     _check_differ(recipes)
-    check_options(workers=workers, cluster=cluster, json_file=json_file)
+    _check_options(workers=workers, cluster=cluster, files=(json_file,))
     from pretap_offline.data import read_trials
     from pretap_offline.lab.compare import compare as compare_planned
     from pretap_offline.lab.compare import plan
     from pretap_offline.lab.plan import set_up
     from pretap_offline.lab.results import write_results
+    from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.table import print_comparison
 
     bench = set_up(read_trials(data, part="train"), list(recipes.values()), folds=folds, repeats=repeats, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
-    with runner("comparing", bench, planned.fits(), store_dir, workers=workers, cluster=cluster) as run:
-        found = compare_planned(planned, run, files={name: str(file) for name, file in files.items()})
+    keys = {fit.key for fit in planned.fits()}
+    store = _open_store(store_dir)
+    click.echo(f"{len(keys)} fits, {store.count(keys)} of them in {store.folder}", err=True)
+    with (
+        _goes_on(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
+        progress_of("comparing", total=len(keys)) as advance,
+        open_laboratory(store, n_workers=workers or 1, cluster=cluster, advance=advance) as laboratory,
+    ):
+        found = compare_planned(
+            planned,
+            lambda fits: laboratory.run(fits, bench.epochs),
+            files={name: str(file) for name, file in files.items()},
+        )
     print_comparison(found)
     if json_file is not None:
         write_results(found, json_file)
         click.echo(f"wrote {json_file}")
 
 
-@contextmanager
-def runner(
-    what: str, bench: Bench, fits: list[Fit], store_dir: Path | None, *, workers: int | None, cluster: str | None
-) -> Iterator[Callable[[list[Fit]], list[Fitted]]]:
-    """Open store, workers and progress; when interrupted, say what is kept."""
-    from pretap_offline.lab.running import open_laboratory
-    from pretap_offline.lab.store import Store, default_store
+@click.command(short_help="Search for a recipe, with a nested estimate of what that is worth.")
+@click.argument("space", type=_FILE, metavar="SPACE.toml")
+@_DATA
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=50, show_default=True, help="Values that each search tries."
+)
+@click.option("--outer", type=click.IntRange(min=0, max=1000), default=0, show_default=True, help=_OUTER_HELP)
+@click.option("--inner", type=click.IntRange(min=2, max=1000), default=5, show_default=True, help="Folds that choose.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1, max=1000), default=1, show_default=True, help="Of the outer folds."
+)
+@_SEED
+@click.option("--storage", type=_FILE, metavar="FILE", help="SQLite file of the searches; default: the user's cache.")
+@_WORKERS
+@_CLUSTER
+@_STORE
+@click.option("--out", type=_FILE, metavar="BEST.toml", help="Write the chosen recipe here.")
+@_JSON
+def sweep(
+    space: Path,
+    *,
+    data: str | None,
+    trials: int,
+    outer: int,
+    inner: int,
+    repeats: int,
+    seed: int,
+    storage: Path | None,
+    workers: int | None,
+    cluster: str | None,
+    store_dir: Path | None,
+    out: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Try values for the keys that SPACE.toml names, and choose by the calibrated NLL of inner folds.
 
-    store = Store(store_dir or default_store())
-    keys = {fit.key for fit in fits}
-    n_kept = sum(store.get(key) is not None for key in keys)
-    click.echo(f"{len(keys)} fits, {n_kept} of them in {store.folder}", err=True)
-    try:
-        with (
-            progress_of(what, total=len(keys)) as advance,
-            open_laboratory(store, n_workers=workers or 1, cluster=cluster, advance=advance) as laboratory,
-        ):
-            yield lambda wanted: laboratory.run(wanted, bench.epochs)
-    except KeyboardInterrupt:
-        n_kept = sum(store.get(key) is not None for key in keys)
-        click.echo(
-            f"{n_kept} of {len(keys)} fits are kept in {store.folder}; the same command goes on from there.", err=True
+    With --outer K every one of K outer folds gets a search of its own, on its training part; its choice is scored on
+    what was held out. That is what searching and fitting is worth; the NLL of the chosen values is too good.
+    Trials and fits are kept: the same command goes on where it was stopped.
+    """
+    from pretap_offline.lab.space import read_space
+
+    searched = read_space(space)
+    _check_options(workers=workers, cluster=cluster, files=(json_file, out, storage))
+    from pretap_offline.data import read_trials
+    from pretap_offline.lab.chosen import write_chosen
+    from pretap_offline.lab.plan import set_up
+    from pretap_offline.lab.results import write_results
+    from pretap_offline.lab.running import open_laboratory
+    from pretap_offline.lab.study import open_storage
+    from pretap_offline.lab.sweep import configs_of, n_steps
+    from pretap_offline.lab.sweep import sweep as sweep_space
+    from pretap_offline.lab.table import print_sweep
+
+    bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer, repeats=repeats, seed=seed)
+    store = _open_store(store_dir)
+    with (
+        _goes_on(lambda: f"Finished fits are kept in {store.folder}"),
+        progress_of("searching", total=n_steps(bench, n_trials=trials)) as advance,
+        open_laboratory(store, n_workers=workers or 1, cluster=cluster) as laboratory,
+        open_storage(storage or store.folder / "sweeps.sqlite") as opened,
+    ):
+        found = sweep_space(
+            bench,
+            searched,
+            lambda fits: laboratory.run(fits, bench.epochs),
+            opened,
+            n_trials=trials,
+            n_inner=inner,
+            advance=advance,
         )
+    print_sweep(found)
+    if out is not None:
+        write_chosen(found, out)
+        click.echo(f"wrote {out}")
+    if json_file is not None:
+        write_results(found, json_file)
+        click.echo(f"wrote {json_file}")
+
+
+@contextmanager
+def _goes_on(kept: Callable[[], str]) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"{kept()}; the same command goes on from there.", err=True)
         raise
 
 
-def check_options(*, workers: int | None, cluster: str | None, json_file: Path | None) -> None:
+def _check_options(*, workers: int | None, cluster: str | None, files: tuple[Path | None, ...]) -> None:
     """Refuse before the work, not after it."""
     if workers is not None and cluster is not None:
         raise UsageError("--workers are processes of this machine, --cluster brings its own workers: give one of them.")
-    if json_file is not None:
-        check_writable(json_file)
+    for file in files:
+        if file is not None:
+            check_writable(file)
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a file that could not be written at the end."""
-    import os
+def _open_store(folder: Path | None) -> Store:
+    from pretap_offline.lab.store import Store, default_store
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UsageError(f"Cannot write {path}: expected the name of a file in a folder that can be written to.")
+    return Store(folder or default_store())
 
 
 def _named(configs: tuple[str, ...]) -> dict[str, Path]:

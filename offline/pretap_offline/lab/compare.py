@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config import TrainConfig
+from pretap.errors import DataError
+from pretap_offline.calibration import cross_fitted
 from pretap_offline.lab.figures import differences, figures
-from pretap_offline.lab.fits import Fit, Fitted, code_version, versions
+from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
 from pretap_offline.lab.plan import Bench, draw, part_of
 from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
 from pretap_offline.learning_curve import FRACTIONS
 from pretap_offline.metrics import wilson95
 from pretap_offline.validation import Split
 
-__all__ = ["Plan", "compare", "plan", "setting_of", "trials_of"]
+__all__ = ["Plan", "Run", "as_tuples", "compare", "plan", "setting_of", "trials_of"]
 
 Probs = NDArray[np.float64]
 Run = Callable[[list[Fit]], list[Fitted]]
@@ -74,6 +76,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
     outcomes = []
     for name, config in planned.configs.items():
         whole = list(islice(finished, len(planned.folds)))
+        _check_converged(name, whole)
         raw = _collect(bench, planned.folds, whole)
         curve = [_right(labels, folds, list(islice(finished, len(folds)))) for folds in planned.parts]
         null = [_accuracy_of(bench, folds, shuffle, finished) for shuffle, folds in planned.shuffled]
@@ -89,9 +92,9 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
                 raw=figures(labels, raw, seed=bench.seed),
                 n_parameters=whole[0].n_parameters,
                 fit_s=float(np.median([each.fit_s for each in whole])),
-                forward_only=True,
-                probs=_tuples(probs),
-                raw_probs=_tuples(raw),
+                forward_only=config.network.forward_only,
+                probs=as_tuples(probs),
+                raw_probs=as_tuples(raw),
                 permutations=_permutations(null, summary.accuracy),
                 learning_curve=_curve(planned, curve, probs),
             )
@@ -106,8 +109,17 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
     )
 
 
-def calibrated(config: TrainConfig, folds: list[Split], labels: NDArray[np.int64], raw: Probs) -> Probs:  # noqa: ARG001
-    return raw
+def calibrated(config: TrainConfig, folds: list[Split], labels: NDArray[np.int64], raw: Probs) -> Probs:
+    """Scale each fold's predictions (n_repeats, n_trials, n_classes) by the temperature of the repeat's other folds."""
+    if not config.fit.calibrate:
+        return raw
+    held_out = [[fold.score_on for fold in folds if fold.repeat == repeat] for repeat in range(len(raw))]
+    return np.stack([cross_fitted(each, labels, blocks) for each, blocks in zip(raw, held_out, strict=True)])
+
+
+def as_tuples(probs: Probs) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Turn (n_repeats, n_trials, n_classes) into what a results file holds."""
+    return tuple(tuple(map(tuple, each)) for each in probs.tolist())
 
 
 def trials_of(bench: Bench) -> Trials:
@@ -116,7 +128,7 @@ def trials_of(bench: Bench) -> Trials:
     return Trials(
         source=trials.source,
         subject=trials.subject,
-        sha256=bench.sha256,
+        sha256=data_sha256(trials),
         n_trials=len(trials),
         classes=trials.classes,
         channels=trials.channels,
@@ -133,7 +145,7 @@ def setting_of(bench: Bench) -> Setting:
     fresh = "its own network seed" if blockwise else "its own folds and network seed"
     return Setting(
         protocol=f"{wanted.folds}-fold {how} cross-validation, {wanted.repeats} repeat(s), each with {fresh}, from "
-        f"seed {bench.seed}; the same folds for every configuration, everything fitted inside the fold",
+        f"seed {bench.seed}; everything fitted inside the fold",
         folds=wanted.folds,
         repeats=wanted.repeats,
         blockwise=blockwise,
@@ -146,6 +158,12 @@ def setting_of(bench: Bench) -> Setting:
 
 def _kind(config: TrainConfig) -> str:
     return str(msgspec.to_builtins(config.network)["kind"])
+
+
+def _check_converged(name: str, fitted: list[Fitted]) -> None:
+    errors = [each.error for each in fitted if each.error]
+    if errors:
+        raise DataError(f"{name}: {len(errors)} of {len(fitted)} fits failed. {errors[0]}")
 
 
 def _shuffle_seed(seed: int, n: int) -> int:
@@ -168,8 +186,6 @@ def _right(labels: NDArray[np.int64], folds: list[Split], fitted: list[Fitted]) 
 
 
 def _accuracy_of(bench: Bench, folds: list[Split], shuffle: int, finished: Iterator[Fitted]) -> float:
-    from pretap_offline.lab.fits import permuted
-
     labels = permuted(bench.trials, seed=shuffle).labels
     assert labels is not None
     return _right(labels, folds, list(islice(finished, len(folds))))[1]
@@ -192,7 +208,3 @@ def _curve(planned: Plan, parts: list[tuple[float, float]], probs: Probs) -> tup
         CurvePoint(round(n_fitted), each, wilson95(round(each * n), n))
         for n_fitted, each in [*parts, (whole, accuracy)]
     )
-
-
-def _tuples(probs: Probs) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    return tuple(tuple(map(tuple, each)) for each in probs.tolist())

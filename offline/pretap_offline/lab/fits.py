@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import time
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-import pretap
-import pretap_offline
 from pretap import __version__
 from pretap.config import EvaluationConfig, TrainConfig, TrialsConfig
-from pretap.errors import UsageError
+from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
+from pretap_offline.lab.sources import source_sha256
 
 __all__ = ["Fit", "Fitted", "code_version", "data_sha256", "permuted", "recipe", "run_fit", "versions"]
 
 Index = NDArray[np.int64]
 
-# What no fit depends on, relative to its package: commands, and what is made of the fits afterwards.
-_PRESENTATION = {"cli.py", "inspection.py", "app.py", "progress.py", "metrics.py", "verdict.py", "evaluation.py"}
 
-
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
     """One fit: which recipe, on which trials, from which seed; ``key`` names its result.
 
-    `shuffle` is the seed that permuted the labels, or None.
+    `shuffle` is the seed that permuted the labels, or None; `data` and `code` identify trials and sources.
     """
 
     config: TrainConfig
@@ -60,11 +55,15 @@ class Fit:
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, number of weights."""
+    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, number of weights.
+
+    `error` says why there are none: training diverged.
+    """
 
     probs: tuple[tuple[float, ...], ...]
     fit_s: float
     n_parameters: int
+    error: str = ""
 
 
 def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
@@ -88,7 +87,10 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         epochs = permuted(epochs, seed=fit.shuffle)
     with threadpool_limits(1):
         started_s = time.perf_counter()
-        decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed)
+        try:
+            decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed)
+        except DataError as error:
+            return Fitted((), time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s
         probs = np.asarray(decoder.decode(epochs.x_uv[fit.score_on]), np.float64)  # (n_scored, n_classes)
     return Fitted(tuple(map(tuple, probs.tolist())), fit_s, sum(int(each.size) for each in weights.values()))
@@ -96,8 +98,6 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
 
 def permuted(epochs: Epochs, *, seed: int) -> Epochs:
     """Give the trials with their labels in another order: nothing is left to learn."""
-    import dataclasses
-
     assert epochs.labels is not None
     return dataclasses.replace(epochs, labels=np.random.default_rng(seed).permutation(epochs.labels))
 
@@ -119,17 +119,9 @@ def data_sha256(epochs: Epochs) -> str:
 
 @cache
 def code_version() -> str:
-    """Give version and sha256 of the sources that a fit depends on."""
-    digest = hashlib.sha256()
-    for package in (pretap, pretap_offline):
-        home = Path(package.__path__[0])
-        for file in sorted(home.rglob("*.py")):
-            name = file.relative_to(home).as_posix()
-            if name not in _PRESENTATION and (not name.startswith("lab/") or name == "lab/fits.py"):
-                digest.update(f"{package.__name__}/{name}".encode() + b"\0" + file.read_bytes() + b"\0")
-    for name, version in versions().items():
-        digest.update(f"{name}=={version}".encode() + b"\0")
-    return f"{__version__}+{digest.hexdigest()[:16]}"
+    """Give the version, and a digest of the sources and libraries that a fit depends on."""
+    said = source_sha256(__name__) + repr(sorted(versions().items()))
+    return f"{__version__}+{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def versions() -> dict[str, str]:

@@ -24,13 +24,16 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The trials of a comparison as they were read, and by the rate that a recipe asks for; and how they are split."""
+    """The trials as they were read, by the rate that a recipe asks for, and how they are split.
+
+    `sha256` is that of the trials at each rate.
+    """
 
     trials: Epochs
     epochs: dict[float | None, Epochs]
     evaluation: EvaluationConfig
     seed: int
-    sha256: str
+    sha256: dict[float | None, str]
 
     @property
     def labels(self) -> Index:
@@ -40,16 +43,10 @@ class Bench:
 
     def fits(self, config: TrainConfig, folds: Sequence[Split], *, shuffle: int | None = None) -> Iterator[Fit]:
         """Give the fit of each fold; the networks of repeat r start from ``seed + r``."""
+        data = self.sha256[config.signal.sfreq_hz]
         for fold in folds:
-            yield Fit(
-                recipe(config),
-                fold.fit_on,
-                fold.score_on,
-                self.seed + fold.repeat,
-                shuffle,
-                self.sha256,
-                code_version(),
-            )
+            seed = self.seed + fold.repeat
+            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, shuffle, data, code_version())
 
 
 def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeats: int, seed: int) -> Bench:
@@ -68,7 +65,7 @@ def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeat
         rate = config.signal.sfreq_hz
         if rate not in epochs:
             epochs[rate] = prepare(trials, replace(config, evaluation=evaluation))
-    return Bench(trials, epochs, evaluation, seed, data_sha256(trials))
+    return Bench(trials, epochs, evaluation, seed, {rate: data_sha256(each) for rate, each in epochs.items()})
 
 
 def draw(bench: Bench, config: TrainConfig, *, shuffle: int | None = None) -> list[Split]:

@@ -23,12 +23,9 @@ __all__ = [
     "Sweep",
     "Trial",
     "Trials",
-    "Value",
     "read_results",
     "write_results",
 ]
-
-Value = bool | int | float | str | tuple[Any, ...]
 
 
 class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,7 +181,7 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One set of values that was tried, and its calibrated NLL over the inner folds (None: training diverged)."""
 
-    values: dict[str, Value]
+    values: dict[str, Any]
     nll: float | None
 
 
@@ -193,7 +190,7 @@ class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     repeat: int
     fold: int
-    values: dict[str, Value]
+    values: dict[str, Any]
     inner_nll: float
     temperature: float
     accuracy: float
@@ -215,12 +212,12 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
 
     trials: Trials
     setting: Setting
-    space: dict[str, dict[str, Any]]
+    space: dict[str, Any]
     nested: Figures | None
     chosen: tuple[Chosen, ...]
     probs: tuple[tuple[tuple[float, ...], ...], ...]
     tried: tuple[Trial, ...]
-    values: dict[str, Value]
+    values: dict[str, Any]
     nll: float
     config: dict[str, Any]
     format_version: int = 1

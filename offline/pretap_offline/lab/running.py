@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pretap.errors import UsageError
@@ -18,6 +18,10 @@ _ANSWER_S = 10.0  # a scheduler that runs answers in milliseconds
 _MAX_LOSSES = 3  # workers lost in a row without one fit between
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, eq=False)
 class Laboratory:
     """Runs fits that are not in the store yet.
@@ -27,7 +31,7 @@ class Laboratory:
 
     store: Store
     backend: Mapping[str, Any]
-    advance: Callable[[], None] = field(default=lambda: None)
+    advance: Callable[[], None] = _nothing
 
     def run(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> list[Fitted]:
         """Give the result of each fit, in order; `epochs` by the rate that a recipe asks for.
@@ -70,7 +74,7 @@ class Laboratory:
 
 @contextmanager
 def open_laboratory(
-    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None]
+    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = _nothing
 ) -> Iterator[Laboratory]:
     """Open a laboratory of `n_workers` processes, or of the cluster whose scheduler answers at `cluster`."""
     if cluster is None:
@@ -84,14 +88,8 @@ def open_laboratory(
 def _client(address: str) -> Iterator[Any]:
     from distributed import Client
 
-    try:
-        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--cluster {address}: no dask scheduler answers ({_reason(error)}). Start one with `dask scheduler`, and "
-            "give the tcp:// address that it prints."
-        ) from None
-    try:
+    _check_answers(address)
+    with Client(address, timeout=_ANSWER_S, set_as_default=False) as client:
         try:
             client.wait_for_workers(1, timeout=_ANSWER_S)
         except TimeoutError:
@@ -99,12 +97,26 @@ def _client(address: str) -> Iterator[Any]:
                 f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
             ) from None
         yield client
-    finally:
-        client.close(timeout=2)
 
 
-def _reason(error: BaseException) -> str:
-    return str(error).split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+def _check_answers(address: str) -> None:
+    """Shake hands with the scheduler: a client that cannot tries for half a minute, and says so in tracebacks."""
+    import asyncio
+
+    from distributed.comm import connect
+
+    async def shake_hands() -> None:
+        comm = await asyncio.wait_for(connect(address, timeout=_ANSWER_S), _ANSWER_S)
+        await comm.close()
+
+    try:
+        asyncio.run(shake_hands())
+    except (OSError, ValueError, MemoryError) as error:  # MemoryError: something else answers, and is taken for lengths
+        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or f"not within {_ANSWER_S:g} s"
+        raise UsageError(
+            f"--cluster {address}: no dask scheduler answers ({reason}). Start one with `dask scheduler`, and give the "
+            "tcp:// address that it prints."
+        ) from None
 
 
 def _lost_worker() -> tuple[type[BaseException], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -49,6 +50,10 @@ class Store:
             return msgspec.msgpack.decode(content[_N_DIGEST:], type=Fitted)
         except (OSError, msgspec.DecodeError):
             return None
+
+    def count(self, keys: Iterable[str]) -> int:
+        """Count the keys whose fit is finished."""
+        return sum(self.get(key) is not None for key in keys)
 
     def put(self, key: str, fitted: Fitted) -> None:
         """Keep a finished fit: after a crash of process or machine it is there as a whole, or not."""

@@ -1,23 +1,26 @@
-"""What `pretap compare` prints."""
+"""What `pretap compare` and `pretap sweep` print."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pretap_offline.lab.results import Comparison, Difference, Outcome
+from pretap_offline.lab.results import Chosen, Comparison, Difference, Outcome, Sweep
 
-__all__ = ["print_comparison"]
+__all__ = ["print_comparison", "print_sweep"]
 
 _WIDTH = 200  # of what is not a terminal: nothing is cut or wrapped
 
 
 def print_comparison(found: Comparison) -> None:
     """Print the configurations, best accuracy first, and the differences to the first one given."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
-    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n", soft_wrap=True)
+    console = _console()
+    console.print(
+        f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n", soft_wrap=True
+    )
     console.print(_outcomes(found))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
@@ -83,5 +86,43 @@ def _differences(found: tuple[Difference, ...]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="left" if column in {"name", "kind"} else "right")
+        table.add_column(column, justify="left" if column in {"name", "kind", "chosen"} else "right")
     return table
+
+
+def print_sweep(found: Sweep) -> None:
+    """Print the nested estimate, what the outer folds chose, and what all trials chose."""
+    console = _console()
+    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n", soft_wrap=True)
+    if found.nested is not None:
+        console.print(_choices(found.chosen))
+        n = found.nested
+        console.print(
+            f"\nnested estimate: accuracy {n.accuracy:.3f} ± {n.accuracy_sd:.3f} (95 % interval "
+            f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
+            f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
+            soft_wrap=True,
+        )
+    n_diverged = sum(each.nll is None for each in found.tried)
+    console.print(
+        f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, the best of "
+        f"{len(found.tried)} and so too good ({n_diverged} diverged)",
+        soft_wrap=True,
+    )
+
+
+def _choices(chosen: tuple[Chosen, ...]) -> Table:
+    table = _table("repeat", "fold", "inner NLL", "NLL", "accuracy", "temperature", "chosen")
+    for each in chosen:
+        figures = (f"{x:.3f}" for x in (each.inner_nll, each.nll, each.accuracy))
+        table.add_row(f"{each.repeat}", f"{each.fold}", *figures, f"{each.temperature:.2f}", _values(each.values))
+    return table
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)

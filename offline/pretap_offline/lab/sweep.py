@@ -1,0 +1,207 @@
+"""Search for a recipe, and what searching and fitting is worth: nested cross-validation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from pretap.config import TrainConfig
+from pretap.errors import DataError
+from pretap_offline.calibration import cross_fitted, fit_temperature, with_temperature
+from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
+from pretap_offline.lab.figures import figures
+from pretap_offline.lab.fits import code_version, recipe
+from pretap_offline.lab.plan import Bench, draw
+from pretap_offline.lab.results import Chosen, Setting, Sweep
+from pretap_offline.lab.space import Space
+from pretap_offline.lab.study import Study
+from pretap_offline.metrics import score
+from pretap_offline.validation import Split, splits
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+__all__ = ["configs_of", "n_steps", "sweep"]
+
+Index = NDArray[np.int64]
+Probs = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """One study on the trials `on`: the training part of the fold `outer`, or all. `inner` folds count within `on`."""
+
+    study: Study
+    on: Index
+    inner: list[Split]
+    outer: Split | None
+
+    def folds(self) -> list[Split]:
+        """Give the inner folds by the index of all trials; their networks start as those of the outer repeat."""
+        repeat = self.outer.repeat if self.outer else 0
+        return [Split(repeat, self.on[each.fit_on], self.on[each.score_on]) for each in self.inner]
+
+
+def configs_of(space: Space) -> list[TrainConfig]:
+    """Give recipes that need all the rates and ways to split that the space can ask for."""
+    axes = space.axes.items()
+    return [space.base, *(space.config({key: value}) for key, axis in axes for value in axis.extremes())]
+
+
+def n_steps(bench: Bench, *, n_trials: int) -> int:
+    """Count the steps of a sweep that its progress shows: trials of all studies, and the outer fits."""
+    n_outer = bench.evaluation.folds * bench.evaluation.repeats
+    return (n_outer + 1) * n_trials + n_outer
+
+
+def sweep(
+    bench: Bench,
+    space: Space,
+    run: Run,
+    storage: BaseStorage,
+    *,
+    n_trials: int,
+    n_inner: int,
+    advance: Callable[[], None],
+) -> Sweep:
+    """Search on the inner folds of every outer fold, and on all trials; score each choice on its outer fold.
+
+    All studies go side by side, one trial of each at a time, so that many workers have work. With `bench.evaluation`
+    of 0 folds there is no nested estimate. `advance` is called for each finished step of `n_steps`.
+    """
+    searches = _searches(bench, space, storage, n_inner=n_inner)
+    for number in range(n_trials):
+        open_ = [each for each in searches if each.study.n_finished <= number]
+        _one_trial_each(bench, space, run, open_)
+        for _ in searches:
+            advance()
+    *outer, whole = searches
+    chosen, probs = _score_choices(bench, space, run, outer, n_trials=n_trials)
+    for _ in outer:
+        advance()
+    best = whole.study.best(n_trials)
+    assert best.nll is not None
+    return Sweep(
+        trials=trials_of(bench),
+        setting=_setting(bench, n_trials=n_trials, n_inner=n_inner),
+        space=space.content(),
+        nested=figures(bench.labels, probs, seed=bench.seed) if outer else None,
+        chosen=tuple(chosen),
+        probs=as_tuples(probs) if outer else (),
+        tried=whole.study.tried(n_trials),
+        values=best.values,
+        nll=best.nll,
+        config=msgspec.to_builtins(space.config(best.values)),
+    )
+
+
+def _searches(bench: Bench, space: Space, storage: BaseStorage, *, n_inner: int) -> list[_Search]:
+    """Draw all folds; the search on all trials comes last."""
+    outer = draw(bench, space.base) if bench.evaluation.folds else []
+    everything = np.arange(len(bench.trials))
+    searches = []
+    for number, fold in enumerate([*outer, None]):
+        on = everything if fold is None else fold.fit_on
+        inner = _inner(bench, space.base, on, n_inner=n_inner)
+        seed = int(np.random.SeedSequence([bench.seed, number]).generate_state(1)[0])
+        study = Study(_name(bench, space, on, n_inner=n_inner), space, storage, seed=seed)
+        searches.append(_Search(study, on, inner, fold))
+    return searches
+
+
+def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> list[Split]:
+    """Split the trials `on`; indices count within them."""
+    trials = bench.trials.select(on)
+    assert trials.labels is not None
+    counts = np.bincount(trials.labels, minlength=len(trials.classes))
+    if counts.min() < n_inner:
+        raise DataError(
+            f"{trials.source}: {n_inner} inner folds need as many trials of each class, and an outer fold leaves "
+            f"{counts.min()}. Lower --inner, or record more."
+        )
+    evaluation = replace(bench.evaluation, folds=n_inner, repeats=1)
+    return splits(trials, replace(config, evaluation=evaluation), seed=bench.seed)
+
+
+def _name(bench: Bench, space: Space, on: Index, *, n_inner: int) -> str:
+    """Name a study by all that its trials depend on: a search of something else starts anew in the same file."""
+    what = (space.content(), recipe(space.base), sorted(bench.sha256.values()), code_version())
+    how = (on.tolist(), n_inner, bench.evaluation.split, bench.seed)
+    return hashlib.sha256(msgspec.json.encode((what, how), order="deterministic")).hexdigest()
+
+
+def _one_trial_each(bench: Bench, space: Space, run: Run, searches: list[_Search]) -> None:
+    asked = [each.study.ask() for each in searches]
+    configs = [space.config(values) for _, values in asked]
+    inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))
+    for search, (trial, _), config, probs in zip(searches, asked, configs, inner, strict=True):
+        search.study.tell(trial, None if probs is None else _nll(bench, search, config, probs))
+
+
+def _inner_probs(bench: Bench, run: Run, wanted: list[tuple[_Search, TrainConfig]]) -> list[Probs | None]:
+    """Give the out-of-fold probabilities (n_on, n_classes) of each search's trials; None where training diverged."""
+    fits = [fit for search, config in wanted for fit in bench.fits(config, search.folds())]
+    finished = iter(run(fits))
+    found: list[Probs | None] = []
+    for search, _ in wanted:
+        fitted = list(islice(finished, len(search.inner)))
+        if any(each.error for each in fitted):
+            found.append(None)
+            continue
+        probs = np.empty((len(search.on), len(bench.trials.classes)))
+        for fold, each in zip(search.inner, fitted, strict=True):
+            probs[fold.score_on] = each.probs
+        found.append(probs)
+    return found
+
+
+def _nll(bench: Bench, search: _Search, config: TrainConfig, probs: Probs) -> float:
+    labels = bench.labels[search.on]
+    if config.fit.calibrate:
+        probs = cross_fitted(probs, labels, [fold.score_on for fold in search.inner])
+    return score(labels, probs).nll
+
+
+def _score_choices(
+    bench: Bench, space: Space, run: Run, searches: list[_Search], *, n_trials: int
+) -> tuple[list[Chosen], Probs]:
+    """Refit each outer fold's choice, with the temperature of its inner folds, and score what was held out."""
+    best = [each.study.best(n_trials) for each in searches]
+    configs = [space.config(each.values) for each in best]
+    inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))  # all in the store
+    outer = [each.outer for each in searches if each.outer is not None]
+    fitted = run([fit for config, fold in zip(configs, outer, strict=True) for fit in bench.fits(config, [fold])])
+    probs = np.empty((bench.evaluation.repeats, len(bench.trials), len(bench.trials.classes)))
+    chosen = []
+    for number, (search, trial, config, fold, each) in enumerate(
+        zip(searches, best, configs, outer, fitted, strict=True)
+    ):
+        own = inner[number]
+        if own is None or each.error:
+            raise DataError(f"The choice of repeat {fold.repeat} diverged on its outer fold: {each.error}")
+        temperature = fit_temperature(own, bench.labels[search.on]) if config.fit.calibrate else 1.0
+        held_out = with_temperature(np.array(each.probs), temperature)
+        probs[fold.repeat, fold.score_on] = held_out
+        scores = score(bench.labels[fold.score_on], held_out)
+        assert trial.nll is not None
+        number_in_repeat = number % bench.evaluation.folds
+        chosen.append(
+            Chosen(fold.repeat, number_in_repeat, trial.values, trial.nll, temperature, scores.accuracy, scores.nll)
+        )
+    return chosen, probs
+
+
+def _setting(bench: Bench, *, n_trials: int, n_inner: int) -> Setting:
+    setting = setting_of(bench)
+    search = f"{n_trials} trials of TPE on {n_inner} inner folds by calibrated NLL"
+    if not bench.evaluation.folds:
+        return replace(setting, protocol=f"{search} of all trials, from seed {bench.seed}: a choice, no estimate")
+    return replace(setting, protocol=f"nested: {setting.protocol}; in each outer fold's training part {search}")
