@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import DTypeLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from pretap.config import TrainConfig
+from pretap.config import FitConfig, TrainConfig
 from pretap.errors import UsageError
+from pretap.networks import ClosedFormSpec, CspSpec, LdaSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
+from pretap_offline.baselines import export_baseline, make_csp, make_lda, make_tangent_space
+from pretap_offline.closed_form import make_closed_form
 from pretap_offline.decimation import design_fir
 
-__all__ = ["make_estimator", "make_fir", "make_scaling"]
+__all__ = ["export_network", "is_trained_by_torch", "make_estimator", "make_fir", "make_scaling"]
 
 
 def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_channels: int) -> Scaling:
@@ -88,22 +92,65 @@ def make_estimator(
 ) -> Pipeline:
     """Build the untrained pipeline; it takes raw microvolts (n_epochs, n_window, n_channels) of epochs like these.
 
-    The last step is named ``network``; once fitted, its ``export()`` gives the tensors of its kind. `advance` is called
-    after each training epoch.
+    The last step is named ``network``. `advance` is called after each epoch of a kind that torch trains.
     """
-    from pretap_offline.neural import make_network_classifier
-
-    network = make_network_classifier(
-        config.network,
-        config.fit,
-        n_steps=scaling.n_steps(like.n_samples),
-        channels=like.channels,
-        n_classes=len(like.classes),
-        seed=seed,
-        advance=advance,
-    )
-    scale = FunctionTransformer(_scale, kw_args={"scaling": scaling, "fir": fir, "dtype": np.float32})
+    dtype = np.float32 if is_trained_by_torch(config) else np.float64
+    scale = FunctionTransformer(_scale, kw_args={"scaling": scaling, "fir": fir, "dtype": dtype})
+    network = _network(config, scaling, like=like, seed=seed, advance=advance)
     return Pipeline([("scaling", scale), ("network", network)])
+
+
+def export_network(fitted: Pipeline) -> dict[str, NDArray[Any]]:
+    """Give the tensors of the fitted pipeline's network, under the names of its kind."""
+    network = fitted.named_steps["network"]
+    return dict(export_baseline(network) if isinstance(network, Pipeline) else network.export())
+
+
+def is_trained_by_torch(config: TrainConfig) -> bool:
+    """Say whether the configured kind is trained in epochs, from a seed."""
+    return "torch" in config.network.engines
+
+
+def _network(
+    config: TrainConfig, scaling: Scaling, *, like: Epochs, seed: int, advance: Callable[[], None] | None
+) -> BaseEstimator:
+    spec, n_steps = config.network, scaling.n_steps(like.n_samples)
+    sfreq_hz = like.sfreq_hz / scaling.decimate / scaling.n_block
+    if not is_trained_by_torch(config):
+        _check_fit(config)
+    match spec:
+        case LdaSpec():
+            return make_lda(spec)
+        case CspSpec():
+            return make_csp(spec, sfreq_hz=sfreq_hz, n_steps=n_steps, n_channels=len(like.channels))
+        case TangentSpaceSpec():
+            return make_tangent_space(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)
+        case ClosedFormSpec():
+            return make_closed_form(spec, sfreq_hz=sfreq_hz, n_steps=n_steps, seed=seed)
+        case _:
+            from pretap_offline.neural import make_network_classifier
+
+            return make_network_classifier(
+                spec,
+                config.fit,
+                n_steps=n_steps,
+                channels=like.channels,
+                n_classes=len(like.classes),
+                seed=seed,
+                advance=advance,
+            )
+
+
+def _check_fit(config: TrainConfig) -> None:
+    """Refuse settings of a training that this kind does not have."""
+    defaults = FitConfig(calibrate=config.fit.calibrate)
+    changed = [name for name in defaults.__struct_fields__ if getattr(config.fit, name) != getattr(defaults, name)]
+    if changed:
+        kind = config.network.__struct_config__.tag
+        raise UsageError(
+            f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, in one go and without "
+            "a seed that matters. Leave them out; only fit.calibrate holds for it."
+        )
 
 
 def _scale(

@@ -21,7 +21,7 @@ from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import FIR
-from pretap_offline.estimator import make_estimator, make_fir, make_scaling
+from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
 __all__ = ["fit_decoder", "n_advances"]
 
@@ -50,7 +50,8 @@ def fit_decoder(
         estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
         estimator.fit(epochs.x_uv, epochs.labels)
         prefix = f"members.{member}." if n_members > 1 else ""
-        tensors |= {prefix + name: tensor for name, tensor in estimator.named_steps["network"].export().items()}
+        tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
+    library = "torch" if is_trained_by_torch(config) else "scikit-learn"
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         classes=epochs.classes,
@@ -64,7 +65,7 @@ def fit_decoder(
         training=_provenance(epochs, config, seed=seed),
         metrics=metrics,
         self_test_tolerance=1e-6,
-        versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", "torch")},
+        versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", library)},
         created=_today(),
         n_members=n_members,
         temperature=temperature,
@@ -74,8 +75,8 @@ def fit_decoder(
 
 
 def n_advances(config: TrainConfig) -> int:
-    """Count the calls of `advance` by `fit_decoder`: each epoch of each member."""
-    return config.fit.members * config.fit.max_epochs
+    """Count the calls of `advance` by `fit_decoder`: each epoch of each member; none in closed form."""
+    return config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 0
 
 
 def _member_seed(seed: int, member: int) -> int:

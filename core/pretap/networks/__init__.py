@@ -5,10 +5,28 @@ One file per kind. The torch modules that training uses compute the same and sta
 
 from __future__ import annotations
 
+from pretap.networks.closed_form import ClosedFormSpec
+from pretap.networks.csp import CspSpec
+from pretap.networks.eegnet import EegNetSpec
 from pretap.networks.kind import Engine, Kind, Layout, Tensors, softmax
+from pretap.networks.lda import LdaSpec
 from pretap.networks.lstm import LstmSpec
+from pretap.networks.tangent_space import TangentSpaceSpec
 
-__all__ = ["Engine", "Kind", "Layout", "LstmSpec", "Network", "Tensors", "softmax"]
+__all__ = [
+    "ClosedFormSpec",
+    "CspSpec",
+    "EegNetSpec",
+    "Engine",
+    "Kind",
+    "Layout",
+    "LdaSpec",
+    "LstmSpec",
+    "Network",
+    "TangentSpaceSpec",
+    "Tensors",
+    "softmax",
+]
 
-Network = LstmSpec
+Network = LstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
 """Any of the kinds; in TOML and JSON the key ``kind`` says which."""

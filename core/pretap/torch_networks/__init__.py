@@ -10,13 +10,14 @@ from contextlib import contextmanager
 
 import torch
 
-from pretap.networks import LstmSpec, Network
+from pretap.networks import EegNetSpec, LstmSpec, Network
+from pretap.torch_networks.eegnet import EegNetwork
 from pretap.torch_networks.lstm import LstmNetwork
 from pretap.torch_networks.module import FromData, Module
 
-__all__ = ["FromData", "LstmNetwork", "Module", "module_of", "one_thread"]
+__all__ = ["EegNetwork", "FromData", "LstmNetwork", "Module", "module_of", "one_thread"]
 
-_MODULES: dict[type[Network], type[Module]] = {LstmSpec: LstmNetwork}
+_MODULES: dict[type[Network], type[Module]] = {LstmSpec: LstmNetwork, EegNetSpec: EegNetwork}
 
 
 def module_of(spec: Network) -> type[Module]:

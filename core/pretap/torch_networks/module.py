@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pretap.networks import Tensors
 
@@ -27,7 +27,7 @@ class Module(Protocol):
         ...
 
     @classmethod
-    def from_tensors(cls, spec: Any, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int) -> Module:
+    def from_tensors(cls, spec: Any, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int) -> nn.Module:
         """Build the module that computes what `tensors` say, ready to be used and no more trained."""
         ...
 

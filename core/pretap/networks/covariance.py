@@ -1,0 +1,41 @@
+"""Covariance matrices and their logarithms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["n_triangle", "oas_covariance", "tangent"]
+
+
+def n_triangle(n_inputs: int) -> int:
+    """Count the entries of a symmetric matrix on and above its diagonal."""
+    return n_inputs * (n_inputs + 1) // 2
+
+
+def oas_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance (n_inputs, n_inputs) of a window (n_steps, n_inputs), shrunk towards its mean variance.
+
+    The share of shrinkage is a formula in the data, no parameter: the oracle approximating shrinkage of Chen et al.
+    (IEEE Trans. Signal Processing 58, 2010) as scikit-learn writes it.
+    """
+    n, p = x.shape
+    x = x - x.mean(axis=0)
+    covariance = x.T @ x / n  # (n_inputs, n_inputs)
+    mean_variance = np.trace(covariance) / p
+    power, squared = np.mean(covariance**2), mean_variance**2
+    denominator = (n + 1) * (power - squared / p)
+    share = 1.0 if denominator == 0 else min((power + squared) / denominator, 1.0)
+    return np.asarray((1 - share) * covariance + share * mean_variance * np.eye(p))
+
+
+def tangent(covariance: NDArray[np.float64], whitening: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the logarithm of the whitened covariance as a vector (n_triangle,).
+
+    Off-diagonal entries count twice, so they are multiplied by sqrt(2): lengths stay what they are (Barachant et al.,
+    IEEE Trans. Biomed. Eng. 59, 2012).
+    """
+    values, vectors = np.linalg.eigh(whitening @ covariance @ whitening.T)
+    logarithm = (vectors * np.log(np.maximum(values, 1e-300))) @ vectors.T  # (n_inputs, n_inputs)
+    rows, columns = np.triu_indices(len(logarithm))
+    return np.asarray(logarithm[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))

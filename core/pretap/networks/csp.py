@@ -1,0 +1,67 @@
+"""Common spatial patterns: the power of a few spatial filters in one band."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.dense import dense, dense_layout
+from pretap.networks.kind import Engine, Layout, Tensors
+
+__all__ = ["CspSpec", "log_power"]
+
+
+class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp", tag_field="kind"):
+    """Band-pass, common spatial patterns, log power, LDA (Blankertz et al., IEEE Signal Proc. Mag. 25, 2008).
+
+    Attributes
+    ----------
+    band_hz, order
+        The causal Butterworth band-pass.
+    filters
+        Spatial filters; half for each class of two.
+    regularisation
+        Of the classes' covariances: the share of their mean variance.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy",)
+    forward_only: ClassVar[bool] = True
+
+    band_hz: BandHz = (14.0, 30.0)
+    order: Order = 2
+    filters: Annotated[int, Meta(ge=1, le=64)] = 6
+    regularisation: Annotated[float, Meta(ge=0, le=1)] = 0.1
+
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
+        """Name the tensors: filter in time, filters in space, linear map."""
+        return {
+            BANDPASS: ("F64", (n_steps,)),
+            "csp.filters": ("F64", (self.filters, n_inputs)),
+            **dense_layout(n_features=self.filters, n_classes=n_classes),
+        }
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the filter's matrix."""
+        matrix, filters = toeplitz(tensors[BANDPASS]), tensors["csp.filters"]
+        return dense(tensors, lambda x: log_power(bandpassed(x, matrix), filters))
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count the band-pass, the spatial filters, squares and the map."""
+        per_step = self.filters * (n_inputs + 1)
+        return bandpass_macs(n_steps=n_steps, n_inputs=n_inputs) + n_steps * per_step + self.filters * (n_classes + 1)
+
+    def words(self, *, n_classes: int) -> str:
+        """Give band and filters."""
+        low, high = self.band_hz
+        return f"CSP {low:g} to {high:g} Hz, {self.filters} filters, LDA -> {n_classes}"
+
+
+def log_power(x: NDArray[np.float64], filters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the log mean square of each spatial filter, (..., n_filters), of windows (..., n_steps, n_inputs)."""
+    power = np.mean((x @ filters.T) ** 2, axis=-2)  # (..., n_filters)
+    return np.asarray(np.log(np.maximum(power, 1e-300)))

@@ -1,0 +1,24 @@
+"""The last layer of the kinds that are a few features and one linear map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.networks.kind import Engine, Layout, Tensors
+
+__all__ = ["dense", "dense_layout"]
+
+
+def dense_layout(*, n_features: int, n_classes: int) -> Layout:
+    """Name the tensors of `dense`."""
+    return {"dense.weight": ("F64", (n_classes, n_features)), "dense.bias": ("F64", (n_classes,))}
+
+
+def dense(tensors: Tensors, features: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Engine:
+    """Map what `features` gives for a window, (n_features,), to logits (n_classes,)."""
+    weight, bias = tensors["dense.weight"], tensors["dense.bias"]
+    return lambda x: np.asarray(weight @ features(x) + bias)

@@ -1,0 +1,105 @@
+"""EEGNet: a compact convolutional network for EEG."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pretap.networks.kind import Engine, Layout, Tensors
+
+__all__ = ["EegNetSpec"]
+
+_Count = Annotated[int, Meta(ge=1, le=256)]
+
+
+class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="eegnet", tag_field="kind"):
+    """EEGNet (Lawhern et al., J. Neural Eng. 15, 2018), the last pooling over all steps that are left.
+
+    Attributes
+    ----------
+    temporal
+        Filters in time, F1 of the paper; `spatial` filters over the channels for each of them, D.
+    kernel, separable_kernel
+        Lengths of the two convolutions in time, in steps.
+    pool
+        Steps averaged between the two.
+    dropout
+        Share of values set to 0 in training.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
+    forward_only: ClassVar[bool] = False
+
+    temporal: _Count = 8
+    spatial: _Count = 2
+    kernel: _Count = 25
+    separable_kernel: _Count = 15
+    pool: _Count = 4
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.25
+
+    @property
+    def n_maps(self) -> int:
+        """Maps after the spatial filters, F1 * D; as many come out of the second convolution, F2."""
+        return self.temporal * self.spatial
+
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
+        """Name the tensors, batch normalisation folded into the layer before it."""
+        n_maps = self.n_maps
+        return {
+            "temporal.weight": ("F32", (self.temporal, self.kernel)),
+            "spatial.weight": ("F32", (n_maps, n_inputs)),
+            "spatial.bias": ("F32", (n_maps,)),
+            "depthwise.weight": ("F32", (n_maps, self.separable_kernel)),
+            "pointwise.weight": ("F32", (n_maps, n_maps)),
+            "pointwise.bias": ("F32", (n_maps,)),
+            "dense.weight": ("F32", (n_classes, n_maps)),
+            "dense.bias": ("F32", (n_classes,)),
+        }
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the network in numpy. The filters over channels come first: they commute with those in time."""
+        temporal = np.repeat(tensors["temporal.weight"], self.spatial, axis=0)  # (n_maps, kernel)
+        depthwise, dtype = tensors["depthwise.weight"], temporal.dtype
+
+        def logits(x: NDArray[np.float64]) -> NDArray[Any]:
+            z = x.astype(dtype, copy=False) @ tensors["spatial.weight"].T  # (n_steps, n_maps)
+            z = _elu(_convolve(z, temporal) + tensors["spatial.bias"])
+            z = _pooled(z, self.pool)  # (n_steps // pool, n_maps)
+            z = _elu(_convolve(z, depthwise) @ tensors["pointwise.weight"].T + tensors["pointwise.bias"])
+            return np.asarray(tensors["dense.weight"] @ z.mean(axis=0) + tensors["dense.bias"])  # (n_classes,)
+
+        return logits
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count both stages, exponentials as one."""
+        n_maps, n_pooled = self.n_maps, max(1, n_steps // self.pool)
+        first = n_steps * n_maps * (n_inputs + self.kernel + 2)
+        second = n_pooled * n_maps * (self.separable_kernel + n_maps + 2)
+        return first + second + n_maps * n_classes
+
+    def words(self, *, n_classes: int) -> str:
+        """Give the maps of both stages."""
+        return f"EEGNet-{self.temporal},{self.spatial} -> {n_classes}"
+
+
+def _elu(z: NDArray[Any]) -> NDArray[Any]:
+    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+
+def _convolve(z: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """Slide each map's own kernel (n_maps, kernel) over (n_steps, n_maps), zeros around, the length kept."""
+    kernel = weight.shape[1]
+    padded = np.pad(z, (((kernel - 1) // 2, kernel // 2), (0, 0)))
+    spans = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)  # (n_steps, n_maps, kernel)
+    return np.asarray((spans * weight).sum(axis=2))
+
+
+def _pooled(z: NDArray[Any], pool: int) -> NDArray[Any]:
+    """Average blocks of `pool` steps from the first on, (n_steps, n_maps); steps left over at the end are dropped."""
+    pool = min(pool, len(z))
+    n_blocks = len(z) // pool
+    return np.asarray(z[: n_blocks * pool].reshape(n_blocks, pool, -1).mean(axis=1))

@@ -1,0 +1,44 @@
+"""Linear discriminant analysis of the scaled window: with block means, that of the slow potential's shape."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pretap.networks.dense import dense, dense_layout
+from pretap.networks.kind import Engine, Layout, Tensors
+
+__all__ = ["LdaSpec"]
+
+
+class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda", tag_field="kind"):
+    """Linear discriminant analysis of all steps and inputs (Blankertz et al., NeuroImage 56, 2011).
+
+    Attributes
+    ----------
+    shrinkage
+        Of the covariance towards its mean variance; ``auto`` is Ledoit's and Wolf's.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy",)
+    forward_only: ClassVar[bool] = True
+
+    shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
+
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
+        """Name the tensors: one weight for each step of each input."""
+        return dense_layout(n_features=n_steps * n_inputs, n_classes=n_classes)
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the map; steps vary slowest."""
+        return dense(tensors, lambda x: x.astype(tensors["dense.weight"].dtype, copy=False).reshape(-1))
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count one for each weight."""
+        return n_steps * n_inputs * n_classes
+
+    def words(self, *, n_classes: int) -> str:
+        """Name it."""
+        return f"shrinkage LDA -> {n_classes}"

@@ -1,0 +1,58 @@
+"""Riemannian tangent space: the band's covariance, seen from the mean of the training trials."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.covariance import n_triangle, oas_covariance, tangent
+from pretap.networks.dense import dense, dense_layout
+from pretap.networks.kind import Engine, Layout, Tensors
+
+__all__ = ["TangentSpaceSpec"]
+
+
+class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tangent-space", tag_field="kind"):
+    """Band-pass, shrunk covariance, tangent space, logistic regression (Barachant et al., IEEE TBME 59, 2012).
+
+    Attributes
+    ----------
+    band_hz, order
+        The causal Butterworth band-pass.
+    c
+        The inverse strength of the logistic regression's penalty.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy",)
+    forward_only: ClassVar[bool] = True
+
+    band_hz: BandHz = (10.0, 33.0)
+    order: Order = 2
+    c: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
+        """Name the tensors: filter, the mean's inverse square root, linear map."""
+        return {
+            BANDPASS: ("F64", (n_steps,)),
+            "tangent.whitening": ("F64", (n_inputs, n_inputs)),
+            **dense_layout(n_features=n_triangle(n_inputs), n_classes=n_classes),
+        }
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the filter's matrix."""
+        matrix, whitening = toeplitz(tensors[BANDPASS]), tensors["tangent.whitening"]
+        return dense(tensors, lambda x: tangent(oas_covariance(bandpassed(x, matrix)), whitening))
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count the band-pass, the covariance, some 12 products of that size for the logarithm, and the map."""
+        covariance = n_steps * n_inputs**2 + 12 * n_inputs**3
+        bandpass = bandpass_macs(n_steps=n_steps, n_inputs=n_inputs)
+        return bandpass + covariance + n_triangle(n_inputs) * n_classes
+
+    def words(self, *, n_classes: int) -> str:
+        """Give the band."""
+        low, high = self.band_hz
+        return f"Riemannian tangent space {low:g} to {high:g} Hz, logistic regression -> {n_classes}"

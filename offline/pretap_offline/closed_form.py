@@ -1,0 +1,94 @@
+"""The closed form: two linear scores of one window, weighed by how well each foretells held-out trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pretap.errors import UsageError
+from pretap.networks import ClosedFormSpec
+from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
+from pretap.networks.closed_form import log_covariance, window_means
+from pretap_offline.bandpass import bandpass_impulse
+from pretap_offline.baselines import linear_map
+
+__all__ = ["ClosedFormClassifier", "make_closed_form"]
+
+_MAX_FOLDS = 10
+
+
+class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """scikit-learn's classifier of `ClosedFormSpec`; takes scaled windows (n_epochs, n_steps, n_channels).
+
+    The weights of the two scores are a logistic regression on scores of trials that the branches were not fitted on.
+    """
+
+    def __init__(self, spec: ClosedFormSpec, impulse: NDArray[np.float64], random_state: int = 0) -> None:
+        self.spec, self.impulse, self.random_state = spec, impulse, random_state
+
+    def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> ClosedFormClassifier:  # noqa: N803
+        """Fit both branches, and their weights on cross-fitted scores of the same trials."""
+        self.classes_ = np.unique(y)
+        features = self._features(X)
+        n_folds = min(_MAX_FOLDS, int(np.bincount(y)[self.classes_].min()))
+        folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
+        branches = [
+            make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.array(self.spec.ridge))),
+            make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=self.spec.shrinkage)),
+        ]
+        scores = [
+            cross_val_predict(branch, x, y, cv=folds, method="decision_function").reshape(len(y), -1)
+            for branch, x in zip(branches, features, strict=True)
+        ]  # (n_epochs, 1 or n_classes) each
+        self.branches_ = [branch.fit(x, y) for branch, x in zip(branches, features, strict=True)]
+        self.weigher_ = LogisticRegression().fit(np.concatenate(scores, axis=1), y)
+        return self
+
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[np.float64]:  # noqa: N803
+        """Give the class probabilities (n_epochs, n_classes)."""
+        scores = [
+            branch.decision_function(x).reshape(len(x), -1)
+            for branch, x in zip(self.branches_, self._features(X), strict=True)
+        ]
+        return np.asarray(self.weigher_.predict_proba(np.concatenate(scores, axis=1)))
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:  # noqa: N803
+        """Give the likeliest classes (n_epochs,)."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+    def export(self) -> dict[str, NDArray[np.float64]]:
+        """Multiply standardisation, branches and weights out into one dense layer."""
+        maps = [_multiplied_out(branch) for branch in self.branches_]
+        weigher = linear_map(self.weigher_)
+        split = np.split(weigher["dense.weight"], [len(maps[0][1])], axis=1)  # (n_classes, n_scores) each
+        weight = np.concatenate([w @ m for w, (m, _) in zip(split, maps, strict=True)], axis=1)
+        bias = weigher["dense.bias"] + sum(w @ b for w, (_, b) in zip(split, maps, strict=True))
+        return {BANDPASS: self.impulse, "dense.weight": weight, "dense.bias": bias}
+
+    def _features(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        filtered = bandpassed(x, toeplitz(self.impulse))  # (n_epochs, n_steps, n_channels)
+        erd = np.stack([log_covariance(window) for window in filtered])
+        return erd, window_means(x, self.spec.means)
+
+
+def make_closed_form(spec: ClosedFormSpec, *, sfreq_hz: float, n_steps: int, seed: int) -> ClosedFormClassifier:
+    """Build the untrained classifier of windows of `n_steps` at `sfreq_hz`."""
+    if spec.means > n_steps:
+        raise UsageError(f"network.means = {spec.means}: expected at most the window's {n_steps} steps.")
+    impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
+    return ClosedFormClassifier(spec, impulse, random_state=seed)
+
+
+def _multiplied_out(branch: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give a standardised linear score as weights (n_scores, n_features) and bias (n_scores,)."""
+    scaler, model = branch[0], branch[-1]
+    weight = np.atleast_2d(model.coef_) / scaler.scale_  # of two classes, ridge gives (n_features,) and LDA a row
+    return weight, np.atleast_1d(model.intercept_) - weight @ scaler.mean_

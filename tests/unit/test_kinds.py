@@ -1,0 +1,180 @@
+"""Every kind of network: what scikit-learn or torch fitted is what the bundle's numpy lines compute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from scipy.signal import butter, sosfilt
+from sklearn.covariance import oas
+from sklearn.linear_model import LogisticRegression
+
+from pretap.bundle import load
+from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
+from pretap.errors import DataError, UsageError
+from pretap.networks import (
+    ClosedFormSpec,
+    CspSpec,
+    EegNetSpec,
+    LdaSpec,
+    LstmSpec,
+    TangentSpaceSpec,
+)
+from pretap.networks.bandpass import bandpassed, toeplitz
+from pretap.networks.covariance import oas_covariance, tangent
+from pretap.networks.csp import log_power
+from pretap.recordings.epochs import Epochs
+from pretap_offline.bandpass import bandpass_impulse
+from pretap_offline.estimator import make_estimator, make_fir, make_scaling
+from pretap_offline.fitting import fit_decoder, n_advances
+from pretap_offline.training import train
+
+CLOSED = [LdaSpec(), LdaSpec(shrinkage=0.2), CspSpec(filters=4), TangentSpaceSpec(), ClosedFormSpec(means=4)]
+LEARNED = [LstmSpec(hidden=(4,)), EegNetSpec(temporal=4, kernel=7, separable_kernel=5)]
+
+
+def trials(*, n=60, n_classes=2, n_channels=6, sfreq_hz=100.0, seed=0) -> Epochs:
+    """Noise; class k has a slow shift on channel k and a 20 Hz rhythm on the channel after it."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(0.4 * sfreq_hz)
+    labels = np.arange(n) % n_classes
+    t = np.arange(n_samples) / sfreq_hz
+    x = rng.normal(0, 5, (n, n_samples, n_channels))
+    x[np.arange(n), :, labels] += np.linspace(0, 6, n_samples)
+    x[np.arange(n), :, labels + 1] += 6 * np.sin(2 * np.pi * (20 * t + rng.random((n, 1))))
+    names = ("C3", "C4", "F3", "F4", "P3", "P4")[:n_channels]
+    return Epochs(
+        x_uv=x.astype(np.float32), labels=labels, classes=("left", "right", "rest")[:n_classes], channels=names,
+        sfreq_hz=sfreq_hz, window_end_ms=-130.0, source="noise",
+    )  # fmt: skip
+
+
+def recipe(spec, **scaling) -> TrainConfig:
+    fit = FitConfig(optimizer="adamw", learning_rate=1e-2, max_epochs=15) if "torch" in spec.engines else FitConfig()
+    scaling = {"reference": "average", "baseline_ms": 10.0, "divide_uv": 10.0} | scaling
+    return TrainConfig(network=spec, scaling=ScalingConfig(**scaling), fit=fit, evaluation=EvaluationConfig(folds=0))
+
+
+def fitted(config: TrainConfig, epochs: Epochs):
+    scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
+    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz)
+    return make_estimator(config, scaling, like=epochs, seed=0, fir=fir).fit(epochs.x_uv, epochs.labels)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)
+def test_the_bundle_s_numpy_gives_the_fitted_estimator_s_probabilities(tmp_path, spec, n_classes):
+    epochs = trials(n_classes=n_classes)
+    expected = fitted(recipe(spec), epochs).predict_proba(epochs.x_uv)
+    train(epochs, recipe(spec), tmp_path / "b.safetensors", seed=0)
+    for engine in spec.engines:
+        probs = load(tmp_path / "b.safetensors", engine=engine).decode(epochs.x_uv)
+        assert np.ptp(probs[:, 0]) > 0.05  # the windows do differ to it
+        np.testing.assert_allclose(probs, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", CLOSED, ids=repr)
+def test_every_closed_form_learns_what_is_there(spec):
+    decoder, _ = fit_decoder(trials(n=200), recipe(spec), seed=0)
+    fresh = trials(n=100, seed=1)
+    assert (decoder.decode(fresh.x_uv).argmax(axis=1) == fresh.labels).mean() > 0.75
+
+
+@pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)
+def test_a_window_at_1000_hz_is_decimated_inside_the_bundle(tmp_path, spec):
+    epochs = trials(n=20, sfreq_hz=1000.0)
+    manifest = train(epochs, recipe(spec, decimate_to_hz=100.0), tmp_path / "b.safetensors", seed=0)
+    assert (manifest.n_window, manifest.n_steps) == (400, 34)
+    decoder = load(tmp_path / "b.safetensors")
+    expected = fitted(recipe(spec, decimate_to_hz=100.0), epochs).predict_proba(epochs.x_uv)
+    np.testing.assert_allclose(decoder.decode(epochs.x_uv), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", CLOSED, ids=repr)
+def test_a_closed_form_has_no_torch_engine_and_no_epochs(tmp_path, spec):
+    train(trials(n=20), recipe(spec), tmp_path / "b.safetensors", seed=0)
+    kind = type(spec).__struct_config__.tag
+    with pytest.raises(UsageError, match=f"kind '{kind}' has no engine 'torch': expected numpy"):
+        load(tmp_path / "b.safetensors", engine="torch")
+    assert n_advances(recipe(spec)) == 0
+    config = msgspec.structs.replace(recipe(spec), fit=FitConfig(max_epochs=3, members=2))
+    with pytest.raises(UsageError, match=r"fit\.max_epochs, fit\.members: a network of kind"):
+        fit_decoder(trials(n=20), config, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (CspSpec(band_hz=(14.0, 50.0)), r"network\.band_hz = \[14, 50\]: expected low < high < 50"),
+        (TangentSpaceSpec(band_hz=(30.0, 10.0)), r"network\.band_hz = \[30, 10\]"),
+        (CspSpec(filters=7), r"network\.filters = 7: expected at most the 6 channels"),
+        (ClosedFormSpec(means=41), r"network\.means = 41: expected at most the window's 40 steps"),
+    ],
+)
+def test_what_does_not_fit_the_window_is_refused(spec, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        fit_decoder(trials(n=20), recipe(spec), seed=0)
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def test_the_toeplitz_matrix_is_the_filter_from_rest_less_the_first_sample():
+    x = np.random.default_rng(0).normal(size=(3, 50, 2)) + 1000.0
+    impulse = bandpass_impulse((14.0, 30.0), order=2, sfreq_hz=100.0, n_steps=50)
+    sos = butter(2, (14.0, 30.0), "bandpass", fs=100.0, output="sos")
+    expected = sosfilt(sos, x - x[:, :1], axis=1)
+    np.testing.assert_allclose(bandpassed(x, toeplitz(impulse)), expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(toeplitz(np.array([1.0, 2.0, 3.0])), [[1, 0, 0], [2, 1, 0], [3, 2, 1]])
+
+
+def test_a_filter_matrix_that_would_fill_the_memory_is_refused():
+    with pytest.raises(DataError, match="over 5000 steps: expected at most 4096"):
+        toeplitz(np.ones(5000))
+
+
+def test_the_shrunk_covariance_is_scikit_learn_s():
+    x = np.random.default_rng(1).normal(size=(30, 5)) @ np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+    np.testing.assert_allclose(oas_covariance(x), oas(x)[0], rtol=0, atol=1e-12)
+
+
+def test_the_tangent_vector_of_a_diagonal_matrix_by_hand_and_its_length_is_that_of_the_logarithm():
+    np.testing.assert_allclose(tangent(np.diag([1.0, np.e, np.e**2]), np.eye(3)), [0, 0, 0, 1, 0, 2], atol=1e-12)
+    turned = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)
+    vector = tangent(turned @ np.diag([np.e, np.e**3]) @ turned.T, np.eye(2))
+    np.testing.assert_allclose(vector, [2, np.sqrt(2), 2], atol=1e-12)
+    assert np.linalg.norm(vector) == pytest.approx(np.hypot(1, 3))
+
+
+def test_log_power_by_hand():
+    x = np.array([[1.0, 2.0], [3.0, -2.0]])
+    np.testing.assert_allclose(log_power(x, np.array([[1.0, 0.0], [0.0, 1.0]])), np.log([5.0, 4.0]))
+
+
+def test_the_weights_of_the_closed_form_s_scores_are_fitted_on_trials_the_branches_did_not_see():
+    """Labels that mean nothing: a branch that saw them looks perfect, one that did not earns no weight."""
+    epochs = trials(n=80, n_channels=6, seed=3)
+    coins = np.random.default_rng(0).permutation(epochs.labels)
+    pipeline = fitted(recipe(ClosedFormSpec(ridge=(0.01,))), replace(epochs, labels=coins))
+    network = pipeline.named_steps["network"]
+    x = pipeline.named_steps["scaling"].transform(epochs.x_uv)
+    seen = [branch.decision_function(f) for branch, f in zip(network.branches_, network._features(x), strict=True)]
+    naive = LogisticRegression().fit(np.stack(seen, axis=1), coins)
+    assert naive.coef_[0, 0] > 1.0
+    assert np.abs(network.weigher_.coef_).max() < 0.5 * naive.coef_[0, 0]
+
+
+# -- EEGNet --------------------------------------------------------------------------------------------------------
+
+
+def test_eegnet_of_28_channels_has_1210_parameters_and_its_spatial_filters_stay_within_length_1():
+    epochs = trials(n=30)
+    network = fitted(recipe(EegNetSpec()), epochs).named_steps["network"].module_
+    layout = EegNetSpec().tensors(n_steps=50, n_inputs=28, n_classes=2)
+    assert sum(int(np.prod(shape)) for _, shape in layout.values()) == 1210
+    with torch.no_grad():
+        network.spatial.weight.mul_(10)
+        assert network._spatial_weight().norm(dim=2).max() == pytest.approx(1)
