@@ -441,6 +441,10 @@ def test_a_newer_format_is_refused_by_its_number_even_when_the_rest_is_unknown(g
         {"network": {"kind": "gru", "hidden": [3, 2]}},
         {"network": {"kind": "lstm", "hidden": []}},
         {"scaling": {"n_block": 9}},
+        {"scaling": {"n_taps": 9}},
+        {"scaling": {"decimate": 2}},
+        {"n_members": 0},
+        {"temperature": 0},
         {"metrics": {"nll": None}},
     ],
 )
@@ -454,6 +458,47 @@ def test_nan_in_the_manifest_is_refused(good, scratch):
     text = json.dumps(fields)
     assert '"window_end_ms": NaN' in text
     refused(scratch, join(header, text, body))
+
+
+def test_a_bundle_of_format_2_loads_and_decodes_the_same(good, scratch):
+    """Format 3 added fields with defaults: without them the file is what an older pretap wrote."""
+    header, fields, body = split(good)
+    fields["format_version"] = 2
+    for name in ("n_members", "temperature"):
+        del fields[name]
+    for name in ("decimate", "n_taps"):
+        del fields["scaling"][name]
+    for name in ("members", "calibrate", "betas", "schedule", "mirror"):
+        del fields["training"]["config"]["fit"][name]
+    scratch.write_bytes(join(header, json.dumps(fields), body))
+    old = load(scratch)
+    assert (old.manifest.n_members, old.manifest.temperature, old.manifest.scaling.n_taps) == (1, 1.0, 0)
+    x = np.random.default_rng(0).normal(0, 20, (N_WINDOW, N_CHANNELS))
+    np.testing.assert_array_equal(old.decode(x), Decoder(manifest(), weights()).decode(x))
+
+
+def test_members_and_taps_are_tensors_of_the_bundle_and_a_missing_one_is_named(tmp_path, scratch):
+    scaling = Scaling(decimate=2, n_taps=3, divide_uv=10)
+    both = manifest(n_members=2, scaling=scaling, temperature=0.5)
+    tensors = {f"members.{i}.{name}": tensor for i in range(2) for name, tensor in weights(i).items()}
+    tensors["scaling.fir"] = np.array([0.25, 0.5, 0.25])
+    write_bundle(tmp_path / "b", both, tensors)
+    bundle = read_bundle(tmp_path / "b")
+    assert bundle.manifest == both
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(bundle.tensors[name], tensor)
+    with pytest.raises(BundleError, match=r"missing \['scaling.fir'\]"):
+        write_bundle(scratch, both, {name: t for name, t in tensors.items() if name != "scaling.fir"})
+    with pytest.raises(BundleError, match=r"unknown \['members.0.dense.bias'"):
+        write_bundle(scratch, manifest(), tensors)
+
+
+def test_what_a_decision_costs_by_hand():
+    # 8 samples of 3 channels: reference 24, baseline of 8 steps 24, blocks 24, division of 4 steps 12; LSTM (3, 2) over
+    # 4 steps: 4 * 3 * (4 * (3 + 3) + 8) + 4 * 2 * (4 * (3 + 2) + 8), dense 2 * 2
+    cost = manifest(n_members=5).streaming
+    assert (cost.forward_only, cost.n_window) == (True, 8)
+    assert cost.multiply_adds == 24 + 24 + 24 + 12 + 5 * (384 + 224 + 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

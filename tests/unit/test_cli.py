@@ -22,10 +22,12 @@ from pretap.bundle import load, read_bundle, write_bundle
 from pretap.cli import pretap
 from pretap.config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
+from pretap.scaling import Scaling
 from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 
@@ -243,6 +245,28 @@ def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(bundle, tmp_
     lines = run("inspect", str(measured)).stdout.splitlines()
     assert "chance        0.500, the share of the commonest class; p = 0.14 (one-sided exact binomial test)" in lines
     assert "verdict       not distinguishable from chance: record more" in lines
+
+
+def test_inspect_shows_members_temperature_decimation_and_what_a_decision_costs(bundle, tmp_path):
+    content = read_bundle(bundle)
+    weights = {name: tensor for name, tensor in content.tensors.items() if not name.startswith("probe.")}
+    shared = {INTERPOLATION: weights.pop(INTERPOLATION), "scaling.fir": np.array([0.25, 0.5, 0.25])}
+    members = {f"members.{i}.{name}": tensor for i in range(2) for name, tensor in weights.items()}
+    changed = msgspec.structs.replace(
+        content.manifest,
+        n_members=2,
+        temperature=1.25,
+        scaling=Scaling(decimate=2, n_taps=3, divide_uv=10),
+    )
+    write_bundle(tmp_path / "b", changed, members | shared)
+    n_parameters = 2 * sum(tensor.size for tensor in weights.values())
+    lines = run("inspect", str(tmp_path / "b")).stdout.splitlines()
+    rate = changed.sfreq_hz / 2
+    assert f"scaling       low-pass of 3 taps to {rate:g} Hz, divided by 10 uV" in lines
+    assert f"network       mean of 2: LSTM 3 -> 2, {n_parameters} parameters" in lines
+    assert "temperature   1.25" in lines
+    cost = changed.streaming.multiply_adds
+    assert f"a decision    forward-only, from {changed.n_window} samples, {cost} multiply-adds" in lines
 
 
 def test_a_reader_that_goes_away_is_no_bug():

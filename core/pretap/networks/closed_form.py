@@ -37,7 +37,7 @@ class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
 
-    band_hz: BandHz = (8.0, 35.0)
+    band_hz: BandHz = (12.0, 35.0)
     order: Order = 2
     ridge: Annotated[tuple[Annotated[float, Meta(gt=0, le=1e12)], ...], Meta(min_length=1, max_length=64)] = (
         30.0,
