@@ -69,8 +69,8 @@ def train(
     """Cross-validate the recipe CONFIG, fit it on all trials, write a bundle.
 
     CONFIG is a TOML file, or the name of a shipped one: default (trials, as the competition's), own-cap (your own
-    recordings), tutorial (the network of the tutorial); to compare with: lda (slow potential), csp (band power),
-    tangent-space (covariance), closed-form (slow potential and covariance), eegnet (convolutions).
+    recordings), tutorial (the network of the tutorial); to compare with: csp (band power), lda (slow potential),
+    eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and covariance).
 
     With --recording, trials are cut at the events that [events] in CONFIG names; a picture of them is written beside
     the bundle.
