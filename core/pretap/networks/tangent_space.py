@@ -31,7 +31,7 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     band_hz: BandHz = (10.0, 33.0)
     order: Order = 2
-    c: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    c: Annotated[float, Meta(gt=0, le=1e6)] = 0.1
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: filter, the mean's inverse square root, linear map."""
