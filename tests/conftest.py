@@ -75,8 +75,8 @@ def make_decoder() -> Callable[..., Decoder]:
         spec = LstmSpec(hidden=hidden)
         scaling = scaling or Scaling(reference="average", n_baseline=5, divide_uv=10.0)
         rng = np.random.default_rng(seed)
-        shapes = spec.shapes(n_inputs=len(channels), n_classes=len(classes))
-        weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+        layout = spec.tensors(n_steps=1, n_inputs=len(channels), n_classes=len(classes))
+        weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, (_, shape) in layout.items()}
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             classes=classes,
