@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pretap.errors import UsageError
@@ -26,11 +28,13 @@ def _nothing() -> None:
 class Laboratory:
     """Runs fits that are not in the store yet.
 
-    `backend` is what `joblib.parallel_config` takes; `advance` is called for each fit that is finished or found.
+    `backend` is what `joblib.parallel_config` takes; `check` raises when there is nobody to work; `advance` is called
+    for each fit that is finished or found.
     """
 
     store: Store
     backend: Mapping[str, Any]
+    check: Callable[[], None] = _nothing
     advance: Callable[[], None] = _nothing
 
     def run(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> list[Fitted]:
@@ -48,6 +52,7 @@ class Laboratory:
         losses = 0
         while missing := [fit for key, fit in wanted.items() if key not in done]:
             n_before = len(done)
+            self.check()
             try:
                 for key, fitted in self._finished(missing, epochs):
                     self.store.put(key, fitted)
@@ -78,25 +83,28 @@ def open_laboratory(
 ) -> Iterator[Laboratory]:
     """Open a laboratory of `n_workers` processes, or of the cluster whose scheduler answers at `cluster`."""
     if cluster is None:
-        yield Laboratory(store, {"backend": "loky", "n_jobs": n_workers, "inner_max_num_threads": 1}, advance)
+        local = {"backend": "loky", "n_jobs": n_workers, "inner_max_num_threads": 1}
+        yield Laboratory(store, local, advance=advance)
         return
-    with _client(cluster) as client:
-        yield Laboratory(store, {"backend": "dask", "client": client, "n_jobs": -1}, advance)
-
-
-@contextmanager
-def _client(address: str) -> Iterator[Any]:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions too
+    _check_answers(cluster)
     from distributed import Client
 
-    _check_answers(address)
-    with Client(address, timeout=_ANSWER_S, set_as_default=False) as client:
-        try:
-            client.wait_for_workers(1, timeout=_ANSWER_S)
-        except TimeoutError:
-            raise UsageError(
-                f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
-            ) from None
-        yield client
+    with Client(cluster, timeout=_ANSWER_S, set_as_default=False) as client:
+        spread = {"backend": "dask", "client": client, "n_jobs": -1}
+        yield Laboratory(store, spread, check=partial(_check_workers, client, cluster), advance=advance)
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """Refuse a cluster that cannot work; joblib alone would do the work in this process."""
+    if client.status != "running":
+        raise UsageError(f"--cluster {address}: the scheduler is gone. Start it again; the same command goes on.")
+    try:
+        client.wait_for_workers(1, timeout=_ANSWER_S)
+    except TimeoutError:
+        raise UsageError(
+            f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
+        ) from None
 
 
 def _check_answers(address: str) -> None:

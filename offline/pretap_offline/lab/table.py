@@ -18,9 +18,7 @@ _WIDTH = 200  # of what is not a terminal: nothing is cut or wrapped
 def print_comparison(found: Comparison) -> None:
     """Print the configurations, best accuracy first, and the differences to the first one given."""
     console = _console()
-    console.print(
-        f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n", soft_wrap=True
-    )
+    _say(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
     console.print(_outcomes(found))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
@@ -93,21 +91,21 @@ def _table(*columns: str) -> Table:
 def print_sweep(found: Sweep) -> None:
     """Print the nested estimate, what the outer folds chose, and what all trials chose."""
     console = _console()
-    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n", soft_wrap=True)
+    _say(console, f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
     if found.nested is not None:
         console.print(_choices(found.chosen))
         n = found.nested
-        console.print(
+        _say(
+            console,
             f"\nnested estimate: accuracy {n.accuracy:.3f} ± {n.accuracy_sd:.3f} (95 % interval "
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
-            soft_wrap=True,
         )
     n_diverged = sum(each.nll is None for each in found.tried)
-    console.print(
+    _say(
+        console,
         f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, the best of "
         f"{len(found.tried)} and so too good ({n_diverged} diverged)",
-        soft_wrap=True,
     )
 
 
@@ -121,6 +119,10 @@ def _choices(chosen: tuple[Chosen, ...]) -> Table:
 
 def _values(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=not console.is_terminal)  # in a file a sentence is one line
 
 
 def _console() -> Console:
