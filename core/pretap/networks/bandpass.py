@@ -34,5 +34,5 @@ def bandpassed(x: NDArray[np.float64], matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def bandpass_macs(*, n_steps: int, n_inputs: int) -> int:
-    """Count the multiplications of `bandpassed` as a recursion would need them: the matrix is half zeros."""
+    """Count the multiplications of `bandpassed` that are not with the zeros of half its matrix."""
     return n_steps * (n_steps + 1) // 2 * n_inputs
