@@ -41,7 +41,7 @@ def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
     @torch.inference_mode()
     def logits(x: NDArray[np.float64]) -> NDArray[Any]:
         with one_thread():
-            return np.asarray(network(torch.from_numpy(x.astype(np.float32))[None])[0])
+            return np.asarray(network(torch.from_numpy(x)[None])[0])
 
     return logits
 

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from pretap.config import FitConfig, TrainConfig
 from pretap.errors import UsageError
-from pretap.networks import ClosedFormSpec, CspSpec, LdaSpec, TangentSpaceSpec
+from pretap.networks import ClosedFormSpec, CspSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
+from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.baselines import export_baseline, make_csp, make_lda, make_tangent_space
 from pretap_offline.closed_form import make_closed_form
 from pretap_offline.decimation import design_fir
@@ -94,8 +95,7 @@ def make_estimator(
 
     The last step is named ``network``. `advance` is called after each epoch of a kind that torch trains.
     """
-    dtype = np.float32 if is_trained_by_torch(config) else np.float64
-    scale = FunctionTransformer(_scale, kw_args={"scaling": scaling, "fir": fir, "dtype": dtype})
+    scale = FunctionTransformer(scaling.apply, kw_args={"fir": fir})
     network = _network(config, scaling, like=like, seed=seed, advance=advance)
     return Pipeline([("scaling", scale), ("network", network)])
 
@@ -136,9 +136,21 @@ def _network(
                 n_steps=n_steps,
                 channels=like.channels,
                 n_classes=len(like.classes),
+                fixed=_fixed(spec, sfreq_hz=sfreq_hz, n_steps=n_steps),
                 seed=seed,
                 advance=advance,
             )
+
+
+def _fixed(spec: Network, *, sfreq_hz: float, n_steps: int) -> dict[str, Any]:
+    """Give what a kind's module takes and does not learn."""
+    if not isinstance(spec, LrpErdLstmSpec):
+        return {}
+    if n_steps < spec.blocks:
+        raise UsageError(
+            f"network.blocks = {spec.blocks}: expected at most the {n_steps} steps that scaling leaves of the window."
+        )
+    return {"impulse": bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)}
 
 
 def _check_fit(config: TrainConfig) -> None:
@@ -151,12 +163,6 @@ def _check_fit(config: TrainConfig) -> None:
             f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, in one go and without "
             "a seed that matters. Leave them out; only fit.calibrate holds for it."
         )
-
-
-def _scale(
-    x_uv: NDArray[np.float32], *, scaling: Scaling, fir: NDArray[np.float64] | None, dtype: DTypeLike
-) -> NDArray[Any]:
-    return scaling.apply(x_uv, fir=fir).astype(dtype)  # (n_epochs, n_steps, n_channels)
 
 
 def _n_samples(duration_ms: float, key: str, *, sfreq_hz: float, n_window: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         self.random_state, self.mirror, self.partners = random_state, mirror, partners
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803 - scikit-learn's name
-        """Train on scaled windows (n_epochs, n_steps, n_inputs) float32 and class indices (n_epochs,) int64."""
+        """Train on scaled windows (n_epochs, n_steps, n_inputs) float64 and class indices (n_epochs,) int64."""
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             try:
@@ -131,10 +131,14 @@ def make_network_classifier(
     n_steps: int,
     channels: Sequence[str],
     n_classes: int,
+    fixed: Mapping[str, Any],
     seed: int,
     advance: Callable[[], None] | None,
 ) -> NetworkClassifier:
-    """Build the untrained classifier of scaled windows; `advance` is called after each epoch."""
+    """Build the untrained classifier of scaled windows.
+
+    `fixed` is what the kind's module takes besides, and does not learn; `advance` is called after each epoch.
+    """
     callbacks: list[Callback] = [_Cosine()] if fit.schedule == "cosine" else []
     if advance is not None:
         callbacks.append(_EpochProgress(advance))
@@ -145,6 +149,7 @@ def make_network_classifier(
         module__n_steps=n_steps,
         module__n_inputs=len(channels),
         module__n_classes=n_classes,
+        **{f"module__{name}": value for name, value in fixed.items()},
         random_state=seed,
         mirror=fit.mirror,
         partners=tuple(mirror_partners(channels, n_classes=n_classes).tolist()) if fit.mirror else (),

@@ -14,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 
 from pretap.bundle import load
 from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
+from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,
     EegNetSpec,
     LdaSpec,
+    LrpErdLstmSpec,
     LstmSpec,
     TangentSpaceSpec,
 )
@@ -27,13 +29,18 @@ from pretap.networks.bandpass import bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance, tangent
 from pretap.networks.csp import log_power
 from pretap.recordings.epochs import Epochs
+from pretap.torch_networks import LrpErdLstmNetwork
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.estimator import make_estimator, make_fir, make_scaling
 from pretap_offline.fitting import fit_decoder, n_advances
 from pretap_offline.training import train
 
 CLOSED = [LdaSpec(), LdaSpec(shrinkage=0.2), CspSpec(filters=4), TangentSpaceSpec(), ClosedFormSpec(means=4)]
-LEARNED = [LstmSpec(hidden=(4,)), EegNetSpec(temporal=4, kernel=7, separable_kernel=5)]
+LEARNED = [
+    LstmSpec(hidden=(4,)),
+    LrpErdLstmSpec(blocks=6, lrp_filters=2, erd_filters=3, hidden=4),
+    EegNetSpec(temporal=4, kernel=7, separable_kernel=5),
+]
 
 
 def trials(*, n=60, n_classes=2, n_channels=6, sfreq_hz=100.0, seed=0) -> Epochs:
@@ -178,3 +185,44 @@ def test_eegnet_of_28_channels_has_1210_parameters_and_its_spatial_filters_stay_
     with torch.no_grad():
         network.spatial.weight.mul_(10)
         assert network._spatial_weight().norm(dim=2).max() == pytest.approx(1)
+
+
+def test_engines_agree_on_electrodes_that_ride_on_100_millivolts():
+    epochs = trials()
+    decoder, tensors = fit_decoder(epochs, recipe(LrpErdLstmSpec(blocks=8, hidden=4), divide_uv=1.0), seed=0)
+    x_uv = epochs.x_uv + np.array([1e5, -1e5, 0, 3e4, 0, 0], np.float32)
+    by_torch = Decoder(decoder.manifest, tensors, engine="torch").decode(x_uv)
+    np.testing.assert_allclose(decoder.decode(x_uv), by_torch, rtol=0, atol=1e-6)
+
+
+def test_the_lrp_branch_reads_means_less_the_first_and_the_erd_branch_log_power():
+    spec = LrpErdLstmSpec(blocks=3, lrp_filters=1, erd_filters=1, lrp_uv=2.0, hidden=1)
+    x = np.random.default_rng(0).normal(0, 4, (11, 2))  # 3 blocks of 3: the first two samples belong to none
+    tensors = {
+        "bandpass.impulse": np.eye(11)[0],  # passes everything
+        "lrp.filters": np.array([[1.0, 0.0]]),
+        "erd.filters": np.array([[0.0, 1.0]]),
+        "lstm.0.weight_ih": np.array([[0.0, 0.0], [0.0, 0.0], [0.3, 0.7], [0.0, 0.0]]),
+        "lstm.0.weight_hh": np.zeros((4, 1)),
+        "lstm.0.bias": np.array([0.0, -1e3, 0.0, 0.0]),  # the forget gate is shut: the last block decides
+        "dense.weight": np.array([[0.0], [1.0]]),
+        "dense.bias": np.zeros(2),
+    }
+    slow = (x[8:, 0].mean() - x[2:5, 0].mean()) / 2
+    power = np.log(np.mean((x[8:, 1] - x[0, 1]) ** 2) + 0.1)
+    expected = 0.5 * np.tanh(0.5 * np.tanh(0.3 * slow + 0.7 * power))
+    np.testing.assert_allclose(spec.engine(tensors)(x), [0.0, expected], rtol=1e-12)
+
+
+def test_the_erd_filters_start_with_unit_power_each():
+    x = torch.from_numpy(np.random.default_rng(0).normal(0, [[[3, 6, 5, 4, 9]]], (40, 60, 5)))
+    spec = LrpErdLstmSpec(erd_filters=3)
+    module = LrpErdLstmNetwork(spec, n_steps=60, n_inputs=5, n_classes=2, impulse=np.eye(60)[0])
+    module.initialise_from(x)
+    power = ((x - x[:, :1]) @ module.erd.weight.double().T).square().mean(dim=(0, 1))
+    np.testing.assert_allclose(power.detach(), 1.0, rtol=0.1)  # less the 2 % shrinkage, which a weak input sees most
+
+
+def test_more_blocks_than_steps_are_refused():
+    with pytest.raises(UsageError, match=r"network\.blocks = 60: expected at most the 40 steps"):
+        fit_decoder(trials(), recipe(LrpErdLstmSpec(blocks=60)), seed=0)

@@ -10,6 +10,7 @@ from pretap.networks.csp import CspSpec
 from pretap.networks.eegnet import EegNetSpec
 from pretap.networks.kind import Engine, Kind, Layout, Tensors, softmax
 from pretap.networks.lda import LdaSpec
+from pretap.networks.lrp_erd_lstm import LrpErdLstmSpec
 from pretap.networks.lstm import LstmSpec
 from pretap.networks.tangent_space import TangentSpaceSpec
 
@@ -21,6 +22,7 @@ __all__ = [
     "Kind",
     "Layout",
     "LdaSpec",
+    "LrpErdLstmSpec",
     "LstmSpec",
     "Network",
     "TangentSpaceSpec",
@@ -28,5 +30,5 @@ __all__ = [
     "softmax",
 ]
 
-Network = LstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
+Network = LstmSpec | LrpErdLstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
 """Any of the kinds; in TOML and JSON the key ``kind`` says which."""

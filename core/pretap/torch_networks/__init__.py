@@ -10,14 +10,19 @@ from contextlib import contextmanager
 
 import torch
 
-from pretap.networks import EegNetSpec, LstmSpec, Network
+from pretap.networks import EegNetSpec, LrpErdLstmSpec, LstmSpec, Network
 from pretap.torch_networks.eegnet import EegNetwork
+from pretap.torch_networks.lrp_erd_lstm import LrpErdLstmNetwork
 from pretap.torch_networks.lstm import LstmNetwork
 from pretap.torch_networks.module import FromData, Module
 
-__all__ = ["EegNetwork", "FromData", "LstmNetwork", "Module", "module_of", "one_thread"]
+__all__ = ["EegNetwork", "FromData", "LrpErdLstmNetwork", "LstmNetwork", "Module", "module_of", "one_thread"]
 
-_MODULES: dict[type[Network], type[Module]] = {LstmSpec: LstmNetwork, EegNetSpec: EegNetwork}
+_MODULES: dict[type[Network], type[Module]] = {
+    LstmSpec: LstmNetwork,
+    LrpErdLstmSpec: LrpErdLstmNetwork,
+    EegNetSpec: EegNetwork,
+}
 
 
 def module_of(spec: Network) -> type[Module]:

@@ -38,7 +38,9 @@ class EegNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_steps, n_inputs) to logits (batch, n_classes)."""
-        z = self.temporal_norm(self.temporal(x.transpose(1, 2)[:, None]))  # (batch, temporal, n_inputs, n_steps)
+        z = self.temporal_norm(
+            self.temporal(x.float().transpose(1, 2)[:, None])
+        )  # (batch, temporal, n_inputs, n_steps)
         z = functional.conv2d(z, self._spatial_weight(), groups=self.spec.temporal)[:, :, 0]  # (batch, n_maps, n_steps)
         z = functional.elu(self.spatial_norm(z))
         z = self.dropout(functional.avg_pool1d(z, self.pool))  # (batch, n_maps, n_steps // pool)
@@ -95,7 +97,8 @@ class _FoldedEegNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spec, w = self.spec, self.tensors
-        z = functional.conv2d(x.transpose(1, 2)[:, None], w["temporal.weight"][:, None, None], padding="same")
+        z = x.float().transpose(1, 2)[:, None]  # (batch, 1, n_inputs, n_steps)
+        z = functional.conv2d(z, w["temporal.weight"][:, None, None], padding="same")
         z = functional.conv2d(z, w["spatial.weight"][:, None, :, None], groups=spec.temporal)[:, :, 0]
         z = functional.elu(z + w["spatial.bias"][:, None])  # (batch, n_maps, n_steps)
         z = functional.avg_pool1d(z, self.pool)

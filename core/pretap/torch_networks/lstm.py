@@ -45,9 +45,14 @@ class LstmNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_steps, n_inputs) to logits (batch, n_classes)."""
+        return self.dense(self.last_hidden(x))  # type: ignore[no-any-return]  # (batch, n_classes)
+
+    def last_hidden(self, x: Tensor) -> Tensor:
+        """Map (batch, n_steps, n_inputs) to what the last layer shows after the last step, (batch, n_hidden)."""
+        x = x.float()
         for layer in self.lstm:
             x, _ = layer(x)  # (batch, n_steps, n_hidden)
-        return self.dense(x[:, -1])  # type: ignore[no-any-return]  # (batch, n_classes)
+        return x[:, -1]
 
     def bundle_parameters(self) -> dict[str, Tensor]:
         """Map the names of `LstmSpec.tensors` to the parameters; torch's frozen second bias is not among them."""

@@ -13,7 +13,7 @@ __all__ = ["FromData", "Module"]
 
 
 class Module(Protocol):
-    """A torch module that maps scaled windows (batch, n_steps, n_inputs) float32 to logits (batch, n_classes).
+    """A torch module that maps scaled windows (batch, n_steps, n_inputs) float64 to logits (batch, n_classes).
 
     It is built from the struct of its kind: ``Module(spec, n_steps=..., n_inputs=..., n_classes=...)``.
     """

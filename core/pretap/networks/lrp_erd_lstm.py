@@ -1,0 +1,106 @@
+"""The lateralised readiness potential and the desynchronised rhythms, step by step into one LSTM."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.lstm import LstmSpec
+
+__all__ = ["LrpErdLstmSpec", "blocked"]
+
+_Count = Annotated[int, Meta(ge=1, le=256)]
+
+
+class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lrp-erd-lstm", tag_field="kind"):
+    """Two branches over equal blocks of time, each with spatial filters of its own; the LSTM reads both.
+
+    LRP: the block's mean, less that of the first block, spatially filtered. ERD: the log power of each filter in the
+    band, in the block. It takes microvolts: scaling.divide_uv = 1.
+
+    Attributes
+    ----------
+    blocks
+        Equal blocks that the window is cut into, the last ending with it: the LSTM's steps.
+    lrp_filters, erd_filters
+        Spatial filters of the branches.
+    lrp_uv
+        The slow potential is divided by this many microvolts.
+    band_hz, order
+        The causal Butterworth band-pass of the ERD branch.
+    hidden
+        Units of the LSTM.
+    dropout
+        Share of the inputs (for all blocks alike) and of the last hidden values that are set to 0 in training.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
+    forward_only: ClassVar[bool] = True
+
+    blocks: Annotated[int, Meta(ge=2, le=1000)] = 10
+    lrp_filters: _Count = 8
+    erd_filters: _Count = 8
+    lrp_uv: Annotated[float, Meta(gt=0, le=1e6)] = 10.0
+    band_hz: BandHz = (14.0, 40.0)
+    order: Order = 2
+    hidden: Annotated[int, Meta(ge=1, le=1024)] = 16
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
+
+    @property
+    def lstm(self) -> LstmSpec:
+        """The LSTM that reads the branches, and its dense layer."""
+        return LstmSpec(hidden=(self.hidden,))
+
+    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
+        """Name the tensors: the filter in time, those in space, the LSTM's."""
+        n_features = self.lrp_filters + self.erd_filters
+        return {
+            BANDPASS: ("F64", (n_steps,)),
+            "lrp.filters": ("F32", (self.lrp_filters, n_inputs)),
+            "erd.filters": ("F32", (self.erd_filters, n_inputs)),
+            **self.lstm.tensors(n_steps=self.blocks, n_inputs=n_features, n_classes=n_classes),
+        }
+
+    def engine(self, tensors: Tensors) -> Engine:
+        """Prepare the band-pass's matrix and the LSTM."""
+        matrix, lstm = toeplitz(tensors[BANDPASS]), self.lstm.engine(tensors)
+        lrp, erd = tensors["lrp.filters"].T, tensors["erd.filters"].T  # (n_inputs, n_filters)
+
+        def logits(x: NDArray[np.float64]) -> NDArray[Any]:
+            slow = blocked(x, self.blocks).mean(axis=1)  # (blocks, n_inputs)
+            slow = ((slow - slow[0]) / self.lrp_uv).astype(lrp.dtype) @ lrp  # (blocks, lrp_filters)
+            fast = bandpassed(x, matrix).astype(erd.dtype) @ erd  # (n_steps, erd_filters)
+            power = blocked(fast * fast, self.blocks).mean(axis=1)  # (blocks, erd_filters)
+            return lstm(np.concatenate([slow, np.log(power + FLOOR)], axis=1))
+
+        return logits
+
+    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
+        """Count the band-pass, the spatial filters, squares, and the LSTM."""
+        filters = self.blocks * self.lrp_filters * n_inputs + n_steps * self.erd_filters * (n_inputs + 1)
+        n_features = self.lrp_filters + self.erd_filters
+        lstm = self.lstm.multiply_adds(n_steps=self.blocks, n_inputs=n_features, n_classes=n_classes)
+        return bandpass_macs(n_steps=n_steps, n_inputs=n_inputs) + filters + lstm
+
+    def words(self, *, n_classes: int) -> str:
+        """Give the branches and the LSTM."""
+        low, high = self.band_hz
+        return (
+            f"LRP ({self.lrp_filters} filters) and ERD {low:g} to {high:g} Hz ({self.erd_filters} filters) over "
+            f"{self.blocks} blocks -> LSTM {self.hidden} -> {n_classes}"
+        )
+
+
+FLOOR = 0.1  # added to a power before its logarithm; the filters start with a mean power of 1
+
+
+def blocked(x: NDArray[Any], n_blocks: int) -> NDArray[Any]:
+    """Cut a window (n_steps, n) into equal blocks (n_blocks, n_each, n), the last ending with it."""
+    n_each = len(x) // n_blocks
+    return x[len(x) - n_blocks * n_each :].reshape(n_blocks, n_each, x.shape[1])
