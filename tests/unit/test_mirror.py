@@ -16,7 +16,14 @@ from pretap_offline.neural import cosine_factor, make_network_classifier
 def classifier(channels=("C3", "Cz", "C4"), n_classes=2, **fit):
     fit = {"optimizer": "adamw", "learning_rate": 1e-2, "batch_size": 5, "max_epochs": 2} | fit
     return make_network_classifier(
-        LstmSpec(hidden=(3,)), FitConfig(**fit), n_steps=4, channels=channels, n_classes=n_classes, seed=0, advance=None
+        LstmSpec(hidden=(3,)),
+        FitConfig(**fit),
+        n_steps=4,
+        channels=channels,
+        n_classes=n_classes,
+        fixed={},
+        seed=0,
+        advance=None,
     )
 
 
