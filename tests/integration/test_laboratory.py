@@ -185,6 +185,7 @@ def test_a_scheduler_that_goes_away_is_an_error_and_not_a_reason_to_work_here(ki
     cluster.processes[0].kill()
     assert child.wait() == 2, child.said
     assert f"--cluster {cluster.address}: the scheduler is gone." in child.said
+    assert "Traceback" not in child.said
     assert len(kept(folder, "away")) < N_FITS
 
 

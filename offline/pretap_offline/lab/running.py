@@ -20,6 +20,10 @@ _ANSWER_S = 10.0  # a scheduler that runs answers in milliseconds
 _MAX_LOSSES = 3  # workers lost in a row without one fit between
 
 
+Data = Mapping[float | None, Epochs]
+"""The trials by the rate that a recipe asks for."""
+
+
 def _nothing() -> None:
     pass
 
@@ -28,16 +32,16 @@ def _nothing() -> None:
 class Laboratory:
     """Runs fits that are not in the store yet.
 
-    `backend` is what `joblib.parallel_config` takes; `check` raises when there is nobody to work; `advance` is called
-    for each fit that is finished or found.
+    `work` computes them, in any order; `check` raises when there is nobody to work; `advance` is called for each
+    fit that is finished or found.
     """
 
     store: Store
-    backend: Mapping[str, Any]
+    work: Callable[[Sequence[Fit], Data], Iterator[tuple[str, Fitted]]]
     check: Callable[[], None] = _nothing
     advance: Callable[[], None] = _nothing
 
-    def run(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> list[Fitted]:
+    def run(self, fits: Sequence[Fit], epochs: Data) -> list[Fitted]:
         """Give the result of each fit, in order; `epochs` by the rate that a recipe asks for.
 
         Equal fits are run once. After a lost worker process what is missing is run again.
@@ -54,7 +58,7 @@ class Laboratory:
             n_before = len(done)
             self.check()
             try:
-                for key, fitted in self._finished(missing, epochs):
+                for key, fitted in self.work(missing, epochs):
                     self.store.put(key, fitted)
                     done[key] = fitted
                     self.advance()
@@ -66,15 +70,23 @@ class Laboratory:
                     ) from None
         return [done[fit.key] for fit in fits]
 
-    def _finished(self, fits: Sequence[Fit], epochs: Mapping[float | None, Epochs]) -> Iterator[tuple[str, Fitted]]:
-        from joblib import Parallel, delayed, parallel_config
 
-        options = dict(self.backend)
-        if options["backend"] == "dask":
-            options["scatter"] = list(epochs.values())  # sent once to every worker, not with every fit
-        with parallel_config(**options):
-            running = Parallel(return_as="generator_unordered", batch_size=1)
-            yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
+def _in_processes(n_workers: int, fits: Sequence[Fit], epochs: Data) -> Iterator[tuple[str, Fitted]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
+        running = Parallel(return_as="generator_unordered", batch_size=1)
+        yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
+
+
+def _on_cluster(client: Any, fits: Sequence[Fit], epochs: Data) -> Iterator[tuple[str, Fitted]]:
+    """Let dask work. Not through joblib: with a single worker it computes in this process, and ignores later ones."""
+    from distributed import as_completed
+
+    sent = {rate: client.scatter(each, broadcast=True) for rate, each in epochs.items()}  # once to every worker
+    running = [client.submit(_keyed, fit, sent[fit.config.signal.sfreq_hz], pure=False) for fit in fits]
+    for future in as_completed(running, loop=client.loop):
+        yield future.result()
 
 
 @contextmanager
@@ -83,20 +95,20 @@ def open_laboratory(
 ) -> Iterator[Laboratory]:
     """Open a laboratory of `n_workers` processes, or of the cluster whose scheduler answers at `cluster`."""
     if cluster is None:
-        local = {"backend": "loky", "n_jobs": n_workers, "inner_max_num_threads": 1}
-        yield Laboratory(store, local, advance=advance)
+        yield Laboratory(store, partial(_in_processes, n_workers), advance=advance)
         return
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions too
-    _check_answers(cluster)
     from distributed import Client
 
+    for name in ("distributed", "distributed.client"):  # the import gave each a level; what they say is raised too
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _check_answers(cluster)
     with Client(cluster, timeout=_ANSWER_S, set_as_default=False) as client:
-        spread = {"backend": "dask", "client": client, "n_jobs": -1}
-        yield Laboratory(store, spread, check=partial(_check_workers, client, cluster), advance=advance)
+        check = partial(_check_workers, client, cluster)
+        yield Laboratory(store, partial(_on_cluster, client), check=check, advance=advance)
 
 
 def _check_workers(client: Any, address: str) -> None:
-    """Refuse a cluster that cannot work; joblib alone would do the work in this process."""
+    """Refuse a cluster that cannot work, instead of waiting for it for ever."""
     if client.status != "running":
         raise UsageError(f"--cluster {address}: the scheduler is gone. Start it again; the same command goes on.")
     try:
