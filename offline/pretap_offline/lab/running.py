@@ -11,7 +11,7 @@ from typing import Any
 
 from pretap.errors import UsageError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.lab.fits import Fit, Fitted, run_fit
+from pretap_offline.lab.fits import Fit, Fitted, code_version, run_fit
 from pretap_offline.lab.store import Store
 
 __all__ = ["Laboratory", "open_laboratory"]
@@ -117,6 +117,12 @@ def _check_workers(client: Any, address: str) -> None:
         raise UsageError(
             f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
         ) from None
+    others = set(client.run(code_version).values()) - {code_version()}
+    if others:  # said here, since another version may not even unpickle what it is sent
+        raise UsageError(
+            f"--cluster {address}: workers run pretap {', '.join(sorted(others))}, this command {code_version()}: "
+            "install the same version on every machine, and start the workers again."
+        )
 
 
 def _check_answers(address: str) -> None:
