@@ -28,6 +28,7 @@ from pretap.scaling import FIR
 __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "self_test", "write_bundle"]
 
 MAX_FILE_BYTES = 16 * 2**20
+MAX_DECIMATION = 2**24  # numbers in its matrix: 128 MiB
 MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 69 bytes: 256 KiB would end at 3800 trials
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I16": np.dtype("<i2")}
 _PROBE_X, _PROBE_P = "probe.windows", "probe.probabilities"
@@ -198,6 +199,8 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
             f"{path}: {manifest.scaling.n_taps} taps and blocks of {manifest.scaling.n_block} samples leave nothing "
             "of the window."
         )
+    if manifest.scaling.n_taps and manifest.n_window * manifest.scaling.n_kept(manifest.n_window) > MAX_DECIMATION:
+        raise BundleError(f"{path}: a window of {manifest.n_window} samples is too long for its decimation.")
     return manifest, entries
 
 
@@ -207,7 +210,8 @@ def _expected(manifest: Manifest) -> Layout:
     prefixes = [f"members.{i}." for i in range(manifest.n_members)] if manifest.n_members > 1 else [""]
     expected: Layout = {prefix + name: entry for prefix in prefixes for name, entry in network.items()}
     if manifest.scaling.n_taps:
-        expected[FIR] = ("F64", (manifest.scaling.n_taps,))
+        n_filters = len(manifest.scaling.filter_lengths(manifest.n_window))
+        expected[FIR] = ("F64", (n_filters, manifest.scaling.n_taps))
     if manifest.interpolates:
         expected[INTERPOLATION] = ("F64", (n_channels, n_channels))
     expected[_PROBE_X] = ("I16", (N_PROBES, manifest.n_window, n_channels))

@@ -70,7 +70,8 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`pretap.scaling.Scaling` in milliseconds, so that one file serves every rate.
 
     `decimate_to_hz` is the rate to which the window is brought after the reference, where it comes at a multiple: by a
-    causal FIR filter of about `fir_ms` that passes up to `pass_hz` and stops from `stop_hz`.
+    causal FIR filter of about `fir_ms` that passes up to `pass_hz`, `delay_ms` late, and stops from `stop_hz`, best
+    near each of `mains_hz`. Near the window's start, from `start_ms` on, shorter filters stand in.
     """
 
     reference: Literal["none", "average"] = "none"
@@ -78,9 +79,12 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     block_ms: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
     divide_uv: _Positive = 200.0
     decimate_to_hz: _Positive | None = None
-    pass_hz: _Positive = 40.0
-    stop_hz: _Positive = 60.0
-    fir_ms: Annotated[float, Meta(gt=0, le=1e5)] = 60.0
+    pass_hz: _Positive = 30.0
+    stop_hz: _Positive = 48.0
+    mains_hz: Annotated[tuple[_Positive, ...], Meta(max_length=8)] = (50.0, 60.0)
+    fir_ms: Annotated[float, Meta(gt=0, le=1e5)] = 59.0
+    delay_ms: Annotated[float, Meta(ge=0, le=1e5)] = 15.0
+    start_ms: Annotated[float, Meta(gt=0, le=1e5)] = 30.0
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

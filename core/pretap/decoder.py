@@ -113,7 +113,8 @@ class Decoder:
         check_engine(manifest, engine)
         self.manifest, self.engine, self.sha256 = manifest, engine, sha256
         self.interpolation = tensors.get(INTERPOLATION)
-        self._fir = tensors.get(FIR)
+        fir = tensors.get(FIR)
+        self._decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
         n_members = manifest.n_members
         self._members = [
             ENGINES[engine](manifest, _member_tensors(tensors, member, n_members=n_members))
@@ -167,7 +168,7 @@ class Decoder:
         return _Recompute(self._decode_one, hop=hop, manifest=self.manifest)
 
     def _decode_one(self, window_uv: NDArray[Any]) -> NDArray[np.float64]:
-        x = self.manifest.scaling.apply(window_uv, fir=self._fir)  # (n_steps, n_channels)
+        x = self.manifest.scaling.apply(window_uv, decimation=self._decimation)  # (n_steps, n_channels)
         logits = np.stack([member(x) for member in self._members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
         return softmax(logits / self.manifest.temperature)
 

@@ -21,9 +21,10 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     reference
         ``average`` subtracts the mean over channels from each sample (common average reference).
-    decimate, n_taps
+    decimate, n_taps, n_start
         A causal FIR filter of `n_taps` runs over the window and every `decimate`-th output is kept, the last one at
-        the window's last sample; only outputs whose taps lie wholly inside the window. What follows counts these.
+        the window's last sample. Near its start, from `n_start` samples on, shorter filters stand in; outputs before
+        those are set to the first of them. What follows counts the kept samples, ``n_window // decimate``.
     n_baseline
         The mean of the window's first `n_baseline` samples is subtracted from each channel; 0 leaves it.
     n_block
@@ -37,9 +38,12 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_block: Annotated[int, Meta(ge=1)] = 1
     divide_uv: Annotated[float, Meta(gt=0, le=1e6)] = 200.0
     decimate: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    n_taps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    n_taps: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    n_start: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
     def __post_init__(self) -> None:
+        if self.n_start > self.n_taps:
+            raise ValueError(f"n_start = {self.n_start}: expected at most n_taps = {self.n_taps}")
         if self.decimate > 1 and not self.n_taps:
             raise ValueError(f"decimate = {self.decimate} without a filter would alias: expected n_taps of at least 1")
 
@@ -53,8 +57,31 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.n_kept(n_window) // self.n_block
 
     def n_kept(self, n_window: int) -> int:
-        """Count the samples that are left of a window of `n_window` after the decimation."""
-        return max(0, (n_window - self.n_taps) // self.decimate + 1) if self.n_taps else n_window
+        """Count the samples that are left of a window of `n_window` after the decimation; 0 where it is too short."""
+        return n_window // self.decimate if n_window >= max(self.n_start, 1) else 0
+
+    def filter_lengths(self, n_window: int) -> list[int]:
+        """Give the length of each filter of the decimation, rising to `n_taps`: the rows of its taps."""
+        return sorted({min(seen, self.n_taps) for seen in self._seen(n_window)})
+
+    def decimation(self, fir: NDArray[np.float64], *, n_window: int) -> NDArray[np.float64]:
+        """Write the decimation as the matrix (n_kept, n_window) that maps a window's samples to the kept ones.
+
+        `fir` (n_filters, n_taps) holds a filter a row, see `filter_lengths`, each with the tap for the newest sample
+        first and zeros after its last.
+        """
+        row_of = {n: row for row, n in enumerate(self.filter_lengths(n_window))}
+        matrix = np.zeros((self.n_kept(n_window), n_window))
+        for row, seen in zip(matrix, self._seen(n_window), strict=True):
+            n = min(seen, self.n_taps)
+            row[seen - n : seen] = fir[row_of[n], :n][::-1]
+        return matrix
+
+    def _seen(self, n_window: int) -> list[int]:
+        """Give the samples that each kept one is made of, counted from the window's start: at least `n_start`."""
+        ends = [n_window - self.decimate * back for back in reversed(range(self.n_kept(n_window)))]
+        first = next((end for end in ends if end >= self.n_start), 0)
+        return [max(first, end) for end in ends]
 
     def multiply_adds(self, *, n_window: int, n_channels: int) -> int:
         """Count the multiplications of one window, each with its addition, of every step that is switched on."""
@@ -62,10 +89,10 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         per_channel = n_window * (self.reference == "average") + n_kept * self.n_taps + n_kept * (self.n_baseline > 0)
         return n_channels * (per_channel + n_kept * (self.n_block > 1) + self.n_steps(n_window))
 
-    def apply(self, x_uv: NDArray[Any], *, fir: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def apply(self, x_uv: NDArray[Any], *, decimation: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Scale windows (..., n_window, n_channels) in microvolts to (..., n_steps, n_channels), unitless.
 
-        `fir` holds the taps (n_taps,), the one for the newest sample first, where there are any.
+        `decimation` is the matrix of that name, where `n_taps` says that there is one.
 
         In float64: a baseline taken from a signal that rides on 100 mV of electrode offset loses 1e-3 uV in float32.
         """
@@ -73,8 +100,8 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.reference == "average":
             x = x - x.mean(axis=-1, keepdims=True)
         if self.n_taps:
-            assert fir is not None
-            x = self._decimated(x, fir)  # (..., n_kept, n_channels)
+            assert decimation is not None
+            x = decimation @ x  # (..., n_kept, n_channels)
         if self.n_baseline:
             x = x - x[..., : self.n_baseline, :].mean(axis=-2, keepdims=True)
         if self.n_block > 1:
@@ -82,8 +109,3 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # blocks end where the window ends
             x = x.reshape(*x.shape[:-2], n_steps, self.n_block, x.shape[-1]).mean(axis=-2)
         return x / self.divide_uv  # (..., n_steps, n_channels)
-
-    def _decimated(self, x: NDArray[np.float64], fir: NDArray[np.float64]) -> NDArray[np.float64]:
-        spans = np.lib.stride_tricks.sliding_window_view(x, self.n_taps, axis=-2)  # (..., n_valid, n_channels, n_taps)
-        first = (spans.shape[-3] - 1) % self.decimate  # so that the last output is the window's last sample
-        return np.asarray(spans[..., first :: self.decimate, :, :] @ fir[::-1])  # (..., n_kept, n_channels)

@@ -1,16 +1,43 @@
-"""The low-pass filter that a decimation needs."""
+"""The low-pass filters that a decimation needs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["design_fir"]
 
+_MAINS_WEIGHT, _MAINS_WIDTH_HZ = 30.0, 2.0  # mains is ten times the EEG beside it, and drifts by less than 1 Hz
 
-def design_fir(*, n_taps: int, sfreq_hz: float, pass_hz: float, stop_hz: float) -> NDArray[np.float64]:
-    """Design a linear-phase low-pass by least squares, (n_taps,), `n_taps` odd; a constant passes it unchanged."""
-    from scipy.signal import firls
 
-    taps = firls(n_taps, [0, pass_hz, stop_hz, sfreq_hz / 2], [1, 1, 0, 0], fs=sfreq_hz)
+def design_fir(
+    *,
+    n_taps: int,
+    sfreq_hz: float,
+    pass_hz: float,
+    stop_hz: float,
+    mains_hz: Sequence[float] = (),
+    delay_ms: float | None = None,
+) -> NDArray[np.float64]:
+    """Design a low-pass by least squares, (n_taps,), the tap for the newest sample first.
+
+    Up to `pass_hz` it comes near a pure delay of `delay_ms`, half its length where that is shorter or None; from
+    `stop_hz` near zero, and near each of `mains_hz` an error counts 30 times as much. A constant passes it unchanged.
+    """
+    nyquist_hz = sfreq_hz / 2
+    half_s = (n_taps - 1) / 2 / sfreq_hz
+    delay_s = half_s if delay_ms is None else min(half_s, delay_ms / 1000)
+    passed, stopped = np.linspace(0, pass_hz, 64), np.arange(stop_hz, nyquist_hz, 0.5)
+    near_mains = (np.abs(stopped[:, None] - np.asarray(mains_hz)) <= _MAINS_WIDTH_HZ).any(axis=1)
+    weights = np.concatenate(  # an integral over both bands, each point with its share of the frequencies
+        [np.full(len(passed), pass_hz / len(passed)), 0.5 * np.where(near_mains, _MAINS_WEIGHT, 1.0)]
+    )
+    at_hz = np.concatenate([passed, stopped])
+    response = np.exp(-2j * np.pi * np.outer(at_hz, np.arange(n_taps)) / sfreq_hz)  # (n_hz, n_taps)
+    wanted = np.where(at_hz <= pass_hz, np.exp(-2j * np.pi * at_hz * delay_s), 0)
+    root = np.sqrt(weights)
+    system, target = response * root[:, None], wanted * root
+    taps = np.linalg.lstsq(np.vstack([system.real, system.imag]), np.hstack([target.real, target.imag]))[0]
     return np.asarray(taps / taps.sum())

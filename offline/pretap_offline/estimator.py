@@ -41,13 +41,15 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
             "scaling.reference = 'average' of a single channel is the channel itself: nothing but zeros would be left. "
             "Set scaling.reference = 'none' (--set scaling.reference=none)."
         )
-    decimate, n_taps = _decimation(config, sfreq_hz=sfreq_hz)
-    plain = Scaling(reference=wanted.reference, divide_uv=wanted.divide_uv, decimate=decimate, n_taps=n_taps)
+    decimate, n_taps, n_start = _decimation(config, sfreq_hz=sfreq_hz)
+    plain = Scaling(
+        reference=wanted.reference, divide_uv=wanted.divide_uv, decimate=decimate, n_taps=n_taps, n_start=n_start
+    )
     n_kept = plain.n_kept(n_window)
     if n_kept < 1:
         raise UsageError(
-            f"scaling.fir_ms = {wanted.fir_ms:g} is {n_taps} taps at {sfreq_hz:g} Hz: expected at most the window's "
-            f"{n_window} samples."
+            f"scaling.start_ms = {wanted.start_ms:g} is {n_start} samples at {sfreq_hz:g} Hz: expected at most the "
+            f"window's {n_window}."
         )
     kept_hz = sfreq_hz / decimate
     n_baseline = _n_samples(wanted.baseline_ms, "scaling.baseline_ms", sfreq_hz=kept_hz, n_window=n_kept)
@@ -55,11 +57,11 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
     return replace(plain, n_baseline=n_baseline, n_block=max(1, n_block))
 
 
-def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int]:
-    """Give the factor and the number of taps, which is odd; (1, 0) where the data come at the wanted rate."""
+def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]:
+    """Give the factor, and the taps of the longest and the shortest filter; (1, 0, 0) at the wanted rate."""
     wanted = config.scaling
     if wanted.decimate_to_hz is None or sfreq_hz == wanted.decimate_to_hz:
-        return 1, 0
+        return 1, 0, 0
     decimate = round(sfreq_hz / wanted.decimate_to_hz)
     if decimate < 1 or decimate * wanted.decimate_to_hz != sfreq_hz:
         raise UsageError(
@@ -71,15 +73,27 @@ def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int]:
             f"scaling.pass_hz = {wanted.pass_hz:g} and stop_hz = {wanted.stop_hz:g}: expected pass_hz < stop_hz < "
             f"{sfreq_hz / 2:g}, half the data's rate."
         )
-    return decimate, 2 * round(wanted.fir_ms * sfreq_hz / 2000) + 1
+    n_taps = max(1, round(wanted.fir_ms * sfreq_hz / 1000))
+    return decimate, n_taps, min(n_taps, max(1, round(wanted.start_ms * sfreq_hz / 1000)))
 
 
-def make_fir(config: TrainConfig, scaling: Scaling, *, sfreq_hz: float) -> NDArray[np.float64] | None:
-    """Design the taps that `scaling` decimates with, (n_taps,); None where it does not."""
+def make_fir(config: TrainConfig, scaling: Scaling, *, sfreq_hz: float, n_window: int) -> NDArray[np.float64] | None:
+    """Design the filters that `scaling` decimates with, (n_filters, n_taps); None where it does not."""
     if not scaling.n_taps:
         return None
     wanted = config.scaling
-    return design_fir(n_taps=scaling.n_taps, sfreq_hz=sfreq_hz, pass_hz=wanted.pass_hz, stop_hz=wanted.stop_hz)
+    lengths = scaling.filter_lengths(n_window)
+    filters = np.zeros((len(lengths), scaling.n_taps))
+    for row, n_taps in zip(filters, lengths, strict=True):
+        row[:n_taps] = design_fir(
+            n_taps=n_taps,
+            sfreq_hz=sfreq_hz,
+            pass_hz=wanted.pass_hz,
+            stop_hz=wanted.stop_hz,
+            mains_hz=wanted.mains_hz,
+            delay_ms=wanted.delay_ms,
+        )
+    return filters
 
 
 def make_estimator(
@@ -95,7 +109,8 @@ def make_estimator(
 
     The last step is named ``network``. `advance` is called after each epoch of a kind that torch trains.
     """
-    scale = FunctionTransformer(scaling.apply, kw_args={"fir": fir})
+    decimation = None if fir is None else scaling.decimation(fir, n_window=like.n_samples)
+    scale = FunctionTransformer(scaling.apply, kw_args={"decimation": decimation})
     network = _network(config, scaling, like=like, seed=seed, advance=advance)
     return Pipeline([("scaling", scale), ("network", network)])
 

@@ -441,7 +441,9 @@ def test_a_newer_format_is_refused_by_its_number_even_when_the_rest_is_unknown(g
         {"network": {"kind": "gru", "hidden": [3, 2]}},
         {"network": {"kind": "lstm", "hidden": []}},
         {"scaling": {"n_block": 9}},
-        {"scaling": {"n_taps": 9}},
+        {"scaling": {"n_taps": 9, "n_start": 9}},
+        {"scaling": {"n_taps": 2, "n_start": 3}},
+        {"scaling": {"n_taps": 2}, "n_window": 900_000},  # a matrix of 800 thousand million numbers
         {"scaling": {"decimate": 2}},
         {"n_members": 0},
         {"temperature": 0},
@@ -466,7 +468,7 @@ def test_a_bundle_of_format_2_loads_and_decodes_the_same(good, scratch):
     fields["format_version"] = 2
     for name in ("n_members", "temperature"):
         del fields[name]
-    for name in ("decimate", "n_taps"):
+    for name in ("decimate", "n_taps", "n_start"):
         del fields["scaling"][name]
     for name in ("members", "calibrate", "betas", "schedule", "mirror"):
         del fields["training"]["config"]["fit"][name]
@@ -478,10 +480,10 @@ def test_a_bundle_of_format_2_loads_and_decodes_the_same(good, scratch):
 
 
 def test_members_and_taps_are_tensors_of_the_bundle_and_a_missing_one_is_named(tmp_path, scratch):
-    scaling = Scaling(decimate=2, n_taps=3, divide_uv=10)
+    scaling = Scaling(decimate=2, n_taps=3, n_start=2, divide_uv=10)
     both = manifest(n_members=2, scaling=scaling, temperature=0.5)
     tensors = {f"members.{i}.{name}": tensor for i in range(2) for name, tensor in weights(i).items()}
-    tensors["scaling.fir"] = np.array([0.25, 0.5, 0.25])
+    tensors["scaling.fir"] = np.array([[0.5, 0.5, 0.0], [0.25, 0.5, 0.25]])
     write_bundle(tmp_path / "b", both, tensors)
     bundle = read_bundle(tmp_path / "b")
     assert bundle.manifest == both

@@ -54,7 +54,8 @@ def test_every_shipped_configuration_loads_and_is_found_by_its_name(path):
     assert config == load_config(kind, path) == load_config(kind, find_config(path.name))
 
 
-NO_DECIMATION = {"decimate_to_hz": None, "pass_hz": 40.0, "stop_hz": 60.0, "fir_ms": 60.0}
+NO_DECIMATION = {"decimate_to_hz": None, "pass_hz": 30.0, "stop_hz": 48.0, "mains_hz": (50.0, 60.0), "fir_ms": 59.0,
+                 "delay_ms": 15.0, "start_ms": 30.0}  # fmt: skip
 
 
 def test_the_tutorial_s_recipe_is_the_one_of_the_tutorial():
@@ -190,6 +191,8 @@ NUMBERS = [
     (TrainConfig, "scaling.decimate_to_hz"),
     (TrainConfig, "scaling.pass_hz"),
     (TrainConfig, "scaling.stop_hz"),
+    (TrainConfig, "scaling.delay_ms"),
+    (TrainConfig, "scaling.start_ms"),
     (TrainConfig, "scaling.fir_ms"),
     (TrainConfig, "fit.mirror"),
     (TrainConfig, "fit.learning_rate"),

@@ -67,7 +67,7 @@ def recipe(spec, **scaling) -> TrainConfig:
 
 def fitted(config: TrainConfig, epochs: Epochs):
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
-    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz)
+    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     return make_estimator(config, scaling, like=epochs, seed=0, fir=fir).fit(epochs.x_uv, epochs.labels)
 
 
@@ -94,7 +94,7 @@ def test_every_closed_form_learns_what_is_there(spec):
 def test_a_window_at_1000_hz_is_decimated_inside_the_bundle(tmp_path, spec):
     epochs = trials(n=20, sfreq_hz=1000.0)
     manifest = train(epochs, recipe(spec, decimate_to_hz=100.0), tmp_path / "b.safetensors", seed=0)
-    assert (manifest.n_window, manifest.n_steps) == (400, 34)
+    assert (manifest.n_window, manifest.n_steps) == (400, 40)
     decoder = load(tmp_path / "b.safetensors")
     expected = fitted(recipe(spec, decimate_to_hz=100.0), epochs).predict_proba(epochs.x_uv)
     np.testing.assert_allclose(decoder.decode(epochs.x_uv), expected, rtol=0, atol=1e-6)

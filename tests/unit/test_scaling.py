@@ -117,31 +117,48 @@ def test_a_scaling_out_of_range_cannot_be_read_from_a_bundle(bad):
 # -- decimation ----------------------------------------------------------------------------------------------------
 
 
-def test_500_samples_with_61_taps_and_a_factor_of_10_are_44_steps_that_end_where_the_window_ends():
+def scaled(scaling, x, fir):
+    return scaling.apply(x, decimation=scaling.decimation(np.atleast_2d(fir), n_window=x.shape[-2]))
+
+
+def test_the_kept_samples_end_where_the_window_ends_and_are_never_from_before_it():
     """The signal is its own sample number; the taps pick the newest sample, then the oldest of their span."""
     x = np.arange(500.0)[:, None]
-    newest, oldest = np.zeros((2, 61))
-    newest[0] = oldest[60] = 1.0
-    scaling = Scaling(decimate=10, n_taps=61, divide_uv=1)
-    assert scaling.n_steps(500) == 44
-    np.testing.assert_array_equal(scaling.apply(x, fir=newest)[:, 0], np.arange(69, 500, 10))
-    np.testing.assert_array_equal(scaling.apply(x, fir=oldest)[:, 0], np.arange(9, 440, 10))  # never before the window
+    scaling = Scaling(decimate=10, n_taps=59, n_start=30, divide_uv=1)
+    assert scaling.filter_lengths(500) == [30, 40, 50, 59]
+    assert scaling.n_steps(500) == 50
+    newest, oldest = np.zeros((2, 4, 59))
+    newest[:, 0] = 1.0
+    oldest[np.arange(4), [29, 39, 49, 58]] = 1.0
+    np.testing.assert_array_equal(scaled(scaling, x, newest)[:, 0], [29, 29, *range(29, 500, 10)])
+    np.testing.assert_array_equal(scaled(scaling, x, oldest)[:, 0], [0, 0, 0, 0, 0, *range(1, 442, 10)])
 
 
 def test_baseline_and_blocks_count_decimated_samples():
     x = np.arange(8.0)[:, None]
-    scaling = Scaling(decimate=2, n_taps=2, n_baseline=1, n_block=2, divide_uv=1)
+    scaling = Scaling(decimate=2, n_taps=2, n_start=2, n_baseline=1, n_block=2, divide_uv=1)
     # pairs (0 1) (2 3) (4 5) (6 7): means 0.5 2.5 4.5 6.5; less the first: 0 2 4 6; in twos: 1 5
-    np.testing.assert_array_equal(scaling.apply(x, fir=np.array([0.5, 0.5])), [[1.0], [5.0]])
+    np.testing.assert_array_equal(scaled(scaling, x, [0.5, 0.5]), [[1.0], [5.0]])
 
 
 def test_the_decimation_is_the_causal_filter_of_scipy_at_the_kept_samples():
     rng = np.random.default_rng(0)
     x, taps = rng.normal(size=(3, 100, 2)), rng.normal(size=13)
     filtered = scipy.signal.lfilter(taps, 1.0, x, axis=1)
-    expected = filtered[:, [15, 22, 29, 36, 43, 50, 57, 64, 71, 78, 85, 92, 99]]
-    scaling = Scaling(decimate=7, n_taps=13, divide_uv=1)
-    np.testing.assert_allclose(scaling.apply(x, fir=taps), expected, rtol=0, atol=1e-12)
+    expected = filtered[:, [15, 15, 22, 29, 36, 43, 50, 57, 64, 71, 78, 85, 92, 99]]
+    scaling = Scaling(decimate=7, n_taps=13, n_start=13, divide_uv=1)
+    np.testing.assert_allclose(scaled(scaling, x, taps), expected, rtol=0, atol=1e-12)
+
+
+def test_a_window_shorter_than_the_longest_filter_has_the_shorter_ones():
+    scaling = Scaling(decimate=10, n_taps=59, n_start=30)
+    assert scaling.filter_lengths(45) == [35, 45]
+    assert (scaling.n_steps(45), scaling.n_steps(29)) == (4, 0)
+
+
+def test_a_first_filter_longer_than_the_longest_is_refused():
+    with pytest.raises(ValueError, match="n_start = 4: expected at most n_taps = 3"):
+        Scaling(decimate=2, n_taps=3, n_start=4)
 
 
 def test_decimating_without_a_filter_is_refused():

@@ -163,19 +163,19 @@ def test_durations_longer_than_the_window_are_refused(field, duration_ms, senten
 
 @pytest.mark.parametrize(
     ("sfreq_hz", "n_window", "expected", "n_steps"),
-    [(100.0, 50, (1, 0, 5), 10), (1000.0, 500, (10, 61, 5), 8), (200.0, 100, (2, 13, 5), 8)],
+    [(100.0, 50, (1, 0, 5), 10), (1000.0, 500, (10, 59, 5), 10), (200.0, 100, (2, 12, 5), 10)],
 )
 def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n_window, expected, n_steps):
     config = changed(scaling=ScalingConfig(block_ms=50.0, decimate_to_hz=100.0))
     made = make_scaling(config, sfreq_hz=sfreq_hz, n_window=n_window, n_channels=4)
     assert (made.decimate, made.n_taps, made.n_block) == expected
     assert made.n_steps(n_window) == n_steps
-    taps = make_fir(config, made, sfreq_hz=sfreq_hz)
+    fir = make_fir(config, made, sfreq_hz=sfreq_hz, n_window=n_window)
     if made.n_taps:
-        assert taps.shape == (made.n_taps,)
-        assert taps.sum() == pytest.approx(1, abs=1e-12)
+        assert fir.shape == (len(made.filter_lengths(n_window)), made.n_taps)
+        np.testing.assert_allclose(fir.sum(axis=1), 1, rtol=0, atol=1e-12)
     else:
-        assert taps is None
+        assert fir is None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,15 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
         ({}, 250.0, "expected a rate of which the data's 250 Hz is a whole multiple"),
         ({}, 50.0, "expected a rate of which the data's 50 Hz is a whole multiple"),
         ({"pass_hz": 60.0}, 1000.0, "expected pass_hz < stop_hz < 500"),
-        ({"fir_ms": 600.0}, 1000.0, "scaling.fir_ms = 600 is 601 taps at 1000 Hz: expected at most the window's 500"),
         (
-            {"block_ms": 500.0},
+            {"start_ms": 600.0, "fir_ms": 600.0},
             1000.0,
-            "scaling.block_ms = 500 is 50 samples at 100 Hz: expected at most the window's 44",
+            "scaling.start_ms = 600 is 600 samples at 1000 Hz: expected at most",
+        ),
+        (
+            {"block_ms": 510.0},
+            1000.0,
+            "scaling.block_ms = 510 is 51 samples at 100 Hz: expected at most the window's 50",
         ),
     ],
 )
