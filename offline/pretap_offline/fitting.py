@@ -36,19 +36,23 @@ def fit_decoder(
     metrics: Metrics | None = None,
     temperature: float = 1.0,
     advance: Callable[[], None] | None = None,
+    losses: list[list[float]] | None = None,
 ) -> tuple[Decoder, dict[str, NDArray[Any]]]:
     """Fit on all of `epochs` (already at the configured rate); gives the decoder and its tensors.
 
-    `advance` is called `n_advances` times.
+    `advance` is called `n_advances` times. To `losses` is added what each member's loss on its training trials was in
+    each epoch, where torch trains the kind.
     """
     n_channels, n_members = len(epochs.channels), config.fit.members
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=n_channels)
-    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz)
+    fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
     for member in range(n_members):
         member_seed = _member_seed(seed, member)
         estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
         estimator.fit(epochs.x_uv, epochs.labels)
+        if losses is not None and is_trained_by_torch(config):
+            losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
     library = "torch" if is_trained_by_torch(config) else "scikit-learn"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from pretap.config import TrainConfig, find_config, load_config
 from pretap.errors import UsageError
@@ -39,7 +42,7 @@ _OUTER_HELP = "Folds of the nested cross-validation; 0 only chooses."
 
 
 @click.command(short_help="Compare recipes on the same folds, with their uncertainty.")
-@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@click.argument("configs", nargs=-1, metavar="CONFIG...")
 @_DATA
 @click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1, max=1000), default=5, show_default=True)
@@ -52,7 +55,13 @@ _OUTER_HELP = "Folds of the nested cross-validation; 0 only chooses."
 @_CLUSTER
 @_STORE
 @_JSON
+@click.option("--report", type=_FILE, metavar="FILE.html", help="Write a page with figures and scalp maps.")
+@click.option(
+    "--from", "from_file", type=_FILE, metavar="RESULTS.json", help="Report these results; nothing is compared."
+)
+@click.pass_context
 def compare(
+    context: click.Context,
     configs: tuple[str, ...],
     *,
     data: str | None,
@@ -65,23 +74,33 @@ def compare(
     cluster: str | None,
     store_dir: Path | None,
     json_file: Path | None,
+    report: Path | None,
+    from_file: Path | None,
 ) -> None:
     """Fit every CONFIG on the same folds of the same trials and print how good they are, and how surely.
 
     Finished fits are kept: the same command goes on where it was stopped, and a new CONFIG costs only its own fits.
     """
+    if from_file is not None:
+        _report_from(context, from_file)
+        return
+    if not configs:
+        raise click.UsageError("Missing argument 'CONFIG...': the recipes to compare, or --from RESULTS.json.")
     files = _named(configs)
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
     _check_differ(recipes)
-    _check_options(workers=workers, cluster=cluster, files=(json_file,))
+    _check_options(workers=workers, cluster=cluster, files=(json_file, report))
     from pretap_offline.data import read_trials
     from pretap_offline.lab.compare import compare as compare_planned
     from pretap_offline.lab.compare import plan
     from pretap_offline.lab.plan import set_up
+    from pretap_offline.lab.report import check_report, write_report
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.table import print_comparison
 
+    if report is not None:
+        check_report()
     bench = set_up(read_trials(data, part="train"), list(recipes.values()), folds=folds, repeats=repeats, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
@@ -101,6 +120,9 @@ def compare(
     if json_file is not None:
         write_results(found, json_file)
         click.echo(f"wrote {json_file}")
+    if report is not None:
+        write_report(found, report, trials=bench.trials, command=_command())
+        click.echo(f"wrote {report}")
 
 
 @click.command(short_help="Search for a recipe, with a nested estimate of what that is worth.")
@@ -183,6 +205,41 @@ def sweep(
         click.echo(f"wrote {json_file}")
 
 
+def _report_from(context: click.Context, file: Path) -> None:
+    """Write the report of results that are there; every option that would compute them is refused."""
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    computing = {*given} - {"from_file", "report", "data"}
+    refused = [_spelled(each) for each in context.command.params if each.name in computing]
+    if refused:
+        raise UsageError(f"{', '.join(refused)}: with --from nothing is computed. Leave it out, or leave out --from.")
+    report: Path | None = context.params["report"]
+    if report is None:
+        raise UsageError("--from RESULTS.json needs --report FILE.html: where to write the page.")
+    check_writable(report)
+    _check_apart(file, report)
+    from pretap_offline.data import read_trials
+    from pretap_offline.lab.report import check_report, write_report
+    from pretap_offline.lab.results import Comparison, read_results
+
+    found = read_results(file)
+    if not isinstance(found, Comparison):
+        raise UsageError(f"{file} is the result of `pretap sweep`: expected that of `pretap compare`.")
+    data: str | None = context.params["data"]
+    trials = None if data is None else read_trials(data, part="train")
+    check_report(found, trials)
+    write_report(found, report, trials=trials, command=_command())
+    click.echo(f"wrote {report}")
+
+
+def _spelled(parameter: click.Parameter) -> str:
+    return "CONFIG" if isinstance(parameter, click.Argument) else parameter.opts[0]
+
+
+def _command() -> str:
+    """Give the command as it was typed."""
+    return shlex.join(["pretap", *sys.argv[1:]])
+
+
 @contextmanager
 def _goes_on(kept: Callable[[], str]) -> Iterator[None]:
     try:
@@ -199,6 +256,14 @@ def _check_options(*, workers: int | None, cluster: str | None, files: tuple[Pat
     for file in files:
         if file is not None:
             check_writable(file)
+    _check_apart(*files)
+
+
+def _check_apart(*files: Path | None) -> None:
+    given = [file.resolve() for file in files if file is not None]
+    for file in given:
+        if given.count(file) > 1:
+            raise UsageError(f"{file} is named twice: one would overwrite the other. Give each a file of its own.")
 
 
 def _open_store(folder: Path | None) -> Store:

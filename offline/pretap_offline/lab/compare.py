@@ -97,6 +97,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
                 raw_probs=as_tuples(raw),
                 permutations=_permutations(null, summary.accuracy),
                 learning_curve=_curve(planned, curve, probs),
+                losses=tuple(each.losses for each in whole if each.losses),
             )
         )
     by_name = {each.name: np.array(each.probs) for each in outcomes}

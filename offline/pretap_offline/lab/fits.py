@@ -57,13 +57,15 @@ class Fit:
 class Fitted(msgspec.Struct, frozen=True):
     """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, number of weights.
 
-    `error` says why there are none: training diverged.
+    `error` says why there are none: training diverged. `losses` (n_epochs,) on the training trials, the mean over an
+    ensemble's members; empty in closed form.
     """
 
     probs: tuple[tuple[float, ...], ...]
     fit_s: float
     n_parameters: int
     error: str = ""
+    losses: tuple[float, ...] = ()
 
 
 def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
@@ -86,14 +88,20 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
     if fit.shuffle is not None:
         epochs = permuted(epochs, seed=fit.shuffle)
     with threadpool_limits(1):
+        losses: list[list[float]] = []  # (n_members, n_epochs)
         started_s = time.perf_counter()
         try:
-            decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed)
+            decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
         except DataError as error:
             return Fitted((), time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s
         probs = np.asarray(decoder.decode(epochs.x_uv[fit.score_on]), np.float64)  # (n_scored, n_classes)
-    return Fitted(tuple(map(tuple, probs.tolist())), fit_s, sum(int(each.size) for each in weights.values()))
+    return Fitted(
+        tuple(map(tuple, probs.tolist())),
+        fit_s,
+        sum(int(each.size) for each in weights.values()),
+        losses=tuple(np.mean(losses, axis=0).tolist()) if losses else (),
+    )
 
 
 def permuted(epochs: Epochs, *, seed: int) -> Epochs:

@@ -133,6 +133,8 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Whether the decoder's state can be advanced sample by sample (one-step cost live).
     probs, raw_probs
         (n_repeats, n_trials, n_classes), out of fold, calibrated and not.
+    losses
+        (n_fits, n_epochs), the loss on the training trials of each fold; empty for kinds in closed form.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw_probs: tuple[tuple[tuple[float, ...], ...], ...]
     permutations: Permutations | None = None
     learning_curve: tuple[CurvePoint, ...] = ()
+    losses: tuple[tuple[float, ...], ...] = ()
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,284 @@
+"""The report of a comparison: one HTML file with its figures, what they mean, and where on the head they come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from pretap.config import EvaluationConfig, TrainConfig
+from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.recordings.epochs import Epochs
+from pretap_offline.lab import report_figures as figures
+from pretap_offline.lab import report_texts as texts
+from pretap_offline.lab.fits import data_sha256
+from pretap_offline.lab.report_page import (
+    PNG,
+    cards,
+    facts,
+    heading,
+    page,
+    paragraph,
+    picture,
+    section,
+    table,
+)
+from pretap_offline.lab.report_patterns import Group, answer_patterns, patterns_of
+from pretap_offline.lab.report_topographies import Topographies
+from pretap_offline.lab.results import Comparison, Outcome
+from pretap_offline.metrics import calibration_error
+
+__all__ = ["check_report", "write_report"]
+
+_PUBLISHED = {
+    "bci2-iv-aa": {
+        "test set, published: winner 2003 (0.84)": 0.84,
+        "test set, published: second-order bilinear (0.87)": 0.87,
+    }
+}
+"""By subject: accuracies that others told, on the withheld test part (Wang et al., IEEE TBME 51(6), 2004; later)."""
+_MOST_CURVES = 6  # reliability diagrams
+
+
+def check_report(found: Comparison | None = None, trials: Epochs | None = None) -> None:
+    """Refuse before the work: a library is missing, or `trials` are not those of the results `found`."""
+    for name in ("matplotlib", "mne"):
+        try:
+            __import__(name)
+        except ModuleNotFoundError:
+            raise MissingPackageError.for_extra("--report", missing=name) from None
+    if found is not None and trials is not None and data_sha256(trials) != found.trials.sha256:
+        raise UsageError(
+            f"The results were computed on {found.trials.source} (sha256 {found.trials.sha256[:16]}), and --data holds "
+            f"{trials.source} (sha256 {data_sha256(trials)[:16]}). Give the same data, or none: then no scalp maps."
+        )
+
+
+def write_report(found: Comparison, path: Path, *, trials: Epochs | None, command: str) -> None:
+    """Write the page at once or not at all.
+
+    Each configuration is fitted once more, on all of `trials` from the first seed, for its scalp maps; without trials
+    there are none. `command` is what the user typed.
+    """
+    best_first = sorted(found.outcomes, key=lambda each: -each.figures.accuracy)
+    sections = [
+        _header(found, command),
+        _figures(found, best_first),
+        _calibration(found, best_first),
+        *_learning_curve(found),
+        *_permutations(best_first),
+        *_training(found, best_first),
+        _mistakes(found, best_first),
+        _maps(found, best_first, trials),
+    ]
+    counted = "1 decoder" if len(best_first) == 1 else f"{len(best_first)} decoders compared"
+    content = page(f"{counted}: {found.trials.source}", sections)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def _header(found: Comparison, command: str) -> str:
+    trials, setting = found.trials, found.setting
+    counts = np.bincount(trials.labels, minlength=len(trials.classes))
+    named = ", ".join(f"{n} {name}" for n, name in zip(counts, trials.classes, strict=True))
+    seeds = f"{setting.seed} to {setting.seed + setting.repeats - 1}" if setting.repeats > 1 else f"{setting.seed}"
+    return facts(
+        [
+            ("data", trials.source + (f" (subject {trials.subject})" if trials.subject else "")),
+            ("sha256 of the data", trials.sha256),
+            ("trials", f"{trials.n_trials} ({named}), {len(trials.channels)} channels, {trials.sfreq_hz:g} Hz"),
+            ("protocol", setting.protocol),
+            ("folds, repeats, seeds", f"{setting.folds} folds, {setting.repeats} repeat(s), seeds {seeds}"),
+            ("code", f"pretap {setting.code}"),
+            ("libraries", ", ".join(f"{name} {version}" for name, version in setting.versions.items())),
+            ("computed", setting.created),
+            ("command", command),
+        ],
+        code=frozenset(("command", "sha256 of the data", "code")),
+    )
+
+
+def _figures(found: Comparison, best_first: Sequence[Outcome]) -> str:
+    n, best = found.trials.n_trials, best_first[0].figures.accuracy
+    chance = max(np.bincount(found.trials.labels)) / n
+    error = 100 * np.sqrt(best * (1 - best) / n)
+    how = texts.ACCURACY.format(n=n, accuracy=best, error=error, chance=chance)
+    plot = figures.accuracies(best_first, chance=chance, published=_PUBLISHED.get(found.trials.subject, {}))
+    columns = (
+        *("decoder", "kind", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "kappa", "AUC"),
+        *("perm. p", "parameters", "fit s", "forward"),
+    )
+    content = [
+        table(columns, map(_row, best_first), best_first=True),
+        cards([picture(plot, alt="Accuracy of each decoder with its 95 % interval")]),
+    ]
+    if found.differences:
+        content += [
+            heading(f"Differences to {found.differences[0].against}"),
+            paragraph(texts.DIFFERENCES),
+            table(("decoder", "accuracy", "95 %", "p", "NLL", "95 %", "p"), _differences(found)),
+        ]
+    return section("Accuracy", how, content)
+
+
+def _row(each: Outcome) -> list[str]:
+    f = each.figures
+    return [
+        each.name,
+        each.kind,
+        f"{f.accuracy:.3f} ± {f.accuracy_sd:.3f}",
+        "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
+        f"{f.nll:.3f}",
+        f"{f.ece:.3f} ({f.ece_p:.2g})",
+        "-" if f.slope is None else f"{f.slope:.2f}",
+        f"{f.kappa:.2f}",
+        f"{f.auc:.3f}",
+        "-" if each.permutations is None else f"{each.permutations.p:.2g}",
+        f"{each.n_parameters}",
+        f"{each.fit_s:.2f}",
+        "yes" if each.forward_only else "no",
+    ]
+
+
+def _differences(found: Comparison) -> Iterator[list[str]]:
+    for each in found.differences:
+        accuracy, nll = ("{:+.3f} to {:+.3f}".format(*interval) for interval in (each.accuracy_ci95, each.nll_ci95))
+        p = (f"{each.accuracy_p:.2g}", f"{each.nll_p:.2g}")
+        yield [each.name, f"{each.accuracy:+.3f}", accuracy, p[0], f"{each.nll:+.3f}", nll, p[1]]
+
+
+def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
+    labels, rng = np.array(found.trials.labels), np.random.default_rng(found.setting.seed)
+    expected = _calibrated_error(np.array(best_first[0].probs), rng)
+    how = texts.CALIBRATION.format(expected=expected)
+    shown = []
+    for number, each in enumerate(best_first[:_MOST_CURVES]):
+        probs, f = np.array(each.probs), each.figures
+        bins = figures.confidence_bins(labels, probs, rng=rng)
+        drawn = figures.reliability(bins, probs, large=number == 0)
+        slope = "-" if f.slope is None else f"{f.slope:.2f}"
+        caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {slope}"
+        shown.append(picture(drawn, alt=f"Reliability of {each.name}", caption=caption))
+    content = [cards(shown)]
+    if len(best_first) > _MOST_CURVES:
+        content.append(paragraph(f"Shown are the {_MOST_CURVES} most accurate of {len(best_first)}."))
+    return section("Calibration", how, content)
+
+
+def _calibrated_error(probs: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Give the mean ECE of decoders with the first repeat's probabilities, were they perfectly calibrated."""
+    steps = probs[0].cumsum(axis=1)[:, :-1]  # (n_trials, n_classes - 1)
+    draws = (rng.random((len(steps), 1)) > steps for _ in range(200))
+    return float(np.mean([calibration_error(draw.sum(axis=1), probs[0]) for draw in draws]))
+
+
+def _learning_curve(found: Comparison) -> list[str]:
+    drawn = [each for each in found.outcomes if each.learning_curve]
+    if not drawn:
+        return []
+    return [
+        section(
+            "Learning curve",
+            texts.LEARNING_CURVE,
+            [cards([picture(figures.learning_curves(drawn), alt="Learning curves")])],
+        )
+    ]
+
+
+def _permutations(best_first: Sequence[Outcome]) -> list[str]:
+    shown = []
+    for each in best_first:
+        found = each.permutations
+        if found is not None:
+            drawn = figures.permutations(found, each.figures.accuracy)
+            caption = f"{each.name}: p {found.p:.2g} ({len(found.accuracies)} permutations)"
+            shown.append(picture(drawn, alt=f"Accuracies of {each.name} on permuted labels", caption=caption))
+    return [section("Permuted labels", texts.PERMUTATIONS, [cards(shown)])] if shown else []
+
+
+def _training(found: Comparison, best_first: Sequence[Outcome]) -> list[str]:
+    shown = []
+    for each in best_first:
+        if each.losses:
+            drawn = figures.training(np.array(each.losses), n_classes=len(found.trials.classes))
+            caption = f"{each.name}: {len(each.losses)} fits"
+            shown.append(picture(drawn, alt=f"Training loss of {each.name}", caption=caption))
+    return [section("Training", texts.TRAINING, [cards(shown)])] if shown else []
+
+
+def _mistakes(found: Comparison, best_first: Sequence[Outcome]) -> str:
+    labels, classes = np.array(found.trials.labels), found.trials.classes
+    predicted = [np.array(each.probs).argmax(axis=2) for each in best_first]  # (n_repeats, n_trials) each
+    columns = [f"{truth} → {said}" for truth in classes for said in classes]
+    rows = [
+        [each.name]
+        + [
+            f"{100 * (own[:, labels == truth] == said).mean():.1f} %"
+            for truth in range(len(classes))
+            for said in range(len(classes))
+        ]
+        for each, own in zip(best_first, predicted, strict=True)
+    ]
+    wrong = (np.concatenate(predicted) != labels).mean(axis=0)  # (n_trials,)
+    always, never = int((wrong == 1).sum()), int((wrong == 0).sum())
+    text = (
+        f"Of {len(labels)} trials {never} are decoded right by every decoder in every repeat, {always} wrong by every "
+        "decoder in every repeat."
+    )
+    return section("Mistakes", texts.MISTAKES, [table(["decoder", *columns], rows), paragraph(text)])
+
+
+def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | None) -> str:
+    if trials is None:
+        return section("On the head", "", [paragraph("No maps: the trials were not given (--data).")])
+    drawing = Topographies(trials.channels)
+    if not drawing.can_draw:
+        n = len(drawing.placed)
+        text = f"No maps: {n} of {len(trials.channels)} channels have a standard position, at least 4 are needed."
+        return section("On the head", "", [paragraph(text)])
+    content = []
+    for each in best_first:
+        content.append(heading(f"{each.name} ({each.kind})"))
+        for group in answer_patterns(trials, np.mean(each.probs, axis=0)):
+            content += _drawn(group, drawing)
+        content += _filters(each, drawing, trials, seed=found.setting.seed)
+    return section("On the head", texts.HEAD, content)
+
+
+def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: int) -> Iterator[str]:
+    """Fit on all trials, and draw what the filters pick up."""
+    from threadpoolctl import threadpool_limits
+
+    from pretap_offline.fitting import fit_decoder
+    from pretap_offline.training import prepare
+
+    config = msgspec.convert(outcome.config, TrainConfig)
+    epochs = prepare(trials, replace(config, evaluation=EvaluationConfig(folds=0)))
+    try:
+        with threadpool_limits(1):
+            decoder, tensors = fit_decoder(epochs, config, seed=seed)
+    except DataError as error:
+        yield paragraph(f"No maps of its filters: the fit on all trials failed. {error}")
+        return
+    if config.fit.members > 1:
+        yield paragraph(f"Filters: those of the first of {config.fit.members} members.")
+    for group in patterns_of(decoder, tensors, epochs):
+        yield from _drawn(group, drawing)
+
+
+def _drawn(group: Group, drawing: Topographies) -> list[str]:
+    pictures = (
+        picture(drawn, kind=PNG, alt=f"{group.title}, {each.title}", caption=each.title)
+        for drawn, each in zip(drawing.draw(group), group.maps, strict=True)
+    )
+    return [heading(group.title, level=4), cards(pictures, heads=True)]

@@ -1,0 +1,62 @@
+"""Scalp maps as pictures: nose up, left on the left, one PNG each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from pretap.channels import canonical
+from pretap.recordings.mne_epochs import make_info
+from pretap_offline.lab.report_patterns import Group, HeadMap
+
+__all__ = ["Topographies"]
+
+_SHOWN = frozenset(("C3", "C4"))  # over the motor areas of the two hands
+_FEWEST = 4  # electrodes, for a map
+
+
+class Topographies:
+    """Draws maps of the channels that have a standard position; `can_draw` says whether there are enough."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        info = make_info(tuple(channels), sfreq_hz=1.0)
+        self.placed = [
+            i for i, each in enumerate(info["chs"]) if np.isfinite(each["loc"][:3]).all() and each["loc"][:3].any()
+        ]
+        self._names = [channels[i] if canonical(channels[i]) in _SHOWN else "" for i in self.placed]
+        self._info = make_info(tuple(channels[i] for i in self.placed), sfreq_hz=1.0)
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether enough channels have a position."""
+        return len(self.placed) >= _FEWEST
+
+    def draw(self, group: Group) -> list[bytes]:
+        """Draw each map of a group, symmetric about 0."""
+        limits = [float(np.abs(each.values[self.placed]).max()) or 1.0 for each in group.maps]
+        if group.one_scale:
+            limits = [max(limits)] * len(limits)
+        return [self._png(each, limit) for each, limit in zip(group.maps, limits, strict=True)]
+
+    def _png(self, head_map: HeadMap, limit: float) -> bytes:
+        import mne
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.patheffects import withStroke
+
+        figure = Figure(figsize=(1.5, 1.5))
+        FigureCanvasAgg(figure)
+        axis = figure.add_axes((0.0, 0.0, 1.0, 0.96))
+        mne.viz.plot_topomap(
+            head_map.values[self.placed], self._info, axes=axis, names=self._names, show=False, vlim=(-limit, limit),
+            cmap="RdBu_r", sensors="k.", contours=0,
+        )  # fmt: skip
+        for text in axis.texts:
+            text.set(va="bottom", fontsize=7, path_effects=[withStroke(linewidth=1.5, foreground="white")])
+        for line in axis.lines:
+            line.set_markersize(2)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=160, metadata={"Software": None})
+        return picture.getvalue()
