@@ -121,6 +121,7 @@ def compare(
         write_results(found, json_file)
         click.echo(f"wrote {json_file}")
     if report is not None:
+        click.echo("fitting each recipe on all trials, for its scalp maps", err=True)
         write_report(found, report, trials=bench.trials, command=_command())
         click.echo(f"wrote {report}")
 

@@ -250,7 +250,7 @@ def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | Non
     for each in best_first:
         content.append(heading(f"{each.name} ({each.kind})"))
         for group in answer_patterns(trials, np.mean(each.probs, axis=0)):
-            content += _drawn(group, drawing)
+            content += _drawn(group, drawing, name=each.name)
         content += _filters(each, drawing, trials, seed=found.setting.seed)
     return section("On the head", texts.HEAD, content)
 
@@ -273,12 +273,12 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
     if config.fit.members > 1:
         yield paragraph(f"Filters: those of the first of {config.fit.members} members.")
     for group in patterns_of(decoder, tensors, epochs):
-        yield from _drawn(group, drawing)
+        yield from _drawn(group, drawing, name=outcome.name)
 
 
-def _drawn(group: Group, drawing: Topographies) -> list[str]:
+def _drawn(group: Group, drawing: Topographies, *, name: str) -> list[str]:
     pictures = (
-        picture(drawn, kind=PNG, alt=f"{group.title}, {each.title}", caption=each.title)
+        picture(drawn, kind=PNG, alt=f"{name}: {group.title}, {each.title}", caption=each.title)
         for drawn, each in zip(drawing.draw(group), group.maps, strict=True)
     )
     return [heading(group.title, level=4), cards(pictures, heads=True)]

@@ -1,0 +1,430 @@
+"""compare --report: one page that needs nothing else, whatever the recipes are called, and maps that are right."""
+
+from __future__ import annotations
+
+import base64
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace as changed
+
+from pretap.cli import pretap
+from pretap.config import FitConfig, ScalingConfig, TrainConfig
+from pretap.errors import PretapError, UsageError
+from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
+from pretap.recordings.epochs import Epochs
+from pretap.recordings.mne_epochs import write_mne_epochs
+from pretap_offline.fitting import fit_decoder
+from pretap_offline.lab.compare import compare, plan
+from pretap_offline.lab.plan import set_up
+from pretap_offline.lab.report import write_report
+from pretap_offline.lab.report_figures import confidence_bins, permutations
+from pretap_offline.lab.report_patterns import Group, HeadMap, answer_patterns, filter_patterns, patterns_of
+from pretap_offline.lab.report_topographies import Topographies
+from pretap_offline.lab.results import Comparison, Permutations, read_results
+from pretap_offline.lab.running import open_laboratory
+from pretap_offline.lab.store import Store
+
+CHANNELS = ("C3", "Cz", "C4", "O1", "F3", "F4")
+SCALING = ScalingConfig(reference="average", divide_uv=10.0)
+TRAINED = FitConfig(optimizer="adamw", learning_rate=3e-2, batch_size=20, max_epochs=3)
+LDA = TrainConfig(network=LdaSpec(), scaling=changed(SCALING, block_ms=100.0))
+LSTM = TrainConfig(network=LstmSpec(hidden=(2,)), scaling=changed(SCALING, block_ms=100.0), fit=TRAINED)
+HOSTILE = "</style><script>alert('$x_{$')</script>\"&\x1b\ud800"
+
+
+def trials(*, n=40, classes=("left", "right"), channels=CHANNELS, seed=0) -> Epochs:
+    """Noise; before a movement of the last class C3 sinks and C4 rises, and C3 has less power."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % len(classes))
+    x = rng.normal(0, 5, (n, 50, len(channels)))
+    last = labels == len(classes) - 1
+    x[last, :, 0] *= 0.3
+    x[last, :, 0] -= np.linspace(0, 15, 50)
+    x[last, :, 2] += np.linspace(0, 15, 50)
+    return Epochs(
+        x_uv=x.astype(np.float32),
+        labels=labels,
+        classes=classes,
+        channels=channels,
+        sfreq_hz=100.0,
+        window_end_ms=-130.0,
+        source="noise & <rhythms>",
+    )
+
+
+def compared(epochs: Epochs, folder: Path, configs: dict[str, TrainConfig], *, repeats=2, **options) -> Comparison:
+    bench = set_up(epochs, list(configs.values()), folds=4, repeats=repeats, seed=0)
+    with open_laboratory(Store(folder / "store"), n_workers=1, cluster=None) as laboratory:
+        planned = plan(bench, configs, **options)
+        return compare(planned, lambda fits: laboratory.run(fits, bench.epochs), files=dict.fromkeys(configs, ""))
+
+
+class Page(HTMLParser):
+    """What a page says and shows; every tag is closed in its turn, and nothing lies outside the file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.pictures: list[tuple[str, str, bytes]] = []  # what it shows in words, its type, its bytes
+        self.headings: list[str] = []
+        self.cells: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        content = path.read_text(encoding="utf-8")
+        assert "http" not in re.sub(r";base64,[^\"]*", "", content)
+        assert "url(" not in content
+        assert "@import" not in content
+        self.feed(content)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        given = dict(attrs)
+        assert not {name for name in given if name.startswith("on") or name == "href"}
+        if tag == "img":
+            kind, data = re.fullmatch(r"data:(image/[a-z+]+);base64,(\S+)", given["src"]).groups()
+            self.pictures.append((given["alt"], kind, base64.b64decode(data, validate=True)))
+        if tag not in {"img", "meta"}:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not self._open or self._open[-1] == "style":
+            return
+        self.text += data
+        if self._open[-1] in {"h2", "h3"}:
+            self.headings.append(data)
+        if self._open[-1] == "td":
+            self.cells.append(data)
+
+
+def reported(found: Comparison, folder: Path, epochs: Epochs | None, command: str = "pretap compare") -> Page:
+    write_report(found, folder / "r.html", trials=epochs, command=command)
+    return Page(folder / "r.html")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def found(folder) -> Comparison:
+    return compared(trials(), folder, {"lda": LDA, HOSTILE: LSTM}, permutations=3, learning_curve=True)
+
+
+@pytest.fixture(scope="module")
+def page(found, folder) -> Page:
+    return reported(found, folder, trials(), "pretap compare 'a <b>' --report r.html")
+
+
+def test_the_page_tells_every_figure_of_every_decoder(found, page):
+    for each in found.outcomes:
+        f = each.figures
+        for said in (
+            f"{f.accuracy:.3f} ± {f.accuracy_sd:.3f}",
+            "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
+            f"{f.nll:.3f}",
+            f"{f.ece:.3f} ({f.ece_p:.2g})",
+            f"{f.auc:.3f}",
+            f"{each.permutations.p:.2g}",
+            str(each.n_parameters),
+        ):
+            assert said in page.cells
+    (difference,) = found.differences
+    assert f"{difference.accuracy:+.3f}" in page.cells
+    assert "{:+.3f} to {:+.3f}".format(*difference.nll_ci95) in page.cells
+
+
+def test_the_page_says_what_somebody_needs_to_do_it_again(found, page):
+    for said in (
+        *("noise & <rhythms>", found.trials.sha256, found.setting.protocol, found.setting.code, found.setting.created),
+        *("40 (20 left, 20 right), 6 channels, 100 Hz", "4 folds, 2 repeat(s), seeds 0 to 1"),
+        "pretap compare 'a <b>' --report r.html",
+    ):
+        assert said in page.text
+
+
+def test_what_the_results_hold_has_a_section_and_the_rest_has_none(found, page, folder):
+    whole = ["Accuracy", "Calibration", "Learning curve", "Permuted labels", "Training", "Mistakes", "On the head"]
+    assert [each for each in page.headings if each in whole] == whole
+    plain = [changed(each, permutations=None, learning_curve=(), losses=()) for each in found.outcomes]
+    shorter = reported(changed(found, outcomes=tuple(plain)), folder, None)
+    left = ["Accuracy", "Calibration", "Mistakes", "On the head"]
+    assert [each for each in shorter.headings if each in whole] == left
+    assert "No maps: the trials were not given (--data)." in shorter.text
+
+
+def test_every_picture_is_a_whole_svg_or_png(page):
+    kinds = [kind for _, kind, _ in page.pictures]
+    assert kinds.count("image/svg+xml") == 1 + 2 + 1 + 2 + 1  # accuracy, calibration, learning, permuted, training
+    # for each decoder 5 stretches and 1 band; 5 + 5 of LDA, 2 cells of the LSTM
+    assert kinds.count("image/png") == 6 + 6 + 10 + 2
+    for _, kind, content in page.pictures:
+        if kind == "image/svg+xml":
+            assert ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+        else:
+            assert content[:8] == b"\x89PNG\r\n\x1a\n"
+            assert content[-8:-4] == b"IEND"
+
+
+def test_a_hostile_name_is_text_everywhere(page):
+    assert "script" not in page.tags
+    assert page.tags.count("style") == 1
+    assert "</style><script>alert('$x_{$')</script>\"&\ufffd\ufffd" in page.cells
+
+
+def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(found, tmp_path):
+    (tmp_path / "r.html").mkdir()
+    with pytest.raises(UsageError, match=r"Cannot write .*r\.html"):
+        write_report(found, tmp_path / "r.html", trials=None, command="")
+    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_the_losses_of_every_fold_are_kept_and_closed_forms_have_none(found):
+    lda, lstm = found.outcomes
+    assert lda.losses == ()
+    assert np.array(lstm.losses).shape == (8, TRAINED.max_epochs)
+    assert np.mean(lstm.losses, axis=0)[-1] < np.mean(lstm.losses, axis=0)[0]
+
+
+def test_the_losses_of_an_ensemble_are_its_members_mean():
+    epochs, losses = trials(), []
+    fit_decoder(epochs, changed(LSTM, fit=changed(TRAINED, members=2)), seed=0, losses=losses)
+    assert np.array(losses).shape == (2, TRAINED.max_epochs)
+    alone: list[list[float]] = []
+    fit_decoder(epochs, LSTM, seed=0, losses=alone)
+    assert losses[0] == alone[0] != losses[1]
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def test_bins_have_equal_mass_and_count_what_is_right():
+    confidence = np.linspace(0.5, 0.995, 100)
+    probs = np.stack([1 - confidence, confidence], axis=1)[None]
+    probs[0, 0] = (0.49, 0.51)
+    labels = np.where(np.arange(100) % 10 < 3, 0, 1)  # of ten in a row, seven are right
+    bins = confidence_bins(labels, probs, rng=np.random.default_rng(0))
+    assert bins.shape == (10, 4)
+    np.testing.assert_allclose(bins[:, 1], 0.7)
+    np.testing.assert_allclose(bins[3, 0], confidence[30:40].mean())
+
+
+def test_the_grey_band_holds_a_calibrated_decoder_and_not_an_overconfident_one():
+    rng = np.random.default_rng(0)
+    right = rng.uniform(0.5, 1, 4000)
+    labels = (rng.random(4000) < right).astype(np.int64)
+    calibrated = np.stack([1 - right, right], axis=1)[None]
+    low, high = confidence_bins(labels, calibrated, rng=rng)[:, 2:].T
+    share = confidence_bins(labels, calibrated, rng=rng)[:, 1]
+    assert ((low <= share) & (share <= high)).sum() >= 8
+    sure = 0.5 + np.clip(2 * (right - 0.5), 0, 0.499)
+    bins = confidence_bins(labels, np.stack([1 - sure, sure], axis=1)[None], rng=rng)
+    assert (bins[3:8, 1] < bins[3:8, 2]).all()
+
+
+def test_equal_results_give_equal_pictures():
+    null = Permutations((0.45, 0.5, 0.55), 0.25)
+    assert permutations(null, 0.8) == permutations(null, 0.8)
+
+
+# -- on the head ---------------------------------------------------------------------------------------------------
+
+
+def test_a_filter_that_cancels_noise_shows_the_place_of_its_source():
+    rng = np.random.default_rng(0)
+    source, noise = rng.normal(size=(2, 20_000))
+    x = np.stack([source + noise, noise, 0 * noise], axis=1)  # the source reaches channel 0 alone
+    (pattern,) = filter_patterns(np.array([[1.0, -1.0, 0.0]]), x)  # the weights are as large on channel 1
+    np.testing.assert_allclose(pattern, [1, 0, 0], atol=0.03)
+
+
+def test_patterns_survive_filters_that_are_not_independent():
+    x = np.random.default_rng(0).normal(size=(1000, 3))
+    same = filter_patterns(np.array([[1.0, 0, 0], [1.0, 0, 0]]), x)
+    np.testing.assert_allclose(same.sum(axis=0), [1, 0, 0], atol=0.1)
+
+
+def test_the_whole_answer_lies_where_the_classes_differ():
+    epochs = trials(n=200)
+    probs = np.where(epochs.labels[:, None] == np.arange(2), 0.9, 0.1)
+    slow, power = answer_patterns(epochs, probs)
+    assert [each.title for each in slow.maps] == [f"{a} to {a + 100} ms" for a in range(-630, -130, 100)]
+    assert slow.maps[-1].values.argmin() == CHANNELS.index("C3")
+    assert slow.maps[-1].values.argmax() == CHANNELS.index("C4")
+    assert power.maps[0].values.argmin() == CHANNELS.index("C3")
+
+
+KINDS = {
+    "lda": LDA,
+    "csp": TrainConfig(network=CspSpec(filters=2), scaling=SCALING),
+    "tangent-space": TrainConfig(network=TangentSpaceSpec(), scaling=SCALING),
+    "closed-form": TrainConfig(network=ClosedFormSpec(), scaling=SCALING),
+    "lstm": LSTM,
+    "eegnet": TrainConfig(network=EegNetSpec(temporal=2), scaling=SCALING, fit=TRAINED),
+    "lrp-erd-lstm": TrainConfig(
+        network=LrpErdLstmSpec(lrp_filters=3, erd_filters=2),
+        scaling=changed(SCALING, divide_uv=1.0),
+        fit=changed(TRAINED, members=2),
+    ),
+}
+N_MAPS = {
+    "lda": (5, 5),
+    "csp": (2,),
+    "tangent-space": (6,),
+    "closed-form": (6, 5, 5),
+    "lstm": (2,),
+    "eegnet": (4,),
+    "lrp-erd-lstm": (3, 2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_maps_one_value_a_channel(kind):
+    epochs = trials(n=60)
+    decoder, tensors = fit_decoder(epochs, KINDS[kind], seed=0)
+    groups = patterns_of(decoder, tensors, epochs)
+    assert tuple(len(group.maps) for group in groups) == N_MAPS[kind]
+    for group in groups:
+        for each in group.maps:
+            assert each.values.shape == (len(CHANNELS),)
+            assert np.isfinite(each.values).all()
+            assert each.values.any()
+
+
+def test_lda_sees_the_ramp_at_its_end_and_csp_the_weaker_rhythm():
+    epochs = trials(n=200)
+    pattern, _ = patterns_of(*fit_decoder(epochs, LDA, seed=0), epochs)
+    assert pattern.maps[-1].values.argmin() == CHANNELS.index("C3")
+    assert pattern.maps[-1].values.argmax() == CHANNELS.index("C4")
+    (csp,) = patterns_of(*fit_decoder(epochs, KINDS["csp"], seed=0), epochs)
+    assert csp.maps[0].values.argmax() == CHANNELS.index("C3")
+    assert re.fullmatch(r"less power: right, AUC (0\.9\d|1\.00)", csp.maps[0].title)
+
+
+def test_three_classes_have_maps(tmp_path):
+    epochs = trials(n=60, classes=("left", "foot", "right"))
+    page = reported(compared(epochs, tmp_path, {"lda": LDA}, repeats=1), tmp_path, epochs)
+    assert "foot → right" in page.text
+    assert sum(kind == "image/png" for _, kind, _ in page.pictures) == 16
+
+
+def test_left_is_on_the_left_and_the_nose_is_up():
+    from matplotlib.image import imread
+
+    def centre(channel: str) -> tuple[float, float]:
+        """Where the map of one electrode is reddest, as shares of the picture's width and height from top left."""
+        values = np.array([float(name == channel) for name in CHANNELS])
+        import io
+
+        (png,) = Topographies(CHANNELS).draw(Group("", (HeadMap("", values),)))
+        pixels = imread(io.BytesIO(png))[..., :3]
+        red = (pixels[..., 0] - pixels[..., 2]).clip(0.3) - 0.3  # (height, width)
+        down, across = np.indices(red.shape)
+        return (red * across).sum() / red.sum() / red.shape[1], (red * down).sum() / red.sum() / red.shape[0]
+
+    assert centre("C3")[0] < 0.45
+    assert centre("C4")[0] > 0.55
+    assert centre("F3")[1] < centre("O1")[1] - 0.3
+
+
+def test_channels_without_a_position_give_no_maps_and_the_page_says_so(tmp_path):
+    epochs = trials(channels=("C3", "Cz", "C4", "one", "two", "three"))
+    page = reported(compared(epochs, tmp_path, {"lda": LDA}, repeats=1), tmp_path, epochs)
+    assert "No maps: 3 of 6 channels have a standard position, at least 4 are needed." in page.text
+    assert {kind for _, kind, _ in page.pictures} == {"image/svg+xml"}
+
+
+def test_published_test_figures_stand_beside_the_competitions_data_alone(found, folder):
+    """Names are drawn as outlines; matplotlib says in a comment what they spell."""
+
+    def lines(subject: str) -> list[str]:
+        named = changed(found, trials=changed(found.trials, subject=subject))
+        alt, _, svg = reported(named, folder, None).pictures[0]
+        assert alt == "Accuracy of each decoder with its 95 % interval"
+        return re.findall(rb"<!-- (test set, published: .*?) -->", svg)
+
+    assert lines("bci2-iv-aa") == [
+        b"test set, published: winner 2003 (0.84)",
+        b"test set, published: second-order bilinear (0.87)",
+    ]
+    assert lines("") == []
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(found, tmp_path) -> Path:
+    """A folder with trials, a recipe of LDA, and the results of comparing it."""
+    write_mne_epochs(trials(), tmp_path / "trials-epo.fif")
+    (tmp_path / "lda.toml").write_text('[network]\nkind = "lda"\n[scaling]\nblock_ms = 100.0\n')
+    done = invoke("compare", f"{tmp_path}/lda.toml", *data(tmp_path), "--json", f"{tmp_path}/r.json")
+    assert done.exit_code == 0, done.output
+    return tmp_path
+
+
+def data(folder: Path) -> tuple[str, ...]:
+    return "--data", f"{folder}/trials-epo.fif", "--folds", "4", "--repeats", "1", "--store", f"{folder}/store"
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(pretap, arguments)
+
+
+def said(done) -> str:
+    return str(done.exception) if isinstance(done.exception, PretapError) else done.output
+
+
+def test_compare_writes_the_report_and_from_writes_it_again(written):
+    first = invoke("compare", f"{written}/lda.toml", *data(written), "--report", f"{written}/a.html")
+    assert first.exit_code == 0, first.output
+    again = invoke(
+        *("compare", "--from", f"{written}/r.json", "--data", f"{written}/trials-epo.fif"),
+        *("--report", f"{written}/b.html"),
+    )
+    assert again.exit_code == 0, said(again)
+    assert f"wrote {written}/b.html" in again.output
+    pages = [Page(written / name) for name in ("a.html", "b.html")]
+    assert pages[0].pictures == pages[1].pictures
+    assert len(pages[0].pictures) == 2 + 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{f}/lda.toml", "--report", "{f}/lda.toml/r.html"), r"Cannot write .*r\.html"),
+        (("{f}/lda.toml", "--report", "{f}/x", "--json", "{f}/x"), "x is named twice"),
+        (("--report", "{f}/r.html"), "Missing argument 'CONFIG...'"),
+        (("--from", "{f}/r.json"), "needs --report FILE.html"),
+        (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is named twice"),
+        (
+            ("--from", "{f}/r.json", "--report", "{f}/r.html", "--folds", "3"),
+            "--folds: with --from nothing is computed",
+        ),
+        (("{f}/lda.toml", "--from", "{f}/r.json", "--report", "{f}/r.html"), "CONFIG: with --from nothing"),
+        (("--from", "{f}/lda.toml", "--report", "{f}/r.html"), "lda.toml: not the results of"),
+        (("--from", "{f}/r.json", "--report", "{f}/r.html", "--data", "{f}/other-epo.fif"), "Give the same data"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(written, arguments, message):
+    other = trials(seed=1)
+    write_mne_epochs(replace(other, x_uv=other.x_uv + 1), written / "other-epo.fif")
+    before = (written / "r.json").read_bytes()
+    done = invoke("compare", *(each.format(f=written) for each in arguments))
+    assert done.exit_code != 0
+    assert re.search(message, said(done)), said(done)
+    assert not (written / "r.html").exists()
+    assert (written / "r.json").read_bytes() == before
+    assert isinstance(read_results(written / "r.json"), Comparison)
