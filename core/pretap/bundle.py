@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from pretap.decoder import Decoder
 from pretap.errors import BundleError
 from pretap.interpolation import INTERPOLATION
-from pretap.manifest import FORMAT_VERSION, Manifest
+from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
 from pretap.scaling import FIR
+from pretap.shipped import find_bundle, shipped_bundles
 
 __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "self_test", "write_bundle"]
 
@@ -56,6 +57,8 @@ class _Version(msgspec.Struct, frozen=True):
 
 def load(path: str | Path, *, engine: str = "numpy") -> Decoder:
     """Read a bundle, run its self-test on `engine`, and give the decoder.
+
+    `path` is a file, or the name of a shipped bundle, such as ``ensemble-1000hz``.
 
     Raises
     ------
@@ -133,10 +136,13 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
 def read_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle without running it; see `load`."""
     try:
-        with Path(path).open("rb") as file:
+        with find_bundle(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`.") from None
+        raise BundleError(
+            f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`. "
+            f"Shipped with pretap: {', '.join(shipped_bundles()) or 'none'}."
+        ) from None
     return _parse(data, str(path))
 
 
@@ -188,7 +194,9 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
             raise BundleError(
                 f"{path}: written in format {version}; this pretap reads up to {FORMAT_VERSION}. Update pretap."
             )
-        manifest = msgspec.json.decode(text, type=Manifest)
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming | None)
+        manifest = msgspec.json.decode(msgspec.json.encode(fields), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
     for what, names in (("channel", manifest.channels), ("class", manifest.classes)):
@@ -201,6 +209,8 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
         )
     if manifest.scaling.n_taps and manifest.n_window * manifest.scaling.n_kept(manifest.n_window) > MAX_DECIMATION:
         raise BundleError(f"{path}: a window of {manifest.n_window} samples is too long for its decimation.")
+    if streaming not in (None, manifest.streaming):  # bundles of old do not say it
+        raise BundleError(f"{path}: it says {streaming}, but its network makes that {manifest.streaming}.")
     return manifest, entries
 
 
@@ -227,7 +237,7 @@ def _check_tensor_names(manifest: Manifest, found: Mapping[str, object], path: s
 
 
 def _manifest_json(manifest: Manifest) -> str:
-    builtins = msgspec.to_builtins(manifest)
+    builtins = msgspec.to_builtins(manifest) | {"streaming": msgspec.to_builtins(manifest.streaming)}
     try:
         # allow_nan=False: msgspec would write NaN as null, and the bundle could not be read again
         return json.dumps(builtins, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from pathlib import Path
 
 import click
@@ -16,14 +15,14 @@ from pretap.errors import BundleError
 from pretap.manifest import Manifest
 from pretap.networks import LstmSpec, softmax
 
-__all__ = ["engine_disagreement", "inspect"]
+__all__ = ["engine_disagreement", "in_a_line", "inspect"]
 
 
 @click.command(short_help="Show what a bundle is, and run its self-test.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the self-tests as JSON.")
 def inspect(bundle: Path, *, as_json: bool) -> None:
-    """Show what BUNDLE is, and run its self-test on every engine installed here."""
+    """Show what BUNDLE (a file, or the name of a shipped one) is; run its self-test on every engine installed here."""
     content = read_bundle(bundle)
     engines = content.manifest.network.engines
     errors = {engine: _self_test_error(content, engine) for engine in engines}
@@ -32,13 +31,12 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
         report = {
             "sha256": content.sha256,
             "self_test": errors,
-            "n_parameters": _n_parameters(content),
             "streaming": msgspec.to_builtins(content.manifest.streaming),
             "manifest": msgspec.to_builtins(content.manifest),
         }
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        click.echo(_describe(content.manifest, n_parameters=_n_parameters(content), sha256=content.sha256))
+        click.echo(_describe(content.manifest, sha256=content.sha256))
         for engine, error in errors.items():
             verdict = "not installed" if error is None else f"{error:.1e} (allowed {tolerance:.1e})"
             click.echo(f"self-test     {engine}: {verdict}")
@@ -75,15 +73,18 @@ def _self_test_error(bundle: Bundle, engine: str) -> float | None:
     return self_test(Decoder(bundle.manifest, bundle.tensors, engine=engine), bundle)
 
 
-def _n_parameters(bundle: Bundle) -> int:
-    manifest = bundle.manifest
-    layout = manifest.network.tensors(
-        n_steps=manifest.n_steps, n_inputs=len(manifest.channels), n_classes=len(manifest.classes)
+def in_a_line(manifest: Manifest) -> str:
+    """Say what a bundle is, for a log."""
+    training, metrics = manifest.training, manifest.metrics
+    accuracy = "accuracy not measured" if metrics is None else f"cross-validated accuracy {metrics.accuracy:.3f}"
+    return (
+        f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}; "
+        f"{manifest.n_window} samples at {manifest.sfreq_hz:g} Hz; trained on {training.n_trials} trials of "
+        f"{training.data}; {accuracy}"
     )
-    return manifest.n_members * sum(math.prod(shape) for _, shape in layout.values())
 
 
-def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
+def _describe(manifest: Manifest, *, sha256: str) -> str:
     training = manifest.training
     window_ms = 1000 * manifest.n_window / manifest.sfreq_hz
     resampled = f", resampled from {training.resampled_from_hz:g} Hz" if training.resampled_from_hz is not None else ""
@@ -96,7 +97,7 @@ def _describe(manifest: Manifest, *, n_parameters: int, sha256: str) -> str:
         ),
         "scaling": _scaling(manifest),
         "network": f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}, "
-        f"{n_parameters} parameters",
+        f"{manifest.streaming.n_parameters} parameters",
         **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
         "a decision": _cost(manifest),
         "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,12 +13,14 @@ from pretap.config import TrainConfig
 from pretap.networks import Network
 from pretap.scaling import Scaling
 
-__all__ = ["FORMAT_VERSION", "Manifest", "Metrics", "Streaming", "Training"]
+__all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
 
 FORMAT_VERSION = 3  # 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation
+TRIAL_DIGITS = 16  # of a trial's sha256 are stored: 6 kB for 316; two of a million alike: p = 3e-8
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_Trial = Annotated[str, Meta(pattern=f"^([0-9a-f]{{{TRIAL_DIGITS}}}|[0-9a-f]{{64}})$")]
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -54,27 +57,38 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the weights were made from."""
+    """What the weights were made from.
+
+    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash; all 64 in older bundles.
+    """
 
     data: str
     subject: str
     n_trials: int
     data_sha256: _Sha256
-    trial_sha256: tuple[_Sha256, ...]
+    trial_sha256: tuple[_Trial, ...]
     resampled_from_hz: float | None
     seed: int
     config: TrainConfig
 
+    def count_known(self, trial_ids: Iterable[str]) -> int:
+        """Count the trials, given by their sha256, that were trained on."""
+        known = {trial[:TRIAL_DIGITS] for trial in self.trial_sha256}
+        return sum(trial[:TRIAL_DIGITS] in known for trial in trial_ids)
 
-@dataclass(frozen=True)
-class Streaming:
+
+class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a decision takes: `multiply_adds` for scaling and all members, over a window of `n_window` samples.
+
+    `n_parameters` counts the numbers of all members, fitted or designed. It follows from the manifest; a bundle says it
+    for those who read the file without pretap.
 
     `forward_only`: the network's state can be advanced sample by sample, so that one step could cost one step.
     """
 
     forward_only: bool
     n_window: int
+    n_parameters: int
     multiply_adds: int
 
 
@@ -126,5 +140,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What deciding costs."""
         n_channels, n_classes = len(self.channels), len(self.classes)
         network = self.network.multiply_adds(n_steps=self.n_steps, n_inputs=n_channels, n_classes=n_classes)
+        layout = self.network.tensors(n_steps=self.n_steps, n_inputs=n_channels, n_classes=n_classes)
         scaling = self.scaling.multiply_adds(n_window=self.n_window, n_channels=n_channels)
-        return Streaming(self.network.forward_only, self.n_window, scaling + self.n_members * network)
+        return Streaming(
+            forward_only=self.network.forward_only,
+            n_window=self.n_window,
+            n_parameters=self.n_members * sum(math.prod(shape) for _, shape in layout.values()),
+            multiply_adds=scaling + self.n_members * network,
+        )

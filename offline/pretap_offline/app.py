@@ -69,8 +69,10 @@ def train(
     """Cross-validate the recipe CONFIG, fit it on all trials, write a bundle.
 
     CONFIG is a TOML file, or the name of a shipped one: default (trials, as the competition's), own-cap (your own
-    recordings), tutorial (the network of the tutorial); to compare with: csp (band power), lda (slow potential),
-    eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and covariance).
+    recordings), tutorial (the network of the tutorial); of the shipped bundles: single-100hz (the best network),
+    ensemble-100hz (ten of it), single-1000hz (decimates), ensemble-1000hz (ten of it); to compare with: csp (band
+    power), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and
+    covariance).
 
     With --recording, trials are cut at the events that [events] in CONFIG names; a picture of them is written beside
     the bundle.
@@ -142,6 +144,8 @@ def evaluate(
     json_file: Path | None,
 ) -> None:
     """Decode every trial of one part of the data with BUNDLE; score it where labels are known.
+
+    BUNDLE is a file, or the name of a shipped one, such as ensemble-1000hz.
 
     With --recording, trials are cut as those that BUNDLE was trained on: same events, window and limits.
     """

@@ -18,7 +18,7 @@ from pretap.bundle import probe_windows, reference_probs
 from pretap.config import TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Training
+from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Metrics, Training
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import FIR
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
@@ -96,7 +96,7 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
         subject=epochs.subject,
         n_trials=len(epochs),
         data_sha256=whole.hexdigest(),
-        trial_sha256=epochs.trial_ids,
+        trial_sha256=tuple(trial[:TRIAL_DIGITS] for trial in epochs.trial_ids),
         resampled_from_hz=epochs.resampled_from_hz,
         seed=seed,
         config=config,

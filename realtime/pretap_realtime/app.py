@@ -12,6 +12,7 @@ import msgspec
 
 from pretap.config import ServeConfig, load_config
 from pretap.errors import NoStreamError, UsageError
+from pretap.shipped import BEST, find_bundle
 from pretap_realtime.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["serve"]
 
 
 @click.command(short_help="Decode a live LSL stream.")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML, see configs/serve.toml.")
 @click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
 @click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
@@ -34,17 +35,26 @@ __all__ = ["serve"]
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
 @click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
 def serve(
-    bundle: Path, *, config: Path | None, log_file: Path | None, folder: Path | None, dry_run: bool, **flags: Any
+    bundle: Path | None, *, config: Path | None, log_file: Path | None, folder: Path | None, dry_run: bool, **flags: Any
 ) -> None:
-    """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C."""
+    """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C.
+
+    BUNDLE is a file that `pretap train` wrote, or the name of a shipped one; without it, ensemble-1000hz. Name
+    ensemble-100hz for a stream of 100 Hz: another rate than the bundle's is resampled, which delays each decision.
+    """
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     settings = _settings(config, **flags)
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     from pretap.bundle import load
+    from pretap.inspection import in_a_line
     from pretap_realtime.connection import Connector
 
+    if bundle is None:
+        _say(f"no BUNDLE named: {BEST}, the best shipped one, made for most amplifiers; at 100 Hz name ensemble-100hz")
+    bundle = find_bundle(bundle or BEST)
     decoder = load(bundle, engine=settings.decode.engine)
+    _say(f"bundle {bundle}: {in_a_line(decoder.manifest)}")
     connector = Connector(decoder, settings, say=_say)
     try:
         if dry_run:

@@ -89,9 +89,8 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
 
     None where a channel is missing: then nobody can tell.
     """
-    trained_on = set(manifest.training.trial_sha256)
     if recording.trials is not None:
-        return sum(trial in trained_on for trial in recording.trials.trial_ids)
+        return manifest.training.count_known(recording.trials.trial_ids)
     patterns, _ = bundle_cues(manifest)
     try:
         order = match_channels(manifest.channels, recording.channels, stream=recording.source)
@@ -106,7 +105,9 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
         if matches(event.text, patterns)
     }
     whole = (end for end in ends if manifest.n_window <= end <= at_rate.n_samples)
-    return sum(trial_sha256(at_rate.read(end - manifest.n_window, end)[:, order]) in trained_on for end in whole)
+    return manifest.training.count_known(
+        trial_sha256(at_rate.read(end - manifest.n_window, end)[:, order]) for end in whole
+    )
 
 
 @click.command(short_help="Run the live pipeline over a file.")
@@ -144,8 +145,8 @@ def score(
 ) -> None:
     """Run the live pipeline of `pretap serve` over RECORDING, as fast as it goes.
 
-    Trials are decided once each, at their end; a continuous recording at the events that BUNDLE was trained on, or at
-    every hop where it has none.
+    BUNDLE is a file, or the name of a shipped one. Trials are decided once each, at their end; a continuous recording
+    at the events that BUNDLE was trained on, or at every hop where it has none.
     """
     from pretap.bundle import load
     from pretap_realtime.app import hop_samples

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import CheckFailedError, UsageError
+from pretap.shipped import BEST
 
 if TYPE_CHECKING:
     from pretap.manifest import Manifest
@@ -41,7 +42,7 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 @click.command(short_help="Prove that the live path equals offline evaluation.")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), default=BEST)
 @click.option("--data", help="Directory or file of trials, or 'synthetic'; default: PRETAP_DATA, else synthetic.")
 @click.option("--recording", type=click.Path(path_type=Path), help="Trials cut from this recording, as in training.")
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
@@ -66,7 +67,10 @@ def verify(
     engine: str,
     json_file: Path | None,
 ) -> None:
-    """Replay trials to the live service as real processes over real LSL, and compare with `pretap evaluate`."""
+    """Replay trials to the live service as real processes over real LSL, and compare with `pretap evaluate`.
+
+    BUNDLE is a file or the name of a shipped bundle; default: ensemble-1000hz.
+    """
     import os
 
     from pretap.bundle import read_bundle

@@ -20,7 +20,7 @@ from pretap.bundle import MAX_FILE_BYTES, MAX_HEADER_BYTES, load, probe_windows,
 from pretap.config import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
-from pretap.manifest import Manifest, Metrics, Training
+from pretap.manifest import Manifest, Metrics, Streaming, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
 
@@ -34,7 +34,7 @@ def manifest(**changes) -> Manifest:
         subject="synthetic-0",
         n_trials=2,
         data_sha256="0" * 64,
-        trial_sha256=("1" * 64, "2" * 64),
+        trial_sha256=("1" * 16, "2" * 16),
         resampled_from_hz=100.0,
         seed=3,
         config=TrainConfig(network=SPEC),
@@ -172,7 +172,7 @@ def test_the_file_is_plain_safetensors_with_exactly_one_metadata_key_of_sorted_j
     assert json.dumps(fields, sort_keys=True, separators=(",", ":")) == metadata["pretap"]
     assert fields == msgspec.to_builtins(manifest()) | {
         key: json.loads(msgspec.json.encode(getattr(manifest(), key)))
-        for key in ("classes", "channels", "network", "training", "metrics")
+        for key in ("classes", "channels", "network", "training", "metrics", "streaming")
     }
     assert names == {*weights(), "probe.windows", "probe.probabilities"}
 
@@ -472,8 +472,12 @@ def test_a_bundle_of_format_2_loads_and_decodes_the_same(good, scratch):
         del fields["scaling"][name]
     for name in ("members", "calibrate", "betas", "schedule", "mirror"):
         del fields["training"]["config"]["fit"][name]
+    del fields["streaming"]
+    fields["training"]["trial_sha256"] = ["1" * 64, "2" * 64]
     scratch.write_bytes(join(header, json.dumps(fields), body))
     old = load(scratch)
+    assert old.manifest.streaming == manifest().streaming
+    assert old.manifest.training.count_known(["1" * 64, "2" * 64, "3" * 64]) == 2
     assert (old.manifest.n_members, old.manifest.temperature, old.manifest.scaling.n_taps) == (1, 1.0, 0)
     x = np.random.default_rng(0).normal(0, 20, (N_WINDOW, N_CHANNELS))
     np.testing.assert_array_equal(old.decode(x), Decoder(manifest(), weights()).decode(x))
@@ -501,6 +505,25 @@ def test_what_a_decision_costs_by_hand():
     cost = manifest(n_members=5).streaming
     assert (cost.forward_only, cost.n_window) == (True, 8)
     assert cost.multiply_adds == 24 + 24 + 24 + 12 + 5 * (384 + 224 + 4)
+    # one bias a gate; dense 2 * 2 + 2
+    assert cost.n_parameters == 5 * (4 * 3 * (3 + 3 + 1) + 4 * 2 * (3 + 2 + 1) + 6)
+
+
+def test_the_file_itself_says_what_a_decision_costs_and_a_lie_is_refused(good, scratch):
+    said = split(good)[1]["streaming"]
+    assert said == {"forward_only": True, "n_window": 8, "n_parameters": 138, "multiply_adds": 696}
+    assert msgspec.convert(said, Streaming) == manifest().streaming
+    for name, lie in (("forward_only", False), ("n_window", 9), ("n_parameters", 139), ("multiply_adds", 695)):
+        message = refused(scratch, with_manifest(good, streaming={**said, name: lie}))
+        assert f"{name}={lie}" in message
+        assert "but its network makes that Streaming(forward_only=True, n_window=8" in message
+    assert "manifest is not valid" in refused(scratch, with_manifest(good, streaming={**said, "new": 1}))
+
+
+def test_a_trial_is_recognised_by_the_first_16_digits_of_its_hash():
+    training = manifest().training
+    assert training.count_known(["1" * 16 + "a" * 48, "1" * 15 + "2" * 49, "2" * 64]) == 2
+    assert training.count_known([]) == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

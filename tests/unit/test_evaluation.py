@@ -54,7 +54,7 @@ def decoder():
 def evaluation(probs, *, labels=None, n_trained_on=0) -> Evaluation:
     probs = np.asarray(probs, np.float64)
     scores = None if labels is None else score(np.asarray(labels), probs)
-    return Evaluation("some trials", ("left", "right"), probs, scores, n_trained_on)
+    return Evaluation("some trials", ("left", "right"), probs, scores, n_trained_on, scored_in_s=0.05)
 
 
 # -- figures -------------------------------------------------------------------------------------------------------
@@ -183,6 +183,11 @@ def test_trials_that_were_trained_on_are_recognised_with_their_channels_in_anoth
     assert evaluate_trials(decoder, shuffled).n_trained_on == 16
 
 
+def test_the_time_is_that_of_decoding_by_the_clock_that_was_given(decoder):
+    ticks = iter([3.0, 4.25])
+    assert evaluate_trials(decoder, FRESH, clock=lambda: next(ticks)).scored_in_s == 1.25
+
+
 # -- what is said --------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +199,7 @@ def test_the_report_of_labelled_fresh_trials():
         "accuracy 0.750 (3 of 4, 95 % interval 0.301 to 0.954), kappa 0.50, NLL 0.400",
         "confusion (truth in rows): left: 1 left, 0 right; right: 1 left, 2 right",
         "chance 0.750, the share of the commonest class; p = 0.74 (one-sided exact binomial test)",
+        "scored 4 trials in 0.05 s (12.5 ms each), after loading",
     ]
 
 
@@ -202,6 +208,7 @@ def test_without_labels_there_is_no_accuracy():
         "2 trials: some trials",
         "predicted: 1 left, 1 right",
         "no labels, so no accuracy",
+        "scored 2 trials in 0.05 s (25.0 ms each), after loading",
     ]
 
 
@@ -247,6 +254,7 @@ def test_the_json_says_whether_it_is_honest(tmp_path, n_trained_on, honest):
     figures = json.loads(path.read_text(encoding="utf-8"))
     assert (figures["honest"], figures["n_trained_on"], figures["n_trials"]) == (honest, n_trained_on, 2)
     assert (figures["source"], figures["classes"]) == ("some trials", ["left", "right"])
+    assert figures["scored_in_s"] == 0.05
     assert figures["scores"]["accuracy"] == 1.0
     assert figures["scores"]["confusion"] == [[1, 0], [0, 1]]
 
