@@ -198,6 +198,16 @@ def test_the_losses_of_every_fold_are_kept_and_closed_forms_have_none(found):
     assert np.mean(lstm.losses, axis=0)[-1] < np.mean(lstm.losses, axis=0)[0]
 
 
+def test_an_ensemble_shows_the_filters_of_its_first_member(tmp_path):
+    epochs = trials()
+    recipes = {"one": LSTM, "two": changed(LSTM, fit=changed(TRAINED, members=2))}
+    page = reported(compared(epochs, tmp_path, recipes, repeats=1), tmp_path, epochs)
+    assert "Filters: those of the first of 2 members." in page.text
+    maps = {name: [svg for alt, _, svg in page.pictures if alt.startswith(f"{name}: Input")] for name in recipes}
+    assert maps["one"] == maps["two"]
+    assert len(maps["one"]) == 2
+
+
 def test_the_losses_of_an_ensemble_are_its_members_mean():
     epochs, losses = trials(), []
     fit_decoder(epochs, changed(LSTM, fit=changed(TRAINED, members=2)), seed=0, losses=losses)
@@ -276,7 +286,7 @@ KINDS = {
     "lrp-erd-lstm": TrainConfig(
         network=LrpErdLstmSpec(lrp_filters=3, erd_filters=2),
         scaling=changed(SCALING, divide_uv=1.0),
-        fit=changed(TRAINED, members=2),
+        fit=TRAINED,
     ),
 }
 N_MAPS = {

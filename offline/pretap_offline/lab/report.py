@@ -70,7 +70,7 @@ def write_report(found: Comparison, path: Path, *, trials: Epochs | None, comman
         _header(found, command),
         _figures(found, best_first),
         _calibration(found, best_first),
-        *_learning_curve(found),
+        *_learning_curve(best_first),
         *_permutations(best_first),
         *_training(found, best_first),
         _mistakes(found, best_first),
@@ -182,8 +182,8 @@ def _calibrated_error(probs: NDArray[np.float64], rng: np.random.Generator) -> f
     return float(np.mean([calibration_error(draw.sum(axis=1), probs[0]) for draw in draws]))
 
 
-def _learning_curve(found: Comparison) -> list[str]:
-    drawn = [each for each in found.outcomes if each.learning_curve]
+def _learning_curve(best_first: Sequence[Outcome]) -> list[str]:
+    drawn = [each for each in best_first if each.learning_curve]
     if not drawn:
         return []
     return [
@@ -264,9 +264,10 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
 
     config = msgspec.convert(outcome.config, TrainConfig)
     epochs = prepare(trials, replace(config, evaluation=EvaluationConfig(folds=0)))
+    first = replace(config, fit=replace(config.fit, members=1))  # the ensemble's seed is its first member's
     try:
         with threadpool_limits(1):
-            decoder, tensors = fit_decoder(epochs, config, seed=seed)
+            decoder, tensors = fit_decoder(epochs, first, seed=seed)
     except DataError as error:
         yield paragraph(f"No maps of its filters: the fit on all trials failed. {error}")
         return

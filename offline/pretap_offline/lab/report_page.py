@@ -46,7 +46,8 @@ figure img { display: block; max-width: 100%; height: auto; background: #fff; bo
 }
 @media print {
   :root { --text: #000; --back: #fff; --soft: #444; --line: #bbb; --mark: #eee; }
-  body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; } table { font-size: 6.5pt; }
+  body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; } table { font-size: 7pt; }
+  .heads figure { width: 5.4rem; }
   th, td { padding: .15rem .25rem; } h2, h3, h4 { break-after: avoid; } figure img { padding: 0; }
 }
 """

@@ -79,10 +79,8 @@ def answer_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
 
 
 def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Group]:
-    """Give the maps of a decoder that was fitted on `epochs`; of an ensemble, its first member's."""
+    """Give the maps of a decoder, one network and no ensemble, that was fitted on `epochs`."""
     manifest, spec = decoder.manifest, decoder.manifest.network
-    first = "members.0." if manifest.n_members > 1 else ""
-    own = {name.removeprefix(first): tensor for name, tensor in tensors.items() if name.startswith(first)}
     fir = tensors.get(FIR)
     decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
     x = manifest.scaling.apply(epochs.x_uv, decimation=decimation)  # (n_epochs, n_steps, n_channels)
@@ -92,32 +90,32 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
     groups: list[Group]
     match spec:
         case LdaSpec():
-            groups = course(own["dense.weight"], x, what="window", step_ms=step_ms)
+            groups = course(tensors["dense.weight"], x, what="window", step_ms=step_ms)
         case CspSpec():
-            groups = [seen.power("CSP", own["csp.filters"], _band(own, x))]
+            groups = [seen.power("CSP", tensors["csp.filters"], _band(tensors, x))]
         case TangentSpaceSpec():
             title = "Band power, main directions of the tangent space's weights"
-            filters = _directions(own["dense.weight"]) @ own["tangent.whitening"]
-            groups = [seen.power(title, filters, _band(own, x))]
+            filters = _directions(tensors["dense.weight"]) @ tensors["tangent.whitening"]
+            groups = [seen.power(title, filters, _band(tensors, x))]
         case ClosedFormSpec():
             n = n_triangle(x.shape[2])
-            erd, lrp = own["dense.weight"][:, :n], own["dense.weight"][:, n:]
+            erd, lrp = tensors["dense.weight"][:, :n], tensors["dense.weight"][:, n:]
             title = "Band power (ERD), main directions of the log-covariance's weights"
             means = window_means(x, spec.means).reshape(len(x), spec.means, -1)  # (n_epochs, means, n_channels)
             mean_ms = step_ms * (x.shape[1] // spec.means)
             slow_potential = course(lrp, means, what="slow potential (LRP)", step_ms=mean_ms)
-            groups = [seen.power(title, _directions(erd), _band(own, x)), *slow_potential]
+            groups = [seen.power(title, _directions(erd), _band(tensors, x)), *slow_potential]
         case LrpErdLstmSpec():
             slow = np.stack([blocked(each, spec.blocks).mean(axis=1) for each in x])  # (n_epochs, blocks, n_channels)
             groups = [
-                seen.level("Slow potential (LRP)", own["lrp.filters"], slow - slow[:, :1]),
-                seen.power("Band power (ERD)", own["erd.filters"], _band(own, x)),
+                seen.level("Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
+                seen.power("Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
             ]
         case EegNetSpec():
-            groups = [_eegnet(spec, own, x, seen)]
+            groups = [_eegnet(spec, tensors, x, seen)]
         case LstmSpec():
             n_hidden = spec.hidden[0]
-            cell = own["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # what is written into the cells
+            cell = tensors["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # what is written into the cells
             groups = [seen.level("Input of the first layer's cells", cell, x)]
     return groups
 
