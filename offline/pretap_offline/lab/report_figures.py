@@ -35,25 +35,21 @@ def accuracies(outcomes: Sequence[Outcome], *, chance: float, published: Mapping
     halo = withStroke(linewidth=2.5, foreground="white")  # names stand on lines
 
     def draw(axis: Any) -> None:
+        lowest = min(chance, *(each.figures.accuracy_ci95[0] for each in outcomes))
+        highest = max(*published.values(), *(each.figures.accuracy_ci95[1] for each in outcomes), 0.0)
+        limits = (max(0.0, lowest - 0.03), min(1.01, highest + 0.03))
         for row, each in enumerate(outcomes):
             low, high = each.figures.accuracy_ci95
             axis.plot([low, high], [row, row], color=_COLOURS[0], linewidth=2, solid_capstyle="butt")
             axis.plot(each.figures.accuracies, [row] * len(each.figures.accuracies), "|", color="0.35", markersize=7)
             axis.plot(each.figures.accuracy, row, "o", color=_COLOURS[0], markersize=7)
-            axis.text(
-                low,
-                row - 0.22,
-                f"{_short(each.name)}  {each.figures.accuracy:.3f}",
-                va="bottom",
-                fontsize=8.5,
-                path_effects=[halo],
-            )
+            # a long name reaches into the wider half
+            at, side = (high, "right") if low + high > sum(limits) else (low, "left")
+            said = f"{_short(each.name)}  {each.figures.accuracy:.3f}"
+            axis.text(at, row - 0.22, said, ha=side, va="bottom", fontsize=8.5, path_effects=[halo])
         axis.axvline(chance, color="0.6", linewidth=1, label=f"always the larger class ({chance:.2f})")
         for (name, accuracy), dash, colour in zip(published.items(), ("--", ":", "-."), _COLOURS[1:], strict=False):
             axis.axvline(accuracy, color=colour, linestyle=dash, linewidth=1.3, label=name)
-        lowest = min(chance, *(each.figures.accuracy_ci95[0] for each in outcomes))
-        highest = max(*published.values(), *(each.figures.accuracy_ci95[1] for each in outcomes), 0.0)
-        limits = (max(0.0, lowest - 0.03), min(1.01, highest + 0.03))
         axis.set(ylim=(len(outcomes) - 0.5, -0.8), yticks=[], xlabel="accuracy", xlim=limits)
         axis.spines["left"].set_visible(False)
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.9 / (len(outcomes) + 0.8)))
