@@ -136,6 +136,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.scaling.n_steps(self.n_window)
 
     @property
+    def removes_offsets(self) -> bool:
+        """Whether a constant on an electrode changes nothing."""
+        return self.scaling.removes_offsets or self.network.removes_offsets
+
+    @property
     def streaming(self) -> Streaming:
         """What deciding costs."""
         n_channels, n_classes = len(self.channels), len(self.classes)

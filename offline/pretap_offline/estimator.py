@@ -58,16 +58,11 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
 
 
 def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]:
-    """Give the factor, and the taps of the longest and the shortest filter; (1, 0, 0) at the wanted rate."""
+    """Give the factor, and the taps of the longest and the shortest filter; (1, 0, 0) for none."""
     wanted = config.scaling
-    if wanted.decimate_to_hz is None or sfreq_hz == wanted.decimate_to_hz:
+    if wanted.decimate_to_hz is None or sfreq_hz < 2 * wanted.decimate_to_hz:
         return 1, 0, 0
-    decimate = round(sfreq_hz / wanted.decimate_to_hz)
-    if decimate < 1 or decimate * wanted.decimate_to_hz != sfreq_hz:
-        raise UsageError(
-            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g}: expected a rate of which the data's {sfreq_hz:g} Hz "
-            "is a whole multiple. Set signal.sfreq_hz to one, or leave scaling.decimate_to_hz out."
-        )
+    decimate = int(sfreq_hz // wanted.decimate_to_hz)
     if not wanted.pass_hz < wanted.stop_hz < sfreq_hz / 2:
         raise UsageError(
             f"scaling.pass_hz = {wanted.pass_hz:g} and stop_hz = {wanted.stop_hz:g}: expected pass_hz < stop_hz < "

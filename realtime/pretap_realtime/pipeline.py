@@ -202,7 +202,7 @@ class Pipeline:
                 f"The signal's standard deviation is {typical_uv:.3g} uV (median over channels of the first window); "
                 f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ..."
             )
-        if not self._manifest.scaling.removes_offsets and offset_uv > high:
+        if not self._manifest.removes_offsets and offset_uv > high:
             raise StreamRefusedError(
                 f"The electrodes have an offset of {offset_uv / 1000:.3g} mV (median over channels), and this bundle "
                 "takes the signal as it is. Train with a baseline (scaling.baseline_ms), or set the amplifier's "

@@ -226,3 +226,12 @@ def test_the_erd_filters_start_with_unit_power_each():
 def test_more_blocks_than_steps_are_refused():
     with pytest.raises(UsageError, match=r"network\.blocks = 60: expected at most the 40 steps"):
         fit_decoder(trials(), recipe(LrpErdLstmSpec(blocks=60)), seed=0)
+
+
+@pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)
+def test_a_kind_that_says_so_is_blind_to_electrode_offsets_and_no_other(spec):
+    epochs = trials()
+    decoder, _ = fit_decoder(epochs, recipe(spec, baseline_ms=0.0), seed=0)
+    offsets = np.array([300, -300, 100, -200, 50, 0], np.float32)
+    difference = np.abs(decoder.decode(epochs.x_uv + offsets) - decoder.decode(epochs.x_uv)).max()
+    assert (difference < 1e-5) == decoder.manifest.removes_offsets == spec.removes_offsets

@@ -36,6 +36,7 @@ class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = False
 
     band_hz: BandHz = (12.0, 35.0)
     order: Order = 2

@@ -31,6 +31,7 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (14.0, 30.0)
     order: Order = 2

@@ -33,6 +33,7 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
     forward_only: ClassVar[bool] = False
+    removes_offsets: ClassVar[bool] = False
 
     temporal: _Count = 8
     spatial: _Count = 2

@@ -26,10 +26,13 @@ class Kind(Protocol):
         What can compute it: ``numpy`` always, ``torch`` where torch trains it.
     forward_only
         Whether its state can be advanced sample by sample from the window's start.
+    removes_offsets
+        Whether a constant on an electrode changes nothing, whatever the scaling leaves.
     """
 
     engines: ClassVar[tuple[str, ...]]
     forward_only: ClassVar[bool]
+    removes_offsets: ClassVar[bool]
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name each tensor of a bundle, with its dtype and shape."""

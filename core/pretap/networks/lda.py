@@ -24,6 +24,7 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = False
 
     shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
 

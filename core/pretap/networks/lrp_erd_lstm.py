@@ -42,6 +42,7 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = True
 
     blocks: Annotated[int, Meta(ge=2, le=1000)] = 10
     lrp_filters: _Count = 8

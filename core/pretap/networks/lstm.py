@@ -25,6 +25,7 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = False
 
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1, max_length=8)]
 

@@ -28,6 +28,7 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (10.0, 33.0)
     order: Order = 2
