@@ -51,7 +51,7 @@ def serve(
     from pretap_realtime.connection import Connector
 
     if bundle is None:
-        _say(f"no BUNDLE named: {BEST}, the best shipped one, made for most amplifiers; at 100 Hz name ensemble-100hz")
+        _say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
     bundle = find_bundle(bundle or BEST)
     decoder = load(bundle, engine=settings.decode.engine)
     _say(f"bundle {bundle}: {in_a_line(decoder.manifest)}")

@@ -146,8 +146,7 @@ def test_serve_without_a_bundle_takes_the_best_one_and_says_which_and_why():
     assert done.returncode == 3
     chosen, what, *_ = done.stderr.splitlines()
     assert chosen == (
-        "no BUNDLE named: ensemble-1000hz, the best shipped one, made for most amplifiers; "
-        "at 100 Hz name ensemble-100hz"
+        "no BUNDLE named: ensemble-1000hz, the default, made for most amplifiers; at 100 Hz name ensemble-100hz"
     )
     assert what.startswith(f"bundle {find_bundle(BEST)}: mean of 10: ")
     assert "500 samples at 1000 Hz; trained on 316 trials of BCI Competition II data set IV" in what
