@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
@@ -209,8 +210,10 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
         )
     if manifest.scaling.n_taps and manifest.n_window * manifest.scaling.n_kept(manifest.n_window) > MAX_DECIMATION:
         raise BundleError(f"{path}: a window of {manifest.n_window} samples is too long for its decimation.")
-    if streaming not in (None, manifest.streaming):  # bundles of old do not say it
-        raise BundleError(f"{path}: it says {streaming}, but its network makes that {manifest.streaming}.")
+    own = manifest.streaming
+    # bundles of old do not say it; multiply-adds are an estimate, and a better one must not refuse the file
+    if streaming is not None and replace(streaming, multiply_adds=own.multiply_adds) != own:
+        raise BundleError(f"{path}: it says {streaming}, but its network makes that {own}.")
     return manifest, entries
 
 
