@@ -18,7 +18,7 @@ def bandpass_impulse(band_hz: tuple[float, float], *, order: int, sfreq_hz: floa
     if not low < high < sfreq_hz / 2:
         raise UsageError(
             f"network.band_hz = [{low:g}, {high:g}]: expected low < high < {sfreq_hz / 2:g}, half the rate of "
-            "the scaled steps. Leave scaling.block_ms out, or choose another band."
+            "the scaled steps. Choose another band, or keep more steps: a higher scaling.decimate_to_hz, no block_ms."
         )
     impulse = np.zeros(n_steps)
     impulse[0] = 1.0

@@ -24,7 +24,7 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
     band_hz, order
         The causal Butterworth band-pass.
     filters
-        Spatial filters; half for each class of two.
+        Spatial filters.
     regularisation
         Of the classes' covariances: the share of their mean variance.
     """
