@@ -8,42 +8,47 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.channels import electrode_names
 from pretap.errors import UsageError
+from pretap_offline.montage import known_positions
 
 __all__ = ["mirror_partners"]
 
-_NAME = re.compile(r"([A-Za-z]+?)(z|\d+)", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+")
 
 
 def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.int64]:
-    """Say for each channel which one lies where it would be in a mirror, (n_channels,), by their 10-20 names.
+    """Say for each channel which one lies where it would be in a mirror, (n_channels,).
 
-    Odd numbers are on the left, even ones on the right, z is the midline: C3 and C4, FCz and FCz.
+    Electrodes of the 10-05 system only, or what `pretap.channels` knows to be one. There odd numbers are on the left,
+    even ones on the right, z is the midline: C3 and C4, FCz and FCz.
 
     Raises
     ------
     UsageError
-        When an electrode has no partner, or there are not two classes to swap.
+        When an electrode has no partner, all lie on the midline, or there are not two classes to swap.
     """
     if n_classes != 2:
         raise UsageError(f"fit.mirror swaps the two classes left and right: expected 2 classes, got {n_classes}.")
-    index = {name.upper(): i for i, name in enumerate(channels)}
-    partners = [index.get(_mirrored(name).upper(), -1) for name in channels]
-    alone = [name for name, partner in zip(channels, partners, strict=True) if partner < 0]
+    names = electrode_names(channels)
+    known = known_positions(names)
+    index = {name: i for i, name in enumerate(names) if name in known}
+    partners = [index.get(_mirrored(name), -1) for name in names]
+    alone = [label for i, label in enumerate(channels) if partners[i] < 0 or partners[partners[i]] != i]
     if alone:
         raise UsageError(
             f"fit.mirror: {len(alone)} of {len(channels)} electrodes have no partner on the other side of the head: "
-            f"{', '.join(alone[:8])}. Expected 10-20 names such as C3 and C4; exclude them, or set fit.mirror = 0."
+            f"{', '.join(alone[:8])}. Expected standard names such as C3 and C4, each once; exclude them, or set "
+            "fit.mirror = 0."
+        )
+    if partners == list(range(len(channels))):
+        raise UsageError(
+            f"fit.mirror: all {len(channels)} electrodes lie on the midline, so that a mirror changes nothing but the "
+            "class. Expected electrodes on both sides of the head; set fit.mirror = 0."
         )
     return np.array(partners, np.int64)
 
 
 def _mirrored(name: str) -> str:
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return ""
-    site, side = match.groups()
-    if not side.isdigit():
-        return name
-    number = int(side)
-    return f"{site}{number + 1 if number % 2 else number - 1}"
+    """Give the other side's name: C4 of C3, AFF1H of AFF2H, Cz of Cz."""
+    return _NUMBER.sub(lambda number: str(int(number[0]) + (1 if int(number[0]) % 2 else -1)), name)

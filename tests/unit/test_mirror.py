@@ -9,6 +9,7 @@ import torch
 from pretap.config import FitConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
+from pretap.recordings.mne_epochs import standard_montage
 from pretap_offline.mirror import mirror_partners
 from pretap_offline.neural import cosine_factor, make_network_classifier
 
@@ -35,10 +36,34 @@ def test_odd_and_even_electrodes_change_places_and_the_midline_stays():
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["EEG C3", "C4-Ref", "T7", "T4", "fp1.", "Fp2"], [1, 0, 3, 2, 5, 4]),
+        ([f"A{i}" for i in range(1, 17)], [1, 0, 4, 3, 2, 9, 8, 7, 6, 5, 12, 11, 10, 15, 14, 13]),  # BioSemi 16
+    ],
+)
+def test_names_of_any_kind_that_mean_standard_electrodes_are_understood(names, expected):
+    assert mirror_partners(names, n_classes=2).tolist() == expected
+
+
+def test_every_standard_electrode_s_partner_is_the_nearest_to_its_mirror_image():
+    positions = standard_montage().get_positions()["ch_pos"]
+    names = [name for name in positions if name not in {"T3", "T4", "T5", "T6"}]  # T7, T8, P7, P8
+    places = np.array([positions[name] for name in names])
+    away = np.linalg.norm(places[:, None] * [-1, 1, 1] - places, axis=2)
+    assert mirror_partners(names, n_classes=2).tolist() == away.argmin(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
     ("channels", "n_classes", "sentence"),
     [
         (("C3", "Cz", "C4", "F7"), 2, "1 of 4 electrodes have no partner on the other side of the head: F7"),
         (("C3", "C4", "E12", "VEOG"), 2, "2 of 4 electrodes have no partner on the other side of the head: E12, VEOG"),
+        (("C3", "C4", "VEOG1", "VEOG2"), 2, "2 of 4 electrodes .*: VEOG1, VEOG2"),
+        (tuple(f"E{i}" for i in range(1, 9)), 2, "8 of 8 electrodes .*: E1, E2, E3"),  # of a net that is not known
+        (tuple(f"A{i}" for i in range(1, 9)), 2, "6 of 8 electrodes .*: A3, A4, A5"),  # A1 and A2 are the earlobes
+        (("C3", "EEG C3", "C4"), 2, "1 of 3 electrodes .*: C3"),  # one electrode twice
+        (("Cz", "Fz"), 2, "all 2 electrodes lie on the midline"),
         (("C3", "C4"), 3, "expected 2 classes, got 3"),
     ],
 )
