@@ -19,7 +19,7 @@ from pretap_offline.learning_curve import FRACTIONS, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
 from pretap_offline.verdict import is_above_chance, verdict
 
-__all__ = ["CrossValidation", "Split", "cross_validate", "is_blockwise", "n_fits", "splits"]
+__all__ = ["CrossValidation", "Split", "calibrated", "cross_validate", "is_blockwise", "n_fits", "part_of", "splits"]
 
 Index = NDArray[np.int64]
 
@@ -136,7 +136,7 @@ def cross_validate(
     raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
     for each, fold in zip(drawn, scored, strict=False):
         raw_probs[each.repeat, each.score_on] = fold
-    probs, temperature = _calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
+    probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
         right = np.stack(
@@ -147,7 +147,7 @@ def cross_validate(
     return CrossValidation(raw_probs, probs, temperature, metrics)
 
 
-def _calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]) -> tuple[NDArray[np.float64], float]:
+def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]) -> tuple[NDArray[np.float64], float]:
     """Give each repeat's probabilities with cross-fitted temperatures, and one temperature for all of them."""
     folds = [[each.score_on for each in drawn if each.repeat == repeat] for repeat in range(len(raw_probs))]
     probs = np.stack([cross_fitted(p, labels, f) for p, f in zip(raw_probs, folds, strict=True)])
@@ -185,23 +185,29 @@ def _score_fold(
 
 
 def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[_Job]]:
-    """For each fraction but the whole, and each fold: a run of the fold's training trials, as a shorter recording.
-
-    Each class gives its share, at least two trials; the run starts at random and wraps around.
-    """
+    """Give for each fraction but the whole, and each fold, a part of its training trials that starts at random."""
     assert epochs.labels is not None
     rng = np.random.default_rng([seed, len(epochs)])
     jobs: list[list[_Job]] = [[] for _ in FRACTIONS[:-1]]
     for fold in folds:
-        rolled = np.roll(fold.fit_on, -int(rng.integers(len(fold.fit_on))))
-        labels = epochs.labels[rolled]
+        start = int(rng.integers(len(fold.fit_on)))
         for fraction, each in zip(FRACTIONS, jobs, strict=False):
-            picked = []
-            for label in range(len(epochs.classes)):
-                members = rolled[labels == label]
-                picked.append(members[: max(2, round(fraction * len(members)))])
-            each.append((np.sort(np.concatenate(picked)), fold.score_on, seed))
+            part = part_of(fold, epochs.labels, fraction, start=start)
+            each.append((part.fit_on, part.score_on, seed))
     return jobs
+
+
+def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split:
+    """Leave a fold a share of its training trials: of each class its part, at least two.
+
+    It is a run that starts at the training trial `start` and wraps around, so trials in order stay a shorter recording.
+    """
+    rolled = np.roll(fold.fit_on, -start)
+    picked = []
+    for label in np.unique(labels):
+        members = rolled[labels[rolled] == label]
+        picked.append(members[: max(2, round(fraction * len(members)))])
+    return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
 
 
 def _right(labels: Index, parts: list[list[_Job]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:

@@ -19,17 +19,19 @@ from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
 from pretap_offline.calibration import fit_temperature, with_temperature
+from pretap_offline.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits
-from pretap_offline.lab.compare import calibrated, compare, plan
-from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, run_fit
-from pretap_offline.lab.plan import draw, part_of, set_up
+from pretap_offline.lab.compare import compare, plan
+from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, run_fit, versions
+from pretap_offline.lab.plan import draw, set_up
 from pretap_offline.lab.results import Comparison, Sweep, read_results
 from pretap_offline.lab.running import open_laboratory
 from pretap_offline.lab.sources import source_sha256
 from pretap_offline.lab.space import read_space
 from pretap_offline.lab.store import Store
 from pretap_offline.lab.study import Study, open_storage
-from pretap_offline.validation import Split, cross_validate
+from pretap_offline.training import prepare
+from pretap_offline.validation import Split, calibrated, cross_validate, part_of
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(2,)),
@@ -190,6 +192,21 @@ def test_the_code_of_a_fit_is_what_it_imports_and_nothing_else(tmp_path, monkeyp
     assert of_a() != before
 
 
+def test_the_libraries_of_every_kind_are_known_and_one_that_is_missing_is_said():
+    assert {"mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "torch"} == versions().keys()
+    assert versions(("numpy", "no-such-library")) == {"numpy": np.__version__, "no-such-library": "not installed"}
+
+
+def test_the_parameters_of_a_fit_are_those_of_its_bundle_and_no_fixed_filter_is_among_them():
+    epochs = prepare(trials(), changed(RECIPE, signal=changed(RECIPE.signal, sfreq_hz=250.0)))
+    scaling = ScalingConfig(divide_uv=10.0, decimate_to_hz=100.0)
+    for config in (RECIPE, changed(RECIPE, scaling=scaling)):
+        fit = a_fit(config=config, fit_on=np.arange(30), code=code_version())
+        decoder, _ = fit_decoder(epochs.select(fit.fit_on), config, seed=0)
+        assert decoder.manifest.streaming.n_parameters == 54
+        assert run_fit(fit, epochs).n_parameters == 54
+
+
 def test_a_worker_with_other_code_is_refused_by_name():
     with pytest.raises(
         UsageError, match=r"A worker runs pretap .*, this command 0\.0\.0\+old: install the same version"
@@ -257,15 +274,22 @@ def test_a_recipe_at_its_own_rate_is_fitted_on_trials_of_that_rate(store):
     assert found.trials.sfreq_hz == 100.0
 
 
-def test_temperature_is_fitted_on_the_other_folds_unless_the_recipe_refuses():
+def test_a_recipe_that_is_not_calibrated_shares_its_fits_with_one_that_is(store):
+    warm = changed(RECIPE, fit=changed(RECIPE.fit, calibrate=True))
+    found, fresh = compared(trials(), store, {"raw": RECIPE, "warm": warm})
+    assert fresh == 4
+    raw, scaled = found.outcomes
+    assert raw.probs == raw.raw_probs == scaled.raw_probs
+    assert scaled.probs != scaled.raw_probs
+
+
+def test_temperature_is_fitted_on_the_other_folds():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(40) % 2)
     right = rng.uniform(0.05, 0.95, 40)
     raw = np.where(labels[:, None] == [0, 1], right[:, None], 1 - right[:, None])[None]  # (1, 40, 2)
     folds = [Split(0, np.delete(np.arange(40), part), part) for part in np.split(np.arange(40), 4)]
-    assert calibrated(RECIPE, folds, labels, raw) is raw
-    warm = changed(RECIPE, fit=changed(RECIPE.fit, calibrate=True))
-    scaled = calibrated(warm, folds, labels, raw)
+    scaled, _ = calibrated(raw, labels, folds)
     for fold in folds:
         expected = fit_temperature(raw[0, fold.fit_on], labels[fold.fit_on])
         assert scaled[0, fold.score_on] == pytest.approx(with_temperature(raw[0, fold.score_on], expected))
@@ -303,8 +327,9 @@ def test_the_learning_curve_fits_on_a_share_of_each_class_and_ends_at_the_whole(
 def test_a_part_of_a_fold_is_a_run_of_its_trials():
     bench = set_up(trials(in_order=True), [RECIPE], folds=4, repeats=1, seed=0)
     fold = draw(bench, RECIPE)[0]
-    part = part_of(fold, bench.labels, 0.5, rng=np.random.default_rng(0))
+    part = part_of(fold, bench.labels, 0.5, start=7)
     assert set(part.fit_on) < set(fold.fit_on)
+    assert 17 in part.fit_on  # trials 0 to 9 are held out
     assert np.bincount(bench.labels[part.fit_on]).tolist() == [
         round(0.5 * n) for n in np.bincount(bench.labels[fold.fit_on])
     ]

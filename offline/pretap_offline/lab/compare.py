@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from pretap.config import TrainConfig
 from pretap.errors import DataError
-from pretap_offline.calibration import cross_fitted
 from pretap_offline.lab.figures import differences, figures
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
-from pretap_offline.lab.plan import Bench, draw, part_of
+from pretap_offline.lab.plan import Bench, draw
 from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
 from pretap_offline.learning_curve import FRACTIONS
 from pretap_offline.metrics import wilson95
-from pretap_offline.validation import Split
+from pretap_offline.validation import Split, calibrated, part_of
 
 __all__ = ["Plan", "Run", "as_tuples", "compare", "plan", "setting_of", "trials_of"]
 
@@ -57,12 +56,9 @@ def plan(
     folds = draw(bench, any_config)
     parts = []
     if learning_curve:
-        starts = [[bench.seed, fold.repeat, int(fold.score_on[0])] for fold in folds]
+        starts = [_start_of(fold, seed=bench.seed) for fold in folds]
         parts = [
-            [
-                part_of(fold, bench.labels, fraction, rng=np.random.default_rng(start))
-                for fold, start in zip(folds, starts, strict=True)
-            ]
+            [part_of(fold, bench.labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
             for fraction in FRACTIONS[:-1]
         ]
     seeds = [_shuffle_seed(bench.seed, n) for n in range(permutations)]
@@ -80,7 +76,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
         raw = _collect(bench, planned.folds, whole)
         curve = [_right(labels, folds, list(islice(finished, len(folds)))) for folds in planned.parts]
         null = [_accuracy_of(bench, folds, shuffle, finished) for shuffle, folds in planned.shuffled]
-        probs = calibrated(config, planned.folds, labels, raw)
+        probs = calibrated(raw, labels, planned.folds)[0] if config.fit.calibrate else raw
         summary = figures(labels, probs, seed=bench.seed)
         outcomes.append(
             Outcome(
@@ -108,14 +104,6 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
         outcomes=tuple(outcomes),
         differences=differences(labels, planned.folds, by_name),
     )
-
-
-def calibrated(config: TrainConfig, folds: list[Split], labels: NDArray[np.int64], raw: Probs) -> Probs:
-    """Scale each fold's predictions (n_repeats, n_trials, n_classes) by the temperature of the repeat's other folds."""
-    if not config.fit.calibrate:
-        return raw
-    held_out = [[fold.score_on for fold in folds if fold.repeat == repeat] for repeat in range(len(raw))]
-    return np.stack([cross_fitted(each, labels, blocks) for each, blocks in zip(raw, held_out, strict=True)])
 
 
 def as_tuples(probs: Probs) -> tuple[tuple[tuple[float, ...], ...], ...]:
@@ -165,6 +153,12 @@ def _check_converged(name: str, fitted: list[Fitted]) -> None:
     errors = [each.error for each in fitted if each.error]
     if errors:
         raise DataError(f"{name}: {len(errors)} of {len(fitted)} fits failed. {errors[0]}")
+
+
+def _start_of(fold: Split, *, seed: int) -> int:
+    """Pick the training trial that a fold's parts start at: each fold its own, however many repeats there are."""
+    rng = np.random.default_rng([seed, fold.repeat, int(fold.score_on[0])])
+    return int(rng.integers(len(fold.fit_on)))
 
 
 def _shuffle_seed(seed: int, n: int) -> int:

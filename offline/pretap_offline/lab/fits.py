@@ -22,6 +22,7 @@ from pretap_offline.lab.sources import source_sha256
 __all__ = ["Fit", "Fitted", "code_version", "data_sha256", "permuted", "recipe", "run_fit", "versions"]
 
 Index = NDArray[np.int64]
+_LIBRARIES = ("mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "torch")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,9 +42,9 @@ class Fit:
 
     @property
     def key(self) -> str:
-        """Identify the fit by everything that its result depends on (sha256)."""
+        """Identify the fit by everything that its result depends on (sha256); probabilities are calibrated later."""
         parts = (
-            self.config,
+            replace(self.config, fit=replace(self.config.fit, calibrate=True)),
             self.fit_on.tolist(),
             self.score_on.tolist(),
             self.seed,
@@ -55,7 +56,7 @@ class Fit:
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, number of weights.
+    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, parameters.
 
     `error` says why there are none: training diverged. `losses` (n_epochs,) on the training trials, the mean over an
     ensemble's members; empty in closed form.
@@ -91,7 +92,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         losses: list[list[float]] = []  # (n_members, n_epochs)
         started_s = time.perf_counter()
         try:
-            decoder, weights = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
+            decoder, _ = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
         except DataError as error:
             return Fitted((), time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s
@@ -99,7 +100,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
     return Fitted(
         tuple(map(tuple, probs.tolist())),
         fit_s,
-        sum(int(each.size) for each in weights.values()),
+        decoder.manifest.streaming.n_parameters,
         losses=tuple(np.mean(losses, axis=0).tolist()) if losses else (),
     )
 
@@ -111,7 +112,7 @@ def permuted(epochs: Epochs, *, seed: int) -> Epochs:
 
 
 def recipe(config: TrainConfig) -> TrainConfig:
-    """Leave in a configuration what a fit on trials depends on: what is left identifies it."""
+    """Leave in a configuration what its figures on given folds depend on: what is left identifies it."""
     return replace(config, evaluation=EvaluationConfig(), events={}, trials=TrialsConfig())
 
 
@@ -132,6 +133,13 @@ def code_version() -> str:
     return f"{__version__}+{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
-def versions() -> dict[str, str]:
+def versions(libraries: tuple[str, ...] = _LIBRARIES) -> dict[str, str]:
     """Give the versions of the libraries that compute."""
-    return {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn", "scipy", "skorch", "torch")}
+    return {name: _version(name) for name in libraries}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:  # pyriemann is needed by one kind alone
+        return "not installed"

@@ -17,7 +17,7 @@ from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, re
 from pretap_offline.training import prepare
 from pretap_offline.validation import Split, is_blockwise, splits
 
-__all__ = ["Bench", "draw", "part_of", "set_up"]
+__all__ = ["Bench", "draw", "set_up"]
 
 Index = NDArray[np.int64]
 
@@ -74,16 +74,3 @@ def draw(bench: Bench, config: TrainConfig, *, shuffle: int | None = None) -> li
         return splits(bench.trials, replace(config, evaluation=bench.evaluation), seed=bench.seed)
     once = replace(config, evaluation=replace(bench.evaluation, repeats=1))
     return splits(permuted(bench.trials, seed=shuffle), once, seed=bench.seed)
-
-
-def part_of(fold: Split, labels: Index, fraction: float, *, rng: np.random.Generator) -> Split:
-    """Leave a fold a share of its training trials: of each class its part, at least two.
-
-    It is a run that starts at random and wraps around, so that trials in order stay a shorter recording.
-    """
-    rolled = np.roll(fold.fit_on, -int(rng.integers(len(fold.fit_on))))
-    picked = []
-    for label in np.unique(labels):
-        members = rolled[labels[rolled] == label]
-        picked.append(members[: max(2, round(fraction * len(members)))])
-    return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)

@@ -36,7 +36,7 @@ def _outcomes(found: Comparison) -> Table:
         "slope",
         "kappa",
         "AUC",
-        "weights",
+        "parameters",
         "fit s",
         "forward",
         "p",
