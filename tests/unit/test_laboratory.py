@@ -22,6 +22,7 @@ from pretap_offline.calibration import fit_temperature, with_temperature
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits
 from pretap_offline.lab.compare import compare, plan
+from pretap_offline.lab.figures import corrected_t, differences
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, run_fit, versions
 from pretap_offline.lab.plan import draw, set_up
 from pretap_offline.lab.results import Comparison, Sweep, read_results
@@ -31,7 +32,7 @@ from pretap_offline.lab.space import read_space
 from pretap_offline.lab.store import Store
 from pretap_offline.lab.study import Study, open_storage
 from pretap_offline.training import prepare
-from pretap_offline.validation import Split, calibrated, cross_validate, part_of
+from pretap_offline.validation import Split, calibrated, cross_validate, part_of, splits
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(2,)),
@@ -333,6 +334,27 @@ def test_a_part_of_a_fold_is_a_run_of_its_trials():
     assert np.bincount(bench.labels[part.fit_on]).tolist() == [
         round(0.5 * n) for n in np.bincount(bench.labels[fold.fit_on])
     ]
+
+
+@pytest.mark.parametrize(("in_order", "n_folds"), [(True, 4), (False, 8)])
+def test_repeats_are_new_folds_to_the_t_test_only_where_they_draw_new_folds(in_order, n_folds):
+    epochs = trials(in_order=in_order)
+    config = changed(RECIPE, evaluation=EvaluationConfig(folds=4, repeats=2))
+    drawn = splits(epochs, config, seed=0)
+    right = np.random.default_rng(0).uniform(0.1, 0.9, (2, 2, 40))  # of two recipes, (n_repeats, n_trials) each
+    probs = {
+        name: np.where(epochs.labels[:, None] == [0, 1], p[..., None], 1 - p[..., None])
+        for name, p in zip("ab", right, strict=True)
+    }
+    gains = [
+        float(np.log(right[0, each.repeat, each.score_on] / right[1, each.repeat, each.score_on]).mean())
+        for each in drawn
+    ]
+    gains = np.mean(np.reshape(gains, (2, 4)), axis=0) if in_order else np.array(gains)
+    assert len(gains) == n_folds
+    mean, interval, p = corrected_t(gains, ratio=1 / 3)
+    [found] = differences(epochs.labels, drawn, probs)
+    assert (found.nll, *found.nll_ci95, found.nll_p) == pytest.approx((mean, *interval, p))
 
 
 def test_three_classes_have_all_figures(store):

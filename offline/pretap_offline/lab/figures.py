@@ -64,9 +64,15 @@ def corrected_t(difference: NDArray[np.float64], *, ratio: float) -> tuple[float
 
 
 def _by_fold(labels: NDArray[np.int64], splits: list[Split], probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give accuracy and NLL of each fold, (n_folds, 2)."""
-    scores = [score(labels[split.score_on], probs[split.repeat, split.score_on]) for split in splits]
-    return np.array([(each.accuracy, each.nll) for each in scores])
+    """Give accuracy and NLL of each fold, (n_folds, 2).
+
+    Folds that hold out the same trials are one, with the mean of their scores: repeated blocks are no new blocks.
+    """
+    scores: dict[bytes, list[tuple[float, float]]] = {}
+    for split in splits:
+        each = score(labels[split.score_on], probs[split.repeat, split.score_on])
+        scores.setdefault(split.score_on.tobytes(), []).append((each.accuracy, each.nll))
+    return np.array([np.mean(each, axis=0) for each in scores.values()])
 
 
 def _mean(values: list[float | None]) -> float | None:

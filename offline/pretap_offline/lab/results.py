@@ -156,8 +156,8 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One configuration minus the first: accuracy and NLL, 95 % interval and p of the corrected resampled t-test.
 
-    Nadeau and Bengio, Machine Learning 52 (2003); over the folds of all repeats. Interval and p are None where there
-    are fewer than two folds to compare.
+    Nadeau and Bengio, Machine Learning 52 (2003); over the folds of all repeats. Blocks of time are the same in every
+    repeat: each counts once, with the mean over the repeats.
     """
 
     name: str
