@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ from pretap.networks import Layout
 from pretap.scaling import FIR
 from pretap.shipped import find_bundle, shipped_bundles
 
-__all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "self_test", "write_bundle"]
+__all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "refusal", "self_test", "write_bundle"]
 
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # numbers in its matrix: 128 MiB
+MAX_MULTIPLY_ADDS = 2**31  # of a decision: a second or two
 MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 69 bytes: 256 KiB would end at 3800 trials
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I16": np.dtype("<i2")}
 _PROBE_X, _PROBE_P = "probe.windows", "probe.probabilities"
@@ -203,18 +205,43 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     for what, names in (("channel", manifest.channels), ("class", manifest.classes)):
         if len(set(names)) < len(names):
             raise BundleError(f"{path}: two of its {what} names are the same.")
-    if manifest.n_steps < 1:
-        raise BundleError(
-            f"{path}: {manifest.scaling.n_taps} taps and blocks of {manifest.scaling.n_block} samples leave nothing "
-            "of the window."
-        )
-    if manifest.scaling.n_taps and manifest.n_window * manifest.scaling.n_kept(manifest.n_window) > MAX_DECIMATION:
-        raise BundleError(f"{path}: a window of {manifest.n_window} samples is too long for its decimation.")
+    refused = refusal(manifest)
+    if refused:
+        raise BundleError(f"{path}: {refused}")
     own = manifest.streaming
     # bundles of old do not say it; multiply-adds are an estimate, and a better one must not refuse the file
     if streaming is not None and replace(streaming, multiply_adds=own.multiply_adds) != own:
         raise BundleError(f"{path}: it says {streaming}, but its network makes that {own}.")
     return manifest, entries
+
+
+def refusal(manifest: Manifest) -> str:
+    """Say why a bundle with this manifest is not read: impossible, or too much for a decision; empty where it is.
+
+    What takes longest or most memory is bounded before anything is computed.
+    """
+    scaling, n_window = manifest.scaling, manifest.n_window
+    if manifest.n_steps < 1:
+        return f"{scaling.n_taps} taps and blocks of {scaling.n_block} samples leave nothing of the window."
+    n_matrix = n_window * scaling.n_kept(n_window)
+    if scaling.n_taps and n_matrix > MAX_DECIMATION:
+        return (
+            f"Decimating a window of {n_window} samples takes a matrix of {n_matrix} numbers: expected at most "
+            f"{MAX_DECIMATION}. Take a shorter window or a lower rate."
+        )
+    refused = manifest.network.refusal(n_steps=manifest.n_steps, n_members=manifest.n_members)
+    if refused:
+        return refused
+    work = manifest.streaming.multiply_adds
+    if work > MAX_MULTIPLY_ADDS:
+        return f"A decision takes {work} multiply-adds: expected at most {MAX_MULTIPLY_ADDS}. Make the network smaller."
+    n_bytes = sum(math.prod(shape) * _DTYPES[dtype].itemsize for dtype, shape in _expected(manifest).values())
+    if n_bytes > MAX_FILE_BYTES:
+        return (
+            f"Its tensors take {n_bytes} bytes: a bundle holds at most {MAX_FILE_BYTES}. Make the network smaller, or "
+            "take fewer members, a shorter window or a lower rate."
+        )
+    return ""
 
 
 def _expected(manifest: Manifest) -> Layout:

@@ -13,7 +13,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pretap.errors import UsageError
 from pretap.networks import ClosedFormSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.closed_form import log_covariance, window_means
@@ -81,8 +80,6 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
 def make_closed_form(spec: ClosedFormSpec, *, sfreq_hz: float, n_steps: int, seed: int) -> ClosedFormClassifier:
     """Build the untrained classifier of windows of `n_steps` at `sfreq_hz`."""
-    if spec.means > n_steps:
-        raise UsageError(f"network.means = {spec.means}: expected at most the window's {n_steps} steps.")
     impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
     return ClosedFormClassifier(spec, impulse, random_state=seed)
 

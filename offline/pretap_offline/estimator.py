@@ -128,6 +128,9 @@ def _network(
     sfreq_hz = like.sfreq_hz / scaling.decimate / scaling.n_block
     if not is_trained_by_torch(config):
         _check_fit(config)
+    refusal = spec.refusal(n_steps=n_steps, n_members=config.fit.members)
+    if refusal:
+        raise UsageError(refusal)
     match spec:
         case LdaSpec():
             return make_lda(spec)
@@ -156,10 +159,6 @@ def _fixed(spec: Network, *, sfreq_hz: float, n_steps: int) -> dict[str, Any]:
     """Give what a kind's module takes and does not learn."""
     if not isinstance(spec, LrpErdLstmSpec):
         return {}
-    if n_steps < spec.blocks:
-        raise UsageError(
-            f"network.blocks = {spec.blocks}: expected at most the {n_steps} steps that scaling leaves of the window."
-        )
     return {"impulse": bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)}
 
 

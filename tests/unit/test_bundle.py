@@ -16,12 +16,21 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 import pretap
-from pretap.bundle import MAX_FILE_BYTES, MAX_HEADER_BYTES, load, probe_windows, read_bundle, self_test, write_bundle
+from pretap.bundle import (
+    MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
+    load,
+    probe_windows,
+    read_bundle,
+    refusal,
+    self_test,
+    write_bundle,
+)
 from pretap.config import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.manifest import Manifest, Metrics, Streaming, Training
-from pretap.networks import LstmSpec
+from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.scaling import Scaling
 
 N_WINDOW, N_CHANNELS = 8, 3
@@ -524,6 +533,53 @@ def test_another_estimate_of_the_multiply_adds_is_no_lie_and_the_own_one_counts(
     said = split(good)[1]["streaming"]
     scratch.write_bytes(with_manifest(good, streaming={**said, "multiply_adds": 1}))
     assert load(scratch).manifest.streaming.multiply_adds == 696
+
+
+LONG = Scaling(divide_uv=1.0)
+TO_100_HZ = Scaling(decimate=50, n_taps=295, n_start=150, divide_uv=1.0)
+BEST = LrpErdLstmSpec()
+EEG_256 = tuple(f"E{i}" for i in range(256))
+
+
+@pytest.mark.parametrize(
+    ("network", "n_window", "n_members", "sentence"),
+    [
+        (BEST, 5000, 1, "A band-pass over 5000 steps in 1 member(s): expected at most 4096 steps."),
+        (BEST, 4096, 64, "A band-pass over 4096 steps in 64 member(s): expected at most 512 steps."),
+        (CspSpec(), 4097, 1, "A band-pass over 4097 steps"),
+        (TangentSpaceSpec(), 4097, 1, "A band-pass over 4097 steps"),
+        (ClosedFormSpec(), 4097, 1, "A band-pass over 4097 steps"),
+        (ClosedFormSpec(means=1000), 10, 1, "network.means = 1000: expected at most the window's 10 steps."),
+        (LrpErdLstmSpec(blocks=1000), 10, 1, "network.blocks = 1000: expected at most the 10 steps"),
+        (EegNetSpec(temporal=256, spatial=4, kernel=256), 500_000, 1, "over 500000 steps: expected at most 4096 "),
+        (LstmSpec(hidden=(1,) * 8), 200_000, 64, "takes 102400000 steps one after another, expected at most 131072."),
+        (LstmSpec(hidden=(400,)), 5000, 1, "takes 3224005800 multiply-adds: expected at most 2147483648."),
+        (LstmSpec(hidden=(1024,)), 10, 2, "tensors take 33636440 bytes: a bundle holds at most 16777216."),
+    ],
+)  # fmt: skip
+def test_what_would_fill_the_memory_or_take_minutes_is_refused_before_it_is_tried(
+    scratch, network, n_window, n_members, sentence
+):
+    hostile = manifest(network=network, n_window=n_window, n_members=n_members, channels=("Cz",), scaling=LONG)
+    text = json.dumps(msgspec.to_builtins(hostile) | {"streaming": None})
+    assert sentence in refused(scratch, join({}, text, b""))
+
+
+@pytest.mark.parametrize(
+    ("network", "n_window", "n_members", "scaling"),
+    [
+        (BEST, 2500, 1, TO_100_HZ),  # 500 ms at 5 kHz
+        (BEST, 2500, 64, TO_100_HZ),
+        (ClosedFormSpec(), 2500, 1, TO_100_HZ),
+        (TangentSpaceSpec(), 2500, 1, LONG),
+        (BEST, 500, 64, LONG),
+        (EegNetSpec(), 2500, 10, LONG),
+        (LstmSpec(hidden=(10, 10, 5)), 2500, 10, LONG),  # the tutorial's
+    ],
+)
+def test_256_electrodes_at_5_khz_and_64_members_are_not_too_much(network, n_window, n_members, scaling):
+    large = manifest(network=network, n_window=n_window, n_members=n_members, channels=EEG_256, scaling=scaling)
+    assert refusal(large) == ""
 
 
 def test_a_trial_is_recognised_by_the_first_16_digits_of_its_hash():

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Engine, Layout, Tensors
@@ -49,6 +49,12 @@ class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     )
     means: Annotated[int, Meta(ge=1, le=1000)] = 5
     shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Ask for a step in each mean, and bound the filter's matrices."""
+        if self.means > n_steps:
+            return f"network.means = {self.means}: expected at most the window's {n_steps} steps."
+        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: filter, linear map of both branches' features."""

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Engine, Layout, Tensors
 
@@ -37,6 +37,10 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
     order: Order = 2
     filters: Annotated[int, Meta(ge=1, le=64)] = 6
     regularisation: Annotated[float, Meta(ge=0, le=1)] = 0.1
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Bound the filter's matrices."""
+        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: filter in time, filters in space, linear map."""

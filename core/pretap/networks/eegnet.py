@@ -13,6 +13,7 @@ from pretap.networks.kind import Engine, Layout, Tensors
 
 __all__ = ["EegNetSpec"]
 
+_MAX_VALUES = 2**22  # of a layer, n_steps * n_maps: 16 MiB
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
@@ -46,6 +47,16 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
     def n_maps(self) -> int:
         """Maps after the spatial filters, F1 * D; as many come out of the second convolution, F2."""
         return self.temporal * self.spatial
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:  # noqa: ARG002 - one after another
+        """Bound the values between its layers."""
+        n_values = n_steps * self.n_maps
+        if n_values <= _MAX_VALUES:
+            return ""
+        return (
+            f"EEGNet of {self.n_maps} maps over {n_steps} steps: expected at most {_MAX_VALUES // self.n_maps} steps. "
+            "Bring the window to a lower rate (scaling.decimate_to_hz)."
+        )
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
         """Name the tensors, batch normalisation folded into the layer before it."""
@@ -96,7 +107,7 @@ def _convolve(z: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     kernel = weight.shape[1]
     padded = np.pad(z, (((kernel - 1) // 2, kernel // 2), (0, 0)))
     spans = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)  # (n_steps, n_maps, kernel)
-    return np.asarray((spans * weight).sum(axis=2))
+    return np.asarray(np.einsum("tmk,mk->tm", spans, weight))  # (n_steps, n_maps)
 
 
 def _pooled(z: NDArray[Any], pool: int) -> NDArray[Any]:

@@ -34,6 +34,10 @@ class Kind(Protocol):
     forward_only: ClassVar[bool]
     removes_offsets: ClassVar[bool]
 
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Say why so many networks of this kind cannot read windows of so many steps; empty where they can."""
+        ...
+
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name each tensor of a bundle, with its dtype and shape."""
         ...

@@ -28,6 +28,10 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
 
     shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
 
+    def refusal(self, *, n_steps: int, n_members: int) -> str:  # noqa: ARG002
+        """Take any: the weights themselves grow with the steps."""
+        return ""
+
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: one weight for each step of each input."""
         return dense_layout(n_features=n_steps * n_inputs, n_classes=n_classes)

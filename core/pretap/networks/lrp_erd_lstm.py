@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.kind import Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
@@ -57,6 +57,15 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     def lstm(self) -> LstmSpec:
         """The LSTM that reads the branches, and its dense layer."""
         return LstmSpec(hidden=(self.hidden,))
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Ask for a step in each block, and bound the filter's matrices."""
+        if self.blocks > n_steps:
+            return (
+                f"network.blocks = {self.blocks}: expected at most the {n_steps} steps that scaling leaves of the "
+                "window."
+            )
+        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: the filter in time, those in space, the LSTM's."""

@@ -13,6 +13,8 @@ from pretap.networks.kind import Engine, Layout, Tensors
 
 __all__ = ["LstmSpec"]
 
+_MAX_TURNS = 2**17  # of about 10 us each
+
 
 class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lstm", tag_field="kind"):
     """LSTM layers one on another, then a dense layer on the last hidden state.
@@ -28,6 +30,17 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
     removes_offsets: ClassVar[bool] = False
 
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1, max_length=8)]
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Bound the steps that are taken one after another."""
+        n_turns = n_members * len(self.hidden) * n_steps
+        if n_turns <= _MAX_TURNS:
+            return ""
+        return (
+            f"LSTM of {len(self.hidden)} layer(s) over {n_steps} steps in {n_members} member(s): a decision takes "
+            f"{n_turns} steps one after another, expected at most {_MAX_TURNS}. Bring the window to a lower rate "
+            "(scaling.decimate_to_hz)."
+        )
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
         """Name each tensor; gates lie in torch's order: input, forget, cell, output."""

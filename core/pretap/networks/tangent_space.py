@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Engine, Layout, Tensors
@@ -33,6 +33,10 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     band_hz: BandHz = (10.0, 33.0)
     order: Order = 2
     c: Annotated[float, Meta(gt=0, le=1e6)] = 0.1
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Bound the filter's matrices."""
+        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Name the tensors: filter, the mean's inverse square root, linear map."""
