@@ -123,6 +123,10 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: Literal["auto", "stratified", "blocks"] = "auto"
     learning_curve: bool = False
 
+    def __post_init__(self) -> None:
+        if self.folds == 1:
+            raise ValueError("folds = 1 leaves nothing to fit on: expected at least 2, or 0 for no cross-validation")
+
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `pretap train` takes from a file.

@@ -231,6 +231,15 @@ def test_infinity_is_out_of_range_everywhere_but_for_waiting(kind, key):
     assert f"`$.{key}`" in refusal(kind, f"{key}=-inf")
 
 
+def test_one_fold_is_refused_and_none_is_not():
+    sentence = (
+        "folds = 1 leaves nothing to fit on: expected at least 2, or 0 for no cross-validation - at `$.evaluation`"
+    )
+    assert sentence in refusal(TrainConfig, "evaluation.folds=1")
+    lda = 'network={kind="lda"}'
+    assert load_config(TrainConfig, overrides=(lda, "evaluation.folds=0")).evaluation.folds == 0
+
+
 def test_a_training_configuration_needs_a_network():
     with pytest.raises(UsageError, match="missing required field `network`"):
         load_config(TrainConfig)
