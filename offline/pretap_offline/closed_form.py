@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pretap.errors import DataError
 from pretap.networks import ClosedFormSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.closed_form import log_covariance, window_means
@@ -22,6 +23,7 @@ from pretap_offline.baselines import linear_map
 __all__ = ["ClosedFormClassifier", "make_closed_form"]
 
 _MAX_FOLDS = 10
+_MIN_TRIALS = 3  # of a class: LDA without a third of them still has more trials than classes
 
 
 class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -36,8 +38,15 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> ClosedFormClassifier:  # noqa: N803
         """Fit both branches, and their weights on cross-fitted scores of the same trials."""
         self.classes_ = np.unique(y)
+        fewest = int(np.bincount(y)[self.classes_].min())
+        if fewest < _MIN_TRIALS:
+            raise DataError(
+                f"A network of kind 'closed-form' weighs its scores on held-out trials: expected at least "
+                f"{_MIN_TRIALS} trials of each class to fit on, got {fewest}. Record more trials, or fit on more of "
+                "them: evaluation.learning_curve = false, more evaluation.folds."
+            )
         features = self._features(X)
-        n_folds = min(_MAX_FOLDS, int(np.bincount(y)[self.classes_].min()))
+        n_folds = min(_MAX_FOLDS, fewest)
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
         branches = [
             make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.array(self.spec.ridge))),

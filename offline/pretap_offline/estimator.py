@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from pretap.config import FitConfig, TrainConfig
 from pretap.errors import UsageError
-from pretap.networks import ClosedFormSpec, CspSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
+from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
 from pretap_offline.bandpass import bandpass_impulse
@@ -46,6 +46,11 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
         reference=wanted.reference, divide_uv=wanted.divide_uv, decimate=decimate, n_taps=n_taps, n_start=n_start
     )
     n_kept = plain.n_kept(n_window)
+    if decimate > n_window:
+        raise UsageError(
+            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps one sample in {decimate} at {sfreq_hz:g} Hz, "
+            f"and the window has {n_window}: expected at least {sfreq_hz / n_window:g} Hz."
+        )
     if n_kept < 1:
         raise UsageError(
             f"scaling.start_ms = {wanted.start_ms:g} is {n_start} samples at {sfreq_hz:g} Hz: expected at most the "
@@ -67,6 +72,13 @@ def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]
         raise UsageError(
             f"scaling.pass_hz = {wanted.pass_hz:g} and stop_hz = {wanted.stop_hz:g}: expected pass_hz < stop_hz < "
             f"{sfreq_hz / 2:g}, half the data's rate."
+        )
+    kept_hz = sfreq_hz / decimate
+    if wanted.stop_hz > kept_hz - wanted.pass_hz:
+        raise UsageError(
+            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps {kept_hz:g} samples a second: what lies between "
+            f"{kept_hz - wanted.pass_hz:g} Hz and stop_hz = {wanted.stop_hz:g} would alias into the band up to pass_hz "
+            f"= {wanted.pass_hz:g}. Expected decimate_to_hz of at least pass_hz + stop_hz = {wanted.pass_hz + wanted.stop_hz:g}."
         )
     n_taps = max(1, round(wanted.fir_ms * sfreq_hz / 1000))
     return decimate, n_taps, min(n_taps, max(1, round(wanted.start_ms * sfreq_hz / 1000)))
@@ -131,6 +143,8 @@ def _network(
     refusal = spec.refusal(n_steps=n_steps, n_members=config.fit.members)
     if refusal:
         raise UsageError(refusal)
+    if isinstance(spec, EegNetSpec):
+        _check_batches(spec, n_steps=n_steps, n_trials=len(like), batch_size=config.fit.batch_size)
     match spec:
         case LdaSpec():
             return make_lda(spec)
@@ -171,6 +185,16 @@ def _check_fit(config: TrainConfig) -> None:
         raise UsageError(
             f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, in one go and without "
             "a seed that matters. Leave them out; only fit.calibrate holds for it."
+        )
+
+
+def _check_batches(spec: EegNetSpec, *, n_steps: int, n_trials: int, batch_size: int) -> None:
+    """Refuse a batch of one value for each map: batch normalisation needs two."""
+    if n_steps < 2 * spec.pool and (n_trials - 1) % batch_size == 0:
+        raise UsageError(
+            f"network.pool = {spec.pool} leaves one of {n_steps} steps, and fit.batch_size = {batch_size} a last batch "
+            f"of one of {n_trials} trials: expected two values for the batch normalisation. Set a smaller network.pool "
+            "or another fit.batch_size."
         )
 
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from pretap.bundle import load
 from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
-from pretap.errors import UsageError
+from pretap.errors import DataError, UsageError
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,
@@ -125,6 +125,23 @@ def test_a_closed_form_has_no_torch_engine_and_no_epochs(tmp_path, spec):
 def test_what_does_not_fit_the_window_is_refused(spec, sentence):
     with pytest.raises(UsageError, match=sentence):
         fit_decoder(trials(n=20), recipe(spec), seed=0)
+
+
+def test_a_last_batch_of_one_value_is_refused_and_of_two_is_not():
+    config = recipe(EegNetSpec(pool=21))  # one of 40 steps; batches of 20
+    sentence = r"network\.pool = 21 leaves one of 40 steps, and fit\.batch_size = 20 a last batch of one of 41 trials"
+    with pytest.raises(UsageError, match=sentence):
+        fit_decoder(trials(n=41), config, seed=0)
+    fit_decoder(trials(n=42), config, seed=0)
+    fit_decoder(trials(n=41), recipe(EegNetSpec(pool=20)), seed=0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_closed_form_takes_three_trials_of_a_class_and_no_fewer(n_classes):
+    few = trials(n=n_classes * 3, n_classes=n_classes)
+    fit_decoder(few, recipe(ClosedFormSpec()), seed=0)
+    with pytest.raises(DataError, match="expected at least 3 trials of each class to fit on, got 2"):
+        fit_decoder(few.select(np.arange(1, len(few))), recipe(ClosedFormSpec()), seed=0)
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------

@@ -190,6 +190,17 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
     [
         ({"pass_hz": 60.0}, 1000.0, "expected pass_hz < stop_hz < 500"),
         (
+            {"decimate_to_hz": 77.0},  # one in 12
+            924.0,
+            "decimate_to_hz = 77 keeps 77 samples a second: what lies between 47 Hz and stop_hz = 48 would alias into "
+            "the band up to pass_hz = 30. Expected decimate_to_hz of at least pass_hz + stop_hz = 78",
+        ),
+        (
+            {"decimate_to_hz": 1.0, "pass_hz": 0.2, "stop_hz": 0.8},
+            1000.0,
+            "decimate_to_hz = 1 keeps one sample in 1000 at 1000 Hz, and the window has 500: expected at least 2 Hz",
+        ),
+        (
             {"start_ms": 600.0, "fir_ms": 600.0},
             1000.0,
             "scaling.start_ms = 600 is 600 samples at 1000 Hz: expected at most",
@@ -202,9 +213,14 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
     ],
 )
 def test_a_decimation_that_cannot_be_is_refused(changes, sfreq_hz, sentence):
-    config = changed(scaling=ScalingConfig(decimate_to_hz=100.0, **changes))
+    config = changed(scaling=ScalingConfig(**{"decimate_to_hz": 100.0} | changes))
     with pytest.raises(UsageError, match=re.escape(sentence)):
         make_scaling(config, sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2), n_channels=4)
+
+
+def test_a_rate_of_pass_hz_and_stop_hz_together_is_enough():
+    config = changed(scaling=ScalingConfig(decimate_to_hz=78.0))
+    assert make_scaling(config, sfreq_hz=936.0, n_window=468, n_channels=4).decimate == 12
 
 
 # -- ensembles and temperature -------------------------------------------------------------------------------------
