@@ -41,6 +41,16 @@ class Bench:
         assert self.trials.labels is not None
         return self.trials.labels
 
+    def check(self, config: TrainConfig) -> None:
+        """Build what this recipe asks for, unfitted; raises UsageError where that cannot be."""
+        from pretap_offline.estimator import make_estimator, make_fir, make_scaling
+
+        like = self.epochs[config.signal.sfreq_hz]
+        n_window, n_channels = like.n_samples, len(like.channels)
+        scaling = make_scaling(config, sfreq_hz=like.sfreq_hz, n_window=n_window, n_channels=n_channels)
+        fir = make_fir(config, scaling, sfreq_hz=like.sfreq_hz, n_window=n_window)
+        make_estimator(config, scaling, like=like, seed=self.seed, fir=fir)
+
     def fits(self, config: TrainConfig, folds: Sequence[Split], *, shuffle: int | None = None) -> Iterator[Fit]:
         """Give the fit of each fold; the networks of repeat r start from ``seed + r``."""
         data = self.sha256[config.signal.sfreq_hz]

@@ -182,10 +182,14 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One set of values that was tried, and its calibrated NLL over the inner folds (None: training diverged)."""
+    """One set of values that was tried, and its calibrated NLL over the inner folds.
+
+    Without one either training diverged, or `fault` says why these values cannot be built together.
+    """
 
     values: dict[str, Any]
     nll: float | None
+    fault: str = ""
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "open_storage"]
 
+_FAULT = "fault"  # an attribute of a trial
+
 
 @contextmanager
 def open_storage(path: Path) -> Iterator[BaseStorage]:
-    """Open or make the SQLite file that keeps trials.
+    """Open or make the SQLite file that keeps trials, for this process alone: a second one is refused.
 
     SQLite, because a process killed while it writes leaves a file that opens. Optuna's journal, killed, leaves its lock
     behind: the next command waits for it.
@@ -33,22 +35,43 @@ def open_storage(path: Path) -> Iterator[BaseStorage]:
     from sqlalchemy.exc import DBAPIError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with _locked(path):
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+        except (DBAPIError, RuntimeError) as error:
+            reason = str(error).split("\n", maxsplit=1)[0].rstrip(".")
+            raise UsageError(f"--storage {path}: cannot keep trials there: {reason}.") from None
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however that ends: the system's own, which SQLite takes on a file."""
+    import sqlite3
+
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
-    except (DBAPIError, RuntimeError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".")
-        raise UsageError(f"--storage {path}: cannot keep trials there: {reason}.") from None
+        lock = sqlite3.connect(path.with_name(f"{path.name}.lock"), timeout=0, isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise UsageError(f"--storage {path}: cannot keep trials there: {error} ({path.name}.lock).") from None
+        raise UsageError(
+            f"--storage {path}: another `pretap sweep` searches there. Wait for its end, or give another file."
+        ) from None
     try:
-        yield storage
+        yield
     finally:
-        storage.remove_session()
+        lock.close()
 
 
 class Study:
     """Asks for values and is told how good they were; state is on disk alone.
 
     The sampler (TPE) starts anew for each trial, from a seed that the number of finished trials makes: so a search that
-    was killed and goes on picks the same values as one that was not.
+    was killed and goes on picks the same values as one that was not. The storage must be this process's alone.
     """
 
     def __init__(self, name: str, space: Space, storage: BaseStorage, *, seed: int) -> None:
@@ -75,10 +98,12 @@ class Study:
         trial = self._study.ask()
         return trial, self._space.suggest(trial)
 
-    def tell(self, trial: OptunaTrial, nll: float | None) -> None:
-        """Say how good the values were; None when training diverged."""
+    def tell(self, trial: OptunaTrial, nll: float | None, *, fault: str = "") -> None:
+        """Say how good the values were; None when training diverged, or with the `fault` why nothing can be built."""
         from optuna.trial import TrialState
 
+        if fault:
+            trial.set_user_attr(_FAULT, fault)
         if nll is None:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -86,11 +111,20 @@ class Study:
 
     def tried(self, n: int) -> tuple[Trial, ...]:
         """Give the first `n` finished trials, in order."""
-        return tuple(Trial(self._values(each), each.value) for each in self._finished()[:n])
+        return tuple(
+            Trial(self._values(each), each.value, each.user_attrs.get(_FAULT, "")) for each in self._finished()[:n]
+        )
 
     def best(self, n: int) -> Trial:
         """Give the best of the first `n`; of equals the first."""
-        good = [each for each in self.tried(n) if each.nll is not None]
+        tried = self.tried(n)
+        good = [each for each in tried if each.nll is not None]
+        faults = [each.fault for each in tried if each.fault]
+        if not good and faults:
+            raise DataError(
+                f"None of the {len(tried)} combinations that were tried could be fitted; {len(faults)} could not be "
+                f"built, the first because: {faults[0]}"
+            )
         if not good:
             raise DataError("Training diverged with all values that were tried: lower the range of fit.learning_rate.")
         return min(good, key=lambda each: each.nll or 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.config import TrainConfig
-from pretap.errors import DataError
+from pretap.errors import DataError, UsageError
 from pretap_offline.calibration import cross_fitted, fit_temperature, with_temperature
 from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
 from pretap_offline.lab.figures import figures
@@ -75,8 +76,15 @@ def sweep(
     """Search on the inner folds of every outer fold, and on all trials; score each choice on its outer fold.
 
     All studies go side by side, one trial of each at a time, so that many workers have work. With `bench.evaluation`
-    of 0 folds there is no nested estimate. `advance` is called for each finished step of `n_steps`.
+    of 0 folds there is no nested estimate. `advance` is called for each finished step of `n_steps`. Values that exclude
+    each other are a trial that is never chosen.
+
+    Raises
+    ------
+    UsageError
+        Before anything is fitted, when the base recipe with one value of one key cannot be built for these trials.
     """
+    _check_values(bench, space)
     searches = _searches(bench, space, storage, n_inner=n_inner)
     for number in range(n_trials):
         open_ = [each for each in searches if each.study.n_finished <= number]
@@ -103,16 +111,30 @@ def sweep(
     )
 
 
+def _check_values(bench: Bench, space: Space) -> None:
+    for key, axis in space.axes.items():
+        for value in axis.extremes():
+            try:
+                bench.check(space.config({key: value}))
+            except UsageError as error:
+                raise UsageError(f"[space] {key} = {json.dumps(value)}: {error}") from None
+
+
 def _searches(bench: Bench, space: Space, storage: BaseStorage, *, n_inner: int) -> list[_Search]:
     """Draw all folds; the search on all trials comes last."""
     outer = draw(bench, space.base) if bench.evaluation.folds else []
     everything = np.arange(len(bench.trials))
     searches = []
-    for number, fold in enumerate([*outer, None]):
+    for fold in [*outer, None]:
         on = everything if fold is None else fold.fit_on
         inner = _inner(bench, space.base, on, n_inner=n_inner)
-        seed = int(np.random.SeedSequence([bench.seed, number]).generate_state(1)[0])
-        study = Study(_name(bench, space, on, n_inner=n_inner), space, storage, seed=seed)
+        repeat = fold.repeat if fold else 0
+        how = (on.tolist(), n_inner, bench.evaluation.split, bench.seed, repeat)
+        search = _digest(space.content(), recipe(space.base), how)
+        # The name has all that results depend on: a search of something else starts anew in the same file. The
+        # sampler's seed has what is searched and how: not what else is in the file, no sample of a held-out trial.
+        name = _digest(search, sorted(bench.sha256.values()), code_version())
+        study = Study(name, space, storage, seed=int(search[:8], 16))
         searches.append(_Search(study, on, inner, fold))
     return searches
 
@@ -131,18 +153,23 @@ def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> lis
     return splits(trials, replace(config, evaluation=evaluation), seed=bench.seed)
 
 
-def _name(bench: Bench, space: Space, on: Index, *, n_inner: int) -> str:
-    """Name a study by all that its trials depend on: a search of something else starts anew in the same file."""
-    what = (space.content(), recipe(space.base), sorted(bench.sha256.values()), code_version())
-    how = (on.tolist(), n_inner, bench.evaluation.split, bench.seed)
-    return hashlib.sha256(msgspec.json.encode((what, how), order="deterministic")).hexdigest()
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 def _one_trial_each(bench: Bench, space: Space, run: Run, searches: list[_Search]) -> None:
-    asked = [each.study.ask() for each in searches]
-    configs = [space.config(values) for _, values in asked]
-    inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))
-    for search, (trial, _), config, probs in zip(searches, asked, configs, inner, strict=True):
+    built = []
+    for search in searches:
+        trial, values = search.study.ask()
+        try:
+            config = space.config(values)
+            bench.check(config)
+        except UsageError as error:
+            search.study.tell(trial, None, fault=str(error))
+        else:
+            built.append((search, trial, config))
+    inner = _inner_probs(bench, run, [(search, config) for search, _, config in built])
+    for (search, trial, config), probs in zip(built, inner, strict=True):
         search.study.tell(trial, None if probs is None else _nll(bench, search, config, probs))
 
 

@@ -101,12 +101,15 @@ def print_sweep(found: Sweep) -> None:
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
         )
-    n_diverged = sum(each.nll is None for each in found.tried)
+    faults = [each.fault for each in found.tried if each.fault]
+    n_diverged = sum(each.nll is None for each in found.tried) - len(faults)
     _say(
         console,
         f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, the best of "
         f"{len(found.tried)} and so too good ({n_diverged} diverged)",
     )
+    if faults:
+        _say(console, f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
 
 
 def _choices(chosen: tuple[Chosen, ...]) -> Table:
