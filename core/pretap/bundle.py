@@ -238,7 +238,7 @@ def refusal(manifest: Manifest) -> str:
     n_bytes = sum(math.prod(shape) * _DTYPES[dtype].itemsize for dtype, shape in _expected(manifest).values())
     if n_bytes > MAX_FILE_BYTES:
         return (
-            f"Its tensors take {n_bytes} bytes: a bundle holds at most {MAX_FILE_BYTES}. Make the network smaller, or "
+            f"The bundle's tensors take {n_bytes} bytes: it holds at most {MAX_FILE_BYTES}. Make the network smaller, or "
             "take fewer members, a shorter window or a lower rate."
         )
     return ""

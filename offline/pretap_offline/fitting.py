@@ -23,7 +23,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.scaling import FIR
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
-__all__ = ["fit_decoder", "n_advances"]
+__all__ = ["fit_decoder", "make_manifest", "n_advances"]
 
 _MAX_TOLERANCE = 1e-2
 
@@ -43,8 +43,8 @@ def fit_decoder(
     `advance` is called `n_advances` times. To `losses` is added what each member's loss on its training trials was in
     each epoch, where torch trains the kind.
     """
-    n_channels, n_members = len(epochs.channels), config.fit.members
-    scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=n_channels)
+    manifest = make_manifest(epochs, config, seed=seed, metrics=metrics, temperature=temperature)
+    scaling, n_members = manifest.scaling, manifest.n_members
     fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
     for member in range(n_members):
@@ -55,8 +55,17 @@ def fit_decoder(
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
+    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, tensors))
+    return Decoder(manifest, tensors), tensors
+
+
+def make_manifest(
+    epochs: Epochs, config: TrainConfig, *, seed: int, metrics: Metrics | None = None, temperature: float = 1.0
+) -> Manifest:
+    """Say all that is known of a decoder before it is fitted; its self-test's tolerance is the least there is."""
+    scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
     library = "torch" if is_trained_by_torch(config) else "scikit-learn"
-    manifest = Manifest(
+    return Manifest(
         format_version=FORMAT_VERSION,
         classes=epochs.classes,
         channels=epochs.channels,
@@ -71,11 +80,9 @@ def fit_decoder(
         self_test_tolerance=1e-6,
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", library)},
         created=_today(),
-        n_members=n_members,
+        n_members=config.fit.members,
         temperature=temperature,
     )
-    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, tensors))
-    return Decoder(manifest, tensors), tensors
 
 
 def n_advances(config: TrainConfig) -> int:

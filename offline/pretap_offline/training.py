@@ -10,14 +10,14 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.bundle import write_bundle
+from pretap.bundle import refusal, write_bundle
 from pretap.config import TrainConfig
-from pretap.errors import DataError
+from pretap.errors import DataError, UsageError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fitting import fit_decoder, make_manifest
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.validation import cross_validate, is_blockwise
 
@@ -49,19 +49,22 @@ def train(
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
     `advance` is called once for each fit of the cross-validation and once for each
-    epoch of each member of the final fit.
+    epoch of each member of the final fit. What no bundle could hold is refused before the first of them.
     """
     epochs = prepare(epochs, config)
+    interpolation = interpolation_weights(epochs.channels)
+    interpolates = interpolation is not None
+    refused = refusal(replace(make_manifest(epochs, config, seed=seed), interpolates=interpolates))
+    if refused:
+        raise UsageError(refused)
     metrics, temperature = None, 1.0
     if config.evaluation.folds:
         validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
         metrics, temperature = validation.metrics, validation.temperature
     decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, temperature=temperature, advance=advance)
-    manifest = decoder.manifest
+    manifest = replace(decoder.manifest, interpolates=interpolates)
     tensors: dict[str, NDArray[Any]] = {**weights}
-    interpolation = interpolation_weights(epochs.channels)
     if interpolation is not None:
-        manifest = replace(manifest, interpolates=True)
         tensors[INTERPOLATION] = interpolation
     write_bundle(out, manifest, tensors)
     return manifest

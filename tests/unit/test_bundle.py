@@ -554,7 +554,7 @@ EEG_256 = tuple(f"E{i}" for i in range(256))
         (EegNetSpec(temporal=256, spatial=4, kernel=256), 500_000, 1, "over 500000 steps: expected at most 4096 "),
         (LstmSpec(hidden=(1,) * 8), 200_000, 64, "takes 102400000 steps one after another, expected at most 131072."),
         (LstmSpec(hidden=(400,)), 5000, 1, "takes 3224005800 multiply-adds: expected at most 2147483648."),
-        (LstmSpec(hidden=(1024,)), 10, 2, "tensors take 33636440 bytes: a bundle holds at most 16777216."),
+        (LstmSpec(hidden=(1024,)), 10, 2, "tensors take 33636440 bytes: it holds at most 16777216."),
     ],
 )  # fmt: skip
 def test_what_would_fill_the_memory_or_take_minutes_is_refused_before_it_is_tried(

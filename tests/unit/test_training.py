@@ -19,7 +19,7 @@ from pretap.bundle import load, read_bundle
 from pretap.config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig, load_config
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.networks import LstmSpec, softmax
+from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.recordings.epochs import Epochs, trial_sha256
 from pretap_offline.calibration import fit_temperature
 from pretap_offline.estimator import make_estimator, make_fir, make_scaling
@@ -221,6 +221,32 @@ def test_a_decimation_that_cannot_be_is_refused(changes, sfreq_hz, sentence):
 def test_a_rate_of_pass_hz_and_stop_hz_together_is_enough():
     config = changed(scaling=ScalingConfig(decimate_to_hz=78.0))
     assert make_scaling(config, sfreq_hz=936.0, n_window=468, n_channels=4).decimate == 12
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sfreq_hz", "sentence"),
+    [
+        (
+            {"network": LstmSpec(hidden=(256, 256)), "fit": FitConfig(members=64)},
+            100.0,
+            "tensors take 203031392 bytes: it holds at most 16777216",
+        ),
+        (
+            {"network": LdaSpec(), "scaling": ScalingConfig(decimate_to_hz=50_000.0)},
+            100_000.0,
+            "window of 20000 samples takes a matrix of 200000000 numbers: expected at most 16777216",
+        ),
+    ],
+)
+def test_what_no_bundle_could_hold_is_refused_before_anything_is_fitted(tmp_path, recipe, sfreq_hz, sentence):
+    epochs = replace(EPOCHS, sfreq_hz=sfreq_hz)
+    if sfreq_hz != 100.0:
+        epochs = replace(epochs, x_uv=np.tile(EPOCHS.x_uv, (1, 1000, 1)))  # the same again and again: 20000 samples
+    config = changed(**recipe, signal=SignalConfig())
+    fits = []
+    with pytest.raises(UsageError, match=sentence):
+        train(epochs, config, tmp_path / "b", seed=0, advance=lambda: fits.append(1))
+    assert (fits, list(tmp_path.iterdir())) == ([], [])
 
 
 # -- ensembles and temperature -------------------------------------------------------------------------------------
