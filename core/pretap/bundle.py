@@ -238,8 +238,8 @@ def refusal(manifest: Manifest) -> str:
     n_bytes = sum(math.prod(shape) * _DTYPES[dtype].itemsize for dtype, shape in _expected(manifest).values())
     if n_bytes > MAX_FILE_BYTES:
         return (
-            f"The bundle's tensors take {n_bytes} bytes: it holds at most {MAX_FILE_BYTES}. Make the network smaller, or "
-            "take fewer members, a shorter window or a lower rate."
+            f"The bundle's tensors take {n_bytes} bytes: it holds at most {MAX_FILE_BYTES}. Make the network smaller, "
+            "or take fewer members, a shorter window or a lower rate."
         )
     return ""
 
