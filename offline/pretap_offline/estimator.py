@@ -76,9 +76,9 @@ def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]
     kept_hz = sfreq_hz / decimate
     if wanted.stop_hz > kept_hz - wanted.pass_hz:
         raise UsageError(
-            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps {kept_hz:g} samples a second: what lies between "
-            f"{kept_hz - wanted.pass_hz:g} Hz and stop_hz = {wanted.stop_hz:g} would alias into the band up to pass_hz "
-            f"= {wanted.pass_hz:g}. Expected decimate_to_hz of at least pass_hz + stop_hz = "
+            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps {kept_hz:g} samples a second: some of what the "
+            f"filter leaves below stop_hz = {wanted.stop_hz:g} would alias into the band up to pass_hz = "
+            f"{wanted.pass_hz:g}. Expected decimate_to_hz of at least pass_hz + stop_hz = "
             f"{wanted.pass_hz + wanted.stop_hz:g}."
         )
     n_taps = max(1, round(wanted.fir_ms * sfreq_hz / 1000))
