@@ -192,8 +192,8 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
         (
             {"decimate_to_hz": 77.0},  # one in 12
             924.0,
-            "decimate_to_hz = 77 keeps 77 samples a second: some of what the filter leaves below stop_hz = 48 would alias "
-            "into the band up to pass_hz = 30. Expected decimate_to_hz of at least pass_hz + stop_hz = 78",
+            "decimate_to_hz = 77 keeps 77 samples a second: some of what the filter leaves below stop_hz = 48 would "
+            "alias into the band up to pass_hz = 30. Expected decimate_to_hz of at least pass_hz + stop_hz = 78",
         ),
         (
             {"decimate_to_hz": 1.0, "pass_hz": 0.2, "stop_hz": 0.8},
