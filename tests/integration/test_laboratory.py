@@ -39,6 +39,9 @@ base = "a.toml"
 "network.hidden" = [[2], [3], [4]]
 """
 N_FITS = 16  # 2 recipes x 4 folds x 2 repeats
+WITHIN_S = 120.0  # of what takes 5 to 20 s alone: other tests may run beside it
+
+pytestmark = pytest.mark.timeout(3 * WITHIN_S)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def figures(folder: Path, store: str) -> Comparison:
 
 def test_compare_killed_goes_on_without_refitting_and_ends_as_if_nothing_had_been(kit, start, folder, serial):
     killed = start(*compare(folder, "killed", "--workers", "2"), start_new_session=True)
-    kit.until(lambda: len(kept(folder, "killed")) >= 3, "three fits")
+    kit.until(lambda: len(kept(folder, "killed")) >= 3, "three fits", WITHIN_S)
     os.killpg(killed.process.pid, signal.SIGKILL)
     killed.process.wait()
     before = kept(folder, "killed")
@@ -94,7 +97,7 @@ def test_compare_killed_goes_on_without_refitting_and_ends_as_if_nothing_had_bee
     assert not (folder / "killed.json").exists()
 
     again = start(*compare(folder, "killed"))
-    assert again.wait() == 0, again.said
+    assert again.wait(WITHIN_S) == 0, again.said
     assert f"{N_FITS} fits, {len(before)} of them in {folder}/killed" in again.said
     after = kept(folder, "killed")
     assert len(after) == N_FITS
@@ -104,9 +107,9 @@ def test_compare_killed_goes_on_without_refitting_and_ends_as_if_nothing_had_bee
 
 def test_ctrl_c_says_what_is_kept_and_ends_with_130(kit, start, folder):
     child = start(*compare(folder, "stopped", "--workers", "2"), start_new_session=True)
-    kit.until(lambda: len(kept(folder, "stopped")) >= 2, "two fits")
+    kit.until(lambda: len(kept(folder, "stopped")) >= 2, "two fits", WITHIN_S)
     os.killpg(child.process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    assert child.wait() == 130
+    assert child.wait(WITHIN_S) == 130
     n = len(kept(folder, "stopped"))
     assert f"{n} of {N_FITS} fits are kept in {folder}/stopped; the same command goes on from there.\n" in child.said
     assert "Traceback" not in child.said
@@ -114,9 +117,9 @@ def test_ctrl_c_says_what_is_kept_and_ends_with_130(kit, start, folder):
 
 def test_a_lost_worker_process_costs_its_fit_alone(kit, start, folder, serial):
     child = start(*compare(folder, "lost", "--workers", "2"))
-    kit.until(lambda: len(kept(folder, "lost")) >= 2, "two fits")
+    kit.until(lambda: len(kept(folder, "lost")) >= 2, "two fits", WITHIN_S)
     os.kill(worker_of(child.process.pid), signal.SIGKILL)
-    assert child.wait() == 0, child.said
+    assert child.wait(WITHIN_S) == 0, child.said
     assert figures(folder, "lost") == serial
 
 
@@ -160,8 +163,8 @@ def cluster(kit, tmp_path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path)
     where = tmp_path / "scheduler.json"
     cluster.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(where))
-    kit.until(where.exists, "the scheduler")
-    cluster.address = kit.until(lambda: json.loads(where.read_text() or "{}").get("address"), "its address")
+    kit.until(where.exists, "the scheduler", WITHIN_S)
+    cluster.address = kit.until(lambda: json.loads(where.read_text() or "{}").get("address"), "its address", WITHIN_S)
     yield cluster
     for process in cluster.processes:
         process.kill()
@@ -171,19 +174,19 @@ def cluster(kit, tmp_path) -> Iterator[Cluster]:
 def test_a_cluster_that_loses_a_worker_ends_complete_and_equal_to_the_serial_run(kit, start, folder, serial, cluster):
     first, _ = cluster.worker(), cluster.worker()
     spread = start(*compare(folder, "spread", "--cluster", cluster.address))
-    kit.until(lambda: len(kept(folder, "spread")) >= 3, "three fits")
+    kit.until(lambda: len(kept(folder, "spread")) >= 3, "three fits", WITHIN_S)
     first.kill()
     assert len(kept(folder, "spread")) < N_FITS
-    assert spread.wait() == 0, spread.said
+    assert spread.wait(WITHIN_S) == 0, spread.said
     assert figures(folder, "spread") == serial
 
 
 def test_a_scheduler_that_goes_away_is_an_error_and_not_a_reason_to_work_here(kit, start, folder, cluster):
     cluster.worker()
     child = start(*compare(folder, "away", "--cluster", cluster.address))
-    kit.until(lambda: len(kept(folder, "away")) >= 1, "a fit")
+    kit.until(lambda: len(kept(folder, "away")) >= 1, "a fit", WITHIN_S)
     cluster.processes[0].kill()
-    assert child.wait() == 2, child.said
+    assert child.wait(WITHIN_S) == 2, child.said
     assert f"--cluster {cluster.address}: the scheduler is gone." in child.said
     assert "Traceback" not in child.said
     assert len(kept(folder, "away")) < N_FITS
@@ -202,14 +205,14 @@ def sweep(folder: Path, store: str) -> tuple[str, ...]:
 def test_sweep_killed_goes_on_and_chooses_as_if_nothing_had_been(kit, start, folder):
     whole = start(*sweep(folder, "searched"))
     killed = start(*sweep(folder, "cut-off"))
-    kit.until(lambda: len(kept(folder, "cut-off")) >= 8, "the first trial of each search, and more")
+    kit.until(lambda: len(kept(folder, "cut-off")) >= 8, "the first trial of each search, and more", WITHIN_S)
     killed.process.kill()
     killed.process.wait()
     before = kept(folder, "cut-off")
     assert not (folder / "cut-off.json").exists()
     again = start(*sweep(folder, "cut-off"))
-    assert again.wait() == 0, again.said
+    assert again.wait(WITHIN_S) == 0, again.said
     assert before.items() <= kept(folder, "cut-off").items()
-    assert whole.wait() == 0, whole.said
+    assert whole.wait(WITHIN_S) == 0, whole.said
     found, expected = (read_results(folder / f"{store}.json") for store in ("cut-off", "searched"))
     assert replace(found, setting=expected.setting) == expected
