@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,51 +20,45 @@ def print_comparison(found: Comparison) -> None:
     """Print the configurations, best accuracy first, and the differences to the first one given."""
     console = _console()
     _say(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
-    console.print(_outcomes(found))
+    best_first = sorted(found.outcomes, key=lambda each: -each.figures.accuracy)
+    console.print(_figures(best_first))
+    console.print()
+    console.print(_decoders(best_first))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
         console.print(_differences(found.differences))
 
 
-def _outcomes(found: Comparison) -> Table:
-    table = _table(
-        "name",
-        "kind",
-        "accuracy",
-        "95 %",
-        "NLL",
-        "ECE (p)",
-        "slope",
-        "kappa",
-        "AUC",
-        "parameters",
-        "fit s",
-        "forward",
-        "p",
-    )
-    for each in sorted(found.outcomes, key=lambda each: -each.figures.accuracy):
-        table.add_row(*_row(each))
+def _figures(outcomes: Sequence[Outcome]) -> Table:
+    table = _table("name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p")
+    for each in outcomes:
+        f = each.figures
+        low, high = f.accuracy_ci95
+        table.add_row(
+            each.name,
+            f"{f.accuracy:.3f} ± {f.accuracy_sd:.3f}",
+            f"{low:.3f}-{high:.3f}",
+            f"{f.nll:.3f}",
+            f"{f.ece:.3f} ({f.ece_p:.2g})",
+            "-" if f.slope is None else f"{f.slope:.2f}",
+            "-" if each.permutations is None else f"{each.permutations.p:.2g}",
+        )
     return table
 
 
-def _row(each: Outcome) -> list[str]:
-    f = each.figures
-    low, high = f.accuracy_ci95
-    return [
-        each.name,
-        each.kind,
-        f"{f.accuracy:.3f} ± {f.accuracy_sd:.3f}",
-        f"{low:.3f}-{high:.3f}",
-        f"{f.nll:.3f}",
-        f"{f.ece:.3f} ({f.ece_p:.2g})",
-        "-" if f.slope is None else f"{f.slope:.2f}",
-        f"{f.kappa:.2f}",
-        f"{f.auc:.3f}",
-        f"{each.n_parameters}",
-        f"{each.fit_s:.2f}",
-        "yes" if each.forward_only else "no",
-        "-" if each.permutations is None else f"{each.permutations.p:.2g}",
-    ]
+def _decoders(outcomes: Sequence[Outcome]) -> Table:
+    table = _table("name", "kind", "kappa", "AUC", "parameters", "fit s", "forward")
+    for each in outcomes:
+        table.add_row(
+            each.name,
+            each.kind,
+            f"{each.figures.kappa:.2f}",
+            f"{each.figures.auc:.3f}",
+            f"{each.n_parameters}",
+            f"{each.fit_s:.2f}",
+            "yes" if each.forward_only else "no",
+        )
+    return table
 
 
 def _differences(found: tuple[Difference, ...]) -> Table:
