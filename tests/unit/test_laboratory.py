@@ -647,6 +647,12 @@ def test_compare_prints_a_table_and_writes_what_the_table_says(folder):
     assert json.loads((folder / "c.json").read_bytes())["what"] == "compare"
 
 
+def test_one_repeat_has_no_spread_to_print(folder):
+    done = invoke(folder, "compare", f"{folder}/h2.toml", "--folds", "4", "--repeats", "1")
+    assert done.exit_code == 0, done.output
+    assert "±" not in done.stdout
+
+
 def test_configurations_with_one_name_are_told_apart_by_their_folders(folder):
     for name, hidden in (("a", 2), ("b", 3)):
         (folder / name).mkdir()

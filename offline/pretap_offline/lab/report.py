@@ -136,7 +136,7 @@ def _row(each: Outcome) -> list[str]:
     return [
         each.name,
         each.kind,
-        f"{f.accuracy:.3f}" + (f" ± {f.accuracy_sd:.3f}" if len(f.accuracies) > 1 else ""),
+        f.accuracy_words(),
         "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
         f"{f.nll:.3f}",
         f"{f.ece:.3f} ({f.ece_p:.2g})",

@@ -104,6 +104,11 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kappa: float
     auc: float
 
+    def accuracy_words(self) -> str:
+        """Give the mean over the repeats, and their spread where there is one to speak of."""
+        spread = f" ± {self.accuracy_sd:.3f}" if len(self.accuracies) > 1 else ""
+        return f"{self.accuracy:.3f}{spread}"
+
 
 class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One point of a learning curve: the mean number of trials fitted on, accuracy, and Wilson's interval."""

@@ -36,7 +36,7 @@ def _figures(outcomes: Sequence[Outcome]) -> Table:
         low, high = f.accuracy_ci95
         table.add_row(
             each.name,
-            f"{f.accuracy:.3f} ± {f.accuracy_sd:.3f}",
+            f.accuracy_words(),
             f"{low:.3f}-{high:.3f}",
             f"{f.nll:.3f}",
             f"{f.ece:.3f} ({f.ece_p:.2g})",
@@ -92,7 +92,7 @@ def print_sweep(found: Sweep) -> None:
         n = found.nested
         _say(
             console,
-            f"\nnested estimate: accuracy {n.accuracy:.3f} ± {n.accuracy_sd:.3f} (95 % interval "
+            f"\nnested estimate: accuracy {n.accuracy_words()} (95 % interval "
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
         )
