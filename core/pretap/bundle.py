@@ -20,7 +20,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.decoder import Decoder
+from pretap.decoder import AUTO, Decoder
 from pretap.errors import BundleError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
@@ -58,10 +58,11 @@ class _Version(msgspec.Struct, frozen=True):
     format_version: int
 
 
-def load(path: str | Path, *, engine: str = "numpy") -> Decoder:
+def load(path: str | Path, *, engine: str = AUTO) -> Decoder:
     """Read a bundle, run its self-test on `engine`, and give the decoder.
 
-    `path` is a file, or the name of a shipped bundle, such as ``ensemble-1000hz``.
+    `path` is a file, or the name of a shipped bundle, such as ``ensemble-1000hz``; `engine` one of
+    `pretap.decoder.ENGINES`, or ``auto``: the fastest that is here.
 
     Raises
     ------
@@ -70,6 +71,7 @@ def load(path: str | Path, *, engine: str = "numpy") -> Decoder:
     """
     bundle = read_bundle(path)
     decoder = Decoder(bundle.manifest, bundle.tensors, engine=engine, sha256=bundle.sha256)
+    engine = decoder.engine
     error = self_test(decoder, bundle)
     if not error <= bundle.manifest.self_test_tolerance:
         raise BundleError(
@@ -97,9 +99,8 @@ def probe_windows(n_window: int, n_channels: int) -> NDArray[np.int16]:
 
 def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Compute the probe windows' probabilities in float64 throughout: what a bundle stores."""
-    exact = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    return Decoder(manifest, exact, engine="numpy").decode(windows)
+    return Decoder(manifest, tensors).exact().decode(windows)
 
 
 def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[Any]]) -> str:

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError, UsageError
 from pretap.interpolation import INTERPOLATION
+from pretap.lanes.compiled import CompiledLanes
+from pretap.lanes.output import DecoderStream, Output
+from pretap.lanes.plan import Steps, make_steps
+from pretap.lanes.python import PythonLanes
+from pretap.lanes.recompute import Recompute
+from pretap.lanes.stream import Lanes, LaneStream
 from pretap.manifest import Manifest
-from pretap.networks import Engine, Tensors, softmax
+from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.ring import Ring
 from pretap.scaling import FIR
 
-__all__ = ["ENGINES", "Decoder", "DecoderStream", "Output", "check_engine"]
+__all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine"]
 
 _LOOKS_LIKE_VOLTS = 1e-3  # no EEG in microvolts stays below it throughout; in volts, this would be 1 mV
+AUTO = "auto"
+ENGINES = ("compiled", "numpy", "torch")
+_AUDIT = 10.0  # times what the self-test allows on its two windows: a fault in a lane makes 1e-3 and more
+_DecodeOne = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
-def _numpy_engine(manifest: Manifest, tensors: Tensors) -> Engine:
-    return manifest.network.engine(tensors)
+def check_engine(manifest: Manifest, engine: str) -> None:
+    """Refuse an engine that is unknown, or that the bundle's kind of network does not have."""
+    if engine not in ENGINES:
+        raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join((AUTO, *ENGINES))}.")
+    available = manifest.network.engines
+    if engine != "compiled" and engine not in available:
+        kind = manifest.network.__struct_config__.tag
+        raise UsageError(
+            f"A network of kind {kind!r} has no engine {engine!r}: expected {' or '.join(available)}. "
+            f"Set the engine to {available[0]}."
+        )
 
 
-def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
-    import torch
+def _torch_module(manifest: Manifest, tensors: Tensors) -> Any:
+    from pretap.torch_networks import module_of
 
-    from pretap.torch_networks import module_of, one_thread
-
-    network = module_of(manifest.network).from_tensors(
+    return module_of(manifest.network).from_tensors(
         manifest.network,
         tensors,
         n_steps=manifest.n_steps,
@@ -38,28 +54,18 @@ def _torch_engine(manifest: Manifest, tensors: Tensors) -> Engine:
         n_classes=len(manifest.classes),
     )
 
+
+def _torch_engine(module: Any) -> Engine:
+    import torch
+
+    from pretap.torch_networks import one_thread
+
     @torch.inference_mode()
     def logits(x: NDArray[np.float64]) -> NDArray[Any]:
         with one_thread():
-            return np.asarray(network(torch.from_numpy(x)[None])[0])
+            return np.asarray(module(torch.from_numpy(x)[None])[0])
 
     return logits
-
-
-ENGINES: dict[str, Callable[[Manifest, Tensors], Engine]] = {"numpy": _numpy_engine, "torch": _torch_engine}
-
-
-def check_engine(manifest: Manifest, engine: str) -> None:
-    """Refuse an engine that is unknown, or that the bundle's kind of network does not have."""
-    if engine not in ENGINES:
-        raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join(sorted(ENGINES))}.")
-    available = manifest.network.engines
-    if engine not in available:
-        kind = manifest.network.__struct_config__.tag
-        raise UsageError(
-            f"A network of kind {kind!r} has no engine {engine!r}: expected {' or '.join(available)}. "
-            f"Set the engine to {available[0]}."
-        )
 
 
 def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
@@ -70,30 +76,6 @@ def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-@dataclass(frozen=True)
-class Output:
-    """What a stream's decoder says: `n_end` samples had been pushed since the reset when the window was full."""
-
-    n_end: int
-    probs: NDArray[np.float64]  # (n_classes,)
-
-
-class DecoderStream(Protocol):
-    """A decoder that follows a stream sample by sample; the seam for engines that share work between windows."""
-
-    def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order."""
-        ...
-
-    def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
-        """Take samples, give only the newest decision they complete, and say how many were skipped (overload)."""
-        ...
-
-    def reset(self) -> None:
-        """Forget all samples: the next decision comes `n_window` samples later."""
-        ...
-
-
 class Decoder:
     """A trained network, or several, with its scaling, behind one engine.
 
@@ -102,7 +84,7 @@ class Decoder:
     manifest
         What the bundle says about itself: channels, rate, classes, training, metrics.
     engine
-        ``numpy`` (no torch) or ``torch`` (the reference).
+        ``compiled`` (the fastest, where a compiler was there), ``numpy`` or ``torch`` (what was trained).
     sha256
         The hash of the bundle file that was loaded; empty for a decoder that never was a file.
     interpolation
@@ -110,16 +92,53 @@ class Decoder:
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:
-        check_engine(manifest, engine)
-        self.manifest, self.engine, self.sha256 = manifest, engine, sha256
+        self.manifest, self.sha256 = manifest, sha256
+        self._all = tensors
         self.interpolation = tensors.get(INTERPOLATION)
-        fir = tensors.get(FIR)
-        self._decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
+        self._fir = tensors.get(FIR)
         n_members = manifest.n_members
-        self._members = [
-            ENGINES[engine](manifest, _member_tensors(tensors, member, n_members=n_members))
-            for member in range(n_members)
-        ]
+        self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]
+        self._modules: list[Any] = []
+        if engine == AUTO:
+            try:
+                self._decode_one, self.engine = self._compiled(), "compiled"
+            except RecomputeError:
+                self._decode_one, self.engine = self._by_members("numpy"), "numpy"
+            return
+        check_engine(manifest, engine)
+        self.engine = engine
+        try:
+            self._decode_one = self._compiled() if engine == "compiled" else self._by_members(engine)
+        except RecomputeError as reason:
+            raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
+
+    def _compiled(self) -> _DecodeOne:
+        """Decode a window as the only lane of a stream."""
+        lane = CompiledLanes(self.manifest, self._steps(), self._tensors, hop=self.manifest.n_window)
+
+        def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
+            lane.reset()
+            return lane.push(window_uv)[1][0]
+
+        return decode_one
+
+    def _by_members(self, engine: str) -> _DecodeOne:
+        manifest = self.manifest
+        if engine == "torch":
+            self._modules = [_torch_module(manifest, each) for each in self._tensors]
+            members = [_torch_engine(module) for module in self._modules]
+        else:
+            members = [manifest.network.engine(each) for each in self._tensors]
+        fir, decimation = self._fir, None
+        if fir is not None:
+            decimation = manifest.scaling.decimation(fir, n_window=manifest.n_window)
+
+        def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
+            x = manifest.scaling.apply(window_uv, decimation=decimation)  # (n_steps, n_channels)
+            logits = np.stack([member(x) for member in members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
+            return softmax(logits / manifest.temperature)
+
+        return decode_one
 
     def decode(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:
         """Give the class probabilities of one window, or of many.
@@ -161,54 +180,60 @@ class Decoder:
             row[:] = self._decode_one(window)
         return probs  # (n, n_classes)
 
-    def stream(self, hop: int) -> DecoderStream:
-        """Follow a stream with one decision each `hop` samples, the first after `n_window` samples."""
+    def stream(self, hop: int, *, recompute: bool = False) -> DecoderStream:
+        """Follow a stream with one decision each `hop` samples, the first after `n_window` samples.
+
+        Windows are advanced sample by sample (`pretap.lanes`) where the network allows it and windows overlap, else
+        recomputed; the stream's `words` say which, and why. `recompute` asks for the latter.
+        """
         if hop < 1:
             raise UsageError(f"The hop must be at least 1 sample, got {hop}.")
-        return _Recompute(self._decode_one, hop=hop, manifest=self.manifest)
+        n_window, n_channels = self.manifest.n_window, len(self.manifest.channels)
+        try:
+            if recompute:
+                raise RecomputeError("as asked")
+            if hop > n_window:
+                raise RecomputeError(f"a hop of {hop} samples leaves out some between windows of {n_window}")
+            lanes = self._lanes(hop)
+        except RecomputeError as reason:
+            words = f"{self.engine}: every window recomputed, {reason}"
+            return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, words=words)
+        n_lanes = -(-n_window // hop)
+        words = f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced as samples arrive"
+        ring = Ring(n_window + hop - 1, n_channels)  # the newest decision's window, up to the next
+        return LaneStream(lanes, ring, hop=hop, n_window=n_window, words=words, reference=self._reference(), tolerance=_AUDIT * self.manifest.self_test_tolerance)
 
-    def _decode_one(self, window_uv: NDArray[Any]) -> NDArray[np.float64]:
-        x = self.manifest.scaling.apply(window_uv, decimation=self._decimation)  # (n_steps, n_channels)
-        logits = np.stack([member(x) for member in self._members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
-        return softmax(logits / self.manifest.temperature)
+    def _steps(self) -> Steps:
+        return make_steps(self.manifest, self._fir)
 
+    def _lanes(self, hop: int) -> Lanes:
+        manifest, steps = self.manifest, self._steps()
+        if self.engine == "compiled":
+            return CompiledLanes(manifest, steps, self._tensors, hop=hop)
+        n_lanes = -(-manifest.n_window // hop)
+        size = {"n_steps": steps.n_steps, "n_lanes": n_lanes}
+        sfreq_hz = manifest.sfreq_hz / steps.stride
+        if self.engine == "numpy":
+            cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
+        else:
+            from pretap.torch_networks import Streams
 
-class _Recompute:
-    """The plain way: keep the last window, and run the whole network at each hop."""
+            if not all(isinstance(module, Streams) for module in self._modules):
+                raise RecomputeError("its torch module has no steps")
+            cells = [module.cells(n_lanes) for module in self._modules]
+        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
 
-    def __init__(
-        self, decode_one: Callable[[NDArray[Any]], NDArray[np.float64]], *, hop: int, manifest: Manifest
-    ) -> None:
-        self._decode_one, self._hop, self._n_window = decode_one, hop, manifest.n_window
-        self._ring = Ring(manifest.n_window, len(manifest.channels))
+    def _reference(self) -> _DecodeOne:
+        """Decode windows in numpy and float64 throughout; prepared when it is first asked for."""
+        prepared: list[Decoder] = []
 
-    def reset(self) -> None:
-        self._ring.reset()
+        def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
+            if not prepared:
+                prepared.append(self.exact())
+            return prepared[0]._decode_one(window_uv)
 
-    def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        if not np.isfinite(x_uv).all():
-            raise DataError("A sample is NaN or infinite: reset the stream there, and push only finite samples.")
-        outputs = []
-        done = 0
-        for n_end in self._ends(len(x_uv)):
-            take = n_end - self._ring.n_seen
-            self._ring.push(x_uv[done : done + take])
-            done += take
-            outputs.append(Output(n_end, self._decode_one(self._ring.window(n_end, self._n_window))))
-        self._ring.push(x_uv[done:])
-        return outputs
+        return decode_one
 
-    def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
-        ends = self._ends(len(x_uv))
-        if len(ends) < 2:
-            return self.push(x_uv), 0
-        # Everything up to the hop before the last goes in undecoded; what is left completes one window.
-        split = ends[-2] - self._ring.n_seen
-        self._ring.push(x_uv[:split])
-        return self.push(x_uv[split:]), len(ends) - 1
-
-    def _ends(self, n_new: int) -> range:
-        """Where windows end within the next `n_new` samples, counted since the reset."""
-        seen = self._ring.n_seen
-        hops_done = max(0, (seen - self._n_window) // self._hop + 1)
-        return range(self._n_window + hops_done * self._hop, seen + n_new + 1, self._hop)
+    def exact(self) -> Decoder:
+        """Give the same decoder in numpy and float64 throughout: what every engine is compared with."""
+        return Decoder(self.manifest, {name: np.asarray(each, np.float64) for name, each in self._all.items()})

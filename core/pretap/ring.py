@@ -38,10 +38,14 @@ class Ring:
         """Forget all samples; `n_seen` starts again at 0."""
         self.n_seen = self._end = 0
 
+    def check(self, x_uv: NDArray[np.float32]) -> None:
+        """Refuse samples that are not (n_new, n_channels): numpy would stretch one channel over all."""
+        if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:
+            raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
+
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
         """Append samples (n_new, n_channels) and, where the caller reads them back, their stamps (n_new,)."""
-        if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:  # numpy would stretch one channel over all
-            raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
+        self.check(x_uv)
         n_new = len(x_uv)
         self.n_seen += n_new
         if n_new > self.capacity:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from pretap.networks.closed_form import ClosedFormSpec
 from pretap.networks.csp import CspSpec
 from pretap.networks.eegnet import EegNetSpec
-from pretap.networks.kind import Engine, Kind, Layout, Tensors, softmax
+from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors, softmax
 from pretap.networks.lda import LdaSpec
 from pretap.networks.lrp_erd_lstm import LrpErdLstmSpec
 from pretap.networks.lstm import LstmSpec
 from pretap.networks.tangent_space import TangentSpaceSpec
 
 __all__ = [
+    "Cells",
     "ClosedFormSpec",
     "CspSpec",
     "EegNetSpec",
@@ -25,6 +26,7 @@ __all__ = [
     "LrpErdLstmSpec",
     "LstmSpec",
     "Network",
+    "RecomputeError",
     "TangentSpaceSpec",
     "Tensors",
     "softmax",

@@ -9,12 +9,25 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-__all__ = ["BANDPASS", "BandHz", "Order", "bandpass_macs", "bandpass_refusal", "bandpassed", "toeplitz"]
+from pretap.networks.kind import RecomputeError
+
+__all__ = [
+    "BANDPASS",
+    "BandHz",
+    "Order",
+    "RunningBandpass",
+    "bandpass_macs",
+    "bandpass_refusal",
+    "bandpassed",
+    "second_order_sections",
+    "toeplitz",
+]
 
 BANDPASS = "bandpass.impulse"  # the tensor's name: the impulse response over a window, (n_steps,) float64
 _MAX_MATRICES = 2**24  # numbers in the matrices of all members, n_steps ** 2 each: 128 MiB
 BandHz = tuple[Annotated[float, Meta(gt=0, le=1e6)], Annotated[float, Meta(gt=0, le=1e6)]]
 Order = Annotated[int, Meta(ge=1, le=8)]
+_SAME = 1e-9  # of the impulse response's highest value: a recursion that is nearer computes the same filter
 
 
 def bandpass_refusal(*, n_steps: int, n_members: int) -> str:
@@ -43,3 +56,62 @@ def bandpassed(x: NDArray[np.float64], matrix: NDArray[Any]) -> NDArray[Any]:
 def bandpass_macs(*, n_steps: int, n_inputs: int) -> int:
     """Count the multiplications of `bandpassed` that are not with the zeros of half its matrix."""
     return n_steps * (n_steps + 1) // 2 * n_inputs
+
+
+def second_order_sections(
+    impulse: NDArray[np.float64], band_hz: tuple[float, float], *, order: int, sfreq_hz: float
+) -> NDArray[np.float64]:
+    """Write a Butterworth band-pass as a recursion, from its design and checked against its impulse response (n_steps,).
+
+    Returns
+    -------
+    (order, 3): gain, a1 and a2 of each section, ``y[t] = gain * (x[t] - x[t - 2]) - a1 * y[t - 1] - a2 * y[t - 2]``. The
+    analogue prototype's poles, its band-pass transform and the bilinear transform are those of any textbook (Oppenheim
+    & Schafer, Discrete-Time Signal Processing, ch. 7).
+
+    Raises
+    ------
+    RecomputeError
+        Where the impulse response is that of another filter.
+    """
+    warped = 2 * sfreq_hz * np.tan(np.pi * np.asarray(band_hz) / sfreq_hz)  # rad/s
+    width, centre_2 = warped[1] - warped[0], warped[0] * warped[1]
+    pairs = []
+    for k in range((order + 1) // 2):  # the poles on and above the real axis
+        prototype = np.exp(0.5j * np.pi * (2 * k + 1 + order) / order)
+        root = np.sqrt((prototype * width / 2) ** 2 - centre_2 + 0j)
+        poles = prototype * width / 2 + np.array([root, -root])
+        poles = (2 * sfreq_hz + poles) / (2 * sfreq_hz - poles)
+        is_real = abs(prototype.imag) < 1e-9  # then its two poles belong together, else each has its conjugate
+        pairs += [(poles[0], poles[1])] if is_real else [(pole, pole.conj()) for pole in poles]
+    sections = np.array([(1.0, -(p + q).real, (p * q).real) for p, q in pairs])  # (order, 3)
+    sections[:, 0] = abs(impulse[0]) ** (1 / order)  # the first value is the product of the gains
+    running = RunningBandpass(sections, n_lanes=1, n_inputs=1)
+    unit = np.zeros(len(impulse))
+    unit[0] = 1.0
+    error = max(abs(float(running.step(slice(None), np.array([[x]]))[0, 0]) - y) for x, y in zip(unit, impulse, strict=True))
+    if not error <= _SAME * np.abs(impulse).max():
+        raise RecomputeError("its band-pass is not the Butterworth filter that it names, so it has no recursion")
+    return sections
+
+
+class RunningBandpass:
+    """The band-pass as a recursion, from rest, in many lanes: (n_lanes, n_inputs) a step, float64."""
+
+    def __init__(self, sections: NDArray[np.float64], *, n_lanes: int, n_inputs: int) -> None:
+        self._sections = sections
+        self._state = np.zeros((len(sections), 2, n_lanes, n_inputs))
+
+    def rest(self, lanes: NDArray[np.intp]) -> None:
+        """Begin anew in these lanes."""
+        self._state[:, :, lanes] = 0.0
+
+    def step(self, lanes: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filter a sample (n, n_inputs) in each of `lanes` (n,)."""
+        for (gain, a1, a2), (one, two) in zip(self._sections, self._state, strict=True):  # transposed direct form II
+            x = gain * x
+            y = x + one[lanes]
+            one[lanes] = two[lanes] - a1 * y
+            two[lanes] = -x - a2 * y
+            x = y
+        return x

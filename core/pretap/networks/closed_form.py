@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
 __all__ = ["ClosedFormSpec", "window_means"]
 
@@ -67,6 +67,10 @@ class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         return dense(
             tensors, lambda x: np.concatenate([log_covariance(bandpassed(x, matrix)), window_means(x, self.means)])
         )
+
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
+        """Refuse: its work comes after the last sample."""
+        raise RecomputeError("the logarithm of its covariance is taken when the window is whole")
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count the band-pass, the covariance, some 10 products of that size for the logarithm, and the map."""

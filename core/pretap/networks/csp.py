@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
+from pretap.networks.bandpass import (
+    BANDPASS,
+    BandHz,
+    Order,
+    RunningBandpass,
+    bandpass_macs,
+    bandpass_refusal,
+    bandpassed,
+    second_order_sections,
+    toeplitz,
+)
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
 __all__ = ["CspSpec", "log_power"]
 
@@ -55,6 +65,11 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
         matrix, filters = toeplitz(tensors[BANDPASS]), tensors["csp.filters"]
         return dense(tensors, lambda x: log_power(bandpassed(x, matrix), filters))
 
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
+        """Carry the band-pass and each lane's power."""
+        sections = second_order_sections(tensors[BANDPASS], self.band_hz, order=self.order, sfreq_hz=sfreq_hz)
+        return _CspCells(tensors, sections, n_steps=n_steps, n_lanes=n_lanes)
+
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count the band-pass, the spatial filters, squares and the map."""
         per_step = self.filters * (n_inputs + 1)
@@ -70,3 +85,27 @@ def log_power(x: NDArray[np.float64], filters: NDArray[np.float64]) -> NDArray[n
     """Give the log mean square of each spatial filter, (..., n_filters), of windows (..., n_steps, n_inputs)."""
     power = np.mean((x @ filters.T) ** 2, axis=-2)  # (..., n_filters)
     return np.asarray(np.log(np.maximum(power, 1e-300)))
+
+
+class _CspCells:
+    """Filters and power in many lanes."""
+
+    def __init__(self, tensors: Tensors, sections: NDArray[np.float64], *, n_steps: int, n_lanes: int) -> None:
+        self._filters = tensors["csp.filters"].T  # (n_inputs, n_filters)
+        self._weight, self._bias, self._n_steps = tensors["dense.weight"], tensors["dense.bias"], n_steps
+        n_inputs, n_filters = self._filters.shape
+        self._bandpass = RunningBandpass(sections, n_lanes=n_lanes, n_inputs=n_filters)
+        self._first = np.zeros((n_lanes, n_inputs))
+        self._power = np.zeros((n_lanes, n_filters))
+
+    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
+        fresh = lanes[t == 0]
+        self._first[fresh] = x[t == 0]
+        self._bandpass.rest(fresh)
+        self._power[fresh] = 0.0
+        fast = self._bandpass.step(lanes, (x - self._first[lanes]) @ self._filters)  # (n, n_filters)
+        self._power[lanes] += fast * fast
+
+    def logits(self, lane: int) -> NDArray[Any]:
+        power = np.maximum(self._power[lane] / self._n_steps, 1e-300)
+        return np.asarray(self._weight @ np.log(power) + self._bias)

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
 __all__ = ["EegNetSpec"]
 
@@ -85,6 +85,10 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
             return np.asarray(tensors["dense.weight"] @ z.mean(axis=0) + tensors["dense.bias"])  # (n_classes,)
 
         return logits
+
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
+        """Refuse: its work comes after the last sample."""
+        raise RecomputeError("its convolutions read what comes later in the window")
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count both stages, exponentials as one."""

@@ -8,13 +8,32 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "Kind", "Layout", "Tensors", "softmax"]
+__all__ = ["Cells", "Engine", "Kind", "Layout", "RecomputeError", "Tensors", "softmax"]
 
 Tensors = Mapping[str, NDArray[Any]]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype of each tensor, as safetensors names it (``F32``, ``F64``), and its shape."""
 Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
 """Maps one scaled window (n_steps, n_inputs) to logits (n_classes,)."""
+
+
+class RecomputeError(Exception):
+    """Says why windows of a network cannot be advanced step by step, but must be recomputed."""
+
+
+class Cells(Protocol):
+    """The state of one network in many lanes, each of which is at some step of its own window."""
+
+    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
+        """Let each of `lanes` (n,) take its step `t` (n,) with the scaled inputs `x` (n, n_inputs).
+
+        A lane's step 0 begins a new window.
+        """
+        ...
+
+    def logits(self, lane: int) -> NDArray[Any]:
+        """Give the logits (n_classes,) of a lane that has taken its last step."""
+        ...
 
 
 class Kind(Protocol):
@@ -44,6 +63,16 @@ class Kind(Protocol):
 
     def engine(self, tensors: Tensors) -> Engine:
         """Prepare the plain numpy computation. The dtype of the tensors decides the arithmetic."""
+        ...
+
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
+        """Prepare the same computation step by step, in numpy; `sfreq_hz` is the rate of the steps.
+
+        Raises
+        ------
+        RecomputeError
+            Where this network cannot be advanced so.
+        """
         ...
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
 __all__ = ["LdaSpec"]
 
@@ -40,6 +42,10 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
         """Prepare the map; steps vary slowest."""
         return dense(tensors, lambda x: x.astype(tensors["dense.weight"].dtype, copy=False).reshape(-1))
 
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
+        """Carry each lane's sum."""
+        return _LdaCells(tensors["dense.weight"], tensors["dense.bias"], n_steps=n_steps, n_lanes=n_lanes)
+
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count one for each weight."""
         return n_steps * n_inputs * n_classes
@@ -47,3 +53,19 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
     def words(self, *, n_classes: int) -> str:
         """Name it."""
         return f"shrinkage LDA -> {n_classes}"
+
+
+class _LdaCells:
+    """The map's sum over the steps so far, in many lanes."""
+
+    def __init__(self, weight: NDArray[Any], bias: NDArray[Any], *, n_steps: int, n_lanes: int) -> None:
+        self._by_step = np.ascontiguousarray(weight.reshape(len(weight), n_steps, -1).transpose(1, 2, 0))
+        self._bias = bias
+        self._sum = np.zeros((n_lanes, len(weight)))
+
+    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
+        added = (x[:, None] @ self._by_step[t])[:, 0]  # (n, 1, n_inputs) @ (n, n_inputs, n_classes)
+        self._sum[lanes] = added + self._sum[lanes] * (t > 0)[:, None]
+
+    def logits(self, lane: int) -> NDArray[Any]:
+        return np.asarray(self._sum[lane] + self._bias)

@@ -9,8 +9,18 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.bandpass import (
+    BANDPASS,
+    BandHz,
+    Order,
+    RunningBandpass,
+    bandpass_macs,
+    bandpass_refusal,
+    bandpassed,
+    second_order_sections,
+    toeplitz,
+)
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
 __all__ = ["LrpErdLstmSpec", "blocked"]
@@ -91,6 +101,12 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
         return logits
 
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
+        """Carry the band-pass, the sums of each lane's block, and the LSTM's states."""
+        sections = second_order_sections(tensors[BANDPASS], self.band_hz, order=self.order, sfreq_hz=sfreq_hz)
+        lstm = self.lstm.cells(tensors, n_steps=self.blocks, n_lanes=n_lanes, sfreq_hz=sfreq_hz)
+        return _LrpErdCells(self, tensors, sections, lstm, n_steps=n_steps, n_lanes=n_lanes)
+
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count the band-pass, the spatial filters, squares, and the LSTM."""
         filters = self.blocks * self.lrp_filters * n_inputs + n_steps * self.erd_filters * (n_inputs + 1)
@@ -114,3 +130,57 @@ def blocked(x: NDArray[Any], n_blocks: int) -> NDArray[Any]:
     """Cut a window (n_steps, n) into equal blocks (n_blocks, n_each, n), the last ending with it."""
     n_each = len(x) // n_blocks
     return x[len(x) - n_blocks * n_each :].reshape(n_blocks, n_each, x.shape[1])
+
+
+class _LrpErdCells:
+    """Both branches and the LSTM in many lanes."""
+
+    def __init__(
+        self,
+        spec: LrpErdLstmSpec,
+        tensors: Tensors,
+        sections: NDArray[np.float64],
+        lstm: Cells,
+        *,
+        n_steps: int,
+        n_lanes: int,
+    ) -> None:
+        self._spec, self._lstm = spec, lstm
+        self._lrp, self._erd = tensors["lrp.filters"].T, tensors["erd.filters"].T  # (n_inputs, n_filters)
+        self._n_each = n_steps // spec.blocks
+        self._n_lead = n_steps - spec.blocks * self._n_each  # steps before the first block
+        n_inputs, n_erd = self._erd.shape
+        self._bandpass = RunningBandpass(sections, n_lanes=n_lanes, n_inputs=n_erd)
+        self._first = np.zeros((n_lanes, n_inputs))  # the window's first step
+        self._slow = np.zeros((n_lanes, n_inputs))  # sum over the block
+        self._slow_first = np.zeros((n_lanes, n_inputs))  # mean of the first block
+        self._power = np.zeros((n_lanes, n_erd))  # sum of squares over the block
+
+    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
+        block, place = np.divmod(t - self._n_lead, self._n_each)
+        self._begin(lanes[t == 0], x[t == 0])
+        at_start = lanes[place == 0]
+        self._slow[at_start] = 0.0
+        self._power[at_start] = 0.0
+        self._slow[lanes] += x
+        # Filters in time and in space commute, and there are fewer spatial filters than inputs.
+        fast = self._bandpass.step(lanes, (x - self._first[lanes]) @ self._erd)  # (n, erd_filters)
+        self._power[lanes] += fast * fast
+        ends = (place == self._n_each - 1) & (block >= 0)
+        if ends.any():
+            self._end_block(lanes[ends], block[ends])
+
+    def _begin(self, lanes: NDArray[np.intp], x: NDArray[np.float64]) -> None:
+        self._first[lanes] = x
+        self._bandpass.rest(lanes)
+
+    def _end_block(self, lanes: NDArray[np.intp], block: NDArray[np.int64]) -> None:
+        mean = self._slow[lanes] / self._n_each  # (n, n_inputs)
+        opened = block == 0
+        self._slow_first[lanes[opened]] = mean[opened]
+        slow = ((mean - self._slow_first[lanes]) / self._spec.lrp_uv).astype(self._lrp.dtype) @ self._lrp
+        power = self._power[lanes] / self._n_each
+        self._lstm.advance(lanes, block, np.concatenate([slow, np.log(power + FLOOR)], axis=1))
+
+    def logits(self, lane: int) -> NDArray[Any]:
+        return self._lstm.logits(lane)

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
 __all__ = ["LstmSpec"]
 
@@ -60,10 +60,7 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
         The cell is that of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), see
         docs/tutorial-network.md.
         """
-        layers = [
-            _Layer(*(tensors[f"lstm.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias")))
-            for layer in range(len(self.hidden))
-        ]
+        layers = self._layers(tensors)
         weight, bias = tensors["dense.weight"], tensors["dense.bias"]
 
         def logits(x: NDArray[Any]) -> NDArray[Any]:
@@ -72,6 +69,14 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
             return np.asarray(weight @ x[-1] + bias)  # (n_classes,)
 
         return logits
+
+    def _layers(self, tensors: Tensors) -> list[_Layer]:
+        names = ("weight_ih", "weight_hh", "bias")
+        return [_Layer(*(tensors[f"lstm.{layer}.{name}"] for name in names)) for layer in range(len(self.hidden))]
+
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
+        """Carry each lane's hidden and cell states."""
+        return _LstmCells(self._layers(tensors), tensors["dense.weight"], tensors["dense.bias"], n_lanes=n_lanes)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count four gates of each unit over its inputs and the layer's own state, and the cell's few products."""
@@ -100,17 +105,43 @@ class _Layer:
         self._inputs, self._bias = weight_ih.T, bias
         self._recurrent = np.ascontiguousarray((weight_hh * self._half[:, None]).T)  # (n_hidden, 4 * n_hidden)
 
+    def zeros(self, *shape: int) -> NDArray[Any]:
+        return np.zeros((*shape, self._n_hidden), self._dtype)
+
+    def inputs(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What the inputs (n, n_in) add to the gates, (n, 4 * n_hidden)."""
+        return np.asarray((x.astype(self._dtype, copy=False) @ self._inputs + self._bias) * self._half)
+
+    def step(self, z: NDArray[Any], h: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Advance states (..., n_hidden) by what `inputs` gave for the step, (..., 4 * n_hidden)."""
+        n_hidden = self._n_hidden
+        gates = np.tanh(z + h @ self._recurrent) * self._half + self._offset  # (..., 4 * n_hidden) i, f, g, o
+        i, f = gates[..., :n_hidden], gates[..., n_hidden : 2 * n_hidden]
+        g, o = gates[..., 2 * n_hidden : 3 * n_hidden], gates[..., 3 * n_hidden :]
+        c = f * c + i * g  # the cell state: forget some of the old, add some of the new
+        return o * np.tanh(c), c  # what the cell shows
+
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        n_hidden, half, offset, recurrent = self._n_hidden, self._half, self._offset, self._recurrent
-        inputs = (x.astype(self._dtype, copy=False) @ self._inputs + self._bias) * half  # (n_steps, 4 * n_hidden)
-        hidden = np.zeros((len(x), n_hidden), self._dtype)
-        h = np.zeros(n_hidden, self._dtype)
-        c = np.zeros(n_hidden, self._dtype)
-        for step, z in enumerate(inputs):
-            gates = np.tanh(z + h @ recurrent) * half + offset  # (4 * n_hidden,) i, f, g, o
-            i, f = gates[:n_hidden], gates[n_hidden : 2 * n_hidden]
-            g, o = gates[2 * n_hidden : 3 * n_hidden], gates[3 * n_hidden :]
-            c = f * c + i * g  # the cell state: forget some of the old, add some of the new
-            h = o * np.tanh(c)  # what the cell shows
+        hidden = self.zeros(len(x))
+        h = c = self.zeros()
+        for step, z in enumerate(self.inputs(x)):
+            h, c = self.step(z, h, c)
             hidden[step] = h
         return hidden  # (n_steps, n_hidden)
+
+
+class _LstmCells:
+    """Layers in many lanes."""
+
+    def __init__(self, layers: list[_Layer], weight: NDArray[Any], bias: NDArray[Any], *, n_lanes: int) -> None:
+        self._layers, self._weight, self._bias = layers, weight, bias
+        self._states = [(layer.zeros(n_lanes), layer.zeros(n_lanes)) for layer in layers]
+
+    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[Any]) -> None:
+        begun = t > 0  # (n,) the others start from zero
+        for layer, (h, c) in zip(self._layers, self._states, strict=True):
+            x, c[lanes] = layer.step(layer.inputs(x), h[lanes] * begun[:, None], c[lanes] * begun[:, None])
+            h[lanes] = x
+
+    def logits(self, lane: int) -> NDArray[Any]:
+        return np.asarray(self._weight @ self._states[-1][0][lane] + self._bias)  # (n_classes,)

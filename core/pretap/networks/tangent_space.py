@@ -10,7 +10,7 @@ from msgspec import Meta
 from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
 __all__ = ["TangentSpaceSpec"]
 
@@ -50,6 +50,10 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         """Prepare the filter's matrix."""
         matrix, whitening = toeplitz(tensors[BANDPASS]), tensors["tangent.whitening"]
         return dense(tensors, lambda x: tangent(oas_covariance(bandpassed(x, matrix)), whitening))
+
+    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
+        """Refuse: its work comes after the last sample."""
+        raise RecomputeError("the logarithm of its covariance is taken when the window is whole")
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
         """Count the band-pass, the covariance, some 12 products of that size for the logarithm, and the map."""

@@ -14,9 +14,9 @@ from pretap.networks import EegNetSpec, LrpErdLstmSpec, LstmSpec, Network
 from pretap.torch_networks.eegnet import EegNetwork
 from pretap.torch_networks.lrp_erd_lstm import LrpErdLstmNetwork
 from pretap.torch_networks.lstm import LstmNetwork
-from pretap.torch_networks.module import FromData, Module
+from pretap.torch_networks.module import FromData, Module, Streams
 
-__all__ = ["EegNetwork", "FromData", "LrpErdLstmNetwork", "LstmNetwork", "Module", "module_of", "one_thread"]
+__all__ = ["EegNetwork", "FromData", "LrpErdLstmNetwork", "LstmNetwork", "Module", "Streams", "module_of", "one_thread"]
 
 _MODULES: dict[type[Network], type[Module]] = {
     LstmSpec: LstmNetwork,

@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pretap.networks import Tensors
+from pretap.networks import Cells, Tensors
 
-__all__ = ["FromData", "Module"]
+__all__ = ["FromData", "Module", "Streams"]
 
 
 class Module(Protocol):
@@ -29,6 +29,15 @@ class Module(Protocol):
     @classmethod
     def from_tensors(cls, spec: Any, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int) -> nn.Module:
         """Build the module that computes what `tensors` say, ready to be used and no more trained."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A module whose state can be carried from step to step."""
+
+    def cells(self, n_lanes: int) -> Cells:
+        """Prepare the same computation step by step, with this module's own layers."""
         ...
 
 

@@ -1,0 +1,246 @@
+"""Lanes in C, through ctypes: `lanes.c` says what they do, `hatch_build.py` builds them.
+
+The library is not needed: without it everything runs in numpy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.lanes.plan import Steps
+from pretap.manifest import Manifest
+from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
+from pretap.networks.bandpass import BANDPASS, second_order_sections
+from pretap.networks.lrp_erd_lstm import FLOOR
+
+__all__ = ["LIBRARY", "CompiledLanes", "check_compiled", "why_not_compiled"]
+
+LIBRARY: Final = Path(__file__).parent / "lanes.so"  # the same name on every system: only ctypes loads it
+_SOURCE: Final = Path(__file__).parent / "lanes.c"
+_WIDE: Final = 8  # rows of doubles are padded to a multiple of it: WIDE in lanes.c
+_GATES: Final = 4
+
+_Floats = NDArray[np.float64]
+_int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class _Plan(ctypes.Structure):
+    """The struct `plan` of lanes.c."""
+
+    _fields_ = [
+        *((name, _int) for name in ("n_channels", "n_window", "hop", "reference")),
+        *((name, _int) for name in ("n_steps", "stride", "first_end", "n_burst")),
+        *((name, _int) for name in ("n_fir", "n_starting", "n_baseline")),
+        *((name, _pointer) for name in ("fir", "starting", "baseline")),
+        ("n_reach", _int),
+        ("n_features", _int),
+        ("projection", _pointer),
+        ("n_members", _int),
+        ("n_classes", _int),
+        ("temperature", _double),
+        ("n_layers", _int),
+        ("hidden", _pointer),
+        ("weights", _pointer),
+        ("n_weights", _int),
+        *((name, _int) for name in ("blocks", "lrp", "erd")),
+        ("lrp_uv", _double),
+        ("floor", _double),
+        ("n_sections", _int),
+        ("sections", _pointer),
+    ]
+
+
+@functools.cache
+def _library() -> ctypes.PyDLL | str:
+    """Load the library, or say why there is none."""
+    try:
+        # PyDLL keeps the interpreter's lock: a call takes some microseconds, and giving the lock away costs as much.
+        library = ctypes.PyDLL(str(LIBRARY))
+        built_from = ctypes.c_uint32.in_dll(library, "pretap_source_crc").value
+        n_bytes = ctypes.c_int64.in_dll(library, "pretap_plan_bytes").value
+    except (OSError, ValueError) as error:
+        missing = not LIBRARY.exists()
+        return "pretap was built without a C compiler" if missing else f"it does not load: {str(error)[:200]}"
+    if _SOURCE.exists() and zlib.crc32(_SOURCE.read_bytes()) != built_from:
+        return "lanes.c was changed since it was built; run: pip install -e ."
+    if n_bytes != ctypes.sizeof(_Plan):
+        return "it was built for another version of pretap; install pretap again"
+    library.pretap_new.restype, library.pretap_new.argtypes = _pointer, [ctypes.POINTER(_Plan)]
+    library.pretap_push.restype, library.pretap_push.argtypes = _int, [_pointer, _pointer, _int, _pointer, _pointer]
+    library.pretap_reset.restype, library.pretap_reset.argtypes = None, [_pointer]
+    library.pretap_free.restype, library.pretap_free.argtypes = None, [_pointer]
+    return library
+
+
+def why_not_compiled() -> str:
+    """Say why the compiled lanes are not there; empty where they are."""
+    library = _library()
+    return library if isinstance(library, str) else ""
+
+
+def check_compiled(manifest: Manifest) -> None:
+    """Refuse what the compiled lanes cannot compute.
+
+    Raises
+    ------
+    RecomputeError
+        With the reason.
+    """
+    if why_not_compiled():
+        raise RecomputeError(f"no compiled engine: {why_not_compiled()}")
+    if not isinstance(manifest.network, LstmSpec | LrpErdLstmSpec):
+        raise RecomputeError(f"the compiled engine has no networks of kind {manifest.network.__struct_config__.tag!r}")
+
+
+class CompiledLanes:
+    """All windows that are open; the interface is that of `PythonLanes`.
+
+    Raises
+    ------
+    RecomputeError
+        Where `check_compiled` refuses, or the bundle's band-pass has no recursion.
+    """
+
+    def __init__(self, manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int) -> None:
+        check_compiled(manifest)
+        library = _library()
+        assert isinstance(library, ctypes.PyDLL)
+        self._library = library
+        self._n_channels, self._n_classes, self._hop = len(manifest.channels), len(manifest.classes), hop
+        self._plan, self._arrays = _plan(manifest, steps, tensors, hop=hop)
+        self._engine = library.pretap_new(self._plan)
+        if not self._engine:
+            raise MemoryError("no memory for the compiled engine")
+        weakref.finalize(self, library.pretap_free, self._engine)
+        self._ends, self._probs = np.empty(0, np.int64), np.empty((0, self._n_classes))
+
+    def reset(self) -> None:
+        """Close all windows."""
+        self._library.pretap_reset(self._engine)
+
+    def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
+        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+
+        Raises
+        ------
+        FloatingPointError
+            For a value that is not finite; then no sample was taken.
+        """
+        x_uv = np.ascontiguousarray(x_uv, np.float32)
+        n_most = len(x_uv) // self._hop + 1
+        if len(self._ends) < n_most:
+            self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))
+        n_found = self._library.pretap_push(
+            self._engine, x_uv.ctypes.data, len(x_uv), self._ends.ctypes.data, self._probs.ctypes.data
+        )
+        if n_found < 0:
+            raise FloatingPointError
+        if not n_found:
+            return [], self._probs[:0]
+        return self._ends[:n_found].tolist(), self._probs[:n_found].copy()
+
+
+def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int) -> tuple[_Plan, list[NDArray[Any]]]:
+    """Write a bundle as the struct that the library reads, and the arrays that it points to."""
+    network, scaling = manifest.network, manifest.scaling
+    assert isinstance(network, LstmSpec | LrpErdLstmSpec)
+    branches = network if isinstance(network, LrpErdLstmSpec) else None
+    lstm = network if isinstance(network, LstmSpec) else network.lstm
+    projection = np.concatenate([_projection(network, each) for each in tensors]) / scaling.divide_uv
+    padded = np.zeros((len(manifest.channels), -len(projection) % _WIDE + len(projection)))
+    padded[:, : len(projection)] = projection.T
+    weights = np.stack([_weights(lstm, each, with_inputs=branches is not None) for each in tensors])
+    sections = np.empty((0, 3))
+    if branches is not None:
+        impulses = [each[BANDPASS] for each in tensors]
+        if any(not np.array_equal(each, impulses[0]) for each in impulses):
+            raise RecomputeError("its members have different band-passes")
+        sfreq_hz = manifest.sfreq_hz / steps.stride
+        sections = second_order_sections(impulses[0], branches.band_hz, order=branches.order, sfreq_hz=sfreq_hz)
+    arrays: dict[str, NDArray[Any]] = {
+        "fir": steps.fir,
+        "starting": steps.starting,
+        "baseline": steps.baseline,
+        "projection": padded,
+        "hidden": np.array(lstm.hidden, np.int64),
+        "weights": weights,
+        "sections": sections,
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # A projection's rows are read as whole vectors, which must lie at multiples of 64 bytes.
+    arrays["projection"] = _aligned(arrays["projection"])
+    plan = _Plan(
+        n_channels=len(manifest.channels),
+        n_window=steps.n_window,
+        hop=hop,
+        reference=scaling.reference == "average",
+        n_steps=steps.n_steps,
+        stride=steps.stride,
+        first_end=steps.first_end,
+        n_burst=steps.n_burst,
+        n_fir=len(steps.fir),
+        n_starting=len(steps.starting),
+        n_baseline=len(steps.baseline),
+        n_reach=steps.starting.shape[1],
+        n_features=len(projection),
+        n_members=len(tensors),
+        n_classes=len(manifest.classes),
+        temperature=manifest.temperature,
+        n_layers=len(lstm.hidden),
+        n_weights=weights.shape[1],
+        blocks=0 if branches is None else branches.blocks,
+        lrp=0 if branches is None else branches.lrp_filters,
+        erd=0 if branches is None else branches.erd_filters,
+        lrp_uv=1.0 if branches is None else branches.lrp_uv,
+        floor=FLOOR,
+        n_sections=len(sections),
+        **{name: array.ctypes.data for name, array in arrays.items()},
+    )
+    return plan, list(arrays.values())
+
+
+def _projection(network: LstmSpec | LrpErdLstmSpec, tensors: Tensors) -> _Floats:
+    """Give the rows that every step is multiplied with: the first layer's gates, or the filters of both branches."""
+    if isinstance(network, LrpErdLstmSpec):
+        return np.concatenate([tensors["lrp.filters"], tensors["erd.filters"]]).astype(np.float64)
+    return _by_unit(tensors["lstm.0.weight_ih"]).reshape(_GATES * network.hidden[0], -1).astype(np.float64)
+
+
+def _by_unit(rows: NDArray[Any]) -> NDArray[Any]:
+    """Sort what belongs to gates (4 * n_hidden, ...) by unit, (n_hidden, 4, ...), halved for the sigmoids.
+
+    sigmoid(z) = tanh(z / 2) / 2 + 1/2; halving is exact.
+    """
+    by_gate = rows.reshape(_GATES, -1, *rows.shape[1:]) * np.array([0.5, 0.5, 1.0, 0.5], rows.dtype).reshape(
+        _GATES, *[1] * rows.ndim
+    )
+    return by_gate.swapaxes(0, 1)
+
+
+def _weights(lstm: LstmSpec, tensors: Tensors, *, with_inputs: bool) -> NDArray[np.float32]:
+    """Lay a member's weights out as `plan.weights` of lanes.c says."""
+    parts: list[NDArray[Any]] = []
+    for layer in range(len(lstm.hidden)):
+        own = _by_unit(tensors[f"lstm.{layer}.weight_hh"])  # (n_hidden, 4, n_hidden)
+        if layer or with_inputs:
+            own = np.concatenate([_by_unit(tensors[f"lstm.{layer}.weight_ih"]), own], axis=2)
+        parts += [own.swapaxes(1, 2), _by_unit(tensors[f"lstm.{layer}.bias"])]
+    parts += [tensors["dense.weight"], tensors["dense.bias"]]
+    return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array to an address that is a multiple of 64."""
+    room = np.empty(array.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy

@@ -1,0 +1,47 @@
+"""What a stream's decoder says, and what every such stream offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DecoderStream", "Output"]
+
+
+@dataclass(slots=True, eq=False)
+class Output:
+    """A decision: `n_end` samples had been pushed since the reset when its window was full."""
+
+    n_end: int
+    probs: NDArray[np.float64]  # (n_classes,)
+
+
+class DecoderStream(Protocol):
+    """A decoder that follows a stream sample by sample.
+
+    Attributes
+    ----------
+    words
+        How decisions are made, and why that way, for a log.
+    """
+
+    words: str
+
+    def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order."""
+        ...
+
+    def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+        """Take samples, give only the newest decision they complete, and say how many were skipped (overload)."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all samples: the next decision comes `n_window` samples later."""
+        ...
+
+    def audit(self) -> str:
+        """Compare the newest decision with the reference's; says what is wrong, and that windows are recomputed now."""
+        ...

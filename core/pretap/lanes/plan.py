@@ -1,0 +1,104 @@
+"""How the steps that a network sees are made of a window's samples: scaling, written for one sample after another.
+
+All that scaling does in time is linear and the same for every channel, so step t is a weighted sum of samples. But for
+the window's start the weights are those of the step before, `stride` samples later: then all lanes share the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.manifest import Manifest
+from pretap.scaling import FIR
+
+__all__ = ["Steps", "make_steps"]
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """When a lane takes its steps, and of what they are made.
+
+    Attributes
+    ----------
+    n_window, n_steps
+        Samples and steps of a window.
+    stride, first_end
+        Step t is complete ``first_end + t * stride`` samples after the window's start.
+    fir
+        (n_fir,) weights of a step's samples, the newest first, from step ``len(starting)`` on.
+    starting
+        (n_starting, n_reach) weights of the steps before, from the window's first sample on.
+    baseline
+        (n_baseline,) weights of what is subtracted from every step, from the window's first sample on; may be empty.
+    n_burst
+        So many steps are taken at once, when the last of them is complete: the first ones, or the baseline, are made
+        of samples up to there.
+    """
+
+    n_window: int
+    n_steps: int
+    stride: int
+    first_end: int
+    fir: _Floats
+    starting: _Floats
+    baseline: _Floats
+    n_burst: int
+
+    @property
+    def burst_age(self) -> int:
+        """How many samples of its window a lane waits for before its first step."""
+        return self.first_end + (self.n_burst - 1) * self.stride
+
+    @property
+    def n_history(self) -> int:
+        """How many of the last samples are needed."""
+        reach = self.first_end + len(self.starting) * self.stride
+        return max(len(self.fir) + self.n_burst * self.stride, self.burst_age, reach)
+
+
+def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
+    """Write the scaling of a bundle as `Steps`; `fir` is the tensor ``scaling.fir``, if there is one."""
+    scaling, n_window, n_steps = manifest.scaling, manifest.n_window, manifest.n_steps
+    n_block, stride = scaling.n_block, scaling.decimate * scaling.n_block
+    first_end = n_window - (n_steps - 1) * stride
+    if fir is None:
+        empty = np.empty((0, 0))
+        baseline = np.full(scaling.n_baseline, 1 / max(scaling.n_baseline, 1))
+        return _with_burst(n_window, n_steps, stride, first_end, np.full(n_block, 1 / n_block), empty, baseline)
+    kept = scaling.decimation(fir, n_window=n_window)  # (n_kept, n_window)
+    baseline = np.trim_zeros(kept[: scaling.n_baseline].mean(axis=0), "b") if scaling.n_baseline else np.empty(0)
+    kept = kept[len(kept) - n_steps * n_block :]
+    rows = kept.reshape(n_steps, n_block, n_window).mean(axis=1) if n_block > 1 else kept  # (n_steps, n_window)
+    weights = np.trim_zeros(rows[-1][::-1], "b")  # the newest sample first
+    n_starting = n_steps
+    while n_starting and _is_fir(rows[n_starting - 1], first_end + (n_starting - 1) * stride, weights):
+        n_starting -= 1
+    starting = rows[:n_starting, : max((_reach(row) for row in rows[:n_starting]), default=0)]
+    return _with_burst(n_window, n_steps, stride, first_end, weights, np.ascontiguousarray(starting), baseline)
+
+
+def _is_fir(row: _Floats, end: int, weights: _Floats) -> bool:
+    """Say whether a step that is complete at `end` is made by the filter all others are made by."""
+    n = len(weights)
+    return end >= n and not row[: end - n].any() and not row[end:].any() and bool((row[end - n : end] == weights[::-1]).all())
+
+
+def _reach(row: _Floats) -> int:
+    return int(np.flatnonzero(row)[-1]) + 1 if row.any() else 0
+
+
+def _with_burst(
+    n_window: int, n_steps: int, stride: int, first_end: int, fir: _Floats, starting: _Floats, baseline: _Floats
+) -> Steps:
+    reach, n_burst = len(baseline), 0
+    while True:
+        if n_burst < len(starting):
+            reach = max(reach, _reach(starting[n_burst]))
+        n_burst += 1
+        if first_end + (n_burst - 1) * stride >= reach:
+            return Steps(n_window, n_steps, stride, first_end, fir, starting, baseline, n_burst)

@@ -1,0 +1,109 @@
+"""A stream's decoder whose windows are lanes, audited by the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError
+from pretap.lanes.output import DecoderStream, Output
+from pretap.lanes.recompute import Recompute
+from pretap.ring import Ring
+
+__all__ = ["LaneStream", "Lanes"]
+
+
+class Lanes(Protocol):
+    """All windows that are open, advanced together."""
+
+    def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float64]]:
+        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+
+        Raises
+        ------
+        FloatingPointError
+            For a value that is not finite; then no sample was taken.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Close all windows."""
+        ...
+
+
+class LaneStream:
+    """A `DecoderStream` on lanes; it recomputes windows from the first audit on that fails.
+
+    Parameters
+    ----------
+    reference
+        Decodes a window another way, for `audit` and for what follows when that fails.
+    ring
+        Holds the newest decision's window until the next.
+    tolerance
+        How far probabilities may lie from the reference's.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        ring: Ring,
+        *,
+        hop: int,
+        n_window: int,
+        words: str,
+        reference: Callable[[NDArray[Any]], NDArray[np.float64]],
+        tolerance: float,
+    ) -> None:
+        self.words = words
+        self._lanes, self._ring, self._hop, self._n_window = lanes, ring, hop, n_window
+        self._reference, self._tolerance = reference, tolerance
+        self._newest: Output | None = None
+        self._fallback: DecoderStream | None = None
+
+    def reset(self) -> None:
+        """Forget all samples; a failed audit is not forgotten."""
+        self._newest = None
+        self._ring.reset()
+        if self._fallback is None:
+            self._lanes.reset()
+
+    def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        if self._fallback is not None:
+            return self._fallback.push(x_uv)
+        self._ring.check(x_uv)
+        try:
+            ends, probs = self._lanes.push(x_uv)
+        except FloatingPointError:
+            raise DataError(
+                "A sample is NaN or infinite: reset the stream there, and push only finite samples."
+            ) from None
+        self._ring.push(x_uv)
+        if not ends:
+            return []
+        outputs = list(map(Output, ends, probs))
+        self._newest = outputs[-1]
+        return outputs
+
+    def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+        if self._fallback is not None:
+            return self._fallback.push_newest(x_uv)
+        outputs = self.push(x_uv)
+        return outputs[-1:], max(0, len(outputs) - 1)
+
+    def audit(self) -> str:
+        if self._newest is None or self._fallback is not None:
+            return ""
+        expected = self._reference(self._ring.window(self._newest.n_end, self._n_window))
+        error = float(np.abs(self._newest.probs - expected).max())
+        if error <= self._tolerance:  # False for NaN
+            return ""
+        fault = f"self-audit failed: probabilities differ by {error:.2g} from the reference's, {self._tolerance:.2g} is allowed"
+        self.words = f"every window recomputed, {fault}"
+        self._fallback = Recompute(
+            self._reference, self._ring, hop=self._hop, n_window=self._n_window, words=self.words
+        )
+        return f"{fault}; windows are recomputed by the reference from now on"
