@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# No -march: the functions that matter are compiled for several processors, and the right one is chosen when the library
-# is loaded. No contraction to fused multiply-adds: the same bits on every machine.
-FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=default", "-Wno-psabi"]
+FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi", "-fPIC"]
+# lanes.c is compiled once for each, and the right one is chosen when the library is loaded: no -march=native.
+VARIANTS = {
+    "plain": ["-DVECTOR=16", "-DSELECTS"],
+    "avx2": ["-DVECTOR=32", "-mavx2", "-mfma"],
+    "avx512": ["-DVECTOR=64", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mfma"],
+}
+
+
+def build_library(source: Path, library: Path) -> None:
+    """Compile `source` into `library`; raises OSError or subprocess.CalledProcessError where that fails."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".lanes-") as folder:
+        objects = []
+        for variant in VARIANTS if is_x86 else ["plain"]:
+            objects.append(f"{folder}/{variant}.o")
+            command = [*compiler, *FLAGS, *VARIANTS[variant], f"-DVARIANT={variant}", *["-DWITH_X86"] * is_x86]
+            command += [f"-DSOURCE_CRC={zlib.crc32(source.read_bytes())}u", "-c", str(source), "-o", objects[-1]]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
+        built = Path(folder, library.name)
+        subprocess.run([*compiler, shared, *objects, "-o", str(built), "-lm"], check=True, capture_output=True, text=True)
+        built.replace(library)  # a process that has the old one loaded keeps it
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -27,19 +50,12 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         library.unlink(missing_ok=True)
         if self.target_name != "wheel":
             return
-        compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-        crc = zlib.crc32(source.read_bytes())
-        shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
-        built = folder / f"lanes.{os.getpid()}.tmp"
-        command = [*compiler, *FLAGS, f"-DSOURCE_CRC={crc}u", shared, "-fPIC", str(source), "-o", str(built), "-lm"]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            build_library(source, library)
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", "") or str(error)
             self.app.display_warning(f"pretap: no compiled engine, numpy will be used instead ({reason.strip()[:500]})")
-            built.unlink(missing_ok=True)
             return
-        built.replace(library)  # a process that has the old one loaded keeps it
         build_data["artifacts"].append("core/pretap/lanes/lanes.so")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{_platform()}"

@@ -9,6 +9,8 @@ import ctypes
 import functools
 import weakref
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +23,11 @@ from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
 from pretap.networks.bandpass import BANDPASS, second_order_sections
 from pretap.networks.lrp_erd_lstm import FLOOR
 
-__all__ = ["LIBRARY", "CompiledLanes", "check_compiled", "why_not_compiled"]
+__all__ = ["LIBRARY", "CompiledLanes", "active_variant", "why_not_compiled"]
 
 LIBRARY: Final = Path(__file__).parent / "lanes.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "lanes.c"
-_WIDE: Final = 8  # rows of doubles are padded to a multiple of it: WIDE in lanes.c
+_PADDED: Final = 8  # rows of doubles are padded to a multiple of it
 _GATES: Final = 4
 
 _Floats = NDArray[np.float64]
@@ -58,26 +60,52 @@ class _Plan(ctypes.Structure):
     ]
 
 
+@dataclass(frozen=True)
+class _Library:
+    """The functions of lanes.c, in the variant for this processor."""
+
+    variant: str
+    new: Callable[..., int]
+    push: Callable[..., int]
+    reset: Callable[..., None]
+    free: Callable[..., None]
+
+
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "new": (_pointer, [ctypes.POINTER(_Plan)]),
+    "push": (_int, [_pointer, _pointer, _int, _pointer, _pointer]),
+    "reset": (None, [_pointer]),
+    "free": (None, [_pointer]),
+}
+
+
 @functools.cache
-def _library() -> ctypes.PyDLL | str:
-    """Load the library, or say why there is none."""
+def _library(variant: str = "") -> _Library | str:
+    """Load the library, or say why there is none; by default in the variant for this processor."""
     try:
         # PyDLL keeps the interpreter's lock: a call takes some microseconds, and giving the lock away costs as much.
         library = ctypes.PyDLL(str(LIBRARY))
         built_from = ctypes.c_uint32.in_dll(library, "pretap_source_crc").value
         n_bytes = ctypes.c_int64.in_dll(library, "pretap_plan_bytes").value
-    except (OSError, ValueError) as error:
+        library.pretap_variant.restype = ctypes.c_char_p
+        variant = variant or library.pretap_variant().decode()
+        functions = {name: getattr(library, f"pretap_{name}_{variant}") for name in _SIGNATURES}
+    except (OSError, ValueError, AttributeError) as error:
         missing = not LIBRARY.exists()
         return "pretap was built without a C compiler" if missing else f"it does not load: {str(error)[:200]}"
     if _SOURCE.exists() and zlib.crc32(_SOURCE.read_bytes()) != built_from:
         return "lanes.c was changed since it was built; run: pip install -e ."
     if n_bytes != ctypes.sizeof(_Plan):
         return "it was built for another version of pretap; install pretap again"
-    library.pretap_new.restype, library.pretap_new.argtypes = _pointer, [ctypes.POINTER(_Plan)]
-    library.pretap_push.restype, library.pretap_push.argtypes = _int, [_pointer, _pointer, _int, _pointer, _pointer]
-    library.pretap_reset.restype, library.pretap_reset.argtypes = None, [_pointer]
-    library.pretap_free.restype, library.pretap_free.argtypes = None, [_pointer]
-    return library
+    for name, function in functions.items():
+        function.restype, function.argtypes = _SIGNATURES[name]
+    return _Library(variant, **functions)
+
+
+def active_variant() -> str:
+    """Name the variant that is used on this processor; empty where there is no compiled engine."""
+    library = _library()
+    return "" if isinstance(library, str) else library.variant
 
 
 def why_not_compiled() -> str:
@@ -86,45 +114,33 @@ def why_not_compiled() -> str:
     return library if isinstance(library, str) else ""
 
 
-def check_compiled(manifest: Manifest) -> None:
-    """Refuse what the compiled lanes cannot compute.
-
-    Raises
-    ------
-    RecomputeError
-        With the reason.
-    """
-    if why_not_compiled():
-        raise RecomputeError(f"no compiled engine: {why_not_compiled()}")
-    if not isinstance(manifest.network, LstmSpec | LrpErdLstmSpec):
-        raise RecomputeError(f"the compiled engine has no networks of kind {manifest.network.__struct_config__.tag!r}")
-
-
 class CompiledLanes:
     """All windows that are open; the interface is that of `PythonLanes`.
 
     Raises
     ------
     RecomputeError
-        Where `check_compiled` refuses, or the bundle's band-pass has no recursion.
+        Where there is no library, it has no networks of this kind, or the bundle's band-pass has no recursion.
     """
 
-    def __init__(self, manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int) -> None:
-        check_compiled(manifest)
-        library = _library()
-        assert isinstance(library, ctypes.PyDLL)
+    def __init__(self, manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int, variant: str = "") -> None:
+        library = _library(variant)
+        if isinstance(library, str):
+            raise RecomputeError(f"no compiled engine: {library}")
+        if not isinstance(manifest.network, LstmSpec | LrpErdLstmSpec):
+            raise RecomputeError(f"it has no networks of kind {manifest.network.__struct_config__.tag!r}")
         self._library = library
         self._n_channels, self._n_classes, self._hop = len(manifest.channels), len(manifest.classes), hop
         self._plan, self._arrays = _plan(manifest, steps, tensors, hop=hop)
-        self._engine = library.pretap_new(self._plan)
+        self._engine = library.new(self._plan)
         if not self._engine:
             raise MemoryError("no memory for the compiled engine")
-        weakref.finalize(self, library.pretap_free, self._engine)
+        weakref.finalize(self, library.free, self._engine)
         self._ends, self._probs = np.empty(0, np.int64), np.empty((0, self._n_classes))
 
     def reset(self) -> None:
         """Close all windows."""
-        self._library.pretap_reset(self._engine)
+        self._library.reset(self._engine)
 
     def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
         """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
@@ -138,7 +154,7 @@ class CompiledLanes:
         n_most = len(x_uv) // self._hop + 1
         if len(self._ends) < n_most:
             self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))
-        n_found = self._library.pretap_push(
+        n_found = self._library.push(
             self._engine, x_uv.ctypes.data, len(x_uv), self._ends.ctypes.data, self._probs.ctypes.data
         )
         if n_found < 0:
@@ -155,7 +171,7 @@ def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int)
     branches = network if isinstance(network, LrpErdLstmSpec) else None
     lstm = network if isinstance(network, LstmSpec) else network.lstm
     projection = np.concatenate([_projection(network, each) for each in tensors]) / scaling.divide_uv
-    padded = np.zeros((len(manifest.channels), -len(projection) % _WIDE + len(projection)))
+    padded = np.zeros((len(manifest.channels), -len(projection) % _PADDED + len(projection)))
     padded[:, : len(projection)] = projection.T
     weights = np.stack([_weights(lstm, each, with_inputs=branches is not None) for each in tensors])
     sections = np.empty((0, 3))

@@ -1,35 +1,47 @@
 /* The streaming engine: every open window is a lane, and all lanes advance together as samples arrive.
 
-   `pretap.lanes.plan` says what is computed (the struct `plan` mirrors it), `pretap.lanes.schedule` when; the same in
-   numpy is `pretap.lanes.python`. This file only makes it fast. It allocates when an engine is made and never again.
+   `plan.py` says what a lane computes and `compiled.py` fills the struct `plan`; the same in numpy is `python.py`. This
+   file only makes it fast. It allocates when an engine is made and never again.
 
-   Lanes lie in blocks of 16, one value of all 16 beside another, so every operation on them is one on vectors. Each
-   lane's arithmetic is the same whatever the hop, the chunks, the number of lanes and the width of the machine's
-   vectors: sums run in a fixed order, nothing is contracted to a fused multiply-add (-ffp-contract=off), tanh and log
-   are written out. Equal windows give equal bits. */
+   Lanes lie in blocks, one value of all lanes of a block beside another, so every operation on them is one on vectors.
+   Each lane's arithmetic is the same whatever the hop, the chunks and the number of lanes: sums run in a fixed order,
+   tanh and log are written out, and what computes stands in functions that are not inlined, so that there is one
+   version of it. On one machine equal windows give equal bits.
+
+   `hatch_build.py` compiles it once for each kind of processor (VARIANT), with vectors as wide as that has: wider ones
+   are torn apart (64 bytes on AVX2: 4 times slower than 32). `pretap_variant` says which to use. */
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 16 /* of a block */
-#define WIDE 8   /* doubles that are computed together: rows of them are padded to this */
-
-typedef float f16 __attribute__((vector_size(64)));
-typedef int32_t i16 __attribute__((vector_size(64)));
-typedef double d8 __attribute__((vector_size(64)));
-typedef int64_t l8 __attribute__((vector_size(64)));
-typedef float f8 __attribute__((vector_size(32)));
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define FAST __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define FAST
+#ifndef VARIANT
+#define VARIANT plain
+#define VECTOR 16
+#define SELECTS
 #endif
-#define INLINE static inline __attribute__((always_inline))
+#ifndef SOURCE_CRC
+#define SOURCE_CRC 0
+#endif
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(x) JOIN(x, VARIANT)
 
-/* What an engine is made of. Arrays belong to the caller and outlive the engine. Rows of doubles are padded to WIDE.
+#define LANES (VECTOR / 4) /* of a block */
+#define WIDE (VECTOR / 8)  /* doubles of a vector */
+#define PADDED 8           /* rows of doubles are padded to a multiple of it */
+
+typedef float F __attribute__((vector_size(VECTOR)));
+typedef int32_t I __attribute__((vector_size(VECTOR)));
+typedef double D __attribute__((vector_size(VECTOR)));
+typedef int64_t L __attribute__((vector_size(VECTOR)));
+typedef float H __attribute__((vector_size(VECTOR / 2)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define ONCE static __attribute__((noinline))
+
+/* What an engine is made of. Arrays belong to the caller and outlive the engine. Rows of doubles are padded to PADDED.
 
    A step is what the network sees: row t of the scaling says how it is made of the window's samples. From row
    `n_starting` on that is `fir`, the tap for the newest sample first, each step `stride` samples after the one before;
@@ -57,11 +69,21 @@ typedef struct {
     const double *sections; /* (n_sections, 3): gain, a1, a2; the numerator is gain * (1 - z^-2) */
 } plan;
 
-#ifndef SOURCE_CRC
-#define SOURCE_CRC 0
-#endif
+#ifdef SELECTS
 const uint32_t pretap_source_crc = SOURCE_CRC; /* of this file: a library that was built from another is not used */
 const int64_t pretap_plan_bytes = sizeof(plan);
+
+/* The variant for this processor. */
+const char *pretap_variant(void) {
+#ifdef WITH_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+#endif
+    return "plain";
+}
+#endif
 
 typedef struct {
     float *h; /* all of a member's layers: hidden, then cell; [unit][LANES], members one after another */
@@ -92,41 +114,39 @@ typedef struct {
     int64_t n_seen, n_started, shared_at;
 } engine;
 
-INLINE f16 f_select(i16 yes, f16 a, f16 b) { return (f16)((yes & (i16)a) | (~yes & (i16)b)); }
+INLINE F select_f(I yes, F a, F b) { return (F)((yes & (I)a) | (~yes & (I)b)); }
 
 /* tanh, within 2 units in the last place of float32: e^(2|x|) - 1 = t without cancellation, then t / (t + 2). */
-INLINE f16 tanh16(f16 x) {
-    const i16 sign = (i16)x & (INT32_MIN - (i16){0});
-    f16 a = (f16)((i16)x ^ sign);
-    a = f_select(a < 9.5f, a, (f16){0} + 9.5f); /* beyond, tanh is 1; infinity ends here too */
-    const f16 z = a + a;
-    const f16 round = {12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f,
-                       12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f,
-                       12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f}; /* 1.5 * 2^23 */
-    const f16 shifted = z * 1.44269504f + round;
-    const f16 k = shifted - round; /* the nearest whole number of powers of two */
-    const f16 r = (z - k * 0.693359375f) - k * -2.12194440e-4f; /* ln 2 in two parts, the first exact in 9 bits */
-    f16 q = r * (1.0f / 5040) + (1.0f / 720);
+INLINE F tanh_of(F x) {
+    const I sign = (I)x & (INT32_MIN - (I){0});
+    F a = (F)((I)x ^ sign);
+    a = select_f(a < 9.5f, a, (F){0} + 9.5f); /* beyond, tanh is 1; infinity ends here too */
+    const F z = a + a;
+    const F round = (F){0} + 12582912.0f; /* 1.5 * 2^23 */
+    const F shifted = z * 1.44269504f + round;
+    const F k = shifted - round; /* the nearest whole number of powers of two */
+    const F r = (z - k * 0.693359375f) - k * -2.12194440e-4f; /* ln 2 in two parts, the first exact in 9 bits */
+    F q = r * (1.0f / 5040) + (1.0f / 720);
     q = q * r + (1.0f / 120);
     q = q * r + (1.0f / 24);
     q = q * r + (1.0f / 6);
     q = q * r + 0.5f;
     q = q * r * r + r; /* e^r - 1 for |r| <= 0.35 */
-    const f16 power = (f16)(((i16)shifted - (i16)round + 127) << 23); /* 2^k */
-    const f16 t = power * q + (power - 1.0f);
-    return (f16)((i16)(t / (t + 2.0f)) | sign);
+    const F power = (F)(((I)shifted - (I)round + 127) << 23); /* 2^k */
+    const F t = power * q + (power - 1.0f);
+    return (F)((I)(t / (t + 2.0f)) | sign);
 }
 
 /* ln of positive normal numbers, within 1e-12: exponent and 2 atanh((m - 1) / (m + 1)) of the mantissa. */
-INLINE d8 log8(d8 x) {
-    const l8 bits = (l8)x;
-    const l8 magic = (l8){0} + 0x4338000000000000; /* 1.5 * 2^52: the whole number added to its bits, as a double */
-    const l8 off = bits - 0x3FE6A09E667F3BCD;      /* sqrt(1/2): the mantissa is taken from there to sqrt(2) */
-    const l8 exponent = off >> 52;
-    const d8 m = (d8)(bits - (exponent << 52));
-    const d8 e = (d8)(exponent + magic) - (d8)magic;
-    const d8 s = (m - 1.0) / (m + 1.0), s2 = s * s;
-    d8 sum = s2 * (1.0 / 15) + (1.0 / 13);
+INLINE D log_of(D x) {
+    const L bits = (L)x;
+    const L magic = (L){0} + 0x4338000000000000; /* 1.5 * 2^52: the whole number added to its bits, as a double */
+    const L off = bits - 0x3FE6A09E667F3BCD;      /* sqrt(1/2): the mantissa is taken from there to sqrt(2) */
+    const L exponent = off >> 52;
+    const D m = (D)(bits - (exponent << 52));
+    const D e = (D)(exponent + magic) - (D)magic;
+    const D s = (m - 1.0) / (m + 1.0), s2 = s * s;
+    D sum = s2 * (1.0 / 15) + (1.0 / 13);
     sum = sum * s2 + (1.0 / 11);
     sum = sum * s2 + (1.0 / 9);
     sum = sum * s2 + (1.0 / 7);
@@ -136,14 +156,14 @@ INLINE d8 log8(d8 x) {
     return e * 0.6931471805599453 + 2.0 * s * sum;
 }
 
-/* One LSTM layer of one member takes a step in the 16 lanes of a block. `given` holds what the inputs add to the gates
+/* One LSTM layer of one member takes a step in the lanes of a block. `given` holds what the inputs add to the gates
    (4 * n_hidden rows, gates of a unit beside one another); where it is NULL, `x` are n_in inputs with weights. */
-INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const f16 *given, const f16 *x, f16 *h,
-                          f16 *c, f16 *next) {
+INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const F *given, const F *x, F *h,
+                          F *c, F *next) {
     const float *bias = w + 4 * n_hidden * ((given ? 0 : n_in) + n_hidden);
     for (int64_t u = 0; u < n_hidden; u++) {
-        f16 i = (f16){0} + bias[4 * u], f = (f16){0} + bias[4 * u + 1];
-        f16 g = (f16){0} + bias[4 * u + 2], o = (f16){0} + bias[4 * u + 3];
+        F i = (F){0} + bias[4 * u], f = (F){0} + bias[4 * u + 1];
+        F g = (F){0} + bias[4 * u + 2], o = (F){0} + bias[4 * u + 3];
         if (given) {
             i += given[4 * u], f += given[4 * u + 1], g += given[4 * u + 2], o += given[4 * u + 3];
         } else {
@@ -153,25 +173,25 @@ INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const 
         for (int64_t k = 0; k < n_hidden; k++, w += 4)
             i += w[0] * h[k], f += w[1] * h[k], g += w[2] * h[k], o += w[3] * h[k];
         /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; the weights of these gates are halved already */
-        i = tanh16(i) * 0.5f + 0.5f, f = tanh16(f) * 0.5f + 0.5f, o = tanh16(o) * 0.5f + 0.5f;
-        c[u] = f * c[u] + i * tanh16(g);
-        next[u] = o * tanh16(c[u]);
+        i = tanh_of(i) * 0.5f + 0.5f, f = tanh_of(f) * 0.5f + 0.5f, o = tanh_of(o) * 0.5f + 0.5f;
+        c[u] = f * c[u] + i * tanh_of(g);
+        next[u] = o * tanh_of(c[u]);
     }
-    memcpy(h, next, n_hidden * sizeof(f16));
+    memcpy(h, next, n_hidden * sizeof(F));
     return bias + 4 * n_hidden;
 }
 
 /* All layers of all members take a step. `given`: (members * 4 * hidden[0], LANES), or `x`: (members * n_in, LANES). */
-INLINE void networks(const engine *e, float *floats, const f16 *given, const f16 *x, int64_t n_in) {
+INLINE void networks(const engine *e, float *floats, const F *given, const F *x, int64_t n_in) {
     const plan *p = &e->p;
-    f16 *state = (f16 *)floats;
+    F *state = (F *)floats;
     for (int64_t m = 0; m < p->n_members; m++) {
         const float *w = p->weights + m * p->n_weights;
-        const f16 *below = given ? NULL : x + m * n_in, *first = given ? given + m * 4 * p->hidden[0] : NULL;
+        const F *below = given ? NULL : x + m * n_in, *first = given ? given + m * 4 * p->hidden[0] : NULL;
         int64_t n_below = n_in;
         for (int64_t l = 0; l < p->n_layers; l++) {
             const int64_t n = p->hidden[l];
-            w = layer(w, n_below, n, l ? NULL : first, below, state, state + n, (f16 *)e->next);
+            w = layer(w, n_below, n, l ? NULL : first, below, state, state + n, (F *)e->next);
             below = state, n_below = n, state += 2 * n;
         }
     }
@@ -188,20 +208,20 @@ INLINE state parts(const engine *e, float *floats, double *doubles) {
     return s;
 }
 
-/* Sum up the slow potential and the power in the band of one step, in the 16 lanes of a block. */
-INLINE void accumulate(const engine *e, state s, const d8 *step) {
+/* Sum up the slow potential and the power in the band of one step, in the lanes of a block. */
+INLINE void accumulate(const engine *e, state s, const D *step) {
     const plan *p = &e->p;
-    d8 *slow = (d8 *)s.slow, *power = (d8 *)s.power, *z = (d8 *)s.sections;
-    const d8 *first = (const d8 *)s.first;
+    D *slow = (D *)s.slow, *power = (D *)s.power, *z = (D *)s.sections;
+    const D *first = (const D *)s.first;
     for (int64_t m = 0; m < p->n_members; m++) {
         for (int64_t k = 0; k < 2 * p->lrp; k++) *slow++ += *step++;
         first += 2 * p->lrp;
         for (int64_t k = 0; k < p->erd; k++, step += 2, first += 2, power += 2, z += 4 * p->n_sections)
             for (int64_t half = 0; half < 2; half++) {
-                d8 y = step[half] - first[half], *one = z + half;
+                D y = step[half] - first[half], *one = z + half;
                 for (int64_t j = 0; j < p->n_sections; j++, one += 4) { /* transposed direct form II */
                     const double *c = p->sections + 3 * j;
-                    const d8 in = c[0] * y;
+                    const D in = c[0] * y;
                     y = in + one[0];
                     one[0] = one[2] - c[1] * y;
                     one[2] = -in - c[2] * y;
@@ -221,20 +241,20 @@ INLINE void end_block(const engine *e, state s, int64_t opened) {
         for (int64_t k = 0; k < p->lrp; k++, slow += LANES, slow_first += LANES, x += LANES) {
             if (opened >= 0) slow_first[opened] = slow[opened] / n;
             for (int64_t half = 0; half < 2; half++) {
-                d8 *sum = (d8 *)slow + half;
-                const d8 mean = (*sum / n - ((d8 *)slow_first)[half]) / p->lrp_uv;
-                ((f8 *)x)[half] = __builtin_convertvector(mean, f8);
-                *sum = (d8){0};
+                D *sum = (D *)slow + half;
+                const D mean = (*sum / n - ((D *)slow_first)[half]) / p->lrp_uv;
+                ((H *)x)[half] = __builtin_convertvector(mean, H);
+                *sum = (D){0};
             }
         }
         for (int64_t k = 0; k < p->erd; k++, power += LANES, x += LANES)
             for (int64_t half = 0; half < 2; half++) {
-                d8 *sum = (d8 *)power + half;
-                ((f8 *)x)[half] = __builtin_convertvector(log8(*sum / n + p->floor), f8);
-                *sum = (d8){0};
+                D *sum = (D *)power + half;
+                ((H *)x)[half] = __builtin_convertvector(log_of(*sum / n + p->floor), H);
+                *sum = (D){0};
             }
     }
-    networks(e, s.h, NULL, (const f16 *)e->inputs, p->lrp + p->erd);
+    networks(e, s.h, NULL, (const F *)e->inputs, p->lrp + p->erd);
 }
 
 INLINE void clear_lane(float *floats, int64_t n_float, double *doubles, int64_t n_double, int64_t lane) {
@@ -251,18 +271,18 @@ typedef struct {
 } events;
 
 /* The network takes a step in the lanes of a block; `spread` (n_features, LANES) is what it sees. */
-INLINE void take_step(const engine *e, float *floats, double *doubles, const double *spread, events at) {
+ONCE void take_step(const engine *e, float *floats, double *doubles, const double *spread, events at) {
     const plan *p = &e->p;
     if (at.fresh >= 0) clear_lane(floats, e->n_float, doubles, e->n_double, at.fresh);
     if (!p->blocks) {
-        networks(e, floats, (const f16 *)e->gates, NULL, 0);
+        networks(e, floats, (const F *)e->gates, NULL, 0);
         return;
     }
     const state s = parts(e, floats, doubles);
     if (at.fresh >= 0)
         for (int64_t k = 0; k < p->n_features; k++) s.first[k * LANES + at.fresh] = spread[k * LANES + at.fresh];
     if (at.opening >= 0) clear_lane(floats, e->n_float, s.slow, (p->lrp + p->erd) * p->n_members, at.opening);
-    accumulate(e, s, (const d8 *)spread);
+    accumulate(e, s, (const D *)spread);
     if (at.ends) end_block(e, s, at.opened);
 }
 
@@ -270,20 +290,20 @@ INLINE void take_step(const engine *e, float *floats, double *doubles, const dou
 INLINE void to_gates(const engine *e) {
     if (e->p.blocks) return;
     for (int64_t k = 0; k < 2 * e->p.n_features; k++)
-        ((f8 *)e->gates)[k] = __builtin_convertvector(((const d8 *)e->spread)[k], f8);
+        ((H *)e->gates)[k] = __builtin_convertvector(((const D *)e->spread)[k], H);
 }
 
 /* out (n_features) = the projection of the step that `weights` make of the n samples from row `at` of the ring on. */
-INLINE void project(const engine *e, const double *weights, int64_t n, int64_t at, int64_t direction, double *out) {
+ONCE void project(const engine *e, const double *weights, int64_t n, int64_t at, int64_t direction, double *out) {
     const int64_t wide = e->n_padded / WIDE, features = e->n_feature_padded / WIDE;
-    d8 *step = (d8 *)e->step, *y = (d8 *)out;
-    for (int64_t k = 0; k < wide; k++) step[k] = (d8){0};
-    const d8 *row = (const d8 *)(e->ring + at * e->n_padded);
+    D *step = (D *)e->step, *y = (D *)out;
+    for (int64_t k = 0; k < wide; k++) step[k] = (D){0};
+    const D *row = (const D *)(e->ring + at * e->n_padded);
     for (int64_t i = 0; i < n; i++, row += direction * wide)
         for (int64_t k = 0; k < wide; k++) step[k] += weights[i] * row[k];
-    for (int64_t k = 0; k < features; k++) y[k] = (d8){0};
+    for (int64_t k = 0; k < features; k++) y[k] = (D){0};
     for (int64_t c = 0; c < e->p.n_channels; c++)
-        for (int64_t k = 0; k < features; k++) y[k] += e->step[c] * ((const d8 *)e->p.projection)[c * features + k];
+        for (int64_t k = 0; k < features; k++) y[k] += e->step[c] * ((const D *)e->p.projection)[c * features + k];
 }
 
 /* Step t of the window whose first sample is `age` rows before the ring's end; without the baseline. */
@@ -397,8 +417,8 @@ INLINE int64_t advance_group(engine *e, int64_t g, double *probs) {
         double *doubles = e->doubles + at * e->n_double * LANES, *base = e->base + at * p->n_features * LANES;
         if (!spread) {
             for (int64_t k = 0; k < p->n_features; k++) {
-                d8 *row = (d8 *)(e->spread + k * LANES);
-                row[0] = row[1] = (d8){0} + (shared ? shared[k] : 0);
+                D *row = (D *)(e->spread + k * LANES);
+                row[0] = row[1] = (D){0} + (shared ? shared[k] : 0);
             }
         }
         int changed = !spread;
@@ -413,7 +433,7 @@ INLINE int64_t advance_group(engine *e, int64_t g, double *probs) {
         }
         if (within(fresh, b) >= 0) set_baseline(e, burst_age, base, within(fresh, b));
         if (p->n_baseline) {
-            for (int64_t k = 0; k < 2 * p->n_features; k++) ((d8 *)e->spread)[k] -= ((d8 *)base)[k];
+            for (int64_t k = 0; k < 2 * p->n_features; k++) ((D *)e->spread)[k] -= ((D *)base)[k];
             spread = 0, changed = 1;
         }
         if (changed) to_gates(e);
@@ -446,7 +466,7 @@ INLINE void remember(engine *e, const float *x) {
 
 /* Take n samples (n, n_channels); write every decision they complete: `ends`, `probs` (.., n_classes). Returns how many,
    or -1 where a value is not finite; then nothing was taken. */
-FAST int64_t pretap_push(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
+int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
     const plan *p = &e->p;
     int32_t bad = 0;
     for (int64_t i = 0; i < n * p->n_channels; i++) {
@@ -470,7 +490,7 @@ FAST int64_t pretap_push(engine *e, const float *x, int64_t n, int64_t *ends, do
     return n_found;
 }
 
-void pretap_reset(engine *e) {
+void NAME(pretap_reset)(engine *e) {
     e->n_seen = e->n_started = e->ring_end = 0;
     e->shared_at = -1;
     memset(e->n_windows, 0, e->n_groups * sizeof(int64_t));
@@ -478,7 +498,7 @@ void pretap_reset(engine *e) {
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
-static int64_t padded(int64_t n) { return (n + WIDE - 1) / WIDE * WIDE; }
+static int64_t padded(int64_t n) { return (n + PADDED - 1) / PADDED * PADDED; }
 
 static void *zeros(int64_t n, size_t size) {
     const size_t n_bytes = ((size_t)(n ? n : 1) * size + 63) / 64 * 64;
@@ -487,7 +507,7 @@ static void *zeros(int64_t n, size_t size) {
     return memory;
 }
 
-void pretap_free(engine *e) {
+void NAME(pretap_free)(engine *e) {
     if (!e) return;
     void *all[] = {e->newest, e->n_windows, e->phase_at, e->phase_groups, e->doubles, e->floats, e->scratch_doubles, e->scratch_floats,
                    e->ring, e->base, e->step, e->shared, e->single, e->spread, e->inputs, e->gates, e->next};
@@ -508,7 +528,7 @@ static void sort_groups(engine *e) {
 }
 
 /* Make an engine for a plan; NULL where there is no memory. */
-engine *pretap_new(const plan *given) {
+engine *NAME(pretap_new)(const plan *given) {
     engine *e = calloc(1, sizeof(engine));
     if (!e) return NULL;
     e->p = *given;
@@ -553,10 +573,10 @@ engine *pretap_new(const plan *given) {
                    e->ring, e->base, e->step, e->shared, e->single, e->spread, e->inputs, e->gates, e->next};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         if (!all[k]) {
-            pretap_free(e);
+            NAME(pretap_free)(e);
             return NULL;
         }
     sort_groups(e);
-    pretap_reset(e);
+    NAME(pretap_reset)(e);
     return e;
 }
