@@ -61,13 +61,19 @@ def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) 
     """Run the three processes; leaves ``sent.npz`` and ``got.npz`` in `folder`."""
     config = folder / "lsl_api.cfg"
     config.write_text(isolation(), encoding="utf-8")
-    session = {"LSLAPICFG": str(config)}
     limit_s = round(_START_S + _WARM_UP_S + seconds + 60)
+    session = {"LSLAPICFG": str(config), "BENCH_LIMIT_S": str(limit_s)}
 
     def ours(module: str, *arguments: str) -> Child:
         command = [sys.executable, "-m", f"peer_bench.{module}", *arguments, "--file", str(folder / _FILES[module])]
         log = folder / f"{module}.log"
-        options = {"cwd": _BENCHMARKS, "environment": session, "ends_on": signal.SIGTERM, "limit_s": limit_s}
+        options = {
+            "cwd": _BENCHMARKS,
+            "environment": session,
+            "ends_on": signal.SIGTERM,
+            "limit_s": limit_s,
+            "talks": True,
+        }
         return stack.enter_context(child(command, log=log, **options))
 
     with ExitStack() as stack:  # the source, entered first, ends last
@@ -80,7 +86,15 @@ def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) 
         environment = session | system.environment(job)
         command = [str(system.python), *system.command(job)]
         process = stack.enter_context(
-            child(command, cwd=folder, environment=environment, log=log, ends_on=signal.SIGINT, limit_s=limit_s)
+            child(
+                command,
+                cwd=folder,
+                environment=environment,
+                log=log,
+                ends_on=signal.SIGINT,
+                limit_s=limit_s,
+                talks=False,
+            )
         )
         try:
             first_s = float(_line(receiver, "first", wait_s=_START_S, needs=process))

@@ -18,21 +18,21 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @contextmanager
 def child(
-    command: list[str], *, cwd: Path, environment: dict[str, str], log: Path, ends_on: int, limit_s: int
+    command: list[str], *, cwd: Path, environment: dict[str, str], log: Path, ends_on: int, limit_s: int, talks: bool
 ) -> Iterator[Child]:
-    """Run a process meanwhile, in a process group of its own; its errors go to `log`.
+    """Run a process meanwhile, in a process group of its own; its words go to `log`.
 
-    It gets the signal `ends_on` at the end, then SIGKILL. An alarm, which survives exec, ends it after `limit_s` even
-    where this process is killed.
+    Where it `talks`, its standard output is a pipe that the caller reads. It gets the signal `ends_on` at the end, then
+    SIGKILL. An alarm, which survives exec, ends it after `limit_s` even where this process is killed.
     """
-    with log.open("w", encoding="utf-8") as errors:
+    with log.open("w", encoding="utf-8") as words:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            stdout=subprocess.PIPE if talks else words,
+            stderr=words,
             text=True,
             start_new_session=True,
             preexec_fn=lambda: signal.alarm(limit_s),  # noqa: PLW1509 - no threads here
@@ -44,7 +44,6 @@ def child(
 
 
 def _end(process: Child, ends_on: int) -> None:
-    assert process.stdout is not None
     try:
         if process.poll() is None:
             process.send_signal(ends_on)
@@ -54,7 +53,8 @@ def _end(process: Child, ends_on: int) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # children that it left too
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _stat(pid: int) -> list[str]:

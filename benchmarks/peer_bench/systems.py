@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,8 +72,13 @@ def _pretap(job: Job) -> list[str]:
 
 
 def _timeflux(job: Job) -> dict[str, str]:
-    """Fill in the application's template."""
-    return {"BENCH_STREAM": STREAM, "BENCH_OUT": _OUT, "BENCH_HOP": str(job.hop), "BENCH_MODEL": str(job.torch_file)}
+    """Fill in the application's template, and lend it our liblsl: the pylsl that it needs brings none for Linux."""
+    package = importlib.util.find_spec("pylsl")
+    assert package is not None
+    assert package.origin is not None
+    library = Path(package.origin).parent / "lib" / "liblsl.so"
+    names = {"BENCH_STREAM": STREAM, "BENCH_OUT": _OUT, "PYLSL_LIB": str(library)}
+    return names | {"BENCH_HOP": str(job.hop), "BENCH_MODEL": str(job.torch_file)}
 
 
 SYSTEMS = {
