@@ -1,0 +1,94 @@
+"""Child processes that end whatever happens, and what they cost. Linux only: it reads /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["Child", "child", "cpu_s", "rss_mb"]
+
+Child = subprocess.Popen[str]
+_GRACE_S = 5.0  # from the signal to the end
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def child(
+    command: list[str], *, cwd: Path, environment: dict[str, str], log: Path, ends_on: int, limit_s: int, talks: bool
+) -> Iterator[Child]:
+    """Run a process meanwhile, in a process group of its own; its words go to `log`.
+
+    Where it `talks`, its standard output is a pipe that the caller reads. It gets the signal `ends_on` at the end, then
+    SIGKILL. An alarm, which survives exec, ends it after `limit_s` even where this process is killed.
+    """
+    with log.open("w", encoding="utf-8") as words:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else words,
+            stderr=words,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.alarm(limit_s),  # noqa: PLW1509 - no threads here
+        )
+    try:
+        yield process
+    finally:
+        _end(process, ends_on)
+
+
+def _end(process: Child, ends_on: int) -> None:
+    try:
+        if process.poll() is None:
+            process.send_signal(ends_on)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # children that it left too
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _stat(pid: int) -> list[str]:
+    """Give the fields of /proc/PID/stat from the third on: the second, the name, may hold spaces."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def _family(pid: int) -> list[int]:
+    """Give a process and all its descendants."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):  # it ended meanwhile
+                parents[int(folder.name)] = int(_stat(int(folder.name))[1])
+    family = [pid]
+    for member in family:  # grows
+        family += [each for each, parent in parents.items() if parent == member]
+    return family
+
+
+def cpu_s(pid: int) -> float:
+    """Give the seconds that a process, its threads and all its children have computed so far."""
+    ticks = 0
+    for member in _family(pid):
+        with suppress(OSError):
+            ticks += sum(map(int, _stat(member)[11:15]))  # utime, stime, and those of the children that ended
+    return ticks / _TICKS_PER_S
+
+
+def rss_mb(pid: int) -> float:
+    """Give the memory that a process and its children hold, in 1e6 bytes."""
+    kib = 0
+    for member in _family(pid):
+        with suppress(OSError):
+            status = Path(f"/proc/{member}/status").read_text(encoding="utf-8")
+            kib += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    return kib * 1024 / 1e6
