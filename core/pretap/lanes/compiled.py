@@ -67,6 +67,7 @@ class _Library:
     variant: str
     new: Callable[..., int]
     push: Callable[..., int]
+    settle: Callable[..., None]
     reset: Callable[..., None]
     free: Callable[..., None]
 
@@ -74,6 +75,7 @@ class _Library:
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "new": (_pointer, [ctypes.POINTER(_Plan)]),
     "push": (_int, [_pointer, _pointer, _int, _pointer, _pointer]),
+    "settle": (None, [_pointer]),
     "reset": (None, [_pointer]),
     "free": (None, [_pointer]),
 }

@@ -31,6 +31,7 @@
 #define LANES (VECTOR / 4) /* of a block */
 #define WIDE (VECTOR / 8)  /* doubles of a vector */
 #define PADDED 8           /* rows of doubles are padded to a multiple of it */
+#define PENDING 32         /* samples that may wait for `settle` */
 
 typedef float F __attribute__((vector_size(VECTOR)));
 typedef int32_t I __attribute__((vector_size(VECTOR)));
@@ -93,25 +94,24 @@ typedef struct {
 typedef struct {
     plan p;
     int64_t n_padded, n_feature_padded; /* channels, features */
-    int64_t n_units, n_float, n_double; /* of a block's state */
-    int64_t period, n_groups, n_lanes, n_blocks, n_each, n_lead;
-    int64_t *newest;          /* (n_groups,) first sample of the newest window */
-    int64_t *n_windows;       /* (n_groups,) windows that have begun */
-    int64_t *phase_at;        /* (stride + 1,) where each phase's groups begin in `phase_groups` */
-    int64_t *phase_groups;    /* (n_groups,) */
-    double *doubles;          /* states (n_groups, n_blocks, n_double, LANES) */
-    float *floats;            /* states (n_groups, n_blocks, n_float, LANES) */
-    double *scratch_doubles;  /* one block: where a lane takes its first steps */
+    int64_t n_units, n_float, n_double; /* units of a member; rows of a block's state */
+    int64_t n_groups, n_lanes, n_blocks, apart; /* lanes of a group: their windows start `apart` samples apart */
+    int64_t n_each, n_lead;                     /* steps of a block of time, and before the first */
+    int64_t *phase_at, *phase_groups; /* (stride + 1,) where each phase's groups begin in (n_groups,) */
+    int64_t *done;                    /* (n_groups, n_blocks) up to which sample each block's lanes were advanced */
+    double *doubles;                  /* states (n_groups, n_blocks, n_double, LANES) */
+    float *floats;                    /* states (n_groups, n_blocks, n_float, LANES) */
+    double *scratch_doubles;          /* one block: where a lane takes its first steps */
     float *scratch_floats;
-    double *ring;             /* (2 * n_history + 1, n_padded) */
+    double *ring; /* (2 * n_history, n_padded) the newest samples, re-referenced */
     int64_t n_history, ring_end;
-    double *base;             /* (n_groups, n_blocks, n_features, LANES) baselines */
-    double *step;             /* (n_padded,) */
-    double *shared;           /* (n_feature_padded,) the step that all lanes share */
-    double *single;           /* (n_feature_padded,) one of a single lane */
-    double *spread;           /* (n_features, LANES) */
-    float *inputs, *gates, *next; /* (most inputs, LANES), (4 * units, LANES), (units, LANES) */
-    int64_t n_seen, n_started, shared_at;
+    double *shared;               /* (PENDING, n_feature_padded) steps that all lanes share, of samples not settled */
+    double *base;                 /* (n_groups, n_blocks, n_features, LANES) baselines */
+    double *step;                 /* (n_padded,) */
+    double *single;               /* (n_feature_padded,) one of a single lane */
+    double *spread;               /* (n_features, LANES) */
+    float *inputs, *gates, *next; /* (members * inputs, LANES), (n_features, LANES), (units, LANES) */
+    int64_t n_seen, n_settled;    /* up to where all lanes were advanced */
 } engine;
 
 INLINE F select_f(I yes, F a, F b) { return (F)((yes & (I)a) | (~yes & (I)b)); }
@@ -275,6 +275,8 @@ ONCE void take_step(const engine *e, float *floats, double *doubles, const doubl
     const plan *p = &e->p;
     if (at.fresh >= 0) clear_lane(floats, e->n_float, doubles, e->n_double, at.fresh);
     if (!p->blocks) {
+        for (int64_t k = 0; k < 2 * p->n_features; k++)
+            ((H *)e->gates)[k] = __builtin_convertvector(((const D *)spread)[k], H);
         networks(e, floats, (const F *)e->gates, NULL, 0);
         return;
     }
@@ -284,13 +286,6 @@ ONCE void take_step(const engine *e, float *floats, double *doubles, const doubl
     if (at.opening >= 0) clear_lane(floats, e->n_float, s.slow, (p->lrp + p->erd) * p->n_members, at.opening);
     accumulate(e, s, (const D *)spread);
     if (at.ends) end_block(e, s, at.opened);
-}
-
-/* What the first layer takes, in its own precision. */
-INLINE void to_gates(const engine *e) {
-    if (e->p.blocks) return;
-    for (int64_t k = 0; k < 2 * e->p.n_features; k++)
-        ((H *)e->gates)[k] = __builtin_convertvector(((const D *)e->spread)[k], H);
 }
 
 /* out (n_features) = the projection of the step that `weights` make of the n samples from row `at` of the ring on. */
@@ -306,24 +301,21 @@ ONCE void project(const engine *e, const double *weights, int64_t n, int64_t at,
         for (int64_t k = 0; k < features; k++) y[k] += e->step[c] * ((const D *)e->p.projection)[c * features + k];
 }
 
-/* Step t of the window whose first sample is `age` rows before the ring's end; without the baseline. */
-INLINE const double *lane_step(engine *e, int64_t t, int64_t age) {
+/* The row of the ring that holds sample `n` (counted from 0). */
+INLINE int64_t row_of(const engine *e, int64_t n) { return e->ring_end - (e->n_seen - n); }
+
+/* Step t of the window that starts with sample `start`, without the baseline. */
+INLINE const double *lane_step(const engine *e, int64_t t, int64_t start, int64_t n) {
     const plan *p = &e->p;
+    const int64_t end = start + p->first_end + t * p->stride; /* in a burst it was complete a while ago */
+    if (t >= p->n_starting && end == n) return e->shared + (n - 1) % PENDING * e->n_feature_padded;
     if (t < p->n_starting) {
-        const int64_t n = p->n_reach < age ? p->n_reach : age;
-        project(e, p->starting + t * p->n_reach, n, e->ring_end - age, 1, e->single);
-        return e->single;
+        const int64_t n_reach = p->n_reach < n - start ? p->n_reach : n - start;
+        project(e, p->starting + t * p->n_reach, n_reach, row_of(e, start), 1, e->single);
+    } else {
+        project(e, p->fir, p->n_fir, row_of(e, end - 1), -1, e->single);
     }
-    const int64_t back = age - (p->first_end + t * p->stride); /* in a burst the step ended a while ago */
-    if (back) {
-        project(e, p->fir, p->n_fir, e->ring_end - 1 - back, -1, e->single);
-        return e->single;
-    }
-    if (e->shared_at != e->n_seen) {
-        project(e, p->fir, p->n_fir, e->ring_end - 1, -1, e->shared);
-        e->shared_at = e->n_seen;
-    }
-    return e->shared;
+    return e->single;
 }
 
 /* Is step t the last of a block of time? */
@@ -331,24 +323,23 @@ INLINE int ends_block(const engine *e, int64_t t) {
     return e->n_each && ((t - e->n_lead) % e->n_each + e->n_each) % e->n_each == e->n_each - 1;
 }
 
-/* The window's baseline, projected; its first sample is `age` rows before the ring's end. */
-INLINE void set_baseline(engine *e, int64_t age, double *base, int64_t lane) {
+/* The baseline of the window that starts with sample `start`, projected. */
+INLINE void set_baseline(const engine *e, int64_t start, double *base, int64_t lane) {
     if (!e->p.n_baseline) return;
-    project(e, e->p.baseline, e->p.n_baseline, e->ring_end - age, 1, e->single);
+    project(e, e->p.baseline, e->p.n_baseline, row_of(e, start), 1, e->single);
     for (int64_t k = 0; k < e->p.n_features; k++) base[k * LANES + lane] = e->single[k];
 }
 
 /* A lane takes its first steps in the scratch block and moves in. */
-INLINE void burst(engine *e, int64_t age, float *floats, double *doubles, double *base, int64_t lane) {
+INLINE void burst(const engine *e, int64_t n, int64_t age, float *floats, double *doubles, double *base, int64_t lane) {
     const plan *p = &e->p;
-    set_baseline(e, age, base, lane);
+    set_baseline(e, n - age, base, lane);
     for (int64_t t = 0; t < p->n_burst; t++) {
-        const double *step = lane_step(e, t, age);
+        const double *step = lane_step(e, t, n - age, n);
         for (int64_t k = 0; k < p->n_features; k++)
             e->spread[k * LANES] = step[k] - (p->n_baseline ? base[k * LANES + lane] : 0);
-        to_gates(e);
-        const int64_t n_opened = e->n_lead + e->n_each - 1;
-        const events at = {t ? -1 : 0, t == e->n_lead ? 0 : -1, t == n_opened ? 0 : -1, ends_block(e, t)};
+        const int64_t last_opening = e->n_lead + e->n_each - 1;
+        const events at = {t ? -1 : 0, t == e->n_lead ? 0 : -1, t == last_opening ? 0 : -1, ends_block(e, t)};
         take_step(e, e->scratch_floats, e->scratch_doubles, e->spread, at);
     }
     for (int64_t k = 0; k < e->n_float; k++) floats[k * LANES + lane] = e->scratch_floats[k * LANES];
@@ -378,81 +369,72 @@ INLINE void decide(const engine *e, const float *floats, int64_t lane, double *p
     for (int64_t k = 0; k < p->n_classes; k++) probs[k] /= total;
 }
 
-/* The youngest lane of a group whose age is at least `low`: its number, and its age; -1 where there is none. */
-INLINE int64_t at_least(const engine *e, int64_t g, int64_t low, int64_t *age) {
-    const int64_t apart = e->n_groups * e->p.hop, newest = e->n_seen - e->newest[g];
-    const int64_t back = newest >= low ? 0 : (low - newest + apart - 1) / apart;
-    *age = newest + back * apart;
-    const int64_t window = e->n_windows[g] - 1 - back; /* counted in the group */
-    return window < 0 || back >= e->n_lanes ? -1 : window % e->n_lanes;
+/* The youngest lane of a group whose age, after n samples, is at least `low`: its number and age; -1 for none. */
+INLINE int64_t at_least(const engine *e, int64_t g, int64_t n, int64_t low, int64_t *age) {
+    const int64_t begun = (n - 1) / e->p.hop + 1; /* windows, of all groups */
+    if (begun <= g) return -1;
+    const int64_t newest = (begun - 1 - g) / e->n_groups; /* counted in the group */
+    const int64_t youngest = n - (newest * e->n_groups + g) * e->p.hop;
+    const int64_t back = youngest >= low ? 0 : (low - youngest + e->apart - 1) / e->apart;
+    *age = youngest + back * e->apart;
+    return newest < back || back >= e->n_lanes ? -1 : (newest - back) % e->n_lanes;
 }
 
-INLINE int64_t exactly(const engine *e, int64_t g, int64_t wanted) {
+INLINE int64_t exactly(const engine *e, int64_t g, int64_t n, int64_t wanted) {
     int64_t age;
-    const int64_t lane = at_least(e, g, wanted, &age);
-    return age == wanted ? lane : -1;
+    const int64_t lane = at_least(e, g, n, wanted, &age);
+    return lane >= 0 && age == wanted ? lane : -1;
 }
 
 /* Lane `lane` of a group as a lane of its block `b`; -1 where it lies in another. */
 INLINE int64_t within(int64_t lane, int64_t b) { return lane >= 0 && lane / LANES == b ? lane % LANES : -1; }
 
-/* A step ends in all lanes of a group. Returns 1 where one of its windows is full: `probs` are its probabilities. */
-INLINE int64_t advance_group(engine *e, int64_t g, double *probs) {
+/* The step that ends after n samples is taken in the lanes of a block. */
+INLINE void advance(engine *e, int64_t g, int64_t b, int64_t n) {
     const plan *p = &e->p;
     const int64_t burst_age = p->first_end + (p->n_burst - 1) * p->stride;
-    const int64_t bursting = p->n_burst > 1 ? exactly(e, g, burst_age) : -1;
-    const int64_t fresh = p->n_burst > 1 ? -1 : exactly(e, g, burst_age);
-    const int64_t opening = exactly(e, g, p->first_end + e->n_lead * p->stride);
-    const int64_t opened = exactly(e, g, p->first_end + (e->n_lead + e->n_each - 1) * p->stride);
-    const int64_t full = exactly(e, g, p->n_window);
     int64_t age;
-    if (at_least(e, g, burst_age, &age) < 0) return 0; /* none is old enough */
+    int64_t lane = at_least(e, g, n, burst_age, &age);
+    if (lane < 0) return; /* none is old enough */
     const int ends = ends_block(e, (age - p->first_end) / p->stride);
-    const double *shared = NULL; /* while no lane is old enough for it, the ring may not even reach back so far */
-    if (e->n_seen >= p->n_fir) shared = lane_step(e, p->n_starting, p->first_end + p->n_starting * p->stride);
-    int spread = 0; /* `shared` lies in all lanes of e->spread */
-    for (int64_t b = 0; b < e->n_blocks; b++) {
-        const int64_t at = g * e->n_blocks + b;
-        float *floats = e->floats + at * e->n_float * LANES;
-        double *doubles = e->doubles + at * e->n_double * LANES, *base = e->base + at * p->n_features * LANES;
-        if (!spread) {
-            for (int64_t k = 0; k < p->n_features; k++) {
-                D *row = (D *)(e->spread + k * LANES);
-                row[0] = row[1] = (D){0} + (shared ? shared[k] : 0);
-            }
-        }
-        int changed = !spread;
-        spread = 1;
-        int64_t lane = at_least(e, g, burst_age + (p->n_burst > 1 ? p->stride : 0), &age);
-        for (; lane >= 0 && (age - p->first_end) / p->stride < p->n_starting; lane = at_least(e, g, age + 1, &age)) {
-            const int64_t column = within(lane, b);
-            if (column < 0) continue;
-            const double *step = lane_step(e, (age - p->first_end) / p->stride, age);
-            for (int64_t k = 0; k < p->n_features; k++) e->spread[k * LANES + column] = step[k];
-            spread = 0, changed = 1;
-        }
-        if (within(fresh, b) >= 0) set_baseline(e, burst_age, base, within(fresh, b));
-        if (p->n_baseline) {
-            for (int64_t k = 0; k < 2 * p->n_features; k++) ((D *)e->spread)[k] -= ((D *)base)[k];
-            spread = 0, changed = 1;
-        }
-        if (changed) to_gates(e);
-        take_step(e, floats, doubles, e->spread,
-                  (events){within(fresh, b), within(opening, b), within(opened, b), ends});
-        if (within(bursting, b) >= 0) {
-            burst(e, burst_age, floats, doubles, base, within(bursting, b));
-            spread = 0;
-        }
-        if (within(full, b) >= 0) decide(e, floats, within(full, b), probs);
+    const int64_t first = within(exactly(e, g, n, burst_age), b);
+    const int64_t opening = within(exactly(e, g, n, p->first_end + e->n_lead * p->stride), b);
+    const int64_t opened = within(exactly(e, g, n, p->first_end + (e->n_lead + e->n_each - 1) * p->stride), b);
+    const int64_t at = g * e->n_blocks + b;
+    float *floats = e->floats + at * e->n_float * LANES;
+    double *doubles = e->doubles + at * e->n_double * LANES, *base = e->base + at * p->n_features * LANES;
+    const double *shared = e->shared + (n - 1) % PENDING * e->n_feature_padded;
+    for (int64_t k = 0; k < p->n_features; k++) {
+        D *row = (D *)(e->spread + k * LANES);
+        row[0] = row[1] = (D){0} + shared[k];
     }
-    return full >= 0;
+    for (; lane >= 0 && (age - p->first_end) / p->stride < p->n_starting; lane = at_least(e, g, n, age + 1, &age)) {
+        const int64_t column = within(lane, b);
+        if (column < 0 || (p->n_burst > 1 && age == burst_age)) continue;
+        const double *step = lane_step(e, (age - p->first_end) / p->stride, n - age, n);
+        for (int64_t k = 0; k < p->n_features; k++) e->spread[k * LANES + column] = step[k];
+    }
+    if (p->n_burst == 1 && first >= 0) set_baseline(e, n - burst_age, base, first);
+    if (p->n_baseline)
+        for (int64_t k = 0; k < 2 * p->n_features; k++) ((D *)e->spread)[k] -= ((D *)base)[k];
+    take_step(e, floats, doubles, e->spread, (events){p->n_burst == 1 ? first : -1, opening, opened, ends});
+    if (p->n_burst > 1 && first >= 0) burst(e, n, burst_age, floats, doubles, base, first);
+}
+
+/* All steps of a block up to sample n. */
+INLINE void catch_up(engine *e, int64_t g, int64_t b, int64_t n) {
+    int64_t *done = e->done + g * e->n_blocks + b;
+    const int64_t stride = e->p.stride, phase = (g * e->p.hop + e->p.first_end) % stride;
+    const int64_t next = *done + 1 + ((phase - *done - 1) % stride + stride) % stride;
+    for (int64_t at = next; at <= n; at += stride) advance(e, g, b, at);
+    *done = n;
 }
 
 /* One sample goes into the ring, re-referenced. */
 INLINE void remember(engine *e, const float *x) {
     const int64_t n = e->p.n_channels;
-    if (e->ring_end == 2 * e->n_history + 1) { /* the newest move to the front: every stretch of the ring is unbroken */
-        memmove(e->ring, e->ring + (e->ring_end - e->n_history) * e->n_padded, e->n_history * e->n_padded * sizeof(double));
+    if (e->ring_end == 2 * e->n_history) { /* the newest move to the front: every stretch of the ring is unbroken */
+        memcpy(e->ring, e->ring + e->n_history * e->n_padded, e->n_history * e->n_padded * sizeof(double));
         e->ring_end = e->n_history;
     }
     double *row = e->ring + e->ring_end * e->n_padded, mean = 0;
@@ -464,8 +446,17 @@ INLINE void remember(engine *e, const float *x) {
     e->ring_end++, e->n_seen++;
 }
 
+/* Advance every lane to the newest sample: what `push` left for later. */
+void NAME(pretap_settle)(engine *e) {
+    if (e->n_settled == e->n_seen) return;
+    for (int64_t g = 0; g < e->n_groups; g++)
+        for (int64_t b = 0; b < e->n_blocks; b++) catch_up(e, g, b, e->n_seen);
+    e->n_settled = e->n_seen;
+}
+
 /* Take n samples (n, n_channels); write every decision they complete: `ends`, `probs` (.., n_classes). Returns how many,
-   or -1 where a value is not finite; then nothing was taken. */
+   or -1 where a value is not finite; then nothing was taken. Only the lanes whose windows are full are advanced: the
+   others follow with the next `settle` or `push`. */
 int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
     const plan *p = &e->p;
     int32_t bad = 0;
@@ -477,42 +468,65 @@ int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, d
     if (bad) return -1;
     int64_t n_found = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (e->n_seen == e->n_started * p->hop) { /* a window starts with this sample */
-            const int64_t g = e->n_started++ % e->n_groups;
-            e->newest[g] = e->n_seen;
-            e->n_windows[g]++;
-        }
+        if (e->n_seen - e->n_settled == PENDING || !i) NAME(pretap_settle)(e);
         remember(e, x + i * p->n_channels);
-        const int64_t phase = e->n_seen % p->stride;
-        for (int64_t k = e->phase_at[phase]; k < e->phase_at[phase + 1]; k++)
-            if (advance_group(e, e->phase_groups[k], probs + n_found * p->n_classes)) ends[n_found++] = e->n_seen;
+        const int64_t now = e->n_seen, phase = now % p->stride;
+        if (e->phase_at[phase] == e->phase_at[phase + 1]) continue; /* no step ends here */
+        if (now >= p->n_fir) { /* before, no lane is old enough for it */
+            project(e, p->fir, p->n_fir, e->ring_end - 1, -1, e->shared + (now - 1) % PENDING * e->n_feature_padded);
+        }
+        for (int64_t k = e->phase_at[phase]; k < e->phase_at[phase + 1]; k++) {
+            const int64_t g = e->phase_groups[k], full = exactly(e, g, now, p->n_window);
+            if (full < 0) continue;
+            catch_up(e, g, full / LANES, now);
+            const int64_t at = g * e->n_blocks + full / LANES;
+            decide(e, e->floats + at * e->n_float * LANES, full % LANES, probs + n_found * p->n_classes);
+            ends[n_found++] = now;
+        }
     }
     return n_found;
 }
 
 void NAME(pretap_reset)(engine *e) {
-    e->n_seen = e->n_started = e->ring_end = 0;
-    e->shared_at = -1;
-    memset(e->n_windows, 0, e->n_groups * sizeof(int64_t));
+    e->n_seen = e->n_settled = e->ring_end = 0;
+    memset(e->done, 0, e->n_groups * e->n_blocks * sizeof(int64_t));
 }
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 static int64_t padded(int64_t n) { return (n + PADDED - 1) / PADDED * PADDED; }
 
-static void *zeros(int64_t n, size_t size) {
-    const size_t n_bytes = ((size_t)(n ? n : 1) * size + 63) / 64 * 64;
-    void *memory = aligned_alloc(64, n_bytes);
-    if (memory) memset(memory, 0, n_bytes);
-    return memory;
+/* Take `n` values of `size` bytes from the memory at *at, at a multiple of 64 bytes; or only count them, from NULL. */
+static void *take(char **at, size_t *total, int64_t n, size_t size) {
+    const size_t n_bytes = ((size_t)n * size + 63) / 64 * 64;
+    void *taken = *at;
+    if (*at) *at += n_bytes;
+    *total += n_bytes;
+    return taken;
 }
 
-void NAME(pretap_free)(engine *e) {
-    if (!e) return;
-    void *all[] = {e->newest, e->n_windows, e->phase_at, e->phase_groups, e->doubles, e->floats, e->scratch_doubles, e->scratch_floats,
-                   e->ring, e->base, e->step, e->shared, e->single, e->spread, e->inputs, e->gates, e->next};
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]);
-    free(e);
+/* Lay the engine's arrays out in the memory at `at`; returns the bytes they take. */
+static size_t lay_out(engine *e, char *at) {
+    const plan *p = &e->p;
+    const int64_t states = e->n_groups * e->n_blocks, wide = e->n_feature_padded;
+    size_t total = 0;
+    e->phase_at = take(&at, &total, p->stride + 1, sizeof(int64_t));
+    e->phase_groups = take(&at, &total, e->n_groups, sizeof(int64_t));
+    e->done = take(&at, &total, states, sizeof(int64_t));
+    e->doubles = take(&at, &total, states * e->n_double * LANES, sizeof(double));
+    e->floats = take(&at, &total, states * e->n_float * LANES, sizeof(float));
+    e->scratch_doubles = take(&at, &total, e->n_double * LANES, sizeof(double));
+    e->scratch_floats = take(&at, &total, e->n_float * LANES, sizeof(float));
+    e->ring = take(&at, &total, 2 * e->n_history * e->n_padded, sizeof(double));
+    e->shared = take(&at, &total, PENDING * wide, sizeof(double));
+    e->base = take(&at, &total, p->n_baseline ? states * p->n_features * LANES : 0, sizeof(double));
+    e->step = take(&at, &total, e->n_padded, sizeof(double));
+    e->single = take(&at, &total, wide, sizeof(double));
+    e->spread = take(&at, &total, p->n_features * LANES, sizeof(double));
+    e->inputs = take(&at, &total, p->n_members * (p->lrp + p->erd) * LANES, sizeof(float));
+    e->gates = take(&at, &total, p->n_features * LANES, sizeof(float));
+    e->next = take(&at, &total, e->n_units * LANES, sizeof(float));
+    return total;
 }
 
 /* Which groups have a step at which phase of the stride. */
@@ -527,11 +541,9 @@ static void sort_groups(engine *e) {
     e->phase_at[p->stride] = n;
 }
 
-/* Make an engine for a plan; NULL where there is no memory. */
+/* Make an engine for a plan; NULL where there is no memory. It is one piece: `pretap_free` gives it back. */
 engine *NAME(pretap_new)(const plan *given) {
-    engine *e = calloc(1, sizeof(engine));
-    if (!e) return NULL;
-    e->p = *given;
+    engine sizes = {.p = *given}, *e = &sizes;
     const plan *p = &e->p;
     e->n_padded = padded(p->n_channels), e->n_feature_padded = padded(p->n_features);
     for (int64_t l = 0; l < p->n_layers; l++) e->n_units += p->hidden[l];
@@ -540,43 +552,28 @@ engine *NAME(pretap_new)(const plan *given) {
         e->n_each = p->n_steps / p->blocks, e->n_lead = p->n_steps - p->blocks * e->n_each;
         e->n_double = p->n_features + p->n_members * (2 * p->lrp + p->erd + 2 * p->n_sections * p->erd);
     }
-    /* Lanes of a group start a whole number of periods apart, so they are at the same place of a block of time. */
-    e->period = p->stride * (e->n_each ? e->n_each : 1);
-    e->n_groups = e->period / gcd(e->period, p->hop);
-    e->n_lanes = (p->n_window + e->n_groups * p->hop - 1) / (e->n_groups * p->hop);
+    /* Windows of a group start a whole number of periods apart, so its lanes are at the same place of a block of time. */
+    const int64_t period = p->stride * (e->n_each ? e->n_each : 1);
+    e->n_groups = period / gcd(period, p->hop);
+    e->apart = e->n_groups * p->hop;
+    e->n_lanes = (p->n_window + e->apart - 1) / e->apart;
     e->n_blocks = (e->n_lanes + LANES - 1) / LANES;
     const int64_t burst_age = p->first_end + (p->n_burst - 1) * p->stride;
     const int64_t starting_age = p->first_end + p->n_starting * p->stride;
     e->n_history = p->n_fir + p->n_burst * p->stride;
     if (e->n_history < burst_age) e->n_history = burst_age;
     if (e->n_history < starting_age) e->n_history = starting_age;
-    const int64_t n_inputs = p->n_members * (p->lrp + p->erd);
-    const int64_t n_states = e->n_groups * e->n_blocks;
-    e->newest = zeros(e->n_groups, sizeof(int64_t));
-    e->n_windows = zeros(e->n_groups, sizeof(int64_t));
-    e->phase_at = zeros(p->stride + 1, sizeof(int64_t));
-    e->phase_groups = zeros(e->n_groups, sizeof(int64_t));
-    e->doubles = zeros(n_states * e->n_double * LANES, sizeof(double));
-    e->floats = zeros(n_states * e->n_float * LANES, sizeof(float));
-    e->scratch_doubles = zeros(e->n_double * LANES, sizeof(double));
-    e->scratch_floats = zeros(e->n_float * LANES, sizeof(float));
-    e->ring = zeros((2 * e->n_history + 1) * e->n_padded, sizeof(double));
-    e->base = zeros(n_states * p->n_features * LANES, sizeof(double));
-    e->step = zeros(e->n_padded, sizeof(double));
-    e->shared = zeros(e->n_feature_padded, sizeof(double));
-    e->single = zeros(e->n_feature_padded, sizeof(double));
-    e->spread = zeros(p->n_features * LANES, sizeof(double));
-    e->inputs = zeros(n_inputs * LANES, sizeof(float));
-    e->gates = zeros(p->n_features * LANES, sizeof(float));
-    e->next = zeros(e->n_units * LANES, sizeof(float));
-    void *all[] = {e->newest, e->n_windows, e->phase_at, e->phase_groups, e->doubles, e->floats, e->scratch_doubles, e->scratch_floats,
-                   e->ring, e->base, e->step, e->shared, e->single, e->spread, e->inputs, e->gates, e->next};
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (!all[k]) {
-            NAME(pretap_free)(e);
-            return NULL;
-        }
-    sort_groups(e);
-    NAME(pretap_reset)(e);
-    return e;
+    e->n_history += PENDING;
+    const size_t header = (sizeof(engine) + 63) / 64 * 64, total = header + lay_out(e, NULL);
+    char *memory = aligned_alloc(64, total);
+    if (!memory) return NULL;
+    memset(memory, 0, total);
+    engine *made = (engine *)memory;
+    *made = sizes;
+    lay_out(made, memory + header);
+    sort_groups(made);
+    NAME(pretap_reset)(made);
+    return made;
 }
+
+void NAME(pretap_free)(engine *e) { free(e); }
