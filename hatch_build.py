@@ -37,7 +37,9 @@ def build_library(source: Path, library: Path) -> None:
             subprocess.run(command, check=True, capture_output=True, text=True)
         shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
         built = Path(folder, library.name)
-        subprocess.run([*compiler, shared, *objects, "-o", str(built), "-lm"], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*compiler, shared, *objects, "-o", str(built), "-lm"], check=True, capture_output=True, text=True
+        )
         built.replace(library)  # a process that has the old one loaded keeps it
 
 

@@ -6,7 +6,7 @@ import contextlib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ from pretap.errors import UsageError
 from pretap.networks import Network
 
 __all__ = [
+    "ENGINE_NAMES",
     "CueConfig",
     "DecodeConfig",
     "EvaluationConfig",
@@ -162,11 +163,15 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconnect_s: _Seconds = 600.0
 
 
+EngineName = Literal["auto", "compiled", "numpy", "torch"]
+ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
+
+
 class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often is decoded, and by which engine."""
+    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here."""
 
     hop_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
-    engine: Literal["numpy", "torch"] = "numpy"
+    engine: EngineName = "auto"
 
 
 class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -201,7 +201,15 @@ class Decoder:
         n_lanes = -(-n_window // hop)
         words = f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced as samples arrive"
         ring = Ring(n_window + hop - 1, n_channels)  # the newest decision's window, up to the next
-        return LaneStream(lanes, ring, hop=hop, n_window=n_window, words=words, reference=self._reference(), tolerance=_AUDIT * self.manifest.self_test_tolerance)
+        return LaneStream(
+            lanes,
+            ring,
+            hop=hop,
+            n_window=n_window,
+            words=words,
+            reference=self._reference(),
+            tolerance=_AUDIT * self.manifest.self_test_tolerance,
+        )
 
     def _steps(self) -> Steps:
         return make_steps(self.manifest, self._fir)

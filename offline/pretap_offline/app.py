@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pretap.config import TrainConfig, TrialsConfig, find_config, load_config
+from pretap.config import ENGINE_NAMES, TrainConfig, TrialsConfig, find_config, load_config
 from pretap.errors import UsageError
 from pretap_offline.outputs import check_writable
 from pretap_offline.progress import progress_of
@@ -124,9 +124,7 @@ def train(
 @_STREAM
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
-@click.option(
-    "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
-)
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
 @click.option("--predictions", type=_FILE, help="Write trial,predicted,p_... here.")
 @_SAVE
 @click.option("--json", "json_file", type=_FILE, help="Write the figures here.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from pretap.config import ServeConfig, load_config
+from pretap.config import ENGINE_NAMES, ServeConfig, load_config
 from pretap.errors import NoStreamError, UsageError
 from pretap.shipped import BEST, find_bundle
 from pretap_realtime.stopping import Stop, stop_on_signals
@@ -27,7 +27,7 @@ __all__ = ["serve"]
 @click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
 @click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
 @click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
-@click.option("--engine", type=click.Choice(["numpy", "torch"]), help="What computes; default numpy.")
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="What computes; default auto, the fastest there is.")
 @click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
 @click.option("--record", "folder", type=click.Path(path_type=Path), help="Record the session into this new folder.")
 @click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
@@ -91,12 +91,11 @@ def _serve(
         if settings.cue.offset_ms is not None:
             offset_s = settings.cue.offset_ms / 1000
         mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
-    sinks: list[Sink] = [LogSink(log_file) for log_file in log_files]
-    sinks.append(
-        OutletSink(
-            settings.markers.name, classes=manifest.classes, format=settings.markers.format, sha256=decoder.sha256
-        )
+    outlets = OutletSink(
+        settings.markers.name, classes=manifest.classes, format=settings.markers.format, sha256=decoder.sha256
     )
+    sinks: list[Sink] = [outlets, *(LogSink(log_file) for log_file in log_files)]
+    _say(f"engine {mode.words}")
     publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
     service = Service(
         decoder,

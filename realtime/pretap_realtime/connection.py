@@ -32,8 +32,8 @@ class LslConnection:
             self._correction_s = None
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
 
-    def pull(self, timeout_s: float) -> Chunk | None:
-        return self._inlet.pull(timeout_s)
+    def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
+        return self._inlet.pull(timeout_s, n_wanted)
 
     @property
     def has_cues(self) -> bool:

@@ -50,7 +50,7 @@ def demo(*, data: str, n_trials: int, seed: int) -> None:
         console.print(f"trained on {said.splitlines()[0]}", highlight=False, soft_wrap=True)
         board = _Board(console)
         with board:
-            run = LiveRun(session, bundle, engine="numpy")
+            run = LiveRun(session, bundle, engine="auto")
             board.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
             collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=board.show)
     console.print(board.result(), highlight=False, soft_wrap=True)
@@ -100,7 +100,7 @@ class _Board:
     def result(self) -> str:
         """Give the summary, or say that nothing came."""
         from pretap.errors import CheckFailedError
-        from pretap_realtime.service import percentile
+        from pretap_realtime.latencies import percentile
 
         n = len(self._rows)
         if not n:

@@ -46,6 +46,9 @@ __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 
 _Floats = NDArray[np.float64]
 
+# Half the cost of the methods.
+_sum, _lowest, _highest = np.add.reduce, np.minimum.reduce, np.maximum.reduce
+_COUNT: Final = np.arange(256.0)  # as long as the longest block of a `StampLine`
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
@@ -128,6 +131,32 @@ class Health:
     def smallest_gap_samples(self) -> float:
         """Distance between consecutive stamps, in samples, beyond which a gap shows: 1.5 plus the jitter."""
         return 1 + self._line.limit
+
+    @property
+    def room(self) -> int:
+        """How many samples `is_sound` may judge; 0 where `check` has to look at all of them."""
+        watching = self._side or self._unclean or not self._line.started or any(self._pending)
+        return 0 if watching else self._line.room
+
+    def is_sound(self, x_uv: NDArray[np.float32], t_s: _Floats) -> bool:
+        """Say whether there is nothing to say of samples, at most `room`; then `pass_on` takes them instead of `check`.
+
+        The quick way, for nearly all samples.
+        """
+        # One sum for all values: it is finite where all of them are, or else `check` finds out.
+        if not math.isfinite(_sum(x_uv, None)):
+            return False
+        line = self._line
+        if len(t_s) == 1:  # numpy takes ten times as long for a single number
+            return abs(line.offset(self._n_seen, float(t_s[0]))) <= line.limit  # False for NaN
+        off = line.offsets(self._n_seen + _COUNT[: len(t_s)], t_s)  # (n_new,)
+        return bool(max(_highest(off), -_lowest(off)) <= line.limit)
+
+    def pass_on(self, t_s: _Floats) -> None:
+        """Take samples of which `is_sound` said that there is nothing to say."""
+        self._line.accept(self._n_seen + _COUNT[: len(t_s)], t_s)
+        self._n_seen += len(t_s)
+        self.n_received += len(t_s)
 
     def check(self, x_uv: NDArray[Any], t_s: _Floats) -> Checked:
         """Judge a chunk.

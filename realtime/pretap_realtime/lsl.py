@@ -240,25 +240,35 @@ class Inlet:
         self._order: NDArray[np.intp] = np.arange(0)
         self._factors = np.ones(0)
         self._missing: list[int] = []
+        self._as_it_comes = False
 
     def open(self, *, order: Sequence[int], factors: Sequence[float]) -> None:
         """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``."""
         self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
+        as_it_comes = list(order) == list(range(self.description.n_channels)) and all(f == 1 for f in factors)
+        self._as_it_comes = as_it_comes and self._inlet.np_dtype == np.float32
         n_samples = max(64, round(_BUFFER_S * self.description.sfreq_hz))
         self._buffer = np.empty((n_samples, self.description.n_channels), self._inlet.np_dtype)
         _open(self._inlet)
 
-    def pull(self, timeout_s: float) -> Chunk | None:
-        """Wait up to `timeout_s` for a sample, then take all that are there."""
+    def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
+        """Wait up to `timeout_s` for `n_wanted` samples, then take all that are there: valid until the next pull."""
+        n_most = len(self._buffer)
         try:
             raw, t_s = self._inlet.pull_chunk(
-                timeout=timeout_s, max_samples=len(self._buffer), min_samples=1, dest_obj=self._buffer, as_numpy=True
+                timeout=timeout_s,
+                max_samples=n_most,
+                min_samples=min(n_wanted, n_most),
+                dest_obj=self._buffer,
+                as_numpy=True,
             )
         except (LostError, InternalError):
             raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
         if len(t_s) == 0:
             return None
+        if self._as_it_comes:
+            return Chunk(raw, t_s)
         x = raw[:, self._order].astype(np.float64) * self._factors  # (n_new, n_channels)
         if self._missing:
             x[:, self._missing] = 0.0
@@ -439,6 +449,13 @@ class Outlet:
     def push(self, row: Sequence[Any], t_s: float) -> None:
         """Send one sample."""
         self._outlet.push_sample(row, t_s)
+
+    def push_all(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
+        """Send numbers, each row with its own stamp, in one call where there are several."""
+        if len(rows) == 1:
+            self._outlet.push_sample(rows[0], t_s[0])
+        elif rows:
+            self._outlet.push_chunk(np.array(rows, np.float32), list(t_s))
 
     def push_chunk(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
         """Send samples (n_new, n_channels), each with its own stamp: with one stamp a loss inside would be hidden."""

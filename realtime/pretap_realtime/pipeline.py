@@ -60,6 +60,24 @@ class Mode(Protocol):
         """Refuse the cues that have waited too long for their samples."""
         ...
 
+    def settle(self) -> None:
+        """Do what the last push left for later."""
+        ...
+
+    def audit(self) -> str:
+        """Compare the newest decision with the reference's; says what is wrong."""
+        ...
+
+    @property
+    def n_to_next(self) -> int:
+        """How many samples the next decision still needs; 1 where nobody knows."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """How decisions are made, and why that way, for a log."""
+        ...
+
     @property
     def n_skipped(self) -> int: ...
 
@@ -106,11 +124,13 @@ class Pipeline:
         self.electrodes.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
+        self._unaccounted: Chunk | None = None
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
+        self._account()
         return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
@@ -121,6 +141,41 @@ class Pipeline:
         StreamRefusedError
             When the first whole window has an amplitude that no EEG has.
         """
+        self.settle()
+        if not self._amplitude_known:
+            return self._examine(chunk, newest_only=newest_only)
+        decisions: list[Decision] = []
+        start, n = 0, len(chunk.t_s)
+        while start < n:
+            self._account()
+            stop = min(n, start + min(self.electrodes.room, self.health.room))
+            x_uv, t_s = chunk.x_uv[start:stop], chunk.t_s[start:stop]
+            if stop == start or not self.health.is_sound(x_uv, t_s):
+                rest = Chunk(chunk.x_uv[start:], chunk.t_s[start:])
+                return decisions + self._examine(rest, newest_only=newest_only)
+            self._unaccounted = Chunk(x_uv, t_s)
+            decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
+            start = stop
+        return decisions
+
+    def settle(self) -> None:
+        """Do what the last push left for later: what is left of a sample's work when its decision is out.
+
+        The samples of that push must still be there.
+        """
+        self.mode.settle()
+        self._account()
+
+    def _account(self) -> None:
+        """Take samples into the accounts of which there is nothing to say."""
+        if self._unaccounted is not None:
+            chunk, self._unaccounted = self._unaccounted, None
+            self.health.pass_on(chunk.t_s)
+            self.electrodes.pass_on(chunk.x_uv)
+            self._last_t_s = float(chunk.t_s[-1])
+
+    def _examine(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
+        """Take a chunk of which there may be something to say."""
         decisions: list[Decision] = []
         start = 0
         for x_uv, change in self.electrodes.listen(chunk.x_uv):
@@ -131,6 +186,16 @@ class Pipeline:
                 decisions += _with_losses(self._interrupt(stamp_s, change), self.health.n_lost)
             start += len(x_uv)
         return decisions
+
+    def _to_mode(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+        if self._resampler is not None:
+            x_uv, t_s = self._resampler.push(x_uv, t_s)
+        return self.mode.push(x_uv, t_s, newest_only=newest_only)
+
+    @property
+    def n_wanted(self) -> int:
+        """How many samples are worth waiting for: up to the last but one before a decision, then that one."""
+        return 1 if self._resampler is not None else max(1, self.mode.n_to_next - 1)
 
     def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost
@@ -170,10 +235,7 @@ class Pipeline:
         for run in self.electrodes.push(x_uv):
             stop = start + run.n_samples
             if run.x_uv is not None:
-                x, t = run.x_uv, t_s[start:stop]
-                if self._resampler is not None:
-                    x, t = self._resampler.push(x, t)
-                decisions += self.mode.push(x, t, newest_only=newest_only)
+                decisions += self._to_mode(run.x_uv, t_s[start:stop], newest_only=newest_only)
             if run.change:
                 decisions += self._interrupt(float(t_s[stop - 1]), run.change)
             start = stop
@@ -237,17 +299,32 @@ class FreeRunning:
             self.n_skipped += n_skipped
         else:
             outputs = self._stream.push(x_uv)
-        decisions = []
-        if self._warming_up and len(t_s):
-            self._warming_up = False
-            decisions.append(Decision(float(t_s[0]), None, "warm-up: the first window is not full yet"))
         before = self._n_seen
         self._n_seen += len(t_s)
-        return decisions + [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
+        decisions = [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
+        if self._warming_up and len(t_s):
+            self._warming_up = False
+            decisions.insert(0, Decision(float(t_s[0]), None, "warm-up: the first window is not full yet"))
+        return decisions
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         self._restart()
         return [Decision(t_s, None, why)]
+
+    def settle(self) -> None:
+        self._stream.settle()
+
+    def audit(self) -> str:
+        return self._stream.audit()
+
+    @property
+    def n_to_next(self) -> int:
+        return self._stream.n_to_next
+
+    @property
+    def words(self) -> str:
+        """How decisions are made, and why that way."""
+        return self._stream.words
 
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:  # noqa: ARG002 - nobody asks a free-running decoder
         return []
@@ -274,6 +351,20 @@ class CueLocked:
     def begin(self, *, delay_s: float) -> None:
         self._wait_s = CUE_WAIT_S + max(0.0, self._offset_s) + delay_s
         self._forget()
+
+    def settle(self) -> None:
+        pass
+
+    def audit(self) -> str:
+        return ""  # every window is computed as a whole already
+
+    @property
+    def n_to_next(self) -> int:
+        return 1
+
+    @property
+    def words(self) -> str:
+        return f"{self._decoder.engine}: a window for each cue, computed when its last sample is there"
 
     def _forget(self) -> None:
         self._ring.reset()

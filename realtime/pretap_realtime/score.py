@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, match_channels
-from pretap.config import StreamConfig
+from pretap.config import ENGINE_NAMES, StreamConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
@@ -126,9 +126,7 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
     show_default=True,
     help="Samples at a time; no decision depends on it.",
 )
-@click.option(
-    "--engine", type=click.Choice(["numpy", "torch"]), default="numpy", show_default=True, help="What computes."
-)
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every decision here.")
 def score(
     bundle: Path,

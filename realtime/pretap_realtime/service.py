@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pretap.decoder import Decoder
@@ -14,6 +14,7 @@ from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Mapping, describe_rate
 from pretap_realtime.cues import truth
+from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
@@ -26,6 +27,7 @@ __all__ = ["Connection", "Service", "Summary", "Timing"]
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
 HEARTBEAT_S = 1.0
+AUDIT_S = 10.0  # between self-audits, each of which takes some milliseconds
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
 TOO_OLD_S = 1.0  # an older decision is no verdict any more
@@ -34,8 +36,8 @@ TOO_OLD_S = 1.0  # an older decision is no verdict any more
 class Connection(Protocol):
     """A stream that was found and fits, flowing."""
 
-    def pull(self, timeout_s: float) -> Chunk | None:
-        """Wait for samples; raises ConnectionLostError when their source is gone."""
+    def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
+        """Wait for `n_wanted` samples, and give what is there; raises ConnectionLostError when their source is gone."""
         ...
 
     @property
@@ -76,7 +78,7 @@ class Summary:
     n_nonfinite: int = 0
     smallest_gap_samples: float = 0.0
     n_dropped: int = 0
-    latencies_s: Sequence[float] = ()
+    latencies: Latencies = field(default_factory=Latencies)
 
     def __str__(self) -> str:
         decisions = (
@@ -91,19 +93,14 @@ class Summary:
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
-        if self.latencies_s:
-            p50, p95, p99 = (1000 * percentile(self.latencies_s, q) for q in (50, 95, 99))
+        if self.latencies.n:
+            p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
         elif self.n_decisions:
             lines.append("latency n/a: the stamps are not on this machine's clock (replay at another speed)")
         if self.n_dropped:
             lines.append(f"{self.n_dropped} messages were dropped: an outlet hung")
         return "\n".join(lines)
-
-
-def percentile(values: Sequence[float], q: float) -> float:
-    """Give the smallest value that at least q percent of the values do not exceed (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(q / 100 * len(values)) - 1)]
 
 
 class Service:
@@ -136,7 +133,7 @@ class Service:
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
         self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
         self._state: State | None = None
-        self._heartbeat_due_s = -math.inf
+        self._heartbeat_due_s = self._audited_s = -math.inf
         self._electrodes = self._terms = ""
         self._summary = Summary()
 
@@ -171,7 +168,7 @@ class Service:
         health, s = self._pipeline.health, self._summary
         s.n_received, s.n_lost, s.n_nonfinite = health.n_received, health.n_lost, health.n_nonfinite
         s.smallest_gap_samples, s.n_skipped = health.smallest_gap_samples, self._pipeline.mode.n_skipped
-        s.latencies_s, s.n_dropped = self._publisher.latencies_s, self._publisher.n_dropped
+        s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 
     def _find(self, *, deadline_s: float, first: bool) -> Connection | None:
@@ -225,10 +222,10 @@ class Service:
 
     def _serve(self, connection: Connection) -> None:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
-        last_s = self._clock()
+        last_s = self._audited_s = self._clock()
         intervals_s: deque[float] = deque(maxlen=101)
         while not self._stop.is_set():
-            chunk = connection.pull(pull_s)
+            chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             now_s = self._clock()
             if chunk is not None:
                 if self._state == "STALE":
@@ -236,15 +233,29 @@ class Service:
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                self._publish_all(self._decode(chunk), stamp_to_clock_s=connection.stamp_to_clock_s())
+                decisions = self._decode(chunk)
+                self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
+                self._pipeline.settle()
+                if decisions and now_s - self._audited_s > AUDIT_S:
+                    self._audit()
             elif self._state == "RUNNING":
                 quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
                 if now_s - last_s > quiet_s:
                     self._enter("STALE", f"no sample for {now_s - last_s:.1f} s")
-            decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
-            decisions += self._pipeline.expire(now_s)
-            self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            self._beat()
+            if connection.has_cues:
+                decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
+                decisions += self._pipeline.expire(now_s)
+                self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
+            if now_s >= self._heartbeat_due_s:
+                self._beat()
+
+    def _audit(self) -> None:
+        """Compare the newest decision with the reference's; windows are recomputed once it differs."""
+        self._audited_s = self._clock()
+        fault = self._pipeline.mode.audit()
+        if fault:
+            self._say(f"WARNING: {fault}")
+            self._send_state("state", fault)
 
     def _decode(self, chunk: Chunk) -> list[Decision]:
         overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
@@ -257,6 +268,7 @@ class Service:
 
     def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
         assert self._state is not None
+        items = []
         for decision in decisions:
             verdict = decide(decision, self._classes, threshold=self._threshold)
             why = decision.why or self._withheld(decision, stamp_to_clock_s)
@@ -267,7 +279,7 @@ class Service:
                 true = truth(decision.cue, self._manifest) if decision.cue else None
                 self._summary.n_judged += true is not None
                 self._summary.n_right += true is not None and verdict.code == true + 1
-            self._publisher.put(
+            items.append(
                 Item(
                     "verdict",
                     self._state,
@@ -281,6 +293,8 @@ class Service:
                     stamp_to_clock_s=stamp_to_clock_s,
                 )
             )
+        if items:
+            self._publisher.put(*items)
 
     def _withheld(self, decision: Decision, stamp_to_clock_s: float | None) -> str:
         """Say why a decision with probabilities must not become a verdict; empty where it may."""

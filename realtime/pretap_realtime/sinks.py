@@ -54,30 +54,38 @@ class OutletSink:
             self._open()
         self._facts = dict(facts)
 
-    def send(self, message: Message, item: Item) -> None:
-        if item.facts is not None:
-            self._describe(item.facts)
-        if self._held is not None:
+    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
+        ready: list[tuple[Message, Item]] = []
+        for message, item in batch:
+            if item.facts is not None:
+                self._push(ready)
+                ready = []
+                self._describe(item.facts)
+            if self._held is None:
+                ready.append((message, item))
+                continue
             self._held.append((message, item))
             is_early = message.sent - self._held[0][0].sent < _EARLY_S
-            if message.state in ("WAITING", "VALIDATING") and is_early:
-                return
-            self._open()
-            held, self._held = self._held, None
-            for each in held:
-                self._push(*each)
-            return
-        self._push(message, item)
+            if message.state not in ("WAITING", "VALIDATING") or not is_early:
+                self._open()
+                ready, self._held = self._held, None
+        self._push(ready)
 
-    def _push(self, message: Message, item: Item) -> None:
-        if self._format == "json":
-            self._markers.push([encode(message)], message.t)
-        elif message.type == "verdict":
-            self._markers.push([message.label], message.t)
-        if message.type == "verdict":
+    def _push(self, batch: Sequence[tuple[Message, Item]]) -> None:
+        """Send, the numbers first: who reads them is in the greatest hurry."""
+        if not batch:
+            return
+        verdicts = [(message, item) for message, item in batch if message.type == "verdict"]
+        silent = [0.0] * (len(self._classes) + 1)
+        rows = [[*message.p.values(), 1.0] if message.valid else silent for message, _ in verdicts]
+        self._probabilities.push_all(rows, [message.t for message, _ in verdicts])
+        for message, item in verdicts:
             self._codes.push([item.code], message.t)
-            row = [*message.p.values(), 1.0] if message.valid else [0.0] * (len(self._classes) + 1)
-            self._probabilities.push(row, message.t)
+        for message, _ in batch:
+            if self._format == "json":
+                self._markers.push([encode(message)], message.t)
+            elif message.type == "verdict":
+                self._markers.push([message.label], message.t)
 
 
 class LogSink:
@@ -91,9 +99,12 @@ class LogSink:
         self._path = path
         self._failed = False
 
-    def send(self, message: Message, item: Item) -> None:
-        if message.type == "heartbeat":
-            return
+    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
+        for message, item in batch:
+            if message.type != "heartbeat":
+                self._write(message, item)
+
+    def _write(self, message: Message, item: Item) -> None:
         record = msgspec.to_builtins(message)
         if item.probs is not None and item.stamp_to_clock_s is not None:
             record["latency_ms"] = round((message.sent - message.t) * 1000, 3)

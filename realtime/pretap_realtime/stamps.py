@@ -71,6 +71,10 @@ class StampLine:
         """Return by how many samples stamps are late (n,); element by element, so that chunks cannot matter."""
         return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
 
+    def offset(self, n: float, t_s: float) -> float:
+        """Return what `offsets` does for one stamp, to the bit."""
+        return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
+
     def shift(self, off_samples: float) -> None:
         self._t0_s += off_samples / self.rate_hz
 
@@ -122,7 +126,7 @@ class StampLine:
             if self.learnt or self._range <= _EXACT:
                 break  # otherwise the slope of so short a time is noise: the nominal rate
         self.rate_hz = self.sfreq_hz * min(max(1 / (1 + float(self._slope)), _MIN_RATE), _MAX_RATE)
-        self._n_ref, self._s_ref = n_mid, (n_mid + excess_mid) / self.sfreq_hz
+        self._n_ref, self._s_ref = float(n_mid), float((n_mid + excess_mid) / self.sfreq_hz)
         if not self.learnt and self.n_good >= self.n_learn:
             self.learnt = self._range <= _EXACT or n_pushes >= _MIN_PUSHES or self.n_good >= self.n_slide
             self._n_widened = self._n_widened * (not self.learnt)

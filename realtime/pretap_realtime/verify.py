@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config import ENGINE_NAMES
 from pretap.errors import CheckFailedError, UsageError
 from pretap.shipped import BEST
 
@@ -50,8 +51,8 @@ class Parity(msgspec.Struct, frozen=True):
 @click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
 @click.option(
     "--engine",
-    type=click.Choice(["numpy", "torch"]),
-    default="numpy",
+    type=click.Choice(ENGINE_NAMES),
+    default="auto",
     show_default=True,
     help="Of the service; offline it is numpy.",
 )
@@ -80,7 +81,8 @@ def verify(
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
     manifest = read_bundle(bundle).manifest
-    check_engine(manifest, engine)
+    if engine != "auto":
+        check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
     with Session() as session:
         from pretap_realtime.live import LiveRun
@@ -93,7 +95,7 @@ def verify(
             data = str(session.folder / "data")
         predictions = session.folder / "predictions.csv"
         choice = ["--data", data, "--part", part] + (["--trials", trials] if trials else [])
-        session.run("evaluate", str(bundle), *choice, "--predictions", str(predictions))
+        session.run("evaluate", str(bundle), *choice, "--engine", "numpy", "--predictions", str(predictions))
         offline = _read_predictions(predictions)
         seconds = len(offline) * manifest.n_window / manifest.sfreq_hz / speed
         click.echo(f"replaying {len(offline)} trials, {seconds:.0f} s ...", err=True)
@@ -175,7 +177,7 @@ def _stamp_error_s(live: Collected, stamps: dict[int, float], manifest: Manifest
 
 
 def _percentiles_ms(values_s: list[float]) -> dict[str, float]:
-    from pretap_realtime.service import percentile
+    from pretap_realtime.latencies import percentile
 
     return {f"p{q}": round(1000 * percentile(values_s, q), 3) for q in (50, 95, 99)}
 

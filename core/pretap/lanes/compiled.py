@@ -85,13 +85,15 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
 def _library(variant: str = "") -> _Library | str:
     """Load the library, or say why there is none; by default in the variant for this processor."""
     try:
-        # PyDLL keeps the interpreter's lock: a call takes some microseconds, and giving the lock away costs as much.
+        # PyDLL keeps the interpreter's lock: the call takes some microseconds, and giving the lock away costs as much.
         library = ctypes.PyDLL(str(LIBRARY))
         built_from = ctypes.c_uint32.in_dll(library, "pretap_source_crc").value
         n_bytes = ctypes.c_int64.in_dll(library, "pretap_plan_bytes").value
         library.pretap_variant.restype = ctypes.c_char_p
         variant = variant or library.pretap_variant().decode()
         functions = {name: getattr(library, f"pretap_{name}_{variant}") for name in _SIGNATURES}
+        # Other threads go on while it settles: the one that sends what was decided.
+        functions["settle"] = getattr(ctypes.CDLL(str(LIBRARY)), f"pretap_settle_{variant}")
     except (OSError, ValueError, AttributeError) as error:
         missing = not LIBRARY.exists()
         return "pretap was built without a C compiler" if missing else f"it does not load: {str(error)[:200]}"
@@ -125,7 +127,9 @@ class CompiledLanes:
         Where there is no library, it has no networks of this kind, or the bundle's band-pass has no recursion.
     """
 
-    def __init__(self, manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int, variant: str = "") -> None:
+    def __init__(
+        self, manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int, variant: str = ""
+    ) -> None:
         library = _library(variant)
         if isinstance(library, str):
             raise RecomputeError(f"no compiled engine: {library}")
@@ -138,7 +142,7 @@ class CompiledLanes:
         if not self._engine:
             raise MemoryError("no memory for the compiled engine")
         weakref.finalize(self, library.free, self._engine)
-        self._ends, self._probs = np.empty(0, np.int64), np.empty((0, self._n_classes))
+        self._make_room(1)
 
     def reset(self) -> None:
         """Close all windows."""
@@ -153,17 +157,23 @@ class CompiledLanes:
             For a value that is not finite; then no sample was taken.
         """
         x_uv = np.ascontiguousarray(x_uv, np.float32)
-        n_most = len(x_uv) // self._hop + 1
-        if len(self._ends) < n_most:
-            self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))
-        n_found = self._library.push(
-            self._engine, x_uv.ctypes.data, len(x_uv), self._ends.ctypes.data, self._probs.ctypes.data
-        )
+        n_new = len(x_uv)
+        if n_new // self._hop >= len(self._ends):
+            self._make_room(n_new // self._hop + 1)
+        n_found = self._library.push(self._engine, x_uv.ctypes.data, n_new, *self._found)
         if n_found < 0:
             raise FloatingPointError
         if not n_found:
             return [], self._probs[:0]
         return self._ends[:n_found].tolist(), self._probs[:n_found].copy()
+
+    def settle(self) -> None:
+        """Advance the windows that `push` left for later."""
+        self._library.settle(self._engine)
+
+    def _make_room(self, n_most: int) -> None:
+        self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))
+        self._found = self._ends.ctypes.data, self._probs.ctypes.data  # looking an address up takes a microsecond
 
 
 def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int) -> tuple[_Plan, list[NDArray[Any]]]:

@@ -38,6 +38,15 @@ class DecoderStream(Protocol):
         """Take samples, give only the newest decision they complete, and say how many were skipped (overload)."""
         ...
 
+    def settle(self) -> None:
+        """Do what `push` left for later; call it when its decisions are out. The next `push` would do it else."""
+        ...
+
+    @property
+    def n_to_next(self) -> int:
+        """How many samples the next decision still needs."""
+        ...
+
     def reset(self) -> None:
         """Forget all samples: the next decision comes `n_window` samples later."""
         ...

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.manifest import Manifest
-from pretap.scaling import FIR
 
 __all__ = ["Steps", "make_steps"]
 
@@ -85,7 +84,12 @@ def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
 def _is_fir(row: _Floats, end: int, weights: _Floats) -> bool:
     """Say whether a step that is complete at `end` is made by the filter all others are made by."""
     n = len(weights)
-    return end >= n and not row[: end - n].any() and not row[end:].any() and bool((row[end - n : end] == weights[::-1]).all())
+    return (
+        end >= n
+        and not row[: end - n].any()
+        and not row[end:].any()
+        and bool((row[end - n : end] == weights[::-1]).all())
+    )
 
 
 def _reach(row: _Floats) -> int:

@@ -57,6 +57,9 @@ class PythonLanes:
                 probs.append(decision)
         return ends, np.array(probs).reshape(len(ends), len(self._manifest.classes))
 
+    def settle(self) -> None:
+        """Leave nothing for later."""
+
     def _sample(self, row: _Floats) -> _Floats | None:
         steps, n_history = self._steps, self._steps.n_history
         if self._end == len(self._history):

@@ -58,6 +58,13 @@ class Recompute:
         self._ring.push(x_uv[:split])
         return self.push(x_uv[split:]), len(ends) - 1
 
+    def settle(self) -> None:
+        """Leave nothing for later."""
+
+    @property
+    def n_to_next(self) -> int:
+        return self._ends(0).start - self._ring.n_seen
+
     def audit(self) -> str:
         """Find nothing: this is the reference."""
         return ""

@@ -29,6 +29,10 @@ class Lanes(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Advance the windows that `push` left for later."""
+        ...
+
     def reset(self) -> None:
         """Close all windows."""
         ...
@@ -93,6 +97,17 @@ class LaneStream:
             return self._fallback.push_newest(x_uv)
         outputs = self.push(x_uv)
         return outputs[-1:], max(0, len(outputs) - 1)
+
+    def settle(self) -> None:
+        if self._fallback is None:
+            self._lanes.settle()
+
+    @property
+    def n_to_next(self) -> int:
+        if self._fallback is not None:
+            return self._fallback.n_to_next
+        seen = self._ring.n_seen
+        return self._n_window - seen if seen < self._n_window else self._hop - (seen - self._n_window) % self._hop
 
     def audit(self) -> str:
         if self._newest is None or self._fallback is not None:

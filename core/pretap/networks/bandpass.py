@@ -89,7 +89,9 @@ def second_order_sections(
     running = RunningBandpass(sections, n_lanes=1, n_inputs=1)
     unit = np.zeros(len(impulse))
     unit[0] = 1.0
-    error = max(abs(float(running.step(slice(None), np.array([[x]]))[0, 0]) - y) for x, y in zip(unit, impulse, strict=True))
+    error = max(
+        abs(float(running.step(slice(None), np.array([[x]]))[0, 0]) - y) for x, y in zip(unit, impulse, strict=True)
+    )
     if not error <= _SAME * np.abs(impulse).max():
         raise RecomputeError("its band-pass is not the Butterworth filter that it names, so it has no recursion")
     return sections
