@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import threading
 import traceback
@@ -63,8 +64,13 @@ def _run(name: str, job: Job, show: Say, failures: list[_Failure], say: Say) -> 
     try:
         job(show)
     except PretapError as error:
-        failures.append(_Failure(name, type(error), str(error)))
-        say(f"{name}: ENDED: {error}")
+        failure = _Failure(name, type(error), str(error))
+        told = f"{name}: ENDED: {error}"
     except Exception as error:  # noqa: BLE001 - a bug in one must not stop the others, and must not be lost
-        failures.append(_Failure(name, PretapError, f"a bug in pretap; please report it: {error!r}"))
-        say(f"{name}: ENDED by a bug in pretap; please report these lines:\n{traceback.format_exc()}")
+        failure = _Failure(name, PretapError, f"a bug in pretap; please report it: {error!r}")
+        told = f"{name}: ENDED by a bug in pretap; please report these lines:\n{traceback.format_exc()}"
+    else:
+        return
+    failures.append(failure)
+    with contextlib.suppress(OSError):  # where the terminal is gone, the exit code still tells
+        say(told)
