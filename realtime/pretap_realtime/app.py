@@ -51,6 +51,8 @@ def serve(
 
     BUNDLE is a file that `pretap train` wrote, or the name of a shipped one; without it, ensemble-1000hz. Name
     ensemble-100hz for a stream of 100 Hz: another rate than the bundle's is resampled, which delays each decision.
+
+    Several decoders in one process: [[decoders]] in the configuration. The first error sets the exit code, at the end.
     """
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     chosen = _chosen(config, **flags)
