@@ -387,6 +387,17 @@ def test_a_set_holds_for_all_decoders_and_wins_over_their_own_keys(file):
     assert [each.stream.wait_s for _, each in both] == [5.0, 7.0]
 
 
+def test_the_example_in_the_shipped_file_is_two_decoders(file):
+    text = find_config("serve").read_text(encoding="utf-8")
+    common, example = text.split("#\n# [[decoders]]", 1)
+    example = "[[decoders]]" + example.replace("\n# ", "\n").replace("\n#\n", "\n\n")
+    both = decoders(file, common + example)
+    assert [(name, each.stream.query, each.markers.name) for name, each in both] == [
+        ("anna.safetensors", "name=AmpA", "anna"),
+        ("ben.safetensors", "name=AmpB", "ben"),
+    ]
+
+
 def test_one_entry_is_one_decoder(file):
     assert decoders(file, "[[decoders]]\nbundle = 'a'") == [("a", ServeConfig())]
 
