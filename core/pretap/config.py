@@ -30,6 +30,7 @@ __all__ = [
     "TrialsConfig",
     "find_config",
     "load_config",
+    "load_decoders",
 ]
 
 _Positive = Annotated[float, Meta(gt=0, le=1e6)]
@@ -209,6 +210,16 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     markers: MarkersConfig = MarkersConfig()
 
 
+class _DecoderTable(ServeConfig, frozen=True, forbid_unknown_fields=True):
+    """One of the ``[[decoders]]``: its bundle, and what it lays over the file's common tables."""
+
+    bundle: Annotated[str, Meta(min_length=1)] | None = None
+
+
+class _ServeFile(ServeConfig, frozen=True, forbid_unknown_fields=True):
+    decoders: Annotated[tuple[_DecoderTable, ...], Meta(min_length=1)] | None = None
+
+
 Config = TypeVar("Config", bound=msgspec.Struct)
 
 
@@ -220,14 +231,57 @@ def load_config(kind: type[Config], path: Path | None = None, overrides: Iterabl
     UsageError
         With the path of the key that is unknown, of the wrong type or out of range.
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from None
-        except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of 5000 digits, 1000 open brackets
-            raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    return _convert(_read(path), kind, path=path, overrides=overrides)
+
+
+def load_decoders(path: Path | None = None, overrides: Iterable[str] = ()) -> list[tuple[str | None, ServeConfig]]:
+    """Read what `pretap serve` is to run: for each decoder the bundle, where the file names one, and the configuration.
+
+    A file without ``[[decoders]]`` is one decoder. With them, each has the file's common tables, its own laid over
+    these key by key, and then the overrides.
+
+    Raises
+    ------
+    UsageError
+        As `load_config`, with the path (``$.decoders[1].stream``), or where the outlets of two would have one name.
+    """
+    table = _read(path)
+    if "decoders" not in table:
+        return [(None, _convert(table, ServeConfig, path=path, overrides=overrides))]
+    _convert(table, _ServeFile, path=path)  # before they are merged: this way an error says in which of them it is
+    overrides = list(overrides)
+    decoders = []
+    for own in table.pop("decoders"):
+        bundle = own.pop("bundle", None)
+        merged = {key: table.get(key, {}) | own.get(key, {}) for key in (*table, *own)}
+        decoders.append((bundle, _convert(merged, ServeConfig, path=path, overrides=overrides)))
+    _refuse_twins([config.markers.name for _, config in decoders], path)
+    return decoders
+
+
+def _refuse_twins(names: list[str], path: Path | None) -> None:
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        twin = first.setdefault(name.casefold(), i)  # 'Anna' and 'anna' would be one file for some file systems
+        if twin != i:
+            raise UsageError(
+                f"{path}: decoders[{twin}] and decoders[{i}] both send as markers.name = {name!r}: their outlets would "
+                "be twins. Give each a name of its own; upper and lower case count as one."
+            )
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of 5000 digits, 1000 open brackets
+        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _convert(table: dict[str, Any], kind: type[Config], *, path: Path | None, overrides: Iterable[str] = ()) -> Config:
     for override in overrides:
         _override(table, override)
     try:

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.config import ServeConfig, TrainConfig, find_config, load_config
+from pretap.config import ServeConfig, TrainConfig, find_config, load_config, load_decoders
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
 
@@ -331,6 +331,124 @@ def test_brackets_nested_beyond_the_parser_are_refused():
     assert "`$.decode.hop_ms`" in refusal(ServeConfig, "decode.hop_ms=" + "[" * 50_000)
 
 
+# -- several decoders ----------------------------------------------------------------------------------------------
+
+TWO = """
+[stream]
+unit = "uV"
+wait_s = 5.0
+[decode]
+hop_ms = 20.0
+[[decoders]]
+bundle = "anna.safetensors"
+stream.query = "name=AmpA"
+markers.name = "anna"
+[[decoders]]
+stream.query = "name=AmpB"
+stream.wait_s = 7.0
+decode = { hop_ms = 30.0 }
+cue.patterns = ["go"]
+policy.threshold = 0.75
+markers = { name = "ben", format = "label" }
+"""
+
+
+def decoders(file, text: str, *overrides: str):
+    file.write_text(text, encoding="utf-8")
+    return load_decoders(file, overrides)
+
+
+def decoders_refusal(file, text: str, *overrides: str) -> str:
+    with pytest.raises(UsageError) as error:
+        decoders(file, text, *overrides)
+    return str(error.value).removeprefix(f"{file}: ")
+
+
+def test_a_file_without_decoders_is_one_decoder_whose_bundle_it_does_not_name(file):
+    assert load_decoders() == [(None, ServeConfig())]
+    assert decoders(file, "[decode]\nhop_ms = 20.0", "markers.name=anna") == [
+        (None, serve("decode.hop_ms=20.0", "markers.name=anna"))
+    ]
+
+
+def test_each_decoder_lays_its_own_keys_over_the_common_ones(file):
+    common = ("stream.unit=uV", "decode.hop_ms=20.0", "stream.wait_s=5.0")
+    anna = serve(*common, 'stream.query="name=AmpA"', "markers.name=anna")
+    ben = serve(
+        *common, 'stream.query="name=AmpB"', "stream.wait_s=7.0", "decode.hop_ms=30.0", 'cue.patterns=["go"]',
+        "policy.threshold=0.75", "markers.name=ben", "markers.format=label",
+    )  # fmt: skip
+    assert decoders(file, TWO) == [("anna.safetensors", anna), (None, ben)]
+
+
+def test_a_set_holds_for_all_decoders_and_wins_over_their_own_keys(file):
+    both = decoders(file, TWO, "decode.hop_ms=40.0", "stream.query=type=EEG")
+    assert [(each.decode.hop_ms, each.stream.query) for _, each in both] == [(40.0, "type=EEG")] * 2
+    assert [each.stream.wait_s for _, each in both] == [5.0, 7.0]
+
+
+def test_the_example_in_the_shipped_file_is_two_decoders(file):
+    text = find_config("serve").read_text(encoding="utf-8")
+    common, example = text.split("#\n# [[decoders]]", 1)
+    example = "[[decoders]]" + example.replace("\n# ", "\n").replace("\n#\n", "\n\n")
+    both = decoders(file, common + example)
+    assert [(name, each.stream.query, each.markers.name) for name, each in both] == [
+        ("anna.safetensors", "name=AmpA", "anna"),
+        ("ben.safetensors", "name=AmpB", "ben"),
+    ]
+
+
+def test_one_entry_is_one_decoder(file):
+    assert decoders(file, "[[decoders]]\nbundle = 'a'") == [("a", ServeConfig())]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("stream.querry = 'x'", "Object contains unknown field `querry` - at `$.decoders[1].stream`"),
+        ("bundel = 'x'", "Object contains unknown field `bundel` - at `$.decoders[1]`"),
+        ("network.kind = 'lstm'", "Object contains unknown field `network` - at `$.decoders[1]`"),
+        ("decoders = []", "Object contains unknown field `decoders` - at `$.decoders[1]`"),
+        ("bundle = ''", "Expected `str` of length >= 1 - at `$.decoders[1].bundle`"),
+        ("bundle = 3", "Expected `str | null`, got `int` - at `$.decoders[1].bundle`"),
+        ("stream.reconnect_s = -1", "Expected `float` >= 0.0 - at `$.decoders[1].stream.reconnect_s`"),
+    ],
+)
+def test_a_bad_key_of_a_decoder_is_refused_with_its_path(file, more, message):
+    assert decoders_refusal(file, TWO + more) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("decoders = []", "Expected `array` of length >= 1 - at `$.decoders`"),
+        ("decoders = [3]", "Expected `object`, got `int` - at `$.decoders[0]`"),
+        ("[decoders]\nbundle = 'a'", "Expected `array | null`, got `object` - at `$.decoders`"),
+        ("[[decoders]]\ndecode = 3", "Expected `object`, got `int` - at `$.decoders[0].decode`"),
+        ("[decode]\nhop = 3\n[[decoders]]", "Object contains unknown field `hop` - at `$.decode`"),
+        ("[[decoder]]", "Object contains unknown field `decoder`"),
+    ],
+)
+def test_decoders_are_an_array_of_tables_of_these_keys_and_no_others(file, text, message):
+    assert decoders_refusal(file, text) == message
+
+
+@pytest.mark.parametrize("name", ["anna", "Anna"])
+def test_two_decoders_of_one_name_are_refused(file, name):
+    assert decoders_refusal(file, TWO.replace('"ben"', f'"{name}"')) == (
+        f"decoders[0] and decoders[1] both send as markers.name = {name!r}: their outlets would be twins. "
+        "Give each a name of its own; upper and lower case count as one."
+    )
+    assert "'pretap': their outlets would be twins" in decoders_refusal(file, "[[decoders]]\n[[decoders]]")
+    assert "'x': their outlets would be twins" in decoders_refusal(file, TWO, "markers.name=x")
+
+
+def test_a_set_cannot_make_decoders_and_its_bad_value_is_refused(file):
+    assert decoders_refusal(file, TWO, "decoders=[{}]") == "Object contains unknown field `decoders`"
+    assert decoders_refusal(file, "", "decoders=[{}]") == "Object contains unknown field `decoders`"
+    assert decoders_refusal(file, TWO, "decode.hop_ms=0") == "Expected `float` > 0.0 - at `$.decode.hop_ms`"
+
+
 # -- anything else -------------------------------------------------------------------------------------------------
 
 names = st.sampled_from(
@@ -371,6 +489,21 @@ def test_any_toml_table_is_a_configuration_or_a_usage_error(file, table, kind):
         assert str(file) in str(error)  # noqa: PT017 - a configuration is as good an outcome
         return
     assert msgspec.convert(msgspec.to_builtins(config), kind) == config
+
+
+tables = st.dictionaries(names, values, max_size=3)
+
+
+@given(table=tables, entries=st.lists(tables | values, max_size=3))
+@MODEST
+def test_any_array_of_decoders_is_configurations_or_a_usage_error(file, table, entries):
+    file.write_text(tomli_w.dumps(table | {"decoders": entries}), encoding="utf-8")
+    try:
+        configs = load_decoders(file)
+    except UsageError as error:
+        assert str(file) in str(error)  # noqa: PT017 - configurations are as good an outcome
+        return
+    assert len(configs) == len(entries)
 
 
 @given(st.text(max_size=40))
