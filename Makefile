@@ -19,7 +19,7 @@ help:
 	@echo "make install   set up .venv only"
 	@echo "make lint types imports   the checks that CI runs"
 	@echo "make wheel     build the wheel into dist/"
-	@echo "make bench-peers   install the peers into .bench/ (3 GB) and measure pretap against them"
+	@echo "make bench-peers   install the peers into .bench/ (6 GB) and measure pretap against them"
 
 install: $(VENV)/.installed
 

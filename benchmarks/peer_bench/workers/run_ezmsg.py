@@ -47,8 +47,8 @@ class Decoder(ez.Unit):
 
 def main() -> None:
     options = read_options()
-    # LSL's clock and no flags: stamps pass as they are. The rest are its defaults, made for low latency since 1.15:
-    # a blocking pull that returns with the first sample.
+    # LSL's clock and no flags: stamps pass as they are. The rest are its defaults: a blocking pull that returns with
+    # the first sample, pull_timeout = 0.1.
     inlet = LSLInletUnit(
         LSLInletSettings(info=LSLInfo(name=options.stream), use_lsl_clock=True, processing_flags=pylsl.proc_none)
     )
