@@ -44,8 +44,8 @@ def medians(rows: list[Row]) -> list[Row]:
 def ratios(rows: list[Row]) -> list[Row]:
     """Give, for each cell and opponent, the medians over the rounds of pretap's figure over the opponent's.
 
-    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, for each figure and round by itself. None: of pretap came
-    nothing.
+    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, for each figure and round by itself. None: nothing came
+    of pretap.
     """
     return [{key: None if value == math.inf else value for key, value in row.items()} for row in _ratios(rows)]
 
