@@ -1,14 +1,17 @@
 # Two commands do it all: `make demo` and `make test`.
 # PYTHON        the interpreter to build .venv with (>= 3.11)
+# ARGS          for `make bench-peers`: what benchmarks/peers.py is told
 # TORCH_INDEX   where to get torch, such as https://download.pytorch.org/whl/cpu (PyPI's Linux build brings CUDA)
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+ARGS ?= --json .bench/peers.json --figure .bench/peers.svg
+PEERS := loop-torch loop-onnxruntime mne-lsl ezmsg timeflux
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test faults browser lint format types imports wheel clean
+.PHONY: help install demo test faults browser lint format types imports wheel bench-peers clean
 
 help:
 	@echo "make demo      set up .venv and see it work"
@@ -16,6 +19,7 @@ help:
 	@echo "make install   set up .venv only"
 	@echo "make lint types imports   the checks that CI runs"
 	@echo "make wheel     build the wheel into dist/"
+	@echo "make bench-peers   install the peers into .bench/ (6 GB) and measure pretap against them"
 
 install: $(VENV)/.installed
 
@@ -43,8 +47,20 @@ imports: install
 wheel: install
 	$(BIN)/python -m build --wheel --outdir dist .
 
+bench-peers: install $(PEERS:%=.bench/%/.installed)
+	$(BIN)/python benchmarks/peers.py $(ARGS)
+
+.bench/%/.installed: benchmarks/peer_bench/requirements/%.txt
+	rm -rf .bench/$*
+	$(PYTHON) -m venv .bench/$*
+ifneq ($(TORCH_INDEX),)
+	.bench/$*/bin/python -m pip install --quiet --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep ^torch== $<)
+endif
+	.bench/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

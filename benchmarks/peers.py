@@ -130,7 +130,7 @@ def measure(results: Results, job_files: dict[str, Path], *, file: Path | None, 
                     results["failures"].append(row | {"why": str(failure)})
                     words = f"FAILED: {failure}"
                 print(f"round {number + 1} hop {hop} chunk {chunk} {name}: {words}", file=sys.stderr, flush=True)
-            save(results, file)
+                save(results, file)
 
 
 @click.command()

