@@ -12,10 +12,145 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-    outlets = OutletSink(
-        settings.markers.name, classes=manifest.classes, format=settings.markers.format, sha256=decoder.sha256
-    )
-    sinks: list[Sink] = [outlets, *logs]
+from pretap.config import ENGINE_NAMES, ServeConfig, load_decoders
+from pretap.errors import NoStreamError, UsageError
+from pretap.shipped import BEST, find_bundle
+from pretap_realtime.stopping import Stop, stop_on_signals
+
+if TYPE_CHECKING:
+    from pretap.decoder import Decoder
+    from pretap_realtime.connection import Connector
+    from pretap_realtime.session_folder import SessionFolder
+    from pretap_realtime.several import Job, Say
+    from pretap_realtime.sinks import LogSink
+
+__all__ = ["serve"]
+
+# Where liblsl asks anew in the moment in which the wait ends, it may return 5 s late: of waits of 0.5 s 18 in 152, of
+# 0.45 s none in 360 (pylsl 1.18.6, its default configuration, 8 threads).
+_LIST_S = 0.45
+
+
+@click.command(short_help="Decode a live LSL stream.")
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--config", type=click.Path(path_type=Path), help="TOML, see configs/serve.toml.")
+@click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
+@click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
+@click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="What computes; default auto, the fastest there is.")
+@click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
+@click.option("--record", "folder", type=click.Path(path_type=Path), help="Record the session into this new folder.")
+@click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
+@click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
+@click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
+def serve(
+    bundle: Path | None, *, config: Path | None, log_file: Path | None, folder: Path | None, dry_run: bool, **flags: Any
+) -> None:
+    """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C.
+
+    BUNDLE is a file that `pretap train` wrote, or the name of a shipped one; without it, ensemble-1000hz. Name
+    ensemble-100hz for a stream of 100 Hz: another rate than the bundle's is resampled, which delays each decision.
+
+    Several decoders in one process: [[decoders]] in the configuration. The first error sets the exit code, at the end.
+    """
+    stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
+    chosen = _chosen(config, **flags)
+    if dry_run and folder is not None:
+        raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
+    is_one = len(chosen) == 1
+    plans = [
+        _plan(name or bundle, settings, say=_say if is_one else partial(_say_as, settings.markers.name))
+        for name, settings in chosen
+    ]
+    jobs: dict[str, Job] = {}
+    for plan in plans:
+        if dry_run:
+            job: Job = partial(_dry_run, plan, stop)
+        else:
+            logs, session = _outputs(plan, log_file=log_file, folder=folder, is_one=is_one)
+            job = partial(_serve, plan, logs, session, stop)
+        jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
+    if is_one:
+        jobs[plans[0].name](click.echo)
+        return
+    from pretap_realtime.several import run_each
+
+    run_each(jobs, say=_say, show=click.echo)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A decoder that was loaded, and what it is to serve."""
+
+    settings: ServeConfig
+    bundle: Path
+    decoder: Decoder
+    connector: Connector
+    hop: int
+    say: Say
+
+    @property
+    def name(self) -> str:
+        return self.settings.markers.name
+
+
+def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Plan:
+    from pretap.bundle import load
+    from pretap.inspection import in_a_line
+    from pretap_realtime.connection import Connector
+
+    if bundle is None:
+        say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
+    file = find_bundle(bundle or BEST)
+    decoder = load(file, engine=settings.decode.engine)
+    say(f"bundle {file}: {in_a_line(decoder.manifest)}")
+    hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
+    return _Plan(settings, file, decoder, Connector(decoder, settings, say=say), hop, say)
+
+
+def _outputs(
+    plan: _Plan, *, log_file: Path | None, folder: Path | None, is_one: bool
+) -> tuple[list[LogSink], SessionFolder | None]:
+    """Open the logs and the folder of a session; of several decoders each has its own, by its name."""
+    from pretap_realtime.sinks import LogSink
+
+    logs = []
+    session = None
+    if log_file is not None:
+        own = log_file if is_one else log_file.with_name(f"{log_file.stem}-{plan.name}{log_file.suffix}")
+        logs.append(LogSink(own))
+    if folder is not None:
+        from pretap_realtime.session_folder import SessionFolder
+
+        if not is_one and not plan.name.strip("."):
+            raise UsageError(f"--record: markers.name = {plan.name!r} cannot be the name of a folder. Choose another.")
+        session = SessionFolder(folder if is_one else folder / plan.name, say=plan.say)
+        session.describe(plan.settings, bundle=plan.bundle, sha256=plan.decoder.sha256)
+        logs.append(LogSink(session.decisions))
+    return logs, session
+
+
+def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, stop: Stop, show: Say) -> None:
+    from pretap_realtime.cues import bundle_cues
+    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+    from pretap_realtime.publisher import Publisher, Sink
+    from pretap_realtime.service import Service, Timing
+    from pretap_realtime.sinks import OutletSink
+
+    settings, decoder, manifest = plan.settings, plan.decoder, plan.decoder.manifest
+    mode: Mode = FreeRunning(decoder, hop=plan.hop)
+    if settings.cue.query:
+        patterns, offset_s = bundle_cues(manifest)
+        if settings.cue.offset_ms is not None:
+            offset_s = settings.cue.offset_ms / 1000
+        mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
+    markers = settings.markers
+    sinks: list[Sink] = [
+        OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256),
+        *logs,
+    ]
     plan.say(f"engine {mode.words}")
     publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
     service = Service(
@@ -32,7 +167,7 @@ import msgspec
     try:
         if session is not None:
             session.start(settings, stop=stop)
-        service.run()
+        publisher.run(service.run())
     finally:
         if not publisher.close(timeout_s=0.3):
             plan.say("an outlet hangs: its last messages were not sent")

@@ -1,33 +1,29 @@
-"""What travels through the live pipeline."""
+"""What travels through the live pipeline: structs, which are made ten times as fast as frozen dataclasses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Chunk", "Cue", "Decision"]
 
 
-@dataclass(frozen=True, eq=False)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,)."""
 
     x_uv: NDArray[np.float32]
     t_s: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Cue:
+class Cue(msgspec.Struct, frozen=True, gc=False):
     """A marker that asks for one decision: its stamp and its text."""
 
     t_s: float
     text: str
 
 
-@dataclass(frozen=True, eq=False)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What the decoder says about one window, or why it says nothing.
 
     Attributes

@@ -48,6 +48,7 @@ _Floats = NDArray[np.float64]
 
 # Half the cost of the methods.
 _sum, _lowest, _highest = np.add.reduce, np.minimum.reduce, np.maximum.reduce
+_FEW: Final = 16  # for fewer stamps plain Python is faster than numpy
 _COUNT: Final = np.arange(256.0)  # as long as the longest block of a `StampLine`
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
@@ -147,8 +148,8 @@ class Health:
         if not math.isfinite(_sum(x_uv, None)):
             return False
         line = self._line
-        if len(t_s) == 1:  # numpy takes ten times as long for a single number
-            return abs(line.offset(self._n_seen, float(t_s[0]))) <= line.limit  # False for NaN
+        if len(t_s) <= _FEW:
+            return line.holds(self._n_seen, t_s.tolist())
         off = line.offsets(self._n_seen + _COUNT[: len(t_s)], t_s)  # (n_new,)
         return bool(max(_highest(off), -_lowest(off)) <= line.limit)
 

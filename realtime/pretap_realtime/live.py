@@ -91,7 +91,7 @@ class LiveRun:
             elif message.type == "state":
                 self.collected.states.append(message)
         while (chunk := self._probabilities.pull(0.0)) is not None:
-            self.collected.rows += list(zip(chunk.t_s.tolist(), chunk.x_uv, strict=True))
+            self.collected.rows += list(zip(chunk.t_s.tolist(), chunk.x_uv.copy(), strict=True))
         while (chunk := self._codes.pull(0.0)) is not None:
             self.collected.n_codes += len(chunk.t_s)
 

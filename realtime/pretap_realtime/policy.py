@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from pretap_realtime.chunk import Decision
 
@@ -12,8 +13,7 @@ __all__ = ["NONE", "Verdict", "decide"]
 NONE = "none"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A class name, or ``none``; `code` is the class index + 1, or 0."""
 
     label: str
@@ -24,7 +24,9 @@ def decide(decision: Decision, classes: Sequence[str], *, threshold: float) -> V
     """Name the likeliest class where its probability reaches `threshold`; a tie goes to the first class."""
     if decision.probs is None:
         return Verdict(NONE, 0)
-    best = int(decision.probs.argmax())
-    if decision.probs[best] < threshold:
+    probs = decision.probs.tolist()
+    highest = max(probs)
+    if highest < threshold:
         return Verdict(NONE, 0)
+    best = probs.index(highest)
     return Verdict(classes[best], best + 1)

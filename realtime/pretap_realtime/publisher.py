@@ -1,17 +1,22 @@
-"""The publisher: a thread that owns the outlets, behind a bounded queue.
+"""The publisher: sends what the loop decides, and never lets the loop wait for an outlet.
 
-A peer can freeze an LSL outlet for ever (liblsl #156), so nothing is pushed from the loop that decodes. The thread is a
-daemon: one that hangs in liblsl does not keep the process alive.
+A peer can freeze an LSL outlet for ever (liblsl #156), so the loop that decodes must not wait until something was sent.
+Handing it to another thread does that, but the wake-up of that thread comes on top of every latency: 40 to 100 us of 500.
+So one thread leads: it runs the loop and sends what comes out itself. Another one watches it, and takes the lead when
+sending takes longer than `_WATCH_S`. Then what comes is put into a bounded queue, which the first thread empties once
+outlets move again; then it watches. If they never move, it stays behind in liblsl.
+
+Both are daemons: one that hangs does not keep the process alive. The main thread only waits, so that signals are heard.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +26,12 @@ from pretap_realtime.messages import Message, MessageType, State
 __all__ = ["Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
+_WATCH_S = 0.02  # sending takes 0.1 ms; a loop that waits for less than 50 ms loses nothing
+_LOOK_S = 0.1  # where a wait cannot be interrupted (Windows), Ctrl-C is seen when it returns
 
 
-@dataclass(frozen=True, eq=False)
-class Item:
-    """What the loop hands over: a message without its number and time of sending."""
+class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What the loop has to say: a message without its number and time of sending."""
 
     type: MessageType
     state: State
@@ -39,17 +45,26 @@ class Item:
     facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
     stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
 
+    @property
+    def stamp_s(self) -> float:
+        """The stamp that goes out."""
+        return self.t_s + (self.stamp_to_clock_s or 0.0)
+
 
 class Sink(Protocol):
     """Something that takes messages: outlets, a log, a table on a terminal."""
 
+    def hurry(self, items: Sequence[Item]) -> None:
+        """Send what needs no message; `send` follows with the same items."""
+        ...
+
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        """Take what became ready together; called from the publisher's thread, in order."""
+        """Take what became ready together; called from one thread at a time, in order."""
         ...
 
 
 class Publisher:
-    """Numbers items and hands them to the sinks, in a thread of its own.
+    """Numbers items and hands them to the sinks; runs the loop that makes them, see the module.
 
     Attributes
     ----------
@@ -63,34 +78,94 @@ class Publisher:
         self.latencies = Latencies()
         self.n_dropped = 0
         self._sinks, self._classes, self._clock = sinks, tuple(classes), clock
-        self._n_put = self._n_taken = 0  # one thread counts the one, the other the other
-        # Not `queue.Queue`: that takes three locks in Python for what this does in one step in C.
-        self._queue: queue.SimpleQueue[Sequence[Item] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
+        self._seq = 0
+        self._waiting: deque[Item] = deque()
+        self._sending = threading.Lock()  # held by who sends
+        self._changing = threading.Lock()  # held by who takes or gives up the lead
+        self._leader: object = None
+        self._n_sent = 0  # how often the leader has sent
+        self._is_sending = False  # the leader, now
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
 
     def put(self, *items: Item) -> None:
-        """Hand over what became ready together; never blocks."""
-        if self._n_put - self._n_taken + len(items) > _MOST_WAITING:
+        """Say what became ready together; never blocks."""
+        if len(self._waiting) + len(items) > _MOST_WAITING:
             self.n_dropped += len(items)
-            return
-        self._n_put += len(items)
-        self._queue.put(items)
+        else:
+            self._waiting.extend(items)
+
+    def run(self, loop: Iterator[None]) -> None:
+        """Run a loop that yields when it has `put` something, to its end or the error that ends it."""
+        for _ in range(2):
+            threading.Thread(target=self._work, args=(loop,), name="decode", daemon=True).start()
+        while not self._ended.wait(_LOOK_S):
+            pass
+        if self._error is not None:
+            raise self._error
 
     def close(self, *, timeout_s: float) -> bool:
-        """Send what is queued, then end; False where the thread hangs and was left behind."""
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Send what is still waiting; False where that hangs and was left behind."""
+        thread = threading.Thread(target=self._send_rest, name="send the rest", daemon=True)
+        thread.start()
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
-    def _run(self) -> None:
-        seq = 0
-        while (items := self._queue.get()) is not None:
-            batch = [(self._message(item, seq + k), item) for k, item in enumerate(items)]
-            seq += len(items)
-            for sink in self._sinks:
-                sink.send(batch)
-            self._n_taken += len(items)
+    def _work(self, loop: Iterator[None]) -> None:
+        me = object()
+        while self._takes_the_lead(me):
+            self._lead(loop, me)
+
+    def _takes_the_lead(self, me: object) -> bool:
+        """Watch the leader until this thread has to lead; False where the loop has ended."""
+        n_seen = -1
+        while not self._ended.is_set():
+            with self._changing:
+                hangs = self._is_sending and self._n_sent == n_seen
+                if hangs or self._leader is None:
+                    self._leader, self._is_sending = me, False
+                    return True
+                n_seen = self._n_sent
+            self._ended.wait(_WATCH_S)
+        return False
+
+    def _lead(self, loop: Iterator[None], me: object) -> None:
+        """Run the loop, and send, until the loop ends or another thread leads."""
+        try:
+            for _ in loop:
+                if self._waiting and self._sending.acquire(blocking=False):
+                    self._is_sending = True
+                    self._send()
+                    with self._changing:
+                        if self._leader is not me:
+                            return
+                        self._is_sending = False
+                        self._n_sent += 1
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
+            self._error = error
+        self._ended.set()
+
+    def _send(self) -> None:
+        """Send all that waits, then let go of `_sending`."""
+        while True:
+            try:
+                while self._waiting:
+                    items = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                    for sink in self._sinks:
+                        sink.hurry(items)
+                    batch = [(self._message(item, self._seq + k), item) for k, item in enumerate(items)]
+                    self._seq += len(items)
+                    for sink in self._sinks:
+                        sink.send(batch)
+            finally:
+                self._sending.release()
+            # Something may have come after the last look, and found this thread sending.
+            if not (self._waiting and self._sending.acquire(blocking=False)):
+                return
+
+    def _send_rest(self) -> None:
+        self._sending.acquire()
+        self._send()
 
     def _message(self, item: Item, seq: int) -> Message:
         sent_s = self._clock()
@@ -109,7 +184,7 @@ class Publisher:
             valid=valid,
             why=item.why,
             lost=item.n_lost,
-            t=item.t_s + (item.stamp_to_clock_s or 0.0),
+            t=item.stamp_s,
             sent=sent_s,
             cue=item.cue,
         )

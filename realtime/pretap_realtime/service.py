@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -137,8 +137,8 @@ class Service:
         self._electrodes = self._terms = ""
         self._summary = Summary()
 
-    def run(self) -> Summary:
-        """Serve until `stop` is set; gives the session's summary.
+    def run(self) -> Iterator[None]:
+        """Serve until `stop` is set; yields where something was put that is in a hurry, see `publisher`.
 
         Raises
         ------
@@ -146,10 +146,10 @@ class Service:
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
         self._enter("WAITING", "")
-        connection = self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
+        connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
         while connection is not None:
             try:
-                self._serve(connection)
+                yield from self._serve(connection)
             except ConnectionLostError as lost:
                 self._enter("LOST", str(lost))
             except StreamRefusedError as refusal:
@@ -160,8 +160,7 @@ class Service:
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
-            connection = self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
-        return self.summary()
+            connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
 
     def summary(self) -> Summary:
         """Give the accounts so far."""
@@ -171,11 +170,12 @@ class Service:
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 
-    def _find(self, *, deadline_s: float, first: bool) -> Connection | None:
+    def _find(self, *, deadline_s: float, first: bool) -> Generator[None, None, Connection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
             self._beat()
+            yield
             try:
                 connection = self._connect(lambda: self._enter("VALIDATING", ""))
             except StreamRefusedError as error:
@@ -220,10 +220,11 @@ class Service:
             return refusal
         return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection) -> Iterator[None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._audited_s = self._clock()
         intervals_s: deque[float] = deque(maxlen=101)
+        yield
         while not self._stop.is_set():
             chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             now_s = self._clock()
@@ -235,6 +236,7 @@ class Service:
                 last_s = now_s
                 decisions = self._decode(chunk)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
+                yield  # what follows has time until the next samples
                 self._pipeline.settle()
                 if decisions and now_s - self._audited_s > AUDIT_S:
                     self._audit()
@@ -246,8 +248,8 @@ class Service:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            if now_s >= self._heartbeat_due_s:
-                self._beat()
+            self._beat()
+            yield
 
     def _audit(self) -> None:
         """Compare the newest decision with the reference's; windows are recomputed once it differs."""

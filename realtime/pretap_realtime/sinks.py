@@ -35,6 +35,7 @@ class OutletSink:
         self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._facts: dict[str, str] = {}
         self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open
+        self._hurried = False  # the numbers of the batch that comes are sent already
 
     def _open(self) -> None:
         name, classes, facts = self._name, self._classes, self._identity | self._facts
@@ -54,6 +55,13 @@ class OutletSink:
             self._open()
         self._facts = dict(facts)
 
+    def hurry(self, items: Sequence[Item]) -> None:
+        """Send the numbers first: who reads them is in the greatest hurry."""
+        if self._held is not None or any(item.facts is not None for item in items):
+            return  # the outlets are about to change
+        self._push_numbers(items)
+        self._hurried = True
+
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
         ready: list[tuple[Message, Item]] = []
         for message, item in batch:
@@ -72,13 +80,12 @@ class OutletSink:
         self._push(ready)
 
     def _push(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        """Send, the numbers first: who reads them is in the greatest hurry."""
         if not batch:
             return
         verdicts = [(message, item) for message, item in batch if message.type == "verdict"]
-        silent = [0.0] * (len(self._classes) + 1)
-        rows = [[*message.p.values(), 1.0] if message.valid else silent for message, _ in verdicts]
-        self._probabilities.push_all(rows, [message.t for message, _ in verdicts])
+        if not self._hurried:
+            self._push_numbers([item for _, item in verdicts])
+        self._hurried = False
         for message, item in verdicts:
             self._codes.push([item.code], message.t)
         for message, _ in batch:
@@ -86,6 +93,15 @@ class OutletSink:
                 self._markers.push([encode(message)], message.t)
             elif message.type == "verdict":
                 self._markers.push([message.label], message.t)
+
+
+    def _push_numbers(self, items: Sequence[Item]) -> None:
+        rows, stamps = [], []
+        for item in items:
+            if item.type == "verdict":
+                rows.append([0.0] * (len(self._classes) + 1) if item.probs is None or item.why else [*item.probs, 1.0])
+                stamps.append(item.stamp_s)
+        self._probabilities.push_all(rows, stamps)
 
 
 class LogSink:
@@ -103,6 +119,9 @@ class LogSink:
         for message, item in batch:
             if message.type != "heartbeat":
                 self._write(message, item)
+
+    def hurry(self, items: Sequence[Item]) -> None:
+        """Wait for the messages."""
 
     def _write(self, message: Message, item: Item) -> None:
         record = msgspec.to_builtins(message)

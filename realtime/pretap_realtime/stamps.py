@@ -71,9 +71,14 @@ class StampLine:
         """Return by how many samples stamps are late (n,); element by element, so that chunks cannot matter."""
         return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
 
-    def offset(self, n: float, t_s: float) -> float:
-        """Return what `offsets` does for one stamp, to the bit."""
-        return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
+    def holds(self, n: float, stamps_s: list[float]) -> bool:
+        """Say whether stamps in a row, the first of sample n, all lie within the limit: what `offsets` says, to the bit."""
+        t0_s, s_ref, n_ref, rate_hz, limit = self._t0_s, self._s_ref, self._n_ref, self.rate_hz, self.limit
+        for t_s in stamps_s:
+            if not abs(((t_s - t0_s) - s_ref) * rate_hz - (n - n_ref)) <= limit:  # NaN is off the line too
+                return False
+            n += 1
+        return True
 
     def shift(self, off_samples: float) -> None:
         self._t0_s += off_samples / self.rate_hz

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["DecoderStream", "Output"]
 
 
-@dataclass(slots=True, eq=False)
-class Output:
+class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A decision: `n_end` samples had been pushed since the reset when its window was full."""
 
     n_end: int
