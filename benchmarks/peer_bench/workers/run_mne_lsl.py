@@ -38,13 +38,14 @@ def windows(stream: StreamLSL, *, hop: int) -> Iterator[tuple[NDArray[np.float32
             time.sleep(_POLL_S)
             continue
         data, stamps = stream.get_data(picks=_PICKS)  # (n_channels, n_buffer), (n_buffer,)
+        x_uv = np.ascontiguousarray(data.T)  # (n_buffer, n_channels)
         new = np.searchsorted(stamps, end_s, side="right")  # the index of the first new one; unfilled ones are 0
         begin_s, end_s = begin_s or stamps[new], stamps[-1]
         numbers = np.rint((stamps[new:] - begin_s) * SFREQ_HZ).astype(int)
         for i in np.flatnonzero((numbers + 1 - N_WINDOW) % hop == 0) + new:
             first = i + 1 - N_WINDOW
             if first >= 0 and round((stamps[i] - stamps[first]) * SFREQ_HZ) == N_WINDOW - 1:
-                yield np.ascontiguousarray(data.T[first : i + 1]), stamps[i]
+                yield x_uv[first : i + 1], stamps[i]
 
 
 def main() -> None:
