@@ -24,6 +24,7 @@ _BENCHMARKS = Path(__file__).resolve().parents[1]
 _START_S = 60.0  # at most, from the command to the first prediction: importing torch takes long on a busy machine
 _WARM_UP_S = 1.5
 _LAST_ROWS_S = 1.0  # for what is on its way at the end
+_FILES = {"source": "sent.npz", "receiver": "got.npz"}
 
 
 class CellError(Exception):
@@ -66,36 +67,18 @@ def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) 
 
     def ours(module: str, *arguments: str) -> Child:
         command = [sys.executable, "-m", f"peer_bench.{module}", *arguments, "--file", str(folder / _FILES[module])]
-        log = folder / f"{module}.log"
-        options = {
-            "cwd": _BENCHMARKS,
-            "environment": session,
-            "ends_on": signal.SIGTERM,
-            "limit_s": limit_s,
-            "talks": True,
-        }
-        return stack.enter_context(child(command, log=log, **options))
+        options = {"environment": session, "ends_on": signal.SIGTERM, "limit_s": limit_s, "talks": True}
+        return stack.enter_context(child(command, cwd=_BENCHMARKS, log=folder / f"{module}.log", **options))
 
     with ExitStack() as stack:  # the source, entered first, ends last
         source = ours("source", "--chunk", str(chunk))
         _line(source, "flows", wait_s=20)
         receiver = ours("receiver", "--stream", system.out)
         _line(receiver, "ready", wait_s=20)
-        log = folder / "system.log"
+        log, command = folder / "system.log", [str(system.python), *system.command(job)]
+        options = {"environment": session | system.environment(job), "limit_s": limit_s, "talks": False}
         began_s = time.monotonic()  # LSL's clock
-        environment = session | system.environment(job)
-        command = [str(system.python), *system.command(job)]
-        process = stack.enter_context(
-            child(
-                command,
-                cwd=folder,
-                environment=environment,
-                log=log,
-                ends_on=signal.SIGINT,
-                limit_s=limit_s,
-                talks=False,
-            )
-        )
+        process = stack.enter_context(child(command, cwd=folder, log=log, ends_on=signal.SIGINT, **options))
         try:
             first_s = float(_line(receiver, "first", wait_s=_START_S, needs=process))
         except CellError as failure:
@@ -105,9 +88,6 @@ def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) 
             raise CellError(f"the system ended with exit code {process.returncode}: {_tail(log)}")
         measured.costs["start_s"] = round(first_s - began_s, 4)
     return measured
-
-
-_FILES = {"source": "sent.npz", "receiver": "got.npz"}
 
 
 def _measure(process: Child, *, first_s: float, seconds: float) -> _Measured:
