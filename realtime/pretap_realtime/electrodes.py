@@ -19,7 +19,6 @@ __all__ = ["Electrodes", "Run"]
 _BLOCK_S = 0.25
 _SHORTEST_S = 0.05  # shorter, and an amplifier with steps of 0.5 uV looks flat
 _FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
-_lowest, _highest = np.minimum.reduce, np.maximum.reduce  # half the cost of the methods
 _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
 
 
@@ -60,6 +59,7 @@ class Electrodes:
         )  # half of it: what is flat from the start is known before the first window is full
         self._n_block = max(2, round(min(_BLOCK_S, max(_SHORTEST_S, window_s / 2)) * sfreq_hz))
         n = len(self._channels)
+        self._kept = np.empty((self._n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
         self._n_heard = 0  # samples of the block that `listen` is in
         self._is_heard = np.zeros(n, bool)  # channels with a finite value in it
         self._all_heard = False  # by the quick way: all of them have one
@@ -70,7 +70,7 @@ class Electrodes:
 
     def restart(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
-        self._n_in_block = 0
+        self._n_in_block = self._n_kept = 0
         self._low = np.full(len(self._channels), np.inf)
         self._high = np.full(len(self._channels), -np.inf)
 
@@ -96,12 +96,22 @@ class Electrodes:
 
     def pass_on(self, x_uv: NDArray[np.float32]) -> None:
         """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them."""
-        one = len(x_uv) == 1
-        np.minimum(self._low, x_uv[0] if one else _lowest(x_uv, 0), out=self._low)  # (n_channels,)
-        np.maximum(self._high, x_uv[0] if one else _highest(x_uv, 0), out=self._high)
-        self._n_in_block += len(x_uv)
-        self._n_heard += len(x_uv)
+        n = len(x_uv)
+        self._kept[self._n_kept : self._n_kept + n] = x_uv
+        self._n_kept += n
+        self._n_in_block += n
+        self._n_heard += n
         self._all_heard = True
+
+    def _look_at_kept(self) -> None:
+        """Find the extremes of what `pass_on` took, all at once: it takes as long as for one sample."""
+        if self._n_kept:
+            self._see(self._kept[: self._n_kept])
+            self._n_kept = 0
+
+    def _see(self, x_uv: NDArray[np.float32]) -> None:
+        np.minimum(self._low, x_uv.min(axis=0), out=self._low)
+        np.maximum(self._high, x_uv.max(axis=0), out=self._high)
 
     def listen(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], str]]:
         """Take all samples as they come (n_new, n_channels), before those with NaN are sorted out.
@@ -143,12 +153,12 @@ class Electrodes:
 
     def push(self, x_uv: NDArray[np.float32]) -> Iterator[Run]:
         """Take contiguous clean samples (n_new, n_channels); give them repaired, cut where the repair changes."""
+        self._look_at_kept()
         start = at = 0
         while at < len(x_uv):
             stop = min(len(x_uv), at + self._n_block - self._n_in_block)
             part = x_uv[at:stop]
-            np.minimum(self._low, part.min(axis=0), out=self._low)
-            np.maximum(self._high, part.max(axis=0), out=self._high)
+            self._see(part)
             self._n_in_block += stop - at
             at = stop
             flat = self._judge() if self._n_in_block == self._n_block else self._flat

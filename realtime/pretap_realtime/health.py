@@ -48,7 +48,7 @@ _Floats = NDArray[np.float64]
 
 # Half the cost of the methods.
 _sum, _lowest, _highest = np.add.reduce, np.minimum.reduce, np.maximum.reduce
-_FEW: Final = 16  # for fewer stamps plain Python is faster than numpy
+_FEW: Final = 64  # for fewer stamps plain Python is faster than numpy
 _COUNT: Final = np.arange(256.0)  # as long as the longest block of a `StampLine`
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start

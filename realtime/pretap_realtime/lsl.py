@@ -476,7 +476,7 @@ class Outlet:
     def push_all(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
         """Send numbers, each row with its own stamp, in one call where there are several."""
         if len(rows) == 1:
-            self._outlet.push_sample(rows[0], t_s[0])
+            self.push(rows[0], t_s[0])
         elif rows:
             self._outlet.push_chunk(np.array(rows, np.float32), list(t_s))
 

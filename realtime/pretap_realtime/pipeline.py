@@ -125,6 +125,7 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._unaccounted: Chunk | None = None
+        self._n_quick = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
 
@@ -141,14 +142,11 @@ class Pipeline:
         StreamRefusedError
             When the first whole window has an amplitude that no EEG has.
         """
-        self.settle()
-        if not self._amplitude_known:
-            return self._examine(chunk, newest_only=newest_only)
+        self._account()
         decisions: list[Decision] = []
         start, n = 0, len(chunk.t_s)
         while start < n:
-            self._account()
-            stop = min(n, start + min(self.electrodes.room, self.health.room))
+            stop = min(n, start + self._n_quick)
             x_uv, t_s = chunk.x_uv[start:stop], chunk.t_s[start:stop]
             if stop == start or not self.health.is_sound(x_uv, t_s):
                 rest = Chunk(chunk.x_uv[start:], chunk.t_s[start:])
@@ -156,6 +154,8 @@ class Pipeline:
             self._unaccounted = Chunk(x_uv, t_s)
             decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
             start = stop
+            if start < n:
+                self._account()
         return decisions
 
     def settle(self) -> None:
@@ -173,6 +173,11 @@ class Pipeline:
             self.health.pass_on(chunk.t_s)
             self.electrodes.pass_on(chunk.x_uv)
             self._last_t_s = float(chunk.t_s[-1])
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Find out how many samples may come before somebody has to look at them."""
+        self._n_quick = min(self.electrodes.room, self.health.room) if self._amplitude_known else 0
 
     def _examine(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         """Take a chunk of which there may be something to say."""
@@ -185,6 +190,7 @@ class Pipeline:
                 stamp_s = self._last_t_s
                 decisions += _with_losses(self._interrupt(stamp_s, change), self.health.n_lost)
             start += len(x_uv)
+        self._look_ahead()
         return decisions
 
     def _to_mode(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
@@ -194,8 +200,12 @@ class Pipeline:
 
     @property
     def n_wanted(self) -> int:
-        """How many samples are worth waiting for: up to the last but one before a decision, then that one."""
-        return 1 if self._resampler is not None else max(1, self.mode.n_to_next - 1)
+        """How many samples are worth waiting for: half of what the next decision needs.
+
+        So a hop of 50 samples that come one by one takes 7 looks at the stream instead of 50; and before the last
+        sample most of its work is done, and the processor's caches are warm.
+        """
+        return 1 if self._resampler is not None else (self.mode.n_to_next + 1) // 2
 
     def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost

@@ -3,7 +3,7 @@
 A peer can freeze an LSL outlet for ever (liblsl #156), so the loop that decodes must not wait until something was sent.
 Handing it to another thread does that, but the wake-up of that thread comes on top of every latency: 40 to 100 us of 500.
 So one thread leads: it runs the loop and sends what comes out itself. Another one watches it, and takes the lead when
-sending takes longer than `_WATCH_S`. Then what comes is put into a bounded queue, which the first thread empties once
+sending hangs. Then what comes is put into a bounded queue, which the first thread empties once
 outlets move again; then it watches. If they never move, it stays behind in liblsl.
 
 Both are daemons: one that hangs does not keep the process alive. The main thread only waits, so that signals are heard.
@@ -11,7 +11,10 @@ Both are daemons: one that hangs does not keep the process alive. The main threa
 
 from __future__ import annotations
 
+import math
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -26,8 +29,8 @@ from pretap_realtime.messages import Message, MessageType, State
 __all__ = ["Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
-_WATCH_S = 0.02  # sending takes 0.1 ms; a loop that waits for less than 50 ms loses nothing
-_LOOK_S = 0.1  # where a wait cannot be interrupted (Windows), Ctrl-C is seen when it returns
+_SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
+_LOOK_S = 0.1 if os.name == "nt" else -1.0  # where no signal interrupts a wait, Ctrl-C is seen when it returns
 
 
 class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -83,9 +86,9 @@ class Publisher:
         self._sending = threading.Lock()  # held by who sends
         self._changing = threading.Lock()  # held by who takes or gives up the lead
         self._leader: object = None
-        self._n_sent = 0  # how often the leader has sent
-        self._is_sending = False  # the leader, now
-        self._ended = threading.Event()
+        self._sends_since_s = math.inf  # what the leader sends now
+        self._running = threading.Lock()  # held until the loop has ended
+        self._running.acquire()
         self._error: BaseException | None = None
 
     def put(self, *items: Item) -> None:
@@ -99,10 +102,17 @@ class Publisher:
         """Run a loop that yields when it has `put` something, to its end or the error that ends it."""
         for _ in range(2):
             threading.Thread(target=self._work, args=(loop,), name="decode", daemon=True).start()
-        while not self._ended.wait(_LOOK_S):
+        while not self._has_ended(_LOOK_S):
             pass
         if self._error is not None:
             raise self._error
+
+    def _has_ended(self, wait_s: float) -> bool:
+        """Wait for the end of the loop. A plain lock: `threading.Event` costs ten times as much a look."""
+        if not self._running.acquire(timeout=wait_s):
+            return False
+        self._running.release()
+        return True
 
     def close(self, *, timeout_s: float) -> bool:
         """Send what is still waiting; False where that hangs and was left behind."""
@@ -118,32 +128,29 @@ class Publisher:
 
     def _takes_the_lead(self, me: object) -> bool:
         """Watch the leader until this thread has to lead; False where the loop has ended."""
-        n_seen = -1
-        while not self._ended.is_set():
-            with self._changing:
-                hangs = self._is_sending and self._n_sent == n_seen
-                if hangs or self._leader is None:
-                    self._leader, self._is_sending = me, False
-                    return True
-                n_seen = self._n_sent
-            self._ended.wait(_WATCH_S)
-        return False
+        while True:
+            if self._leader is None or time.monotonic() - self._sends_since_s > _SLOW_S:
+                with self._changing:
+                    if self._leader is None or time.monotonic() - self._sends_since_s > _SLOW_S:
+                        self._leader, self._sends_since_s = me, math.inf
+                        return True
+            if self._has_ended(_WATCH_S):
+                return False
 
     def _lead(self, loop: Iterator[None], me: object) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
             for _ in loop:
                 if self._waiting and self._sending.acquire(blocking=False):
-                    self._is_sending = True
+                    self._sends_since_s = time.monotonic()
                     self._send()
                     with self._changing:
                         if self._leader is not me:
                             return
-                        self._is_sending = False
-                        self._n_sent += 1
+                        self._sends_since_s = math.inf
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = error
-        self._ended.set()
+        self._running.release()
 
     def _send(self) -> None:
         """Send all that waits, then let go of `_sending`."""

@@ -238,6 +238,7 @@ class Service:
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
                 yield  # what follows has time until the next samples
                 self._pipeline.settle()
+                self._tell_electrodes()
                 if decisions and now_s - self._audited_s > AUDIT_S:
                     self._audit()
             elif self._state == "RUNNING":
@@ -261,12 +262,13 @@ class Service:
 
     def _decode(self, chunk: Chunk) -> list[Decision]:
         overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
-        decisions = self._pipeline.push(chunk, newest_only=overloaded)
+        return self._pipeline.push(chunk, newest_only=overloaded)
+
+    def _tell_electrodes(self) -> None:
         electrodes = self._pipeline.electrodes.status
         if electrodes != self._electrodes:
             self._say(electrodes or "all electrodes are back")
             self._electrodes = electrodes
-        return decisions
 
     def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
         assert self._state is not None

@@ -94,7 +94,6 @@ class OutletSink:
             elif message.type == "verdict":
                 self._markers.push([message.label], message.t)
 
-
     def _push_numbers(self, items: Sequence[Item]) -> None:
         rows, stamps = [], []
         for item in items:

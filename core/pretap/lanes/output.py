@@ -30,7 +30,10 @@ class DecoderStream(Protocol):
     words: str
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order."""
+        """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order.
+
+        The array must not change before the next `push` or `settle`.
+        """
         ...
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:

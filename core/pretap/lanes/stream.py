@@ -66,11 +66,14 @@ class LaneStream:
         self._lanes, self._ring, self._hop, self._n_window = lanes, ring, hop, n_window
         self._reference, self._tolerance = reference, tolerance
         self._newest: Output | None = None
+        self._unkept: NDArray[np.float32] | None = None  # samples that are not in the ring yet
+        self._n_seen = 0
         self._fallback: DecoderStream | None = None
 
     def reset(self) -> None:
         """Forget all samples; a failed audit is not forgotten."""
-        self._newest = None
+        self._newest = self._unkept = None
+        self._n_seen = 0
         self._ring.reset()
         if self._fallback is None:
             self._lanes.reset()
@@ -79,18 +82,26 @@ class LaneStream:
         if self._fallback is not None:
             return self._fallback.push(x_uv)
         self._ring.check(x_uv)
+        self._keep()
         try:
             ends, probs = self._lanes.push(x_uv)
         except FloatingPointError:
             raise DataError(
                 "A sample is NaN or infinite: reset the stream there, and push only finite samples."
             ) from None
-        self._ring.push(x_uv)
+        self._unkept = x_uv
+        self._n_seen += len(x_uv)
         if not ends:
             return []
         outputs = list(map(Output, ends, probs))
         self._newest = outputs[-1]
         return outputs
+
+    def _keep(self) -> None:
+        """Put the newest samples into the ring: only an audit looks for them."""
+        if self._unkept is not None:
+            self._ring.push(self._unkept)
+            self._unkept = None
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
         if self._fallback is not None:
@@ -99,6 +110,7 @@ class LaneStream:
         return outputs[-1:], max(0, len(outputs) - 1)
 
     def settle(self) -> None:
+        self._keep()
         if self._fallback is None:
             self._lanes.settle()
 
@@ -106,12 +118,13 @@ class LaneStream:
     def n_to_next(self) -> int:
         if self._fallback is not None:
             return self._fallback.n_to_next
-        seen = self._ring.n_seen
+        seen = self._n_seen
         return self._n_window - seen if seen < self._n_window else self._hop - (seen - self._n_window) % self._hop
 
     def audit(self) -> str:
         if self._newest is None or self._fallback is not None:
             return ""
+        self._keep()
         expected = self._reference(self._ring.window(self._newest.n_end, self._n_window))
         error = float(np.abs(self._newest.probs - expected).max())
         if error <= self._tolerance:  # False for NaN
