@@ -81,7 +81,7 @@ def start(tmp_path) -> Iterator[Callable[..., Child]]:
 
 
 class Amplifier:
-    """A real outlet whose samples the test decides; stamps are ``t0 + n / fs`` with t0 the time of its start."""
+    """A real outlet whose samples the test decides; stamps are ``t0 + n / fs``, t0 is when its clock was started."""
 
     def __init__(
         self,
@@ -102,6 +102,10 @@ class Amplifier:
             self.name, kind, labels=labels, format=format, sfreq_hz=sfreq_hz, unit=unit, source_id=source_id
         )
         self.n = 0
+        self.start_clock()
+
+    def start_clock(self):
+        """Let the first sample be taken now: what is pushed long after that is old when it comes."""
         self.t0_s = lsl.local_clock()
 
     def stamps(self, n):

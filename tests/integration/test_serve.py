@@ -256,6 +256,7 @@ def test_label_format_codes_and_probabilities(start, bundle, kit):
         numbers[kind] = lsl.Inlet(found)
         numbers[kind].open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
     amp.wait_for_reader()
+    amp.start_clock()  # three listeners took their time, and a decision older than a second would be withheld
     amp.push(x)
     rows = {kind: [] for kind in numbers}
 

@@ -146,7 +146,7 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path):
         assert (bundle.tensors[name].dtype, bundle.tensors[name].shape) == (np.float32, weight.shape)
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_load_gives_the_decoder_that_was_written(tmp_path, engine):
     path = tmp_path / "b.safetensors"
     sha256 = write_bundle(path, manifest(), weights())
@@ -259,7 +259,7 @@ def test_a_place_that_cannot_be_written_is_a_bundle_error_and_leaves_nothing_beh
 # -- the self-test -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", sorted(weights()))
 def test_one_weight_changed_within_the_file_fails_the_self_test_which_names_both_numbers(good, scratch, name, engine):
     def change(values):

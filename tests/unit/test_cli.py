@@ -190,7 +190,7 @@ def test_version_is_the_package_s():
         (["train", "tutorial", "--set", "fit.foo=1"], 2, "unknown field `foo` - at `$.fit`"),
         (["train", "tutorials"], 2, "No configuration 'tutorials': expected a TOML file, or one of"),
         (["evaluate", "{bundle}"], 2, "Which data? Give --data DIR"),
-        (["evaluate", "{bundle}", "--engine", "onnx"], 2, "'onnx' is not one of 'numpy', 'torch'"),
+        (["evaluate", "{bundle}", "--engine", "onnx"], 2, "'onnx' is not one of 'auto', 'compiled', 'numpy', 'torch'"),
         (["inspect", "{damaged}"], 6, "cut short in tensor"),
         (["evaluate", "{damaged}", "--data", "{data}"], 6, "cut short in tensor"),
         (["inspect", "none.safetensors"], 6, "No such file or directory. Make one with `pretap train`."),

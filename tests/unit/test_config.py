@@ -83,7 +83,7 @@ def test_the_tutorial_s_recipe_is_the_one_of_the_tutorial():
 
 def test_serve_needs_no_file_and_its_defaults_are_those_of_the_design():
     config = load_config(ServeConfig)
-    assert (config.stream.query, config.decode.hop_ms, config.decode.engine) == ("type=EEG", 50.0, "numpy")
+    assert (config.stream.query, config.decode.hop_ms, config.decode.engine) == ("type=EEG", 50.0, "auto")
     assert (config.cue.query, config.cue.offset_ms, config.policy.threshold) == ("", None, 0.0)
     assert (config.markers.name, config.markers.format) == ("pretap", "json")
 
@@ -279,7 +279,7 @@ def test_set_wins_over_the_file_which_wins_over_the_defaults_and_the_last_set_wi
     config = load_config(ServeConfig, file, ["decode.hop_ms=30", "decode.hop_ms=40"])
     assert config.decode.hop_ms == 40
     assert config.policy.threshold == 0.7
-    assert config.decode.engine == "numpy"
+    assert config.decode.engine == "auto"
     assert load_config(ServeConfig, file).decode.hop_ms == 20
 
 

@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from pretap_realtime.publisher import Item, Publisher
 
+MOST_WAITING = 4096
+
 
 class Kept:
+    """A sink that keeps what it gets, and what it was told to hurry with."""
+
     def __init__(self):
-        self.messages = []
+        self.messages, self.batches, self.calls = [], [], []
 
-    def send(self, message, item):
-        self.messages.append(message)
+    def hurry(self, items):
+        self.calls.append(("hurry", list(items)))
+
+    def send(self, batch):
+        self.calls.append(("send", [item for _, item in batch]))
+        self.batches.append(len(batch))
+        self.messages += [message for message, _ in batch]
 
 
-class Frozen:
+class Frozen(Kept):
     """A sink that hangs, as an LSL outlet does when a peer asks for a buffer of one sample."""
 
     def __init__(self):
+        super().__init__()
+        self.is_frozen = True
         self.entered, self.thaw = threading.Event(), threading.Event()
 
-    def send(self, message, item):
-        self.entered.set()
-        self.thaw.wait(20)
+    def send(self, batch):
+        if self.is_frozen:
+            self.entered.set()
+            self.thaw.wait(20)
+        super().send(batch)
 
 
 def verdict(t_s=10.0, **more):
     return Item("verdict", "RUNNING", t_s, label="left", code=1, probs=np.array([0.75, 0.25]), **more)
 
 
+def make_publisher(*sinks, clock_s=10.5):
+    return Publisher(sinks, classes=("left", "right"), clock=lambda: clock_s)
+
+
+def until(condition, within_s=10.0):
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
+def latencies(publisher):
+    return [publisher.latencies.percentile(100 * (k + 1) / publisher.latencies.n) for k in range(publisher.latencies.n)]
+
+
+# -- messages ------------------------------------------------------------------------------------------------------
+
+
 def test_messages_are_numbered_and_stamped_in_order():
     kept = Kept()
-    publisher = Publisher([kept], classes=("left", "right"), clock=lambda: 10.5)
+    publisher = make_publisher(kept)
     publisher.put(Item("state", "RUNNING", 9.0))
     publisher.put(verdict())
     publisher.put(Item("verdict", "RUNNING", 11.0, why="gap: 12 samples lost", n_lost=12))
@@ -45,35 +78,219 @@ def test_messages_are_numbered_and_stamped_in_order():
     assert (state.type, state.valid, state.p) == ("state", True, {})
     assert (decided.label, decided.p, decided.t, decided.sent) == ("left", {"left": 0.75, "right": 0.25}, 10.0, 10.5)
     assert (silent.valid, silent.label, silent.p, silent.lost) == (False, "none", {}, 12)
-    assert list(publisher.latencies_s) == [0.5]
+    assert latencies(publisher) == pytest.approx([0.5], rel=0.01)
 
 
 def test_a_withheld_decision_shows_no_probabilities_and_counts_no_latency():
     kept = Kept()
-    publisher = Publisher([kept], classes=("left", "right"), clock=lambda: 12.0)
+    publisher = make_publisher(kept, clock_s=12.0)
     publisher.put(verdict(why="older than 1 s when it was ready"))
     assert publisher.close(timeout_s=5)
     assert (kept.messages[0].valid, kept.messages[0].p) == (False, {})
-    assert list(publisher.latencies_s) == []
+    assert publisher.latencies.n == 0
 
 
 @pytest.mark.parametrize("offset_s, latency_s, t_s", [(0.25, [0.25], 10.25), (None, [], 10.0)])
 def test_stamps_of_another_clock_are_brought_to_ours_and_data_time_has_no_latency(offset_s, latency_s, t_s):
     kept = Kept()
-    publisher = Publisher([kept], classes=("left", "right"), clock=lambda: 10.5)
+    publisher = make_publisher(kept)
     publisher.put(verdict(stamp_to_clock_s=offset_s))
     assert publisher.close(timeout_s=5)
-    assert list(publisher.latencies_s) == latency_s
+    assert latencies(publisher) == pytest.approx(latency_s, rel=0.01)
     assert kept.messages[0].t == t_s
 
 
-def test_a_frozen_outlet_never_blocks_the_loop_and_what_it_costs_is_counted():
+# -- the loop ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_loop_puts_is_sent_before_it_goes_on_and_what_came_together_goes_together():
+    kept = Kept()
+    publisher = make_publisher(kept)
+    seen = []
+
+    def loop():
+        for n in (1, 3, 0, 2):
+            publisher.put(*[verdict()] * n)
+            yield
+            seen.append(len(kept.messages))
+        publisher.put(verdict())  # and no yield: it waits for `close`
+
+    publisher.run(loop())
+    assert seen == [1, 4, 4, 6]
+    assert kept.batches == [1, 3, 2]
+    assert publisher.close(timeout_s=5)
+    assert [m.seq for m in kept.messages] == list(range(7))
+
+
+def test_each_sink_hurries_with_the_very_items_that_it_then_sends():
+    one, other = Kept(), Kept()
+    publisher = make_publisher(one, other)
+    items = [verdict(t_s=t) for t in (1.0, 2.0, 3.0)]
+
+    def loop():
+        publisher.put(*items[:2])
+        yield
+        publisher.put(items[2])
+        yield
+
+    publisher.run(loop())
+    for sink in (one, other):
+        wanted = [("hurry", items[:2]), ("send", items[:2]), ("hurry", items[2:]), ("send", items[2:])]
+        assert sink.calls == wanted
+
+
+def test_the_loop_runs_outside_the_thread_that_waits_for_it_which_hears_the_signals():
+    names = []
+
+    def loop():
+        names.append(threading.current_thread())
+        yield
+
+    make_publisher(Kept()).run(loop())
+    assert names[0] is not threading.main_thread()
+    assert names[0].daemon  # one that hangs does not keep the process alive
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(3)])
+def test_an_error_in_the_loop_is_raised_where_it_was_started_and_what_waits_is_still_sent(error):
+    kept = Kept()
+    publisher = make_publisher(kept)
+
+    def loop():
+        publisher.put(verdict())
+        yield
+        publisher.put(verdict())
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        publisher.run(loop())
+    assert raised.value is error
+    assert len(kept.messages) == 1
+    assert publisher.close(timeout_s=5)
+    assert [m.seq for m in kept.messages] == [0, 1]
+
+
+def test_an_error_in_a_sink_ends_the_loop_and_is_raised():
+    class Broken(Kept):
+        def send(self, batch):
+            raise OSError("no more outlets")
+
+    publisher = make_publisher(Broken())
+
+    def loop():
+        while True:
+            publisher.put(verdict())
+            yield
+
+    with pytest.raises(OSError, match="no more outlets"):
+        publisher.run(loop())
+
+
+# -- a frozen outlet -----------------------------------------------------------------------------------------------
+
+
+def test_another_thread_takes_the_lead_within_50_ms_of_a_freeze():
     frozen = Frozen()
-    publisher = Publisher([frozen], classes=("left", "right"), clock=lambda: 0.0)
+    publisher = make_publisher(frozen)
+    held_up_s, leaders = [], []
+
+    def loop():
+        for _ in range(7):
+            frozen.is_frozen = True
+            frozen.thaw.clear()
+            publisher.put(verdict())
+            since_s = time.monotonic()
+            yield
+            held_up_s.append(time.monotonic() - since_s)
+            leaders.append(threading.get_ident())
+            frozen.is_frozen = False
+            frozen.thaw.set()
+            until(lambda: not publisher._sending.locked())  # all is sent, and nobody is in a sink
+            time.sleep(0.002)  # the thawed thread goes to watch
+
+    publisher.run(loop())
+    assert statistics.median(held_up_s) < 0.05
+    assert max(held_up_s) < 1.0  # this machine may be busy with something else
+    assert len(set(leaders)) == 2
+    assert [m.seq for m in frozen.messages] == list(range(7))
+
+
+def test_while_an_outlet_is_frozen_the_loop_goes_on_and_after_the_thaw_all_that_waited_is_sent_in_order():
+    frozen, behind = Frozen(), Kept()
+    publisher = make_publisher(frozen, behind)
+    n = 5000
+    done_s = []
+
+    def loop():
+        for k in range(n):
+            publisher.put(verdict(t_s=float(k)))
+            if k == 1:
+                since_s = time.monotonic()
+            yield
+        done_s.append(time.monotonic() - since_s)
+        assert frozen.entered.is_set()
+        assert behind.messages == []
+        frozen.is_frozen = False
+        frozen.thaw.set()
+        until(lambda: len(behind.messages) == 1 + MOST_WAITING)
+        publisher.put(verdict(t_s=float(n)))
+        yield
+
+    publisher.run(loop())
+    assert publisher.close(timeout_s=5)
+    assert done_s[0] < 1.0
+    assert publisher.n_dropped == n - 1 - MOST_WAITING  # one was being sent
+    for sink in (frozen, behind):
+        assert [m.seq for m in sink.messages] == list(range(MOST_WAITING + 2))
+        assert [m.t for m in sink.messages] == [*range(MOST_WAITING + 1), n]
+
+
+def test_items_that_do_not_fit_together_are_dropped_together_and_counted():
+    publisher = make_publisher(Kept())
+    publisher.put(*[verdict()] * (MOST_WAITING - 1))
+    publisher.put(verdict(), verdict())
+    assert publisher.n_dropped == 2
     publisher.put(verdict())
-    assert frozen.entered.wait(5)
-    for _ in range(300):
-        publisher.put(verdict())  # 256 fit; put never waits, or this test would run into its time limit
-    assert publisher.n_dropped == 44
+    assert publisher.n_dropped == 2
+
+
+def test_an_outlet_that_never_thaws_is_left_behind_when_the_service_ends():
+    frozen = Frozen()
+    publisher = make_publisher(frozen)
+
+    def loop():
+        for _ in range(3):
+            publisher.put(verdict())
+            yield
+
+    publisher.run(loop())  # returns all the same
+    since_s = time.monotonic()
     assert publisher.close(timeout_s=0.05) is False
+    assert time.monotonic() - since_s < 1.0
+    assert frozen.messages == []
     frozen.thaw.set()
+
+
+def test_an_outlet_that_freezes_and_thaws_at_random_loses_nothing_and_mixes_nothing_up():
+    rng = np.random.default_rng(0)
+
+    class Moody(Kept):
+        def send(self, batch):
+            if rng.random() < 0.02:
+                time.sleep(rng.choice([0.005, 0.03, 0.08]))
+            super().send(batch)
+
+    moody = Moody()
+    publisher = make_publisher(moody)
+
+    def loop():
+        for k in range(600):
+            publisher.put(verdict(t_s=float(k)))
+            yield
+            time.sleep(0.0005)
+
+    publisher.run(loop())
+    assert publisher.close(timeout_s=5)
+    assert publisher.n_dropped == 0
+    assert [m.t for m in moody.messages] == list(range(600))
+    assert [m.seq for m in moody.messages] == list(range(600))

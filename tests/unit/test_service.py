@@ -10,10 +10,11 @@ import pytest
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.contract import Mapping
+from pretap_realtime.latencies import Latencies, percentile
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 from pretap_realtime.policy import decide
-from pretap_realtime.service import Service, Timing, percentile
+from pretap_realtime.service import Service, Timing
 
 
 class Clock:
@@ -36,8 +37,10 @@ class Script:
 
     def __init__(self, clock, stop, steps):
         self.clock, self.stop, self.steps = clock, stop, list(steps)
+        self.wanted = []  # how many samples the service waited for, pull by pull
 
-    def pull(self, timeout_s):
+    def pull(self, timeout_s, n_wanted=1):
+        self.wanted.append(n_wanted)
         if not self.steps:
             self.stop.set()
             return None
@@ -68,10 +71,10 @@ class Notes:
 
     def __init__(self):
         self.items = []
-        self.latencies_s, self.n_dropped = [], 0
+        self.latencies, self.n_dropped = Latencies(), 0
 
-    def put(self, item):
-        self.items.append(item)
+    def put(self, *items):
+        self.items += items
 
     def states(self):
         return [item.state for item in self.items if item.type == "state"]
@@ -104,6 +107,12 @@ def chunk(start, n, *, t0_s=1000.0):
     return Chunk(rng.normal(0, 20, (n, 4)).astype(np.float32), t0_s + np.arange(start, start + n) / 100)
 
 
+def serve(service):
+    for _ in service.run():
+        pass
+    return service.summary()
+
+
 def connect_once(connection):
     def connect(validating):
         validating()
@@ -126,7 +135,7 @@ def test_a_session_is_announced_state_by_state(build):
         return connection
 
     service, notes, said = build(connect, clock, stop)
-    summary = service.run()
+    summary = serve(service)
     assert notes.states() == [
         "WAITING", "VALIDATING", "RUNNING", "STALE", "RUNNING", "LOST", "VALIDATING", "RUNNING",
     ]  # fmt: skip
@@ -138,7 +147,7 @@ def test_a_session_is_announced_state_by_state(build):
 def test_a_heartbeat_comes_each_second_whatever_the_state(build):
     clock, stop = Clock(), threading.Event()
     service, notes, _ = build(connect_once(Script(clock, stop, [5.0])), clock, stop)
-    service.run()
+    serve(service)
     beats = [item.t_s for item in notes.items if item.type == "heartbeat"]
     told = [item.t_s for item in notes.items]
     assert len(beats) >= 4
@@ -148,7 +157,7 @@ def test_a_heartbeat_comes_each_second_whatever_the_state(build):
 def test_more_than_half_a_second_at_once_is_skipped_to_the_newest_hop_and_counted(build):
     clock, stop = Clock(), threading.Event()
     service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 55)])), clock, stop)
-    summary = service.run()
+    summary = serve(service)
     stamps = [item.t_s for item in notes.items if item.type == "verdict" and not item.why]
     assert stamps == pytest.approx([1000.49, 1000.99])
     assert (summary.n_decisions, summary.n_skipped) == (2, 4)
@@ -158,7 +167,7 @@ def test_a_decision_older_than_a_second_is_withheld_and_kept_for_the_log(build):
     clock, stop = Clock(), threading.Event()
     clock.now_s = 1001.6
     service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 20)])), clock, stop)
-    summary = service.run()
+    summary = serve(service)
     _warm_up, old, *fresh = [item for item in notes.items if item.type == "verdict"]
     assert (old.label, old.code) == ("none", 0)
     assert "older than 1 s" in old.why
@@ -175,7 +184,7 @@ def test_no_stream_in_time_is_said(build):
 
     service, notes, _ = build(connect, clock, wait_s=1.0)
     with pytest.raises(NoStreamError, match="within 1 s"):
-        service.run()
+        serve(service)
     assert notes.states() == ["WAITING"]
 
 
@@ -189,7 +198,7 @@ def test_a_lost_stream_that_stays_away_is_given_up(build):
 
     service, notes, _ = build(connect, clock, stop)
     with pytest.raises(StreamLostError, match="did not come back within 1 s"):
-        service.run()
+        serve(service)
     assert notes.states()[-1] == "LOST"
 
 
@@ -200,7 +209,7 @@ def test_the_first_stream_that_does_not_fit_ends_the_service(build):
 
     service, notes, _ = build(connect)
     with pytest.raises(StreamRefusedError, match="lacks C3"):
-        service.run()
+        serve(service)
     assert notes.states() == ["WAITING", "VALIDATING", "REFUSED"]
 
 

@@ -70,7 +70,7 @@ def test_the_four_are_there_and_the_one_that_serve_takes_is_among_them():
 
 
 @each
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_it_loads_by_its_name_and_passes_its_self_test(name, engine):
     bundle = read_bundle(name)
     assert bundle.manifest.self_test_tolerance == 1e-6
