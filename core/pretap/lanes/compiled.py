@@ -141,7 +141,8 @@ class CompiledLanes:
         self._engine = library.new(self._plan)
         if not self._engine:
             raise MemoryError("no memory for the compiled engine")
-        weakref.finalize(self, library.free, self._engine)
+        # Not at the process's end: a daemon thread may still be in `settle` then, which holds no lock.
+        weakref.finalize(self, library.free, self._engine).atexit = False
         self._make_room(1)
 
     def reset(self) -> None:
