@@ -223,13 +223,13 @@ class Decoder:
         sfreq_hz = manifest.sfreq_hz / steps.stride
         if self.engine == "numpy":
             cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
-        else:
-            from pretap.torch_networks import Streams
+            return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
+        from pretap.torch_networks import Streams, one_thread
 
-            if not all(isinstance(module, Streams) for module in self._modules):
-                raise RecomputeError("its torch module has no steps")
-            cells = [module.cells(n_lanes) for module in self._modules]
-        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
+        if not all(isinstance(module, Streams) for module in self._modules):
+            raise RecomputeError("its torch module has no steps")
+        cells = [module.cells(n_lanes) for module in self._modules]
+        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, within=one_thread)
 
     def _reference(self) -> _DecodeOne:
         """Decode windows in numpy and float64 throughout; prepared when it is first asked for."""

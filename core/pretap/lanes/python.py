@@ -6,7 +6,8 @@ the trained modules `pretap.torch_networks`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,22 @@ class PythonLanes:
     ----------
     members
         The cells of each member, of ``ceil(n_window / hop)`` lanes.
+    within
+        Samples are computed within this.
     """
 
-    def __init__(self, manifest: Manifest, steps: Steps, members: Sequence[Cells], *, hop: int, n_lanes: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        steps: Steps,
+        members: Sequence[Cells],
+        *,
+        hop: int,
+        n_lanes: int,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._manifest, self._steps, self._members, self._hop = manifest, steps, members, hop
+        self._within = within
         self._n_lanes = n_lanes
         n_channels = len(manifest.channels)
         self._history = np.zeros((2 * steps.n_history, n_channels))  # the newest samples end at `_end`
@@ -50,11 +63,12 @@ class PythonLanes:
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
-        for row in x:
-            decision = self._sample(row)
-            if decision is not None:
-                ends.append(self._n_seen)
-                probs.append(decision)
+        with self._within():
+            for row in x:
+                decision = self._sample(row)
+                if decision is not None:
+                    ends.append(self._n_seen)
+                    probs.append(decision)
         return ends, np.array(probs).reshape(len(ends), len(self._manifest.classes))
 
     def settle(self) -> None:
