@@ -58,8 +58,16 @@ class PythonLanes:
         self._start = np.full(self._n_lanes, np.iinfo(np.int64).max // 2)  # first sample of each lane's window
 
     def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
-        """Take finite samples (n_new, n_channels); give where the windows that they fill end, and probabilities."""
+        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+
+        Raises
+        ------
+        FloatingPointError
+            For a value that is not finite; then no sample was taken.
+        """
         x = x_uv.astype(np.float64)
+        if not np.isfinite(x).all():
+            raise FloatingPointError
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
