@@ -5,8 +5,10 @@ The reference is `Decoder.exact`: the whole window at once, in numpy and float64
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt
 
+from pretap.bundle import load
 from pretap.config import FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError
@@ -759,3 +762,24 @@ def test_overload_after_a_failed_audit_skips_as_it_did_before():
     outputs, n_skipped = stream.push_newest(X[40:92])
     assert ([o.n_end for o in outputs], n_skipped) == ([90], 9)
     np.testing.assert_array_equal(outputs[0].probs, small().exact().decode(X[60:90]))
+
+
+# -- hours ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drift_script():
+    spec = importlib.util.spec_from_file_location("drift", Path(__file__).parents[2] / "benchmarks" / "drift.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_library
+@pytest.mark.parametrize("network", ["ensemble-1000hz", "tutorial"])
+def test_after_200_000_samples_the_decisions_are_still_the_reference_s(drift_script, network):
+    decoder = load(network) if network != "tutorial" else drift_script.tutorial_like(engine="auto")
+    assert decoder.engine == "compiled"
+    greatest, n_outputs, _ = drift_script.drift(decoder, n_samples=200_000, hop=50, n_last=30)
+    assert n_outputs == 3991
+    assert greatest <= ATOL

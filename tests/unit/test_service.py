@@ -10,7 +10,7 @@ import pytest
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.contract import Mapping
-from pretap_realtime.latencies import Latencies, percentile
+from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 from pretap_realtime.policy import decide
@@ -231,6 +231,41 @@ def test_a_verdict_needs_its_threshold_and_a_tie_is_the_first_class(probs, thres
     assert (verdict.label, verdict.code) == (label, code)
 
 
-@pytest.mark.parametrize("q, expected", [(50, 5.0), (95, 10.0), (99, 10.0), (10, 1.0)])
-def test_percentiles_are_values_that_were_there(q, expected):
-    assert percentile([10.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], q) == expected
+def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_and_sent(make_decoder):
+    decoder = make_decoder(sfreq_hz=100.0, n_window=50)
+    asked_s = []
+
+    class Audited(FreeRunning):
+        def audit(self):
+            asked_s.append(clock.now_s)
+            assert super().audit() == ""  # these lanes are sound
+            return "self-audit failed: so they say" if len(asked_s) == 2 else ""
+
+    clock, stop = Clock(), threading.Event()
+    steps = [step for n in range(0, 4000, 20) for step in (chunk(n, 20), 0.2)]
+    notes, said = Notes(), []
+    service = Service(
+        decoder,
+        Pipeline(decoder, Audited(decoder, hop=10)),
+        notes,
+        connect=connect_once(Script(clock, stop, steps)),
+        timing=Timing(wait_s=1.0, reconnect_s=1.0),
+        threshold=0.0,
+        clock=clock,
+        stop=stop,
+        say=said.append,
+    )
+    serve(service)
+    assert len(asked_s) == 3  # 40 s
+    assert np.diff(asked_s).min() > 10
+    assert [line for line in said if "audit" in line] == ["WARNING: self-audit failed: so they say"]
+    (told,) = [item for item in notes.items if "audit" in item.why]
+    assert (told.type, told.state, told.why) == ("state", "RUNNING", "self-audit failed: so they say")
+
+
+def test_the_service_waits_for_half_of_what_the_next_decision_needs(build):
+    clock, stop = Clock(), threading.Event()
+    script = Script(clock, stop, [chunk(0, 25), chunk(25, 13), chunk(38, 6), chunk(44, 6), chunk(50, 1)])
+    service, _, _ = build(connect_once(script), clock, stop)
+    serve(service)
+    assert script.wanted == [25, 13, 6, 3, 5, 5]  # windows of 50, a hop of 10

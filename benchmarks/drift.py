@@ -1,0 +1,124 @@
+"""Whether lanes stay exact over hours: a long stream's last decisions against the windows decoded alone in float64.
+
+    python benchmarks/drift.py [--samples 10000000] [--hop 50] [--engine auto]
+
+Two networks: the shipped ensemble, and one like the tutorial's with random weights at initial scale, both at 1000 Hz,
+where ten million samples are 2.8 hours. The signal is noise of 20 uV on electrode offsets of up to 100 mV.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+import click
+import numpy as np
+
+from pretap.bundle import load
+from pretap.config import TrainConfig
+from pretap.decoder import Decoder
+from pretap.manifest import FORMAT_VERSION, Manifest, Training
+from pretap.networks import LstmSpec
+from pretap.scaling import Scaling
+
+N_CHUNK = 1000
+N_LAST = 200  # decisions that are compared
+
+
+def tutorial_like(*, engine: str) -> Decoder:
+    spec = LstmSpec(hidden=(10, 10, 5))
+    n_channels = 28
+    rng = np.random.default_rng(0)
+    layout = spec.tensors(n_steps=500, n_inputs=n_channels, n_classes=2)
+    tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, (_, shape) in layout.items()}
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        classes=("left", "right"),
+        channels=tuple(f"E{k}" for k in range(n_channels)),
+        unit="microvolts",
+        sfreq_hz=1000.0,
+        n_window=500,
+        window_end_ms=-130.0,
+        scaling=Scaling(reference="average", n_baseline=50, divide_uv=20.0),
+        network=spec,
+        training=Training(
+            data="random weights",
+            subject="nobody",
+            n_trials=0,
+            data_sha256="0" * 64,
+            trial_sha256=(),
+            resampled_from_hz=None,
+            seed=0,
+            config=TrainConfig(network=spec),
+        ),
+        metrics=None,
+        self_test_tolerance=1e-6,
+        versions={},
+        created="2026-11-25",
+    )
+    return Decoder(manifest, tensors, engine=engine)
+
+
+def drift(
+    decoder: Decoder,
+    *,
+    n_samples: int,
+    hop: int,
+    n_last: int = N_LAST,
+    advance: Callable[[int], object] = int,
+) -> tuple[float, int, float]:
+    """Stream noise; give the last decisions' greatest difference from the reference, how many came, and the seconds.
+
+    `advance` is told of each chunk's samples.
+    """
+    manifest = decoder.manifest
+    n_window, n_channels = manifest.n_window, len(manifest.channels)
+    rng = np.random.default_rng(1)
+    offset_uv = rng.uniform(-1e5, 1e5, n_channels).astype(np.float32)
+    stream = decoder.stream(hop)
+    assert "each advanced as samples arrive" in stream.words, stream.words
+    chunks: deque[np.ndarray] = deque(maxlen=-(-(n_window + n_last * hop) // N_CHUNK) + 1)
+    outputs: deque = deque(maxlen=n_last)
+    n_outputs, streaming_s = 0, 0.0
+    for start in range(0, n_samples, N_CHUNK):
+        n_new = min(N_CHUNK, n_samples - start)
+        x_uv = rng.standard_normal((n_new, n_channels), np.float32) * np.float32(20) + offset_uv
+        since_s = time.perf_counter()
+        found = stream.push(x_uv)
+        stream.settle()
+        streaming_s += time.perf_counter() - since_s
+        chunks.append(x_uv)
+        outputs.extend(found)
+        n_outputs += len(found)
+        advance(n_new)
+    assert n_outputs == (n_samples - n_window) // hop + 1
+    held = np.concatenate(chunks)
+    first = n_samples - len(held)
+    exact = decoder.exact()
+    expected = [exact.decode(held[o.n_end - n_window - first : o.n_end - first]) for o in outputs]
+    return float(np.abs(np.subtract([o.probs for o in outputs], expected)).max()), n_outputs, streaming_s
+
+
+@click.command()
+@click.option("--samples", "n_samples", type=click.IntRange(1000), default=10_000_000, show_default=True)
+@click.option("--hop", type=click.IntRange(1), default=50, show_default=True, help="Samples between decisions.")
+@click.option("--engine", default="auto", show_default=True)
+def main(n_samples: int, hop: int, engine: str) -> None:
+    """Print the greatest difference of each network's last 200 decisions."""
+    networks = {"ensemble-1000hz": load("ensemble-1000hz", engine=engine), "tutorial": tutorial_like(engine=engine)}
+    print(f"{platform.processor() or platform.machine()}, {datetime.datetime.now(datetime.UTC).date()}")
+    for name, decoder in networks.items():
+        with click.progressbar(length=n_samples, label=f"{name:<16}", file=sys.stderr) as bar:
+            greatest, n_outputs, seconds = drift(decoder, n_samples=n_samples, hop=hop, advance=bar.update)
+        print(
+            f"{name}, engine {decoder.engine}, hop {hop}: {n_samples} samples, {n_outputs} decisions in "
+            f"{seconds:.1f} s ({1e6 * seconds / n_samples:.2f} us a sample); the last {N_LAST} differ by at most {greatest:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()
