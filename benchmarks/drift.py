@@ -114,10 +114,9 @@ def main(n_samples: int, hop: int, engine: str) -> None:
     for name, decoder in networks.items():
         with click.progressbar(length=n_samples, label=f"{name:<16}", file=sys.stderr) as bar:
             greatest, n_outputs, seconds = drift(decoder, n_samples=n_samples, hop=hop, advance=bar.update)
-        print(
-            f"{name}, engine {decoder.engine}, hop {hop}: {n_samples} samples, {n_outputs} decisions in "
-            f"{seconds:.1f} s ({1e6 * seconds / n_samples:.2f} us a sample); the last {N_LAST} differ by at most {greatest:.1e}"
-        )
+        cost = f"{seconds:.1f} s ({1e6 * seconds / n_samples:.2f} us a sample)"
+        print(f"{name}, engine {decoder.engine}, hop {hop}: {n_samples} samples, {n_outputs} decisions in {cost}")
+        print(f"    the last {N_LAST} differ from the reference by at most {greatest:.1e}")
 
 
 if __name__ == "__main__":

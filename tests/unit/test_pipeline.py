@@ -26,6 +26,12 @@ def decoder(make_decoder):
     return make_decoder(sfreq_hz=FS, n_window=N_WINDOW)
 
 
+@pytest.fixture(scope="module")
+def wide(make_decoder):
+    channels = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
+    return make_decoder(channels=channels, interpolation=interpolation_weights(channels))
+
+
 def eeg(n=N, seed=0):
     return np.random.default_rng(seed).normal(0, 20, (n, 4)).astype(np.float32)
 
@@ -82,6 +88,123 @@ def test_cutting_a_recording_into_any_chunks_never_changes_a_cued_decision(decod
     by_cue = {d.cue: plain([d])[0][:4] for d in decide(())}  # a cue is answered when it comes: losses may differ
     assert {d.cue: plain([d])[0][:4] for d in decide(cuts)} == by_cue
     assert set(by_cue) == {cue.text for cue in cues}
+
+
+# -- the quick way: samples of which there is nothing to say -------------------------------------------------------
+
+
+class Thorough(Pipeline):
+    """Looks at all samples: the quick way is closed."""
+
+    def _look_ahead(self):
+        self._n_quick = 0
+
+
+class Counting(Pipeline):
+    """Counts what goes the quick way."""
+
+    n_quick = 0
+
+    def _account(self):
+        self.n_quick += 0 if self._unaccounted is None else len(self._unaccounted.t_s)
+        super()._account()
+
+
+def state(pipeline):
+    """All that the accounts know, so that it can be compared; what is not filled yet is left out."""
+    health, line, electrodes = pipeline.health, pipeline.health._line, pipeline.electrodes
+    filled = slice(line._n_filled)
+    blocks = line._blocks[:, : line.n_good // line.n_block]
+    electrodes._look_at_kept()
+    return {
+        "counts": (
+            health.n_received, health.n_lost, health.n_nonfinite, health.n_bad_stamps, health.n_clock_steps,
+        ),
+        "health": (health._n_seen, health._unclean, tuple(health._pending), tuple(health._steps), health._side),
+        "watch": (health._n_held, health._n_watched, health._peak, health._n_proof),
+        "line": (line.rate_hz, line.limit, line.back, line.exact, line.learnt, line.n_good, line.n_persist),
+        "fit": (repr(line._t0_s), line._n_ref, line._s_ref, line._slope, line._range, line._widened),
+        "block": (line._n[filled].tolist(), line._s[filled].tolist(), line._excess[0].item(), blocks.tolist()),
+        "electrodes": (electrodes.status, electrodes._n_in_block, electrodes._n_heard, electrodes._n_alive.tolist()),
+        "extremes": (electrodes._low.tolist(), electrodes._high.tolist()),
+        "heard": (electrodes._is_heard | electrodes._all_heard).tolist(),
+        "next": (pipeline._amplitude_known, pipeline._last_t_s, pipeline.mode.n_to_next),
+    }  # fmt: skip
+
+
+@st.composite
+def troubled(draw, *, n=900):
+    """Eight channels with gaps, clock steps, jitter, bad stamps, NaN and flat electrodes now and then, or without."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    sfreq_hz = draw(st.sampled_from([FS, FS, 256.0]))
+    x = rng.normal(0, 20, (n, 8)).astype(np.float32)
+    t = draw(st.sampled_from([0.0, 1e5, 1.7e9])) + np.arange(n) / sfreq_hz * (1 + draw(st.sampled_from([0, 5e-5])))
+    t += draw(st.sampled_from([0, 0, 1e-5, 1e-3])) * rng.normal(size=n)
+    moments = st.integers(150, n - 1)
+    for at in draw(st.lists(moments, max_size=2)):
+        t[at:] += draw(st.sampled_from([1 / sfreq_hz, 7 / sfreq_hz, 3.0, 5000.0, -1.0]))
+    for at in draw(st.lists(moments, max_size=2)):
+        x[at : at + draw(st.integers(1, 3)), draw(st.integers(0, 7))] = draw(st.sampled_from([np.nan, np.inf]))
+    for at in draw(st.lists(moments, max_size=1)):
+        x[at : at + draw(st.sampled_from([20, 60, 400])), draw(st.integers(0, 7))] = draw(
+            st.sampled_from([0.0, np.nan])
+        )
+    for at in draw(st.lists(moments, max_size=1)):
+        t[at] = draw(st.sampled_from([np.nan, np.inf, 1e300, -1e300]))
+    sizes = draw(st.sampled_from([(1, 2), (1, 12), (5, 40), (60, 300)]))
+    cuts = np.cumsum(rng.integers(*sizes, n))
+    return sfreq_hz, x, t, [0, *cuts[cuts < n].tolist(), n]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(case=troubled(), hop=st.sampled_from([1, 10, 37]), data=st.data())
+def test_the_quick_way_gives_the_decisions_and_leaves_the_state_that_looking_at_every_sample_does(
+    wide, case, hop, data
+):
+    sfreq_hz, x, t, edges = case
+    quick, thorough = (kind(wide, FreeRunning(wide, hop=hop), max_interpolated=0.15) for kind in (Counting, Thorough))
+    for pipeline in (quick, thorough):
+        pipeline.begin(sfreq_hz=sfreq_hz)
+    settles = data.draw(st.sampled_from(["always", "never", "sometimes"]))
+    rng = np.random.default_rng(len(edges))
+    for k, (start, stop) in enumerate(pairwise(edges)):
+        piece = Chunk(x[start:stop], t[start:stop])
+        assert plain(quick.push(piece)) == plain(thorough.push(piece))
+        if settles == "always" or (settles == "sometimes" and rng.random() < 0.5):
+            quick.settle()
+            if k % 16 == 0:
+                thorough.settle()
+                assert state(quick) == state(thorough)
+    for pipeline in (quick, thorough):
+        pipeline.settle()
+    assert state(quick) == state(thorough)
+    assert quick.n_wanted == thorough.n_wanted
+
+
+def test_nearly_all_samples_of_a_sound_stream_go_the_quick_way(wide):
+    pipeline = Counting(wide, FreeRunning(wide, hop=10), max_interpolated=0.15)
+    x = np.random.default_rng(0).normal(0, 20, (2000, 8)).astype(np.float32)
+    for k in range(2000):
+        pipeline.push(Chunk(x[k : k + 1], 1000.0 + np.arange(k, k + 1) / FS))
+        pipeline.settle()
+    assert pipeline.n_quick > 1700
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(hop=st.integers(1, 60), n_before=st.integers(0, 400), n=st.integers(1, 400))
+def test_overload_gives_the_newest_decision_alone_however_the_samples_are_looked_at(decoder, hop, n_before, n):
+    x, t = eeg(), stamps()
+    quick, thorough = (kind(decoder, FreeRunning(decoder, hop=hop)) for kind in (Pipeline, Thorough))
+    for pipeline in (quick, thorough):
+        run(pipeline, x[:n_before], t[:n_before], cuts=range(0, n_before, 10))
+    piece = Chunk(x[n_before : n_before + n], t[n_before : n_before + n])
+    wanted = plain(thorough.push(piece, newest_only=True))
+    assert len([d for d in wanted if d[1] is not None]) <= 1
+    assert plain(quick.push(piece, newest_only=True)) == wanted
+    assert quick.mode.n_skipped == thorough.mode.n_skipped
+
+
+# -- decisions -----------------------------------------------------------------------------------------------------
 
 
 def test_free_running_decides_at_each_hop_with_the_stamp_of_the_last_sample(decoder):
@@ -295,12 +418,6 @@ def test_a_cue_waits_for_a_window_that_ends_after_it(decoder):
     assert pipeline.ask(Cue(t[290], "imagine/left"), arrived_s=20.0) == []
     (refused,) = pipeline.expire(22.51)
     assert "did not come within 2.5 s" in refused.why
-
-
-@pytest.fixture(scope="module")
-def wide(make_decoder):
-    channels = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
-    return make_decoder(channels=channels, interpolation=interpolation_weights(channels))
 
 
 @settings(max_examples=25, deadline=None)
