@@ -237,7 +237,8 @@ class Inlet:
     def __init__(self, found: Found) -> None:
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
         self.description = _describe(self._inlet)
-        self._buffer, self._stamps = np.empty((0, 0)), np.empty(0)
+        self._buffer: NDArray[Any] = np.empty((0, 0))
+        self._stamps = np.empty(0)
         self._error = ctypes.c_int()
         self._order: NDArray[np.intp] = np.arange(0)
         self._factors = np.ones(0)
@@ -272,10 +273,9 @@ class Inlet:
         return Chunk(x.astype(np.float32), t_s)
 
     def _take(self, at: int, n_most: int, timeout_s: float) -> int:
-        """Read up to `n_most` samples into the buffers from row `at` on, as soon as they are there; says how many came.
+        """Read up to `n_most` samples into the buffers from row `at` on; says how many came in time.
 
-        `StreamInlet.pull_chunk` does the same; it makes arrays and types anew for each call, which takes longer than all
-        else that is done with a sample.
+        `StreamInlet.pull_chunk` does the same, but makes arrays and types anew for each call: twice the time.
         """
         n_channels = self.description.n_channels
         n_values = self._inlet.do_pull_chunk(
