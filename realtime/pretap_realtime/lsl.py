@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is
 
 __all__ = [
     "ConnectionLostError",
+    "EarlyLook",
     "Found",
     "Inlet",
     "MarkerInlet",
@@ -170,6 +172,22 @@ def _found(info: Any) -> Found:
         sfreq_hz=info.nominal_srate(),
         info=info,
     )
+
+
+class EarlyLook:
+    """`find` that begins now and is asked later: what is done meanwhile costs no time.
+
+    It tells what answered at any time since; a stream that died meanwhile is still there, so it may be asked once.
+    """
+
+    def __init__(self, query: dict[str, str]) -> None:
+        self._watch = Watch(query)
+        self._ready_s = pylsl.local_clock() + _FIND_S
+
+    def found(self) -> list[Found]:
+        """Give what answered, after as much time as `find` takes."""
+        time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
+        return self._watch.found()
 
 
 class Watch:
