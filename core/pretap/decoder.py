@@ -118,7 +118,8 @@ class Decoder:
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             lane.reset()
-            return lane.push(window_uv)[1][0]
+            probs: NDArray[np.float64] = lane.push(window_uv)[1][0]
+            return probs
 
         return decode_one
 
@@ -189,24 +190,27 @@ class Decoder:
         if hop < 1:
             raise UsageError(f"The hop must be at least 1 sample, got {hop}.")
         n_window, n_channels = self.manifest.n_window, len(self.manifest.channels)
-        try:
-            if recompute:
-                raise RecomputeError("as asked")
-            if hop > n_window:
-                raise RecomputeError(f"a hop of {hop} samples leaves out some between windows of {n_window}")
-            lanes = self._lanes(hop)
-        except RecomputeError as reason:
-            words = f"{self.engine}: every window recomputed, {reason}"
+        lanes, why_not = None, ""
+        if recompute:
+            why_not = "as asked"
+        elif hop > n_window:
+            why_not = f"a hop of {hop} samples leaves out some between windows of {n_window}"
+        else:
+            try:
+                lanes = self._lanes(hop)
+            except RecomputeError as reason:
+                why_not = str(reason)
+        if lanes is None:
+            words = f"{self.engine}: every window is recomputed, {why_not}"
             return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, words=words)
         n_lanes = -(-n_window // hop)
-        words = f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced as samples arrive"
         ring = Ring(n_window + hop - 1, n_channels)  # the newest decision's window, up to the next
         return LaneStream(
             lanes,
             ring,
             hop=hop,
             n_window=n_window,
-            words=words,
+            words=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by sample",
             reference=self._reference(),
             tolerance=_AUDIT * self.manifest.self_test_tolerance,
         )

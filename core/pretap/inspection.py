@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 import msgspec
-import numpy as np
 
 from pretap.bundle import Bundle, read_bundle, self_test
-from pretap.decoder import ENGINES, Decoder
-from pretap.errors import BundleError
+from pretap.decoder import AUTO, ENGINES, Decoder
+from pretap.errors import BundleError, UsageError
 from pretap.manifest import Manifest
-from pretap.networks import LstmSpec, softmax
+from pretap.shipped import BEST
 
-__all__ = ["engine_disagreement", "in_a_line", "inspect"]
+__all__ = ["engine_errors", "in_a_line", "inspect"]
+
+_HOP_S = 0.05
 
 
 @click.command(short_help="Show what a bundle is, and run its self-test.")
@@ -24,53 +25,53 @@ __all__ = ["engine_disagreement", "in_a_line", "inspect"]
 def inspect(bundle: Path, *, as_json: bool) -> None:
     """Show what BUNDLE (a file, or the name of a shipped one) is; run its self-test on every engine installed here."""
     content = read_bundle(bundle)
-    engines = content.manifest.network.engines
-    errors = {engine: _self_test_error(content, engine) for engine in engines}
+    results = {engine: _self_test(content, engine) for engine in ENGINES}
+    errors = {engine: result for engine, result in results.items() if not isinstance(result, str)}
     tolerance = content.manifest.self_test_tolerance
+    streams = _streams(content)
     if as_json:
         report = {
             "sha256": content.sha256,
-            "self_test": errors,
+            "self_test": {engine: errors.get(engine) for engine in ENGINES},
+            "streams": streams,
             "streaming": msgspec.to_builtins(content.manifest.streaming),
             "manifest": msgspec.to_builtins(content.manifest),
         }
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
         click.echo(_describe(content.manifest, sha256=content.sha256))
-        for engine, error in errors.items():
-            verdict = "not installed" if error is None else f"{error:.1e} (allowed {tolerance:.1e})"
+        for engine, result in results.items():
+            verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
             click.echo(f"self-test     {engine}: {verdict}")
-        for engine in ENGINES.keys() - engines:
-            click.echo(f"self-test     {engine}: this kind has no such engine")
-    failed = [engine for engine, error in errors.items() if error is not None and not error <= tolerance]
+        click.echo(f"live          {streams}")
+    failed = [engine for engine, error in errors.items() if not error <= tolerance]
     if failed:
         raise BundleError(f"{bundle}: the self-test failed on {', '.join(failed)}. Do not use it; train it again.")
 
 
-def engine_disagreement() -> float | None:
-    """Give by how much numpy and torch differ on a random network of the tutorial's size; None without torch."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    import torch
-
-    from pretap.torch_networks import LstmNetwork
-
-    spec = LstmSpec(hidden=(10, 10, 5))
-    rng = np.random.default_rng(0)
-    size = {"n_steps": 500, "n_inputs": 28, "n_classes": 2}
-    layout = spec.tensors(**size)
-    tensors = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, (_, shape) in layout.items()}
-    x = rng.normal(0, 0.2, (500, 28)).astype(np.float32)
-    network = LstmNetwork.from_tensors(spec, tensors, **size)
-    with torch.inference_mode():
-        reference = softmax(network(torch.from_numpy(x)[None])[0].numpy())
-    return float(np.abs(softmax(spec.engine(tensors)(x.astype(np.float64))) - reference).max())
+def engine_errors() -> dict[str, float]:
+    """Give by how much each engine that is here differs from float64, on the self-test of the default bundle."""
+    bundle = read_bundle(BEST)
+    results = {engine: _self_test(bundle, engine) for engine in ENGINES}
+    return {engine: result for engine, result in results.items() if not isinstance(result, str)}
 
 
-def _self_test_error(bundle: Bundle, engine: str) -> float | None:
+def _self_test(bundle: Bundle, engine: str) -> float | str:
+    """Give the error of an engine, or why it is not there."""
     if engine == "torch" and importlib.util.find_spec("torch") is None:
-        return None
-    return self_test(Decoder(bundle.manifest, bundle.tensors, engine=engine), bundle)
+        return "not installed"
+    try:
+        return self_test(Decoder(bundle.manifest, bundle.tensors, engine=engine), bundle)
+    except UsageError as error:
+        return f"not for this bundle here: {error}"
+
+
+def _streams(bundle: Bundle) -> str:
+    """Say how a stream is decoded by default, every 50 ms, and why that way."""
+    manifest = bundle.manifest
+    hop = max(1, round(_HOP_S * manifest.sfreq_hz))
+    decoder = Decoder(manifest, bundle.tensors, engine=AUTO)
+    return f"{decoder.stream(hop).words} (a decision each {hop} samples)"
 
 
 def in_a_line(manifest: Manifest) -> str:

@@ -96,9 +96,11 @@ class _Plan:
 
 
 def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Plan:
+    from pretap_realtime.connection import Connector, Looks
+
+    looks = Looks(settings)  # it takes 0.2 s: what follows, as long
     from pretap.bundle import load
     from pretap.inspection import in_a_line
-    from pretap_realtime.connection import Connector
 
     if bundle is None:
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
@@ -106,7 +108,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
     decoder = load(file, engine=settings.decode.engine)
     say(f"bundle {file}: {in_a_line(decoder.manifest)}")
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
-    return _Plan(settings, file, decoder, Connector(decoder, settings, say=say), hop, say)
+    return _Plan(settings, file, decoder, Connector(decoder, settings, looks=looks, say=say), hop, say)
 
 
 def _outputs(

@@ -12,7 +12,7 @@ from pretap_realtime import lsl
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.contract import Description, Mapping, check_stream, printable
 
-__all__ = ["Connector", "LslConnection"]
+__all__ = ["Connector", "Looks", "LslConnection"]
 
 _CORRECTION_EVERY_S = 5.0
 
@@ -60,14 +60,41 @@ class LslConnection:
             self._closed.wait(_CORRECTION_EVERY_S)
 
 
+class Looks:
+    """Looks for the streams of a configuration; the first look begins at once, see `lsl.EarlyLook`."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
+        self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
+        self._early = {key: lsl.EarlyLook(query) for key, query in self._queries.items()}
+
+    def only_one(self, key: str) -> lsl.Found | None:
+        """Give the one stream that answers to the query `key`, None where none does.
+
+        Raises
+        ------
+        StreamRefusedError
+            Where several answer.
+        """
+        early = self._early.pop(key, None)
+        found = early.found() if early is not None else []
+        if len(found) != 1:  # an early look may still see what is gone
+            found = lsl.find(self._queries[key])
+        if len(found) > 1:
+            listed = "\n  ".join(str(f) for f in found)
+            raise StreamRefusedError(
+                f"{len(found)} streams answer to {key}:\n  {listed}\nAsk for one of them, such as source_id=...; "
+                "deciding on the wrong head would be worse than not starting."
+            )
+        return found[0] if found else None
+
+
 class Connector:
     """Tries to connect, once per call."""
 
-    def __init__(self, decoder: Decoder, config: ServeConfig, *, say: Callable[[str], None]) -> None:
-        self._decoder, self._config, self._say = decoder, config, say
+    def __init__(self, decoder: Decoder, config: ServeConfig, *, looks: Looks, say: Callable[[str], None]) -> None:
+        self._decoder, self._config, self._looks, self._say = decoder, config, looks, say
         self._told = False  # that only the cue stream is missing
-        self._query = lsl.parse_query(config.stream.query)
-        self._cue_query = lsl.parse_query(config.cue.query) if config.cue.query else None
 
     def __call__(self, validating: Callable[[], None]) -> LslConnection | None:
         """Look for at most half a second; None where a stream is missing.
@@ -77,12 +104,12 @@ class Connector:
         StreamRefusedError
             When several streams answer, or the one that does does not fit.
         """
-        eeg = _only_one(self._query, "stream.query")
+        eeg = self._looks.only_one("stream.query")
         if eeg is None:
             return None
         cue = None
-        if self._cue_query is not None:
-            cue = _only_one(self._cue_query, "cue.query")
+        if self._config.cue.query:
+            cue = self._looks.only_one("cue.query")
             if cue is None:
                 if not self._told:
                     self._told = True
@@ -117,14 +144,3 @@ class Connector:
             f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {who}. "
             "Unless it is the same head and montage, expect chance."
         )
-
-
-def _only_one(query: dict[str, str], key: str) -> lsl.Found | None:
-    found = lsl.find(query)
-    if len(found) > 1:
-        listed = "\n  ".join(str(f) for f in found)
-        raise StreamRefusedError(
-            f"{len(found)} streams answer to {key}:\n  {listed}\nAsk for one of them, such as source_id=...; "
-            "deciding on the wrong head would be worse than not starting."
-        )
-    return found[0] if found else None

@@ -121,9 +121,13 @@ def _clock() -> _Check:
 
 
 def _engines() -> _Check:
-    from pretap.inspection import engine_disagreement
+    from pretap.inspection import engine_errors
+    from pretap.lanes.compiled import active_variant, why_not_compiled
 
-    error = engine_disagreement()
-    if error is None:
-        return _Check("engines", ok=True, found="numpy; torch is not installed")
-    return _Check("engines", error <= 1e-6, f"numpy and torch agree within {error:.1e}")
+    active = active_variant()
+    compiled = f"compiled ({active})" if active else "no compiled engine"
+    advice = f"decisions are made in numpy: {why_not_compiled()}" if not active else ""
+    errors = engine_errors()
+    listed = ", ".join(f"{engine} within {error:.1e}" for engine, error in errors.items())
+    ok = all(error <= 1e-6 for error in errors.values())
+    return _Check("engines", ok, f"{compiled}; from float64: {listed}", advice)

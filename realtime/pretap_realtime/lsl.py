@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is
 
 __all__ = [
     "ConnectionLostError",
+    "EarlyLook",
     "Found",
     "Inlet",
     "MarkerInlet",
@@ -172,6 +174,22 @@ def _found(info: Any) -> Found:
     )
 
 
+class EarlyLook:
+    """`find` that begins now and is asked later: what is done meanwhile costs no time.
+
+    It tells what answered at any time since; a stream that died meanwhile is still there, so it may be asked once.
+    """
+
+    def __init__(self, query: dict[str, str]) -> None:
+        self._watch = Watch(query)
+        self._ready_s = pylsl.local_clock() + _FIND_S
+
+    def found(self) -> list[Found]:
+        """Give what answered, after as much time as `find` takes."""
+        time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
+        return self._watch.found()
+
+
 class Watch:
     """Looks for streams all the time, in a thread of liblsl's; all streams without a query."""
 
@@ -237,7 +255,8 @@ class Inlet:
     def __init__(self, found: Found) -> None:
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
         self.description = _describe(self._inlet)
-        self._buffer, self._stamps = np.empty((0, 0)), np.empty(0)
+        self._buffer: NDArray[Any] = np.empty((0, 0))
+        self._stamps = np.empty(0)
         self._error = ctypes.c_int()
         self._order: NDArray[np.intp] = np.arange(0)
         self._factors = np.ones(0)
@@ -272,10 +291,9 @@ class Inlet:
         return Chunk(x.astype(np.float32), t_s)
 
     def _take(self, at: int, n_most: int, timeout_s: float) -> int:
-        """Read up to `n_most` samples into the buffers from row `at` on, as soon as they are there; says how many came.
+        """Read up to `n_most` samples into the buffers from row `at` on; says how many came in time.
 
-        `StreamInlet.pull_chunk` does the same; it makes arrays and types anew for each call, which takes longer than all
-        else that is done with a sample.
+        `StreamInlet.pull_chunk` does the same, but makes arrays and types anew for each call: twice the time.
         """
         n_channels = self.description.n_channels
         n_values = self._inlet.do_pull_chunk(

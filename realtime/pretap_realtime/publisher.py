@@ -1,10 +1,10 @@
 """The publisher: sends what the loop decides, and never lets the loop wait for an outlet.
 
 A peer can freeze an LSL outlet for ever (liblsl #156), so the loop that decodes must not wait until something was sent.
-Handing it to another thread does that, but the wake-up of that thread comes on top of every latency: 40 to 100 us of 500.
+Handing it to another thread does that, but that thread's wake-up comes on top of every latency: 40 to 100 us of 500.
 So one thread leads: it runs the loop and sends what comes out itself. Another one watches it, and takes the lead when
-sending hangs. Then what comes is put into a bounded queue, which the first thread empties once
-outlets move again; then it watches. If they never move, it stays behind in liblsl.
+sending hangs. Then what comes is put into a bounded queue, which the first thread empties once outlets move again; then
+it is the one that watches. If they never move, it stays behind in liblsl.
 
 Both are daemons: one that hangs does not keep the process alive. The main thread only waits, so that signals are heard.
 """
@@ -149,8 +149,10 @@ class Publisher:
                             return
                         self._sends_since_s = math.inf
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
-            self._error = error
-        self._running.release()
+            self._error = self._error or error
+        with self._changing:
+            if self._running.locked():
+                self._running.release()
 
     def _send(self) -> None:
         """Send all that waits, then let go of `_sending`."""

@@ -72,7 +72,7 @@ class StampLine:
         return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
 
     def holds(self, n: float, stamps_s: list[float]) -> bool:
-        """Say whether stamps in a row, the first of sample n, all lie within the limit: what `offsets` says, to the bit."""
+        """Say whether stamps in a row, the first of sample n, lie within the limit: as `offsets` says, to the bit."""
         t0_s, s_ref, n_ref, rate_hz, limit = self._t0_s, self._s_ref, self._n_ref, self.rate_hz, self.limit
         for t_s in stamps_s:
             if not abs(((t_s - t0_s) - s_ref) * rate_hz - (n - n_ref)) <= limit:  # NaN is off the line too

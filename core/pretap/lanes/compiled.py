@@ -251,7 +251,7 @@ def _by_unit(rows: NDArray[Any]) -> NDArray[Any]:
     by_gate = rows.reshape(_GATES, -1, *rows.shape[1:]) * np.array([0.5, 0.5, 1.0, 0.5], rows.dtype).reshape(
         _GATES, *[1] * rows.ndim
     )
-    return by_gate.swapaxes(0, 1)
+    return np.asarray(by_gate.swapaxes(0, 1))
 
 
 def _weights(lstm: LstmSpec, tensors: Tensors, *, with_inputs: bool) -> NDArray[np.float32]:

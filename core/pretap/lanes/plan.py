@@ -68,7 +68,8 @@ def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
     if fir is None:
         empty = np.empty((0, 0))
         baseline = np.full(scaling.n_baseline, 1 / max(scaling.n_baseline, 1))
-        return _with_burst(n_window, n_steps, stride, first_end, np.full(n_block, 1 / n_block), empty, baseline)
+        n_burst = _n_burst(empty, baseline, stride=stride, first_end=first_end)
+        return Steps(n_window, n_steps, stride, first_end, np.full(n_block, 1 / n_block), empty, baseline, n_burst)
     kept = scaling.decimation(fir, n_window=n_window)  # (n_kept, n_window)
     baseline = np.trim_zeros(kept[: scaling.n_baseline].mean(axis=0), "b") if scaling.n_baseline else np.empty(0)
     kept = kept[len(kept) - n_steps * n_block :]
@@ -78,7 +79,8 @@ def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
     while n_starting and _is_fir(rows[n_starting - 1], first_end + (n_starting - 1) * stride, weights):
         n_starting -= 1
     starting = rows[:n_starting, : max((_reach(row) for row in rows[:n_starting]), default=0)]
-    return _with_burst(n_window, n_steps, stride, first_end, weights, np.ascontiguousarray(starting), baseline)
+    n_burst = _n_burst(starting, baseline, stride=stride, first_end=first_end)
+    return Steps(n_window, n_steps, stride, first_end, weights, np.ascontiguousarray(starting), baseline, n_burst)
 
 
 def _is_fir(row: _Floats, end: int, weights: _Floats) -> bool:
@@ -96,13 +98,12 @@ def _reach(row: _Floats) -> int:
     return int(np.flatnonzero(row)[-1]) + 1 if row.any() else 0
 
 
-def _with_burst(
-    n_window: int, n_steps: int, stride: int, first_end: int, fir: _Floats, starting: _Floats, baseline: _Floats
-) -> Steps:
+def _n_burst(starting: _Floats, baseline: _Floats, *, stride: int, first_end: int) -> int:
+    """Count the first steps that read what comes after them, and the one with which they are taken."""
     reach, n_burst = len(baseline), 0
     while True:
         if n_burst < len(starting):
             reach = max(reach, _reach(starting[n_burst]))
         n_burst += 1
         if first_end + (n_burst - 1) * stride >= reach:
-            return Steps(n_window, n_steps, stride, first_end, fir, starting, baseline, n_burst)
+            return n_burst

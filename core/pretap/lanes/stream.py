@@ -129,9 +129,12 @@ class LaneStream:
         error = float(np.abs(self._newest.probs - expected).max())
         if error <= self._tolerance:  # False for NaN
             return ""
-        fault = f"self-audit failed: probabilities differ by {error:.2g} from the reference's, {self._tolerance:.2g} is allowed"
-        self.words = f"every window recomputed, {fault}"
+        fault = (
+            f"the self-audit failed: probabilities differ by {error:.2g} from the reference's, "
+            f"{self._tolerance:.2g} is allowed"
+        )
+        self.words = f"numpy: every window is recomputed, {fault}"
         self._fallback = Recompute(
             self._reference, self._ring, hop=self._hop, n_window=self._n_window, words=self.words
         )
-        return f"{fault}; windows are recomputed by the reference from now on"
+        return f"{fault}; every window is recomputed from now on"

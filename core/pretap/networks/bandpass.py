@@ -61,13 +61,13 @@ def bandpass_macs(*, n_steps: int, n_inputs: int) -> int:
 def second_order_sections(
     impulse: NDArray[np.float64], band_hz: tuple[float, float], *, order: int, sfreq_hz: float
 ) -> NDArray[np.float64]:
-    """Write a Butterworth band-pass as a recursion, from its design and checked against its impulse response (n_steps,).
+    """Write a Butterworth band-pass as a recursion: designed, and checked against its impulse response (n_steps,).
 
     Returns
     -------
-    (order, 3): gain, a1 and a2 of each section, ``y[t] = gain * (x[t] - x[t - 2]) - a1 * y[t - 1] - a2 * y[t - 2]``. The
-    analogue prototype's poles, its band-pass transform and the bilinear transform are those of any textbook (Oppenheim
-    & Schafer, Discrete-Time Signal Processing, ch. 7).
+    (order, 3): gain, a1 and a2 of each section, ``y[t] = gain * (x[t] - x[t - 2]) - a1 * y[t - 1] - a2 * y[t - 2]``.
+    The analogue prototype's poles, its band-pass transform and the bilinear transform are those of any textbook
+    (Oppenheim & Schafer, Discrete-Time Signal Processing, ch. 7).
 
     Raises
     ------

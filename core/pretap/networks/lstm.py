@@ -109,7 +109,7 @@ class _Layer:
         return np.zeros((*shape, self._n_hidden), self._dtype)
 
     def inputs(self, x: NDArray[Any]) -> NDArray[Any]:
-        """What the inputs (n, n_in) add to the gates, (n, 4 * n_hidden)."""
+        """Give what the inputs (n, n_in) add to the gates, (n, 4 * n_hidden)."""
         return np.asarray((x.astype(self._dtype, copy=False) @ self._inputs + self._bias) * self._half)
 
     def step(self, z: NDArray[Any], h: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -106,7 +106,7 @@ class LrpErdLstmNetwork(nn.Module):
 
 
 class _LrpErdCells:
-    """The trained parts, block by block: what a lane has seen so far goes through the rows of the band-pass's matrix."""
+    """The trained parts, block by block: what a lane has seen goes through the rows of the band-pass's matrix."""
 
     def __init__(self, module: LrpErdLstmNetwork, n_lanes: int) -> None:
         self._module, self._lstm = module, module.network.cells(n_lanes)
