@@ -33,7 +33,7 @@ from typing import Any, get_args
 import click
 import numpy as np
 from growth_bench.figure import draw
-from growth_bench.streams import Way, serve_streams
+from growth_bench.streams import StreamsError, Way, serve_streams
 from random_networks import Bundle, random_lrp_erd, random_tutorial
 
 from pretap.lanes.compiled import active_variant
@@ -144,11 +144,14 @@ def measure_streams(plan: dict[str, Any], bundle: Path) -> list[Row]:
     for number in range(plan["rounds"]):
         for n_streams in plan["streams"]:
             for way in get_args(Way):
-                row = serve_streams(
-                    bundle, n_streams=n_streams, way=way, hop=plan["hop"], seconds=plan["stream_seconds"]
-                )
-                found.setdefault((way, n_streams), []).append(row)
-                print(f"round {number + 1}, {n_streams} streams, {way}: {row}", file=sys.stderr, flush=True)
+                cell = {"n_streams": n_streams, "way": way, "hop": plan["hop"], "seconds": plan["stream_seconds"]}
+                try:
+                    row = serve_streams(bundle, **cell)
+                    found.setdefault((way, n_streams), []).append(row)
+                    words = str(row)
+                except StreamsError as failure:
+                    words = f"FAILED: {failure}"
+                print(f"round {number + 1}, {n_streams} streams, {way}: {words}", file=sys.stderr, flush=True)
     return [
         {"way": way, "streams": n_streams} | {name: statistics.median(row[name] for row in rows) for name in rows[0]}
         for (way, n_streams), rows in found.items()

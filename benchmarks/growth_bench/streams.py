@@ -17,13 +17,17 @@ from peer_bench.score import Received, Sent, latencies
 
 from pretap_realtime.isolation import isolation
 
-__all__ = ["Way", "serve_streams"]
+__all__ = ["StreamsError", "Way", "serve_streams"]
 
 Way = Literal["one process", "a process each"]
 _BENCHMARKS = Path(__file__).resolve().parents[1]
 _CHUNK = 10
 _START_S, _WARM_UP_S, _LAST_ROWS_S = 60, 1.5, 1.0
 _ENTRY = '[[decoders]]\nstream.query = "name=eeg-{0}"\nmarkers.name = "out-{0}"\n'
+
+
+class StreamsError(Exception):
+    """A cell that could not be measured."""
 
 
 def serve_streams(bundle: Path, *, n_streams: int, way: Way, hop: int, seconds: float) -> dict[str, Any]:
@@ -57,7 +61,8 @@ def _run(
     bundle: Path, folder: Path, *, n_streams: int, way: Way, hop: int, seconds: float
 ) -> tuple[float, float, dict[str, float]]:
     config = folder / "lsl_api.cfg"
-    config.write_text(isolation(), encoding="utf-8")
+    n_outlets = 4 * n_streams  # its own, and the three of its decoder
+    config.write_text(isolation(n_ports=64 + 2 * n_outlets), encoding="utf-8")
     limit_s = round(2 * _START_S + _WARM_UP_S + seconds)
 
     def start(command: list[str], *, cwd: Path, log: str, ends_on: int, talks: bool) -> Child:
@@ -91,7 +96,7 @@ def _run(
             first_s = float(_expect(receiver, "first"))
         except ValueError:
             logs = [file.read_text(encoding="utf-8", errors="replace")[-500:] for file in folder.glob("serve-*.log")]
-            raise SystemExit(f"not all streams had a prediction within {limit_s} s: {logs}") from None
+            raise StreamsError(f"not all streams had a prediction within {limit_s} s: {logs}") from None
         time.sleep(max(0.0, first_s + _WARM_UP_S - time.monotonic()))
         before_s, begin_s = sum(cpu_s(p.pid) for p in processes), time.monotonic()
         time.sleep(seconds)
