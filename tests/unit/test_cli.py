@@ -215,8 +215,15 @@ def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(bundle):
     content = read_bundle(bundle)
     assert report["sha256"] == content.sha256
     assert msgspec.convert(report["manifest"], type(content.manifest)) == content.manifest
-    assert set(report["self_test"]) == {"numpy", "torch"}
+    assert set(report["self_test"]) == {"compiled", "numpy", "torch"}
     assert all(0 <= error <= 1e-6 for error in report["self_test"].values())
+    n_window, hop = content.manifest.n_window, round(0.05 * content.manifest.sfreq_hz)
+    n_open = -(-n_window // hop)
+    assert report["streams"] == (
+        f"compiled: {n_open} window{'s' * (n_open > 1)} open at once, each advanced sample by sample "
+        f"(a decision each {hop} samples)"
+    )
+    assert f"live          {report['streams']}" in run("inspect", str(bundle)).stdout.splitlines()
 
 
 def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(bundle, tmp_path):

@@ -270,7 +270,7 @@ def assert_bits(found, wanted):
 
 
 def is_on_lanes(stream):
-    return isinstance(stream, LaneStream) and "open at once, each advanced as samples arrive" in stream.words
+    return isinstance(stream, LaneStream) and "open at once, each advanced sample by sample" in stream.words
 
 
 # -- streaming equals recomputing ----------------------------------------------------------------------------------
@@ -504,8 +504,8 @@ def test_a_chunk_with_a_value_that_is_not_finite_is_refused_and_changes_nothing(
 def test_a_stream_says_how_many_windows_are_open_or_why_they_are_recomputed(engine):
     decoder = small(engine)
     for hop, windows in [(1, "30 windows"), (7, "5 windows"), (15, "2 windows"), (16, "2 windows"), (30, "1 window")]:
-        assert decoder.stream(hop).words == f"{engine}: {windows} open at once, each advanced as samples arrive"
-    why = f"{engine}: every window recomputed, "
+        assert decoder.stream(hop).words == f"{engine}: {windows} open at once, each advanced sample by sample"
+    why = f"{engine}: every window is recomputed, "
     assert decoder.stream(31).words == why + "a hop of 31 samples leaves out some between windows of 30"
     assert decoder.stream(7, recompute=True).words == why + "as asked"
     assert isinstance(decoder.stream(31), Recompute)
@@ -541,7 +541,7 @@ def test_kinds_that_cannot_be_advanced_say_so_and_decode_every_window_as_decode_
     for engine in ("auto", *spec.engines):
         decoder = Decoder(fitted.manifest, tensors, engine=engine)
         stream = decoder.stream(9)
-        start = f"{decoder.engine}: every window recomputed, "
+        start = f"{decoder.engine}: every window is recomputed, "
         assert stream.words.startswith(start)
         assert len(stream.words) > len(start) + 10  # it says why
         outputs = [o for at in range(0, 100, 13) for o in stream.push(x_uv[at : at + 13])]
@@ -593,7 +593,7 @@ def test_a_band_pass_that_is_no_butterworth_filter_is_recomputed_and_says_so(imp
     decoder = small(engine, SMALL_TENSORS | {BANDPASS: impulse})
     assert decoder.engine == "numpy"
     stream = decoder.stream(4)
-    assert stream.words.startswith("numpy: every window recomputed, its band-pass is not the Butterworth filter")
+    assert stream.words.startswith("numpy: every window is recomputed, its band-pass is not the Butterworth filter")
     for o in stream.push(X):
         np.testing.assert_array_equal(o.probs, decoder.decode(X[o.n_end - 30 : o.n_end]))
 
@@ -721,10 +721,12 @@ def test_a_failed_audit_names_both_numbers_and_from_then_on_the_reference_decide
     n_to_next = stream.n_to_next
     fault = stream.audit()
     assert fault == (
-        "self-audit failed: probabilities differ by 0.01 from the reference's, 1e-05 is allowed; windows are "
-        "recomputed by the reference from now on"
+        "the self-audit failed: probabilities differ by 0.01 from the reference's, 1e-05 is allowed; every window is "
+        "recomputed from now on"
     )
-    assert stream.words.startswith("every window recomputed, self-audit failed: probabilities differ by 0.01")
+    assert stream.words.startswith(
+        "numpy: every window is recomputed, the self-audit failed: probabilities differ by 0.01"
+    )
     assert stream.audit() == ""
     assert stream.n_to_next == n_to_next
     at += extra
