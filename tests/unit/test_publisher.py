@@ -310,7 +310,7 @@ def test_an_outlet_that_fails_after_it_was_frozen_ends_the_loop_too_before_the_e
 
     def loop():
         nonlocal n_turns
-        for n_turns in range(100_000):  # noqa: B007 - read below
+        for n_turns in range(100_000):
             publisher.put(verdict())
             yield
             if n_turns == 3:
