@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pylsl
+from numpy.typing import NDArray
 from pylsl.util import LostError
 
 _MAX_ROWS = 4096
@@ -26,15 +29,10 @@ def wait_for(name: str, over: list[bool]) -> pylsl.StreamInlet | None:
     return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stream", required=True)
-    parser.add_argument("--file", type=Path, required=True)
-    options = parser.parse_args()
-    over: list[bool] = []
-    signal.signal(signal.SIGTERM, lambda *_: over.append(True))
-    print("ready", flush=True)
-    inlet = wait_for(options.stream, over)
+def receive(
+    inlet: pylsl.StreamInlet | None, over: list[bool], *, first: Callable[[float], object]
+) -> dict[str, NDArray[Any]]:
+    """Take rows until it is over: stamps, when each came, values; `first` hears when the first prediction came."""
     stamps, clocks, rows = [np.empty(0)], [np.empty(0)], [np.empty((0, 3))]
     if inlet is not None:
         buffer, is_first = np.empty((_MAX_ROWS, 3), inlet.np_dtype), True
@@ -51,8 +49,21 @@ def main() -> None:
         rows.append(x.astype(np.float64))  # (n_new, 3); a copy: the buffer is filled anew
         if is_first and rows[-1][:, 2].any():  # quality 0 is no prediction
             is_first = False
-            print(f"first {clock_s!r}", flush=True)
-    np.savez(options.file, stamps_s=np.concatenate(stamps), clocks_s=np.concatenate(clocks), rows=np.concatenate(rows))
+            first(clock_s)
+    return {"stamps_s": np.concatenate(stamps), "clocks_s": np.concatenate(clocks), "rows": np.concatenate(rows)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stream", required=True)
+    parser.add_argument("--file", type=Path, required=True)
+    options = parser.parse_args()
+    over: list[bool] = []
+    signal.signal(signal.SIGTERM, lambda *_: over.append(True))
+    print("ready", flush=True)
+    inlet = wait_for(options.stream, over)
+    got = receive(inlet, over, first=lambda clock_s: print(f"first {clock_s!r}", flush=True))
+    np.savez(options.file, **got)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from peer_bench.noise import CHANNELS, N_TABLE, SFREQ_HZ, STREAM, noise_uv
 _LEAD_S = 0.1  # from the outlet's birth to the first sample
 
 
-def outlet() -> pylsl.StreamOutlet:
+def outlet(name: str = STREAM) -> pylsl.StreamOutlet:
     """Open the stream, described as a good citizen's."""
-    info = pylsl.StreamInfo(STREAM, "EEG", len(CHANNELS), SFREQ_HZ, pylsl.cf_float32, STREAM)
+    info = pylsl.StreamInfo(name, "EEG", len(CHANNELS), SFREQ_HZ, pylsl.cf_float32, name)
     channels = info.desc().append_child("channels")
     for label in CHANNELS:
         channel = channels.append_child("channel")

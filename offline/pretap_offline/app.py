@@ -9,8 +9,8 @@ import click
 
 from pretap.config import ENGINE_NAMES, TrainConfig, TrialsConfig, find_config, load_config
 from pretap.errors import UsageError
+from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
-from pretap_offline.progress import progress_of
 
 if TYPE_CHECKING:
     from pretap.decoder import Decoder

@@ -7,14 +7,17 @@ import secrets
 __all__ = ["isolation"]
 
 
-def isolation(*, session: str | None = None) -> str:
-    """Give an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own."""
+def isolation(*, session: str | None = None, n_ports: int = 64) -> str:
+    """Give an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own.
+
+    At most `n_ports` outlets are found in it: one beyond them takes any port, where nobody looks.
+    """
     port = 20_000 + secrets.randbelow(400) * 100
     return f"""[ports]
 IPv6 = disable
 MulticastPort = {port}
 BasePort = {port + 1}
-PortRange = 64
+PortRange = {n_ports}
 [multicast]
 ResolveScope = machine
 [lab]

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, match_channels
 from pretap.config import ENGINE_NAMES, StreamConfig
 from pretap.decoder import Decoder
-from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.errors import DataError, StreamRefusedError
 from pretap.events import matches
 from pretap.manifest import Manifest
+from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
+from pretap_realtime.decision_file import DecisionFile
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
 
 __all__ = ["Score", "run_over", "score"]
 
 
-@dataclass(frozen=True, eq=False)
-class Score:
-    """The decisions over a recording, and what became of the samples."""
+_PATIENCE_S = 3.0  # without a terminal: what takes no longer needs no progress
 
-    decisions: list[Decision]
+
+@dataclass(frozen=True)
+class Score:
+    """What became of the samples of a recording, and how many of its trials the bundle was trained on."""
+
     n_received: int
     n_lost: int
     n_trained_on: int | None
 
 
-def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int) -> Score:
+def run_over(
+    recording: Recording,
+    decoder: Decoder,
+    mode: Mode,
+    *,
+    n_chunk: int,
+    take: Callable[[Sequence[Decision]], None],
+    advance: Callable[[int], None] = lambda _: None,
+) -> Score:
     """Feed a recording, with its events as cues, through the live pipeline; stamps are on the recording's clock.
 
     It is taken as `pretap serve` takes a stream: other rates are resampled, a few missing channels interpolated.
+
+    Parameters
+    ----------
+    take
+        Gets the decisions as they come; an hour of them at every sample would fill a gigabyte.
+    advance
+        Is told how many samples are done, chunk by chunk.
     """
     manifest, settings = decoder.manifest, StreamConfig()
     looks_like = Description(
@@ -67,21 +87,21 @@ def run_over(recording: Recording, decoder: Decoder, mode: Mode, *, n_chunk: int
 
     cues = iter([Cue(float(stamps(e.sample, e.sample + 1)[0]) + e.late_s, e.text) for e in recording.events])
     cue = next(cues, None)
-    decisions: list[Decision] = []
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
         t_s = stamps(start, stop)
         while cue is not None and cue.t_s <= t_s[-1]:
-            decisions += pipeline.ask(cue, arrived_s=cue.t_s)
+            take(pipeline.ask(cue, arrived_s=cue.t_s))
             cue = next(cues, None)
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
-        decisions += pipeline.push(Chunk(x_uv, t_s))
+        take(pipeline.push(Chunk(x_uv, t_s)))
+        advance(stop - start)
     while cue is not None:  # after the last sample
-        decisions += pipeline.ask(cue, arrived_s=cue.t_s)
+        take(pipeline.ask(cue, arrived_s=cue.t_s))
         cue = next(cues, None)
-    decisions += pipeline.expire(np.inf)
+    take(pipeline.expire(np.inf))
     n_trained_on = _n_trained_on(recording, manifest)
-    return Score(decisions, pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
+    return Score(pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
 
 
 def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
@@ -122,7 +142,7 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
     "--chunk",
     "n_chunk",
     type=click.IntRange(min=1),
-    default=100,
+    default=1000,
     show_default=True,
     help="Samples at a time; no decision depends on it.",
 )
@@ -165,50 +185,56 @@ def score(
         if hop_ms is None and manifest.training.config.events:
             click.echo(f"no event like {', '.join(cued)}, so a decision each 50 ms; it has {_listed(played)}", err=True)
         mode = FreeRunning(decoder, hop=hop_samples(50.0 if hop_ms is None else hop_ms, manifest.sfreq_hz))
-    result = run_over(played, decoder, mode, n_chunk=n_chunk)
-    click.echo(f"{played.source}\n{_report(result, manifest)}")
-    if json_file is not None:
-        _write_json(result, manifest.classes, json_file)
-        click.echo(f"wrote {json_file}")
+    tally = _Tally(manifest)
+    with ExitStack() as stack:
+        written = None if json_file is None else stack.enter_context(DecisionFile(json_file, manifest.classes))
+
+        def take(decisions: Sequence[Decision]) -> None:
+            tally.add(decisions)
+            if written is not None:
+                written.add(decisions)
+
+        with progress_of("scoring", total=played.n_samples, patience_s=_PATIENCE_S) as advance:
+            result = run_over(played, decoder, mode, n_chunk=n_chunk, take=take, advance=advance)
+        click.echo(f"{played.source}\n{tally.report(result)}")
+        if written is not None:
+            honest = result.n_trained_on == 0
+            written.end({"n_received": result.n_received, "n_lost": result.n_lost, "honest": honest})
+            click.echo(f"wrote {json_file}")
 
 
 def _listed(recording: Recording) -> str:
     return ", ".join(sorted({repr(event.text) for event in recording.events})[:20]) or "no events at all"
 
 
-def _report(result: Score, manifest: Manifest) -> str:
-    valid = [d for d in result.decisions if d.probs is not None]
-    lines = [f"{len(valid)} decisions, {len(result.decisions) - len(valid)} times no valid window"]
-    if result.n_trained_on:
-        assert result.decisions
-        lines.append(f"NOT AN ESTIMATE: {result.n_trained_on} of {len(result.decisions)} trials were trained on")
-    if result.n_trained_on is None:
-        lines.append("NOT AN ESTIMATE, perhaps: with channels missing nobody can tell whether trials were trained on")
-    known = [(truth(d.cue, manifest), int(d.probs.argmax())) for d in valid if d.probs is not None]
-    known = [(true, said) for true, said in known if true is not None]
-    if known:
-        n_right = sum(true == said for true, said in known)
-        lines.append(f"accuracy {n_right / len(known):.3f} ({n_right} of {len(known)})")
-    return "\n".join(lines)
+class _Tally:
+    """Counts decisions."""
 
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.n = self.n_valid = 0
+        self.n_known = self.n_right = 0  # with a cue that tells the truth
 
-def _write_json(result: Score, classes: tuple[str, ...], path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "t": d.t_s,
-            "p": None if d.probs is None else dict(zip(classes, d.probs.tolist(), strict=True)),
-            "why": d.why,
-            "cue": d.cue,
-        }
-        for d in result.decisions
-    ]
-    figures = {
-        "n_received": result.n_received,
-        "n_lost": result.n_lost,
-        "honest": result.n_trained_on == 0,
-        "decisions": rows,
-    }
-    try:
-        path.write_bytes(msgspec.json.encode(figures) + b"\n")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    def add(self, decisions: Sequence[Decision]) -> None:
+        self.n += len(decisions)
+        for decision in decisions:
+            if decision.probs is None:
+                continue
+            self.n_valid += 1
+            true = truth(decision.cue, self._manifest) if decision.cue else None
+            if true is not None:
+                self.n_known += 1
+                self.n_right += true == int(decision.probs.argmax())
+
+    def report(self, result: Score) -> str:
+        lines = [f"{self.n_valid} decisions, {self.n - self.n_valid} times no valid window"]
+        if result.n_trained_on:
+            lines.append(f"NOT AN ESTIMATE: {result.n_trained_on} of {self.n} trials were trained on")
+        if result.n_trained_on is None:
+            lines.append(
+                "NOT AN ESTIMATE, perhaps: with channels missing nobody can tell whether trials were trained on"
+            )
+        if self.n_known:
+            share = self.n_right / self.n_known
+            lines.append(f"accuracy {share:.3f} ({self.n_right} of {self.n_known})")
+        return "\n".join(lines)

@@ -14,6 +14,7 @@ import pytest
 
 from pretap.recordings.competition import CHANNELS
 from pretap_realtime import lsl
+from pretap_realtime.chunk import Chunk
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,7 +103,7 @@ def test_a_replay_sends_every_sample_with_its_own_stamp_and_every_event_as_a_mar
 
     def all_there():
         if (chunk := inlet.pull(0.05)) is not None:
-            chunks.append(chunk)
+            chunks.append(Chunk(chunk.x_uv.copy(), chunk.t_s.copy()))  # valid until the next pull
         cues.extend(markers.pull())
         return sum(len(c.t_s) for c in chunks) == recording.n_samples and len(cues) == len(recording.events)
 

@@ -37,18 +37,20 @@ def test_an_event_after_the_last_sample_is_answered_too(make_decoder):
     x = eeg(300, 8)
     events = [Event(100, "tap/left"), Event(299, "tap/left", 0.002), Event(299, "tap/right", 0.05)]
     mode = CueLocked(decoder, offset_s=0.0, patterns=("tap/*",))
-    result = run_over(recording(x, CHANNELS, events), decoder, mode, n_chunk=77)
-    assert [d.cue for d in result.decisions] == ["tap/left", "tap/left", "tap/right"]
-    assert np.array_equal(result.decisions[1].probs, decoder.decode(x[250:300]))
-    assert result.decisions[2].probs is None
+    decisions = []
+    run_over(recording(x, CHANNELS, events), decoder, mode, n_chunk=77, take=decisions.extend)
+    assert [d.cue for d in decisions] == ["tap/left", "tap/left", "tap/right"]
+    assert np.array_equal(decisions[1].probs, decoder.decode(x[250:300]))
+    assert decisions[2].probs is None
 
 
 def test_with_a_channel_missing_nobody_can_tell_whether_trials_were_trained_on(make_decoder):
     decoder = make_decoder(channels=CHANNELS, interpolation=interpolation_weights(CHANNELS))
     mode = CueLocked(decoder, offset_s=0.0, patterns=("tap/*",))
-    result = run_over(recording(eeg(300, 7), CHANNELS[:7], [Event(200, "tap/left")]), decoder, mode, n_chunk=77)
+    source, decisions = recording(eeg(300, 7), CHANNELS[:7], [Event(200, "tap/left")]), []
+    result = run_over(source, decoder, mode, n_chunk=77, take=decisions.extend)
     assert result.n_trained_on is None
-    assert result.decisions[0].probs is not None
+    assert decisions[0].probs is not None
 
 
 def test_the_truth_is_the_class_that_a_cue_names(make_decoder):
@@ -78,8 +80,9 @@ def test_offline_trials_are_the_windows_that_are_decoded_live(make_decoder, sfre
     )
     epochs, _ = cut_trials([source], config)
     decoder = make_decoder(channels=CHANNELS, sfreq_hz=sfreq_hz, n_window=epochs.n_samples)
-    live = run_over(source, decoder, CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), n_chunk=77)
-    decided = [d for d in live.decisions if d.probs is not None]
+    mode, decisions = CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), []
+    run_over(source, decoder, mode, n_chunk=77, take=decisions.extend)
+    decided = [d for d in decisions if d.probs is not None]
     assert len(decided) == len(epochs) >= 9
     assert np.abs(decoder.decode(epochs.x_uv) - np.array([d.probs for d in decided])).max() < 1e-4
     start_s = 5.0 if with_stamps else 0.0

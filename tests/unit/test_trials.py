@@ -123,8 +123,9 @@ def test_evaluate_and_score_give_the_same_probabilities_trial_by_trial(sfreq_hz,
     )
     epochs, _ = cut_trials([source], config)
     decoder, _ = fit_decoder(epochs, config, seed=0)
-    live = run_over(source, decoder, CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), n_chunk=77)
-    decided = [d for d in live.decisions if d.probs is not None]
+    mode, decisions = CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), []
+    run_over(source, decoder, mode, n_chunk=77, take=decisions.extend)
+    decided = [d for d in decisions if d.probs is not None]
     assert len(epochs) == len(decided) > 50
     offline = evaluate_trials(decoder, epochs).probs
     np.testing.assert_allclose(offline, [d.probs for d in decided], rtol=0, atol=1e-6)

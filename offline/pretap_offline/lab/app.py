@@ -14,8 +14,8 @@ from click.core import ParameterSource
 
 from pretap.config import TrainConfig, find_config, load_config
 from pretap.errors import UsageError
+from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
-from pretap_offline.progress import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

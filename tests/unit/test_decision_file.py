@@ -1,0 +1,70 @@
+"""Decisions as JSON: written as they come, and there as a whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pretap.errors import UsageError
+from pretap.progress import progress_of
+from pretap_realtime.chunk import Decision
+from pretap_realtime.decision_file import DecisionFile
+
+DECISIONS = [
+    Decision(0.5, np.array([0.25, 0.75])),
+    Decision(0.6, None, "gap: 3 samples lost", n_lost=3),
+    Decision(0.7, np.array([1.0, 0.0]), cue="tap/left"),
+]
+ROWS = [
+    {"t": 0.5, "p": {"left": 0.25, "right": 0.75}, "why": "", "cue": ""},
+    {"t": 0.6, "p": None, "why": "gap: 3 samples lost", "cue": ""},
+    {"t": 0.7, "p": {"left": 1.0, "right": 0.0}, "why": "", "cue": "tap/left"},
+]
+
+
+@pytest.mark.parametrize("pieces", [[3], [1, 0, 2], [0, 3, 0], [1, 1, 1]])
+def test_the_file_is_the_same_however_the_decisions_came(tmp_path, pieces):
+    path, decisions = tmp_path / "scored.json", iter(DECISIONS)
+    with DecisionFile(path, ("left", "right")) as file:
+        for n in pieces:
+            file.add([next(decisions) for _ in range(n)])
+        file.end({"n_received": 7, "honest": True})
+    assert json.loads(path.read_text()) == {"decisions": ROWS, "n_received": 7, "honest": True}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
+
+
+def test_without_a_decision_the_list_is_empty(tmp_path):
+    with DecisionFile(tmp_path / "scored.json", ("left", "right")) as file:
+        file.end({"n_received": 0})
+    assert json.loads((tmp_path / "scored.json").read_text()) == {"decisions": [], "n_received": 0}
+
+
+def test_what_is_cut_short_leaves_the_file_that_was_there(tmp_path):
+    path = tmp_path / "scored.json"
+    path.write_text("before")
+    with DecisionFile(path, ("left", "right")) as file:
+        file.add(DECISIONS)
+    assert path.read_text() == "before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_work(tmp_path):
+    with pytest.raises(UsageError, match=r"Cannot write .*scored\.json: No such file or directory\."):
+        DecisionFile(tmp_path / "nowhere" / "scored.json", ("left", "right"))
+
+
+@pytest.mark.parametrize(
+    ("total", "steps", "percents"),
+    [(10, [1] * 10, range(10, 101, 10)), (100, [35, 4, 1, 60], [35, 40, 100]), (3, [3], [100])],
+)
+def test_progress_without_a_terminal_is_a_line_a_tenth(capsys, total, steps, percents):
+    with progress_of("scoring", total=total) as advance:
+        for n in steps:
+            advance(n)
+    assert capsys.readouterr().err.splitlines() == [f"scoring: {percent} %" for percent in percents]
+
+
+def test_progress_says_nothing_of_what_takes_no_time(capsys):
+    with progress_of("scoring", total=10, patience_s=60.0) as advance:
+        advance(10)
+    assert capsys.readouterr().err == ""
