@@ -6,6 +6,9 @@ The reference is `Decoder.exact`: the whole window at once, in numpy and float64
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -785,3 +788,26 @@ def test_after_200_000_samples_the_decisions_are_still_the_reference_s(drift_scr
     greatest, n_outputs, _ = drift_script.drift(decoder, n_samples=200_000, hop=50, n_last=30)
     assert n_outputs == 3991
     assert greatest <= ATOL
+
+
+ENDS = """
+import threading, time
+import numpy as np, pretap
+decoder = pretap.load("ensemble-1000hz", engine="compiled")
+x_uv = np.random.default_rng(0).normal(0, 20, (32, len(decoder.manifest.channels))).astype(np.float32)
+def advance(stream):
+    while True:
+        stream.push(x_uv)
+        stream.settle()
+for _ in range(3):
+    threading.Thread(target=advance, args=(decoder.stream(1),), daemon=True).start()
+time.sleep(0.1)
+"""
+
+
+@needs_library
+def test_a_process_may_end_while_a_daemon_thread_advances_its_lanes():
+    """`settle` holds no lock, so it may still run when the interpreter clears up; MALLOC_PERTURB_ spoils freed memory."""
+    environment = os.environ | {"MALLOC_PERTURB_": "165"}
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", ENDS], env=environment, timeout=60, check=False).returncode == 0
