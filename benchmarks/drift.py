@@ -80,7 +80,7 @@ def drift(
     rng = np.random.default_rng(1)
     offset_uv = rng.uniform(-1e5, 1e5, n_channels).astype(np.float32)
     stream = decoder.stream(hop)
-    assert "each advanced as samples arrive" in stream.words, stream.words
+    assert "each advanced sample by sample" in stream.words, stream.words
     chunks: deque[np.ndarray] = deque(maxlen=-(-(n_window + n_last * hop) // N_CHUNK) + 1)
     outputs: deque = deque(maxlen=n_last)
     n_outputs, streaming_s = 0, 0.0

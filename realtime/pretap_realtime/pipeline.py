@@ -148,7 +148,8 @@ class Pipeline:
         while start < n:
             stop = min(n, start + self._n_quick)
             x_uv, t_s = chunk.x_uv[start:stop], chunk.t_s[start:stop]
-            if stop == start or not self.health.is_sound(x_uv, t_s):
+            # In an overload the newest decision of all samples is wanted, not that of each piece.
+            if newest_only or stop == start or not self.health.is_sound(x_uv, t_s):
                 rest = Chunk(chunk.x_uv[start:], chunk.t_s[start:])
                 return decisions + self._examine(rest, newest_only=newest_only)
             self._unaccounted = Chunk(x_uv, t_s)
@@ -213,7 +214,8 @@ class Pipeline:
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
         usable = np.abs(chunk.t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
-        stamps = np.where(usable, chunk.t_s, self._last_t_s)
+        newest = np.maximum.accumulate(np.where(usable, np.arange(len(usable)), -1))  # (n_new,) usable stamp so far
+        stamps = np.where(newest >= 0, chunk.t_s[newest], self._last_t_s)
         if usable.any():
             self._last_t_s = float(chunk.t_s[usable][-1])
         if not checked.breaks and checked.clean.all():

@@ -141,6 +141,8 @@ class Publisher:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
             for _ in loop:
+                if self._error is not None:  # of a thread that had lost the lead
+                    break
                 if self._waiting and self._sending.acquire(blocking=False):
                     self._sends_since_s = time.monotonic()
                     self._send()
@@ -150,6 +152,8 @@ class Publisher:
                         self._sends_since_s = math.inf
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
+            if self._leader is not me:
+                return  # who leads ends the loop, and then `run` raises
         with self._changing:
             if self._running.locked():
                 self._running.release()

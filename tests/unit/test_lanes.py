@@ -6,6 +6,9 @@ The reference is `Decoder.exact`: the whole window at once, in numpy and float64
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -270,7 +273,7 @@ def assert_bits(found, wanted):
 
 
 def is_on_lanes(stream):
-    return isinstance(stream, LaneStream) and "open at once, each advanced as samples arrive" in stream.words
+    return isinstance(stream, LaneStream) and "open at once, each advanced sample by sample" in stream.words
 
 
 # -- streaming equals recomputing ----------------------------------------------------------------------------------
@@ -504,8 +507,8 @@ def test_a_chunk_with_a_value_that_is_not_finite_is_refused_and_changes_nothing(
 def test_a_stream_says_how_many_windows_are_open_or_why_they_are_recomputed(engine):
     decoder = small(engine)
     for hop, windows in [(1, "30 windows"), (7, "5 windows"), (15, "2 windows"), (16, "2 windows"), (30, "1 window")]:
-        assert decoder.stream(hop).words == f"{engine}: {windows} open at once, each advanced as samples arrive"
-    why = f"{engine}: every window recomputed, "
+        assert decoder.stream(hop).words == f"{engine}: {windows} open at once, each advanced sample by sample"
+    why = f"{engine}: every window is recomputed, "
     assert decoder.stream(31).words == why + "a hop of 31 samples leaves out some between windows of 30"
     assert decoder.stream(7, recompute=True).words == why + "as asked"
     assert isinstance(decoder.stream(31), Recompute)
@@ -541,7 +544,7 @@ def test_kinds_that_cannot_be_advanced_say_so_and_decode_every_window_as_decode_
     for engine in ("auto", *spec.engines):
         decoder = Decoder(fitted.manifest, tensors, engine=engine)
         stream = decoder.stream(9)
-        start = f"{decoder.engine}: every window recomputed, "
+        start = f"{decoder.engine}: every window is recomputed, "
         assert stream.words.startswith(start)
         assert len(stream.words) > len(start) + 10  # it says why
         outputs = [o for at in range(0, 100, 13) for o in stream.push(x_uv[at : at + 13])]
@@ -593,7 +596,7 @@ def test_a_band_pass_that_is_no_butterworth_filter_is_recomputed_and_says_so(imp
     decoder = small(engine, SMALL_TENSORS | {BANDPASS: impulse})
     assert decoder.engine == "numpy"
     stream = decoder.stream(4)
-    assert stream.words.startswith("numpy: every window recomputed, its band-pass is not the Butterworth filter")
+    assert stream.words.startswith("numpy: every window is recomputed, its band-pass is not the Butterworth filter")
     for o in stream.push(X):
         np.testing.assert_array_equal(o.probs, decoder.decode(X[o.n_end - 30 : o.n_end]))
 
@@ -721,10 +724,12 @@ def test_a_failed_audit_names_both_numbers_and_from_then_on_the_reference_decide
     n_to_next = stream.n_to_next
     fault = stream.audit()
     assert fault == (
-        "self-audit failed: probabilities differ by 0.01 from the reference's, 1e-05 is allowed; windows are "
-        "recomputed by the reference from now on"
+        "the self-audit failed: probabilities differ by 0.01 from the reference's, 1e-05 is allowed; every window is "
+        "recomputed from now on"
     )
-    assert stream.words.startswith("every window recomputed, self-audit failed: probabilities differ by 0.01")
+    assert stream.words.startswith(
+        "numpy: every window is recomputed, the self-audit failed: probabilities differ by 0.01"
+    )
     assert stream.audit() == ""
     assert stream.n_to_next == n_to_next
     at += extra
@@ -783,3 +788,26 @@ def test_after_200_000_samples_the_decisions_are_still_the_reference_s(drift_scr
     greatest, n_outputs, _ = drift_script.drift(decoder, n_samples=200_000, hop=50, n_last=30)
     assert n_outputs == 3991
     assert greatest <= ATOL
+
+
+ENDS = """
+import threading, time
+import numpy as np, pretap
+decoder = pretap.load("ensemble-1000hz", engine="compiled")
+x_uv = np.random.default_rng(0).normal(0, 20, (32, len(decoder.manifest.channels))).astype(np.float32)
+def advance(stream):
+    while True:
+        stream.push(x_uv)
+        stream.settle()
+for _ in range(3):
+    threading.Thread(target=advance, args=(decoder.stream(1),), daemon=True).start()
+time.sleep(0.1)
+"""
+
+
+@needs_library
+def test_a_process_may_end_while_a_daemon_thread_advances_its_lanes():
+    """`settle` holds no lock, so it may still run when the interpreter clears up; MALLOC_PERTURB_ spoils freed memory."""
+    environment = os.environ | {"MALLOC_PERTURB_": "165"}
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", ENDS], env=environment, timeout=60, check=False).returncode == 0

@@ -294,3 +294,31 @@ def test_an_outlet_that_freezes_and_thaws_at_random_loses_nothing_and_mixes_noth
     assert publisher.n_dropped == 0
     assert [m.t for m in moody.messages] == list(range(600))
     assert [m.seq for m in moody.messages] == list(range(600))
+
+
+def test_an_outlet_that_fails_after_it_was_frozen_ends_the_loop_too_before_the_error_is_raised():
+    class Broken(Frozen):
+        def send(self, batch):
+            if self.is_frozen:
+                self.thaw.wait(20)
+                self.is_frozen = False
+                raise OSError("thawed, and broken")
+
+    broken = Broken()
+    publisher = make_publisher(broken)
+    n_turns = 0
+
+    def loop():
+        nonlocal n_turns
+        for n_turns in range(100_000):
+            publisher.put(verdict())
+            yield
+            if n_turns == 3:
+                broken.thaw.set()
+            time.sleep(0.001)
+
+    with pytest.raises(OSError, match="thawed, and broken"):
+        publisher.run(loop())
+    turns = n_turns
+    time.sleep(0.05)
+    assert n_turns == turns  # nothing runs on behind the error
