@@ -42,7 +42,6 @@ from pretap.shipped import find_bundle
 Row = dict[str, Any]
 _CHUNK = 10
 _HOP_S, _WINDOW_S, _SFREQ_HZ = 0.05, 0.5, 1000.0
-_FLAT = 0.05  # a slope below: it does not grow
 _MAKERS: dict[str, Callable[..., Bundle]] = {"lstm": random_tutorial, "lrp-erd": random_lrp_erd}
 
 
@@ -72,7 +71,7 @@ AXES = (
         "window", (0.1, 0.2, 0.5, 1, 2, 5), lambda network, size_s: _MAKERS[network](n_window=round(size_s * _SFREQ_HZ))
     ),
     Axis("hidden", (8, 16, 32, 64, 128, 256), _with_hidden, order=2.0),
-    Axis("hop", (1, 5, 10, 50, 100, 500), lambda network, _: _MAKERS[network](), int),
+    Axis("hop", (1, 5, 10, 50, 100, 500), lambda network, _: _MAKERS[network](), int, order=-1.0),
     Axis("members", (1, 2, 5, 10, 20), lambda network, n: _MAKERS[network](n_members=int(n))),
 )
 NAMES = (*(axis.name for axis in AXES), "streams")
@@ -123,7 +122,7 @@ def find_limit(rows: list[Row], *, order: float) -> Row:
         return result | {"limit": limit, "extrapolated": False, "words": f"a core is full at {limit:.3g}"}
     if loads[-1] >= 1:
         return result | {"limit": None, "extrapolated": False, "words": "a core is full at every size"}
-    if slope <= _FLAT:
+    if order < 0:
         words = f"none; the highest load is {max(loads):.2g} of a core"
         return result | {"limit": None, "extrapolated": False, "words": words}
     limit = _where_full(sizes[-1], loads[-1], max(slope, order))
