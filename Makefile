@@ -44,8 +44,12 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
+# On Linux the wheel with the compiled engine becomes a manylinux one; without a C compiler it is a pure one.
 wheel: install
+	rm -f dist/pretap-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
+	@for built in dist/pretap-*-linux_*.whl; do [ ! -e "$$built" ] || \
+	  { PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist "$$built" && rm "$$built"; }; done
 
 bench-peers: install $(PEERS:%=.bench/%/.installed)
 	$(BIN)/python benchmarks/peers.py $(ARGS)

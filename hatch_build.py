@@ -49,9 +49,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         folder = Path(self.root, "core", "pretap", "lanes")
         source, library = folder / "lanes.c", folder / "lanes.so"
-        library.unlink(missing_ok=True)
         if self.target_name != "wheel":
             return
+        library.unlink(missing_ok=True)
         try:
             build_library(source, library)
         except (OSError, subprocess.CalledProcessError) as error:
