@@ -5,9 +5,9 @@
 One thing grows at a time, the others stay at 28 channels, 1000 Hz, 500 samples, hop 50: an LSTM 10-10-5 that reads
 every sample (`lstm`), and the shipped bundles' kind, decimated to 100 Hz (`lrp-erd`). Random weights, compiled lanes,
 chunks of 10. `us_sample` is all the processor time that a sample costs, `load` the share of a core that the stream then
-takes, `slope` that of the load between the two largest sizes, log on log: 1 is proportional. The limit is the size at which one core
-is full; beyond what was measured it is extrapolated, with the slope or the order of the computation, whichever is
-larger: the constant part of a cost flattens the slope, and would put the limit too far away.
+takes, `slope` that of the load between the two largest sizes, log on log: 1 is proportional. The limit is the size at
+which one core is full; beyond what was measured it is extrapolated, with the slope or the order of the computation,
+whichever is larger: the constant part of a cost flattens the slope, and would put the limit too far away.
 
 Then the streams: real `pretap serve`, each decoder on its own stream of 28 channels at 1 kHz in chunks of 10, all in
 one process or each in its own; source and receiver run on the same machine.
