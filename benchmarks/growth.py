@@ -4,10 +4,10 @@
 
 One thing grows at a time, the others stay at 28 channels, 1000 Hz, 500 samples, hop 50: an LSTM 10-10-5 that reads
 every sample (`lstm`), and the shipped bundles' kind, decimated to 100 Hz (`lrp-erd`). Random weights, compiled lanes,
-chunks of 10. `us_sample` is all that a sample costs, `load` the share of a core that the stream then takes, `slope`
-that of the load between the two largest sizes, log on log: 1 is proportional. The limit is the size at which one core
-is full; beyond what was measured it is extrapolated, with the slope or the order of the computation, whichever is
-larger: the constant part of a cost flattens the slope, and would put the limit too far away.
+chunks of 10. `us_sample` is all the processor time that a sample costs, `load` the share of a core that the stream then
+takes, `slope` that of the load between the two largest sizes, log on log: 1 is proportional. The limit is the size at
+which one core is full; beyond what was measured it is extrapolated, with the slope or the order of the computation,
+whichever is larger: the constant part of a cost flattens the slope, and would put the limit too far away.
 
 Then the streams: real `pretap serve`, each decoder on its own stream of 28 channels at 1 kHz in chunks of 10, all in
 one process or each in its own; source and receiver run on the same machine.
@@ -86,12 +86,12 @@ def cost_us(bundle: Bundle, *, hop: int, seconds: float) -> float:
         stream.settle()
     chunks = [x_uv[start : start + _CHUNK] for start in range(0, len(x_uv), _CHUNK)]
     gc.collect()
-    n_chunks, began_s = 0, time.perf_counter()
+    n_chunks, began_s, cpu_s = 0, time.perf_counter(), time.thread_time()
     while time.perf_counter() - began_s < seconds or n_chunks * _CHUNK < 2 * hop:
         stream.push(chunks[n_chunks % len(chunks)])
         stream.settle()
         n_chunks += 1
-    return (time.perf_counter() - began_s) / (n_chunks * _CHUNK) * 1e6
+    return (time.thread_time() - cpu_s) / (n_chunks * _CHUNK) * 1e6
 
 
 def measure_axis(axis: Axis, *, seconds: float, rounds: int) -> list[Row]:
