@@ -1,0 +1,72 @@
+"""What the live pipeline costs between LSL and LSL: without a pause, and after pauses like those of a real stream.
+
+    python benchmarks/hot_path.py [BUNDLE] [--decisions 200]
+
+The same chunks go through the same code, once one after another, once with a pause of 20 ms before each. What a pause adds is
+no work: the processor has slept, and finds its caches filled by others. `push` ends with the decision, `settle` does what a
+decision does not need. Synthetic noise; no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from pretap.bundle import load
+from pretap.decoder import Decoder
+from pretap_realtime.chunk import Chunk
+from pretap_realtime.pipeline import FreeRunning, Pipeline
+
+PAUSE_S = 0.02
+N_WARM = 3000  # samples: until the clock of the stream is known
+
+
+def chunks(decoder: Decoder, *, n_chunk: int, n_samples: int) -> Iterator[Chunk]:
+    sfreq_hz = decoder.manifest.sfreq_hz
+    x = np.random.default_rng(0).normal(0, 20, (n_samples, len(decoder.manifest.channels))).astype(np.float32)
+    t_s = 1000 + np.arange(n_samples) / sfreq_hz
+    for start in range(0, n_samples - n_chunk + 1, n_chunk):
+        yield Chunk(x[start : start + n_chunk], t_s[start : start + n_chunk])
+
+
+def measure(decoder: Decoder, *, hop: int, n_chunk: int, n_decisions: int, pause_s: float) -> tuple[float, float]:
+    """Give the medians of push, where it decides, and settle, in microseconds."""
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop), max_interpolated=0.15)
+    pushes: list[float] = []
+    settles: list[float] = []
+    n_samples = N_WARM + max(hop, n_chunk) * (n_decisions + 1)
+    for k, chunk in enumerate(chunks(decoder, n_chunk=n_chunk, n_samples=n_samples)):
+        is_warm = k * n_chunk >= N_WARM
+        if is_warm and pause_s:
+            time.sleep(pause_s)
+        began_s = time.perf_counter()
+        decisions = pipeline.push(chunk)
+        pushed_s = time.perf_counter()
+        pipeline.settle()
+        if is_warm and decisions:
+            pushes.append(pushed_s - began_s)
+            settles.append(time.perf_counter() - pushed_s)
+    return 1e6 * statistics.median(pushes), 1e6 * statistics.median(settles)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", nargs="?", default="single-1000hz")
+    parser.add_argument("--decisions", type=int, default=200)
+    options = parser.parse_args()
+    decoder = load(options.bundle)
+    print(f"{options.bundle}, engine {decoder.engine}; {platform.platform()}, Python {platform.python_version()}")
+    print("| hop, chunk | push us | settle us | after a pause: push us | settle us |\n|---|---|---|---|---|")
+    for hop, n_chunk in ((50, 10), (10, 10), (1, 1), (1, 10)):
+        sizes = {"hop": hop, "n_chunk": n_chunk, "n_decisions": options.decisions}
+        figures = [*measure(decoder, **sizes, pause_s=0.0), *measure(decoder, **sizes, pause_s=PAUSE_S)]
+        print(f"| {hop}, {n_chunk} | " + " | ".join(f"{us:.0f}" for us in figures) + " |")
+
+
+if __name__ == "__main__":
+    main()
