@@ -2,9 +2,9 @@
 
     python benchmarks/hot_path.py [BUNDLE] [--decisions 200]
 
-The same chunks go through the same code, once one after another, once with a pause of 20 ms before each. What a pause adds is
-no work: the processor has slept, and finds its caches filled by others. `push` ends with the decision, `settle` does what a
-decision does not need. Synthetic noise; no network.
+The same chunks go through the same code, once one after another, once with a pause of 20 ms before each. What a pause
+adds is no work: the processor has slept, and finds its caches filled by others. `push` ends with the decision, `settle`
+does what a decision does not need. Synthetic noise; no network.
 """
 
 from __future__ import annotations
