@@ -11,7 +11,7 @@ from pretap.recordings.recording import Event, Recording
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
 from pretap_realtime.cues import truth
-from pretap_realtime.pipeline import CueLocked
+from pretap_realtime.pipeline import CueLocked, FreeRunning
 from pretap_realtime.score import run_over
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
@@ -42,6 +42,21 @@ def test_an_event_after_the_last_sample_is_answered_too(make_decoder):
     assert [d.cue for d in decisions] == ["tap/left", "tap/left", "tap/right"]
     assert np.array_equal(decisions[1].probs, decoder.decode(x[250:300]))
     assert decisions[2].probs is None
+
+
+@pytest.mark.parametrize("n_chunk", [1, 7, 300, 1000])
+def test_every_sample_of_a_recording_is_counted(make_decoder, n_chunk):
+    decoder = make_decoder(channels=CHANNELS)
+    decisions = []
+    result = run_over(
+        recording(eeg(333, 8), CHANNELS, []),
+        decoder,
+        FreeRunning(decoder, hop=10),
+        n_chunk=n_chunk,
+        take=decisions.extend,
+    )
+    assert (result.n_received, result.n_lost) == (333, 0)
+    assert sum(d.probs is not None for d in decisions) == (333 - 50) // 10 + 1
 
 
 def test_with_a_channel_missing_nobody_can_tell_whether_trials_were_trained_on(make_decoder):
