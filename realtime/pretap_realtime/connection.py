@@ -67,39 +67,19 @@ class Looks:
         queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
         self._early = {key: lsl.EarlyLook(query) for key, query in self._queries.items()}
-        self._unconfirmed: dict[str, lsl.EarlyLook] = {}
 
     def only_one(self, key: str) -> lsl.Found | None:
         """Give the one stream that answers to the query `key`, None where none does.
-
-        The first time it may be the first of several: `confirm` finds that out.
 
         Raises
         ------
         StreamRefusedError
             Where several answer.
         """
-        early = self._early.pop(key, None)  # once: it may still see what is gone
-        found = early.first() if early is not None else []
-        if early is not None and len(found) == 1:
-            self._unconfirmed[key] = early
-            return found[0]
-        return self._only(key, lsl.find(self._queries[key]))
-
-    def confirm(self) -> None:
-        """Refuse what turned out not to be the only one, after as much time as a look takes.
-
-        Raises
-        ------
-        StreamRefusedError
-            Where several streams answered.
-        """
-        unconfirmed, self._unconfirmed = self._unconfirmed, {}
-        for key, early in unconfirmed.items():
-            if len(early.found()) > 1:
-                self._only(key, lsl.find(self._queries[key]))
-
-    def _only(self, key: str, found: list[lsl.Found]) -> lsl.Found | None:
+        early = self._early.pop(key, None)
+        found = early.found() if early is not None else []
+        if len(found) != 1:  # an early look may still see what is gone
+            found = lsl.find(self._queries[key])
         if len(found) > 1:
             listed = "\n  ".join(str(f) for f in found)
             raise StreamRefusedError(
@@ -153,11 +133,6 @@ class Connector:
             cues.open()
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors)
-        try:
-            self._looks.confirm()  # samples flow already: this wait costs the first decision no time
-        except StreamRefusedError:
-            inlet.close()
-            raise
         return LslConnection(inlet, cues, mapping)
 
     def _warn_of_another_head(self, found: Description) -> None:

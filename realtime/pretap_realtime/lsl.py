@@ -78,7 +78,6 @@ _FORMATS = {
 }
 _VALUE_BYTES = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
 _CODES = {name: code for code, name in _FORMATS.items()}
-_LOOK_S = 0.005  # between two looks at what answered
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
@@ -178,21 +177,15 @@ def _found(info: Any) -> Found:
 class EarlyLook:
     """`find` that begins now and is asked later: what is done meanwhile costs no time.
 
-    It tells what answered at any time since, so a stream that died meanwhile is still there.
+    It tells what answered at any time since; a stream that died meanwhile is still there, so it may be asked once.
     """
 
     def __init__(self, query: dict[str, str]) -> None:
         self._watch = Watch(query)
         self._ready_s = pylsl.local_clock() + _FIND_S
 
-    def first(self) -> list[Found]:
-        """Give what answers first, within as much time as `find` takes."""
-        while not (found := self._watch.found()) and pylsl.local_clock() < self._ready_s:
-            time.sleep(_LOOK_S)
-        return found
-
     def found(self) -> list[Found]:
-        """Give all that answered, after as much time as `find` takes."""
+        """Give what answered, after as much time as `find` takes."""
         time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
         return self._watch.found()
 
