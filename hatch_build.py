@@ -1,4 +1,4 @@
-"""Builds `core/pretap/lanes/lanes.c` into a library for ctypes. Without a C compiler pretap installs all the same."""
+"""Builds pretap's C code into libraries for ctypes. Without a C compiler pretap installs all the same."""
 
 from __future__ import annotations
 
@@ -24,15 +24,24 @@ VARIANTS = {
 }
 
 
-def build_library(source: Path, library: Path) -> None:
+# What receives is compiled once, and without fused multiply-adds: it judges stamps to the bit as Python does.
+EXACT_FLAGS = ["-ffp-contract=off"]
+LIBRARIES = [  # source, library, whether it has variants
+    ("core/pretap/lanes/lanes.c", "core/pretap/lanes/lanes.so", True),
+    ("realtime/pretap_realtime/receive.c", "realtime/pretap_realtime/receive.so", False),
+]
+
+
+def build_library(source: Path, library: Path, *, has_variants: bool = True) -> None:
     """Compile `source` into `library`; raises OSError or subprocess.CalledProcessError where that fails."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".lanes-") as folder:
         objects = []
-        for variant in VARIANTS if is_x86 else ["plain"]:
+        for variant in VARIANTS if is_x86 and has_variants else ["plain"]:
             objects.append(f"{folder}/{variant}.o")
             command = [*compiler, *FLAGS, *VARIANTS[variant], f"-DVARIANT={variant}", *["-DWITH_X86"] * is_x86]
+            command += [] if has_variants else EXACT_FLAGS
             command += [f"-DSOURCE_CRC={zlib.crc32(source.read_bytes())}u", "-c", str(source), "-o", objects[-1]]
             subprocess.run(command, check=True, capture_output=True, text=True)
         shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
@@ -47,18 +56,18 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Compiles in place; the wheel gets the library and a tag of this platform, or neither."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        folder = Path(self.root, "core", "pretap", "lanes")
-        source, library = folder / "lanes.c", folder / "lanes.so"
         if self.target_name != "wheel":
             return
-        library.unlink(missing_ok=True)
+        for _, library, _ in LIBRARIES:
+            Path(self.root, library).unlink(missing_ok=True)
         try:
-            build_library(source, library)
+            for source, library, has_variants in LIBRARIES:
+                build_library(Path(self.root, source), Path(self.root, library), has_variants=has_variants)
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", "") or str(error)
             self.app.display_warning(f"pretap: no compiled engine, numpy will be used instead ({reason.strip()[:500]})")
             return
-        build_data["artifacts"].append("core/pretap/lanes/lanes.so")
+        build_data["artifacts"] += [library for _, library, _ in LIBRARIES]
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{_platform()}"
 

@@ -19,7 +19,8 @@ from pretap_realtime.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from pretap.decoder import Decoder
-    from pretap_realtime.connection import Connector
+    from pretap_realtime.connection import Connector, LslConnection
+    from pretap_realtime.express import Express
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
     from pretap_realtime.sinks import LogSink
@@ -135,6 +136,7 @@ def _outputs(
 
 def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, stop: Stop, show: Say) -> None:
     from pretap_realtime.cues import bundle_cues
+    from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
     from pretap_realtime.publisher import Publisher, Sink
@@ -149,15 +151,21 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             offset_s = settings.cue.offset_ms / 1000
         mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
     markers = settings.markers
-    sinks: list[Sink] = [
-        OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256),
-        *logs,
-    ]
+    outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
+    sinks: list[Sink] = [outlets, *logs]
     plan.say(f"engine {mode.words}")
     publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
+    pipeline = Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated)
+
+    def make_express(connection: LslConnection) -> Express | None:
+        try:
+            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch)
+        except ExpressError:
+            return None
+
     service = Service(
         decoder,
-        Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated),
+        pipeline,
         publisher,
         connect=plan.connector,
         timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
@@ -165,6 +173,7 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
         clock=local_clock,
         stop=stop,
         say=plan.say,
+        make_express=make_express,
     )
     try:
         if session is not None:

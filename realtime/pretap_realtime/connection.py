@@ -36,6 +36,10 @@ class LslConnection:
         return self._inlet.pull(timeout_s, n_wanted)
 
     @property
+    def inlet(self) -> lsl.Inlet:
+        return self._inlet
+
+    @property
     def has_cues(self) -> bool:
         return self._cues is not None
 

@@ -134,6 +134,11 @@ class Health:
         return 1 + self._line.limit
 
     @property
+    def place(self) -> tuple[float, float, float, float, float, float]:
+        """What `is_sound` reckons with, see `StampLine.holds`: t0_s, s_ref, rate_hz, n_ref, samples seen, limit."""
+        return (*self._line.terms, self._n_seen, self._line.limit)
+
+    @property
     def room(self) -> int:
         """How many samples `is_sound` may judge; 0 where `check` has to look at all of them."""
         watching = self._side or self._unclean or not self._line.started or any(self._pending)

@@ -7,6 +7,7 @@ to any outlet of the same name without checking rate, labels or units again.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,11 @@ __all__ = [
     "Found",
     "Inlet",
     "MarkerInlet",
+    "NativeInlet",
     "Outlet",
     "RawInlet",
     "Watch",
+    "clock_address",
     "describe",
     "find",
     "library_version",
@@ -245,6 +248,28 @@ def _describe(inlet: Any) -> Description:
     )
 
 
+def clock_address() -> int:
+    """Give the address of `local_clock` for C code."""
+    return _address(pylsl.lib.lsl_local_clock)
+
+
+def _address(function: Any) -> int:
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+class NativeInlet(NamedTuple):
+    """Addresses of liblsl's pull function, its inlet and the buffers (n_room, n_channels) and (n_room,)."""
+
+    pull: int
+    inlet: int
+    x: int
+    stamps: int
+    n_room: int
+    n_channels: int
+
+
 class Inlet:
     """A numeric stream, pulled as microvolts in the channel order of the bundle.
 
@@ -275,13 +300,32 @@ class Inlet:
         self._at_buffer, self._at_stamps = self._buffer.ctypes.data, self._stamps.ctypes.data
         _open(self._inlet)
 
+    @property
+    def native(self) -> NativeInlet | None:
+        """For C code that pulls itself and tells with `received`; None where samples are not used as they come."""
+        if not self._as_it_comes:
+            return None
+        pull, inlet = _address(self._inlet.do_pull_chunk), self._inlet.obj.value
+        return NativeInlet(pull, inlet, self._at_buffer, self._at_stamps, *self._buffer.shape)
+
+    def received(self, n_new: int, error: int) -> Chunk | None:
+        """Give what C code has pulled into the buffers, and liblsl's error, as `pull` would."""
+        self._error.value = error
+        self._judge()
+        return self.samples(0, n_new) if n_new else None
+
+    def samples(self, start: int, stop: int) -> Chunk:
+        """Give samples that lie in the buffers as they came, valid until the next pull."""
+        return Chunk(self._buffer[start:stop], self._stamps[start:stop])
+
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Wait up to `timeout_s` for `n_wanted` samples, then take all that are there: valid until the next pull."""
         n_new = self._take(0, min(n_wanted, len(self._buffer)), timeout_s)
         if not n_new:
             return None
         if n_new < len(self._buffer):
-            n_new += self._take(n_new, len(self._buffer) - n_new, 0.0)
+            with contextlib.suppress(ConnectionLostError):  # the next pull says so; these samples did come
+                n_new += self._take(n_new, len(self._buffer) - n_new, 0.0)
         raw, t_s = self._buffer[:n_new], self._stamps[:n_new]
         if self._as_it_comes:
             return Chunk(raw, t_s)
@@ -305,15 +349,19 @@ class Inlet:
             ctypes.c_double(timeout_s),
             ctypes.byref(self._error),
         )
+        return int(n_values) // n_channels if self._judge() else 0
+
+    def _judge(self) -> bool:
+        """Say whether liblsl's last call came in time."""
         if self._error.value:
             try:
                 handle_error(self._error)
             except LslTimeoutError:
-                return 0
+                return False
             except (LostError, InternalError):
                 name = printable(self.description.name)
                 raise ConnectionLostError(f"the source of {name!r} is gone") from None
-        return int(n_values) // n_channels
+        return True
 
     def time_correction(self, timeout_s: float) -> float:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""
@@ -486,6 +534,12 @@ class Outlet:
                 node = node.append_child(parent) if below.empty() else below
             node.append_child_value(leaf, value)
         self._outlet = pylsl.StreamOutlet(info)
+        self._native = _address(self._outlet.do_push_sample), self._outlet.obj.value
+
+    @property
+    def native(self) -> tuple[int, int]:
+        """For C code: the addresses of liblsl's function that pushes a sample, and of its outlet."""
+        return self._native
 
     def push(self, row: Sequence[Any], t_s: float) -> None:
         """Send one sample."""

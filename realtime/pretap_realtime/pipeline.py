@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.events import matches
+from pretap.lanes.output import Native, Output
 from pretap.manifest import Manifest
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.resampler import Resampler
@@ -79,6 +80,20 @@ class Mode(Protocol):
         ...
 
     @property
+    def n_seen(self) -> int:
+        """How many samples came since the last break."""
+        ...
+
+    @property
+    def native(self) -> Native | None:
+        """What C code may call in place of `push`, where there is such a thing."""
+        ...
+
+    def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
+        """Take over what `native` did."""
+        ...
+
+    @property
     def n_skipped(self) -> int: ...
 
 
@@ -103,6 +118,8 @@ class Pipeline:
         The accounts: received, lost, non-finite.
     electrodes
         Which electrodes are flat.
+    n_quick
+        Of so many samples at most there is nothing to say as long as `health.is_sound`.
     delay_s
         By how much resampling delays a decision, in seconds; 0 for a stream at the bundle's rate.
     """
@@ -125,13 +142,13 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._unaccounted: Chunk | None = None
-        self._n_quick = 0
+        self.n_quick = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
-        self._account()
+        self.account()
         return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
@@ -142,11 +159,11 @@ class Pipeline:
         StreamRefusedError
             When the first whole window has an amplitude that no EEG has.
         """
-        self._account()
+        self.account()
         decisions: list[Decision] = []
         start, n = 0, len(chunk.t_s)
         while start < n:
-            stop = min(n, start + self._n_quick)
+            stop = min(n, start + self.n_quick)
             x_uv, t_s = chunk.x_uv[start:stop], chunk.t_s[start:stop]
             # In an overload the newest decision of all samples is wanted, not that of each piece.
             if newest_only or stop == start or not self.health.is_sound(x_uv, t_s):
@@ -156,8 +173,19 @@ class Pipeline:
             decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
             start = stop
             if start < n:
-                self._account()
+                self.account()
         return decisions
+
+    @property
+    def native(self) -> Native | None:
+        """What C code may call in place of `push` for up to `n_quick` samples of which there is nothing to say."""
+        return self.mode.native if self._resampler is None else None
+
+    def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
+        """Take over what `native` did: samples, at most `n_quick`, and what it found."""
+        self.account()
+        self._unaccounted = chunk
+        return _with_losses(self.mode.took(chunk, ends, probs), self.health.n_lost)
 
     def settle(self) -> None:
         """Do what the last push left for later: what is left of a sample's work when its decision is out.
@@ -165,9 +193,9 @@ class Pipeline:
         The samples of that push must still be there.
         """
         self.mode.settle()
-        self._account()
+        self.account()
 
-    def _account(self) -> None:
+    def account(self) -> None:
         """Take samples into the accounts of which there is nothing to say."""
         if self._unaccounted is not None:
             chunk, self._unaccounted = self._unaccounted, None
@@ -178,7 +206,7 @@ class Pipeline:
 
     def _look_ahead(self) -> None:
         """Find out how many samples may come before somebody has to look at them."""
-        self._n_quick = min(self.electrodes.room, self.health.room) if self._amplitude_known else 0
+        self.n_quick = min(self.electrodes.room, self.health.room) if self._amplitude_known else 0
 
     def _examine(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         """Take a chunk of which there may be something to say."""
@@ -294,7 +322,7 @@ class FreeRunning:
 
     def __init__(self, decoder: Decoder, *, hop: int) -> None:
         self._stream = decoder.stream(hop)
-        self._n_seen = 0
+        self.n_seen = 0
         self._warming_up = True
         self.n_skipped = 0
 
@@ -303,7 +331,7 @@ class FreeRunning:
 
     def _restart(self) -> None:
         self._stream.reset()
-        self._n_seen = 0
+        self.n_seen = 0
 
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
         if newest_only:
@@ -311,8 +339,18 @@ class FreeRunning:
             self.n_skipped += n_skipped
         else:
             outputs = self._stream.push(x_uv)
-        before = self._n_seen
-        self._n_seen += len(t_s)
+        return self._decisions(outputs, t_s)
+
+    @property
+    def native(self) -> Native | None:
+        return self._stream.native
+
+    def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
+        return self._decisions(self._stream.took(chunk.x_uv, ends, probs), chunk.t_s)
+
+    def _decisions(self, outputs: Sequence[Output], t_s: NDArray[np.float64]) -> list[Decision]:
+        before = self.n_seen
+        self.n_seen += len(t_s)
         decisions = [Decision(float(t_s[o.n_end - before - 1]), o.probs) for o in outputs]
         if self._warming_up and len(t_s):
             self._warming_up = False
@@ -358,7 +396,14 @@ class CueLocked:
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
         self._waiting: list[tuple[Cue, float]] = []
         self._after_break = False
-        self.n_skipped = 0
+        self.n_skipped = self.n_seen = 0
+
+    @property
+    def native(self) -> None:
+        return None
+
+    def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
+        raise NotImplementedError  # nothing is native
 
     def begin(self, *, delay_s: float) -> None:
         self._wait_s = CUE_WAIT_S + max(0.0, self._offset_s) + delay_s

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.messages import Message, MessageType, State
+from pretap_realtime.native import new_watch
 
-__all__ = ["Item", "Publisher", "Sink"]
+__all__ = ["Call", "Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
-_SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
+_SLOW_S = 0.01  # sending takes 0.1 ms; with a look each 35 ms, the loop waits for an outlet for less than 50 ms
 _LOOK_S = 0.1 if os.name == "nt" else -1.0  # where no signal interrupts a wait, Ctrl-C is seen when it returns
 
 
@@ -46,6 +47,7 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     n_lost: int = 0
     cue: str = ""
     facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
+    is_out: bool = False  # its numbers were sent already
     stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
 
     @property
@@ -66,6 +68,21 @@ class Sink(Protocol):
         ...
 
 
+class Call(Protocol):
+    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself.
+
+    Attributes
+    ----------
+    n_sent
+        What it has sent.
+    """
+
+    @property
+    def n_sent(self) -> int: ...
+
+    def __call__(self, *, may_send: bool) -> None: ...
+
+
 class Publisher:
     """Numbers items and hands them to the sinks; runs the loop that makes them, see the module.
 
@@ -75,6 +92,8 @@ class Publisher:
         Of each valid decision: time of sending minus the stamp of the window's last sample.
     n_dropped
         Items that found too many waiting: an outlet hangs.
+    watch
+        Since when the leader sends.
     """
 
     def __init__(self, sinks: Sequence[Sink], *, classes: Sequence[str], clock: Callable[[], float]) -> None:
@@ -86,7 +105,7 @@ class Publisher:
         self._sending = threading.Lock()  # held by who sends
         self._changing = threading.Lock()  # held by who takes or gives up the lead
         self._leader: object = None
-        self._sends_since_s = math.inf  # what the leader sends now
+        self.watch = new_watch()
         self._running = threading.Lock()  # held until the loop has ended
         self._running.acquire()
         self._error: BaseException | None = None
@@ -98,21 +117,14 @@ class Publisher:
         else:
             self._waiting.extend(items)
 
-    def run(self, loop: Iterator[None]) -> None:
-        """Run a loop that yields when it has `put` something, to its end or the error that ends it."""
+    def run(self, loop: Iterator[Call | None]) -> None:
+        """Run a loop that yields when it has `put` something or wants a call, to its end or the error that ends it."""
         for _ in range(2):
             threading.Thread(target=self._work, args=(loop,), name="decode", daemon=True).start()
-        while not self._has_ended(_LOOK_S):
+        while not self._running.acquire(timeout=_LOOK_S):
             pass
         if self._error is not None:
             raise self._error
-
-    def _has_ended(self, wait_s: float) -> bool:
-        """Wait for the end of the loop. A plain lock: `threading.Event` costs ten times as much a look."""
-        if not self._running.acquire(timeout=wait_s):
-            return False
-        self._running.release()
-        return True
 
     def close(self, *, timeout_s: float) -> bool:
         """Send what is still waiting; False where that hangs and was left behind."""
@@ -121,7 +133,7 @@ class Publisher:
         thread.join(timeout_s)
         return not thread.is_alive()
 
-    def _work(self, loop: Iterator[None]) -> None:
+    def _work(self, loop: Iterator[Call | None]) -> None:
         me = object()
         while self._takes_the_lead(me):
             self._lead(loop, me)
@@ -129,34 +141,54 @@ class Publisher:
     def _takes_the_lead(self, me: object) -> bool:
         """Watch the leader until this thread has to lead; False where the loop has ended."""
         while True:
-            if self._leader is None or time.monotonic() - self._sends_since_s > _SLOW_S:
-                with self._changing:
-                    if self._leader is None or time.monotonic() - self._sends_since_s > _SLOW_S:
-                        self._leader, self._sends_since_s = me, math.inf
-                        return True
-            if self._has_ended(_WATCH_S):
+            with self._changing:
+                if self._leader is None or time.monotonic() - self.watch.since_s > _SLOW_S:
+                    self._leader, self.watch.since_s = me, math.inf
+                    return True
+            if not self.watch.wait_until_slow(_SLOW_S):
                 return False
 
-    def _lead(self, loop: Iterator[None], me: object) -> None:
+    def _still_leads(self, me: object) -> bool:
+        """Note that nothing is being sent any more; False where that took so long that another thread leads."""
+        with self._changing:
+            if self._leader is me:
+                self.watch.since_s = math.inf
+            return self._leader is me
+
+    def _lead(self, loop: Iterator[Call | None], me: object) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
-            for _ in loop:
+            for call in loop:
                 if self._error is not None:  # of a thread that had lost the lead
                     break
                 if self._waiting and self._sending.acquire(blocking=False):
-                    self._sends_since_s = time.monotonic()
+                    self.watch.since_s = time.monotonic()
                     self._send()
-                    with self._changing:
-                        if self._leader is not me:
-                            return
-                        self._sends_since_s = math.inf
+                    if not self._still_leads(me):
+                        return
+                if call is not None and not self._do(call, me):
+                    return
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
             if self._leader is not me:
                 return  # who leads ends the loop, and then `run` raises
         with self._changing:
+            self.watch.since_s = math.inf
             if self._running.locked():
                 self._running.release()
+        self.watch.end()
+
+    def _do(self, call: Call, me: object) -> bool:
+        """Do what the loop wants; False where that hung, and another thread leads."""
+        if not self._sending.acquire(blocking=False):  # another thread hangs there
+            call(may_send=False)
+            return True
+        call(may_send=True)
+        if call.n_sent and not self._still_leads(me):
+            self._send()  # what waited meanwhile
+            return False
+        self._sending.release()
+        return True
 
     def _send(self) -> None:
         """Send all that waits, then let go of `_sending`."""

@@ -7,19 +7,20 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pretap.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Mapping, describe_rate
 from pretap_realtime.cues import truth
+from pretap_realtime.express import Express
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import NONE, decide
-from pretap_realtime.publisher import Item, Publisher
+from pretap_realtime.publisher import Call, Item, Publisher
 from pretap_realtime.stopping import Stop
 
 __all__ = ["Connection", "Service", "Summary", "Timing"]
@@ -113,6 +114,8 @@ class Service:
         when one does. Raises StreamRefusedError for one that does not fit.
     say
         Takes one line for the operator.
+    make_express
+        Gives for a connection what receives and sends in C, where that can be done.
     """
 
     def __init__(
@@ -127,7 +130,9 @@ class Service:
         clock: Callable[[], float],
         stop: Stop,
         say: Callable[[str], None],
+        make_express: Callable[[Any], Express | None] = lambda _: None,
     ) -> None:
+        self._make_express = make_express
         self._manifest = decoder.manifest
         self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
@@ -137,8 +142,8 @@ class Service:
         self._electrodes = self._terms = ""
         self._summary = Summary()
 
-    def run(self) -> Iterator[None]:
-        """Serve until `stop` is set; yields where something was put that is in a hurry, see `publisher`.
+    def run(self) -> Iterator[Call | None]:
+        """Serve until `stop` is set; yields what is in a hurry to be sent or done, see `publisher`.
 
         Raises
         ------
@@ -170,12 +175,12 @@ class Service:
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 
-    def _find(self, *, deadline_s: float, first: bool) -> Generator[None, None, Connection | None]:
+    def _find(self, *, deadline_s: float, first: bool) -> Generator[Call | None, None, Connection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
             self._beat()
-            yield
+            yield None
             try:
                 connection = self._connect(lambda: self._enter("VALIDATING", ""))
             except StreamRefusedError as error:
@@ -220,13 +225,21 @@ class Service:
             return refusal
         return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
 
-    def _serve(self, connection: Connection) -> Iterator[None]:
+    def _serve(self, connection: Connection) -> Iterator[Call | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._audited_s = self._clock()
         intervals_s: deque[float] = deque(maxlen=101)
-        yield
+        yield None
+        express = self._make_express(connection)
         while not self._stop.is_set():
-            chunk = connection.pull(pull_s, self._pipeline.n_wanted)
+            to_clock_s = connection.stamp_to_clock_s()
+            if express is None:
+                chunk = connection.pull(pull_s, self._pipeline.n_wanted)
+            else:
+                express.arm(timeout_s=pull_s, n_most=self._n_overload, too_old_s=TOO_OLD_S)
+                express.allow(sending=self._state == "RUNNING", stamp_to_clock_s=to_clock_s)
+                yield express
+                chunk = express.chunk()
             now_s = self._clock()
             if chunk is not None:
                 if self._state == "STALE":
@@ -234,12 +247,11 @@ class Service:
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                decisions = self._decode(chunk)
-                self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-                yield  # what follows has time until the next samples
+                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s)
+                yield None  # what follows has time until the next samples
                 self._pipeline.settle()
                 self._tell_electrodes()
-                if decisions and now_s - self._audited_s > AUDIT_S:
+                if now_s - self._audited_s > AUDIT_S:
                     self._audit()
             elif self._state == "RUNNING":
                 quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
@@ -250,7 +262,30 @@ class Service:
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
             self._beat()
-            yield
+            yield None
+
+    def _decide(
+        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None
+    ) -> Iterator[Call | None]:
+        """Publish every decision that a chunk completes; of some the numbers are sent already."""
+        while express is not None:
+            taken = express.taken()
+            if taken is None:
+                chunk = express.rest()
+                break
+            decisions = self._pipeline.took(taken, *express.found())
+            self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s, n_sent=express.n_sent)
+            if express.is_done:
+                return
+            express.go_on()
+            yield express
+        newest_only = len(chunk.t_s) > self._n_overload
+        self._publish_all(self._pipeline.push(chunk, newest_only=newest_only), stamp_to_clock_s=stamp_to_clock_s)
+
+    @property
+    def _n_overload(self) -> int:
+        """More samples that wait than this are an overload."""
+        return math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
 
     def _audit(self) -> None:
         """Compare the newest decision with the reference's; windows are recomputed once it differs."""
@@ -260,22 +295,23 @@ class Service:
             self._say(f"WARNING: {fault}")
             self._send_state("state", fault)
 
-    def _decode(self, chunk: Chunk) -> list[Decision]:
-        overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
-        return self._pipeline.push(chunk, newest_only=overloaded)
-
     def _tell_electrodes(self) -> None:
         electrodes = self._pipeline.electrodes.status
         if electrodes != self._electrodes:
             self._say(electrodes or "all electrodes are back")
             self._electrodes = electrodes
 
-    def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
+    def _publish_all(
+        self, decisions: list[Decision], *, stamp_to_clock_s: float | None, n_sent: int = 0
+    ) -> None:
+        """Publish decisions; of the first `n_sent` with probabilities the numbers are sent already."""
         assert self._state is not None
         items = []
         for decision in decisions:
             verdict = decide(decision, self._classes, threshold=self._threshold)
-            why = decision.why or self._withheld(decision, stamp_to_clock_s)
+            is_out = n_sent > 0 and decision.probs is not None
+            n_sent -= is_out
+            why = "" if is_out else decision.why or self._withheld(decision, stamp_to_clock_s)
             if decision.probs is None:
                 self._summary.n_invalid += 1
             elif not why:
@@ -294,6 +330,7 @@ class Service:
                     why=why,
                     n_lost=decision.n_lost,
                     cue=decision.cue,
+                    is_out=is_out,
                     stamp_to_clock_s=stamp_to_clock_s,
                 )
             )

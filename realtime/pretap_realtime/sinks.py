@@ -31,14 +31,14 @@ class OutletSink:
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
-        self._name, self._format, self._classes = name, format, tuple(classes)
+        self._name, self._format, self.classes = name, format, tuple(classes)
         self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._facts: dict[str, str] = {}
         self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open
         self._hurried = False  # the numbers of the batch that comes are sent already
 
     def _open(self) -> None:
-        name, classes, facts = self._name, self._classes, self._identity | self._facts
+        name, classes, facts = self._name, self.classes, self._identity | self._facts
         self._markers = Outlet(
             f"{name}-markers", "Markers", labels=["message"], format="string", facts=facts | {"format": self._format}
         )
@@ -46,6 +46,11 @@ class OutletSink:
         self._probabilities = Outlet(
             f"{name}-probabilities", "Probabilities", labels=[*classes, "quality"], format="float32", facts=facts
         )
+
+    @property
+    def numbers(self) -> tuple[int, int] | None:
+        """For C code that sends a decision's numbers itself, see `Item.is_out`; None while the outlets are not open."""
+        return None if self._held is not None else self._probabilities.native
 
     def _describe(self, facts: Mapping[str, str]) -> None:
         """Let the descriptions say `facts`."""
@@ -97,8 +102,8 @@ class OutletSink:
     def _push_numbers(self, items: Sequence[Item]) -> None:
         rows, stamps = [], []
         for item in items:
-            if item.type == "verdict":
-                rows.append([0.0] * (len(self._classes) + 1) if item.probs is None or item.why else [*item.probs, 1.0])
+            if item.type == "verdict" and not item.is_out:
+                rows.append([0.0] * (len(self.classes) + 1) if item.probs is None or item.why else [*item.probs, 1.0])
                 stamps.append(item.stamp_s)
         self._probabilities.push_all(rows, stamps)
 

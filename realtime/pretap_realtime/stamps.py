@@ -71,6 +71,10 @@ class StampLine:
         """Return by how many samples stamps are late (n,); element by element, so that chunks cannot matter."""
         return ((t_s - self._t0_s) - self._s_ref) * self.rate_hz - (n - self._n_ref)
 
+    @property
+    def terms(self) -> tuple[float, float, float, float]:
+        return self._t0_s, self._s_ref, self.rate_hz, self._n_ref
+
     def holds(self, n: float, stamps_s: list[float]) -> bool:
         """Say whether stamps in a row, the first of sample n, lie within the limit: as `offsets` says, to the bit."""
         t0_s, s_ref, n_ref, rate_hz, limit = self._t0_s, self._s_ref, self._n_ref, self.rate_hz, self.limit

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.lanes.output import Native
 from pretap.lanes.plan import Steps
 from pretap.manifest import Manifest
 from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
@@ -171,6 +172,13 @@ class CompiledLanes:
     def settle(self) -> None:
         """Advance the windows that `push` left for later."""
         self._library.settle(self._engine)
+
+    @property
+    def native(self) -> Native:
+        """What C code calls instead of `push`."""
+        push = ctypes.cast(self._library.push, _pointer).value  # type: ignore[arg-type]
+        assert push is not None
+        return Native(push, self._engine)
 
     def _make_room(self, n_most: int) -> None:
         self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))

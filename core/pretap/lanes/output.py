@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DecoderStream", "Output"]
+__all__ = ["DecoderStream", "Native", "Output"]
 
 
 class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -16,6 +17,13 @@ class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     n_end: int
     probs: NDArray[np.float64]  # (n_classes,)
+
+
+class Native(msgspec.Struct, frozen=True, gc=False):
+    """A decoder's `push` for C code, see `pretap_push` in lanes.c: the function's address, and its first argument."""
+
+    push: int
+    engine: int
 
 
 class DecoderStream(Protocol):
@@ -28,6 +36,15 @@ class DecoderStream(Protocol):
     """
 
     words: str
+
+    @property
+    def native(self) -> Native | None:
+        """What C code may call instead of `push`, and tell with `took`; None where there is no such thing."""
+        ...
+
+    def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
+        """Take over what `native` did: the samples it took, and what it found. Else like `push`."""
+        ...
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
         """Take finite samples (n_new, n_channels) in microvolts; give every decision that they complete, in order.
@@ -48,6 +65,7 @@ class DecoderStream(Protocol):
     def n_to_next(self) -> int:
         """How many samples the next decision still needs."""
         ...
+
 
     def reset(self) -> None:
         """Forget all samples: the next decision comes `n_window` samples later."""

@@ -52,6 +52,11 @@ class PythonLanes:
         self._x = np.zeros((n_lanes, n_channels))
         self.reset()
 
+    @property
+    def native(self) -> None:
+        """Nothing that C code could call."""
+        return None
+
     def reset(self) -> None:
         """Close all windows."""
         self._n_seen = self._end = 0

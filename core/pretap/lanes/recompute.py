@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,13 @@ class Recompute:
 
     def reset(self) -> None:
         self._ring.reset()
+
+    @property
+    def native(self) -> None:
+        return None
+
+    def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
+        raise NotImplementedError  # nothing is native
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
         if not np.isfinite(x_uv).all():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError
-from pretap.lanes.output import DecoderStream, Output
+from pretap.lanes.output import DecoderStream, Native, Output
 from pretap.lanes.recompute import Recompute
 from pretap.ring import Ring
 
@@ -35,6 +35,11 @@ class Lanes(Protocol):
 
     def reset(self) -> None:
         """Close all windows."""
+        ...
+
+    @property
+    def native(self) -> Native | None:
+        """What C code calls instead of `push`; None where there is no such thing."""
         ...
 
 
@@ -70,6 +75,10 @@ class LaneStream:
         self._n_seen = 0
         self._fallback: DecoderStream | None = None
 
+    @property
+    def native(self) -> Native | None:
+        return self._lanes.native if self._fallback is None else None
+
     def reset(self) -> None:
         """Forget all samples; a failed audit is not forgotten."""
         self._newest = self._unkept = None
@@ -82,13 +91,16 @@ class LaneStream:
         if self._fallback is not None:
             return self._fallback.push(x_uv)
         self._ring.check(x_uv)
-        self._keep()
         try:
             ends, probs = self._lanes.push(x_uv)
         except FloatingPointError:
             raise DataError(
                 "A sample is NaN or infinite: reset the stream there, and push only finite samples."
             ) from None
+        return self.took(x_uv, ends, probs)
+
+    def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
+        self._keep()
         self._unkept = x_uv
         self._n_seen += len(x_uv)
         if not ends:

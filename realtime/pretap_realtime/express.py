@@ -1,0 +1,136 @@
+"""The hurry of a decision in one call of C code, see receive.c: from the samples in LSL to the numbers on their way."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap_realtime import native
+from pretap_realtime.chunk import Chunk
+from pretap_realtime.lsl import Inlet, clock_address
+from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.sinks import OutletSink
+
+__all__ = ["Express", "ExpressError"]
+
+_MOST_ENDS: Final = 256  # decisions in a piece: it is no longer than a block of stamps
+
+
+class ExpressError(Exception):
+    """It cannot be done in C here: Python does it, somewhat later."""
+
+
+class Express:
+    """Receives; where there is nothing to say of the samples, it decides and sends the numbers too.
+
+    A `Call` of the publisher; what came of it is asked for after it.
+
+    Raises
+    ------
+    ExpressError
+        Where there is no library, or the stream or the decoder need more than it does.
+    """
+
+    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: native.Watch) -> None:
+        loaded, source, lanes = native.library(), inlet.native, pipeline.native
+        if loaded is None or source is None or lanes is None:
+            raise ExpressError
+        self._receive, self._take = loaded.pretap_receive, loaded.pretap_take
+        self._inlet, self._pipeline, self._sink = inlet, pipeline, sink
+        n_classes = len(sink.classes)
+        self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
+        self._row = np.ones(n_classes + 1, np.float32)
+        self._may_send = self._goes_on = False
+        self._struct = native.Receiver(
+            pull=source.pull,
+            inlet=source.inlet,
+            x=source.x,
+            stamps=source.stamps,
+            n_room=source.n_room,
+            n_channels=source.n_channels,
+            push=lanes.push,
+            lanes=lanes.engine,
+            n_classes=n_classes,
+            n_ends=_MOST_ENDS,
+            ends=self._ends.ctypes.data,
+            probs=self._probs.ctypes.data,
+            row=self._row.ctypes.data,
+            clock=clock_address(),
+            watch=watch.address,
+        )
+        self._at = ctypes.byref(self._struct)
+
+    def arm(self, *, timeout_s: float, n_most: int, too_old_s: float) -> None:
+        """Let the next call wait for samples for up to `timeout_s`, and leave more than `n_most` of them alone."""
+        self._goes_on = False
+        struct = self._struct
+        struct.timeout_s, struct.n_wanted = timeout_s, min(self._pipeline.n_wanted, struct.n_room)
+        struct.n_most, struct.too_old_s = n_most, too_old_s
+        self._set_terms()
+
+    def go_on(self) -> None:
+        """Let the next call decide on what follows the samples that were taken."""
+        self._goes_on = True
+        self._struct.at += self._struct.n_taken
+        self._set_terms()
+
+    def _set_terms(self) -> None:
+        struct, pipeline = self._struct, self._pipeline
+        pipeline.account()
+        struct.n_quick = pipeline.n_quick if pipeline.native is not None else 0
+        if struct.n_quick:
+            struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.health.place
+            struct.n_decoded = pipeline.mode.n_seen
+
+    def allow(self, *, sending: bool, stamp_to_clock_s: float | None) -> None:
+        """Say whether numbers may be sent: only while a decision is a verdict."""
+        self._may_send = sending
+        self._struct.stamp_to_clock_s = stamp_to_clock_s or 0.0
+        if stamp_to_clock_s is None:  # data time: nothing is too old
+            self._struct.too_old_s = math.inf
+
+    def __call__(self, *, may_send: bool) -> None:
+        struct, numbers = self._struct, self._sink.numbers
+        if may_send and self._may_send and numbers is not None:
+            struct.send, struct.outlet = numbers
+        else:
+            struct.outlet = None
+        (self._take if self._goes_on else self._receive)(self._at)
+
+    @property
+    def n_sent(self) -> int:
+        """So many of the decisions that were found have their numbers sent."""
+        return int(self._struct.n_sent)
+
+    def chunk(self) -> Chunk | None:
+        """Give all samples that came, of which the first ones may be taken.
+
+        Raises
+        ------
+        ConnectionLostError
+            When their source is gone.
+        """
+        return self._inlet.received(self._struct.n_new, self._struct.error)
+
+    def taken(self) -> Chunk | None:
+        """Give the samples that were taken: the pipeline gets them with `ends` and `probs`."""
+        start, n = self._struct.at, self._struct.n_taken
+        return self._inlet.samples(start, start + n) if n else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that came is taken."""
+        return bool(self._struct.at + self._struct.n_taken == self._struct.n_new)
+
+    def rest(self) -> Chunk:
+        """Give the samples that were not taken."""
+        return self._inlet.samples(self._struct.at + self._struct.n_taken, self._struct.n_new)
+
+    def found(self) -> tuple[list[int], NDArray[np.float64]]:
+        """Give where the windows that were filled end, counted since the last break, and probabilities."""
+        n = self._struct.n_found
+        return self._ends[:n].tolist(), self._probs[:n].copy()

@@ -1,0 +1,132 @@
+"""The library built from `receive.c`, through ctypes; without it Python does the same, somewhat later."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Final, Protocol
+
+__all__ = ["LIBRARY", "Receiver", "Watch", "library", "new_watch"]
+
+LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
+_SOURCE: Final = Path(__file__).parent / "receive.c"
+_LOOK_S: Final = 0.035  # the loop waits for an outlet for less than 50 ms
+_int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class Receiver(ctypes.Structure):
+    """The struct `receiver` of receive.c."""
+
+    _fields_ = [
+        *((name, _pointer) for name in ("pull", "inlet", "x", "stamps")),
+        *((name, _int) for name in ("n_room", "n_channels", "n_wanted")),
+        ("timeout_s", _double),
+        *((name, _int) for name in ("n_quick", "n_most")),
+        *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_seen", "limit")),
+        *((name, _pointer) for name in ("push", "lanes")),
+        *((name, _int) for name in ("n_decoded", "n_classes", "n_ends")),
+        *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
+        *((name, _double) for name in ("stamp_to_clock_s", "too_old_s")),
+        ("watch", _pointer),
+        *((name, _int) for name in ("n_new", "at", "n_taken", "n_found", "n_sent")),
+        ("error", ctypes.c_int32),
+    ]
+
+
+class _Watch(ctypes.Structure):
+    _fields_ = [("since_s", _double), ("ended", ctypes.c_int32)]
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """Load the library; None where it was not built, or from another source."""
+    try:
+        loaded = ctypes.CDLL(str(LIBRARY))  # its functions wait: other threads go on
+        built_from = ctypes.c_uint32.in_dll(loaded, "pretap_receive_crc").value
+        n_bytes = ctypes.c_int64.in_dll(loaded, "pretap_receiver_bytes").value
+    except (OSError, ValueError):
+        return None
+    if (_SOURCE.exists() and zlib.crc32(_SOURCE.read_bytes()) != built_from) or n_bytes != ctypes.sizeof(Receiver):
+        return None
+    loaded.pretap_watch.restype = _pointer
+    loaded.pretap_wait_until_slow.argtypes = [_pointer, _double, _double]
+    loaded.pretap_receive.argtypes = loaded.pretap_take.argtypes = [ctypes.POINTER(Receiver)]
+    return loaded
+
+
+class Watch(Protocol):
+    """Since when somebody sends, for who watches that it does not take too long.
+
+    Attributes
+    ----------
+    since_s
+        On the clock of `time.monotonic`; infinity where nobody sends.
+    """
+
+    since_s: float
+
+    def wait_until_slow(self, slow_s: float) -> bool:
+        """Wait until sending takes longer than `slow_s`; False where all has ended."""
+        ...
+
+    def end(self) -> None:
+        """Let nobody wait any longer."""
+        ...
+
+    @property
+    def address(self) -> int:
+        """For C code: the struct `watch` of receive.c; 0 where there is none."""
+        ...
+
+
+def new_watch() -> Watch:
+    """Make a watch; one in C where there is the library: a look costs a tenth there."""
+    loaded = library()
+    return _PlainWatch() if loaded is None else _NativeWatch(loaded)
+
+
+class _NativeWatch:
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self.address: int = loaded.pretap_watch()
+        self._struct = _Watch.from_address(self.address)
+        self._wait = loaded.pretap_wait_until_slow
+
+    @property
+    def since_s(self) -> float:
+        return float(self._struct.since_s)
+
+    @since_s.setter
+    def since_s(self, value: float) -> None:
+        self._struct.since_s = value
+
+    def wait_until_slow(self, slow_s: float) -> bool:
+        self._wait(self.address, slow_s, _LOOK_S)
+        return not self._struct.ended
+
+    def end(self) -> None:
+        self._struct.ended = 1
+
+
+class _PlainWatch:
+    address = 0
+
+    def __init__(self) -> None:
+        self.since_s = math.inf
+        self._running = threading.Lock()  # held until all has ended; a plain lock: an Event costs ten times as much
+        self._running.acquire()
+
+    def wait_until_slow(self, slow_s: float) -> bool:
+        while time.monotonic() - self.since_s <= slow_s:
+            if self._running.acquire(timeout=_LOOK_S):
+                self._running.release()
+                return False
+        return True
+
+    def end(self) -> None:
+        if self._running.locked():
+            self._running.release()
