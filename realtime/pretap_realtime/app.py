@@ -159,7 +159,8 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
 
     def make_express(connection: LslConnection) -> Express | None:
         try:
-            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch)
+            hop_s = plan.hop / manifest.sfreq_hz
+            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
         except ExpressError:
             return None
 

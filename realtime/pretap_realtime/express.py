@@ -17,6 +17,7 @@ from pretap_realtime.sinks import OutletSink
 
 __all__ = ["Express", "ExpressError"]
 
+_PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers arrive 200 us later
 _MOST_ENDS: Final = 256  # decisions in a piece: it is no longer than a block of stamps
 
 
@@ -29,13 +30,20 @@ class Express:
 
     A `Call` of the publisher; what came of it is asked for after it.
 
+    Parameters
+    ----------
+    hop_s
+        Time between decisions: what comes after one may wait for a part of it.
+
     Raises
     ------
     ExpressError
         Where there is no library, or the stream or the decoder need more than it does.
     """
 
-    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: native.Watch) -> None:
+    def __init__(
+        self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: native.Watch, hop_s: float
+    ) -> None:
         loaded, source, lanes = native.library(), inlet.native, pipeline.native
         if loaded is None or source is None or lanes is None:
             raise ExpressError
@@ -61,6 +69,7 @@ class Express:
             row=self._row.ctypes.data,
             clock=clock_address(),
             watch=watch.address,
+            pause_s=min(_PAUSE_S, hop_s / 4),
         )
         self._at = ctypes.byref(self._struct)
 

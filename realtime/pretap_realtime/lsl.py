@@ -27,6 +27,7 @@ from pretap_realtime.contract import Description, printable
 
 try:
     import pylsl
+    from pylsl.lib import lib as _library
     from pylsl.util import InternalError, LostError, handle_error
     from pylsl.util import TimeoutError as LslTimeoutError
 except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is there, the C library is not
@@ -250,7 +251,7 @@ def _describe(inlet: Any) -> Description:
 
 def clock_address() -> int:
     """Give the address of `local_clock` for C code."""
-    return _address(pylsl.lib.lsl_local_clock)
+    return _address(_library.lsl_local_clock)
 
 
 def _address(function: Any) -> int:

@@ -49,7 +49,7 @@ typedef struct {
     void *outlet; /* NULL: nothing is sent */
     double (*clock)(void);
     float *row; /* (n_classes + 1,), the last one is there already */
-    double stamp_to_clock_s, too_old_s;
+    double stamp_to_clock_s, too_old_s, pause_s;
     watch *watch;
     /* what came of it */
     int64_t n_new, at, n_taken, n_found, n_sent; /* the piece is samples at .. at + n_taken of n_new */
@@ -68,6 +68,11 @@ static double monotonic(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static void wait(double seconds) {
+    const struct timespec pause = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&pause, NULL);
+}
+
 watch *pretap_watch(void) {
     watch *made = malloc(sizeof(watch));
     if (made) made->since_s = INFINITY, made->ended = 0;
@@ -76,8 +81,7 @@ watch *pretap_watch(void) {
 
 /* Wait until the leader has been sending for `slow_s`, or all has ended: a look each `look_s`. */
 void pretap_wait_until_slow(const watch *w, double slow_s, double look_s) {
-    const struct timespec pause = {(time_t)look_s, (long)(1e9 * (look_s - (double)(time_t)look_s))};
-    while (!w->ended && monotonic() - w->since_s <= slow_s) nanosleep(&pause, NULL);
+    while (!w->ended && monotonic() - w->since_s <= slow_s) wait(look_s);
 }
 
 /* Decide on the next samples that are there, at most `n_quick`. */
@@ -103,6 +107,7 @@ void pretap_take(receiver *r) {
         r->send(r->outlet, r->row, t_s, 1);
         if (monotonic() - began_s > LONG_S) return; /* another thread may be about to go on from here, see publisher.py */
     }
+    if (r->n_sent) wait(r->pause_s); /* liblsl sends in a thread of its own, which would wait for what Python does next */
 }
 
 /* Wait for `n_wanted` samples, take all that are there, and decide on the first of them. */
