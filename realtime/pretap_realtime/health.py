@@ -34,6 +34,7 @@ All state moves sample by sample or at fixed counts of accepted samples; chunk b
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +55,9 @@ _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole numbe
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
+_STRETCH_S: Final = 0.5
+_N_STRETCHES: Final = 4
+_FEWEST: Final = 8  # samples that make a rate
 BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
 
@@ -111,10 +115,13 @@ class Health:
 
     def reset(self, *, sfreq_hz: float | None = None) -> None:
         """Forget stamps, rate and jitter for a new connection, which may have another rate; the counts survive."""
-        sfreq_hz = self._line.sfreq_hz if sfreq_hz is None else sfreq_hz
+        if sfreq_hz is None:
+            sfreq_hz = self._line.sfreq_hz
         if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
         self._line = StampLine(sfreq_hz)
+        self._start: tuple[float, float] | None = None  # the first usable stamp: sample and time
+        self._start_hz: list[float] = []  # rates of the first stretches
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
         self._n_seen = 0
         self._unclean = False  # the last sample was not clean
@@ -130,6 +137,27 @@ class Health:
     def rate_hz(self) -> float:
         """Rate estimated over the last 10 s, within 1 % of nominal; nominal until there is enough."""
         return self._line.rate_hz
+
+    @property
+    def wrong_rate_hz(self) -> float:
+        """The rate that the stamps of the first seconds show, where it is not the nominal one all the time; else 0.
+
+        A loss makes one stretch slow, not each: of the first 4 half-seconds every one is more than 10 % off.
+        """
+        rates, nominal_hz = self._start_hz, self._line.sfreq_hz
+        if len(rates) < _N_STRETCHES:
+            return 0.0
+        rates = rates[:_N_STRETCHES]
+        all_off = all(rate < 0.9 * nominal_hz for rate in rates) or all(rate > 1.1 * nominal_hz for rate in rates)
+        return statistics.median(rates) if all_off else 0.0
+
+    def end(self) -> None:
+        """Count the losses that still wait for the stamps to prove exact, and were so far: no more samples follow."""
+        if self._line.exact:
+            n_lost, n_steps = self._pending
+            self.n_lost += n_lost
+            self.n_clock_steps += n_steps
+        self._pending = [0, 0]
 
     @property
     def smallest_gap_samples(self) -> float:
@@ -209,10 +237,23 @@ class Health:
         n = at.astype(np.float64) + self._n_seen  # (n,) whole numbers, exact
         if n.size and not self._line.started:
             self._line.start(float(n[0]), float(t_s[0]))
+        if n.size and len(self._start_hz) < _N_STRETCHES:
+            self._measure_start(n, t_s)
         i = 0
         while i < n.size:
             go = self._watch if self._side else self._walk
             i += go(at[i:], n[i:], t_s[i:], breaks)
+
+    def _measure_start(self, n: _Floats, t_s: _Floats) -> None:
+        """Measure the rate of each stretch: half a second by its stamps or by its number of samples."""
+        n_stretch = max(2, round(_STRETCH_S * self._line.sfreq_hz))
+        for n_at, at_s in zip(n.tolist(), t_s.tolist(), strict=True):
+            if self._start is None:
+                self._start = n_at, at_s
+            n_samples, took_s = n_at - self._start[0], at_s - self._start[1]
+            if n_samples >= n_stretch or (n_samples >= _FEWEST and took_s >= _STRETCH_S):
+                self._start_hz.append(n_samples / took_s if took_s > 0 else math.inf)
+                self._start = n_at, at_s
 
     def _walk(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> int:
         """Accept stamps up to the first one off the line and judge that; returns how many are dealt with."""

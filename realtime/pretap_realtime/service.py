@@ -167,20 +167,24 @@ class Service:
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
         self._enter("WAITING", "")
+        first = True
         connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
         while connection is not None:
             try:
                 yield from self._serve(connection)
             except ConnectionLostError as lost:
                 self._enter("LOST", str(lost))
-            except StreamRefusedError as refusal:
+            except StreamRefusedError as refusal:  # by what it sends
                 self._enter("REFUSED", str(refusal))
-                raise
+                if first:
+                    raise
             finally:
                 connection.close()
+                self._pipeline.end()
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            first = False
             connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
 
     def summary(self) -> Summary:
