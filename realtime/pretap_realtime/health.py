@@ -246,7 +246,7 @@ class Health:
 
     def _measure_start(self, n: _Floats, t_s: _Floats) -> None:
         """Measure the rate of each stretch: half a second by its stamps or by its number of samples."""
-        n_stretch = max(2, round(_STRETCH_S * self._line.sfreq_hz))
+        n_stretch = max(_FEWEST, round(_STRETCH_S * self._line.sfreq_hz))
         for n_at, at_s in zip(n.tolist(), t_s.tolist(), strict=True):
             if self._start is None:
                 self._start = n_at, at_s
