@@ -103,9 +103,10 @@ class Health:
     Attributes
     ----------
     n_received, n_lost, n_nonfinite, n_bad_stamps, n_clock_steps : int
-        Counts since construction: samples received, lost, with a non-finite value, with an unusable stamp; clock steps.
+        Counts since construction: samples received, lost, with a non-finite value, with a stamp that is no
+        number or came and went with a jump of more than a second; clock steps.
     stepped_s : float
-        By how much the stamps' clock was set since the connection began: the sum of its steps.
+        By how much the stamps' clock was set since the connection began: the sum of its steps up to an hour.
     """
 
     def __init__(self, *, sfreq_hz: float) -> None:
@@ -302,12 +303,16 @@ class Health:
             line.start(n, t_s)
             self._pending, self._n_proof = [0, 0], line.n_proof
             self.n_clock_steps += 1
-            self.stepped_s += off / line.sfreq_hz
+            self._set_clock(off / line.sfreq_hz)
             breaks.append(Break(at, 0, f"clock step: {off / line.sfreq_hz:+.3f} s, jitter not known yet"))
             return True
         line.widen(2 * abs(off))
         breaks.append(Break(at, 0, "jitter of the stamps not known yet"))
         return True
+
+    def _set_clock(self, step_s: float) -> None:
+        if abs(step_s) <= _CLOCK_STEP_S:  # beyond, these are no times of this session
+            self.stepped_s = round(self.stepped_s + step_s, 6)  # one that is taken back leaves nothing
 
     def _under_watch(self, at: int) -> Break:
         return Break(at, 0, f"{'late' if self._side > 0 else 'early'} stamps, under watch")
@@ -316,7 +321,8 @@ class Health:
         """Count a shift of the stamps as a loss or a clock step; returns the samples lost."""
         step_s = off / self._line.rate_hz
         n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S else 0
-        self.stepped_s += 0 if n_lost else step_s
+        if not n_lost:
+            self._set_clock(step_s)
         if pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
             breaks.append(Break(at, 0, "shifted stamps, counted once the stamps have proved exact"))
@@ -340,7 +346,10 @@ class Health:
             else:
                 self.n_lost -= step.n_lost
                 self.n_clock_steps -= not step.n_lost
-            self.stepped_s -= 0 if step.n_lost else step.off_samples / line.rate_hz
+            if not step.n_lost:
+                self._set_clock(-step.off_samples / line.rate_hz)
+            if abs(step.off_samples) > _UNKNOWN_STEP_S * line.sfreq_hz:
+                self.n_bad_stamps += int(n - step.n_at)
             taken_back = 0 if step.pending else -step.n_lost
             breaks.append(Break(at, taken_back, f"stamps came back: no shift of {step.off_samples:.1f} samples"))
             line.shift(-step.off_samples)
@@ -360,6 +369,8 @@ class Health:
         self._peak = max(self._peak, float(off[:k].max(initial=0.0)))
         if k < m:
             self._side = 0
+            if self._peak > _UNKNOWN_STEP_S * self._line.sfreq_hz:
+                self.n_bad_stamps += self._n_watched + self._n_held
             if self._n_watched + self._n_held > 1:  # a single wild stamp says nothing of the jitter
                 self._line.widen(min(self._peak, 2 * self._line.limit))
         elif self._n_held == self._line.n_persist:

@@ -243,17 +243,11 @@ def test_bad_stamps_are_counted_and_never_used(stamp, flowing, measured):
     received, lost = run(service, amp)
     assert (received, lost) == (340, 0)
     assert clean(service)
-    used = [row["t"] for row in service.verdicts()]
-    assert np.isfinite(used).all()
-    assert all(abs(t - amp.t0_s) < 10 for t in used if t is not None) or stamp == 1e-5
-    good = [row for row in service.verdicts() if row["valid"]]
-    assert all(abs(row["t"] - amp.t0_s) < 10 for row in good)
-    bad = 0 if stamp == 1e-5 else 10
-    if bad:
-        assert f"{bad} stamps were no times" in service.said
+    assert all(abs(row["t"] - amp.t0_s) < 10 for row in service.verdicts() if row["valid"])
+    assert "10 stamps were no times" in service.said
     measured(
         f"10 stamps are {stamp:g}", "counted, never used; no decision from them",
-        f"sent 340 = received {received} + lost {lost}; {bad} counted as no times; "
+        f"sent 340 = received {received} + lost {lost}; 10 counted as no times; "
         f"no window spans them",
     )  # fmt: skip
 
