@@ -181,11 +181,17 @@ class Amplifier:
         self._counter = labels.index("COUNTER") if "COUNTER" in labels else None
         self.n = 0  # the next sample's number: sent and skipped ones
         self.n_sent = 0
+        self._set_s = 0.0
         self.start_clock()
 
     def start_clock(self):
         """Let the next sample be taken now: what is pushed long after that is old when it comes."""
         self.t0_s = lsl.local_clock() - self.n / self.sfreq_hz if self.sfreq_hz else lsl.local_clock()
+
+    def set_clock(self, step_s):
+        """Set the clock of the stamps, as it happens to computers."""
+        self.t0_s += step_s
+        self._set_s += step_s
 
     def stamps(self, n):
         return self.t0_s + np.arange(self.n, self.n + n) / self.sfreq_hz
@@ -202,7 +208,7 @@ class Amplifier:
             t_s = self.stamps(len(piece)) if stamps_s is None else np.asarray(stamps_s[start : start + n_chunk])
             if self._counter is not None:
                 piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
-            pause.wait(max(0.0, t_s[-1] - lsl.local_clock()) if real_time else 0.005)
+            pause.wait(max(0.0, t_s[-1] - self._set_s - lsl.local_clock()) if real_time else 0.005)
             if one_stamp:
                 self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
             else:

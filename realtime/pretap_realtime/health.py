@@ -25,8 +25,8 @@ Persistence, in three regimes, each left as soon as the stamps say so:
     line: its stamps do not agree, it breaks each 0.25 s and is no loss. Stamps that come back close the watch and widen
     the jitter, to at most twice the limit: one wild stamp must not blind the watch for 10 s.
 
-A shift back, or forward by more than an hour, is a clock step: a break and no loss. After a gap or a step the line
-moves by the whole shift, so the rate is always fitted to received samples alone.
+A shift back, forward by more than an hour, or into the future is a clock step: a break and no loss. After a gap or a
+step the line moves by the whole shift, so the rate is always fitted to received samples alone.
 
 All state moves sample by sample or at fixed counts of accepted samples; chunk boundaries decide nothing.
 """
@@ -34,7 +34,7 @@ All state moves sample by sample or at fixed counts of accepted samples; chunk b
 from __future__ import annotations
 
 import math
-import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.stamps import StampLine
+from pretap_realtime.start_rate import StartRate
 
 __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 
@@ -55,9 +56,7 @@ _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole numbe
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
-_STRETCH_S: Final = 0.5
-_N_STRETCHES: Final = 4
-_FEWEST: Final = 8  # samples that make a rate
+_AHEAD_S: Final = 0.05  # stamps may be as far in the future: clocks of two computers, amplifiers that reckon
 BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
 
@@ -105,11 +104,14 @@ class Health:
     n_received, n_lost, n_nonfinite, n_bad_stamps, n_clock_steps : int
         Counts since construction: samples received, lost, with a non-finite value, with a stamp that is no
         number or came and went with a jump of more than a second; clock steps.
+    now_s : callable
+        Gives the time on the clock of the stamps, where that is known: a gap cannot lead into the future.
     stepped_s : float
         By how much the stamps' clock was set since the connection began: the sum of its steps up to an hour.
     """
 
     def __init__(self, *, sfreq_hz: float) -> None:
+        self.now_s: Callable[[], float] = lambda: math.inf
         self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
         self._line: StampLine
         self.reset(sfreq_hz=sfreq_hz)
@@ -121,8 +123,7 @@ class Health:
         if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
         self._line = StampLine(sfreq_hz)
-        self._start: tuple[float, float] | None = None  # the first usable stamp: sample and time
-        self._start_hz: list[float] = []  # rates of the first stretches
+        self._start_rate = StartRate(sfreq_hz)
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
         self._n_seen = 0
         self._unclean = False  # the last sample was not clean
@@ -141,16 +142,8 @@ class Health:
 
     @property
     def wrong_rate_hz(self) -> float:
-        """The rate that the stamps of the first seconds show, where it is not the nominal one all the time; else 0.
-
-        A loss makes one stretch slow, not each: of the first 4 half-seconds every one is more than 10 % off.
-        """
-        rates, nominal_hz = self._start_hz, self._line.sfreq_hz
-        if len(rates) < _N_STRETCHES:
-            return 0.0
-        rates = rates[:_N_STRETCHES]
-        all_off = all(rate < 0.9 * nominal_hz for rate in rates) or all(rate > 1.1 * nominal_hz for rate in rates)
-        return statistics.median(rates) if all_off else 0.0
+        """The rate that the first stamps show, where it is not the nominal one; else 0. See `StartRate`."""
+        return self._start_rate.wrong_hz
 
     def end(self) -> None:
         """Count the losses that still wait for the stamps to prove exact, and were so far: no more samples follow."""
@@ -238,23 +231,11 @@ class Health:
         n = at.astype(np.float64) + self._n_seen  # (n,) whole numbers, exact
         if n.size and not self._line.started:
             self._line.start(float(n[0]), float(t_s[0]))
-        if n.size and len(self._start_hz) < _N_STRETCHES:
-            self._measure_start(n, t_s)
+        self._start_rate.follow(n, t_s)
         i = 0
         while i < n.size:
             go = self._watch if self._side else self._walk
             i += go(at[i:], n[i:], t_s[i:], breaks)
-
-    def _measure_start(self, n: _Floats, t_s: _Floats) -> None:
-        """Measure the rate of each stretch: half a second by its stamps or by its number of samples."""
-        n_stretch = max(_FEWEST, round(_STRETCH_S * self._line.sfreq_hz))
-        for n_at, at_s in zip(n.tolist(), t_s.tolist(), strict=True):
-            if self._start is None:
-                self._start = n_at, at_s
-            n_samples, took_s = n_at - self._start[0], at_s - self._start[1]
-            if n_samples >= n_stretch or (n_samples >= _FEWEST and took_s >= _STRETCH_S):
-                self._start_hz.append(n_samples / took_s if took_s > 0 else math.inf)
-                self._start = n_at, at_s
 
     def _walk(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> int:
         """Accept stamps up to the first one off the line and judge that; returns how many are dealt with."""
@@ -289,7 +270,7 @@ class Health:
             if pending:
                 self._n_proof = line.n_good + line.room + line.n_proof
             self._steps = [step for step in self._steps if n - step.n_at <= line.n_watch]
-            self._steps.append(_Step(n, off, self._count(off, at, breaks, pending=pending), pending))
+            self._steps.append(_Step(n, off, self._count(off, t_s, at, breaks, pending=pending), pending))
             line.shift(off)
             return True
         if line.learnt:
@@ -310,6 +291,10 @@ class Health:
         breaks.append(Break(at, 0, "jitter of the stamps not known yet"))
         return True
 
+    def _is_future(self, t_s: float, step_s: float) -> bool:
+        """Say whether a step leads from the past into the future: no sample is stamped before it is taken."""
+        return t_s > self.now_s() + _AHEAD_S >= t_s - step_s
+
     def _set_clock(self, step_s: float) -> None:
         if abs(step_s) <= _CLOCK_STEP_S:  # beyond, these are no times of this session
             self.stepped_s = round(self.stepped_s + step_s, 6)  # one that is taken back leaves nothing
@@ -317,10 +302,10 @@ class Health:
     def _under_watch(self, at: int) -> Break:
         return Break(at, 0, f"{'late' if self._side > 0 else 'early'} stamps, under watch")
 
-    def _count(self, off: float, at: int, breaks: list[Break], *, pending: bool) -> int:
-        """Count a shift of the stamps as a loss or a clock step; returns the samples lost."""
+    def _count(self, off: float, t_s: float, at: int, breaks: list[Break], *, pending: bool) -> int:
+        """Count a shift of the stamps, up to `t_s`, as a loss or a clock step; returns the samples lost."""
         step_s = off / self._line.rate_hz
-        n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S else 0
+        n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S and not self._is_future(t_s, step_s) else 0
         if not n_lost:
             self._set_clock(step_s)
         if pending:
@@ -387,7 +372,7 @@ class Health:
             breaks.append(self._under_watch(at))
             return
         shift = float(off.mean())
-        self._count(shift, at, breaks, pending=False)
+        self._count(shift, float(t_s[-1]), at, breaks, pending=False)
         line.shift(shift)
         line.accept(n, t_s)
         self._side = 0

@@ -225,6 +225,7 @@ class Service:
     def _begin(self, connection: Connection) -> None:
         """Get the pipeline ready for this stream, and say on what terms it runs."""
         pipeline, mapping = self._pipeline, connection.mapping
+        pipeline.health.now_s = lambda: self._stamped_now_s(connection)
         pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
         self._electrodes = pipeline.electrodes.status
         facts = {}
@@ -238,6 +239,11 @@ class Service:
             }
         self._terms = "; ".join(terms)
         self._enter("RUNNING", "; ".join(filter(None, [connection.changed, *terms])), facts=facts)
+
+    def _stamped_now_s(self, connection: Connection) -> float:
+        """Give the time on the clock of the stamps; infinite where that is not known."""
+        to_clock_s = connection.stamp_to_clock_s()
+        return math.inf if to_clock_s is None else self._clock() - to_clock_s + self._pipeline.health.stepped_s
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:

@@ -341,3 +341,17 @@ def test_a_start_with_a_loss_jitter_or_a_pause_is_no_wrong_rate():
     t_s = stamps(3000)
     t_s[:] += np.where(np.arange(3000) > 20, 2.0, 0.0)
     assert feed(t_s)[0].wrong_rate_hz == 0
+
+
+@pytest.mark.parametrize("sigma_s", [0.0, 3e-3], ids=["exact", "jittered"])
+@pytest.mark.parametrize("ahead_s, n_lost", [(0.0, 0), (2.0, 1000)], ids=["from the past", "all in the future"])
+def test_a_step_from_the_past_into_the_future_is_no_loss(sigma_s, ahead_s, n_lost):
+    """Of samples that come as they are taken, on a clock that is `ahead_s` ahead."""
+    t_s = stamps(30_000) + ahead_s + np.random.default_rng(0).normal(0, sigma_s, 30_000)
+    t_s[20_000:] += 1.0
+    health = Health(sfreq_hz=FS)
+    taken_s = stamps(30_000).tolist()
+    for start in range(0, 30_000, 10):
+        health.now_s = lambda now_s=taken_s[start + 9]: now_s
+        health.check(np.zeros((10, 1), np.float32), t_s[start : start + 10])
+    assert (health.n_lost, health.n_clock_steps) == (n_lost, 0 if n_lost else 1)
