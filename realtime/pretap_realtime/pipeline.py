@@ -134,6 +134,7 @@ class Pipeline:
     def begin(self, *, sfreq_hz: float, missing: Sequence[int] = ()) -> None:
         """Get ready for a stream at `sfreq_hz` that lacks the channels `missing`; the accounts survive."""
         manifest = self._manifest
+        self._sfreq_hz = sfreq_hz
         self._resampler = make_resampler(sfreq_hz, manifest)
         self.delay_s = 0.0 if self._resampler is None else self._resampler.delay_s
         n_window = max(2, round(manifest.n_window * sfreq_hz / manifest.sfreq_hz))  # in the stream's own samples
@@ -148,8 +149,13 @@ class Pipeline:
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
-        self.account()
+        self.end()
         return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
+
+    def end(self) -> None:
+        """Close the accounts: no more samples follow."""
+        self.account()
+        self.health.end()
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
         """Take a chunk; give the decisions it completes, those without a valid window among them.
@@ -157,7 +163,7 @@ class Pipeline:
         Raises
         ------
         StreamRefusedError
-            When the first whole window has an amplitude that no EEG has.
+            When the first whole window has an amplitude that no EEG has, or the first stamps another rate than nominal.
         """
         self.account()
         decisions: list[Decision] = []
@@ -239,6 +245,12 @@ class Pipeline:
     def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost
         checked = self.health.check(chunk.x_uv, chunk.t_s)
+        wrong_hz = self.health.wrong_rate_hz
+        if wrong_hz:
+            raise StreamRefusedError(
+                f"The stream says that it has {self._sfreq_hz:g} Hz, and its stamps say {wrong_hz:.4g}. "
+                "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
+            )
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
         usable = np.abs(chunk.t_s) < BAD_STAMP_S  # (n_new,) False for NaN too

@@ -96,7 +96,8 @@ def run_over(
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
         take(pipeline.push(Chunk(x_uv, t_s)))
         advance(stop - start)
-    pipeline.settle()  # the accounts of the last chunk
+    pipeline.settle()
+    pipeline.end()
     while cue is not None:  # after the last sample
         take(pipeline.ask(cue, arrived_s=cue.t_s))
         cue = next(cues, None)

@@ -49,6 +49,20 @@ class Connection(Protocol):
 
     def pull_cues(self) -> list[Cue]: ...
 
+    @property
+    def changed(self) -> str:
+        """Say in what the stream differs from the one before; empty where there was none."""
+        ...
+
+    @property
+    def n_most(self) -> int:
+        """How many samples wait for a pull at most, before the oldest are lost."""
+        ...
+
+    def newcomers(self) -> list[str]:
+        """Name each stream that could be meant too and has come since; without waiting."""
+        ...
+
     def stamp_to_clock_s(self) -> float | None:
         """Give what makes the stream's stamps this machine's clock; None where its stamps are data time."""
         ...
@@ -77,6 +91,9 @@ class Summary:
     n_received: int = 0
     n_lost: int = 0
     n_nonfinite: int = 0
+    n_bad_stamps: int = 0
+    n_clock_steps: int = 0
+    n_overflows: int = 0
     smallest_gap_samples: float = 0.0
     n_dropped: int = 0
     latencies: Latencies = field(default_factory=Latencies)
@@ -91,6 +108,10 @@ class Summary:
             f"and more are seen), {self.n_nonfinite} non-finite"
         )
         lines = [decisions, samples]
+        if self.n_bad_stamps or self.n_clock_steps:
+            lines.append(f"{self.n_bad_stamps} stamps were no times, {self.n_clock_steps} times the clock was set")
+        if self.n_overflows:
+            lines.append(f"{self.n_overflows} times too many samples waited: the oldest were lost")
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
@@ -151,26 +172,31 @@ class Service:
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
         self._enter("WAITING", "")
+        first = True
         connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
         while connection is not None:
             try:
                 yield from self._serve(connection)
             except ConnectionLostError as lost:
                 self._enter("LOST", str(lost))
-            except StreamRefusedError as refusal:
+            except StreamRefusedError as refusal:  # by what it sends
                 self._enter("REFUSED", str(refusal))
-                raise
+                if first:
+                    raise
             finally:
                 connection.close()
+                self._pipeline.end()
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            first = False
             connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
 
     def summary(self) -> Summary:
         """Give the accounts so far."""
         health, s = self._pipeline.health, self._summary
         s.n_received, s.n_lost, s.n_nonfinite = health.n_received, health.n_lost, health.n_nonfinite
+        s.n_bad_stamps, s.n_clock_steps = health.n_bad_stamps, health.n_clock_steps
         s.smallest_gap_samples, s.n_skipped = health.smallest_gap_samples, self._pipeline.mode.n_skipped
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
@@ -195,15 +221,16 @@ class Service:
                 self._enter("WAITING" if first else "LOST", str(lost))
                 connection = None
             if connection is not None:
-                self._begin(connection.mapping)
+                self._begin(connection)
                 return connection
             if self._clock() > deadline_s:
                 raise self._gave_up(refusal, first=first)
         return None
 
-    def _begin(self, mapping: Mapping) -> None:
+    def _begin(self, connection: Connection) -> None:
         """Get the pipeline ready for this stream, and say on what terms it runs."""
-        pipeline = self._pipeline
+        pipeline, mapping = self._pipeline, connection.mapping
+        pipeline.health.now_s = lambda: self._stamped_now_s(connection)
         pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
         self._electrodes = pipeline.electrodes.status
         facts = {}
@@ -216,7 +243,12 @@ class Service:
                 "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
             }
         self._terms = "; ".join(terms)
-        self._enter("RUNNING", self._terms, facts=facts)
+        self._enter("RUNNING", "; ".join(filter(None, [connection.changed, *terms])), facts=facts)
+
+    def _stamped_now_s(self, connection: Connection) -> float:
+        """Give the time on the clock of the stamps; infinite where that is not known."""
+        to_clock_s = connection.stamp_to_clock_s()
+        return math.inf if to_clock_s is None else self._clock() - to_clock_s + self._pipeline.health.stepped_s
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:
@@ -237,7 +269,8 @@ class Service:
                 chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             else:
                 express.arm(timeout_s=pull_s, n_most=self._n_overload, too_old_s=TOO_OLD_S)
-                express.allow(sending=self._state == "RUNNING", stamp_to_clock_s=to_clock_s)
+                plain = self._state == "RUNNING" and not self._pipeline.health.stepped_s
+                express.allow(sending=plain, stamp_to_clock_s=to_clock_s)
                 yield express
                 chunk = express.chunk()
             now_s = self._clock()
@@ -247,7 +280,7 @@ class Service:
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s)
+                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_most=connection.n_most)
                 yield None  # what follows has time until the next samples
                 self._pipeline.settle()
                 self._tell_electrodes()
@@ -261,11 +294,13 @@ class Service:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            self._beat()
+            if self._beat():
+                for newcomer in connection.newcomers():
+                    self._warn(newcomer)
             yield None
 
     def _decide(
-        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None
+        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_most: int
     ) -> Iterator[Call | None]:
         """Publish every decision that a chunk completes; of some the numbers are sent already."""
         while express is not None:
@@ -279,8 +314,11 @@ class Service:
                 return
             express.go_on()
             yield express
-        newest_only = len(chunk.t_s) > self._n_overload
-        self._publish_all(self._pipeline.push(chunk, newest_only=newest_only), stamp_to_clock_s=stamp_to_clock_s)
+        overloaded = len(chunk.t_s) > self._n_overload
+        if overloaded and len(chunk.t_s) >= n_most:
+            self._summary.n_overflows += 1
+            self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
+        self._publish_all(self._pipeline.push(chunk, newest_only=overloaded), stamp_to_clock_s=stamp_to_clock_s)
 
     @property
     def _n_overload(self) -> int:
@@ -292,8 +330,11 @@ class Service:
         self._audited_s = self._clock()
         fault = self._pipeline.mode.audit()
         if fault:
-            self._say(f"WARNING: {fault}")
-            self._send_state("state", fault)
+            self._warn(fault)
+
+    def _warn(self, fault: str) -> None:
+        self._say(f"WARNING: {fault}")
+        self._send_state("state", fault)
 
     def _tell_electrodes(self) -> None:
         electrodes = self._pipeline.electrodes.status
@@ -301,11 +342,10 @@ class Service:
             self._say(electrodes or "all electrodes are back")
             self._electrodes = electrodes
 
-    def _publish_all(
-        self, decisions: list[Decision], *, stamp_to_clock_s: float | None, n_sent: int = 0
-    ) -> None:
+    def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None, n_sent: int = 0) -> None:
         """Publish decisions; of the first `n_sent` with probabilities the numbers are sent already."""
         assert self._state is not None
+        stepped_s = self._pipeline.health.stepped_s
         items = []
         for decision in decisions:
             verdict = decide(decision, self._classes, threshold=self._threshold)
@@ -331,7 +371,8 @@ class Service:
                     n_lost=decision.n_lost,
                     cue=decision.cue,
                     is_out=is_out,
-                    stamp_to_clock_s=stamp_to_clock_s,
+                    # On a clock that was set, and that is all there is to go by, no latency is known.
+                    stamp_to_clock_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
                 )
             )
         if items:
@@ -341,7 +382,10 @@ class Service:
         """Say why a decision with probabilities must not become a verdict; empty where it may."""
         if self._state != "RUNNING":
             return f"the stream is {self._state}"
-        if stamp_to_clock_s is not None and self._clock() - decision.t_s - stamp_to_clock_s > TOO_OLD_S:
+        if stamp_to_clock_s is None:
+            return ""
+        sample_s = decision.t_s + stamp_to_clock_s - self._pipeline.health.stepped_s
+        if self._clock() - sample_s > TOO_OLD_S:
             self._summary.n_too_old += 1
             return f"older than {TOO_OLD_S:g} s when it was ready"
         return ""
@@ -355,9 +399,12 @@ class Service:
         )
         self._send_state("state", why, facts=facts)
 
-    def _beat(self) -> None:
-        if self._clock() >= self._heartbeat_due_s:
+    def _beat(self) -> bool:
+        """Send a heartbeat where one is due; says whether."""
+        due = self._clock() >= self._heartbeat_due_s
+        if due:
             self._send_state("heartbeat", self._terms if self._state == "RUNNING" else "")
+        return due
 
     def _send_state(
         self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None

@@ -66,7 +66,6 @@ class DecoderStream(Protocol):
         """How many samples the next decision still needs."""
         ...
 
-
     def reset(self) -> None:
         """Forget all samples: the next decision comes `n_window` samples later."""
         ...
