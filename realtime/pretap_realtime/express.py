@@ -47,7 +47,7 @@ class Express:
         loaded, source, lanes = native.library(), inlet.native, pipeline.native
         if loaded is None or source is None or lanes is None:
             raise ExpressError
-        self._receive, self._take = loaded.pretap_receive, loaded.pretap_take
+        self._calls = {False: loaded.pretap_receive, True: loaded.pretap_go_on}
         self._inlet, self._pipeline, self._sink = inlet, pipeline, sink
         n_classes = len(sink.classes)
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
@@ -61,6 +61,7 @@ class Express:
             n_room=source.n_room,
             n_channels=source.n_channels,
             push=lanes.push,
+            settle=lanes.settle,
             lanes=lanes.engine,
             n_classes=n_classes,
             n_ends=_MOST_ENDS,
@@ -77,14 +78,12 @@ class Express:
         """Let the next call wait for samples for up to `timeout_s`, and leave more than `n_most` of them alone."""
         self._goes_on = False
         struct = self._struct
-        struct.timeout_s, struct.n_wanted = timeout_s, min(self._pipeline.n_wanted, struct.n_room)
-        struct.n_most, struct.too_old_s = n_most, too_old_s
+        struct.timeout_s, struct.n_most, struct.too_old_s = timeout_s, n_most, too_old_s
         self._set_terms()
 
     def go_on(self) -> None:
         """Let the next call decide on what follows the samples that were taken."""
         self._goes_on = True
-        self._struct.at += self._struct.n_taken
         self._set_terms()
 
     def _set_terms(self) -> None:
@@ -93,7 +92,7 @@ class Express:
         struct.n_quick = pipeline.n_quick if pipeline.native is not None else 0
         if struct.n_quick:
             struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.health.place
-            struct.n_decoded = pipeline.mode.n_seen
+        struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
 
     def allow(self, *, sending: bool, stamp_to_clock_s: float | None) -> None:
         """Say whether numbers may be sent: only while a decision is a verdict."""
@@ -108,7 +107,7 @@ class Express:
             struct.send, struct.outlet = numbers
         else:
             struct.outlet = None
-        (self._take if self._goes_on else self._receive)(self._at)
+        self._calls[self._goes_on](self._at)
 
     @property
     def n_sent(self) -> int:

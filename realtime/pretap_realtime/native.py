@@ -24,12 +24,12 @@ class Receiver(ctypes.Structure):
 
     _fields_ = [
         *((name, _pointer) for name in ("pull", "inlet", "x", "stamps")),
-        *((name, _int) for name in ("n_room", "n_channels", "n_wanted")),
+        *((name, _int) for name in ("n_room", "n_channels")),
         ("timeout_s", _double),
         *((name, _int) for name in ("n_quick", "n_most")),
         *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_seen", "limit")),
-        *((name, _pointer) for name in ("push", "lanes")),
-        *((name, _int) for name in ("n_decoded", "n_classes", "n_ends")),
+        *((name, _pointer) for name in ("push", "settle", "lanes")),
+        *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes", "n_ends")),
         *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
         *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s")),
         ("watch", _pointer),
@@ -55,7 +55,7 @@ def library() -> ctypes.CDLL | None:
         return None
     loaded.pretap_watch.restype = _pointer
     loaded.pretap_wait_until_slow.argtypes = [_pointer, _double, _double]
-    loaded.pretap_receive.argtypes = loaded.pretap_take.argtypes = [ctypes.POINTER(Receiver)]
+    loaded.pretap_receive.argtypes = loaded.pretap_go_on.argtypes = [ctypes.POINTER(Receiver)]
     return loaded
 
 

@@ -33,15 +33,16 @@ typedef struct {
     void *inlet;
     float *x;       /* (n_room, n_channels) */
     double *stamps; /* (n_room,) */
-    int64_t n_room, n_channels, n_wanted;
+    int64_t n_room, n_channels;
     double timeout_s;
     /* `Health.is_sound`: up to `n_quick` samples, the first one number `n_seen`, lie within `limit` of their places */
     int64_t n_quick, n_most; /* nothing is taken of more than n_most: an overload */
     double t0_s, s_ref, rate_hz, n_ref, n_seen, limit;
     /* the decoder: it has taken `n_decoded` samples since it was reset */
     int64_t (*push)(void *, const float *, int64_t, int64_t *, double *);
+    void (*settle)(void *);
     void *lanes;
-    int64_t n_decoded, n_classes, n_ends;
+    int64_t n_decoded, n_to_next, n_classes, n_ends;
     int64_t *ends;  /* (n_ends,) */
     double *probs; /* (n_ends, n_classes) */
     /* the outlet */
@@ -68,7 +69,7 @@ static double monotonic(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void wait(double seconds) {
+static void pause_for(double seconds) {
     const struct timespec pause = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
     nanosleep(&pause, NULL);
 }
@@ -81,25 +82,26 @@ watch *pretap_watch(void) {
 
 /* Wait until the leader has been sending for `slow_s`, or all has ended: a look each `look_s`. */
 void pretap_wait_until_slow(const watch *w, double slow_s, double look_s) {
-    while (!w->ended && monotonic() - w->since_s <= slow_s) wait(look_s);
+    while (!w->ended && monotonic() - w->since_s <= slow_s) pause_for(look_s);
 }
 
-/* Decide on the next samples that are there, at most `n_quick`. */
-void pretap_take(receiver *r) {
-    const int64_t n_left = r->n_new - r->at, n = n_left < r->n_quick ? n_left : r->n_quick;
-    const double *stamps = r->stamps + r->at;
-    r->n_taken = r->n_found = r->n_sent = 0;
-    if (n <= 0 || n_left > r->n_most) return;
-    double place = r->n_seen;
+/* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them. */
+static void decide(receiver *r) {
+    const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
+    const int64_t n = n_there < n_room ? n_there : n_room;
+    const double *stamps = r->stamps + start;
+    if (n <= 0 || n_there > r->n_most) return;
+    double place = r->n_seen + (double)r->n_taken;
     for (int64_t i = 0; i < n; i++, place += 1) /* NaN is off the line too */
         if (!(fabs(((stamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (place - r->n_ref)) <= r->limit)) return;
-    const int64_t n_found = r->push(r->lanes, r->x + r->at * r->n_channels, n, r->ends, r->probs);
+    const int64_t n_found = r->push(r->lanes, r->x + start * r->n_channels, n, r->ends, r->probs);
     if (n_found < 0) return; /* a value is not finite */
-    r->n_taken = n, r->n_found = n_found;
+    const int64_t n_before = r->n_decoded + r->n_taken;
+    r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return;
     double began_s = 0;
     for (int64_t k = 0; k < n_found; k++) {
-        const double t_s = stamps[r->ends[k] - r->n_decoded - 1] + r->stamp_to_clock_s;
+        const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
         if (r->clock() - t_s > r->too_old_s) return;
         for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
         if (!k) r->watch->since_s = began_s = monotonic();
@@ -107,19 +109,45 @@ void pretap_take(receiver *r) {
         r->send(r->outlet, r->row, t_s, 1);
         if (monotonic() - began_s > LONG_S) return; /* another thread may be about to go on from here, see publisher.py */
     }
-    if (r->n_sent) wait(r->pause_s); /* liblsl sends in a thread of its own, which would wait for what Python does next */
+    if (r->n_sent) pause_for(r->pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
 }
 
-/* Wait for `n_wanted` samples, take all that are there, and decide on the first of them. */
+/* Decide on what follows the samples that were taken. */
+void pretap_go_on(receiver *r) {
+    r->at += r->n_taken;
+    r->n_taken = r->n_found = r->n_sent = 0;
+    decide(r);
+}
+
+/* Take samples and decide on them: until there is a decision, something to say, or `timeout_s` is over.
+
+   It waits for half of the samples that the next decision needs, then for half of the rest, and so on: so most of its
+   work is done, and the caches are warm, when the last sample comes. */
 void pretap_receive(receiver *r) {
-    const unsigned long n_channels = (unsigned long)r->n_channels, n_wanted = (unsigned long)r->n_wanted;
-    const unsigned long n_rest = (unsigned long)r->n_room - n_wanted;
+    const int64_t n_channels = r->n_channels;
+    const double until_s = monotonic() + r->timeout_s;
+    double left_s = r->timeout_s;
     r->n_new = r->at = r->n_taken = r->n_found = r->n_sent = 0, r->error = 0;
-    unsigned long n = r->pull(r->inlet, r->x, r->stamps, n_wanted * n_channels, n_wanted, r->timeout_s, &r->error);
-    n /= n_channels;
-    if (n == n_wanted && n_rest && !r->error)
-        n += r->pull(r->inlet, r->x + n * n_channels, r->stamps + n, n_rest * n_channels, n_rest, 0.0, &r->error) /
-             n_channels;
-    r->n_new = (int64_t)n;
-    if (n) pretap_take(r);
+    do {
+        int64_t n_wanted = (r->n_to_next - r->n_taken + 1) / 2;
+        if (n_wanted < 1) n_wanted = 1;
+        if (n_wanted > r->n_room - r->n_new) n_wanted = r->n_room - r->n_new;
+        int32_t error = 0;
+        for (int first = 1; first || (n_wanted && !error); first = 0) { /* then all that is there */
+            const unsigned long n = (unsigned long)n_wanted;
+            const int64_t got = (int64_t)r->pull(r->inlet, r->x + r->n_new * n_channels, r->stamps + r->n_new,
+                                                 n * (unsigned long)n_channels, n, first ? left_s : 0, &error);
+            r->n_new += got / n_channels;
+            n_wanted = got / n_channels == n_wanted ? r->n_room - r->n_new : 0;
+        }
+        if (error) {
+            if (!r->n_new) r->error = error; /* else the next call says so: these samples did come */
+            break;
+        }
+        decide(r);
+        if (r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_quick) return;
+        r->settle(r->lanes);
+        left_s = until_s - monotonic();
+    } while (left_s > 0);
+    decide(r);
 }

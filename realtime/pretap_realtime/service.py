@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -263,14 +263,13 @@ class Service:
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)
+        n_overload = connection.n_most - 1  # what came before all was ready is none
         while not self._stop.is_set():
             to_clock_s = connection.stamp_to_clock_s()
             if express is None:
                 chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             else:
-                express.arm(timeout_s=pull_s, n_most=self._n_overload, too_old_s=TOO_OLD_S)
-                plain = self._state == "RUNNING" and not self._pipeline.health.stepped_s
-                express.allow(sending=plain, stamp_to_clock_s=to_clock_s)
+                self._arm(express, timeout_s=pull_s, n_overload=n_overload, stamp_to_clock_s=to_clock_s)
                 yield express
                 chunk = express.chunk()
             now_s = self._clock()
@@ -280,16 +279,18 @@ class Service:
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_most=connection.n_most)
+                if len(chunk.t_s) >= connection.n_most:
+                    self._summary.n_overflows += 1
+                    self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
+                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
+                n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
                 yield None  # what follows has time until the next samples
                 self._pipeline.settle()
                 self._tell_electrodes()
                 if now_s - self._audited_s > AUDIT_S:
                     self._audit()
-            elif self._state == "RUNNING":
-                quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
-                if now_s - last_s > quiet_s:
-                    self._enter("STALE", f"no sample for {now_s - last_s:.1f} s")
+            else:
+                self._note_silence(now_s - last_s, intervals_s)
             if connection.has_cues:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
@@ -299,8 +300,19 @@ class Service:
                     self._warn(newcomer)
             yield None
 
+    def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:
+        """Say on what terms it may decide, and send the numbers: not where they may have to be withheld."""
+        is_plain = self._state == "RUNNING" and not self._pipeline.health.stepped_s
+        express.arm(timeout_s=timeout_s, n_most=n_overload, too_old_s=TOO_OLD_S)
+        express.allow(sending=is_plain, stamp_to_clock_s=stamp_to_clock_s)
+
+    def _note_silence(self, silent_s: float, intervals_s: Collection[float]) -> None:
+        quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
+        if self._state == "RUNNING" and silent_s > quiet_s:
+            self._enter("STALE", f"no sample for {silent_s:.1f} s")
+
     def _decide(
-        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_most: int
+        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_overload: int
     ) -> Iterator[Call | None]:
         """Publish every decision that a chunk completes; of some the numbers are sent already."""
         while express is not None:
@@ -314,16 +326,8 @@ class Service:
                 return
             express.go_on()
             yield express
-        overloaded = len(chunk.t_s) > self._n_overload
-        if overloaded and len(chunk.t_s) >= n_most:
-            self._summary.n_overflows += 1
-            self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
-        self._publish_all(self._pipeline.push(chunk, newest_only=overloaded), stamp_to_clock_s=stamp_to_clock_s)
-
-    @property
-    def _n_overload(self) -> int:
-        """More samples that wait than this are an overload."""
-        return math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
+        decisions = self._pipeline.push(chunk, newest_only=len(chunk.t_s) > n_overload)
+        self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
 
     def _audit(self) -> None:
         """Compare the newest decision with the reference's; windows are recomputed once it differs."""

@@ -175,10 +175,9 @@ class CompiledLanes:
 
     @property
     def native(self) -> Native:
-        """What C code calls instead of `push`."""
-        push = ctypes.cast(self._library.push, _pointer).value  # type: ignore[arg-type]
-        assert push is not None
-        return Native(push, self._engine)
+        """What C code calls instead of `push` and `settle`."""
+        addresses = [ctypes.cast(f, _pointer).value for f in (self._library.push, self._library.settle)]  # type: ignore[arg-type]
+        return Native(addresses[0] or 0, addresses[1] or 0, self._engine)
 
     def _make_room(self, n_most: int) -> None:
         self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))

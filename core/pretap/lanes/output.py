@@ -20,9 +20,10 @@ class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Native(msgspec.Struct, frozen=True, gc=False):
-    """A decoder's `push` for C code, see `pretap_push` in lanes.c: the function's address, and its first argument."""
+    """A decoder for C code, see lanes.c: the addresses of its functions, and their first argument."""
 
     push: int
+    settle: int
     engine: int
 
 
