@@ -222,6 +222,8 @@ class Amplifier:
 
     def wait_for_reader(self):
         until(self.outlet.has_consumers, f"a reader of {self.name}")
+        if not self.n and self.t0_s < lsl.local_clock():  # what is a second old when it comes is no verdict
+            self.start_clock()
 
     def end(self):
         self.outlet = None

@@ -185,7 +185,7 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
-        sinks.clear()  # closes the outlets: where other decoders go on, these would stay, and be silent
+        outlets.close()
         show(str(service.summary()))
 
 

@@ -83,8 +83,6 @@ class Looks:
         queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
         self._watches = {key: lsl.Watch(query) for key, query in self._queries.items()}
-        # Cues open first, where they are asked for: whoever waits for a reader of the EEG may send them from then on.
-        self._early = None if config.cue.query else lsl.EarlyInlet(self._queries["stream.query"])
         self._first = set(self._queries)  # nobody has looked for these yet
         self._lost: dict[str, lsl.Found] = {}  # what was connected last
         self._seen: set[str] = set()  # uids of what was connected or announced
@@ -105,11 +103,6 @@ class Looks:
                 "deciding on the wrong head would be worse than not starting."
             )
         return found[0] if found else None
-
-    def opened(self, found: lsl.Found) -> lsl.Inlet | None:
-        """Give the inlet that was opened early, where it is of this stream."""
-        early, self._early = self._early, None
-        return early.take(found) if early is not None else None
 
     def _newcomer(self, key: str) -> list[lsl.Found]:
         if key in self._first:
@@ -192,7 +185,7 @@ class Connector:
                 raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")
         validating()
         self._say(f"found {eeg}")
-        inlet = self._looks.opened(eeg) or lsl.Inlet(eeg)
+        inlet = lsl.Inlet(eeg)
         changed = changes(self._before, inlet.description) if self._before is not None else ""
         mapping = check_stream(
             inlet.description,

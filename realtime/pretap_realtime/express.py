@@ -101,13 +101,13 @@ class Express:
         if stamp_to_clock_s is None:  # data time: nothing is too old
             self._struct.too_old_s = math.inf
 
-    def __call__(self, *, may_send: bool) -> None:
+    def __call__(self, *, may_send: bool) -> int:
         struct, numbers = self._struct, self._sink.numbers
         if may_send and self._may_send and numbers is not None:
             struct.send, struct.outlet = numbers
         else:
             struct.outlet = None
-        self._calls[self._goes_on](self._at)
+        return int(self._calls[self._goes_on](self._at))
 
     @property
     def n_sent(self) -> int:

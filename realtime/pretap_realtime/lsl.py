@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +38,6 @@ except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is
 
 __all__ = [
     "ConnectionLostError",
-    "EarlyInlet",
     "Found",
     "Inlet",
     "MarkerInlet",
@@ -270,36 +268,6 @@ def _address(function: Any) -> int:
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address
-
-
-class EarlyInlet:
-    """Opens the first stream that answers, from now on: its samples wait while the rest gets ready, for some seconds.
-
-    Whether it fits, and is the only one, is for who takes it to find out.
-    """
-
-    def __init__(self, query: dict[str, str]) -> None:
-        self._query = query
-        self._uid = ""
-        self._inlet: Inlet | None = None
-        self._thread = threading.Thread(target=self._open, name="early", daemon=True)
-        self._thread.start()
-
-    def _open(self) -> None:
-        for found in _first_of(self._query)[:1]:
-            with contextlib.suppress(ConnectionLostError, RuntimeError):  # RuntimeError: it could not be made
-                inlet = Inlet(found)
-                _open(inlet._inlet)
-                self._uid, self._inlet = found.uid, inlet
-
-    def take(self, found: Found) -> Inlet | None:
-        """Give the inlet where it is of this stream; it is asked once."""
-        self._thread.join()
-        inlet, self._inlet = self._inlet, None
-        if inlet is not None and self._uid != found.uid:
-            inlet.close()
-            return None
-        return inlet
 
 
 class NativeInlet(NamedTuple):

@@ -55,6 +55,7 @@ def library() -> ctypes.CDLL | None:
         return None
     loaded.pretap_watch.restype = _pointer
     loaded.pretap_wait_until_slow.argtypes = [_pointer, _double, _double]
+    loaded.pretap_receive.restype = loaded.pretap_go_on.restype = _int
     loaded.pretap_receive.argtypes = loaded.pretap_go_on.argtypes = [ctypes.POINTER(Receiver)]
     return loaded
 

@@ -69,18 +69,11 @@ class Sink(Protocol):
 
 
 class Call(Protocol):
-    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself.
+    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself."""
 
-    Attributes
-    ----------
-    n_sent
-        What it has sent.
-    """
-
-    @property
-    def n_sent(self) -> int: ...
-
-    def __call__(self, *, may_send: bool) -> None: ...
+    def __call__(self, *, may_send: bool) -> int:
+        """Do it; says how much was sent. While that hangs, the loop may go on in another thread."""
+        ...
 
 
 class Publisher:
@@ -183,8 +176,7 @@ class Publisher:
         if not self._sending.acquire(blocking=False):  # another thread hangs there
             call(may_send=False)
             return True
-        call(may_send=True)
-        if call.n_sent and not self._still_leads(me):
+        if call(may_send=True) and not self._still_leads(me):
             self._send()  # what waited meanwhile
             return False
         self._sending.release()

@@ -85,45 +85,49 @@ void pretap_wait_until_slow(const watch *w, double slow_s, double look_s) {
     while (!w->ended && monotonic() - w->since_s <= slow_s) pause_for(look_s);
 }
 
-/* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them. */
-static void decide(receiver *r) {
+/* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
+   Returns how many decisions were sent: once it sends, another thread may use the struct before it returns. */
+static int64_t decide(receiver *r) {
     const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
     const int64_t n = n_there < n_room ? n_there : n_room;
     const double *stamps = r->stamps + start;
-    if (n <= 0 || n_there > r->n_most) return;
+    if (n <= 0 || n_there > r->n_most) return 0;
     double place = r->n_seen + (double)r->n_taken;
     for (int64_t i = 0; i < n; i++, place += 1) /* NaN is off the line too */
-        if (!(fabs(((stamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (place - r->n_ref)) <= r->limit)) return;
+        if (!(fabs(((stamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (place - r->n_ref)) <= r->limit)) return 0;
     const int64_t n_found = r->push(r->lanes, r->x + start * r->n_channels, n, r->ends, r->probs);
-    if (n_found < 0) return; /* a value is not finite */
+    if (n_found < 0) return 0; /* a value is not finite */
     const int64_t n_before = r->n_decoded + r->n_taken;
     r->n_taken += n, r->n_found = n_found;
-    if (!r->outlet) return;
+    if (!r->outlet) return 0;
+    const double pause_s = r->pause_s;
     double began_s = 0;
-    for (int64_t k = 0; k < n_found; k++) {
+    int64_t k = 0;
+    while (k < n_found) {
         const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
-        if (r->clock() - t_s > r->too_old_s) return;
+        if (r->clock() - t_s > r->too_old_s) break;
         for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
         if (!k) r->watch->since_s = began_s = monotonic();
-        r->n_sent = k + 1; /* before it is: where it hangs, it will be once that ends */
+        r->n_sent = ++k; /* before it is: where it hangs, it will be once that ends */
         r->send(r->outlet, r->row, t_s, 1);
-        if (monotonic() - began_s > LONG_S) return; /* another thread may be about to go on from here, see publisher.py */
+        if (monotonic() - began_s > LONG_S) return k; /* another thread may be about to go on from here: publisher.py */
     }
-    if (r->n_sent) pause_for(r->pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
+    if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
+    return k;
 }
 
-/* Decide on what follows the samples that were taken. */
-void pretap_go_on(receiver *r) {
+/* Decide on what follows the samples that were taken; returns how many decisions were sent. */
+int64_t pretap_go_on(receiver *r) {
     r->at += r->n_taken;
     r->n_taken = r->n_found = r->n_sent = 0;
-    decide(r);
+    return decide(r);
 }
 
 /* Take samples and decide on them: until there is a decision, something to say, or `timeout_s` is over.
 
    It waits for half of the samples that the next decision needs, then for half of the rest, and so on: so most of its
-   work is done, and the caches are warm, when the last sample comes. */
-void pretap_receive(receiver *r) {
+   work is done, and the caches are warm, when the last sample comes. Returns how many decisions were sent. */
+int64_t pretap_receive(receiver *r) {
     const int64_t n_channels = r->n_channels;
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
@@ -144,10 +148,10 @@ void pretap_receive(receiver *r) {
             if (!r->n_new) r->error = error; /* else the next call says so: these samples did come */
             break;
         }
-        decide(r);
-        if (r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_quick) return;
+        const int64_t n_sent = decide(r);
+        if (n_sent || r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_quick) return n_sent;
         r->settle(r->lanes);
         left_s = until_s - monotonic();
     } while (left_s > 0);
-    decide(r);
+    return decide(r);
 }

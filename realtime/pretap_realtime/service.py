@@ -263,9 +263,9 @@ class Service:
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)
-        n_overload = connection.n_most - 1  # what came before all was ready is none
         while not self._stop.is_set():
             to_clock_s = connection.stamp_to_clock_s()
+            n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
             if express is None:
                 chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             else:
@@ -283,7 +283,6 @@ class Service:
                     self._summary.n_overflows += 1
                     self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
                 yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
-                n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
                 yield None  # what follows has time until the next samples
                 self._pipeline.settle()
                 self._tell_electrodes()

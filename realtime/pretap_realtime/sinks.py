@@ -52,6 +52,12 @@ class OutletSink:
         """For C code that sends a decision's numbers itself, see `Item.is_out`; None while the outlets are not open."""
         return None if self._held is not None else self._probabilities.native
 
+    def close(self) -> None:
+        """Close the outlets, now: where other decoders go on, they would stay, and be silent."""
+        if self._held is None:
+            del self._markers, self._codes, self._probabilities
+            self._held = []
+
     def _describe(self, facts: Mapping[str, str]) -> None:
         """Let the descriptions say `facts`."""
         if self._held is None and facts != self._facts:
