@@ -1,0 +1,274 @@
+"""What receives and decides in C does what Python does, to the bit: receive.c is called with functions of the test."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from pretap.decoder import Decoder
+from pretap.lanes.compiled import why_not_compiled
+from pretap_realtime import native
+from pretap_realtime.chunk import Chunk
+from pretap_realtime.express import Express, ExpressError
+from pretap_realtime.lsl import ConnectionLostError, NativeInlet, local_clock
+from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+from pretap_realtime.publisher import Publisher
+
+FS, N_ROOM = 100.0, 1000
+LOST = -2
+Pull = ctypes.CFUNCTYPE(
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.POINTER(ctypes.c_double),
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+    ctypes.c_double,
+    ctypes.POINTER(ctypes.c_int32),
+)
+Send = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(ctypes.c_float), ctypes.c_double, ctypes.c_int32
+)
+
+pytestmark = pytest.mark.skipif(native.library() is None or why_not_compiled() != "", reason="no C compiler here")
+
+
+class Inlet:
+    """Plays chunks, as liblsl hands them out: at most as many samples as are asked for, then the source is gone."""
+
+    def __init__(self, chunks, n_channels):
+        self._x = np.empty((N_ROOM, n_channels), np.float32)
+        self._t = np.empty(N_ROOM)
+        self._chunks, self._n_channels = list(chunks), n_channels
+        self._pull = Pull(self.pull)
+        self.waited_s = []
+        address = ctypes.cast(self._pull, ctypes.c_void_p).value
+        self.native = NativeInlet(address, 1, self._x.ctypes.data, self._t.ctypes.data, N_ROOM, n_channels)
+
+    def pull(self, _inlet, x, t, n_values, n_most, timeout_s, error):
+        self.waited_s.append(timeout_s)
+        if not self._chunks:
+            error[0] = LOST
+            return 0
+        chunk = self._chunks[0]
+        if not len(chunk.t_s):  # nothing came in time
+            if timeout_s:
+                self._chunks.pop(0)
+            return 0
+        n = min(len(chunk.t_s), n_most)
+        np.ctypeslib.as_array(x, (n, self._n_channels))[:] = chunk.x_uv[:n]
+        np.ctypeslib.as_array(t, (n,))[:] = chunk.t_s[:n]
+        rest = Chunk(chunk.x_uv[n:], chunk.t_s[n:])
+        self._chunks[:1] = [rest] if len(rest.t_s) else []
+        return n * self._n_channels
+
+    def received(self, n_new, error):
+        if error:
+            raise ConnectionLostError
+        return self.samples(0, n_new) if n_new else None
+
+    def samples(self, start, stop):
+        return Chunk(self._x[start:stop].copy(), self._t[start:stop].copy())
+
+
+class Outlet:
+    """Keeps the rows that are sent."""
+
+    def __init__(self, classes):
+        self.classes, self.rows = classes, []
+        self._send = Send(self.send)
+        self.numbers = ctypes.cast(self._send, ctypes.c_void_p).value, 1
+
+    def send(self, _outlet, row, t_s, _through):
+        self.rows.append((t_s, tuple(row[: len(self.classes) + 1])))
+        return 0
+
+
+def compiled(decoder):
+    return Decoder(decoder.manifest, decoder._all, engine="compiled")
+
+
+@pytest.fixture(scope="module")
+def decoder(make_decoder):
+    return compiled(make_decoder(sfreq_hz=FS, n_window=50))
+
+
+def build(decoder, chunks, *, hop=10):
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
+    inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes)
+    return Express(inlet, pipeline, outlet, watch=native.new_watch(), hop_s=1e-6), pipeline, inlet, outlet
+
+
+def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf, n_most=N_ROOM, stamp_to_clock_s=0.0):
+    """Run to the end of the source, as the service does; gives the decisions, and how many had their numbers sent."""
+    decisions, n_sent = [], 0
+    while True:
+        express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
+        express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
+        n_sent += express(may_send=may_send)
+        try:
+            chunk = express.chunk()
+        except ConnectionLostError:
+            return decisions, n_sent
+        if chunk is None:
+            continue
+        while (taken := express.taken()) is not None:
+            decisions += pipeline.took(taken, *express.found())
+            if express.is_done:
+                break
+            express.go_on()
+            n_sent += express(may_send=may_send)
+        else:
+            rest = express.rest()
+            decisions += pipeline.push(rest, newest_only=len(rest.t_s) > n_most)
+        pipeline.settle()
+
+
+def told(decisions):
+    return [(d.t_s, None if d.probs is None else d.probs.tolist(), d.why, d.n_lost) for d in decisions]
+
+
+def cut(x, t_s, sizes):
+    edges = np.minimum(np.cumsum([0, *sizes]), len(t_s)).tolist()
+    chunks = [Chunk(x[a:b], t_s[a:b]) for a, b in pairwise(edges)]
+    return [*chunks, *([Chunk(x[edges[-1] :], t_s[edges[-1] :])] if edges[-1] < len(t_s) else [])]
+
+
+def noise(n, n_channels=4, seed=0):
+    return np.random.default_rng(seed).normal(0, 20, (n, n_channels)).astype(np.float32), 1000 + np.arange(n) / FS
+
+
+@st.composite
+def cases(draw):
+    x, t_s = noise(n := draw(st.integers(300, 700)), seed=draw(st.integers(0, 2**32 - 1)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    t_s += draw(st.sampled_from([0, 0, 1e-5, 1e-3])) * rng.normal(size=n)
+    for at in draw(st.lists(st.integers(150, n - 1), max_size=2)):
+        t_s[at:] += draw(st.sampled_from([1 / FS, 7 / FS, 3.0, -1.0]))
+    for at in draw(st.lists(st.integers(150, n - 1), max_size=2)):
+        x[at, draw(st.integers(0, 3))] = draw(st.sampled_from([np.nan, np.inf, 0.0]))
+    for at in draw(st.lists(st.integers(150, n - 1), max_size=1)):
+        t_s[at] = draw(st.sampled_from([np.nan, np.inf, 1e300]))
+    largest = draw(st.sampled_from([2, 12, 40, 120]))
+    sizes = rng.integers(0, largest, 2 * n // largest).tolist()  # 0: nothing came in time
+    return x, t_s, sizes
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
+@given(case=cases(), hop=st.sampled_from([1, 7, 10, 50]))
+def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_itself(decoder, case, hop):
+    x, t_s, sizes = case
+    plain = Pipeline(decoder, FreeRunning(decoder, hop=hop))
+    expected = told([d for chunk in cut(x, t_s, sizes) for d in plain.push(chunk)])
+    plain.settle()
+    express, pipeline, _, outlet = build(decoder, cut(x, t_s, sizes), hop=hop)
+    decisions, n_sent = drive(express, pipeline)
+    assert told(decisions) == expected
+    for name in ("n_received", "n_lost", "n_nonfinite", "n_bad_stamps", "n_clock_steps"):
+        assert getattr(pipeline.health, name) == getattr(plain.health, name)
+    assert n_sent == len(outlet.rows)
+    rows = [(d.t_s, (*d.probs.astype(np.float32).tolist(), 1.0)) for d in decisions if d.probs is not None]
+    assert [row for row in rows if row in outlet.rows] == outlet.rows  # in order, none twice
+
+
+def test_most_decisions_of_a_sound_stream_are_sent_by_it(decoder):
+    x, t_s = noise(3000)
+    express, pipeline, inlet, outlet = build(decoder, cut(x, t_s, [10] * 300))
+    decisions, n_sent = drive(express, pipeline, stamp_to_clock_s=0.25)
+    assert n_sent > len(decisions) / 2  # at 100 Hz the ends of blocks are near each other
+    assert [t for t, _ in outlet.rows] == pytest.approx([d.t_s + 0.25 for d in decisions[-n_sent:]], abs=1e-12)
+    assert max(inlet.waited_s) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"may_send": False}, {"sending": False}, {"too_old_s": -1e9}, {"n_most": 5}],
+    ids=["another thread hangs in the outlet", "not running", "too old", "overload"],
+)
+def test_where_a_decision_may_have_to_be_withheld_nothing_is_sent(decoder, terms):
+    x, t_s = noise(1000)
+    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [10] * 100))
+    decisions, n_sent = drive(express, pipeline, **terms)
+    assert (n_sent, outlet.rows) == (0, [])
+    assert sum(d.probs is not None for d in decisions) > 90
+
+
+def test_samples_that_came_before_the_source_went_are_not_lost(decoder):
+    x, t_s = noise(205)
+    express, pipeline, _, _ = build(decoder, [*cut(x[:200], t_s[:200], [50] * 4), Chunk(x[200:], t_s[200:])])
+    drive(express, pipeline)
+    assert pipeline.health.n_received == 205
+
+
+def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder):
+    cued = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
+    plain = make_decoder(sfreq_hz=FS, n_window=50)
+    resampled = Pipeline(decoder, FreeRunning(decoder, hop=10))
+    resampled.begin(sfreq_hz=250.0)
+    for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
+        with pytest.raises(ExpressError):
+            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=native.new_watch(), hop_s=0.1)
+
+
+def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):
+    x, t_s = noise(1000)
+    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [10] * 100))
+    sent, items, leaders = outlet.send, [], set()
+    thaw = threading.Event()
+
+    def send(*arguments):
+        if len(outlet.rows) == 20 and threading.get_ident() not in leaders - {first[0]}:
+            thaw.wait(20)
+        return sent(*arguments)
+
+    outlet._send = Send(send)
+    outlet.numbers = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
+    publisher = Publisher([], classes=("left", "right"), clock=local_clock)
+    express._struct.watch = publisher.watch.address
+    first = []
+
+    def loop():
+        first.append(threading.get_ident())
+        while True:
+            leaders.add(threading.get_ident())
+            express.arm(timeout_s=0.05, n_most=N_ROOM, too_old_s=math.inf)
+            express.allow(sending=True, stamp_to_clock_s=0.0)
+            yield express
+            try:
+                chunk = express.chunk()
+            except ConnectionLostError:
+                return
+            while chunk is not None and (taken := express.taken()) is not None:
+                items.append((pipeline.took(taken, *express.found()), express.n_sent))
+                if express.is_done:
+                    break
+                express.go_on()
+                yield express
+            else:
+                if chunk is not None:
+                    items.append((pipeline.push(express.rest()), 0))
+            pipeline.settle()
+
+    publisher.run(loop())
+    decided = [
+        (d.t_s, k < n_sent) for decisions, n_sent in items for k, d in enumerate(decisions) if d.probs is not None
+    ]
+    assert len(decided) == 96
+    assert len(leaders) == 2
+    thaw.set()
+    deadline_s = time.monotonic() + 10
+    while len(outlet.rows) < 21:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+    assert [t for t, _ in outlet.rows] == [
+        t for t, is_out in decided if is_out
+    ]  # what was not sent, Python has to send
+    assert 0 < sum(is_out for _, is_out in decided) < 96
