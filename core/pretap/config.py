@@ -216,7 +216,7 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     policy: Literal["flag", "mask", "hold"] = "flag"
     mains_hz: Annotated[tuple[_Positive, ...], Meta(max_length=8)] = (50.0, 60.0)
-    mains_share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    mains_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     off_scale: Annotated[float, Meta(ge=2, le=1e6)] = 8.0
     rate_percent: Annotated[float, Meta(ge=0.01, le=100)] = 0.5
     cap: bool = True

@@ -15,7 +15,7 @@ from pretap.scaling import Scaling
 
 __all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
 
-# 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation; 4: statistics of the channels
+# 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation; 4: statistics of channels
 FORMAT_VERSION = 4
 TRIAL_DIGITS = 16  # of a trial's sha256 are stored: 6 kB for 316; two of a million alike: p = 3e-8
 

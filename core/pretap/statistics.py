@@ -64,7 +64,7 @@ def block_samples(n_window: int, sfreq_hz: float) -> int:
 
 def gather_statistics(x_uv: NDArray[np.float32], *, sfreq_hz: float) -> Statistics:
     """Measure trials (n_epochs, n_samples, n_channels), in microvolts as recorded; their ends are cut into blocks."""
-    n_epochs, n_samples, n_channels = x_uv.shape
+    _, n_samples, n_channels = x_uv.shape
     n_block = min(n_samples, block_samples(n_samples, sfreq_hz))
     n_used = n_samples // n_block * n_block
     blocks = x_uv[:, n_samples - n_used :].reshape(-1, n_block, n_channels).astype(np.float64)
