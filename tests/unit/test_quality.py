@@ -253,6 +253,16 @@ def test_without_statistics_rails_mains_and_rate_are_still_seen():
     assert "Cz: dominated by 50 Hz" in said
 
 
+def test_missing_and_flat_electrodes_are_left_to_the_interpolation():
+    x = eeg(15)
+    x[:, 3] = 0  # missing: zeros
+    x[:, 5] = 12.5
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=100, missing=[3])
+    quality.take(x, stamps(len(x)))
+    assert quality.next_change > 2**60
+
+
 # -- the rate --------------------------------------------------------------------------------------------------------
 
 
