@@ -88,8 +88,8 @@ class Express:
 
     def _set_terms(self) -> None:
         struct, pipeline = self._struct, self._pipeline
-        pipeline.account()
-        struct.n_quick = pipeline.n_quick if pipeline.native is not None else 0
+        struct.n_quick = pipeline.n_native()
+        self._row[-1] = pipeline.share()
         if struct.n_quick:
             struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.health.place
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next

@@ -98,7 +98,7 @@ class Thorough(Pipeline):
     """Looks at all samples: the quick way is closed."""
 
     def _look_ahead(self):
-        self.n_quick = 0
+        self._n_quick = 0
 
 
 class Counting(Pipeline):
