@@ -100,6 +100,8 @@ class Health:
     ----------
     n_received, n_lost, n_nonfinite, n_bad_stamps, n_clock_steps : int
         Counts since construction: samples received, lost, with a non-finite value, with an unusable stamp; clock steps.
+    stepped_s : float
+        By how much the stamps' clock was set since the connection began: the sum of its steps.
     """
 
     def __init__(self, *, sfreq_hz: float) -> None:
@@ -119,6 +121,7 @@ class Health:
         self._pending = [0, 0]  # losses and steps not counted yet: the stamps have to prove exact
         self._n_proof = self._line.n_proof  # accepted samples that prove it
         self._steps: list[_Step] = []  # taken at once, the last 0.25 s
+        self.stepped_s = 0.0
         self._side = 0  # +1 late, -1 early stamps are under watch, 0 none
         self._n_held = self._n_watched = 0
         self._peak = 0.0
@@ -258,6 +261,7 @@ class Health:
             line.start(n, t_s)
             self._pending, self._n_proof = [0, 0], line.n_proof
             self.n_clock_steps += 1
+            self.stepped_s += off / line.sfreq_hz
             breaks.append(Break(at, 0, f"clock step: {off / line.sfreq_hz:+.3f} s, jitter not known yet"))
             return True
         line.widen(2 * abs(off))
@@ -271,6 +275,7 @@ class Health:
         """Count a shift of the stamps as a loss or a clock step; returns the samples lost."""
         step_s = off / self._line.rate_hz
         n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S else 0
+        self.stepped_s += 0 if n_lost else step_s
         if pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
             breaks.append(Break(at, 0, "shifted stamps, counted once the stamps have proved exact"))
@@ -294,6 +299,7 @@ class Health:
             else:
                 self.n_lost -= step.n_lost
                 self.n_clock_steps -= not step.n_lost
+            self.stepped_s -= 0 if step.n_lost else step.off_samples / line.rate_hz
             taken_back = 0 if step.pending else -step.n_lost
             breaks.append(Break(at, taken_back, f"stamps came back: no shift of {step.off_samples:.1f} samples"))
             line.shift(-step.off_samples)

@@ -33,6 +33,8 @@ class Script:
     """
 
     has_cues = False
+    changed = ""
+    n_most = 1000
     mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):
@@ -57,6 +59,9 @@ class Script:
         return step
 
     def pull_cues(self):
+        return []
+
+    def newcomers(self):
         return []
 
     def stamp_to_clock_s(self):
