@@ -132,7 +132,7 @@ class Connector:
             cues = lsl.MarkerInlet(cue)  # before the EEG: whoever waits for its reader may send cues from then on
             cues.open()
         self._warn_of_another_head(inlet.description)
-        inlet.open(order=mapping.order, factors=mapping.factors)
+        inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
         return LslConnection(inlet, cues, mapping)
 
     def _warn_of_another_head(self, found: Description) -> None:
