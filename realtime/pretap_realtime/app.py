@@ -157,7 +157,12 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
     publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
     service = Service(
         decoder,
-        Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated),
+        Pipeline(
+            decoder,
+            mode,
+            max_interpolated=settings.stream.max_interpolated,
+            counter_wraps_at=settings.stream.counter_wraps_at,
+        ),
         publisher,
         connect=plan.connector,
         timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),

@@ -96,6 +96,8 @@ class Pipeline:
     ----------
     max_interpolated
         The share of the channels that may be replaced by their neighbours, see `pretap_realtime.electrodes`.
+    counter_wraps_at
+        Where the device's counter starts again, see `pretap_realtime.counter`.
 
     Attributes
     ----------
@@ -107,9 +109,11 @@ class Pipeline:
         By how much resampling delays a decision, in seconds; 0 for a stream at the bundle's rate.
     """
 
-    def __init__(self, decoder: Decoder, mode: Mode, *, max_interpolated: float = 0.0) -> None:
+    def __init__(
+        self, decoder: Decoder, mode: Mode, *, max_interpolated: float = 0.0, counter_wraps_at: int = 0
+    ) -> None:
         self._manifest = manifest = decoder.manifest
-        self.health = Health(sfreq_hz=manifest.sfreq_hz)
+        self.health = Health(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at)
         self.electrodes = Electrodes(manifest.channels, decoder.interpolation, max_share=max_interpolated)
         self.mode = mode
         self.begin(sfreq_hz=manifest.sfreq_hz)
@@ -146,9 +150,13 @@ class Pipeline:
         Raises
         ------
         StreamRefusedError
-            When the first whole window has an amplitude that no EEG has, or the first stamps another rate than nominal.
+            When the first whole window has an amplitude that no EEG has, the first stamps have another rate than the
+            nominal one, or the counter does not count.
         """
         self._account()
+        if chunk.count is not None:
+            self.health.count(chunk.count, chunk.t_s)
+            self._n_quick = min(self._n_quick, self.health.room)
         decisions: list[Decision] = []
         start, n = 0, len(chunk.t_s)
         while start < n:

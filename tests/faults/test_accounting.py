@@ -18,7 +18,7 @@ from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.service import Service, Timing
-from real_lsl import eeg, until
+from real_lsl import LABELS, eeg, until
 
 FAST = ("--hop-ms", "10")
 
@@ -86,6 +86,32 @@ def test_a_loss_inside_a_chunk_whose_stamps_the_receiver_deduces_is_counted(flow
     measured(
         "a loss hidden by deduced stamps (one stamp a chunk of 32)", "counted by elapsed time",
         f"302 lost inside a chunk: {lost} counted, {received} received",
+    )  # fmt: skip
+
+
+def test_with_a_counter_losses_are_exact_over_a_death_too(serve, amplifier, measured):
+    labels = (*LABELS, "COUNTER")
+    amp = amplifier(name="amp-counter", labels=labels)
+    service = serve(amp, *FAST, "--set", "stream.counter=COUNTER")
+    amp.wait_for_reader()
+    amp.start_clock()
+    amp.push(eeg(96, 5), n_chunk=32, one_stamp=True)
+    amp.skip(302)
+    amp.push(eeg(96, 5), n_chunk=32, one_stamp=True)
+    until(lambda: service.verdicts() and service.verdicts()[-1]["t"] > amp.t0_s + (amp.n - 1.5) / 100, "the last")
+    amp.end()
+    service.wait_for_states("LOST")
+    again = amplifier(name="amp-counter", labels=labels)
+    again.n, again.t0_s = amp.n + 41, amp.t0_s
+    again.wait_for_reader()
+    again.push(eeg(96, 5))
+    received, lost = run(service, again)
+    assert again.n == received + lost
+    assert (received, lost) == (288, 343)
+    assert clean(service)
+    measured(
+        "with a counter channel: 302 lost behind deduced stamps, then a death that costs 41", "the counter decides",
+        f"sent {again.n} = received {received} + lost {lost}",
     )  # fmt: skip
 
 
