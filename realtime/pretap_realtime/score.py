@@ -80,7 +80,7 @@ def run_over(
     order = np.array(mapping.order)
     present = order != MISSING
     pipeline = Pipeline(decoder, mode, max_interpolated=settings.max_interpolated)
-    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
+    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
 
     def stamps(start: int, stop: int) -> NDArray[np.float64]:
         return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
@@ -220,7 +220,7 @@ class _Tally:
     def add(self, decisions: Sequence[Decision]) -> None:
         self.n += len(decisions)
         for decision in decisions:
-            if decision.probs is None:
+            if decision.why or decision.probs is None:
                 continue
             self.n_valid += 1
             true = truth(decision.cue, self._manifest) if decision.cue else None
