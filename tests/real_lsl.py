@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -88,15 +91,59 @@ class Child:
 class Feeder(Child):
     """An amplifier as a process of its own: from its start on it sends `sfreq_hz` samples a second, see feeder.py."""
 
-    def __init__(self, folder: Path, spec: dict) -> None:
+    def __init__(self, folder: Path, spec: dict, **options) -> None:
         self.count = folder / f"{secrets.token_hex(4)}.count"
         script = Path(__file__).parent / "faults" / "feeder.py"
-        super().__init__(folder, [sys.executable, str(script), json.dumps(spec | {"count": str(self.count)})])
+        super().__init__(
+            folder, [sys.executable, str(script), json.dumps(spec | {"count": str(self.count)})], **options
+        )
+        self.name: str = spec["name"]
 
     @property
     def n_sent(self) -> int:
         """How many samples it has sent; true after its death too."""
         return int(self.count.read_text() or 0) if self.count.exists() else 0
+
+
+class Mute:
+    """A peer that answers those who look for a stream of its name, accepts their connections, and then says nothing."""
+
+    def __init__(self, name: str) -> None:
+        config = Path(os.environ["LSLAPICFG"]).read_text()
+        base = int(re.search(r"BasePort = (\d+)", config)[1])
+        session = re.search(r"SessionID = (\S+)", config)[1]
+        self._name = name.encode()
+        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind(("127.0.0.1", base + 63))  # the last port of those where an outlet may be
+        port = self._tcp.getsockname()[1]
+        self._answer = (
+            f"<?xml version='1.0'?><info><name>{name}</name><type>EEG</type><channel_count>4</channel_count>"
+            "<channel_format>float32</channel_format><source_id>mute</source_id><nominal_srate>100</nominal_srate>"
+            f"<version>1.10</version><created_at>1</created_at><uid>{secrets.token_hex(8)}</uid>"
+            f"<session_id>{session}</session_id><hostname>{socket.gethostname()}</hostname>"
+            f"<v4address>127.0.0.1</v4address><v4data_port>{port}</v4data_port><v4service_port>{base + 63}"
+            "</v4service_port><v6address/><v6data_port>0</v6data_port><v6service_port>0</v6service_port><desc/></info>"
+        ).encode()
+        self._udp.settimeout(0.1)
+        self._ends = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ends:
+            with contextlib.suppress(TimeoutError):
+                asked, (host, _) = self._udp.recvfrom(65536)
+                lines = asked.split(b"\r\n")
+                if lines[0] == b"LSL:shortinfo" and self._name in lines[1]:
+                    port, number = lines[2].split()
+                    self._udp.sendto(number + b"\r\n" + self._answer, (host, int(port)))
+
+    def end(self) -> None:
+        self._ends = True
+        self._thread.join()
+        self._udp.close()
+        self._tcp.close()
 
 
 class Amplifier:
@@ -134,11 +181,17 @@ class Amplifier:
         self._counter = labels.index("COUNTER") if "COUNTER" in labels else None
         self.n = 0  # the next sample's number: sent and skipped ones
         self.n_sent = 0
+        self._set_s = 0.0
         self.start_clock()
 
     def start_clock(self):
         """Let the next sample be taken now: what is pushed long after that is old when it comes."""
         self.t0_s = lsl.local_clock() - self.n / self.sfreq_hz if self.sfreq_hz else lsl.local_clock()
+
+    def set_clock(self, step_s):
+        """Set the clock of the stamps, as it happens to computers."""
+        self.t0_s += step_s
+        self._set_s += step_s
 
     def stamps(self, n):
         return self.t0_s + np.arange(self.n, self.n + n) / self.sfreq_hz
@@ -155,7 +208,7 @@ class Amplifier:
             t_s = self.stamps(len(piece)) if stamps_s is None else np.asarray(stamps_s[start : start + n_chunk])
             if self._counter is not None:
                 piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
-            pause.wait(max(0.0, t_s[-1] - lsl.local_clock()) if real_time else 0.005)
+            pause.wait(max(0.0, t_s[-1] - self._set_s - lsl.local_clock()) if real_time else 0.005)
             if one_stamp:
                 self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
             else:

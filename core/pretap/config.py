@@ -22,6 +22,7 @@ __all__ = [
     "FitConfig",
     "MarkersConfig",
     "PolicyConfig",
+    "QualityConfig",
     "ScalingConfig",
     "ServeConfig",
     "SignalConfig",
@@ -150,14 +151,17 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which LSL stream is decoded, and what it does not say about itself.
 
     `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name. `channels`,
-    `unit` and `sfreq_hz` stand in for the stream's own description. Of the bundle's channels, `bad` ones are not used,
-    and the share `max_interpolated` may be missing, bad or flat.
+    `unit` and `sfreq_hz` stand in for the stream's own description. `counter` is the channel in which the device counts
+    its samples, `counter_wraps_at` the value that is 0 again (256 where it counts to 255; 0: it never starts again). Of
+    the bundle's channels, `bad` ones are not used, and the share `max_interpolated` may be missing, bad or flat.
     """
 
     query: _Text = "type=EEG"
     channels: tuple[_Label, ...] = ()
     unit: _Text = ""
     sfreq_hz: _Positive | None = None
+    counter: Annotated[str, Meta(max_length=64)] = ""
+    counter_wraps_at: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     bad: tuple[_Label, ...] = ()
     max_interpolated: Annotated[float, Meta(ge=0, le=0.5)] = 0.15
     wait_s: _Seconds = 30.0
@@ -197,6 +201,34 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
+class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is made of a bad signal.
+
+    Attributes
+    ----------
+    policy
+        ``flag`` says it and goes on; ``mask`` replaces bad electrodes by their neighbours, as flat ones are; ``hold``
+        gives no verdict while it lasts. What is wrong with the whole stream holds under ``mask`` too.
+    mains_hz, mains_share
+        An electrode is dominated by mains where one of these frequencies has this share of its variance; an empty list
+        looks for none.
+    off_scale
+        An electrode is off scale where it is larger or smaller by this factor than the training's, all others taken
+        into account.
+    rate_percent
+        The rate has drifted where the stamps are further from the nominal rate than this.
+    cap
+        Whether the labels are compared with the training's: a swapped cap.
+    """
+
+    policy: Literal["flag", "mask", "hold"] = "flag"
+    mains_hz: Annotated[tuple[_Positive, ...], Meta(max_length=8)] = (50.0, 60.0)
+    mains_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    off_scale: Annotated[float, Meta(ge=2, le=1e6)] = 8.0
+    rate_percent: Annotated[float, Meta(ge=0.01, le=100)] = 0.5
+    cap: bool = True
+
+
 class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The streams that go out: `name` is the common prefix of their names and source_ids."""
 
@@ -211,6 +243,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode: DecodeConfig = DecodeConfig()
     cue: CueConfig = CueConfig()
     policy: PolicyConfig = PolicyConfig()
+    quality: QualityConfig = QualityConfig()
     markers: MarkersConfig = MarkersConfig()
 
 

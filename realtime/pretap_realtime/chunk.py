@@ -10,10 +10,14 @@ __all__ = ["Chunk", "Cue", "Decision"]
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,)."""
+    """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,).
+
+    `count` (n_new,) are the values of the device's counter, where it has one.
+    """
 
     x_uv: NDArray[np.float32]
     t_s: NDArray[np.float64]
+    count: NDArray[np.float64] | None = None
 
 
 class Cue(msgspec.Struct, frozen=True, gc=False):
@@ -33,11 +37,13 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     probs
         (n_classes,), or None where the window is not valid.
     why
-        Why there are no probabilities; empty where there are.
+        Why no verdict may stand on it: there are no probabilities, or they are held back. Empty where one may.
     cue
         Text of the cue that asked; empty in free-running decoding.
     n_lost
         Samples counted as lost so far.
+    quality
+        The share of the electrodes that are good, 0..1; 0 where something is wrong with the stream as a whole.
     """
 
     t_s: float
@@ -45,3 +51,4 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     why: str = ""
     cue: str = ""
     n_lost: int = 0
+    quality: float = 1.0

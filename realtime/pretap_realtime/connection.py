@@ -195,7 +195,7 @@ class Connector:
             cues.open()
             self._looks.connecting("cue.query", cue)
         self._warn_of_another_head(inlet.description)
-        inlet.open(order=mapping.order, factors=mapping.factors)
+        inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
         self._looks.connecting("stream.query", eeg)
         self._before = inlet.description
         return LslConnection(inlet, cues, mapping, looks=self._looks, changed=changed)

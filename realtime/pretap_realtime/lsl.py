@@ -330,9 +330,14 @@ class Inlet:
         self._factors = np.ones(0)
         self._missing: list[int] = []
         self._as_it_comes = False
+        self._counter: int | None = None
 
-    def open(self, *, order: Sequence[int], factors: Sequence[float]) -> None:
-        """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``."""
+    def open(self, *, order: Sequence[int], factors: Sequence[float], counter: int | None = None) -> None:
+        """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``.
+
+        Channel `counter` of the stream is the device's counter.
+        """
+        self._counter = counter
         self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
         as_it_comes = list(order) == list(range(self.description.n_channels)) and all(f == 1 for f in factors)
@@ -356,7 +361,8 @@ class Inlet:
         x = raw[:, self._order].astype(np.float64) * self._factors  # (n_new, n_channels)
         if self._missing:
             x[:, self._missing] = 0.0
-        return Chunk(x.astype(np.float32), t_s)
+        count = None if self._counter is None else raw[:, self._counter].astype(np.float64)  # (n_new,)
+        return Chunk(x.astype(np.float32), t_s, count)
 
     def _take(self, at: int, n_most: int, timeout_s: float) -> int:
         """Read up to `n_most` samples into the buffers from row `at` on; says how many came in time.

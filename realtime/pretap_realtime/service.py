@@ -155,7 +155,7 @@ class Service:
         self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
         self._state: State | None = None
         self._heartbeat_due_s = self._audited_s = -math.inf
-        self._electrodes = self._terms = ""
+        self._quality = self._terms = ""
         self._summary = Summary()
 
     def run(self) -> Iterator[None]:
@@ -167,20 +167,24 @@ class Service:
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
         self._enter("WAITING", "")
+        first = True
         connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
         while connection is not None:
             try:
                 yield from self._serve(connection)
             except ConnectionLostError as lost:
                 self._enter("LOST", str(lost))
-            except StreamRefusedError as refusal:
+            except StreamRefusedError as refusal:  # by what it sends
                 self._enter("REFUSED", str(refusal))
-                raise
+                if first:
+                    raise
             finally:
                 connection.close()
+                self._pipeline.end()
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            first = False
             connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
 
     def summary(self) -> Summary:
@@ -221,19 +225,25 @@ class Service:
     def _begin(self, connection: Connection) -> None:
         """Get the pipeline ready for this stream, and say on what terms it runs."""
         pipeline, mapping = self._pipeline, connection.mapping
-        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
-        self._electrodes = pipeline.electrodes.status
+        pipeline.health.now_s = lambda: self._stamped_now_s(connection)
+        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+        self._quality = pipeline.status
         facts = {}
-        terms = [self._electrodes] if self._electrodes else []
+        self._terms = ""
         if pipeline.delay_s:
-            terms.append(describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s))
+            self._terms = describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s)
             facts = {
                 "resampling/from_hz": f"{mapping.sfreq_hz:g}",
                 "resampling/to_hz": f"{self._sfreq_hz:g}",
                 "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
             }
-        self._terms = "; ".join(terms)
-        self._enter("RUNNING", "; ".join(filter(None, [connection.changed, *terms])), facts=facts)
+        why = "; ".join(filter(None, [connection.changed, self._quality, self._terms]))
+        self._enter("RUNNING", why, facts=facts)
+
+    def _stamped_now_s(self, connection: Connection) -> float:
+        """Give the time on the clock of the stamps; infinite where that is not known."""
+        to_clock_s = connection.stamp_to_clock_s()
+        return math.inf if to_clock_s is None else self._clock() - to_clock_s + self._pipeline.health.stepped_s
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:
@@ -260,7 +270,7 @@ class Service:
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
                 yield  # what follows has time until the next samples
                 self._pipeline.settle()
-                self._tell_electrodes()
+                self._tell_quality()
                 if decisions and now_s - self._audited_s > AUDIT_S:
                     self._audit()
             elif self._state == "RUNNING":
@@ -294,11 +304,12 @@ class Service:
             self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
         return self._pipeline.push(chunk, newest_only=overloaded)
 
-    def _tell_electrodes(self) -> None:
-        electrodes = self._pipeline.electrodes.status
-        if electrodes != self._electrodes:
-            self._say(electrodes or "all electrodes are back")
-            self._electrodes = electrodes
+    def _tell_quality(self) -> None:
+        quality = self._pipeline.status
+        if quality != self._quality:
+            self._quality = quality
+            self._say(quality or "the signal is good again")
+            self._send_state("state", quality or "the signal is good again")
 
     def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
         assert self._state is not None
@@ -307,7 +318,7 @@ class Service:
         for decision in decisions:
             verdict = decide(decision, self._classes, threshold=self._threshold)
             why = decision.why or self._withheld(decision, stamp_to_clock_s)
-            if decision.probs is None:
+            if decision.why:
                 self._summary.n_invalid += 1
             elif not why:
                 self._summary.n_decisions += 1
@@ -325,6 +336,7 @@ class Service:
                     why=why,
                     n_lost=decision.n_lost,
                     cue=decision.cue,
+                    quality=decision.quality,
                     # On a clock that was set, and that is all there is to go by, no latency is known.
                     stamp_to_clock_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
                 )
@@ -357,7 +369,8 @@ class Service:
         """Send a heartbeat where one is due; says whether."""
         due = self._clock() >= self._heartbeat_due_s
         if due:
-            self._send_state("heartbeat", self._terms if self._state == "RUNNING" else "")
+            why = "; ".join(s for s in (self._terms, self._quality) if s)
+            self._send_state("heartbeat", why if self._state == "RUNNING" else "")
         return due
 
     def _send_state(
@@ -367,4 +380,5 @@ class Service:
         now_s = self._clock()
         self._heartbeat_due_s = now_s + HEARTBEAT_S
         n_lost = self._pipeline.health.n_lost
-        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts))
+        bad = self._pipeline.bad if self._state in ("RUNNING", "STALE") else ()
+        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))

@@ -141,11 +141,10 @@ def amplifier(ending):
 def feeder(tmp_path, ending):
     """Start an amplifier as a process, which can be killed or stopped; see feeder.py for `spec`."""
 
-    def feeder(**spec) -> Feeder:
+    def feeder(*, env=None, **spec) -> Feeder:
         spec = {"name": f"amp-{secrets.token_hex(4)}", "kind": "EEG", "labels": LABELS, "sfreq_hz": 100.0,
                 "unit": "microvolts", "source_id": "", "chunk": 5, "seed": 0} | spec  # fmt: skip
-        ending.append(Feeder(tmp_path, spec))
-        ending[-1].name = spec["name"]
+        ending.append(Feeder(tmp_path, spec, env=env))
         return ending[-1]
 
     return feeder

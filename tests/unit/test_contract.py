@@ -8,7 +8,7 @@ from pretap.channels import MISSING
 from pretap.config import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap_offline.montage import interpolation_weights
-from pretap_realtime.contract import Description, check_stream, describe_mapping, describe_rate, same_rate
+from pretap_realtime.contract import Description, changes, check_stream, describe_mapping, describe_rate, same_rate
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 STREAM = Description(
@@ -85,3 +85,37 @@ def test_the_mapping_in_words(manifest, weights):
     assert describe_rate(512.0, 100.0, delay_s=0.08).startswith(
         "resampled from 512 to 100 Hz: every decision comes 80.0 ms"
     )
+
+
+@pytest.mark.parametrize(
+    "new, said",
+    [
+        ({}, ""),
+        ({"source_id": "b"}, "not as before: source_id '', now 'b'"),
+        ({"hostname": "den"}, "not as before: host 'lab', now 'den'"),
+        ({"sfreq_hz": 250.0}, "not as before: rate '100 Hz', now '250 Hz'"),
+        ({"units": ("volts",) * 8}, "not as before: unit 'microvolts', now 'volts'"),
+        ({"labels": CHANNELS[::-1]}, "not as before: the channels are in another order"),
+        ({"labels": ("F9", *CHANNELS[1:])}, "not as before: the channels have other names"),
+        ({"subject": "\x1b[2Jeve", "format": "int16"}, "not as before: format 'float32', now 'int16'; "
+         "subject '', now '?[2Jeve'"),
+    ],
+)  # fmt: skip
+def test_what_changed_in_a_stream_that_returned_is_said(new, said):
+    assert changes(STREAM, replace(STREAM, **new)) == said
+
+
+def test_a_counter_is_found_by_its_label_and_is_no_channel_of_the_bundle(manifest):
+    stream = replace(STREAM, n_channels=9, labels=("COUNT", *CHANNELS), units=("",) + ("uV",) * 8)
+    mapping = check_stream(stream, manifest, StreamConfig(counter="COUNT"))
+    assert (mapping.counter, mapping.order[0]) == (0, 1)
+    lines = describe_mapping(mapping, manifest, delay_s=0.0).splitlines()
+    assert "  counter <- channel   1 'COUNT'" in lines
+    assert not [line for line in lines if "not used" in line]
+
+
+@pytest.mark.parametrize(("labels", "n"), [(("Fz2", *CHANNELS), 0), (("COUNT", "COUNT", *CHANNELS), 2)])
+def test_a_stream_without_the_one_counter_that_is_configured_is_refused(manifest, labels, n):
+    stream = replace(STREAM, n_channels=len(labels), labels=labels, units=("uV",) * len(labels))
+    with pytest.raises(StreamRefusedError, match=rf"has {n} channels 'COUNT': expected one, its counter"):
+        check_stream(stream, manifest, StreamConfig(counter="COUNT"))
