@@ -61,9 +61,15 @@ def flowing(serve, amplifier):
 
 
 def test_37_samples_missing_are_counted_and_no_window_spans_them(flowing, measured):
-    service, amp = flowing()
+    service, amp = flowing(n=0)
+    listener = service.listener
+    amp.start_clock()
+    amp.push(eeg(300))
     amp.skip(37)
     amp.push(eeg(120))
+    last_s = amp.t0_s + (amp.n - 1) / 100
+    listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.005, "the last verdict")
+    messages = listener.messages
     received, lost = run(service, amp)
     assert (received, lost) == (420, 37)
     assert amp.n == received + lost
@@ -71,6 +77,19 @@ def test_37_samples_missing_are_counted_and_no_window_spans_them(flowing, measur
     measured(
         "37 samples missing", "counted exactly; no window spans them",
         f"sent {amp.n} = received {received} + lost {lost}; first decision 50 samples after the hole",
+    )  # fmt: skip
+    verdicts = [m for m in messages if m.type == "verdict"]
+    assert [m.seq for m in messages] == list(range(messages[0].seq, messages[0].seq + len(messages)))
+    assert [m.t for m in verdicts] == sorted(m.t for m in verdicts)
+    hole_s = amp.t0_s + 2.995
+    assert {m.lost for m in verdicts if m.t < hole_s} == {0}
+    assert {m.lost for m in verdicts if m.t > hole_s} == {37}
+    assert [m.valid for m in verdicts if m.t > hole_s][:2] == [False, True]
+    assert all(m.sent > 0 for m in messages)
+    measured(
+        "what a marker says of it", "number, stamp of the window's end, time of sending, losses so far, validity",
+        f"{len(messages)} messages without a hole in their numbers; 'lost' is 0 before and 37 from the hole on, whose "
+        "own message is invalid",
     )  # fmt: skip
 
 
