@@ -27,6 +27,7 @@ from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
 from pretap.scaling import FIR
 from pretap.shipped import find_bundle, shipped_bundles
+from pretap.statistics import COVARIANCE, SCALE
 
 __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "refusal", "self_test", "write_bundle"]
 
@@ -255,6 +256,9 @@ def _expected(manifest: Manifest) -> Layout:
         expected[FIR] = ("F64", (n_filters, manifest.scaling.n_taps))
     if manifest.interpolates:
         expected[INTERPOLATION] = ("F64", (n_channels, n_channels))
+    if manifest.has_statistics:
+        expected[SCALE] = ("F32", (2, n_channels))
+        expected[COVARIANCE] = ("F32", (n_channels, n_channels))
     expected[_PROBE_X] = ("I16", (N_PROBES, manifest.n_window, n_channels))
     expected[_PROBE_P] = ("F64", (N_PROBES, n_classes))
     return expected

@@ -20,12 +20,14 @@ __all__ = [
     "electrode_names",
     "match_channels",
     "microvolts_per",
+    "mirrored",
     "standard_names",
     "unit_factor",
 ]
 
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
+_NUMBER = re.compile(r"\d+")
 _GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in systems with a numbering of their own
 _UNITS = {
     "microvolts": 1.0,
@@ -72,6 +74,11 @@ def standard_names(labels: Sequence[str]) -> tuple[str, ...]:
                 known: dict[str, str] = system["names"]
                 return tuple(known.get(name, label) for name, label in zip(names, labels, strict=True))
     return tuple(labels)
+
+
+def mirrored(name: str) -> str:
+    """Give the electrode on the other side of the head: C4 of C3, AFF1H of AFF2H, Cz of Cz."""
+    return _NUMBER.sub(lambda number: str(int(number[0]) + (1 if int(number[0]) % 2 else -1)), name)
 
 
 def match_channels(

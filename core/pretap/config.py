@@ -22,6 +22,7 @@ __all__ = [
     "FitConfig",
     "MarkersConfig",
     "PolicyConfig",
+    "QualityConfig",
     "ScalingConfig",
     "ServeConfig",
     "SignalConfig",
@@ -196,6 +197,34 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
+class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is made of a bad signal.
+
+    Attributes
+    ----------
+    policy
+        ``flag`` says it and goes on; ``mask`` replaces bad electrodes by their neighbours, as flat ones are; ``hold``
+        gives no verdict while it lasts. What is wrong with the whole stream holds under ``mask`` too.
+    mains_hz, mains_share
+        An electrode is dominated by mains where one of these frequencies has this share of its variance; an empty list
+        looks for none.
+    off_scale
+        An electrode is off scale where it is larger or smaller by this factor than the training's, all others taken
+        into account.
+    rate_percent
+        The rate has drifted where the stamps are further from the nominal rate than this.
+    cap
+        Whether the labels are compared with the training's: a swapped cap.
+    """
+
+    policy: Literal["flag", "mask", "hold"] = "flag"
+    mains_hz: Annotated[tuple[_Positive, ...], Meta(max_length=8)] = (50.0, 60.0)
+    mains_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    off_scale: Annotated[float, Meta(ge=2, le=1e6)] = 8.0
+    rate_percent: Annotated[float, Meta(ge=0.01, le=100)] = 0.5
+    cap: bool = True
+
+
 class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The streams that go out: `name` is the common prefix of their names and source_ids."""
 
@@ -210,6 +239,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode: DecodeConfig = DecodeConfig()
     cue: CueConfig = CueConfig()
     policy: PolicyConfig = PolicyConfig()
+    quality: QualityConfig = QualityConfig()
     markers: MarkersConfig = MarkersConfig()
 
 

@@ -20,6 +20,7 @@ from pretap.manifest import Manifest
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.ring import Ring
 from pretap.scaling import FIR
+from pretap.statistics import Statistics
 
 __all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine"]
 
@@ -89,12 +90,15 @@ class Decoder:
         The hash of the bundle file that was loaded; empty for a decoder that never was a file.
     interpolation
         The weights for `pretap.interpolation`, (n_channels, n_channels); None where the bundle carries none.
+    statistics
+        What the training signal was like, see `pretap.statistics`; None where the bundle carries none.
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:
         self.manifest, self.sha256 = manifest, sha256
         self._all = tensors
         self.interpolation = tensors.get(INTERPOLATION)
+        self.statistics = Statistics.from_tensors(tensors)
         self._fir = tensors.get(FIR)
         n_members = manifest.n_members
         self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]

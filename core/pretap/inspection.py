@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 import msgspec
+import numpy as np
 
 from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.manifest import Manifest
 from pretap.shipped import BEST
+from pretap.statistics import Statistics
 
 __all__ = ["engine_errors", "in_a_line", "inspect"]
 
@@ -35,11 +37,13 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
             "self_test": {engine: errors.get(engine) for engine in ENGINES},
             "streams": streams,
             "streaming": msgspec.to_builtins(content.manifest.streaming),
+            "statistics": _statistics_json(content),
             "manifest": msgspec.to_builtins(content.manifest),
         }
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
         click.echo(_describe(content.manifest, sha256=content.sha256))
+        click.echo(f"signal        {_signal(content)}")
         for engine, result in results.items():
             verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
             click.echo(f"self-test     {engine}: {verdict}")
@@ -72,6 +76,28 @@ def _streams(bundle: Bundle) -> str:
     hop = max(1, round(_HOP_S * manifest.sfreq_hz))
     decoder = Decoder(manifest, bundle.tensors, engine=AUTO)
     return f"{decoder.stream(hop).words} (a decision each {hop} samples)"
+
+
+def _signal(bundle: Bundle) -> str:
+    """Say what the training signal was like: what the live service judges a stream by."""
+    statistics = Statistics.from_tensors(bundle.tensors)
+    if statistics is None:
+        return "no statistics in it: a live stream's scale, unit and cap are not compared with the training's"
+    scale_uv = statistics.scale_uv
+    smallest, largest = int(scale_uv.argmin()), int(scale_uv.argmax())
+    names = bundle.manifest.channels
+    return (
+        f"standard deviation in 0.25 s {np.median(scale_uv):.3g} uV, from {scale_uv[smallest]:.3g} ({names[smallest]}) "
+        f"to {scale_uv[largest]:.3g} ({names[largest]}); in two of three blocks within a factor of "
+        f"{10 ** float(np.median(statistics.spread)):.2g} of that"
+    )
+
+
+def _statistics_json(bundle: Bundle) -> dict[str, object] | None:
+    statistics = Statistics.from_tensors(bundle.tensors)
+    if statistics is None:
+        return None
+    return {"scale_uv": statistics.scale_uv.tolist(), "spread_log10": statistics.spread.tolist()}
 
 
 def in_a_line(manifest: Manifest) -> str:

@@ -15,7 +15,8 @@ from pretap.scaling import Scaling
 
 __all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
 
-FORMAT_VERSION = 3  # 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation
+# 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation; 4: statistics of channels
+FORMAT_VERSION = 4
 TRIAL_DIGITS = 16  # of a trial's sha256 are stored: 6 kB for 316; two of a million alike: p = 3e-8
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -106,6 +107,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         times the error of torch float32 where the weights make the network more sensitive than that.
     interpolates
         Whether the tensor ``channels.interpolation`` is there, see `pretap.interpolation`.
+    has_statistics
+        Whether the tensors of `pretap.statistics` are there.
     n_members
         Networks of one kind whose logits are averaged. Of several, each one's tensors are ``members.{i}.<name>``.
     temperature
@@ -127,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     created: str
     interpolates: bool = False
+    has_statistics: bool = False
     n_members: Annotated[int, Meta(ge=1, le=64)] = 1
     temperature: Annotated[float, Meta(ge=1e-3, le=1e3)] = 1.0
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import electrode_names
+from pretap.channels import electrode_names, mirrored
 from pretap.errors import UsageError
 from pretap_offline.montage import known_positions
 
 __all__ = ["mirror_partners"]
-
-_NUMBER = re.compile(r"\d+")
 
 
 def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.int64]:
@@ -33,7 +30,7 @@ def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.in
     names = electrode_names(channels)
     known = known_positions(names)
     index = {name: i for i, name in enumerate(names) if name in known}
-    partners = [index.get(_mirrored(name), -1) for name in names]
+    partners = [index.get(mirrored(name), -1) for name in names]
     alone = [label for i, label in enumerate(channels) if partners[i] < 0 or partners[partners[i]] != i]
     if alone:
         raise UsageError(
@@ -47,8 +44,3 @@ def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.in
             "class. Expected electrodes on both sides of the head; set fit.mirror = 0."
         )
     return np.array(partners, np.int64)
-
-
-def _mirrored(name: str) -> str:
-    """Give the other side's name: C4 of C3, AFF1H of AFF2H, Cz of Cz."""
-    return _NUMBER.sub(lambda number: str(int(number[0]) + (1 if int(number[0]) % 2 else -1)), name)

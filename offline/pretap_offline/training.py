@@ -17,6 +17,7 @@ from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
+from pretap.statistics import gather_statistics
 from pretap_offline.fitting import fit_decoder, make_manifest
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.validation import cross_validate, is_blockwise
@@ -54,7 +55,8 @@ def train(
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
     interpolates = interpolation is not None
-    refused = refusal(replace(make_manifest(epochs, config, seed=seed), interpolates=interpolates))
+    plan = make_manifest(epochs, config, seed=seed)
+    refused = refusal(replace(plan, interpolates=interpolates, has_statistics=True))
     if refused:
         raise UsageError(refused)
     metrics, temperature = None, 1.0
@@ -62,8 +64,8 @@ def train(
         validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
         metrics, temperature = validation.metrics, validation.temperature
     decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, temperature=temperature, advance=advance)
-    manifest = replace(decoder.manifest, interpolates=interpolates)
-    tensors: dict[str, NDArray[Any]] = {**weights}
+    manifest = replace(decoder.manifest, interpolates=interpolates, has_statistics=True)
+    tensors: dict[str, NDArray[Any]] = {**weights, **gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()}
     if interpolation is not None:
         tensors[INTERPOLATION] = interpolation
     write_bundle(out, manifest, tensors)

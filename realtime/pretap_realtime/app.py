@@ -101,12 +101,19 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
     looks = Looks(settings)  # it takes 0.2 s: what follows, as long
     from pretap.bundle import load
     from pretap.inspection import in_a_line
+    from pretap_realtime.quality import check_policy
 
     if bundle is None:
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
     file = find_bundle(bundle or BEST)
     decoder = load(file, engine=settings.decode.engine)
     say(f"bundle {file}: {in_a_line(decoder.manifest)}")
+    check_policy(settings.quality, decoder)
+    if decoder.statistics is None:
+        say(
+            "this bundle does not know the training's signal: electrodes off scale, a wrong unit and a swapped cap go "
+            "unseen; train it again"
+        )
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
     return _Plan(settings, file, decoder, Connector(decoder, settings, looks=looks, say=say), hop, say)
 
@@ -162,6 +169,7 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             mode,
             max_interpolated=settings.stream.max_interpolated,
             counter_wraps_at=settings.stream.counter_wraps_at,
+            quality=settings.quality,
         ),
         publisher,
         connect=plan.connector,

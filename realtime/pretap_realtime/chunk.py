@@ -37,11 +37,13 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     probs
         (n_classes,), or None where the window is not valid.
     why
-        Why there are no probabilities; empty where there are.
+        Why no verdict may stand on it: there are no probabilities, or they are held back. Empty where one may.
     cue
         Text of the cue that asked; empty in free-running decoding.
     n_lost
         Samples counted as lost so far.
+    quality
+        The share of the electrodes that are good, 0..1; 0 where something is wrong with the stream as a whole.
     """
 
     t_s: float
@@ -49,3 +51,4 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     why: str = ""
     cue: str = ""
     n_lost: int = 0
+    quality: float = 1.0

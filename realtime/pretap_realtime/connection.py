@@ -10,7 +10,7 @@ from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap_realtime import lsl
 from pretap_realtime.chunk import Chunk, Cue
-from pretap_realtime.contract import Description, Mapping, check_stream, printable
+from pretap_realtime.contract import Description, Mapping, changes, check_stream, printable
 
 __all__ = ["Connector", "Looks", "LslConnection"]
 
@@ -18,11 +18,16 @@ _CORRECTION_EVERY_S = 5.0
 
 
 class LslConnection:
-    """An EEG inlet, and the cue inlet where cues are asked for; losing either loses the connection."""
+    """An EEG inlet, and the cue inlet where cues are asked for; losing either loses the connection.
 
-    def __init__(self, inlet: lsl.Inlet, cues: lsl.MarkerInlet | None, mapping: Mapping) -> None:
-        self.description, self.mapping = inlet.description, mapping
-        self._inlet, self._cues = inlet, cues
+    `changed` says in what it differs from the one before.
+    """
+
+    def __init__(
+        self, inlet: lsl.Inlet, cues: lsl.MarkerInlet | None, mapping: Mapping, *, looks: Looks, changed: str
+    ) -> None:
+        self.description, self.mapping, self.changed = inlet.description, mapping, changed
+        self._inlet, self._cues, self._looks = inlet, cues, looks
         self._correction_s: float | None = 0.0
         self._closed = threading.Event()
         if self.description.speed != 1.0:
@@ -34,6 +39,13 @@ class LslConnection:
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         return self._inlet.pull(timeout_s, n_wanted)
+
+    @property
+    def n_most(self) -> int:
+        return self._inlet.n_most
+
+    def newcomers(self) -> list[str]:
+        return self._looks.newcomers()
 
     @property
     def has_cues(self) -> bool:
@@ -61,12 +73,15 @@ class LslConnection:
 
 
 class Looks:
-    """Looks for the streams of a configuration; the first look begins at once, see `lsl.EarlyLook`."""
+    """Looks for the streams of a configuration, from now on all the time: so a second one that comes later is seen."""
 
     def __init__(self, config: ServeConfig) -> None:
         queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
-        self._early = {key: lsl.EarlyLook(query) for key, query in self._queries.items()}
+        self._watches = {key: lsl.Watch(query) for key, query in self._queries.items()}
+        self._first = set(self._queries)  # nobody has looked for these yet
+        self._lost: dict[str, lsl.Found] = {}  # what was connected last
+        self._seen: set[str] = set()  # uids of what was connected or announced
 
     def only_one(self, key: str) -> lsl.Found | None:
         """Give the one stream that answers to the query `key`, None where none does.
@@ -74,12 +89,9 @@ class Looks:
         Raises
         ------
         StreamRefusedError
-            Where several answer.
+            Where several answer, or another stream stands where the lost one was.
         """
-        early = self._early.pop(key, None)
-        found = early.found() if early is not None else []
-        if len(found) != 1:  # an early look may still see what is gone
-            found = lsl.find(self._queries[key])
+        found = self._return_of(key) if key in self._lost else self._newcomer(key)
         if len(found) > 1:
             listed = "\n  ".join(str(f) for f in found)
             raise StreamRefusedError(
@@ -88,6 +100,55 @@ class Looks:
             )
         return found[0] if found else None
 
+    def _newcomer(self, key: str) -> list[lsl.Found]:
+        if key in self._first:
+            self._first.discard(key)
+            found = self._watches[key].first_look()
+            if len(found) == 1:
+                return found
+        return lsl.find(self._queries[key])  # a watch may still list what is gone
+
+    def _return_of(self, key: str) -> list[lsl.Found]:
+        """Look at once: a twin that was there before is known to the watch, one that comes now will be announced."""
+        lost, query = self._lost[key], self._queries[key]
+        others = [found for found in self._watches[key].found() if found.uid not in self._seen]
+        if len(others) > 1:
+            return lsl.find(query)
+        if others:
+            self._seen.add(others[0].uid)  # where it died meanwhile, a second try would fail like the first
+            return others
+        found, alike = lsl.find_return(query, lost)
+        if alike and not found:
+            raise StreamRefusedError(_not_the_one(query, alike[0], lost))
+        return found
+
+    def connecting(self, key: str, found: lsl.Found) -> None:
+        """Note that a stream is being connected to: what is lost from now on."""
+        self._seen.add(found.uid)
+        self._lost[key] = found
+
+    def newcomers(self) -> list[str]:
+        """Name each stream that has come to answer to a query beside the one that is connected; each once."""
+        told = []
+        for key, watch in self._watches.items():
+            for found in watch.found():
+                if found.uid not in self._seen:
+                    self._seen.add(found.uid)
+                    told.append(f"another stream answers to {key}: {found}; still connected to {self._lost[key]}")
+        return told
+
+
+def _not_the_one(query: dict[str, str], found: lsl.Found, lost: lsl.Found) -> str:
+    wrong = [
+        f"expected {key} {value!r}, found {printable(getattr(found, key))!r}"
+        for key, value in query.items()
+        if getattr(found, key) != value
+    ]
+    return (
+        f"Stream {found} stands where {printable(lost.source_id)!r} was lost, but is another one: {', '.join(wrong)}. "
+        "Bring the first one back, or ask for this one (stream.query)."
+    )
+
 
 class Connector:
     """Tries to connect, once per call."""
@@ -95,6 +156,7 @@ class Connector:
     def __init__(self, decoder: Decoder, config: ServeConfig, *, looks: Looks, say: Callable[[str], None]) -> None:
         self._decoder, self._config, self._looks, self._say = decoder, config, looks, say
         self._told = False  # that only the cue stream is missing
+        self._before: Description | None = None  # of the last stream
 
     def __call__(self, validating: Callable[[], None]) -> LslConnection | None:
         """Look for at most half a second; None where a stream is missing.
@@ -102,7 +164,7 @@ class Connector:
         Raises
         ------
         StreamRefusedError
-            When several streams answer, or the one that does does not fit.
+            When several streams answer, the one that does does not fit, or another one stands where it was.
         """
         eeg = self._looks.only_one("stream.query")
         if eeg is None:
@@ -120,6 +182,7 @@ class Connector:
         validating()
         self._say(f"found {eeg}")
         inlet = lsl.Inlet(eeg)
+        changed = changes(self._before, inlet.description) if self._before is not None else ""
         mapping = check_stream(
             inlet.description,
             self._decoder.manifest,
@@ -131,9 +194,12 @@ class Connector:
             self._say(f"cues from {cue}")
             cues = lsl.MarkerInlet(cue)  # before the EEG: whoever waits for its reader may send cues from then on
             cues.open()
+            self._looks.connecting("cue.query", cue)
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
-        return LslConnection(inlet, cues, mapping)
+        self._looks.connecting("stream.query", eeg)
+        self._before = inlet.description
+        return LslConnection(inlet, cues, mapping, looks=self._looks, changed=changed)
 
     def _warn_of_another_head(self, found: Description) -> None:
         trained_on = self._decoder.manifest.training.subject

@@ -16,6 +16,7 @@ from pretap.manifest import Manifest
 __all__ = [
     "Description",
     "Mapping",
+    "changes",
     "check_stream",
     "describe_mapping",
     "describe_rate",
@@ -40,12 +41,35 @@ class Description:
     units: tuple[str, ...] = ()
     subject: str = ""
     speed: float = 1.0
+    source_id: str = ""
 
 
 def printable(text: str, *, limit: int = 80) -> str:
     """Make a text that came from the network safe for a terminal and a log: no control characters, not too long."""
     clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def changes(before: Description, after: Description) -> str:
+    """Say in what a stream that returned differs from the one that was lost; empty where in nothing."""
+    facts = [
+        ("source_id", before.source_id, after.source_id),
+        ("host", before.hostname, after.hostname),
+        ("format", before.format, after.format),
+        ("rate", f"{before.sfreq_hz:g} Hz", f"{after.sfreq_hz:g} Hz"),
+        ("channels", str(before.n_channels), str(after.n_channels)),
+        ("unit", _listed(before.units), _listed(after.units)),
+        ("subject", before.subject, after.subject),
+    ]
+    told = [f"{what} {printable(one)!r}, now {printable(other)!r}" for what, one, other in facts if one != other]
+    if before.labels != after.labels:
+        same = sorted(before.labels) == sorted(after.labels)
+        told.append("the channels are in another order" if same else "the channels have other names")
+    return f"not as before: {'; '.join(told)}" if told else ""
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    return ", ".join(sorted(set(texts)))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.statistics import block_samples
 
 __all__ = ["Electrodes", "Run"]
 
-_BLOCK_S = 0.25
-_SHORTEST_S = 0.05  # shorter, and an amplifier with steps of 0.5 uV looks flat
 _FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
 _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
 
@@ -26,11 +25,13 @@ _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before
 class Run:
     """Samples that belong together: `x_uv` without holes, or None where too much is missing to make any.
 
-    `change` is not empty where, after this run, other electrodes are replaced than before.
+    The channels `replaced` are what their neighbours say. `change` is not empty where, after this run, other electrodes
+    are replaced than before.
     """
 
     x_uv: NDArray[np.float32] | None
     n_samples: int
+    replaced: frozenset[int]
     change: str = ""
 
 
@@ -45,6 +46,11 @@ class Electrodes:
         The bundle's interpolation, or None: then a flat electrode cannot be replaced.
     max_share
         The share of the channels that may be replaced; with more flat ones nothing is decoded.
+
+    Attributes
+    ----------
+    replaced
+        The channels that are flat, missing or masked.
     """
 
     def __init__(self, channels: Sequence[str], weights: NDArray[np.float64] | None, *, max_share: float) -> None:
@@ -54,10 +60,7 @@ class Electrodes:
 
     def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
         """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
-        window_s = (
-            n_window / sfreq_hz
-        )  # half of it: what is flat from the start is known before the first window is full
-        self._n_block = max(2, round(min(_BLOCK_S, max(_SHORTEST_S, window_s / 2)) * sfreq_hz))
+        self._n_block = block_samples(n_window, sfreq_hz)  # what is flat is known before a window is full
         n = len(self._channels)
         self._kept = np.empty((self._n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
         self._n_heard = 0  # samples of the block that `listen` is in
@@ -65,6 +68,7 @@ class Electrodes:
         self._all_heard = False  # by the quick way: all of them have one
         self._n_alive = np.full(n, _BACK_BLOCKS)  # blocks in a row in which it was not flat
         self._n_alive[list(missing)] = 0
+        self._masked: frozenset[int] = frozenset()
         self.restart()
         self._set_flat(frozenset(missing))
 
@@ -77,22 +81,29 @@ class Electrodes:
     @property
     def status(self) -> str:
         """Say what is replaced, or why nothing can be decoded; empty where all is well."""
-        if not self._flat:
+        if not self.replaced:
             return ""
-        names = [self._channels[k] for k in sorted(self._flat)]
-        which = f"{len(names)} of {len(self._channels)} electrodes flat or missing: {', '.join(names)}"
+        names = [self._channels[k] for k in sorted(self.replaced)]
+        what = "masked, flat or missing" if self._masked else "flat or missing"
+        which = f"{len(names)} of {len(self._channels)} electrodes {what}: {', '.join(names)}"
         if self._matrix is not None:
             return f"{which}; interpolated from their neighbours"
         if self._weights is None:
             return f"{which}; this bundle cannot interpolate, train it again"
-        if len(self._flat) > self._n_most:
+        if len(self.replaced) > self._n_most:
             return f"{which}; at most {self._n_most} may be interpolated (stream.max_interpolated)"
         return f"{which}; not all of them have a known position"
 
     @property
     def room(self) -> int:
         """How many finite samples would change nothing and need no repair: so many may go to `pass_on`."""
-        return 0 if self._flat else self._n_block - 1 - max(self._n_in_block, self._n_heard)
+        return 0 if self.replaced else self._n_block - 1 - max(self._n_in_block, self._n_heard)
+
+    def mask(self, channels: frozenset[int]) -> str:
+        """Replace these too, as if they were flat; says what changes, empty for nothing."""
+        before, self._masked = self.replaced, channels
+        self._set_flat(self._flat)
+        return "" if self.replaced == before else self.status or "all electrodes are back"
 
     def pass_on(self, x_uv: NDArray[np.float32]) -> None:
         """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them."""
@@ -136,7 +147,7 @@ class Electrodes:
             self._is_heard |= finite.any(axis=0)
             self._n_heard += len(part)
             start += len(part)
-            known = [k for k in self._flat if not finite[:, k].all()]
+            known = [k for k in self.replaced if not finite[:, k].all()]
             if known:
                 part = part.copy()
                 part[:, known] = np.where(finite[:, known], part[:, known], np.float32(0))
@@ -164,21 +175,21 @@ class Electrodes:
             flat = self._judge() if self._n_in_block == self._n_block else self._flat
             if flat == self._flat and at < len(x_uv):
                 continue
-            repaired = self._repair(x_uv[start:at])  # as it was before what is found now
+            repaired, replaced = self._repair(x_uv[start:at]), self.replaced  # as it was before what is found now
             change = ""
             if flat != self._flat:
                 self._set_flat(flat)
                 change = self.status or "all electrodes are back"
-            yield Run(repaired, at - start, change)
+            yield Run(repaired, at - start, replaced, change)
             start = at
 
     def _repair(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        if not self._flat:
+        if not self.replaced:
             return x_uv
         if self._matrix is None:
             return None
         repaired = x_uv.copy()
-        for k in self._flat:
+        for k in self.replaced:
             # Row by row, and not one product: its shape, and with it the last bit, would depend on the chunk.
             repaired[:, k] = (x_uv * self._matrix[k]).sum(axis=1)
         return repaired
@@ -193,8 +204,9 @@ class Electrodes:
 
     def _set_flat(self, flat: frozenset[int]) -> None:
         self._flat = flat
+        self.replaced = replaced = flat | self._masked
         self._matrix = None
         weights = self._weights
-        few = 0 < len(flat) <= self._n_most
-        if weights is not None and few and all(can_interpolate(weights, k) for k in flat):
-            self._matrix = interpolating_matrix(weights, sorted(flat))
+        few = 0 < len(replaced) <= self._n_most
+        if weights is not None and few and all(can_interpolate(weights, k) for k in replaced):
+            self._matrix = interpolating_matrix(weights, sorted(replaced))

@@ -25,8 +25,8 @@ Persistence, in three regimes, each left as soon as the stamps say so:
     line: its stamps do not agree, it breaks each 0.25 s and is no loss. Stamps that come back close the watch and widen
     the jitter, to at most twice the limit: one wild stamp must not blind the watch for 10 s.
 
-A shift back, or forward by more than an hour, is a clock step: a break and no loss. After a gap or a step the line
-moves by the whole shift, so the rate is always fitted to received samples alone.
+A shift back, forward by more than an hour, or into the future is a clock step: a break and no loss. After a gap or a
+step the line moves by the whole shift, so the rate is always fitted to received samples alone.
 
 With a counter the counter decides: its jumps are the losses, counted at once, and the line's sample numbers jump
 along, so that a loss shifts no stamps. What shifts them then is no loss.
@@ -37,6 +37,7 @@ All state moves sample by sample or at fixed counts of accepted samples; chunk b
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime.counter import Counter
 from pretap_realtime.stamps import StampLine
+from pretap_realtime.start_rate import StartRate
 
 __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 
@@ -58,6 +60,7 @@ _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole numbe
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a jump by more starts over
+_AHEAD_S: Final = 0.05  # stamps may be as far in the future: clocks of two computers, amplifiers that reckon
 BAD_STAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
 
@@ -90,6 +93,7 @@ class _Step:
     off_samples: float
     n_lost: int
     pending: bool
+    clock_s: float
 
 
 class Health:
@@ -105,10 +109,16 @@ class Health:
     Attributes
     ----------
     n_received, n_lost, n_nonfinite, n_bad_stamps, n_clock_steps : int
-        Counts since construction: samples received, lost, with a non-finite value, with an unusable stamp; clock steps.
+        Counts since construction: samples received, lost, with a non-finite value, with a stamp that is no
+        number or came and went with a jump of more than a second; clock steps.
+    now_s : callable
+        Gives the time on the clock of the stamps, where that is known: a gap cannot lead into the future.
+    stepped_s : float
+        By how much the stamps' clock was set since the connection began: the sum of its steps up to an hour.
     """
 
     def __init__(self, *, sfreq_hz: float, counter_wraps_at: int = 0) -> None:
+        self.now_s: Callable[[], float] = lambda: math.inf
         self._counter = Counter(wraps_at=counter_wraps_at)
         self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
         self._line: StampLine
@@ -116,21 +126,22 @@ class Health:
 
     def reset(self, *, sfreq_hz: float | None = None) -> None:
         """Forget stamps, rate and jitter for a new connection, which may have another rate; the counts survive."""
-        sfreq_hz = self._line.sfreq_hz if sfreq_hz is None else sfreq_hz
+        if sfreq_hz is None:
+            sfreq_hz = self._line.sfreq_hz
         if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
         self._line = StampLine(sfreq_hz)
+        self._start_rate = StartRate(sfreq_hz)
         self._counter.begin(sfreq_hz=sfreq_hz)
         self._counts = False  # there is a counter
-        self._jumps: list[
-            Break
-        ] = []  # of the counter, among samples still to come; their index counts from `n_received`
+        self._jumps: list[Break] = []  # of the counter, in samples still to come; index counts from `n_received`
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
         self._n_seen = 0
         self._unclean = False  # the last sample was not clean
         self._pending = [0, 0]  # losses and steps not counted yet: the stamps have to prove exact
         self._n_proof = self._line.n_proof  # accepted samples that prove it
         self._steps: list[_Step] = []  # taken at once, the last 0.25 s
+        self.stepped_s = 0.0
         self._side = 0  # +1 late, -1 early stamps are under watch, 0 none
         self._n_held = self._n_watched = 0
         self._peak = 0.0
@@ -139,6 +150,19 @@ class Health:
     def rate_hz(self) -> float:
         """Rate estimated over the last 10 s, within 1 % of nominal; nominal until there is enough."""
         return self._line.rate_hz
+
+    @property
+    def wrong_rate_hz(self) -> float:
+        """The rate that the first stamps show, where it is not the nominal one; else 0. See `StartRate`."""
+        return self._start_rate.wrong_hz
+
+    def end(self) -> None:
+        """Count the losses that still wait for the stamps to prove exact, and were so far: no more samples follow."""
+        if self._line.exact:
+            n_lost, n_steps = self._pending
+            self.n_lost += n_lost
+            self.n_clock_steps += n_steps
+        self._pending = [0, 0]
 
     @property
     def smallest_gap_samples(self) -> float:
@@ -241,6 +265,7 @@ class Health:
         """Follow the usable stamps `t_s` (n,) of the samples `at` (n,) of the chunk, whose numbers are `n` (n,)."""
         if n.size and not self._line.started:
             self._line.start(float(n[0]), float(t_s[0]))
+        self._start_rate.follow(n, t_s)
         i = 0
         while i < n.size:
             go = self._watch if self._side else self._walk
@@ -279,7 +304,9 @@ class Health:
             if pending:
                 self._n_proof = line.n_good + line.room + line.n_proof
             self._steps = [step for step in self._steps if n - step.n_at <= line.n_watch]
-            self._steps.append(_Step(n, off, self._count(off, at, breaks, pending=pending), pending))
+            before_s = self.stepped_s
+            n_lost = self._count(off, t_s, at, breaks, pending=pending)
+            self._steps.append(_Step(n, off, n_lost, pending, self.stepped_s - before_s))
             line.shift(off)
             return True
         if line.learnt:
@@ -293,19 +320,32 @@ class Health:
             line.start(n, t_s)
             self._pending, self._n_proof = [0, 0], line.n_proof
             self.n_clock_steps += 1
+            self._set_clock(off / line.sfreq_hz)
             breaks.append(Break(at, 0, f"clock step: {off / line.sfreq_hz:+.3f} s, jitter not known yet"))
             return True
         line.widen(2 * abs(off))
         breaks.append(Break(at, 0, "jitter of the stamps not known yet"))
         return True
 
+    def _is_future(self, t_s: float, step_s: float) -> bool:
+        """Say whether a step leads from the past into the future: no sample is stamped before it is taken."""
+        return t_s > self.now_s() + _AHEAD_S >= t_s - step_s
+
+    def _set_clock(self, step_s: float) -> None:
+        if abs(step_s) <= _CLOCK_STEP_S:  # beyond, these are no times of this session
+            self.stepped_s = round(self.stepped_s + step_s, 6)  # one that is taken back leaves nothing
+
     def _under_watch(self, at: int) -> Break:
         return Break(at, 0, f"{'late' if self._side > 0 else 'early'} stamps, under watch")
 
-    def _count(self, off: float, at: int, breaks: list[Break], *, pending: bool) -> int:
-        """Count a shift of the stamps as a loss or a clock step; returns the samples lost."""
+    def _count(self, off: float, t_s: float, at: int, breaks: list[Break], *, pending: bool) -> int:
+        """Count a shift of the stamps, up to `t_s`, as a loss or a clock step; returns the samples lost."""
         step_s = off / self._line.rate_hz
-        n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S and not self._counts else 0
+        is_gap = 0 < step_s <= _CLOCK_STEP_S
+        is_set = not is_gap or self._is_future(t_s, step_s)
+        n_lost = round(off) if is_gap and not is_set and not self._counts else 0
+        if is_set:
+            self._set_clock(step_s)
         if pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
             breaks.append(Break(at, 0, "shifted stamps, counted once the stamps have proved exact"))
@@ -329,6 +369,9 @@ class Health:
             else:
                 self.n_lost -= step.n_lost
                 self.n_clock_steps -= not step.n_lost
+            self._set_clock(-step.clock_s)
+            if abs(step.off_samples) > _UNKNOWN_STEP_S * line.sfreq_hz:
+                self.n_bad_stamps += int(n - step.n_at)
             taken_back = 0 if step.pending else -step.n_lost
             breaks.append(Break(at, taken_back, f"stamps came back: no shift of {step.off_samples:.1f} samples"))
             line.shift(-step.off_samples)
@@ -348,6 +391,8 @@ class Health:
         self._peak = max(self._peak, float(off[:k].max(initial=0.0)))
         if k < m:
             self._side = 0
+            if self._peak > _UNKNOWN_STEP_S * self._line.sfreq_hz:
+                self.n_bad_stamps += self._n_watched + self._n_held
             if self._n_watched + self._n_held > 1:  # a single wild stamp says nothing of the jitter
                 self._line.widen(min(self._peak, 2 * self._line.limit))
         elif self._n_held == self._line.n_persist:
@@ -364,7 +409,7 @@ class Health:
             breaks.append(self._under_watch(at))
             return
         shift = float(off.mean())
-        self._count(shift, at, breaks, pending=False)
+        self._count(shift, float(t_s[-1]), at, breaks, pending=False)
         line.shift(shift)
         line.accept(n, t_s)
         self._side = 0

@@ -36,7 +36,6 @@ except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is
 
 __all__ = [
     "ConnectionLostError",
-    "EarlyLook",
     "Found",
     "Inlet",
     "MarkerInlet",
@@ -45,6 +44,7 @@ __all__ = [
     "Watch",
     "describe",
     "find",
+    "find_return",
     "library_version",
     "local_clock",
     "parse_query",
@@ -174,20 +174,23 @@ def _found(info: Any) -> Found:
     )
 
 
-class EarlyLook:
-    """`find` that begins now and is asked later: what is done meanwhile costs no time.
+def find_return(query: dict[str, str], lost: Found) -> tuple[list[Found], list[Found]]:
+    """Look for a stream that was lost, until one answers or 0.2 s have passed.
 
-    It tells what answered at any time since; a stream that died meanwhile is still there, so it may be asked once.
+    Gives those that answer to the query, and where none does, those that look like the lost one: same name and type.
     """
+    alike = {"name": lost.name, "type": lost.type}
+    if any("'" in value for value in alike.values()):
+        return _first_of(query), []
+    infos = pylsl.resolve_bypred(f"({_predicate(query)}) or ({_predicate(alike)})", minimum=1, timeout=_FIND_S)
+    found = _those(infos, query)
+    if not found and infos:
+        found = _first_of(query)  # who looks like it may only have been faster
+    return found, [] if found else _those(infos, alike)
 
-    def __init__(self, query: dict[str, str]) -> None:
-        self._watch = Watch(query)
-        self._ready_s = pylsl.local_clock() + _FIND_S
 
-    def found(self) -> list[Found]:
-        """Give what answered, after as much time as `find` takes."""
-        time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
-        return self._watch.found()
+def _first_of(query: dict[str, str]) -> list[Found]:
+    return _those(pylsl.resolve_bypred(_predicate(query), minimum=1, timeout=_FIND_S), query)
 
 
 class Watch:
@@ -199,6 +202,12 @@ class Watch:
             self._resolver = pylsl.ContinuousResolver(pred=_predicate(query), forget_after=_FORGET_S)
         else:
             self._resolver = pylsl.ContinuousResolver(forget_after=_FORGET_S)
+        self._ready_s = pylsl.local_clock() + _FIND_S
+
+    def first_look(self) -> list[Found]:
+        """Give what is there, when this has looked for as long as `find` does: what was done meanwhile took no time."""
+        time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
+        return self.found()
 
     def found(self) -> list[Found]:
         """Give what is there, without waiting; a stream that died stays listed for some seconds."""
@@ -235,6 +244,7 @@ def _describe(inlet: Any) -> Description:
     return Description(
         name=info.name(),
         hostname=info.hostname(),
+        source_id=info.source_id(),
         format=_FORMATS.get(info.channel_format(), "undefined"),
         n_channels=info.channel_count(),
         sfreq_hz=info.nominal_srate(),
@@ -320,6 +330,11 @@ class Inlet:
                 name = printable(self.description.name)
                 raise ConnectionLostError(f"the source of {name!r} is gone") from None
         return int(n_values) // n_channels
+
+    @property
+    def n_most(self) -> int:
+        """How many samples wait at most: where a pull gives as many, older ones were probably thrown away."""
+        return len(self._buffer)
 
     def time_correction(self, timeout_s: float) -> float:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""

@@ -33,6 +33,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         LSL time of sending.
     cue
         The cue that asked, if one did.
+    bad
+        In states and heartbeats: the electrodes that are flat, missing or otherwise not good; `why` says more.
     """
 
     v: int = 1
@@ -47,6 +49,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     t: float
     sent: float
     cue: str = ""
+    bad: tuple[str, ...] = ()
 
 
 def encode(message: Message) -> str:

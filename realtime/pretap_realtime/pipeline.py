@@ -16,6 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.config import QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.events import matches
@@ -23,10 +24,12 @@ from pretap.manifest import Manifest
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.resampler import Resampler
 from pretap.ring import Ring
+from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import same_rate
 from pretap_realtime.electrodes import Electrodes
 from pretap_realtime.health import BAD_STAMP_S, Health
+from pretap_realtime.quality import SOUND, Quality
 
 __all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline", "make_resampler"]
 
@@ -34,6 +37,7 @@ CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
 CUE_WAIT_S = 1.0  # how long a cue may wait for its samples, beyond the end of its window
 # Median over channels of the standard deviation within a window. Scalp EEG has 2 to 100 uV; a unit error is a factor
 # of 1000 or more.
+_TYPICAL_UV = 10.0  # where no training says it
 _PLAUSIBLE_UV = (0.05, 2000.0)
 
 
@@ -98,6 +102,8 @@ class Pipeline:
         The share of the channels that may be replaced by their neighbours, see `pretap_realtime.electrodes`.
     counter_wraps_at
         Where the device's counter starts again, see `pretap_realtime.counter`.
+    quality
+        How a bad signal is found, and what is made of it.
 
     Attributes
     ----------
@@ -110,22 +116,41 @@ class Pipeline:
     """
 
     def __init__(
-        self, decoder: Decoder, mode: Mode, *, max_interpolated: float = 0.0, counter_wraps_at: int = 0
+        self,
+        decoder: Decoder,
+        mode: Mode,
+        *,
+        max_interpolated: float = 0.0,
+        counter_wraps_at: int = 0,
+        quality: QualityConfig = QualityConfig(),  # noqa: B008 - frozen
     ) -> None:
         self._manifest = manifest = decoder.manifest
         self.health = Health(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at)
         self.electrodes = Electrodes(manifest.channels, decoder.interpolation, max_share=max_interpolated)
+        self.quality = Quality(manifest.channels, decoder.statistics, quality)
         self.mode = mode
+        self._policy = quality.policy
+        self._typical_uv = _TYPICAL_UV
+        if decoder.statistics is not None:
+            self._typical_uv = statistics.median(decoder.statistics.scale_uv.tolist()) or _TYPICAL_UV
         self.begin(sfreq_hz=manifest.sfreq_hz)
 
-    def begin(self, *, sfreq_hz: float, missing: Sequence[int] = ()) -> None:
-        """Get ready for a stream at `sfreq_hz` that lacks the channels `missing`; the accounts survive."""
+    def begin(self, *, sfreq_hz: float, missing: Sequence[int] = (), order: Sequence[int] | None = None) -> None:
+        """Get ready for a stream at `sfreq_hz` that lacks the channels `missing`; the accounts survive.
+
+        `order` says where the bundle's channels stand in the stream, see `pretap_realtime.quality`.
+        """
         manifest = self._manifest
+        self._sfreq_hz = sfreq_hz
         self._resampler = make_resampler(sfreq_hz, manifest)
         self.delay_s = 0.0 if self._resampler is None else self._resampler.delay_s
         n_window = max(2, round(manifest.n_window * sfreq_hz / manifest.sfreq_hz))  # in the stream's own samples
         self.health.reset(sfreq_hz=sfreq_hz)
         self.electrodes.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
+        self.quality.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing, order=order)
+        self._standing = SOUND
+        self._held = ""  # why no verdict may be given
+        self._unseen: Chunk | None = None  # by `quality`
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._unaccounted: Chunk | None = None
@@ -135,8 +160,13 @@ class Pipeline:
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
-        self._account()
+        self.end()
         return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
+
+    def end(self) -> None:
+        """Close the accounts: no more samples follow."""
+        self._account()
+        self.health.end()
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
         """Take a chunk; give the decisions it completes, those without a valid window among them.
@@ -144,12 +174,47 @@ class Pipeline:
         Raises
         ------
         StreamRefusedError
-            When the first whole window has an amplitude that no EEG has, or the counter does not count.
+            When the first whole window has an amplitude that no EEG has, the first stamps have another rate than the
+            nominal one, or the counter does not count.
         """
+        self._see()
         self._account()
         if chunk.count is not None:
             self.health.count(chunk.count, chunk.t_s)
             self._n_quick = min(self._n_quick, self.health.room)
+        quality, n = self.quality, len(chunk.t_s)
+        first = quality.n_taken
+        if n > quality.n_block:
+            quality.take(chunk.x_uv, chunk.t_s)
+        else:
+            self._unseen = chunk  # what is in it has no effect before it ends
+        if quality.next_change >= first + n:
+            return self._take(chunk, newest_only=newest_only)
+        decisions: list[Decision] = []
+        start = 0
+        while start < n:
+            stop = min(n, quality.next_change - first)
+            piece = Chunk(chunk.x_uv[start:stop], chunk.t_s[start:stop])
+            decisions += self._take(piece, newest_only=newest_only)
+            if stop < n:
+                decisions += self._change()
+            start = stop
+        return decisions
+
+    def _change(self) -> list[Decision]:
+        """Let what is known of the signal's quality come into force."""
+        self._account()
+        self._standing = standing = self.quality.change()
+        holds = (standing.faults and self._policy != "flag") or (standing.bad and self._policy == "hold")
+        self._held = f"held: {standing.words(self._manifest.channels)}" if holds else ""
+        if self._policy != "mask":
+            return []
+        change = self.electrodes.mask(frozenset(standing.bad))
+        self._look_ahead()
+        return _with_losses(self._interrupt(self._last_t_s, change), self.health.n_lost) if change else []
+
+    def _take(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
+        self._account()
         decisions: list[Decision] = []
         start, n = 0, len(chunk.t_s)
         while start < n:
@@ -173,6 +238,24 @@ class Pipeline:
         """
         self.mode.settle()
         self._account()
+        self._see()
+
+    def _see(self) -> None:
+        """Let `quality` look at the last push."""
+        if self._unseen is not None:
+            chunk, self._unseen = self._unseen, None
+            self.quality.take(chunk.x_uv, chunk.t_s)
+
+    @property
+    def status(self) -> str:
+        """Say which electrodes are replaced or bad, and what is wrong with the stream; empty where all is well."""
+        return "; ".join(s for s in (self.electrodes.status, self._standing.words(self._manifest.channels)) if s)
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Names of the electrodes that are replaced or bad."""
+        channels = self._manifest.channels
+        return tuple(channels[k] for k in sorted(self.electrodes.replaced.union(self._standing.bad)))
 
     def _account(self) -> None:
         """Take samples into the accounts of which there is nothing to say."""
@@ -201,10 +284,17 @@ class Pipeline:
         self._look_ahead()
         return decisions
 
-    def _to_mode(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+    def _to_mode(
+        self,
+        x_uv: NDArray[np.float32],
+        t_s: NDArray[np.float64],
+        *,
+        newest_only: bool,
+        replaced: frozenset[int] = frozenset(),
+    ) -> list[Decision]:
         if self._resampler is not None:
             x_uv, t_s = self._resampler.push(x_uv, t_s)
-        return self.mode.push(x_uv, t_s, newest_only=newest_only)
+        return self._rated(self.mode.push(x_uv, t_s, newest_only=newest_only), replaced)
 
     @property
     def n_wanted(self) -> int:
@@ -218,6 +308,12 @@ class Pipeline:
     def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost
         checked = self.health.check(chunk.x_uv, chunk.t_s)
+        wrong_hz = self.health.wrong_rate_hz
+        if wrong_hz:
+            raise StreamRefusedError(
+                f"The stream says that it has {self._sfreq_hz:g} Hz, and its stamps say {wrong_hz:.4g}. "
+                "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
+            )
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
         usable = np.abs(chunk.t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
@@ -254,7 +350,7 @@ class Pipeline:
         for run in self.electrodes.push(x_uv):
             stop = start + run.n_samples
             if run.x_uv is not None:
-                decisions += self._to_mode(run.x_uv, t_s[start:stop], newest_only=newest_only)
+                decisions += self._to_mode(run.x_uv, t_s[start:stop], newest_only=newest_only, replaced=run.replaced)
             if run.change:
                 decisions += self._interrupt(float(t_s[stop - 1]), run.change)
             start = stop
@@ -262,11 +358,20 @@ class Pipeline:
 
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Take a cue."""
-        return _with_losses(self.mode.ask(cue, arrived_s), self.health.n_lost)
+        decisions = self._rated(self.mode.ask(cue, arrived_s), self.electrodes.replaced)
+        return _with_losses(decisions, self.health.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
         """Refuse cues that have waited too long for their samples."""
         return _with_losses(self.mode.expire(now_s), self.health.n_lost)
+
+    def _rated(self, decisions: list[Decision], replaced: frozenset[int]) -> list[Decision]:
+        """Let decisions carry the signal's quality."""
+        bad, faults = self._standing.bad, self._standing.faults
+        if not decisions or not (replaced or bad or faults):
+            return decisions
+        share = 0.0 if faults else 1 - len(replaced.union(bad)) / len(self._manifest.channels)
+        return [replace(decision, quality=share, why=decision.why or self._held) for decision in decisions]
 
     def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
         ring = self._first_window
@@ -281,7 +386,8 @@ class Pipeline:
         if not low <= typical_uv <= high:
             raise StreamRefusedError(
                 f"The signal's standard deviation is {typical_uv:.3g} uV (median over channels of the first window); "
-                f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ..."
+                f"EEG lies between {low:g} and {high:g}. Check the electrodes, and the unit: [stream] unit = ... "
+                f"{unit_words(typical_uv / self._typical_uv)}".strip()
             )
         if not self._manifest.removes_offsets and offset_uv > high:
             raise StreamRefusedError(

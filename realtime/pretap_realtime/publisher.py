@@ -45,6 +45,8 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
     n_lost: int = 0
     cue: str = ""
+    quality: float = 1.0  # the share of good electrodes
+    bad: tuple[str, ...] = ()  # of a state or heartbeat: the electrodes that are not good
     facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
     stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
 
@@ -200,4 +202,5 @@ class Publisher:
             t=item.stamp_s,
             sent=sent_s,
             cue=item.cue,
+            bad=item.bad,
         )

@@ -80,7 +80,7 @@ def run_over(
     order = np.array(mapping.order)
     present = order != MISSING
     pipeline = Pipeline(decoder, mode, max_interpolated=settings.max_interpolated)
-    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
+    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
 
     def stamps(start: int, stop: int) -> NDArray[np.float64]:
         return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
@@ -96,7 +96,8 @@ def run_over(
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
         take(pipeline.push(Chunk(x_uv, t_s)))
         advance(stop - start)
-    pipeline.settle()  # the accounts of the last chunk
+    pipeline.settle()
+    pipeline.end()
     while cue is not None:  # after the last sample
         take(pipeline.ask(cue, arrived_s=cue.t_s))
         cue = next(cues, None)
@@ -219,7 +220,7 @@ class _Tally:
     def add(self, decisions: Sequence[Decision]) -> None:
         self.n += len(decisions)
         for decision in decisions:
-            if decision.probs is None:
+            if decision.why or decision.probs is None:
                 continue
             self.n_valid += 1
             true = truth(decision.cue, self._manifest) if decision.cue else None

@@ -48,6 +48,20 @@ class Connection(Protocol):
 
     def pull_cues(self) -> list[Cue]: ...
 
+    @property
+    def changed(self) -> str:
+        """Say in what the stream differs from the one before; empty where there was none."""
+        ...
+
+    @property
+    def n_most(self) -> int:
+        """How many samples wait for a pull at most, before the oldest are lost."""
+        ...
+
+    def newcomers(self) -> list[str]:
+        """Name each stream that could be meant too and has come since; without waiting."""
+        ...
+
     def stamp_to_clock_s(self) -> float | None:
         """Give what makes the stream's stamps this machine's clock; None where its stamps are data time."""
         ...
@@ -76,6 +90,9 @@ class Summary:
     n_received: int = 0
     n_lost: int = 0
     n_nonfinite: int = 0
+    n_bad_stamps: int = 0
+    n_clock_steps: int = 0
+    n_overflows: int = 0
     smallest_gap_samples: float = 0.0
     n_dropped: int = 0
     latencies: Latencies = field(default_factory=Latencies)
@@ -90,6 +107,10 @@ class Summary:
             f"and more are seen), {self.n_nonfinite} non-finite"
         )
         lines = [decisions, samples]
+        if self.n_bad_stamps or self.n_clock_steps:
+            lines.append(f"{self.n_bad_stamps} stamps were no times, {self.n_clock_steps} times the clock was set")
+        if self.n_overflows:
+            lines.append(f"{self.n_overflows} times too many samples waited: the oldest were lost")
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
@@ -134,7 +155,7 @@ class Service:
         self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
         self._state: State | None = None
         self._heartbeat_due_s = self._audited_s = -math.inf
-        self._electrodes = self._terms = ""
+        self._quality = self._terms = ""
         self._summary = Summary()
 
     def run(self) -> Iterator[None]:
@@ -146,26 +167,31 @@ class Service:
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
         self._enter("WAITING", "")
+        first = True
         connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
         while connection is not None:
             try:
                 yield from self._serve(connection)
             except ConnectionLostError as lost:
                 self._enter("LOST", str(lost))
-            except StreamRefusedError as refusal:
+            except StreamRefusedError as refusal:  # by what it sends
                 self._enter("REFUSED", str(refusal))
-                raise
+                if first:
+                    raise
             finally:
                 connection.close()
+                self._pipeline.end()
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
+            first = False
             connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
 
     def summary(self) -> Summary:
         """Give the accounts so far."""
         health, s = self._pipeline.health, self._summary
         s.n_received, s.n_lost, s.n_nonfinite = health.n_received, health.n_lost, health.n_nonfinite
+        s.n_bad_stamps, s.n_clock_steps = health.n_bad_stamps, health.n_clock_steps
         s.smallest_gap_samples, s.n_skipped = health.smallest_gap_samples, self._pipeline.mode.n_skipped
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
@@ -190,28 +216,34 @@ class Service:
                 self._enter("WAITING" if first else "LOST", str(lost))
                 connection = None
             if connection is not None:
-                self._begin(connection.mapping)
+                self._begin(connection)
                 return connection
             if self._clock() > deadline_s:
                 raise self._gave_up(refusal, first=first)
         return None
 
-    def _begin(self, mapping: Mapping) -> None:
+    def _begin(self, connection: Connection) -> None:
         """Get the pipeline ready for this stream, and say on what terms it runs."""
-        pipeline = self._pipeline
-        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing)
-        self._electrodes = pipeline.electrodes.status
+        pipeline, mapping = self._pipeline, connection.mapping
+        pipeline.health.now_s = lambda: self._stamped_now_s(connection)
+        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+        self._quality = pipeline.status
         facts = {}
-        terms = [self._electrodes] if self._electrodes else []
+        self._terms = ""
         if pipeline.delay_s:
-            terms.append(describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s))
+            self._terms = describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s)
             facts = {
                 "resampling/from_hz": f"{mapping.sfreq_hz:g}",
                 "resampling/to_hz": f"{self._sfreq_hz:g}",
                 "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
             }
-        self._terms = "; ".join(terms)
-        self._enter("RUNNING", self._terms, facts=facts)
+        why = "; ".join(filter(None, [connection.changed, self._quality, self._terms]))
+        self._enter("RUNNING", why, facts=facts)
+
+    def _stamped_now_s(self, connection: Connection) -> float:
+        """Give the time on the clock of the stamps; infinite where that is not known."""
+        to_clock_s = connection.stamp_to_clock_s()
+        return math.inf if to_clock_s is None else self._clock() - to_clock_s + self._pipeline.health.stepped_s
 
     def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
         if first:
@@ -234,11 +266,11 @@ class Service:
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                decisions = self._decode(chunk)
+                decisions = self._decode(chunk, n_most=connection.n_most)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
                 yield  # what follows has time until the next samples
                 self._pipeline.settle()
-                self._tell_electrodes()
+                self._tell_quality()
                 if decisions and now_s - self._audited_s > AUDIT_S:
                     self._audit()
             elif self._state == "RUNNING":
@@ -249,7 +281,9 @@ class Service:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            self._beat()
+            if self._beat():
+                for newcomer in connection.newcomers():
+                    self._warn(newcomer)
             yield
 
     def _audit(self) -> None:
@@ -257,26 +291,34 @@ class Service:
         self._audited_s = self._clock()
         fault = self._pipeline.mode.audit()
         if fault:
-            self._say(f"WARNING: {fault}")
-            self._send_state("state", fault)
+            self._warn(fault)
 
-    def _decode(self, chunk: Chunk) -> list[Decision]:
+    def _warn(self, fault: str) -> None:
+        self._say(f"WARNING: {fault}")
+        self._send_state("state", fault)
+
+    def _decode(self, chunk: Chunk, *, n_most: int) -> list[Decision]:
         overloaded = len(chunk.t_s) > OVERLOAD_S * self._pipeline.health.rate_hz
+        if overloaded and len(chunk.t_s) >= n_most:
+            self._summary.n_overflows += 1
+            self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
         return self._pipeline.push(chunk, newest_only=overloaded)
 
-    def _tell_electrodes(self) -> None:
-        electrodes = self._pipeline.electrodes.status
-        if electrodes != self._electrodes:
-            self._say(electrodes or "all electrodes are back")
-            self._electrodes = electrodes
+    def _tell_quality(self) -> None:
+        quality = self._pipeline.status
+        if quality != self._quality:
+            self._quality = quality
+            self._say(quality or "the signal is good again")
+            self._send_state("state", quality or "the signal is good again")
 
     def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
         assert self._state is not None
+        stepped_s = self._pipeline.health.stepped_s
         items = []
         for decision in decisions:
             verdict = decide(decision, self._classes, threshold=self._threshold)
             why = decision.why or self._withheld(decision, stamp_to_clock_s)
-            if decision.probs is None:
+            if decision.why:
                 self._summary.n_invalid += 1
             elif not why:
                 self._summary.n_decisions += 1
@@ -294,7 +336,9 @@ class Service:
                     why=why,
                     n_lost=decision.n_lost,
                     cue=decision.cue,
-                    stamp_to_clock_s=stamp_to_clock_s,
+                    quality=decision.quality,
+                    # On a clock that was set, and that is all there is to go by, no latency is known.
+                    stamp_to_clock_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
                 )
             )
         if items:
@@ -304,7 +348,10 @@ class Service:
         """Say why a decision with probabilities must not become a verdict; empty where it may."""
         if self._state != "RUNNING":
             return f"the stream is {self._state}"
-        if stamp_to_clock_s is not None and self._clock() - decision.t_s - stamp_to_clock_s > TOO_OLD_S:
+        if stamp_to_clock_s is None:
+            return ""
+        sample_s = decision.t_s + stamp_to_clock_s - self._pipeline.health.stepped_s
+        if self._clock() - sample_s > TOO_OLD_S:
             self._summary.n_too_old += 1
             return f"older than {TOO_OLD_S:g} s when it was ready"
         return ""
@@ -318,9 +365,13 @@ class Service:
         )
         self._send_state("state", why, facts=facts)
 
-    def _beat(self) -> None:
-        if self._clock() >= self._heartbeat_due_s:
-            self._send_state("heartbeat", self._terms if self._state == "RUNNING" else "")
+    def _beat(self) -> bool:
+        """Send a heartbeat where one is due; says whether."""
+        due = self._clock() >= self._heartbeat_due_s
+        if due:
+            why = "; ".join(s for s in (self._terms, self._quality) if s)
+            self._send_state("heartbeat", why if self._state == "RUNNING" else "")
+        return due
 
     def _send_state(
         self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None
@@ -329,4 +380,5 @@ class Service:
         now_s = self._clock()
         self._heartbeat_due_s = now_s + HEARTBEAT_S
         n_lost = self._pipeline.health.n_lost
-        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts))
+        bad = self._pipeline.bad if self._state in ("RUNNING", "STALE") else ()
+        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))

@@ -23,7 +23,8 @@ class OutletSink:
     """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities`` of WIRE.md.
 
     For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0: no class
-    passes any threshold, and nobody has to handle NaN.
+    passes any threshold, and nobody has to handle NaN. Otherwise the quality is the share of good electrodes, see
+    `pretap_realtime.chunk.Decision`.
 
     The outlets open when the service is connected, or after a second without a stream: LSL fixes a description when an
     outlet opens, and this way it tells of the resampling from the first sample on. A stream that comes later at another
@@ -98,7 +99,9 @@ class OutletSink:
         rows, stamps = [], []
         for item in items:
             if item.type == "verdict":
-                rows.append([0.0] * (len(self._classes) + 1) if item.probs is None or item.why else [*item.probs, 1.0])
+                rows.append(
+                    [0.0] * (len(self._classes) + 1) if item.probs is None or item.why else [*item.probs, item.quality]
+                )
                 stamps.append(item.stamp_s)
         self._probabilities.push_all(rows, stamps)
 

@@ -429,9 +429,9 @@ def test_no_file_and_a_directory_are_a_bundle_error(tmp_path):
 
 
 def test_a_newer_format_is_refused_by_its_number_even_when_the_rest_is_unknown(good, scratch):
-    sentence = "written in format 4; this pretap reads up to 3. Update pretap."
-    assert sentence in refused(scratch, with_manifest(good, format_version=4))
-    assert sentence in refused(scratch, with_manifest(good, format_version=4, network={"kind": "transformer"}, new=1))
+    sentence = "written in format 5; this pretap reads up to 4. Update pretap."
+    assert sentence in refused(scratch, with_manifest(good, format_version=5))
+    assert sentence in refused(scratch, with_manifest(good, format_version=5, network={"kind": "transformer"}, new=1))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pretap.channels import MISSING
 from pretap.config import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap_offline.montage import interpolation_weights
-from pretap_realtime.contract import Description, check_stream, describe_mapping, describe_rate, same_rate
+from pretap_realtime.contract import Description, changes, check_stream, describe_mapping, describe_rate, same_rate
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 STREAM = Description(
@@ -85,6 +85,24 @@ def test_the_mapping_in_words(manifest, weights):
     assert describe_rate(512.0, 100.0, delay_s=0.08).startswith(
         "resampled from 512 to 100 Hz: every decision comes 80.0 ms"
     )
+
+
+@pytest.mark.parametrize(
+    "new, said",
+    [
+        ({}, ""),
+        ({"source_id": "b"}, "not as before: source_id '', now 'b'"),
+        ({"hostname": "den"}, "not as before: host 'lab', now 'den'"),
+        ({"sfreq_hz": 250.0}, "not as before: rate '100 Hz', now '250 Hz'"),
+        ({"units": ("volts",) * 8}, "not as before: unit 'microvolts', now 'volts'"),
+        ({"labels": CHANNELS[::-1]}, "not as before: the channels are in another order"),
+        ({"labels": ("F9", *CHANNELS[1:])}, "not as before: the channels have other names"),
+        ({"subject": "\x1b[2Jeve", "format": "int16"}, "not as before: format 'float32', now 'int16'; "
+         "subject '', now '?[2Jeve'"),
+    ],
+)  # fmt: skip
+def test_what_changed_in_a_stream_that_returned_is_said(new, said):
+    assert changes(STREAM, replace(STREAM, **new)) == said
 
 
 def test_a_counter_is_found_by_its_label_and_is_no_channel_of_the_bundle(manifest):

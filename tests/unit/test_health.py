@@ -291,3 +291,67 @@ def test_wrong_shapes_and_rates_are_refused_with_their_values():
         Health(sfreq_hz=FS).check(np.zeros((4, 2), np.float32), np.zeros(3))
     with pytest.raises(ValueError, match="got nan"):
         Health(sfreq_hz=float("nan"))
+
+
+def test_stamps_that_jump_by_more_than_a_second_and_come_back_are_bad_stamps():
+    t_s = stamps(3000)
+    t_s[1000:1010] = 1e-5
+    health, _, breaks = feed(t_s)
+    assert (health.n_bad_stamps, health.n_lost, health.n_clock_steps, health.stepped_s) == (10, 0, 0, 0.0)
+    assert breaks[-1].index == 1010
+    rng = np.random.default_rng(0)
+    t_s = stamps(30_000) + rng.normal(0, 3e-3, 30_000)
+    t_s[20_000:20_010] = 1e-5
+    health, _, _ = feed(t_s)
+    assert (health.n_bad_stamps, health.n_lost, health.n_clock_steps) == (10, 0, 0)
+
+
+def test_the_sum_of_the_steps_of_the_clock_is_known():
+    t_s = stamps(5000)
+    t_s[1000:] -= 1.0
+    t_s[3000:] -= 0.5
+    health, _, _ = feed(t_s)
+    assert health.n_clock_steps == 2
+    assert health.stepped_s == pytest.approx(-1.5, abs=1e-6)
+    t_s = stamps(3000)
+    t_s[1000:] -= 4000.0  # no time of this session
+    health, _, _ = feed(t_s)
+    assert (health.n_clock_steps, health.stepped_s) == (1, 0.0)
+
+
+def test_a_loss_that_waits_for_proof_is_counted_when_nothing_follows():
+    health, _, _ = feed(stamps(60, lost={40: 7}))
+    assert health.n_lost == 0
+    health.end()
+    assert health.n_lost == 7
+    health.end()
+    assert health.n_lost == 7
+
+
+@pytest.mark.parametrize("real_hz", [250.0, 850.0, 1150.0, 4000.0])
+def test_a_rate_that_is_wrong_from_the_start_is_measured(real_hz):
+    health, _, _ = feed(stamps(2500) * 1000 / real_hz)
+    assert health.wrong_rate_hz == pytest.approx(real_hz, rel=0.01)
+
+
+def test_a_start_with_a_loss_jitter_or_a_pause_is_no_wrong_rate():
+    assert feed(stamps(3000, lost={200: 370}))[0].wrong_rate_hz == 0
+    late_s = np.repeat(np.random.default_rng(0).uniform(-0.034, 0.034, 100), 32)  # of each push of 32 samples
+    assert feed(stamps(3200) + late_s)[0].wrong_rate_hz == 0
+    t_s = stamps(3000)
+    t_s[:] += np.where(np.arange(3000) > 20, 2.0, 0.0)
+    assert feed(t_s)[0].wrong_rate_hz == 0
+
+
+@pytest.mark.parametrize("sigma_s", [0.0, 3e-3], ids=["exact", "jittered"])
+@pytest.mark.parametrize("ahead_s, n_lost", [(0.0, 0), (2.0, 1000)], ids=["from the past", "all in the future"])
+def test_a_step_from_the_past_into_the_future_is_no_loss(sigma_s, ahead_s, n_lost):
+    """Of samples that come as they are taken, on a clock that is `ahead_s` ahead."""
+    t_s = stamps(30_000) + ahead_s + np.random.default_rng(0).normal(0, sigma_s, 30_000)
+    t_s[20_000:] += 1.0
+    health = Health(sfreq_hz=FS)
+    taken_s = stamps(30_000).tolist()
+    for start in range(0, 30_000, 10):
+        health.now_s = lambda now_s=taken_s[start + 9]: now_s
+        health.check(np.zeros((10, 1), np.float32), t_s[start : start + 10])
+    assert (health.n_lost, health.n_clock_steps) == (n_lost, 0 if n_lost else 1)

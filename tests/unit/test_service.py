@@ -33,6 +33,8 @@ class Script:
     """
 
     has_cues = False
+    changed = ""
+    n_most = 1000
     mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):
@@ -57,6 +59,9 @@ class Script:
         return step
 
     def pull_cues(self):
+        return []
+
+    def newcomers(self):
         return []
 
     def stamp_to_clock_s(self):
@@ -211,6 +216,60 @@ def test_the_first_stream_that_does_not_fit_ends_the_service(build):
     with pytest.raises(StreamRefusedError, match="lacks C3"):
         serve(service)
     assert notes.states() == ["WAITING", "VALIDATING", "REFUSED"]
+
+
+def test_a_stream_that_returned_and_sends_no_eeg_is_refused_and_the_next_one_taken(build):
+    clock, stop = Clock(), threading.Event()
+    tiny = chunk(0, 60)
+    tiny.x_uv[:] *= 1e-6
+    first = Script(clock, stop, [chunk(0, 60), ConnectionLostError("gone")])
+    second, third = Script(clock, stop, [tiny]), Script(clock, stop, [chunk(0, 60)])
+    third.changed = "not as before: unit"
+    answers = iter([first, second, third])
+
+    def connect(validating):
+        validating()
+        return next(answers)
+
+    service, notes, said = build(connect, clock, stop)
+    serve(service)
+    assert notes.states()[3:] == ["LOST", "VALIDATING", "RUNNING", "REFUSED", "VALIDATING", "RUNNING"]
+    assert "EEG lies between" in next(item.why for item in notes.items if item.state == "REFUSED")
+    assert said[-1] == "VALIDATING -> RUNNING: not as before: unit"
+
+
+def test_a_full_buffer_is_an_overflow_and_is_said(build):
+    clock, stop = Clock(), threading.Event()
+    script = Script(clock, stop, [chunk(0, 50), chunk(50, 999), chunk(1200, 1000)])
+    service, notes, said = build(connect_once(script), clock, stop)
+    summary = serve(service)
+    assert (summary.n_overflows, summary.n_lost) == (1, 151)
+    told = "overflow: 1000 samples waited, the oldest are lost"
+    assert f"WARNING: {told}" in said
+    assert [item.state for item in notes.items if item.why == told] == ["RUNNING"]
+    assert "1 times too many samples waited" in str(summary)
+
+
+def test_a_newcomer_is_announced_at_a_heartbeat(build):
+    clock, stop = Clock(), threading.Event()
+    script = Script(clock, stop, [3.0])
+    script.newcomers = iter([[], ["another stream"], []]).__next__
+    service, notes, said = build(connect_once(script), clock, stop)
+    serve(service)
+    assert said.count("WARNING: another stream") == 1
+    assert [item.type for item in notes.items if item.why == "another stream"] == ["state"]
+
+
+def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no_latency(build):
+    clock, stop = Clock(), threading.Event()
+    clock.now_s = 1004.0
+    steps = [chunk(k, 20, t0_s=1000.0 if k < 400 else 999.0) for k in range(0, 600, 20)]
+    service, notes, _ = build(connect_once(Script(clock, stop, steps)), clock, stop)
+    summary = serve(service)
+    last = notes.items[-1]
+    assert (last.type, last.why, last.stamp_to_clock_s) == ("verdict", "", None)
+    assert last.t_s == pytest.approx(999.0 + 5.99)
+    assert summary.n_clock_steps == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,156 @@
+"""What a block of a quarter of a second says about each electrode: pure, and the same bits for the same block."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.config import QualityConfig
+from pretap.statistics import Statistics
+
+__all__ = ["BlockChecks", "Findings", "unit_words"]
+
+_RAIL_SHARE = 0.2  # of a block's samples are its highest, or its lowest, value: the tops of a clipped wave
+_FEWEST_ON_RAIL = 4  # samples; the competition's blocks of 25 samples in steps of 0.1 uV have up to 3 alike
+_SPAN_UV = 2.0  # a smaller signal has equal values by its steps
+_RAIL_UV = 1000.0  # a constant so far from zero is a rail, not a dead electrode
+_SHORTEST_MAINS_S = 0.1  # five periods
+_HIGHEST_MAINS = 0.45  # of the rate
+_SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
+_WHOLE = 30.0  # factor by which all electrodes may be larger or smaller than in the training: another amplifier or head
+_UNIT = 100.0  # beyond, it is a unit
+_TAKEN_FOR = {
+    -3: "volts taken for nanovolts",
+    -2: "volts taken for microvolts",
+    -1: "millivolts taken for microvolts",
+    1: "microvolts taken for millivolts",
+    2: "microvolts taken for volts",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What one block showed; (n_channels,) each.
+
+    Attributes
+    ----------
+    nonfinite, railed, mains, off_scale
+        Whether the electrode is.
+    judged
+        Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` could.
+    mains_hz
+        The stronger of the frequencies looked for.
+    relative
+        The electrode's scale, as a multiple of the training's, beside that of all others.
+    overall
+        How many times as large as in the training the electrodes are, in the median; None where nobody can tell.
+    centred
+        (n_block, n_channels) the block without its mean.
+    """
+
+    nonfinite: NDArray[np.bool_]
+    railed: NDArray[np.bool_]
+    mains: NDArray[np.bool_]
+    off_scale: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    scaled: NDArray[np.bool_]
+    mains_hz: NDArray[np.float64]
+    relative: NDArray[np.float64]
+    overall: float | None
+    centred: NDArray[np.float32]
+
+
+class BlockChecks:
+    """Looks at blocks of `n_block` samples at `sfreq_hz`; `present` (n_channels,) are the electrodes of the stream."""
+
+    def __init__(
+        self,
+        settings: QualityConfig,
+        known: Statistics | None,
+        *,
+        sfreq_hz: float,
+        n_block: int,
+        present: NDArray[np.bool_],
+    ) -> None:
+        self._settings, self._known, self._present = settings, known, present
+        self._n_rail = max(_FEWEST_ON_RAIL, round(_RAIL_SHARE * n_block))
+        long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
+        self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
+        self._waves, self._to_power = _waves(self.mains_hz, n_block=n_block, sfreq_hz=sfreq_hz)
+        if known is not None:
+            self._has_scale = present & (known.scale_uv > 0)
+            self._scale_uv = np.where(known.scale_uv > 0, known.scale_uv, 1.0)
+            self._most = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
+
+    def look(self, block_uv: NDArray[np.float32]) -> Findings:
+        """Judge a block (n_block, n_channels), as it came."""
+        nonfinite = ~np.isfinite(block_uv).all(axis=0) & self._present
+        if nonfinite.any():
+            block_uv = np.where(np.isfinite(block_uv), block_uv, np.float32(0))
+        high, low = block_uv.max(axis=0), block_uv.min(axis=0)
+        x = block_uv - block_uv.mean(axis=0)
+        variance = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)  # (n_channels,)
+        judged = self._present & ~nonfinite
+        n_high, n_low = (block_uv == high).sum(axis=0), (block_uv == low).sum(axis=0)
+        far = np.maximum(np.abs(high), np.abs(low)) > _RAIL_UV
+        railed = judged & (np.maximum(n_high, n_low) >= self._n_rail) & ((high - low > _SPAN_UV) | far)
+        mains, mains_hz = self._find_mains(x, variance)
+        mains &= judged & ~railed
+        constant = high - low <= 1e-6 * np.abs(high)  # what is flat in steps of float32
+        scaled = judged & ~constant & ~railed & ~mains
+        off_scale, relative, overall = np.zeros_like(judged), np.ones(len(judged)), None
+        if self._known is not None:
+            scaled &= self._has_scale
+            if 2 * scaled.sum() >= self._present.sum():
+                size = np.sqrt(variance) / self._scale_uv
+                overall = statistics.median(size[scaled].tolist())
+                if overall > 0:
+                    relative = size / overall
+                    off_scale = scaled & ((relative > self._most) | (relative < 1 / self._most))
+        return Findings(
+            nonfinite, railed, mains, off_scale, judged, scaled & (overall is not None), mains_hz, relative, overall, x
+        )
+
+    def _find_mains(
+        self, x: NDArray[np.float32], variance: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        if not self.mains_hz:
+            return np.zeros(x.shape[1], bool), np.zeros(x.shape[1])
+        found = (self._waves @ x).reshape(len(self.mains_hz), 2, -1)  # (n_frequencies, cosine and sine, n_channels)
+        power = self._to_power * np.einsum("fcn,fcn->fn", found, found, dtype=np.float64)
+        strongest = power.argmax(axis=0)  # (n_channels,)
+        share = power.max(axis=0) / np.maximum(variance, 1e-12)
+        return share > self._settings.mains_share, np.array(self.mains_hz)[strongest]
+
+    def whole(self, overall: float | None) -> str:
+        """Say what is wrong with the size of the whole signal, in the same words for the same fault; empty if fine."""
+        if overall is None or (1 / _WHOLE <= overall <= _WHOLE):
+            return ""
+        how = "larger" if overall > 1 else "smaller"
+        return unit_words(overall) or f"all electrodes are more than {_WHOLE:g} times {how} than in the training"
+
+
+def unit_words(ratio: float) -> str:
+    """Name the unit error that makes a signal `ratio` times as large as it should be; empty where it is none."""
+    if not ratio > 0 or 1 / _UNIT < ratio < _UNIT:
+        return ""
+    thousands = round(np.log10(ratio) / 3)
+    size = "large" if ratio > 1 else "small"
+    guess = f": {_TAKEN_FOR[thousands]}" if thousands in _TAKEN_FOR else ""
+    return (
+        f"wrong unit? The signal is about 10^{abs(3 * thousands)} times too {size}{guess}. Set [stream] unit to "
+        "what the amplifier sends"
+    )
+
+
+def _waves(frequencies_hz: tuple[float, ...], *, n_block: int, sfreq_hz: float) -> tuple[NDArray[np.float32], float]:
+    """Make the rows (2 x n_frequencies, n_block) that find waves under a Hann window, and the factor to their power."""
+    n = np.arange(n_block)
+    window = np.sin(np.pi * (n + 0.5) / n_block) ** 2
+    angles = [2 * np.pi * f * n / sfreq_hz for f in frequencies_hz]
+    rows = [wave * window for angle in angles for wave in (np.cos(angle), np.sin(angle))]
+    # A wave of amplitude a gives a * sum(window) / 2 in both together; its power is a^2 / 2.
+    return np.array(rows, np.float32).reshape(-1, n_block), float(2 / window.sum() ** 2)
