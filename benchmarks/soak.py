@@ -73,6 +73,8 @@ def main(*, minutes: float, seed: int, bundle: str, json_file: Path | None) -> N
     for name, value in figures.items():
         if name != "violations":
             print(f"{name:<20} {value}")
+    if checks.wrong:
+        print(json.dumps(soak.days[-1:], indent=1, default=str), file=sys.stderr)
     for line in checks.wrong:
         print(f"VIOLATED: {line}")
     if json_file is not None:

@@ -69,7 +69,8 @@ class Checks:
 
     def _states(self, states: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
         deaths = [life.to_s for life in truth.lives]
-        lost = [m.sent for m in states if m.state == "LOST"]
+        had = ("RUNNING", "STALE")  # a stream that goes while it is being checked is LOST too
+        lost = [m.sent for before, m in pairwise(states) if m.state == "LOST" and before.state in had]
         running = [m.sent for m in states if m.state == "RUNNING"]
         for death_s in deaths:
             if not any(life.from_s + _SLOW_S < death_s for life in truth.lives if life.to_s == death_s):

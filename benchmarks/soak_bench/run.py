@@ -93,7 +93,7 @@ class Soak:
         n_accounted = sum(map(int, counts.groups()))
         if not self._n_taken <= n_accounted <= self._n_taken + self._n_unknown:
             wrong.append(f"received + lost = {n_accounted}; taken {self._n_taken} to {self._n_taken + self._n_unknown}")
-        return said[said.rfind("decisions") - 10 :] if "decisions" in said else said
+        return said[said.rfind("\n", 0, said.rfind(" decisions,")) + 1 :]
 
     def _day(self, day: Day) -> None:
         report = self._session.folder / f"day-{len(self.days)}.json"
@@ -161,7 +161,17 @@ class Soak:
             )
             self._n_taken += int(sure)
             self._n_unknown += n_taken - int(sure)
-        self.days.append({"options": day.options, "ending": day.ending, "frozen_s": frozen_s, "kinds": truth.kinds})
+        states = [(m.sent, m.state, m.why) for m in messages if m.type == "state"]
+        self.days.append(
+            {
+                "options": day.options,
+                "ending": day.ending,
+                "frozen_s": frozen_s,
+                "kinds": truth.kinds,
+                "lives": [(each.from_s, each.to_s) for each in truth.lives],
+                "states": states,
+            }
+        )
 
     def _compare(self) -> None:
         """Compare the marker stream with the log, message by message; the log leaves out heartbeats."""

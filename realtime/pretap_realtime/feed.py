@@ -178,8 +178,8 @@ class LslFeed:
         if mishap.wiring is not None:
             self._wiring = mishap.wiring
         if mishap.kind == "disconnect":
-            self._eeg = None
             last = self.account.connected[-1]
             self.account.connected[-1] = msgspec.structs.replace(last, to_s=local_clock())
+            self._eeg = None
         elif mishap.kind == "connect":
             self._connect()
