@@ -15,6 +15,7 @@ import msgspec
 from pretap.config import ENGINE_NAMES, ServeConfig, load_decoders
 from pretap.errors import NoStreamError, UsageError
 from pretap.shipped import BEST, find_bundle
+from pretap.terminal import plain
 from pretap_realtime.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
     if bundle is None:
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
     file = find_bundle(bundle or BEST)
-    decoder = load(file, engine=settings.decode.engine)
+    decoder = load(file, engine=settings.decode.engine, sha256=settings.decode.bundle_sha256)
     say(f"bundle {file}: {in_a_line(decoder.manifest)}")
     check_policy(settings.quality, decoder)
     if decoder.statistics is None:
@@ -259,7 +260,7 @@ def _chosen(
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(plain(line), err=True)
 
 
 def _say_as(name: str, line: str) -> None:
@@ -274,10 +275,10 @@ def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:
 
 
 def _whats_there(settings: ServeConfig) -> str:
-    from pretap_realtime.lsl import find
+    from pretap_realtime.lsl import find, listing
 
     asked = f"Asked for {settings.stream.query!r}" + (f" and {settings.cue.query!r}" if settings.cue.query else "")
     seen = find(wait_s=_LIST_S)
     if not seen:
         return f"{asked}; there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
-    return f"{asked}; on the network are:\n  " + "\n  ".join(str(f) for f in seen)
+    return f"{asked}; on the network are:\n  {listing(seen)}"

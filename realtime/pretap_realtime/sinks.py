@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from pretap.errors import UsageError
+from pretap.terminal import json_text
 from pretap_realtime.lsl import Outlet
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.publisher import Item
@@ -132,7 +133,7 @@ class LogSink:
         if item.probs is not None and not message.valid:
             record["withheld_p"] = item.probs.tolist()
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
+            self._file.write(json_text(msgspec.json.encode(record)).encode() + b"\n")
         except OSError as error:
             if not self._failed:  # the session is worth more than its log: say it once, and go on
                 print(f"The log {self._path} cannot be written: {error.strerror}", file=sys.stderr)
