@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make demo      set up .venv and see it work"
 	@echo "make test      set up .venv and run every test"
+	@echo "make faults    the fault suite alone; writes docs/faults.md"
 	@echo "make install   set up .venv only"
 	@echo "make lint types imports   the checks that CI runs"
 	@echo "make wheel     build the wheel into dist/"
@@ -29,6 +30,10 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest -n 4 tests/faults
+
+faults: install
+	$(BIN)/python -m pytest -n 4 tests/faults --faults-report docs/faults.md
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,0 +1,228 @@
+"""Real processes, outlets and inlets, for the tests of `integration` and `faults`; each wait has an end."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pylsl
+
+from pretap_realtime import lsl
+from pretap_realtime.messages import Message
+
+WITHIN_S = 30.0
+LABELS = ("C3", "Cz", "C4", "O1")
+
+
+def until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float = WITHIN_S):
+    """Wait for a condition; gives what it gave."""
+    deadline_s = lsl.local_clock() + within_s
+    tick = threading.Event()
+    while not (result := condition()):
+        if lsl.local_clock() > deadline_s:
+            raise AssertionError(f"not within {within_s:g} s: {what() if callable(what) else what}")
+        tick.wait(0.02)
+    return result
+
+
+def eeg(n, n_channels=4, seed=0):
+    """Noise of 20 uV: (n, n_channels)."""
+    return np.random.default_rng(seed).normal(0, 20, (n, n_channels)).astype(np.float32)
+
+
+class Child:
+    """A command as a real process; `said` is its stdout and stderr."""
+
+    def __init__(self, folder: Path, command: list[str], **options) -> None:
+        self.log = folder / f"{secrets.token_hex(4)}.log"
+        with self.log.open("wb") as file:
+            options = {"stdin": subprocess.DEVNULL} | options  # of subprocess.Popen
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, **options)
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, pattern: str, within_s: float = WITHIN_S) -> str:
+        """Wait until it says something that fits the pattern."""
+
+        def look():
+            found = re.search(pattern, self.said)
+            assert found or self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.said}"
+            return found
+
+        return until(look, lambda: f"{pattern!r} in:\n{self.said}", within_s).group()
+
+    def interrupt(self, number: int = signal.SIGINT) -> int:
+        """Send SIGINT or another signal that ends it; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def wait(self, within_s: float = WITHIN_S) -> int:
+        return self.process.wait(within_s)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+class Feeder(Child):
+    """An amplifier as a process of its own: from its start on it sends `sfreq_hz` samples a second, see feeder.py."""
+
+    def __init__(self, folder: Path, spec: dict) -> None:
+        self.count = folder / f"{secrets.token_hex(4)}.count"
+        script = Path(__file__).parent / "faults" / "feeder.py"
+        super().__init__(folder, [sys.executable, str(script), json.dumps(spec | {"count": str(self.count)})])
+
+    @property
+    def n_sent(self) -> int:
+        """How many samples it has sent; true after its death too."""
+        return int(self.count.read_text() or 0) if self.count.exists() else 0
+
+
+class Amplifier:
+    """A real outlet whose samples the test decides; stamps are ``t0 + n / fs``, t0 is when its clock was started.
+
+    A channel labelled ``COUNTER`` carries the number of each sample, lost ones included.
+    """
+
+    def __init__(
+        self,
+        *,
+        labels=LABELS,
+        sfreq_hz=100.0,
+        unit="microvolts",
+        format="float32",  # noqa: A002
+        name=None,
+        kind="EEG",
+        source_id="",
+        n_channels=None,
+        facts=None,
+    ):
+        self.name = name or f"amp-{secrets.token_hex(4)}"
+        self.sfreq_hz = sfreq_hz
+        labels = labels or [""] * n_channels
+        self.outlet = lsl.Outlet(
+            self.name,
+            kind,
+            labels=labels,
+            format=format,
+            sfreq_hz=sfreq_hz,
+            unit=unit,
+            source_id=source_id,
+            facts=facts,
+        )
+        self._counter = labels.index("COUNTER") if "COUNTER" in labels else None
+        self.n = 0  # the next sample's number: sent and skipped ones
+        self.n_sent = 0
+        self.start_clock()
+
+    def start_clock(self):
+        """Let the next sample be taken now: what is pushed long after that is old when it comes."""
+        self.t0_s = lsl.local_clock() - self.n / self.sfreq_hz if self.sfreq_hz else lsl.local_clock()
+
+    def stamps(self, n):
+        return self.t0_s + np.arange(self.n, self.n + n) / self.sfreq_hz
+
+    def push(self, x, *, n_chunk=10, stamps_s=None, one_stamp=False, real_time=False):
+        """Send samples `n_chunk` at a time: half a second of them at once would be an overload, and hops be skipped.
+
+        `stamps_s` (n,) replaces the stamps, `one_stamp` gives each chunk its last one alone (the receiver invents the
+        others), `real_time` sends each chunk when its last sample is due.
+        """
+        pause = threading.Event()
+        for start in range(0, len(x), n_chunk):
+            piece = np.array(x[start : start + n_chunk])
+            t_s = self.stamps(len(piece)) if stamps_s is None else np.asarray(stamps_s[start : start + n_chunk])
+            if self._counter is not None:
+                piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
+            pause.wait(max(0.0, t_s[-1] - lsl.local_clock()) if real_time else 0.005)
+            if one_stamp:
+                self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
+            else:
+                self.outlet.push_chunk(piece, t_s)
+            self.n += len(piece)
+            self.n_sent += len(piece)
+
+    def skip(self, n):
+        """Lose n samples."""
+        self.n += n
+
+    def wait_for_reader(self):
+        until(self.outlet.has_consumers, f"a reader of {self.name}")
+
+    def end(self):
+        self.outlet = None
+
+
+class Listener:
+    """A real inlet on the marker stream of a service."""
+
+    def __init__(self, name: str = "pretap-markers") -> None:
+        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
+        self._inlet = lsl.MarkerInlet(found[0])
+        self._inlet.open()
+        self.texts: list[str] = []
+        self.stamps: list[float] = []
+        self.arrived: list[float] = []
+
+    def poll(self) -> None:
+        for cue in self._inlet.pull(0.02):
+            self.texts.append(cue.text)
+            self.stamps.append(cue.t_s)
+            self.arrived.append(lsl.local_clock())
+
+    @property
+    def messages(self) -> list[Message]:
+        self.poll()
+        return [msgspec.json.decode(text, type=Message) for text in self.texts]
+
+    def verdicts(self) -> list[Message]:
+        return [m for m in self.messages if m.type == "verdict"]
+
+    def wait_for(self, condition: Callable[[Message], bool], what: str, within_s: float = WITHIN_S) -> Message:
+        return until(
+            lambda: next((m for m in self.messages if condition(m)), None),
+            lambda: f"{what}, in:\n" + "\n".join(self.texts[-30:]),
+            within_s,
+        )
+
+    def wait_for_state(self, state: str, *, after: int = -1, within_s: float = WITHIN_S) -> Message:
+        """Wait for the message of a change to a state, with a number above `after`."""
+        return self.wait_for(lambda m: m.type == "state" and m.state == state and m.seq > after, state, within_s)
+
+
+class Numbers:
+    """A real inlet on the codes or the probabilities of a service: `rows` and `stamps` of all that came."""
+
+    def __init__(self, name: str) -> None:
+        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
+        self._inlet = pylsl.StreamInlet(found[0].info, recover=False)
+        self._inlet.open_stream(timeout=5)
+        self.rows: list[list[float]] = []
+        self.stamps: list[float] = []
+
+    def poll(self) -> list[list[float]]:
+        rows, stamps = self._inlet.pull_chunk(timeout=0.02, min_samples=1)
+        self.rows += rows
+        self.stamps += stamps
+        return self.rows
