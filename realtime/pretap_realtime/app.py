@@ -137,7 +137,7 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
-    from pretap_realtime.publisher import Publisher, Sink
+    from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
     from pretap_realtime.sinks import OutletSink
 
@@ -149,12 +149,9 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             offset_s = settings.cue.offset_ms / 1000
         mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
     markers = settings.markers
-    sinks: list[Sink] = [
-        OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256),
-        *logs,
-    ]
+    outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
     plan.say(f"engine {mode.words}")
-    publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
+    publisher = Publisher([outlets, *logs], classes=manifest.classes, clock=local_clock, say=plan.say)
     service = Service(
         decoder,
         Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated),
@@ -175,7 +172,7 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
-        sinks.clear()  # closes the outlets: where other decoders go on, these would stay, and be silent
+        outlets.close()  # where other decoders go on, these would stay, and be silent
         show(str(service.summary()))
 
 
