@@ -7,9 +7,9 @@ the watcher takes the lead and has a new thread watch; what comes is put into a 
 empties once it gets on, and then it ends. When it does not get on at all, an outlet is frozen: the watcher leaves that
 thread behind, has the sink replace the outlet, and sends what waits in its stead.
 
-A thread that was left behind cannot be ended: it spins in liblsl, so it gets the lowest priority. At the fourth, `run`
-raises, and a supervisor starts a new process. All threads are daemons: one that hangs does not keep the process alive.
-The main thread only waits, so that signals are heard.
+A thread that was left behind cannot be ended, and neither can the one of liblsl that it waits for, which spins: that
+gets the lowest priority. At the fourth, `run` raises, and a supervisor starts a new process. All threads are daemons:
+one that hangs does not keep the process alive. The main thread only waits, so that signals are heard.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import OutletFrozenError
+from pretap_realtime import spinning
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.messages import Message, MessageType, State
 
@@ -38,7 +39,7 @@ _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
 _SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
 _FROZEN_LOOKS = 12  # 0.42 s. Looks, not time: where the whole process stood still for a while, no outlet is frozen
 _MOST_LEFT_BEHIND = 3
-_LOOK_S = 0.1 if os.name == "nt" else -1.0  # where no signal interrupts a wait, Ctrl-C is seen when it returns
+_LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
 
 
 class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -130,6 +131,7 @@ class Publisher:
         self._leader: threading.Thread | None = None
         self._sends_since_s = math.inf  # what the leader sends now
         self._held_up_s = 0.0  # how long the loop waited when the lead changed
+        self._hangs_since_s = 0.0
         self._n_left_behind = 0
         self._running = threading.Lock()  # held until the loop has ended
         self._running.acquire()
@@ -193,16 +195,17 @@ class Publisher:
 
     def _watch(self, me: threading.Thread) -> Callable[[Iterator[None], threading.Thread], None] | None:
         """Watch until this thread has to lead, or to send; None where the loop has ended."""
-        n_looks, n_steps = 0, -1
+        n_looks, n_steps, since_s = 0, -1, 0.0
         while True:
             if self._takes_the_lead(me):
                 return self._lead
             if self._sending.locked() and self._n_steps == n_steps:
                 n_looks += 1
                 if n_looks >= _FROZEN_LOOKS and self._leaves_behind(n_steps, me):
+                    self._hangs_since_s = since_s
                     return self._rescue
             else:
-                n_looks, n_steps = 0, self._n_steps
+                n_looks, n_steps, since_s = 0, self._n_steps, time.monotonic()
             if self._has_ended(_WATCH_S):
                 return None
 
@@ -308,10 +311,8 @@ class Publisher:
                 return False
             if not self._steps or self._steps[0][0] is None:  # in no sink: it is slow, and does not hang
                 return False
-            left, self._sender = self._sender, me
+            self._sender = me
         self._n_left_behind += 1
-        if left is not None:
-            _calm(left)
         return True
 
     def _rescue(self, loop: Iterator[None], me: threading.Thread) -> None:  # noqa: ARG002 - called as `_lead` is
@@ -330,14 +331,14 @@ class Publisher:
             self._send(me)
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
+        spinning.calm()
 
     def _replace(self, sink: Sink) -> None:
-        since_s = time.monotonic()
         what = sink.rescue()
-        took_ms = 1000 * (time.monotonic() - since_s)
+        hung_ms = 1000 * (time.monotonic() - self._hangs_since_s)
         self._announce(
-            f"{what} (in {took_ms:.0f} ms; {self._n_left_behind} of at most {_MOST_LEFT_BEHIND} times; decoding was "
-            f"held up for {1000 * self._held_up_s:.0f} ms, {self.n_dropped} messages were dropped so far)"
+            f"{what} (it hung for {hung_ms:.0f} ms, decoding was held up for {1000 * self._held_up_s:.0f} ms; "
+            f"{self.n_dropped} messages were dropped so far; {self._n_left_behind} of {_MOST_LEFT_BEHIND} times)"
         )
         self._held_up_s = 0.0
 
@@ -374,10 +375,3 @@ class Publisher:
             sent=sent_s,
             cue=item.cue,
         )
-
-
-def _calm(thread: threading.Thread) -> None:
-    """Let a thread that spins run only where no other thread wants to."""
-    if hasattr(os, "SCHED_IDLE") and thread.native_id is not None:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(thread.native_id, os.SCHED_IDLE, os.sched_param(0))

@@ -124,8 +124,8 @@ class OutletSink:
         n_left = sum(isinstance(each, _Push) and each.kind == task.kind for each in self._todo)
         self._work()
         return (
-            f"the outlet {self._name}-{task.kind} was frozen by one of its readers (liblsl #156) and is replaced, under "
-            f"the same source_id; {n_left} messages that waited for it went to the new one"
+            f"the outlet {self._name}-{task.kind} was frozen by one of its readers (liblsl #156) and is replaced, "
+            f"under the same source_id; {n_left} messages that waited for it went to the new one"
         )
 
     def _work(self) -> None:
