@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,13 +171,16 @@ class OutletSink:
 class LogSink:
     """One JSON object a line: every message but heartbeats, with the latency of each decision in milliseconds."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
+        self._say = say
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
         self._path = path
-        self._failed = self._gave_up = False
+        self._gave_up = False
+        self._n_missing = 0  # lines, since it could not be written
+        self._is_torn = False  # the last line ends in its middle
 
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
         for message, item in batch:
@@ -198,9 +201,21 @@ class LogSink:
             record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
         if item.probs is not None and not message.valid:
             record["withheld_p"] = item.probs.tolist()
+        line = (b"\n" if self._is_torn else b"") + msgspec.json.encode(record) + b"\n"
+        n_bytes, why = 0, "No space left on device"
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
+            n_bytes = self._file.write(line)
         except OSError as error:
-            if not self._failed:  # the session is worth more than its log: say it once, and go on
-                print(f"The log {self._path} cannot be written: {error.strerror}", file=sys.stderr)
-            self._failed = True
+            why = error.strerror or str(error)
+        self._is_torn = n_bytes < len(line) and (n_bytes > 0 or self._is_torn)
+        if n_bytes < len(line):  # the session is worth more than its log: say it, and go on
+            if not self._n_missing:
+                self._tell(f"WARNING: the log {self._path} cannot be written: {why}. The session goes on.")
+            self._n_missing += 1
+        elif self._n_missing:
+            self._tell(f"the log {self._path} can be written again; {self._n_missing} messages are missing in it")
+            self._n_missing = 0
+
+    def _tell(self, sentence: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            self._say(sentence)
