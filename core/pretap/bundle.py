@@ -145,12 +145,10 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
 def read_bundle(path: str | Path, *, sha256: str = "") -> Bundle:
     """Read and check a bundle without running it; see `load`."""
     try:
-        # O_NONBLOCK: a named pipe would be waited for, for ever
-        file = os.open(find_bundle(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(file, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
+        with open(find_bundle(path), "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BundleError(f"{path}: no regular file: expected a bundle that `pretap train` wrote.")
-            data = opened.read(MAX_FILE_BYTES + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BundleError(
             f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`. "
@@ -163,6 +161,11 @@ def read_bundle(path: str | Path, *, sha256: str = "") -> Bundle:
             "file, or was changed: get the right one, or pin this one if you trust it."
         )
     return _parse(data, str(path))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a named pipe would be waited for, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _parse(data: bytes, path: str) -> Bundle:
