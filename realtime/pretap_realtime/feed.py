@@ -94,7 +94,8 @@ class LslFeed:
     """An EEG outlet and its marker outlet.
 
     With `counter` the EEG outlet has one more channel of that name, the last: the number of the sample, which starts
-    again after 2^24.
+    again after 2^24. The account is written to `report` when the first piece goes out, so that a replay that is killed
+    leaves its `t0_s`, and by `close`.
     """
 
     def __init__(
@@ -105,13 +106,14 @@ class LslFeed:
         speed: float,
         unit: str,
         counter: str | None = None,
+        report: Path | None = None,
         say: Callable[[str], None],
     ) -> None:
         self._facts = {"simulated": "true", "speed": f"{speed:g}", "source": recording.source}
         if recording.subject:
             self._facts["subject/id"] = recording.subject
         self.account = Account()
-        self._name, self._counter, self._say = name, counter, say
+        self._name, self._counter, self._report, self._say = name, counter, report, say
         self._channels, self._sfreq_hz = recording.channels, recording.sfreq_hz
         order = tuple(range(len(recording.channels)))
         self._wiring = Wiring(unit, order, unit, order)
@@ -155,7 +157,19 @@ class LslFeed:
                 count = (np.arange(len(x)) + piece.first_n) % COUNTER_WRAPS_AT  # (n,)
                 x = np.column_stack([x, count.astype(np.float32)])
             self._eeg.push_chunk(x, t0_s + piece.t_s)
+        is_first = not self.account.t0_s
         self.account.add(piece, t0_s)
+        if is_first:
+            self._write()
+
+    def close(self) -> None:
+        """Say what was sent, and write the report."""
+        self._say(f"{self._name}: {self.account.in_words}")
+        self._write()
+
+    def _write(self) -> None:
+        if self._report is not None:
+            self.account.write(self._report)
 
     def suffer(self, mishap: Mishap) -> None:
         if mishap.kind != "drop":
@@ -164,8 +178,8 @@ class LslFeed:
         if mishap.wiring is not None:
             self._wiring = mishap.wiring
         if mishap.kind == "disconnect":
-            self._eeg = None
             last = self.account.connected[-1]
             self.account.connected[-1] = msgspec.structs.replace(last, to_s=local_clock())
+            self._eeg = None
         elif mishap.kind == "connect":
             self._connect()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from pretap.channels import MISSING
 from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
+from pretap_realtime import sockets
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.configuration import find_configuration
 from pretap_realtime.contract import Description, printable
@@ -92,6 +95,8 @@ _MAX_RAW_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memor
 _IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
 _MAX_CHANNELS: Final = 4096
 _MAX_LISTED: Final = 20
+_CLOSE_S = 0.5  # for an outlet; it takes some milliseconds
+_OPENING = threading.Lock()  # held while an outlet opens: its sockets are those that came meanwhile
 _MAX_BYTES = 4096  # of a marker's text
 
 
@@ -572,7 +577,10 @@ class Outlet:
                 below = node.child(parent)
                 node = node.append_child(parent) if below.empty() else below
             node.append_child_value(leaf, value)
-        self._outlet = pylsl.StreamOutlet(info)
+        with _OPENING:
+            before = sockets.of_this_process()
+            self._outlet = pylsl.StreamOutlet(info)
+            self._sockets = sockets.of_this_process() - before
 
     def push(self, row: Sequence[Any], t_s: float) -> None:
         """Send one sample."""
@@ -588,6 +596,29 @@ class Outlet:
     def push_chunk(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
         """Send samples (n_new, n_channels), each with its own stamp: with one stamp a loss inside would be hidden."""
         self._outlet.push_chunk(x, t_s.tolist())
+
+    def close(self) -> None:
+        """Close it; where that hangs, since a peer froze it, leave it behind."""
+        ports = self._ports()
+        thread = threading.Thread(target=self._destroy, name="close", daemon=True)
+        thread.start()
+        thread.join(_CLOSE_S)
+        if thread.is_alive():
+            sockets.cut(self._sockets, ports=ports)
+
+    def _destroy(self) -> None:
+        del self._outlet  # its finalizer destroys it, unless a thread still pushes
+
+    def abandon(self) -> bool:
+        """Take it off the network while a thread hangs in it; its readers are disconnected. False where that fails.
+
+        It cannot be destroyed: liblsl would wait for the thread that hangs, and meanwhile answer queries, a twin of the
+        outlet that replaces it.
+        """
+        return sockets.cut(self._sockets, ports=self._ports()) > 0
+
+    def _ports(self) -> list[int]:
+        return [int(port) for port in re.findall(r"<v[46]\w+_port>(\d+)<", self._outlet.get_info().as_xml())]
 
     def has_consumers(self) -> bool:
         return bool(self._outlet.have_consumers())

@@ -5,6 +5,7 @@ The schedule is absolute: a chunk is pushed when its last sample is due, and eve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,11 +18,11 @@ from pretap_realtime.mishaps import BadDay, Kind, Mishap, inject, parse_plan
 from pretap_realtime.pieces import Piece, pieces
 from pretap_realtime.stopping import Stop, stop_on_signals
 
-__all__ = ["Feed", "play", "replay"]
+__all__ = ["LINGER_S", "Feed", "play", "replay"]
 
 _START_S = 0.2  # the first sample is due so long after the start
 _OTHERS_S = 1.0  # a recorder may be there before the service: nobody shall miss the first markers
-_LINGER_S = 0.5  # an outlet that closes at once takes its last samples with it
+LINGER_S = 0.5  # an outlet that closes at once takes its last samples with it
 _CHUNK_MS = 10.0
 _PAUSE_S = 1.0  # a break that is worth a word
 
@@ -137,7 +138,7 @@ def replay(
         played = pick(played, [each.strip() for each in channels.split(",")])
     if counter is not None and counter in played.channels:
         raise UsageError(f"--counter {counter}: the recording has a channel of this name. Choose another.")
-    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, say=_say)
+    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report=report, say=_say)
     seconds = played.n_samples / played.sfreq_hz  # of samples: breaks come on top
     click.echo(
         f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
@@ -151,11 +152,9 @@ def replay(
     cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
     befallen = inject(cut, day, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
     play(befallen, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
-    if not stop.is_set():
-        stop.wait(_LINGER_S)
-    click.echo(f"{name}: {feed.account.in_words}", err=True)
-    if report is not None:
-        feed.account.write(report)
+    if report is not None or not stop.is_set():  # an account is of samples that could be read
+        time.sleep(LINGER_S)
+    feed.close()
 
 
 def _bad_day(*, jitter_ms: float, drift_ppm: float, drop: float, seed: int, **when: tuple[str, ...]) -> BadDay:
