@@ -151,14 +151,17 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which LSL stream is decoded, and what it does not say about itself.
 
     `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name. `channels`,
-    `unit` and `sfreq_hz` stand in for the stream's own description. Of the bundle's channels, `bad` ones are not used,
-    and the share `max_interpolated` may be missing, bad or flat.
+    `unit` and `sfreq_hz` stand in for the stream's own description. `counter` is the channel in which the device counts
+    its samples, `counter_wraps_at` the value that is 0 again (256 where it counts to 255; 0: it never starts again). Of
+    the bundle's channels, `bad` ones are not used, and the share `max_interpolated` may be missing, bad or flat.
     """
 
     query: _Text = "type=EEG"
     channels: tuple[_Label, ...] = ()
     unit: _Text = ""
     sfreq_hz: _Positive | None = None
+    counter: Annotated[str, Meta(max_length=64)] = ""
+    counter_wraps_at: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     bad: tuple[_Label, ...] = ()
     max_interpolated: Annotated[float, Meta(ge=0, le=0.5)] = 0.15
     wait_s: _Seconds = 30.0
@@ -170,10 +173,14 @@ ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
 
 class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here."""
+    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here.
+
+    With `bundle_sha256` no other bundle than the one with this sha256 is decoded with; `pretap inspect` shows it.
+    """
 
     hop_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
     engine: EngineName = "auto"
+    bundle_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
 class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

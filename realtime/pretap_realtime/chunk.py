@@ -10,10 +10,14 @@ __all__ = ["Chunk", "Cue", "Decision"]
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,)."""
+    """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,).
+
+    `count` (n_new,) are the values of the device's counter, where it has one.
+    """
 
     x_uv: NDArray[np.float32]
     t_s: NDArray[np.float64]
+    count: NDArray[np.float64] | None = None
 
 
 class Cue(msgspec.Struct, frozen=True, gc=False):

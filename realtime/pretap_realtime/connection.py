@@ -97,10 +97,9 @@ class Looks:
         """
         found = self._return_of(key) if key in self._lost else self._newcomer(key)
         if len(found) > 1:
-            listed = "\n  ".join(str(f) for f in found)
             raise StreamRefusedError(
-                f"{len(found)} streams answer to {key}:\n  {listed}\nAsk for one of them, such as source_id=...; "
-                "deciding on the wrong head would be worse than not starting."
+                f"{len(found)} streams answer to {key}:\n  {lsl.listing(found)}\nAsk for one of them, such as "
+                "source_id=...; deciding on the wrong head would be worse than not starting."
             )
         return found[0] if found else None
 
@@ -200,7 +199,7 @@ class Connector:
             cues.open()
             self._looks.connecting("cue.query", cue)
         self._warn_of_another_head(inlet.description)
-        inlet.open(order=mapping.order, factors=mapping.factors)
+        inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
         self._looks.connecting("stream.query", eeg)
         self._before = inlet.description
         return LslConnection(inlet, cues, mapping, looks=self._looks, changed=changed)

@@ -85,12 +85,15 @@ class Mapping:
         Of the stream's channels.
     sfreq_hz
         The stream's rate.
+    counter
+        The channel of the stream in which the device counts its samples, where the configuration names one.
     """
 
     order: tuple[int, ...]
     factors: tuple[float, ...]
     labels: tuple[str, ...]
     sfreq_hz: float
+    counter: int | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -145,7 +148,18 @@ def check_stream(
                 '[stream] unit = "uV".'
             )
         factors.append(microvolts_per(printable(unit), stream=stream))
-    return Mapping(order, tuple(factors), tuple(labels), sfreq_hz)
+    return Mapping(order, tuple(factors), tuple(labels), sfreq_hz, _counter(tuple(labels), config, stream))
+
+
+def _counter(labels: tuple[str, ...], config: StreamConfig, stream: str) -> int | None:
+    if not config.counter:
+        return None
+    if labels.count(config.counter) != 1:
+        raise StreamRefusedError(
+            f"{stream} has {labels.count(config.counter)} channels {printable(config.counter)!r}: expected one, its "
+            f"counter (stream.counter). It has {', '.join(printable(label) for label in labels[:40])}."
+        )
+    return labels.index(config.counter)
 
 
 def _rate(found: Description, manifest: Manifest, config: StreamConfig, stream: str) -> float:
@@ -205,7 +219,9 @@ def describe_mapping(mapping: Mapping, manifest: Manifest, *, delay_s: float) ->
             rows.append(f"  {name:<6} <- missing: interpolated from its neighbours")
         else:
             rows.append(f"  {name:<6} <- channel {i + 1:>3} {printable(mapping.labels[i])!r} x {factor:g} uV")
-    used = set(mapping.order)
+    if mapping.counter is not None:
+        rows.append(f"  counter <- channel {mapping.counter + 1:>3} {printable(mapping.labels[mapping.counter])!r}")
+    used = {*mapping.order, mapping.counter}
     spare = [printable(label) for i, label in enumerate(mapping.labels) if i not in used]
     if spare:
         rows.append(f"  not used: {', '.join(spare)}")

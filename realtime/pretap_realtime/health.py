@@ -28,6 +28,9 @@ Persistence, in three regimes, each left as soon as the stamps say so:
 A shift back, forward by more than an hour, or into the future is a clock step: a break and no loss. After a gap or a
 step the line moves by the whole shift, so the rate is always fitted to received samples alone.
 
+With a counter the counter decides: its jumps are the losses, counted at once, and the line's sample numbers jump
+along, so that a loss shifts no stamps. What shifts them then is no loss.
+
 All state moves sample by sample or at fixed counts of accepted samples; chunk boundaries decide nothing.
 """
 
@@ -41,6 +44,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap_realtime.counter import Counter
 from pretap_realtime.stamps import StampLine
 from pretap_realtime.start_rate import StartRate
 
@@ -89,6 +93,7 @@ class _Step:
     off_samples: float
     n_lost: int
     pending: bool
+    clock_s: float
 
 
 class Health:
@@ -98,6 +103,8 @@ class Health:
     ----------
     sfreq_hz : float
         Nominal rate of the stream.
+    counter_wraps_at : int
+        Where a counter starts again, see `Counter`.
 
     Attributes
     ----------
@@ -110,8 +117,9 @@ class Health:
         By how much the stamps' clock was set since the connection began: the sum of its steps up to an hour.
     """
 
-    def __init__(self, *, sfreq_hz: float) -> None:
+    def __init__(self, *, sfreq_hz: float, counter_wraps_at: int = 0) -> None:
         self.now_s: Callable[[], float] = lambda: math.inf
+        self._counter = Counter(wraps_at=counter_wraps_at)
         self.n_received = self.n_lost = self.n_nonfinite = self.n_bad_stamps = self.n_clock_steps = 0
         self._line: StampLine
         self.reset(sfreq_hz=sfreq_hz)
@@ -124,6 +132,9 @@ class Health:
             raise ValueError(f"sfreq_hz must be a positive number, got {sfreq_hz!r}.")
         self._line = StampLine(sfreq_hz)
         self._start_rate = StartRate(sfreq_hz)
+        self._counter.begin(sfreq_hz=sfreq_hz)
+        self._counts = False  # there is a counter
+        self._jumps: list[Break] = []  # of the counter, in samples still to come; index counts from `n_received`
         self._held = np.empty((2, self._line.n_slide))  # sample numbers and stamps under watch
         self._n_seen = 0
         self._unclean = False  # the last sample was not clean
@@ -158,6 +169,17 @@ class Health:
         """Distance between consecutive stamps, in samples, beyond which a gap shows: 1.5 plus the jitter."""
         return 1 + self._line.limit
 
+    def count(self, count: _Floats, t_s: _Floats) -> None:
+        """Take the counter's values and the stamps (n_new,) of the samples that come next, before those are judged.
+
+        Raises
+        ------
+        StreamRefusedError
+            When the channel does not count samples.
+        """
+        self._counts = True
+        self._jumps += [Break(self.n_received + j.index, j.n_lost, j.why) for j in self._counter.follow(count, t_s)]
+
     @property
     def place(self) -> tuple[float, float, float, float, float, float]:
         """What `is_sound` reckons with, see `StampLine.holds`: t0_s, s_ref, rate_hz, n_ref, samples seen, limit."""
@@ -166,7 +188,7 @@ class Health:
     @property
     def room(self) -> int:
         """How many samples `is_sound` may judge; 0 where `check` has to look at all of them."""
-        watching = self._side or self._unclean or not self._line.started or any(self._pending)
+        watching = self._jumps or self._side or self._unclean or not self._line.started or any(self._pending)
         return 0 if watching else self._line.room
 
     def is_sound(self, x_uv: NDArray[np.float32], t_s: _Floats) -> bool:
@@ -204,15 +226,17 @@ class Health:
         breaks: list[Break] = []
         clean = np.abs(t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
         at = np.arange(t_s.size)  # (n_new,)
+        n = at.astype(np.float64) + self._n_seen  # (n_new,) whole numbers, exact
+        n_lost = self._jump_counter(n, breaks) if self._jumps else 0
         finite = np.isfinite(x_uv)  # (n_new, n_channels)
         if clean.all():
-            self._follow(at, t_s, breaks)
+            self._follow(at, n, t_s, breaks)
         else:
-            self._follow(at[clean], t_s[clean], breaks)
+            self._follow(at[clean], n[clean], t_s[clean], breaks)
         if self._unclean or not (finite.all() and clean.all()):
             clean = self._find_unclean(finite, clean, breaks)
-            breaks.sort(key=lambda b: b.index)
-        self._n_seen += t_s.size
+        breaks.sort(key=lambda b: b.index)
+        self._n_seen += t_s.size + n_lost
         self.n_received += t_s.size
         return Checked(clean, tuple(breaks))
 
@@ -231,9 +255,19 @@ class Health:
             self._unclean = not clean[-1]
         return clean
 
-    def _follow(self, at: NDArray[np.intp], t_s: _Floats, breaks: list[Break]) -> None:
-        """Follow the usable stamps `t_s` (n,) of the samples `at` (n,) of the chunk."""
-        n = at.astype(np.float64) + self._n_seen  # (n,) whole numbers, exact
+    def _jump_counter(self, n: _Floats, breaks: list[Break]) -> int:
+        """Move the sample numbers `n` (n_new,) by what the counter says is missing before them; says how much."""
+        n_lost = 0
+        while self._jumps and (at := self._jumps[0].index - self.n_received) < n.size:
+            jump = self._jumps.pop(0)
+            n[at:] += jump.n_lost
+            n_lost += jump.n_lost
+            breaks.append(Break(at, jump.n_lost, jump.why))
+        self.n_lost += n_lost
+        return n_lost
+
+    def _follow(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> None:
+        """Follow the usable stamps `t_s` (n,) of the samples `at` (n,) of the chunk, whose numbers are `n` (n,)."""
         if n.size and not self._line.started:
             self._line.start(float(n[0]), float(t_s[0]))
         self._start_rate.follow(n, t_s)
@@ -275,7 +309,9 @@ class Health:
             if pending:
                 self._n_proof = line.n_good + line.room + line.n_proof
             self._steps = [step for step in self._steps if n - step.n_at <= line.n_watch]
-            self._steps.append(_Step(n, off, self._count(off, t_s, at, breaks, pending=pending), pending))
+            before_s = self.stepped_s
+            n_lost = self._count(off, t_s, at, breaks, pending=pending)
+            self._steps.append(_Step(n, off, n_lost, pending, self.stepped_s - before_s))
             line.shift(off)
             return True
         if line.learnt:
@@ -310,8 +346,10 @@ class Health:
     def _count(self, off: float, t_s: float, at: int, breaks: list[Break], *, pending: bool) -> int:
         """Count a shift of the stamps, up to `t_s`, as a loss or a clock step; returns the samples lost."""
         step_s = off / self._line.rate_hz
-        n_lost = round(off) if 0 < step_s <= _CLOCK_STEP_S and not self._is_future(t_s, step_s) else 0
-        if not n_lost:
+        is_gap = 0 < step_s <= _CLOCK_STEP_S
+        is_set = not is_gap or self._is_future(t_s, step_s)
+        n_lost = round(off) if is_gap and not is_set and not self._counts else 0
+        if is_set:
             self._set_clock(step_s)
         if pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
@@ -336,8 +374,7 @@ class Health:
             else:
                 self.n_lost -= step.n_lost
                 self.n_clock_steps -= not step.n_lost
-            if not step.n_lost:
-                self._set_clock(-step.off_samples / line.rate_hz)
+            self._set_clock(-step.clock_s)
             if abs(step.off_samples) > _UNKNOWN_STEP_S * line.sfreq_hz:
                 self.n_bad_stamps += int(n - step.n_at)
             taken_back = 0 if step.pending else -step.n_lost

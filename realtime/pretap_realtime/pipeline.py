@@ -115,6 +115,8 @@ class Pipeline:
     ----------
     max_interpolated
         The share of the channels that may be replaced by their neighbours, see `pretap_realtime.electrodes`.
+    counter_wraps_at
+        Where the device's counter starts again, see `pretap_realtime.counter`.
     quality
         How a bad signal is found, and what is made of it.
 
@@ -134,10 +136,11 @@ class Pipeline:
         mode: Mode,
         *,
         max_interpolated: float = 0.0,
+        counter_wraps_at: int = 0,
         quality: QualityConfig = QualityConfig(),  # noqa: B008 - frozen
     ) -> None:
         self._manifest = manifest = decoder.manifest
-        self.health = Health(sfreq_hz=manifest.sfreq_hz)
+        self.health = Health(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at)
         self.electrodes = Electrodes(manifest.channels, decoder.interpolation, max_share=max_interpolated)
         self.quality = Quality(manifest.channels, decoder.statistics, quality)
         self.mode = mode
@@ -186,10 +189,14 @@ class Pipeline:
         Raises
         ------
         StreamRefusedError
-            When the first whole window has an amplitude that no EEG has, or the first stamps another rate than nominal.
+            When the first whole window has an amplitude that no EEG has, the first stamps have another rate than the
+            nominal one, or the counter does not count.
         """
         self._see()
         self.account()
+        if chunk.count is not None:
+            self.health.count(chunk.count, chunk.t_s)
+            self._n_quick = min(self._n_quick, self.health.room)
         quality, n = self.quality, len(chunk.t_s)
         first = quality.n_taken
         if n > quality.n_block:

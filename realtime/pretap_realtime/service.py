@@ -27,7 +27,7 @@ __all__ = ["Connection", "Service", "Summary", "Timing"]
 
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 0.5  # a late reader knows the state within a second, while a stream is looked for too
 AUDIT_S = 10.0  # between self-audits, each of which takes some milliseconds
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
@@ -137,6 +137,9 @@ class Service:
         Takes one line for the operator.
     make_express
         Gives for a connection what receives and sends in C, where that can be done.
+    restarted
+        Why this service takes the place of one that crashed, where it does: it then waits for the stream as for one
+        that was lost.
     """
 
     def __init__(
@@ -152,8 +155,9 @@ class Service:
         stop: Stop,
         say: Callable[[str], None],
         make_express: Callable[[Any], Express | None] = lambda _: None,
+        restarted: str = "",
     ) -> None:
-        self._make_express = make_express
+        self._make_express, self._restarted = make_express, restarted
         self._manifest = decoder.manifest
         self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
@@ -171,9 +175,10 @@ class Service:
         NoStreamError, StreamRefusedError, StreamLostError
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
-        self._enter("WAITING", "")
-        first = True
-        connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
+        self._enter("WAITING", self._restarted)
+        first = not self._restarted
+        wait_s = self._timing.wait_s if first else self._timing.reconnect_s
+        connection = yield from self._find(deadline_s=self._clock() + wait_s, first=first)
         while connection is not None:
             try:
                 yield from self._serve(connection)
@@ -242,8 +247,8 @@ class Service:
                 "resampling/to_hz": f"{self._sfreq_hz:g}",
                 "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
             }
-        terms = [connection.changed, self._quality, self._terms]
-        self._enter("RUNNING", "; ".join(filter(None, terms)), facts=facts)
+        why = "; ".join(filter(None, [connection.changed, self._quality, self._terms]))
+        self._enter("RUNNING", why, facts=facts)
 
     def _stamped_now_s(self, connection: Connection) -> float:
         """Give the time on the clock of the stamps; infinite where that is not known."""
@@ -408,7 +413,7 @@ class Service:
         """Send a heartbeat where one is due; says whether."""
         due = self._clock() >= self._heartbeat_due_s
         if due:
-            why = "; ".join(filter(None, (self._terms, self._quality)))
+            why = "; ".join(s for s in (self._terms, self._quality) if s)
             self._send_state("heartbeat", why if self._state == "RUNNING" else "")
         return due
 

@@ -18,7 +18,7 @@ from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.service import Service, Timing
-from real_lsl import eeg, until
+from real_lsl import LABELS, eeg, until
 
 FAST = ("--hop-ms", "10")
 
@@ -61,9 +61,15 @@ def flowing(serve, amplifier):
 
 
 def test_37_samples_missing_are_counted_and_no_window_spans_them(flowing, measured):
-    service, amp = flowing()
+    service, amp = flowing(n=0)
+    listener = service.listener
+    amp.start_clock()
+    amp.push(eeg(300))
     amp.skip(37)
     amp.push(eeg(120))
+    last_s = amp.t0_s + (amp.n - 1) / 100
+    listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.005, "the last verdict")
+    messages = listener.messages
     received, lost = run(service, amp)
     assert (received, lost) == (420, 37)
     assert amp.n == received + lost
@@ -71,6 +77,19 @@ def test_37_samples_missing_are_counted_and_no_window_spans_them(flowing, measur
     measured(
         "37 samples missing", "counted exactly; no window spans them",
         f"sent {amp.n} = received {received} + lost {lost}; first decision 50 samples after the hole",
+    )  # fmt: skip
+    verdicts = [m for m in messages if m.type == "verdict"]
+    assert [m.seq for m in messages] == list(range(messages[0].seq, messages[0].seq + len(messages)))
+    assert [m.t for m in verdicts] == sorted(m.t for m in verdicts)
+    hole_s = amp.t0_s + 2.995
+    assert {m.lost for m in verdicts if m.t < hole_s} == {0}
+    assert {m.lost for m in verdicts if m.t > hole_s} == {37}
+    assert [m.valid for m in verdicts if m.t > hole_s][:2] == [False, True]
+    assert all(m.sent > 0 for m in messages)
+    measured(
+        "what a marker says of it", "number, stamp of the window's end, time of sending, losses so far, validity",
+        f"{len(messages)} messages without a hole in their numbers; 'lost' is 0 before and 37 from the hole on, whose "
+        "own message is invalid",
     )  # fmt: skip
 
 
@@ -86,6 +105,32 @@ def test_a_loss_inside_a_chunk_whose_stamps_the_receiver_deduces_is_counted(flow
     measured(
         "a loss hidden by deduced stamps (one stamp a chunk of 32)", "counted by elapsed time",
         f"302 lost inside a chunk: {lost} counted, {received} received",
+    )  # fmt: skip
+
+
+def test_with_a_counter_losses_are_exact_over_a_death_too(serve, amplifier, measured):
+    labels = (*LABELS, "COUNTER")
+    amp = amplifier(name="amp-counter", labels=labels)
+    service = serve(amp, *FAST, "--set", "stream.counter=COUNTER")
+    amp.wait_for_reader()
+    amp.start_clock()
+    amp.push(eeg(96, 5), n_chunk=32, one_stamp=True)
+    amp.skip(302)
+    amp.push(eeg(96, 5), n_chunk=32, one_stamp=True)
+    until(lambda: service.verdicts() and service.verdicts()[-1]["t"] > amp.t0_s + (amp.n - 1.5) / 100, "the last")
+    amp.end()
+    service.wait_for_states("LOST")
+    again = amplifier(name="amp-counter", labels=labels)
+    again.n, again.t0_s = amp.n + 41, amp.t0_s
+    again.wait_for_reader()
+    again.push(eeg(96, 5))
+    received, lost = run(service, again)
+    assert again.n == received + lost
+    assert (received, lost) == (288, 343)
+    assert clean(service)
+    measured(
+        "with a counter channel: 302 lost behind deduced stamps, then a death that costs 41", "the counter decides",
+        f"sent {again.n} = received {received} + lost {lost}",
     )  # fmt: skip
 
 
@@ -186,7 +231,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     decoder, stop, said, notes = load(bundle), threading.Event(), [], Notes()
     config = ServeConfig(stream=StreamConfig(query=f"name={amp.name}"))
     mode = Stalls(decoder, hop=5)
-    publisher = Publisher([notes], classes=("left", "right"), clock=lsl.local_clock)
+    publisher = Publisher([notes], classes=("left", "right"), clock=lsl.local_clock, say=said.append)
     connect = Connector(decoder, config, looks=Looks(config), say=said.append)
     service = Service(
         decoder, Pipeline(decoder, mode), publisher, connect=connect,
@@ -309,9 +354,10 @@ def test_a_nominal_rate_that_is_not_the_real_one_is_named(serve, feeder, measure
     )  # fmt: skip
 
 
+@pytest.mark.timeout(300)  # it computes all the time, beside all others
 def test_an_hour_of_drift_and_jitter_is_no_loss(make_decoder, measured):
     decoder = make_decoder(sfreq_hz=1000.0, n_window=500)
-    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1000))
+    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10_000))
     rng = np.random.default_rng(7)
     x = rng.normal(0, 20, (1000, 4)).astype(np.float32)
     n_broken = 0

@@ -229,6 +229,7 @@ def test_a_twin_that_comes_later_is_announced_and_the_first_is_still_decoded(ser
     )  # fmt: skip
 
 
+@pytest.mark.timeout(300)
 def test_two_hundred_reconnections_grow_nothing(serve, amplifier, measured):
     amp = amplifier(name="amp-200", source_id="amp-200")
     service = serve(amp)

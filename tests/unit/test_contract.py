@@ -103,3 +103,19 @@ def test_the_mapping_in_words(manifest, weights):
 )  # fmt: skip
 def test_what_changed_in_a_stream_that_returned_is_said(new, said):
     assert changes(STREAM, replace(STREAM, **new)) == said
+
+
+def test_a_counter_is_found_by_its_label_and_is_no_channel_of_the_bundle(manifest):
+    stream = replace(STREAM, n_channels=9, labels=("COUNT", *CHANNELS), units=("",) + ("uV",) * 8)
+    mapping = check_stream(stream, manifest, StreamConfig(counter="COUNT"))
+    assert (mapping.counter, mapping.order[0]) == (0, 1)
+    lines = describe_mapping(mapping, manifest, delay_s=0.0).splitlines()
+    assert "  counter <- channel   1 'COUNT'" in lines
+    assert not [line for line in lines if "not used" in line]
+
+
+@pytest.mark.parametrize(("labels", "n"), [(("Fz2", *CHANNELS), 0), (("COUNT", "COUNT", *CHANNELS), 2)])
+def test_a_stream_without_the_one_counter_that_is_configured_is_refused(manifest, labels, n):
+    stream = replace(STREAM, n_channels=len(labels), labels=labels, units=("uV",) * len(labels))
+    with pytest.raises(StreamRefusedError, match=rf"has {n} channels 'COUNT': expected one, its counter"):
+        check_stream(stream, manifest, StreamConfig(counter="COUNT"))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.replay import Mark, pieces, play
+from pretap_realtime.pieces import Mark, pieces
+from pretap_realtime.replay import play
 
 N = 100
 

@@ -1,0 +1,1 @@
+"""A long bad day: what `soak.py` is made of."""

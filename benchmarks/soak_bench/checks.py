@@ -1,0 +1,140 @@
+"""The invariants: what must hold of everything that a service sends, whatever is done to its stream. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from pretap.decoder import Decoder
+from pretap_realtime.messages import Message
+from pretap_realtime.service import TOO_OLD_S
+from soak_bench.truth import Truth
+
+__all__ = ["Checks", "Resources", "check_growth", "check_numbering"]
+
+_SAME_P = 1e-6  # WIRE.md: across engines
+_LOST_S = 0.5  # issue: LOST so soon after a death
+_SLOW_S = 3.0  # flowing again within; the median must be 0.5 s
+_QUIET_S = (
+    0.9  # a silence that must be announced: the longest that STALE may take on chunks of 50 ms, and a busy machine
+)
+_MAX_MB = 8.0
+
+
+@dataclass
+class Checks:
+    """Judges the messages of one day after the other; `wrong` is empty as long as all is well."""
+
+    decoder: Decoder
+    hop: int
+    wrong: list[str] = field(default_factory=list)
+    n_verdicts: int = 0
+    n_possible: int = 0
+    lost_ms: list[float] = field(default_factory=list)
+    again_ms: list[float] = field(default_factory=list)
+    largest_difference: float = 0.0
+
+    def day(self, messages: Sequence[Message], truth: Truth, *, frozen_s: Sequence[tuple[float, float]]) -> None:
+        """Judge what was sent during a day, and up to the death of its last outlet was announced."""
+        for message in messages:
+            if message.type == "verdict" and message.valid:
+                self._verdict(message, truth)
+        self.n_possible += truth.n_possible(self.decoder.manifest.n_window, self.hop)
+        self._states([m for m in messages if m.type == "state"], truth, frozen_s)
+
+    def _verdict(self, message: Message, truth: Truth) -> None:
+        self.n_verdicts += 1
+        row = truth.row_of(message.t)
+        if row is None:
+            self.wrong.append(f"seq {message.seq}: no sample has the stamp {message.t!r}")
+            return
+        window = truth.window(row, self.decoder.manifest.n_window)
+        if isinstance(window, str):
+            self.wrong.append(
+                f"seq {message.seq}: a verdict on the window that ends at sample {truth.n[row]}: {window}"
+            )
+            return
+        probs = self.decoder.decode(window)
+        difference = float(np.abs(probs - list(message.p.values())).max())
+        self.largest_difference = max(self.largest_difference, difference)
+        if difference > _SAME_P:
+            self.wrong.append(f"seq {message.seq}: p {message.p}, offline {probs.tolist()}")
+        if message.state != "RUNNING":
+            self.wrong.append(f"seq {message.seq}: a verdict in the state {message.state}")
+        if message.sent - message.t > TOO_OLD_S + 0.1:
+            self.wrong.append(f"seq {message.seq}: a verdict {message.sent - message.t:.2f} s old")
+
+    def _states(self, states: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
+        deaths = [life.to_s for life in truth.lives]
+        had = ("RUNNING", "STALE")  # a stream that goes while it is being checked is LOST too
+        lost = [m.sent for before, m in pairwise(states) if m.state == "LOST" and before.state in had]
+        running = [m.sent for m in states if m.state == "RUNNING"]
+        for death_s in deaths:
+            if not any(life.from_s + _SLOW_S < death_s for life in truth.lives if life.to_s == death_s):
+                continue  # it was not up for long enough to be sure that somebody was there
+            after = [s - death_s for s in lost if s > death_s - 0.05]
+            if not after or after[0] > _LOST_S + _stopped_s(frozen_s, death_s):
+                self.wrong.append(f"a death at {death_s:.3f} was LOST after {after[:1]} s")
+            else:
+                self.lost_ms.append(1000 * after[0])
+        for s in lost:
+            if not any(d - 0.05 < s < d + _SLOW_S for d in deaths):
+                self.wrong.append(f"LOST at {s:.3f}: nobody died")
+        for life in truth.lives[1:]:
+            if life.to_s - life.from_s < _SLOW_S:
+                continue
+            after = [s - life.from_s for s in running if life.from_s < s < life.to_s]
+            if not after or after[0] > _SLOW_S:
+                self.wrong.append(f"back at {life.from_s:.3f}, RUNNING after {after[:1]} s")
+            else:
+                self.again_ms.append(1000 * after[0])
+        self._silences([m.sent for m in states if m.state == "STALE"], truth, frozen_s)
+
+    def _silences(self, stale: Sequence[float], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
+        """Every silence of a connected stream is announced, and nothing else is called one."""
+        first_s, last_s = float(truth.pushed_s[0]), float(truth.pushed_s[-1])
+        silences = [(a, b) for a, b in pairwise(truth.pushed_s.tolist()) if b - a > 0.2]
+        silences += [(a, b) for a, b in frozen_s]
+        for a, b in silences:
+            whole = any(life.from_s + _SLOW_S < a and b < life.to_s for life in truth.lives)
+            if b - a > _QUIET_S and b < last_s and whole and not any(a < s < b + 0.1 for s in stale):
+                self.wrong.append(f"no STALE in the silence of {b - a:.2f} s from {a:.3f} on")
+        for s in stale:
+            if first_s < s < last_s and not any(a + 0.2 < s < b + 0.2 for a, b in silences):
+                self.wrong.append(f"STALE at {s:.3f}: samples came")
+
+
+def _stopped_s(frozen_s: Sequence[tuple[float, float]], at_s: float) -> float:
+    """Say how late a replay is at a time, since it was frozen then."""
+    return sum(b - at_s for a, b in frozen_s if a <= at_s <= b)
+
+
+def check_numbering(numbers: Sequence[int]) -> list[str]:
+    """Say where the numbering of the marker stream has a hole."""
+    return [f"seq {b} follows {a}" for a, b in pairwise(numbers) if b != a + 1]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a process holds."""
+
+    rss_mb: float
+    n_threads: int
+    n_files: int
+
+
+def check_growth(seen: Sequence[Resources]) -> list[str]:
+    """Compare the last quarter with the second: the first is warming up."""
+    quarter = len(seen) // 4
+    if quarter < 5:
+        return []
+    early, late = seen[quarter : 2 * quarter], seen[-quarter:]
+    wrong = []
+    for name, most in (("rss_mb", _MAX_MB), ("n_threads", 2), ("n_files", 4)):
+        before, after = (float(np.median([getattr(r, name) for r in part])) for part in (early, late))
+        if after - before > most:
+            wrong.append(f"{name} grew from {before:g} to {after:g}")
+    return wrong

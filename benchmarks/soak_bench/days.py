@@ -1,0 +1,63 @@
+"""One bad day after the other, at random: the options of a replay, how it is frozen, and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pretap_realtime.mishaps import BadDay, Kind, parse_plan
+
+__all__ = ["Day", "draw"]
+
+Ending = Literal["Ctrl-C", "kill -9"]
+
+
+@dataclass(frozen=True)
+class Day:
+    """A replay: its options, the same as a `BadDay`, when its process is stopped (SIGSTOP) for how long, its end."""
+
+    bad: BadDay
+    options: tuple[str, ...]
+    n_chunk: int
+    length_s: float
+    frozen_s: tuple[tuple[float, float], ...]
+    ending: Ending
+
+
+def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
+    """Draw a day of at most so many seconds."""
+    plans: list[tuple[Kind, str]] = []
+    for kind, share, every_s, length_ms in (
+        ("gap", 0.6, (3, 10), (1, 600)),
+        ("burst", 0.5, (4, 12), (50, 1500)),
+        ("nan", 0.5, (3, 10), (1, 200)),
+        ("disconnect", 0.5, (6, 15), (300, 2500)),
+        ("unit-flip", 0.3, (10, 20), (300, 1500)),
+        ("shuffle-channels", 0.3, (10, 20), (300, 1500)),
+    ):
+        if rng.random() < share:
+            plans.append((kind, f"{rng.uniform(*every_s):.2f}:{rng.integers(*length_ms)}"))
+    if rng.random() < 0.15:
+        plans += [("unit-flip", "@5:0"), ("unit-flip", "@7:0")]  # values alone, while the stream goes on
+    figures = {
+        "--jitter-ms": float(rng.choice([0, 0, 0.2, 1, 3])),
+        "--drift-ppm": float(rng.choice([0, 50, 100, -100])),
+        "--drop": float(rng.choice([0, 0, 0.001, 0.01])),
+    }
+    seed, n_chunk = int(rng.integers(1 << 31)), int(rng.choice([1, 5, 10, 20, 32, 50]))
+    length_s = float(rng.uniform(0.5, 1) * longest_s)
+    frozen_s = tuple((float(rng.uniform(1, length_s)), float(rng.uniform(0.05, 2.5))) for _ in range(rng.integers(3)))
+    ending: Ending = "kill -9" if rng.random() < 0.3 else "Ctrl-C"
+    options = [part for kind, text in plans for part in (f"--{kind}", text)]
+    options += [part for name, value in figures.items() if value for part in (name, f"{value:g}")]
+    options += ["--seed", str(seed), "--chunk", str(n_chunk)]
+    bad = BadDay(
+        jitter_s=figures["--jitter-ms"] / 1000,
+        drift_ppm=figures["--drift-ppm"],
+        drop=figures["--drop"],
+        plans=tuple(parse_plan(kind, text) for kind, text in plans),
+        seed=seed,
+    )
+    return Day(bad, tuple(options), n_chunk, length_s, tuple(sorted(frozen_s)), ending)

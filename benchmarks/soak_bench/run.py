@@ -1,0 +1,225 @@
+"""A service under test, and the devices that come and go. Import it inside a `Session`: liblsl reads its file once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from pretap.bundle import load
+from pretap.shipped import find_bundle
+from pretap_realtime import lsl
+from pretap_realtime.feed import Account
+from pretap_realtime.messages import Message
+from pretap_realtime.replay import LINGER_S
+from pretap_realtime.session import Session
+from pretap_realtime.sources import open_any
+from soak_bench.checks import Checks, Resources, check_growth, check_numbering
+from soak_bench.days import Day, draw
+from soak_bench.truth import Life, Truth
+
+__all__ = ["Soak"]
+
+_NAME, _COUNTER, _HOP_MS = "soak", "COUNT", 50.0
+_RECORDING_S = 60
+_WITHIN_S = 30.0
+_LOOK_S = 0.05
+_SETTLED_S = 3.0  # after which a service surely reads an outlet
+_MORE = 200  # samples that a killed replay may have sent beyond our reckoning: its clock may be fast
+
+
+class Soak:
+    """A service under test, a listener, and the devices that come and go."""
+
+    def __init__(self, session: Session, *, bundle: str, seed: int) -> None:
+        self._session, self._rng = session, np.random.default_rng(seed)
+        file = find_bundle(bundle)
+        decoder = load(file)
+        self._recording_file = session.folder / "soak_raw.fif"
+        session.run("simulate", str(self._recording_file), "--seconds", str(_RECORDING_S), "--seed", str(seed))
+        self._recording = open_any(str(self._recording_file), part="test")
+        self._log = session.folder / "log.jsonl"
+        settings = {"stream.query": f"name={_NAME}", "stream.counter": _COUNTER, "decode.hop_ms": f"{_HOP_MS:g}"}
+        flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        self._serve = session.start("serve", str(file), "--log", str(self._log), "--wait-s", "inf", *flags)
+        self._markers = lsl.MarkerInlet(self._found("pretap-markers"))
+        self._markers.open()
+        self._heard: list[str] = []
+        self._resources: list[Resources] = []
+        self.checks = Checks(decoder, round(_HOP_MS * decoder.manifest.sfreq_hz / 1000))
+        self.days: list[dict[str, Any]] = []
+        self._n_read = self._n_judged = 0
+        self._messages: list[Message] = []
+        self._n_taken = self._n_unknown = 0
+
+    def _found(self, name: str) -> lsl.Found:
+        def look() -> lsl.Found | None:
+            found = lsl.find({"name": name})
+            return found[0] if found else None
+
+        return self._session.wait_for(f"The stream {name!r}", look, within_s=_WITHIN_S)
+
+    def run(self, *, minutes: float) -> None:
+        """Let days pass for so many minutes, or until something does not hold."""
+        end_s = time.monotonic() + 60 * minutes
+        while (left_s := end_s - time.monotonic()) > 5 and not self.checks.wrong:
+            self._day(draw(self._rng, longest_s=min(30.0, left_s)))
+
+    def end(self) -> str:
+        """End the service, and judge its summary; gives it."""
+        self._serve.send_signal(signal.SIGINT)
+        code = self._wait(self._serve)
+        said = self._session.said(self._serve)
+        self._read_log()
+        wrong = self.checks.wrong
+        if code:
+            wrong.append(f"serve ended with {code}: {said[-2000:]}")
+        wrong += [f"serve said: {line}" for line in said.splitlines() if re.search("Traceback|differs|dropped", line)]
+        wrong += check_growth(self._resources)
+        counts = re.search(r"(\d+) samples received, (\d+) lost", said)
+        if counts is None:
+            wrong.append("serve gave no summary")
+            return said
+        n_accounted = sum(map(int, counts.groups()))
+        if not self._n_taken <= n_accounted <= self._n_taken + self._n_unknown:
+            wrong.append(f"received + lost = {n_accounted}; taken {self._n_taken} to {self._n_taken + self._n_unknown}")
+        return said[said.rfind("\n", 0, said.rfind(" decisions,")) + 1 :]
+
+    def _day(self, day: Day) -> None:
+        report = self._session.folder / f"day-{len(self.days)}.json"
+        command = [sys.executable, "-m", "pretap", "replay", str(self._recording_file), "--name", _NAME, "--loop"]
+        command += ["--wait", "--counter", _COUNTER, "--mishaps", str(report), *day.options]
+        print(f"day {len(self.days)}: {day.length_s:.0f} s, {day.ending}, {' '.join(day.options)}", file=sys.stderr)
+        with (self._session.folder / f"day-{len(self.days)}.log").open("wb") as log:
+            replay = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            frozen_s, end_s = self._live_through(day, replay, report)
+        finally:
+            replay.kill()
+            replay.wait()
+        account = msgspec.json.decode(report.read_bytes(), type=Account)
+        self._judge(day, account, frozen_s=frozen_s, end_s=end_s)
+
+    def _live_through(
+        self, day: Day, replay: subprocess.Popen[bytes], report: Path
+    ) -> tuple[list[tuple[float, float]], float]:
+        """Let a replay go its way; gives when it was frozen and when it ended, on LSL's clock."""
+        self._until(report.exists, "the first sample of a replay")
+        start_s = lsl.local_clock()
+        frozen: list[tuple[float, float]] = []
+        for at_s, length_s in day.frozen_s:
+            if frozen and start_s + at_s < frozen[-1][1] + 1:
+                continue
+            self._until(lambda due=start_s + at_s: lsl.local_clock() >= due, "a moment", within_s=day.length_s + 10)
+            replay.send_signal(signal.SIGSTOP)
+            begun_s = lsl.local_clock()
+            self._until(lambda due=begun_s + length_s: lsl.local_clock() >= due, "a moment")
+            replay.send_signal(signal.SIGCONT)
+            frozen.append((begun_s, lsl.local_clock()))
+        self._until(lambda: lsl.local_clock() >= start_s + day.length_s, "the evening", within_s=day.length_s + 10)
+        replay.send_signal(signal.SIGINT if day.ending == "Ctrl-C" else signal.SIGKILL)
+        end_s = lsl.local_clock()
+        self._wait(replay)
+        self._until(self._is_lost, "LOST at the end of a day")
+        return frozen, end_s
+
+    def _is_lost(self) -> bool:
+        states = [m.state for m in self._messages if m.type == "state"]
+        return states[-1:] == ["LOST"]
+
+    def _judge(self, day: Day, account: Account, *, frozen_s: list[tuple[float, float]], end_s: float) -> None:
+        last = account.connected[-1]
+        is_known = day.ending == "Ctrl-C" and last.to_s is None and end_s - last.from_s > _SETTLED_S
+        if day.ending == "Ctrl-C":
+            n_taken = account.n_taken
+        else:
+            n_taken = round((end_s - account.t0_s) * self._recording.sfreq_hz) + _MORE
+        truth = Truth.make(self._recording, day.bad, n_chunk=day.n_chunk, t0_s=account.t0_s, n_taken=n_taken)
+        if day.ending == "Ctrl-C":
+            truth.lives = [Life(each.from_s, np.inf if each.to_s is None else each.to_s) for each in account.connected]
+        truth.lives[0].from_s = account.connected[0].from_s
+        if truth.lives[-1].to_s == np.inf:
+            truth.lives[-1].to_s = end_s + (LINGER_S if day.ending == "Ctrl-C" else 0.0)
+        messages, self._n_judged = self._messages[self._n_judged :], len(self._messages)
+        self.checks.day(messages, truth, frozen_s=frozen_s)
+        self._compare()
+        if is_known:
+            self._n_taken += n_taken
+        else:
+            sure = max(
+                (truth.n[row] + 1 for m in messages if m.valid and (row := truth.row_of(m.t)) is not None), default=0
+            )
+            self._n_taken += int(sure)
+            self._n_unknown += n_taken - int(sure)
+        states = [(m.sent, m.state, m.why) for m in messages if m.type == "state"]
+        self.days.append(
+            {
+                "options": day.options,
+                "ending": day.ending,
+                "frozen_s": frozen_s,
+                "kinds": truth.kinds,
+                "lives": [(each.from_s, each.to_s) for each in truth.lives],
+                "states": states,
+            }
+        )
+
+    def _compare(self) -> None:
+        """Compare the marker stream with the log, message by message; the log leaves out heartbeats."""
+        heard = [msgspec.json.decode(text, type=Message) for text in self._heard]
+        self.checks.wrong += check_numbering([m.seq for m in heard])
+        logged = {m.seq: m for m in self._messages if heard[0].seq <= m.seq <= heard[-1].seq}
+        of_stream = {m.seq: m for m in heard if m.type != "heartbeat" and m.seq <= self._messages[-1].seq}
+        differ = [seq for seq in logged | of_stream if logged.get(seq) != of_stream.get(seq)]
+        self.checks.wrong += [f"seq {seq}: the marker stream and the log differ" for seq in differ]
+        del self._heard[:-1]  # the last one says where the numbering goes on
+
+    def _listen(self) -> None:
+        """Take what came, and a look at the service."""
+        if self._serve.poll() is None:
+            self._heard += [cue.text for cue in self._markers.pull(_LOOK_S)]
+            self._resources.append(_held(self._serve.pid))
+        self._read_log()
+
+    def _read_log(self) -> None:
+        with self._log.open("rb") as log:
+            log.seek(self._n_read)
+            whole = log.read().rpartition(b"\n")[0]
+        self._messages += [msgspec.json.decode(line, type=Message) for line in whole.splitlines()]
+        self._n_read += len(whole) + bool(whole)
+
+    def _until(self, condition: Callable[[], bool], what: str, *, within_s: float = _WITHIN_S) -> None:
+        deadline_s = time.monotonic() + within_s
+        while not condition():
+            self._listen()
+            self._session.check_children()
+            if time.monotonic() > deadline_s:
+                raise click.ClickException(f"{what}: not within {within_s:g} s")
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> int:
+        try:
+            return child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.checks.wrong.append(f"process {child.args} did not end within 10 s")
+            child.kill()
+            return child.wait()
+
+    def growth(self) -> str:
+        """Say what the service held after a quarter of the time, and at the end."""
+        early, late = (asdict(self._resources[k]) for k in (len(self._resources) // 4, -1))
+        return ", ".join(f"{name} {early[name]:.1f} -> {late[name]:.1f}" for name in early)
+
+
+def _held(pid: int) -> Resources:
+    status = Path(f"/proc/{pid}/status").read_text()
+    rss_kb, n_threads = (int(re.search(rf"^{key}:\s+(\d+)", status, re.M).group(1)) for key in ("VmRSS", "Threads"))
+    return Resources(rss_kb / 1024, n_threads, len(list(Path(f"/proc/{pid}/fd").iterdir())))

@@ -1,0 +1,63 @@
+"""`pretap replay` on a bad day against a real service: both accounts say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+
+import pytest
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Ten seconds of four electrodes at 100 Hz."""
+    import mne
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(0, 20e-6, (4, 1000))
+    info = mne.create_info(["C3", "Cz", "C4", "O1"], 100.0, "eeg")
+    mne.io.RawArray(x, info, verbose="error").save(tmp_path / "noise_raw.fif", verbose="error")
+    return tmp_path / "noise_raw.fif"
+
+
+def run(start, bundle, recording, report, *serve, replay, name):
+    child = start("serve", str(bundle), "--stream", f"name={name}", *serve)
+    child.wait_for("WAITING")
+    feeder = start("replay", str(recording), "--name", name, "--wait", "--mishaps", str(report), *replay)
+    assert feeder.wait(60) == 0
+    child.wait_for("-> LOST")
+    assert child.interrupt() == 0
+    account = json.loads(report.read_text())
+    assert account["n_taken"] == account["n_sent"] + account["n_lost"]
+    received, lost, nonfinite = map(
+        int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) non-finite", child.said).groups()
+    )
+    return account, received, lost, nonfinite, child.said
+
+
+def test_with_per_sample_stamps_both_accounts_agree_on_gaps_bursts_drops_and_nan(start, bundle, recording, tmp_path):
+    replay = ("--gap", "1:50", "--gap", "@5:370", "--burst", "@3:600", "--drop", "0.01", "--nan", "2:50", "--seed", "4")
+    account, received, lost, nonfinite, _ = run(
+        start, bundle, recording, tmp_path / "day.json", replay=replay, name=f"amp-{secrets.token_hex(4)}"
+    )
+    assert {mishap["kind"] for mishap in account["mishaps"]} == {"gap", "burst", "drop", "nan"}
+    assert (received, lost, nonfinite) == (account["n_sent"], account["n_lost"], account["n_nonfinite"])
+
+
+def test_with_a_counter_they_agree_over_jitter_drift_and_reconnections_in_other_units_and_orders(
+    start, bundle, recording, tmp_path
+):
+    replay = (
+        "--counter", "COUNT", "--jitter-ms", "3", "--drift-ppm", "100", "--drop", "0.02", "--gap", "@1:300",
+        "--disconnect", "@2:700", "--unit-flip", "@4:500", "--shuffle-channels", "@6:500", "--seed", "5",
+    )  # fmt: skip
+    name = f"amp-{secrets.token_hex(4)}"
+    counter = ("--set", "stream.counter=COUNT")
+    account, received, lost, _, said = run(
+        start, bundle, recording, tmp_path / "day.json", *counter, replay=replay, name=name
+    )
+    assert len(account["connected"]) == 4
+    assert said.count("-> LOST") == 4
+    assert received + lost == account["n_taken"]
+    assert lost >= account["n_lost"] > 0  # what was on the way when an outlet closed is lost too

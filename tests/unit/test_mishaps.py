@@ -1,0 +1,174 @@
+"""Mishaps on purpose: what is missing, late, stamped wrongly or wired wrongly, and that nothing else is touched."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretap.errors import UsageError
+from pretap.recordings.recording import Event, Recording
+from pretap_realtime.mishaps import BadDay, Mishap, Plan, Wiring, inject, parse_plan
+from pretap_realtime.pieces import Piece, pieces
+
+FS, N, CHANNELS = 1000.0, 5000, ("C3", "Cz", "C4")
+
+
+def recording():
+    x = np.arange(N, dtype=np.float32)[:, None] + np.array([0, 0.25, 0.5], np.float32)  # a value says which it is
+    events = tuple(Event(n, str(n)) for n in (0, 2010, 2500, 4999))
+    return Recording(CHANNELS, FS, N, events, lambda start, stop: x[start:stop], "counted samples")
+
+
+def befallen(*plans, n_chunk=10, **day):
+    stream = pieces(recording(), n_chunk=n_chunk, loop=False)
+    parsed = tuple(parse_plan(kind, text) for kind, text in plans)
+    return list(inject(stream, BadDay(plans=parsed, **day), sfreq_hz=FS, channels=CHANNELS, unit="uV"))
+
+
+def sent(items):
+    return [item for item in items if isinstance(item, Piece) and len(item.x_uv)]
+
+
+def happened(items):
+    return [item for item in items if isinstance(item, Mishap)]
+
+
+def numbers(items):
+    """Which samples were sent, by their number; asserts that each has its own value and stamp."""
+    n = np.concatenate([p.first_n + np.arange(len(p.x_uv)) for p in sent(items)])
+    x = np.concatenate([p.x_uv for p in sent(items)])
+    assert np.array_equal(x[~np.isnan(x[:, 0]), 0], n[~np.isnan(x[:, 0])])
+    return n
+
+
+def test_a_day_without_mishaps_is_the_recording():
+    before = list(pieces(recording(), n_chunk=10, loop=False))
+    after = befallen()
+    assert len(before) == len(after)
+    for a, b in zip(before, after, strict=True):
+        assert (a.first_n, a.markers, a.due_s) == (b.first_n, b.markers, b.due_s)
+        assert np.array_equal(a.x_uv, b.x_uv)
+        assert np.array_equal(a.t_s, b.t_s)
+
+
+@given(n_chunk=st.integers(1, 700))
+def test_a_gap_takes_exactly_its_samples_and_no_marker(n_chunk):
+    items = befallen(("gap", "@2:37"), ("gap", "@2.5:1"), n_chunk=n_chunk)
+    assert numbers(items).tolist() == [*range(2000), *range(2037, 2500), *range(2501, N)]
+    assert [(m.kind, m.first_n, m.n_samples) for m in happened(items)] == [("gap", 2000, 37), ("gap", 2500, 1)]
+    assert [m.text for p in items if isinstance(p, Piece) for m in p.markers] == ["0", "2010", "2500", "4999"]
+    assert np.array_equal(np.concatenate([p.t_s for p in sent(items)]), numbers(items) / FS)
+
+
+def test_a_burst_holds_its_samples_and_then_sends_all_of_them_with_their_own_stamps():
+    items = befallen(("burst", "@1:500"))
+    assert numbers(items).tolist() == list(range(N))
+    assert np.array_equal(np.concatenate([p.t_s for p in sent(items)]), np.arange(N) / FS)
+    for piece in sent(items):
+        held = 1000 <= piece.first_n < 1500
+        assert piece.due_s == pytest.approx(1.499 if held else piece.t_s[-1], abs=1e-9)
+    dues = [item.due_s for item in items]
+    assert dues == sorted(dues)
+
+
+def test_a_disconnection_loses_its_samples_and_ends_as_it_was():
+    items = befallen(("disconnect", "@1:250"))
+    assert numbers(items).tolist() == [*range(1000), *range(1250, N)]
+    gone, back = happened(items)
+    assert (gone.kind, gone.due_s, gone.wiring) == ("disconnect", 1.0, None)
+    assert (back.kind, back.due_s, back.wiring) == ("connect", 1.25, Wiring("uV", (0, 1, 2), "uV", (0, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "said"),
+    [
+        ("@1:100", ["disconnect", "connect"], "V"),
+        ("@1:100:silent", ["disconnect", "connect"], "uV"),
+        ("@1:0", ["unit-flip"], "uV"),
+    ],
+)
+def test_a_unit_flip_is_told_by_the_new_outlet_unless_it_is_silent_or_while_the_stream_goes_on(text, kinds, said):
+    items = happened(befallen(("unit-flip", text)))
+    assert [m.kind for m in items] == kinds
+    wiring = items[-1].wiring
+    assert (wiring.unit, wiring.said_unit) == ("V", said)
+    assert wiring.values(np.full((1, 3), 20, np.float32)) == pytest.approx(20e-6)
+
+
+def test_a_unit_flips_back():
+    wirings = [m.wiring for m in happened(befallen(("unit-flip", "@1:0"), ("unit-flip", "@2:0")))]
+    assert [wiring.unit for wiring in wirings] == ["V", "uV"]
+
+
+@pytest.mark.parametrize(("text", "is_said"), [("@1:100", True), ("@1:100:silent", False), ("@1:0", False)])
+def test_shuffled_channels_stand_elsewhere_and_their_labels_with_them_unless_silent(text, is_said):
+    wiring = happened(befallen(("shuffle-channels", text)))[-1].wiring
+    assert sorted(wiring.order) == [0, 1, 2]
+    assert wiring.order != (0, 1, 2)
+    assert wiring.said_order == (wiring.order if is_said else (0, 1, 2))
+    assert wiring.values(np.array([[5, 6, 7]], np.float32)).tolist() == [[5.0 + i for i in wiring.order]]
+
+
+def test_nan_befalls_one_channel_of_the_samples_of_its_time_and_not_the_recording():
+    played = recording()
+    kept = played.read(0, N).copy()
+    x = np.concatenate([p.x_uv for p in sent(befallen(("nan", "@1:25")))])
+    rows, channels = np.nonzero(np.isnan(x))
+    assert rows.tolist() == list(range(1000, 1025))
+    assert len(set(channels)) == 1
+    assert np.array_equal(played.read(0, N), kept)
+
+
+def test_dropped_pieces_are_told_each():
+    items = befallen(drop=0.1, seed=1)
+    lost = [n for m in happened(items) for n in range(m.first_n, m.first_n + m.n_samples)]
+    assert {m.kind for m in happened(items)} == {"drop"}
+    assert sorted([*lost, *numbers(items)]) == list(range(N))
+    assert 300 < len(lost) < 700
+
+
+def test_jitter_moves_stamps_only_and_drift_makes_the_device_fast():
+    items = befallen(jitter_s=0.003, drift_ppm=100, seed=2)
+    t_s = np.concatenate([p.t_s for p in sent(items)])
+    true_s = np.arange(N) / (FS * (1 + 1e-4))
+    assert np.std(t_s - true_s) == pytest.approx(0.003, rel=0.05)
+    assert [p.due_s for p in sent(items)] == pytest.approx(true_s[9::10], abs=1e-12)
+
+
+def test_the_same_seed_gives_the_same_day_and_another_kind_of_mishap_moves_none():
+    def when(kind, *plans, **day):
+        return [(m.first_n, m.n_samples) for m in happened(befallen(*plans, **day)) if m.kind == kind]
+
+    gaps = when("gap", ("gap", "0.5:20"), seed=5)
+    assert len(gaps) > 2
+    assert when("gap", ("gap", "0.5:20"), seed=5) == gaps
+    assert when("gap", ("gap", "0.5:20"), ("nan", "0.2"), ("disconnect", "@4:10"), seed=5, drop=0.1) == gaps
+    assert when("gap", ("gap", "0.5:20"), seed=6) != gaps
+    assert when("gap", ("gap", "0.5:20"), seed=5, n_chunk=333) == gaps
+
+
+def test_mishaps_go_on_through_a_loop():
+    day = BadDay(plans=(Plan("gap", None, 1.0, 0.01),), seed=0)
+    stream = inject(pieces(recording(), n_chunk=500, loop=True), day, sfreq_hz=FS, channels=CHANNELS, unit="uV")
+    assert any(m.first_n > 2 * N for m in islice(stream, 60) if isinstance(m, Mishap))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("gap", "0"),
+        ("gap", "-1"),
+        ("gap", "x"),
+        ("gap", "20:-1"),
+        ("gap", "20:5:silent"),
+        ("nan", "@nan"),
+        ("burst", ""),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_with_an_example(kind, text):
+    with pytest.raises(UsageError, match=rf"--{kind} '{text}': expected WHEN\[:LENGTH_MS\], .* such as 20:"):
+        parse_plan(kind, text)
