@@ -48,7 +48,7 @@ class Express:
         if loaded is None or source is None or lanes is None:
             raise ExpressError
         self._calls = {False: loaded.pretap_receive, True: loaded.pretap_go_on}
-        self._inlet, self._pipeline, self._sink = inlet, pipeline, sink
+        self._inlet, self._pipeline, self.sink = inlet, pipeline, sink
         n_classes = len(sink.classes)
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
         self._row = np.ones(n_classes + 1, np.float32)
@@ -102,12 +102,20 @@ class Express:
             self._struct.too_old_s = math.inf
 
     def __call__(self, *, may_send: bool) -> int:
-        struct, numbers = self._struct, self._sink.numbers
+        struct, numbers = self._struct, self.sink.numbers
         if may_send and self._may_send and numbers is not None:
             struct.send, struct.outlet = numbers
         else:
             struct.outlet = None
         return int(self._calls[self._goes_on](self._at))
+
+    def hangs(self) -> None:
+        """Have the sink note what is being sent."""
+        self.sink.under_way(self._row.tolist(), self._struct.row_s)
+
+    def returns(self) -> None:
+        """Have the sink forget it."""
+        self.sink.done()
 
     @property
     def n_sent(self) -> int:

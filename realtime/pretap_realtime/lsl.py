@@ -381,7 +381,7 @@ class Inlet:
     @property
     def native(self) -> NativeInlet | None:
         """For C code that pulls itself and tells with `received`; None where samples are not used as they come."""
-        if not self._as_it_comes:
+        if not self._as_it_comes or self._counter is not None:
             return None
         pull, inlet = _address(self._inlet.do_pull_chunk), self._inlet.obj.value
         return NativeInlet(pull, inlet, self._at_buffer, self._at_stamps, *self._buffer.shape)

@@ -22,7 +22,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     v
         Version of this schema.
     seq
-        Counts all messages of the stream, from 0; a hole in it is a message that was lost on the way.
+        Counts all messages of the stream, from 0, and goes on after a restart under ``--supervise``; a hole in it is a
+        message that was lost on the way.
     label, p
         The verdict and the probability of each class; for an invalid window ``none`` and nothing.
     valid, why

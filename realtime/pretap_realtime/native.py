@@ -31,7 +31,7 @@ class Receiver(ctypes.Structure):
         *((name, _pointer) for name in ("push", "settle", "lanes")),
         *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes", "n_ends")),
         *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
-        *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s")),
+        *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s", "row_s")),
         ("watch", _pointer),
         *((name, _int) for name in ("n_new", "at", "n_taken", "n_found", "n_sent")),
         ("error", ctypes.c_int32),

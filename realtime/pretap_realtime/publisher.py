@@ -28,16 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime import spinning
+from pretap_realtime import native, spinning
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.messages import Message, MessageType, State
 
-__all__ = ["Item", "Publisher", "Sink"]
+__all__ = ["Call", "Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
 _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
 _SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
-_FROZEN_LOOKS = 12  # 0.42 s. Looks, not time: where the whole process stood still for a while, no outlet is frozen
+_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.45 s. Looks, not time: where the whole process stood still, nothing is frozen
 _MOST_LEFT_BEHIND = 3
 _LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
 
@@ -57,6 +57,7 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     quality: float = 1.0  # the share of good electrodes
     bad: tuple[str, ...] = ()  # of a state or heartbeat: the electrodes that are not good
     facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
+    is_out: bool = False  # its numbers were sent already
     stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
 
     @property
@@ -87,6 +88,29 @@ class Sink(Protocol):
         ...
 
 
+class Call(Protocol):
+    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself.
+
+    Attributes
+    ----------
+    sink
+        In which it sends.
+    """
+
+    @property
+    def sink(self) -> Sink: ...
+
+    def __call__(self, *, may_send: bool) -> int:
+        """Do it; says how much was sent. While that hangs, the loop goes on in another thread."""
+        ...
+
+    def hangs(self) -> None:
+        """Have the sink note what is being sent; `returns` follows where it comes back after all."""
+        ...
+
+    def returns(self) -> None: ...
+
+
 class Publisher:
     """Numbers items and hands them to the sinks; runs the loop that makes them, see the module.
 
@@ -96,6 +120,8 @@ class Publisher:
     ----------
     latencies
         Of each valid decision: time of sending minus the stamp of the window's last sample.
+    watch
+        Since when the leader sends.
     n_dropped
         Items that found too many waiting, or were left when the service ended: an outlet hung.
 
@@ -131,7 +157,8 @@ class Publisher:
         self._sender: threading.Thread | None = None  # who sends; another one than before: that was left behind
         self._changing = threading.Lock()  # held by who changes the leader or the sender
         self._leader: threading.Thread | None = None
-        self._sends_since_s = math.inf  # what the leader sends now
+        self.watch = native.new_watch()
+        self._call: Call | None = None  # what the leader does now
         self._held_up_s = 0.0  # how long the loop waited when the lead changed
         self._hangs_since_s = 0.0
         self._n_left_behind = 0
@@ -146,8 +173,8 @@ class Publisher:
         else:
             self._waiting.extend(items)
 
-    def run(self, loop: Iterator[None]) -> None:
-        """Run a loop that yields when it has `put` something, to its end or the error that ends it.
+    def run(self, loop: Iterator[Call | None]) -> None:
+        """Run a loop that yields when it has `put` something or wants a call, to its end or the error that ends it.
 
         Raises
         ------
@@ -175,10 +202,11 @@ class Publisher:
 
     def close(self, *, timeout_s: float) -> bool:
         """Send what is still waiting; False where that hangs: then all sinks but that one get it."""
-        thread = self._start(self._send_rest)
-        thread.join(timeout_s)
-        if not thread.is_alive():
-            return True
+        if not isinstance(self._error, OutletFrozenError):  # else it is known to hang
+            thread = self._start(self._send_rest)
+            thread.join(timeout_s)
+            if not thread.is_alive():
+                return True
         for _ in list(self._sinks):
             thread = self._start(self._send_without_who_hangs)
             thread.join(timeout_s)
@@ -187,7 +215,7 @@ class Publisher:
         self.n_dropped += len(self._waiting)
         return False
 
-    def _work(self, loop: Iterator[None]) -> None:
+    def _work(self, loop: Iterator[Call | None]) -> None:
         """Watch until something is to be done; then have another thread watch, and do it."""
         me = threading.current_thread()
         duty = self._watch(me)
@@ -195,14 +223,21 @@ class Publisher:
             self._start(self._work, loop)
             duty(loop, me)
 
-    def _watch(self, me: threading.Thread) -> Callable[[Iterator[None], threading.Thread], None] | None:
+    def _watch(self, me: threading.Thread) -> Callable[[Iterator[Call | None], threading.Thread], None] | None:
         """Watch until this thread has to lead, or to send; None where the loop has ended."""
         n_looks, n_steps, since_s = 0, -1, 0.0
         while True:
             if self._takes_the_lead(me):
                 return self._lead
-            if self._sending.locked() and self._n_steps == n_steps:
+            if not self._sending.locked() or self._sender is self._leader:  # who leads does not hang, or not yet
+                n_looks = 0
+                if not self.watch.wait_until_slow(_SLOW_S):
+                    return None
+                continue
+            if self._n_steps == n_steps:
                 n_looks += 1
+                if n_looks == _CALM_LOOK:
+                    spinning.calm()  # what spins meanwhile must not take a core from who decodes
                 if n_looks >= _FROZEN_LOOKS and self._leaves_behind(n_steps, me):
                     self._hangs_since_s = since_s
                     return self._rescue
@@ -212,36 +247,68 @@ class Publisher:
                 return None
 
     def _takes_the_lead(self, me: threading.Thread) -> bool:
-        if self._leader is not None and time.monotonic() - self._sends_since_s <= _SLOW_S:
-            return False
         with self._changing:
-            took_s = time.monotonic() - self._sends_since_s
+            took_s = time.monotonic() - self.watch.since_s
             if self._leader is not None and took_s <= _SLOW_S:
                 return False
             self._held_up_s = took_s if self._leader is not None else 0.0
-            self._leader, self._sends_since_s = me, math.inf
+            self._leader, self.watch.since_s = me, math.inf
+            if self._call is not None:  # it hangs: what it sends becomes a step that is under way
+                self._call.hangs()
+                self._steps.append((self._call.sink, _nothing, None))
+                self._call = None
         return True
 
-    def _lead(self, loop: Iterator[None], me: threading.Thread) -> None:
+    def _still_leads(self, me: threading.Thread) -> bool:
+        """Note that nothing is being sent any more; False where that took so long that another thread leads."""
+        with self._changing:
+            if self._leader is me:
+                self.watch.since_s = math.inf
+            return self._leader is me
+
+    def _lead(self, loop: Iterator[Call | None], me: threading.Thread) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
-            for _ in loop:
+            for call in loop:
                 if self._error is not None:  # of a thread that had lost the lead
                     break
                 if self._waiting and self._sending.acquire(blocking=False):
-                    self._sends_since_s = time.monotonic()
+                    self.watch.since_s = time.monotonic()
                     self._send(me)
-                    with self._changing:
-                        if self._leader is not me:
-                            return
-                        self._sends_since_s = math.inf
+                    if not self._still_leads(me):
+                        return
+                if call is not None and not self._do(call, me):
+                    return
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
             if self._leader is not me:
                 return  # who leads ends the loop, and then `run` raises
         with self._changing:
+            self.watch.since_s = math.inf
             if self._running.locked():
                 self._running.release()
+        self.watch.end()
+
+    def _do(self, call: Call, me: threading.Thread) -> bool:
+        """Do what the loop wants; False where that hung, and another thread leads."""
+        if not self._sending.acquire(blocking=False):  # another thread hangs there
+            call(may_send=False)
+            return True
+        self._sender, self._call = me, call
+        call(may_send=True)
+        with self._changing:
+            leads, sends = self._leader is me, self._sender is me
+            if leads:
+                self._call, self.watch.since_s = None, math.inf
+            elif sends:
+                call.returns()
+                self._steps.popleft()
+                self._n_steps += 1
+        if leads:
+            self._sending.release()
+        elif sends:
+            self._send(me)  # what waited meanwhile
+        return leads
 
     def _send(self, me: threading.Thread) -> None:
         """Send all that waits, then let go of `_sending`; or stop where another thread sends instead."""
@@ -317,7 +384,7 @@ class Publisher:
         self._n_left_behind += 1
         return True
 
-    def _rescue(self, loop: Iterator[None], me: threading.Thread) -> None:  # noqa: ARG002 - called as `_lead` is
+    def _rescue(self, loop: Iterator[Call | None], me: threading.Thread) -> None:  # noqa: ARG002 - called as `_lead` is
         """Send in the stead of a thread that was left behind."""
         sink, _, _ = self._steps[0]
         assert sink is not None
@@ -378,3 +445,7 @@ class Publisher:
             cue=item.cue,
             bad=item.bad,
         )
+
+
+def _nothing(_: object) -> None:
+    """Stand for what another thread does."""

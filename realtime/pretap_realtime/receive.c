@@ -51,6 +51,7 @@ typedef struct {
     double (*clock)(void);
     float *row; /* (n_classes + 1,), the last one is there already */
     double stamp_to_clock_s, too_old_s, pause_s;
+    double row_s; /* the stamp of what is being sent */
     watch *watch;
     /* what came of it */
     int64_t n_new, at, n_taken, n_found, n_sent; /* the piece is samples at .. at + n_taken of n_new */
@@ -107,6 +108,7 @@ static int64_t decide(receiver *r) {
         const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
         if (r->clock() - t_s > r->too_old_s) break;
         for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
+        r->row_s = t_s;
         if (!k) r->watch->since_s = began_s = monotonic();
         r->n_sent = ++k; /* before it is: where it hangs, it will be once that ends */
         r->send(r->outlet, r->row, t_s, 1);

@@ -6,6 +6,7 @@ decisions.jsonl  every message but heartbeats, with latencies
 config.json      the configuration in effect
 session.json     which bundle (path, sha256), versions, when and where
 record.log       what the recorder said
+part-2 ...       the same, after a restart under ``--supervise``
 ===============  ====================================================================================
 """
 

@@ -87,6 +87,13 @@ class Outlet:
         self._send = Send(self.send)
         self.numbers = ctypes.cast(self._send, ctypes.c_void_p).value, 1
 
+    def under_way(self, row, t_s):
+        self.hanging = (t_s, tuple(row))
+
+    def done(self):
+        assert self.rows[-1] == self.hanging
+        self.hanging = None
+
     def send(self, _outlet, row, t_s, _through):
         self.rows.append((t_s, tuple(row[: len(self.classes) + 1])))
         return 0
@@ -231,7 +238,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
 
     outlet._send = Send(send)
     outlet.numbers = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
-    publisher = Publisher([], classes=("left", "right"), clock=local_clock)
+    publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
     express._struct.watch = publisher.watch.address
     first = []
 
@@ -263,9 +270,10 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
     ]
     assert len(decided) == 96
     assert len(leaders) == 2
+    assert outlet.hanging is not None
     thaw.set()
     deadline_s = time.monotonic() + 10
-    while len(outlet.rows) < 21:
+    while len(outlet.rows) < 21 or outlet.hanging is not None:
         assert time.monotonic() < deadline_s
         time.sleep(0.001)
     assert [t for t, _ in outlet.rows] == [
