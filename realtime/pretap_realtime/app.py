@@ -249,6 +249,8 @@ def _serve(
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
+        for log in logs:
+            log.close()
         outlets.close()  # where other decoders go on, these would stay, and be silent
         show(str(service.summary()))
 

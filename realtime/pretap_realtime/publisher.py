@@ -37,7 +37,7 @@ __all__ = ["Item", "Publisher", "Sink"]
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
 _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
 _SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
-_FROZEN_LOOKS = 12  # 0.42 s. Looks, not time: where the whole process stood still for a while, no outlet is frozen
+_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.45 s. Looks, not time: where the whole process stood still, nothing is frozen
 _MOST_LEFT_BEHIND = 3
 _LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
 
@@ -175,10 +175,11 @@ class Publisher:
 
     def close(self, *, timeout_s: float) -> bool:
         """Send what is still waiting; False where that hangs: then all sinks but that one get it."""
-        thread = self._start(self._send_rest)
-        thread.join(timeout_s)
-        if not thread.is_alive():
-            return True
+        if not isinstance(self._error, OutletFrozenError):  # else it is known to hang
+            thread = self._start(self._send_rest)
+            thread.join(timeout_s)
+            if not thread.is_alive():
+                return True
         for _ in list(self._sinks):
             thread = self._start(self._send_without_who_hangs)
             thread.join(timeout_s)
@@ -203,6 +204,8 @@ class Publisher:
                 return self._lead
             if self._sending.locked() and self._n_steps == n_steps:
                 n_looks += 1
+                if n_looks == _CALM_LOOK:
+                    spinning.calm()  # what spins meanwhile must not take a core from who decodes
                 if n_looks >= _FROZEN_LOOKS and self._leaves_behind(n_steps, me):
                     self._hangs_since_s = since_s
                     return self._rescue

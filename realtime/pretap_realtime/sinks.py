@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from pretap_realtime.publisher import Item
 __all__ = ["LogSink", "OutletSink"]
 
 _EARLY_S = 0.9  # the heartbeat after a second opens the outlets
+_MOST_LINES = 100_000  # of a log whose disk hangs: some 40 MB
+_CLOSE_LOG_S = 2.0
 
 _Kind = Literal["probabilities", "codes", "markers"]
 _KINDS: tuple[_Kind, ...] = ("markers", "codes", "probabilities")
@@ -173,7 +176,11 @@ class OutletSink:
 
 
 class LogSink:
-    """One JSON object a line: every message but heartbeats, with the latency of each decision in milliseconds."""
+    """One JSON object a line: every message but heartbeats, with the latency of each decision in milliseconds.
+
+    Each line is written at once, so that a killed process leaves all of them. Where the disk hangs, lines are kept in
+    memory from then on, and a thread of its own writes them.
+    """
 
     def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
         self._say = say
@@ -182,30 +189,57 @@ class LogSink:
         except OSError as error:
             raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
         self._path = path
-        self._gave_up = False
         self._n_missing = 0  # lines, since it could not be written
         self._is_torn = False  # the last line ends in its middle
-
-    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        for message, item in batch:
-            if message.type != "heartbeat" and not self._gave_up:
-                self._write(message, item)
+        self._lines: deque[bytes] = deque()  # to be written, the first one now
+        self._arrived = threading.Semaphore(0)
+        self._writer: threading.Thread | None = None
 
     def hurry(self, items: Sequence[Item]) -> None:
         """Wait for the messages."""
 
-    def rescue(self) -> str:
-        """Give the log up: its disk does not answer."""
-        self._gave_up = True
-        return f"the log {self._path} hangs, and is given up"
+    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
+        lines = self._lines
+        for message, item in batch:
+            if message.type == "heartbeat":
+                continue
+            if len(lines) >= _MOST_LINES:
+                self._n_missing += 1
+                continue
+            lines.append(_line(message, item))
+            if self._writer is not None:
+                self._arrived.release()
+        while lines and self._writer is None:
+            self._write(lines[0])
+            if lines is self._lines:
+                lines.popleft()
 
-    def _write(self, message: Message, item: Item) -> None:
-        record = msgspec.to_builtins(message)
-        if item.probs is not None and item.stamp_to_clock_s is not None:
-            record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
-        if item.probs is not None and not message.valid:
-            record["withheld_p"] = item.probs.tolist()
-        line = (b"\n" if self._is_torn else b"") + json_text(msgspec.json.encode(record)).encode() + b"\n"
+    def rescue(self) -> str:
+        """Keep what comes in memory, while a thread waits for the disk."""
+        rest = deque(self._lines)
+        rest.popleft()  # whoever hangs writes this one
+        self._lines = rest
+        self._arrived = threading.Semaphore(len(rest))
+        self._writer = threading.Thread(target=self._write_behind, name="log", daemon=True)
+        self._writer.start()
+        return f"the log {self._path} hangs: its disk does not answer. Lines are kept in memory until it does"
+
+    def close(self, timeout_s: float = _CLOSE_LOG_S) -> None:
+        """Write what is left, if the disk takes it in time."""
+        if self._writer is not None:
+            self._lines.append(b"")
+            self._arrived.release()
+            self._writer.join(timeout_s)
+            if self._writer.is_alive():
+                self._tell(f"WARNING: the log {self._path} hangs: its last {len(self._lines)} messages are missing")
+
+    def _write_behind(self) -> None:
+        while self._arrived.acquire() and self._lines[0]:
+            self._write(self._lines[0])
+            self._lines.popleft()
+
+    def _write(self, line: bytes) -> None:
+        line = b"\n" + line if self._is_torn else line
         n_bytes, why = 0, "No space left on device"
         try:
             n_bytes = self._file.write(line)
@@ -223,3 +257,12 @@ class LogSink:
     def _tell(self, sentence: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that is gone
             self._say(sentence)
+
+
+def _line(message: Message, item: Item) -> bytes:
+    record = msgspec.to_builtins(message)
+    if item.probs is not None and item.stamp_to_clock_s is not None:
+        record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
+    if item.probs is not None and not message.valid:
+        record["withheld_p"] = item.probs.tolist()
+    return json_text(msgspec.json.encode(record)).encode() + b"\n"

@@ -15,30 +15,32 @@ _TASKS = Path("/proc/self/task")
 
 
 def calm() -> int:
-    """Give each thread that is not Python's and computes all the time the lowest priority; says how many did.
+    """Give each thread that is not Python's, and never stops to wait, the lowest priority; says how many there are.
 
     It takes 0.2 s. Where a system has no such priority, or does not tell what threads do, it does nothing.
     """
     if not hasattr(os, "SCHED_IDLE") or not _TASKS.is_dir():
         return 0
-    began_s, before_s = time.monotonic(), _seconds()
+    before = _used()
     time.sleep(_FOR_S)
-    most_s = time.monotonic() - began_s
     ours = {thread.native_id for thread in threading.enumerate()}
     n = 0
-    for task, used_s in _seconds().items():
-        if task not in ours and used_s - before_s.get(task, used_s) > most_s / 4:  # it may have to share its core
+    for task, (used_ns, n_waits) in _used().items():
+        used_before_ns, n_waits_before = before.get(task, (used_ns, n_waits))
+        if task not in ours and n_waits == n_waits_before and used_ns > used_before_ns:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
                 n += 1
     return n
 
 
-def _seconds() -> dict[int, float]:
-    """Give how long each thread has computed so far."""
-    seconds = {}
+def _used() -> dict[int, tuple[int, int]]:
+    """Give how long each thread has computed so far, and how often it has stopped to wait."""
+    used = {}
     for task in _TASKS.iterdir():
         with contextlib.suppress(OSError):  # it has just ended
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            seconds[int(task.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return seconds
+            computed_ns = int((task / "schedstat").read_text().split()[0])
+            status = (task / "status").read_text()
+            n_waits = int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+            used[int(task.name)] = (computed_ns, n_waits)
+    return used

@@ -94,7 +94,7 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
     os.kill(pid, signal.SIGKILL)
     killed_s = lsl.local_clock()
     service.wait_for(r"the recording goes on in .*part-2")
-    until(lambda: (folder / "part-2" / "session.xdf").exists(), "the second part")
+    until((folder / "part-2" / "session.xdf").exists, "the second part")
     service.wait_for_verdict(lambda row: row["valid"] and row["t"] > killed_s + 1)
     assert service.interrupt() == 0
     lost_s = []
@@ -153,8 +153,8 @@ def test_a_worker_that_cannot_start_is_given_up(serve, feeder, tmp_path, measure
 def test_a_full_disk_costs_the_log_and_not_the_session(serve, feeder, tmp_path, measured):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     log, ballast = disk / "full.jsonl", disk / "ballast"
     try:
