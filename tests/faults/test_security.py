@@ -229,7 +229,7 @@ def test_fuzzed_requests_on_our_outlets_cost_the_service_nothing(serve, feeder, 
     assert n_requests > 100
     assert len(fuzzed_ms) > 60  # of 80 in four seconds: it went on deciding
     assert all(row["valid"] for row in service.verdicts()[1:])
-    assert statistics.median(fuzzed_ms) < statistics.median(quiet_ms) + 10
+    assert statistics.median(fuzzed_ms) < 50  # what a stall of the loop may be, and the fuzzer takes a core itself
     assert grown_mb < 60
     assert len(lsl.find({"name": f"{service.name}-markers"})) == 1  # and is found as ever
     assert service.interrupt() == 0
