@@ -28,6 +28,7 @@ from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
+from pretap.statistics import COVARIANCE, SCALE
 from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 
@@ -254,7 +255,8 @@ def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(bundle, tmp_
 def test_inspect_shows_members_temperature_decimation_and_what_a_decision_costs(bundle, tmp_path):
     content = read_bundle(bundle)
     weights = {name: tensor for name, tensor in content.tensors.items() if not name.startswith("probe.")}
-    shared = {INTERPOLATION: weights.pop(INTERPOLATION), "scaling.fir": np.array([[0.5, 0.5, 0], [0.25, 0.5, 0.25]])}
+    shared = {name: weights.pop(name) for name in (INTERPOLATION, SCALE, COVARIANCE)}
+    shared["scaling.fir"] = np.array([[0.5, 0.5, 0], [0.25, 0.5, 0.25]])
     members = {f"members.{i}.{name}": tensor for i in range(2) for name, tensor in weights.items()}
     changed = msgspec.structs.replace(
         content.manifest,
