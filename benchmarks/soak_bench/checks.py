@@ -97,7 +97,7 @@ class Checks:
         """Every silence of a connected stream is announced, and nothing else is called one."""
         first_s, last_s = float(truth.pushed_s[0]), float(truth.pushed_s[-1])
         silences = [(a, b) for a, b in pairwise(truth.pushed_s.tolist()) if b - a > 0.2]
-        silences += [(a, b) for a, b in frozen_s]
+        silences = _merged([*silences, *frozen_s])
         for a, b in silences:
             whole = any(each.fits and each.from_s + _SLOW_S < a and b < each.to_s for each in truth.lives)
             if b - a > _QUIET_S and b < last_s and whole and not any(a < s < b + 0.1 for s in stale):
@@ -111,6 +111,17 @@ class Checks:
 def _stopped_s(frozen_s: Sequence[tuple[float, float]], at_s: float) -> float:
     """Say how late a replay is at a time, since it was frozen then."""
     return sum(b - at_s for a, b in frozen_s if a <= at_s <= b)
+
+
+def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Make one span of those that overlap."""
+    merged: list[tuple[float, float]] = []
+    for a, b in sorted(spans):
+        if merged and a <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
+        else:
+            merged.append((a, b))
+    return merged
 
 
 def check_numbering(numbers: Sequence[int]) -> list[str]:
