@@ -75,9 +75,10 @@ class Checks:
         for death_s in deaths:
             if not any(each.fits and each.from_s + _SLOW_S < death_s for each in truth.lives if each.to_s == death_s):
                 continue  # it was refused, or not up for long enough to be sure that somebody was there
-            after = [s - death_s for s in lost if s > death_s - 0.05]
-            if not after or after[0] > _LOST_S + _stopped_s(frozen_s, death_s):
-                self.wrong.append(f"a death at {death_s:.3f} was LOST after {after[:1]} s")
+            due_s = death_s + _stopped_s(frozen_s, death_s)  # a frozen replay closes nothing
+            after = [s - due_s for s in lost if s > due_s - 0.05]
+            if not after or after[0] > _LOST_S:
+                self.wrong.append(f"a death at {due_s:.3f} was LOST after {after[:1]} s")
             else:
                 self.lost_ms.append(1000 * after[0])
         for s in lost:
@@ -86,9 +87,10 @@ class Checks:
         for life in truth.lives[1:]:
             if not life.fits or life.to_s - life.from_s < _SLOW_S:
                 continue
-            after = [s - life.from_s for s in running if life.from_s < s < life.to_s]
+            due_s = life.from_s + _stopped_s(frozen_s, life.from_s)
+            after = [s - due_s for s in running if due_s < s < life.to_s]
             if not after or after[0] > _SLOW_S:
-                self.wrong.append(f"back at {life.from_s:.3f}, RUNNING after {after[:1]} s")
+                self.wrong.append(f"back at {due_s:.3f}, RUNNING after {after[:1]} s")
             else:
                 self.again_ms.append(1000 * after[0])
         self._silences([m.sent for m in states if m.state == "STALE"], truth, frozen_s)
