@@ -24,7 +24,8 @@ from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.synthetic import simulate_raw
+from pretap.statistics import gather_statistics
+from pretap_offline.synthetic import simulate_epochs, simulate_raw
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.pipeline import FreeRunning, Pipeline
 
@@ -65,8 +66,8 @@ def alarms(decoder: Decoder, x_uv: Signal, t_s: NDArray[np.float64], sfreq_hz: f
 # -- signals -------------------------------------------------------------------------------------------------------
 
 
-def simulated(seed: int, *, seconds: float, sfreq_hz: float = 1000.0) -> Stream:
-    raw = simulate_raw(seed=seed, n_seconds=seconds, sfreq_hz=sfreq_hz)
+def simulated(seed: int, *, seconds: float, sfreq_hz: float = 1000.0, session: int = 0) -> Stream:
+    raw = simulate_raw(seed=seed, n_seconds=seconds, sfreq_hz=sfreq_hz, session=session)
     return Stream(f"synthetic:{seed}, {sfreq_hz:g} Hz", (raw.get_data().T * 1e6).astype(np.float32), sfreq_hz)
 
 
@@ -238,6 +239,24 @@ def main() -> None:
     for name, fault in FAULTS.items():
         if arguments.only is None or arguments.only in name:
             count_hits(name, fault, decoders["single-1000hz"], signals, channels)
+    if arguments.only is None:
+        own_heads(decoders["single-1000hz"], channels, seeds=arguments.seeds)
+
+
+def own_heads(decoder: Decoder, channels: list[str], *, seeds: int) -> None:
+    """Mirror the cap in another session of the head whose statistics the decoder has."""
+    known = decoder.statistics
+    named, false = [], []
+    for seed in range(seeds):
+        train, _ = simulate_epochs(seed=seed, n_train=150, n_test=1)
+        decoder.statistics = gather_statistics(train.x_uv, sfreq_hz=train.sfreq_hz)
+        later = simulated(seed, seconds=60.0, session=1)
+        x, t_s = FAULTS["left and right mirrored"].put_into(later, channels)
+        said = alarms(decoder, x, t_s, later.sfreq_hz)
+        named += [seed] if any("left and right" in what for _, what in said) else []
+        false += [seed] if alarms(decoder, later.x_uv, later.t_s, later.sfreq_hz) else []
+    decoder.statistics = known
+    print(f"left and right mirrored, own head, later session: named for the heads {named}; alarms unmirrored: {false}")
 
 
 def count_false(decoders: dict[str, Decoder], signals: Iterator[tuple[str, Stream]]) -> None:

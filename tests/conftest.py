@@ -19,6 +19,7 @@ from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
+from pretap.statistics import Statistics
 from pretap_realtime.isolation import isolation
 
 # A shell's background jobs ignore SIGINT, and so would every child that a test starts to see how Ctrl-C ends it.
@@ -69,6 +70,7 @@ def make_decoder() -> Callable[..., Decoder]:
         scaling: Scaling | None = None,
         classes: tuple[str, ...] = ("left", "right"),
         interpolation: NDArray[np.float64] | None = None,
+        statistics: Statistics | None = None,
         seed: int = 0,
         path: Path | None = None,
     ) -> Decoder:
@@ -102,7 +104,10 @@ def make_decoder() -> Callable[..., Decoder]:
             versions={},
             created="2026-11-23",
             interpolates=interpolation is not None,
+            has_statistics=statistics is not None,
         )
+        if statistics is not None:
+            weights |= statistics.tensors()
         if interpolation is not None:
             weights[INTERPOLATION] = interpolation
         if path is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,18 +61,20 @@ class _Version(msgspec.Struct, frozen=True):
     format_version: int
 
 
-def load(path: str | Path, *, engine: str = AUTO) -> Decoder:
+def load(path: str | Path, *, engine: str = AUTO, sha256: str = "") -> Decoder:
     """Read a bundle, run its self-test on `engine`, and give the decoder.
 
     `path` is a file, or the name of a shipped bundle, such as ``ensemble-1000hz``; `engine` one of
-    `pretap.decoder.ENGINES`, or ``auto``: the fastest that is here.
+    `pretap.decoder.ENGINES`, or ``auto``: the fastest that is here. With
+    `sha256`, only the file with that hash is read.
 
     Raises
     ------
     BundleError
-        When the file is missing, damaged, oversized, foreign, of a newer format, or fails its self-test.
+        When the file is missing, damaged, oversized, foreign, of a newer format, another than `sha256` says, or fails
+        its self-test.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, sha256=sha256)
     decoder = Decoder(bundle.manifest, bundle.tensors, engine=engine, sha256=bundle.sha256)
     engine = decoder.engine
     error = self_test(decoder, bundle)
@@ -138,17 +142,30 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
     return again.sha256
 
 
-def read_bundle(path: str | Path) -> Bundle:
+def read_bundle(path: str | Path, *, sha256: str = "") -> Bundle:
     """Read and check a bundle without running it; see `load`."""
     try:
-        with find_bundle(path).open("rb") as file:
+        with open(find_bundle(path), "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleError(f"{path}: no regular file: expected a bundle that `pretap train` wrote.")
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BundleError(
             f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`. "
             f"Shipped with pretap: {', '.join(shipped_bundles()) or 'none'}."
         ) from None
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256 and len(data) <= MAX_FILE_BYTES:
+        raise BundleError(
+            f"{path}: expected the bundle with sha256 {sha256} (decode.bundle_sha256), found {found}. It is another "
+            "file, or was changed: get the right one, or pin this one if you trust it."
+        )
     return _parse(data, str(path))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a named pipe would be waited for, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _parse(data: bytes, path: str) -> Bundle:
@@ -185,15 +202,17 @@ def _parse(data: bytes, path: str) -> Bundle:
 
 def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     try:
+        json.loads(raw, object_pairs_hook=_only_once)
         header: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(header.pop("__metadata__", b"{}"), type=dict[str, str])
         entries = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in header.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: no pretap bundle: its header is not what safetensors writes ({error}).") from None
     if set(metadata) != {"pretap"}:
         raise BundleError(f"{path}: a safetensors file, but no pretap bundle: it has no manifest.")
     text = metadata["pretap"]
     try:
+        json.loads(text, object_pairs_hook=_only_once)
         version = msgspec.json.decode(text, type=_Version).format_version
         if version > FORMAT_VERSION:
             raise BundleError(
@@ -202,7 +221,7 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming | None)
         manifest = msgspec.json.decode(msgspec.json.encode(fields), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
     for what, names in (("channel", manifest.channels), ("class", manifest.classes)):
         if len(set(names)) < len(names):
@@ -215,6 +234,14 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     if streaming is not None and replace(streaming, multiply_adds=own.multiply_adds) != own:
         raise BundleError(f"{path}: it says {streaming}, but its network makes that {own}.")
     return manifest, entries
+
+
+def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: which of the two holds would depend on who reads."""
+    once = dict(pairs)
+    if len(once) < len(pairs):
+        raise ValueError("a key stands twice")
+    return once
 
 
 def refusal(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ try:  # Ctrl-C in the 20 ms before `main` ends quietly too
 
     from pretap import __version__
     from pretap.errors import MissingPackageError, PretapError
+    from pretap.terminal import plain
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -84,7 +85,7 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except PretapError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {plain(str(error))}", err=True)
         code = error.exit_code
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]

@@ -173,10 +173,14 @@ ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
 
 class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here."""
+    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here.
+
+    With `bundle_sha256` no other bundle than the one with this sha256 is decoded with; `pretap inspect` shows it.
+    """
 
     hop_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
     engine: EngineName = "auto"
+    bundle_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
 class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

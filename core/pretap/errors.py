@@ -8,7 +8,8 @@
     ├── BundleError          6   a bundle that cannot be trusted
     ├── DataError            7   a data file that cannot be used
     ├── CheckFailedError     8   verify or doctor found something wrong
-    └── MissingPackageError  9   an extra, or liblsl, is not installed
+    ├── MissingPackageError  9   an extra, or liblsl, is not installed
+    └── OutletFrozenError    10  outlets were frozen too often by a peer; a new process is needed
 
 A message says what was expected, what came, and what to do.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "DataError",
     "MissingPackageError",
     "NoStreamError",
+    "OutletFrozenError",
     "PretapError",
     "StreamLostError",
     "StreamRefusedError",
@@ -85,3 +87,9 @@ class MissingPackageError(PretapError):
     def for_extra(cls, what: str, *, missing: str, extra: str = "offline") -> MissingPackageError:
         """Build the error for `what` that needs the pip extra `extra` because `missing` cannot be imported."""
         return cls(f"{what} needs {missing}, which is not installed. Run: pip install 'pretap[{extra}]'")
+
+
+class OutletFrozenError(PretapError):
+    """An outlet of ours was frozen by a peer, and this process cannot replace it (any more)."""
+
+    exit_code = 10

@@ -15,6 +15,7 @@ from pretap.errors import BundleError, UsageError
 from pretap.manifest import Manifest
 from pretap.shipped import BEST
 from pretap.statistics import Statistics
+from pretap.terminal import json_text, plain
 
 __all__ = ["engine_errors", "in_a_line", "inspect"]
 
@@ -40,9 +41,9 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
             "statistics": _statistics_json(content),
             "manifest": msgspec.to_builtins(content.manifest),
         }
-        click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        click.echo(json_text(msgspec.json.format(msgspec.json.encode(report))))
     else:
-        click.echo(_describe(content.manifest, sha256=content.sha256))
+        click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
         click.echo(f"signal        {_signal(content)}")
         for engine, result in results.items():
             verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
@@ -107,7 +108,7 @@ def in_a_line(manifest: Manifest) -> str:
     return (
         f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}; "
         f"{manifest.n_window} samples at {manifest.sfreq_hz:g} Hz; trained on {training.n_trials} trials of "
-        f"{training.data}; {accuracy}"
+        f"{' '.join(training.data.split())[:200]}; {accuracy}"
     )
 
 
@@ -132,6 +133,7 @@ def _describe(manifest: Manifest, *, sha256: str) -> str:
         **_against_chance(manifest),
         "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
         "sha256": sha256,
+        "pin it": f'[decode] bundle_sha256 = "{sha256}"',
     }
     return "\n".join(f"{name:<13} {text}" for name, text in rows.items())
 

@@ -7,9 +7,9 @@ of a second, each without its mean, because an amplifier's offset says nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +21,7 @@ _SHORTEST_S = 0.05  # shorter, and an amplifier with steps of 0.5 uV looks flat
 _TO_SD = 1.4826  # the median distance from the median, of a normal distribution, times this is its sd
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
+class Statistics(msgspec.Struct, frozen=True, eq=False):
     """See the module.
 
     Attributes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,15 @@ import click
 import msgspec
 
 from pretap.config import ENGINE_NAMES, ServeConfig, load_decoders
-from pretap.errors import NoStreamError, UsageError
+from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.shipped import BEST, find_bundle
-from pretap_realtime.stopping import Stop, stop_on_signals
+from pretap.terminal import plain
+from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 
 if TYPE_CHECKING:
     from pretap.decoder import Decoder
     from pretap_realtime.connection import Connector
+    from pretap_realtime.handover import Handover
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
     from pretap_realtime.sinks import LogSink
@@ -43,10 +46,22 @@ _LIST_S = 0.45
 @click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
 @click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
+@click.option(
+    "--supervise", is_flag=True, help="Start anew when it crashes; sequence numbers, log and recording go on."
+)
+@click.option("--supervised", type=click.Path(path_type=Path), hidden=True, help="Of the worker: its handover file.")
 @click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
 def serve(
-    bundle: Path | None, *, config: Path | None, log_file: Path | None, folder: Path | None, dry_run: bool, **flags: Any
-) -> None:
+    bundle: Path | None,
+    *,
+    config: Path | None,
+    log_file: Path | None,
+    folder: Path | None,
+    dry_run: bool,
+    supervise: bool,
+    supervised: Path | None,
+    **flags: Any,
+) -> int:
     """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C.
 
     BUNDLE is a file that `pretap train` wrote, or the name of a shipped one; without it, ensemble-1000hz. Name
@@ -54,7 +69,19 @@ def serve(
 
     Several decoders in one process: [[decoders]] in the configuration. The first error sets the exit code, at the end.
     """
+    if supervise:
+        if dry_run:
+            raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
+        from pretap_realtime.supervisor import serve_supervised
+
+        return serve_supervised(sys.argv[2:], say=_say)
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
+    handover = None
+    if supervised is not None:
+        from pretap_realtime.handover import Handover
+
+        handover = Handover(supervised)
+        stop_at_eof(stop)
     chosen = _chosen(config, **flags)
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
@@ -64,19 +91,30 @@ def serve(
         for name, settings in chosen
     ]
     jobs: dict[str, Job] = {}
-    for plan in plans:
+    for k, plan in enumerate(plans):
         if dry_run:
             job: Job = partial(_dry_run, plan, stop)
         else:
-            logs, session = _outputs(plan, log_file=log_file, folder=folder, is_one=is_one)
-            job = partial(_serve, plan, logs, session, stop)
+            part = f"part-{handover.n_restarts + 1}" if handover is not None and handover.n_restarts else ""
+            logs, session = _outputs(plan, log_file=log_file, folder=folder, is_one=is_one, part=part)
+            place = None if handover is None else _Place(handover, k)
+            job = partial(_serve, plan, logs, session, stop, place=place)
         jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
     if is_one:
         jobs[plans[0].name](click.echo)
-        return
+        return 0
     from pretap_realtime.several import run_each
 
     run_each(jobs, say=_say, show=click.echo)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The place of a decoder in what a worker leaves to the next."""
+
+    handover: Handover
+    k: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +144,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
     if bundle is None:
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
     file = find_bundle(bundle or BEST)
-    decoder = load(file, engine=settings.decode.engine)
+    decoder = load(file, engine=settings.decode.engine, sha256=settings.decode.bundle_sha256)
     say(f"bundle {file}: {in_a_line(decoder.manifest)}")
     check_policy(settings.quality, decoder)
     if decoder.statistics is None:
@@ -119,32 +157,46 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
 
 
 def _outputs(
-    plan: _Plan, *, log_file: Path | None, folder: Path | None, is_one: bool
+    plan: _Plan, *, log_file: Path | None, folder: Path | None, is_one: bool, part: str
 ) -> tuple[list[LogSink], SessionFolder | None]:
-    """Open the logs and the folder of a session; of several decoders each has its own, by its name."""
+    """Open the logs and the folder of a session; of several decoders each has its own, by its name.
+
+    What is recorded after a restart goes into a folder `part` in that folder.
+    """
     from pretap_realtime.sinks import LogSink
 
     logs = []
     session = None
     if log_file is not None:
         own = log_file if is_one else log_file.with_name(f"{log_file.stem}-{plan.name}{log_file.suffix}")
-        logs.append(LogSink(own))
+        logs.append(LogSink(own, say=plan.say))
     if folder is not None:
         from pretap_realtime.session_folder import SessionFolder
 
         if not is_one and not plan.name.strip("."):
             raise UsageError(f"--record: markers.name = {plan.name!r} cannot be the name of a folder. Choose another.")
-        session = SessionFolder(folder if is_one else folder / plan.name, say=plan.say)
+        own = (folder if is_one else folder / plan.name) / part
+        if part:
+            plan.say(f"the recording goes on in {own}")
+        session = SessionFolder(own, say=plan.say)
         session.describe(plan.settings, bundle=plan.bundle, sha256=plan.decoder.sha256)
-        logs.append(LogSink(session.decisions))
+        logs.append(LogSink(session.decisions, say=plan.say))
     return logs, session
 
 
-def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, stop: Stop, show: Say) -> None:
+def _serve(
+    plan: _Plan,
+    logs: Sequence[LogSink],
+    session: SessionFolder | None,
+    stop: StopSignal,
+    show: Say,
+    *,
+    place: _Place | None,
+) -> None:
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
-    from pretap_realtime.publisher import Publisher, Sink
+    from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
     from pretap_realtime.sinks import OutletSink
 
@@ -156,12 +208,16 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
             offset_s = settings.cue.offset_ms / 1000
         mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
     markers = settings.markers
-    sinks: list[Sink] = [
-        OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256),
-        *logs,
-    ]
+    outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
     plan.say(f"engine {mode.words}")
-    publisher = Publisher(sinks, classes=manifest.classes, clock=local_clock)
+    publisher = Publisher(
+        [outlets, *logs],
+        classes=manifest.classes,
+        clock=local_clock,
+        say=plan.say,
+        first_seq=0 if place is None else place.handover.seq(place.k),
+        keep_seq=None if place is None else place.handover.keep_seq(place.k),
+    )
     service = Service(
         decoder,
         Pipeline(
@@ -178,17 +234,22 @@ def _serve(plan: _Plan, logs: Sequence[LogSink], session: SessionFolder | None, 
         clock=local_clock,
         stop=stop,
         say=plan.say,
+        restarted="" if place is None else place.handover.why,
     )
     try:
         if session is not None:
             session.start(settings, stop=stop)
         publisher.run(service.run())
+    except OutletFrozenError:
+        if place is not None:
+            stop.set()  # the other decoders end too: a new process will have them all
+        raise
     finally:
         if not publisher.close(timeout_s=0.3):
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
-        sinks.clear()  # closes the outlets: where other decoders go on, these would stay, and be silent
+        outlets.close()  # where other decoders go on, these would stay, and be silent
         show(str(service.summary()))
 
 
@@ -259,7 +320,7 @@ def _chosen(
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(plain(line), err=True)
 
 
 def _say_as(name: str, line: str) -> None:
@@ -274,10 +335,10 @@ def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:
 
 
 def _whats_there(settings: ServeConfig) -> str:
-    from pretap_realtime.lsl import find
+    from pretap_realtime.lsl import find, listing
 
     asked = f"Asked for {settings.stream.query!r}" + (f" and {settings.cue.query!r}" if settings.cue.query else "")
     seen = find(wait_s=_LIST_S)
     if not seen:
         return f"{asked}; there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
-    return f"{asked}; on the network are:\n  " + "\n  ".join(str(f) for f in seen)
+    return f"{asked}; on the network are:\n  {listing(seen)}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +31,7 @@ _TAKEN_FOR = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Findings:
+class Findings(msgspec.Struct, frozen=True, eq=False):
     """What one block showed; (n_channels,) each.
 
     Attributes

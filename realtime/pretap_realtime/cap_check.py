@@ -22,7 +22,7 @@ from pretap.statistics import Statistics, rereferenced
 __all__ = ["CapCheck"]
 
 _CONNECTORS = (8, 16, 32)
-_MOST_CHANNELS, _FEWEST_CHANNELS = 128, 8
+_MOST_CHANNELS, _FEWEST_CHANNELS = 64, 8  # at 64 a look takes 3 to 8 ms
 _NOISE = 0.02  # added to each correlation matrix's diagonal: what an amplifier adds
 _BETTER = 0.9  # of the misfit: another order must bring it so far down
 _SAME_HEAD = 3.5  # times the training's own misfit: beyond it is another head, and a mirror proves nothing

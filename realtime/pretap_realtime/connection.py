@@ -93,10 +93,9 @@ class Looks:
         """
         found = self._return_of(key) if key in self._lost else self._newcomer(key)
         if len(found) > 1:
-            listed = "\n  ".join(str(f) for f in found)
             raise StreamRefusedError(
-                f"{len(found)} streams answer to {key}:\n  {listed}\nAsk for one of them, such as source_id=...; "
-                "deciding on the wrong head would be worse than not starting."
+                f"{len(found)} streams answer to {key}:\n  {lsl.listing(found)}\nAsk for one of them, such as "
+                "source_id=...; deciding on the wrong head would be worse than not starting."
             )
         return found[0] if found else None
 

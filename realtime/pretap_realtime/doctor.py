@@ -17,6 +17,7 @@ import numpy as np
 
 from pretap import __version__
 from pretap.errors import CheckFailedError, MissingPackageError
+from pretap.terminal import json_text, plain
 
 __all__ = ["doctor"]
 
@@ -29,20 +30,23 @@ class _Check:
     ok: bool
     found: str
     advice: str = ""
+    is_warning: bool = False
 
 
 @click.command(short_help="Check this machine: Python, liblsl, discovery, clock, engines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(*, as_json: bool) -> None:
     """Check this machine: Python, packages, liblsl, discovery, a loopback round trip, the clock, the engines."""
-    checks = [_guarded(check) for check in (_python, _packages, _liblsl, _round_trip, _clock, _engines)]
+    steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _clock, _engines)
+    checks = [_guarded(check) for check in steps]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(checks)).decode())
+        click.echo(json_text(msgspec.json.format(msgspec.json.encode(checks))))
     else:
         for check in checks:
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.found}")
-            if check.advice:
-                click.echo(f"      {'':<12} {check.advice}")
+            state = "FAIL" if not check.ok else "WARN" if check.is_warning else "ok  "
+            click.echo(plain(f"{state}  {check.name:<13} {check.found}"))
+            for line in check.advice.splitlines():
+                click.echo(plain(f"      {'':<13} {line}"))
     failed = [check.name for check in checks if not check.ok]
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")
@@ -76,13 +80,42 @@ def _liblsl() -> _Check:
 
     version = library_version()
     ok = version >= 116
-    foreign = [name for name in ("PYLSL_LIB", "LSLAPICFG") if os.environ.get(name)]
+    found = f"{version // 100}.{version % 100}"
+    foreign = os.environ.get("PYLSL_LIB")
+    if foreign and ok:
+        advice = (
+            f"PYLSL_LIB = {foreign}: this program's code runs in every pretap command, instead of the liblsl that came "
+            "with pylsl.\nUnless you set it yourself: unset PYLSL_LIB"
+        )
+        return _Check("liblsl", ok, found, advice, is_warning=True)
+    return _Check("liblsl", ok, found, "" if ok else "Update it: pip install -U pylsl")
+
+
+def _configuration() -> _Check:
+    from pretap_realtime.configuration import find_configuration, notes, settings
+
+    file = find_configuration()
+    if file is None:
+        return _Check("configuration", ok=True, found="none (no lsl_api.cfg): LSL's defaults hold")
+    given = settings(file.read_text(encoding="utf-8", errors="replace"))
+    why = " (LSLAPICFG)" if os.environ.get("LSLAPICFG") == str(file) else ""
+    advice = "\n".join(notes(given)) or "nothing in it changes who is heard"
+    return _Check("configuration", ok=True, found=f"{file.resolve()}{why}", advice=advice, is_warning=True)
+
+
+def _network() -> _Check:
+    """Tell where others can reach the streams of this machine: liblsl listens on all its interfaces, always."""
+    from pretap_realtime.interfaces import addresses
+
+    open_to = addresses()
+    if not open_to:
+        return _Check("network", ok=True, found="loopback only: nobody else can reach LSL streams of this machine")
+    listed = ", ".join(f"{interface} {address}" for interface, address in open_to)
     advice = (
-        f"{' and '.join(foreign)} set in the environment: another liblsl or configuration is used" if foreign else ""
+        "LSL streams of this machine answer there, to anyone who can reach it, without a password.\n"
+        "docs/security.md has the firewall rules and a way to run without a network."
     )
-    return _Check(
-        "liblsl", ok, f"{version // 100}.{version % 100}", advice if ok else "Update it: pip install -U pylsl"
-    )
+    return _Check("network", ok=True, found=listed, advice=advice, is_warning=True)
 
 
 def _round_trip() -> _Check:

@@ -7,22 +7,26 @@ to any outlet of the same name without checking rate, labels or units again.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import os
+import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING
-from pretap.errors import MissingPackageError, UsageError
+from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
+from pretap_realtime import sockets
 from pretap_realtime.chunk import Chunk, Cue
+from pretap_realtime.configuration import find_configuration
 from pretap_realtime.contract import Description, printable
+from pretap_realtime.memory import give_back, resident_bytes
 
 try:
     import pylsl
@@ -46,6 +50,7 @@ __all__ = [
     "find",
     "find_return",
     "library_version",
+    "listing",
     "local_clock",
     "parse_query",
 ]
@@ -56,8 +61,7 @@ def _quiet() -> None:
 
     Setting a configuration replaces every file, so this is done only where liblsl would find none.
     """
-    homes = (Path(), Path.home() / "lsl_api", Path("/etc/lsl_api"))
-    if not os.environ.get("LSLAPICFG") and not any((home / "lsl_api.cfg").exists() for home in homes):
+    if find_configuration() is None:
         pylsl.set_config_content("[log]\nlevel = -3\n")
 
 
@@ -80,6 +84,8 @@ _VALUE_BYTES = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2
 _CODES = {name: code for code, name in _FORMATS.items()}
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
+_LOOK_S: Final = 0.002  # between looks at the memory: over loopback a description comes at 1.5 MB a millisecond
+_MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels take 5 MB
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
 _FORGET_S = 5.0  # an outlet that answered no longer is off a watch's list
 _RAW_S: Final = 0.5
@@ -87,7 +93,10 @@ _RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
 _MAX_RAW_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
 _MAX_RAW_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
 _IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
-_MAX_LABELS = 4096
+_MAX_CHANNELS: Final = 4096
+_MAX_LISTED: Final = 20
+_CLOSE_S = 0.5  # for an outlet; it takes some milliseconds
+_OPENING = threading.Lock()  # held while an outlet opens: its sockets are those that came meanwhile
 _MAX_BYTES = 4096  # of a marker's text
 
 
@@ -117,13 +126,21 @@ class Found:
         )
 
 
+def listing(found: Sequence[Found]) -> str:
+    """Give a line for each stream; of a crowd, of the first."""
+    lines = [str(each) for each in found[:_MAX_LISTED]]
+    more = [f"and {len(found) - _MAX_LISTED} more"] if len(found) > _MAX_LISTED else []
+    return "\n  ".join(lines + more)
+
+
 def parse_query(text: str) -> dict[str, str]:
     """Read ``type=EEG,name=Amp`` or a plain name.
 
     Raises
     ------
     UsageError
-        For an unknown key, or a value with quotes: a query becomes an XPath predicate, and a quote would end it.
+        For an unknown key, or a value with quotes or control characters: a query becomes an XPath predicate in a line
+        of its own, and a quote or a line break would end it.
     """
     query: dict[str, str] = {}
     for part in text.split(",") if "=" in text else [f"name={text}"]:
@@ -133,8 +150,11 @@ def parse_query(text: str) -> dict[str, str]:
                 f"Stream query {text!r}: expected a name, or key=value pairs joined by commas; "
                 f"keys are {', '.join(_KEYS)}."
             )
-        if "'" in value or '"' in value:
-            raise UsageError(f"Stream query {text!r}: quotes are not allowed. Ask by another key, such as source_id.")
+        if "'" in value or '"' in value or not value.isprintable():
+            raise UsageError(
+                f"Stream query {text!r}: quotes and control characters are not allowed. Ask by another key, such as "
+                "source_id."
+            )
         query[key] = value
     return query
 
@@ -180,7 +200,7 @@ def find_return(query: dict[str, str], lost: Found) -> tuple[list[Found], list[F
     Gives those that answer to the query, and where none does, those that look like the lost one: same name and type.
     """
     alike = {"name": lost.name, "type": lost.type}
-    if any("'" in value for value in alike.values()):
+    if any("'" in value or not value.isprintable() for value in alike.values()):
         return _first_of(query), []
     infos = pylsl.resolve_bypred(f"({_predicate(query)}) or ({_predicate(alike)})", minimum=1, timeout=_FIND_S)
     found = _those(infos, query)
@@ -215,25 +235,55 @@ class Watch:
 
 
 def describe(found: Found) -> Description:
-    """Ask a stream for its full description, over a connection of its own."""
-    inlet = pylsl.StreamInlet(found.info, max_buflen=1, recover=False)
-    return _describe(inlet)
+    """Ask a stream for its full description, over a connection of its own.
+
+    Raises
+    ------
+    ConnectionLostError
+        When it does not answer.
+    StreamRefusedError
+        When it says too much, or other things than when it was found.
+    """
+    _affordable(found)
+    return _description(found, _full_info(found, pylsl.StreamInlet(found.info, max_buflen=1, recover=False)))
 
 
-def _info(inlet: Any) -> Any:
-    try:
-        return inlet.info(timeout=_OPEN_S)
-    except (LostError, InternalError, LslTimeoutError) as error:
-        raise ConnectionLostError(f"no description within {_OPEN_S:g} s") from error
+def _full_info(found: Found, inlet: Any) -> Any:
+    """Ask for all that a stream says of itself, and watch the memory meanwhile.
+
+    liblsl reads whatever comes, as fast as it comes, and takes up to 50 times as much to hold it.
+    """
+    before = resident_bytes()
+    deadline_s = pylsl.local_clock() + _OPEN_S
+    while True:
+        info = None
+        with contextlib.suppress(LslTimeoutError):
+            try:
+                info = inlet.info(timeout=_LOOK_S)
+            except (LostError, InternalError) as error:
+                raise ConnectionLostError("it ended before it described itself") from error
+        if resident_bytes() - before > _MAX_INFO_BYTES:
+            del info
+            inlet.__del__()  # ends the reading
+            inlet.obj = None
+            give_back()
+            raise StreamRefusedError(
+                f"Stream {found} has a description that takes more than {_MAX_INFO_BYTES >> 20} MB of memory: no "
+                "amplifier says so much of itself. Choose another stream."
+            )
+        if info is not None:
+            return info
+        if pylsl.local_clock() > deadline_s:
+            raise ConnectionLostError(f"no description within {_OPEN_S:g} s")
 
 
-def _describe(inlet: Any) -> Description:
-    info = _info(inlet)
+def _description(found: Found, info: Any) -> Description:
+    """Read what a stream says of itself."""
     desc = info.desc()
     labels: list[str] = []
     units: list[str] = []
     channel = desc.child("channels").child("channel")
-    while not channel.empty() and len(labels) < _MAX_LABELS:
+    while not channel.empty() and len(labels) < _MAX_CHANNELS:
         labels.append(channel.child_value("label").strip()[:256])
         units.append(channel.child_value("unit").strip()[:256])
         channel = channel.next_sibling("channel")
@@ -241,7 +291,7 @@ def _describe(inlet: Any) -> Description:
         speed = float(desc.child_value("speed") or 1.0)
     except ValueError:
         speed = 1.0
-    return Description(
+    description = Description(
         name=info.name(),
         hostname=info.hostname(),
         source_id=info.source_id(),
@@ -253,6 +303,18 @@ def _describe(inlet: Any) -> Description:
         subject=desc.child("subject").child_value("id")[:256],
         speed=speed,
     )
+    _refuse_contradictions(found, description)
+    return description
+
+
+def _refuse_contradictions(found: Found, description: Description) -> None:
+    for key in ("name", "hostname", "source_id", "format", "n_channels", "sfreq_hz"):
+        before, now = getattr(found, key), getattr(description, key)
+        if before != now:
+            raise StreamRefusedError(
+                f"Stream {found} contradicts itself: {key} {printable(str(before))!r} when it was found, "
+                f"{printable(str(now))!r} in its description. Its program is broken, or worse; choose another stream."
+            )
 
 
 class Inlet:
@@ -263,8 +325,9 @@ class Inlet:
     """
 
     def __init__(self, found: Found) -> None:
-        self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
-        self.description = _describe(self._inlet)
+        self._buffer_s = min(_BUFFER_S, _affordable(found))
+        self._inlet = pylsl.StreamInlet(found.info, max_buflen=self._buffer_s, recover=False)
+        self.description = _description(found, _full_info(found, self._inlet))
         self._buffer: NDArray[Any] = np.empty((0, 0))
         self._stamps = np.empty(0)
         self._error = ctypes.c_int()
@@ -284,7 +347,7 @@ class Inlet:
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
         as_it_comes = list(order) == list(range(self.description.n_channels)) and all(f == 1 for f in factors)
         self._as_it_comes = as_it_comes and self._inlet.np_dtype == np.float32
-        n_samples = max(64, round(_BUFFER_S * self.description.sfreq_hz))
+        n_samples = max(64, round(self._buffer_s * self.description.sfreq_hz))
         self._buffer = np.empty((n_samples, self.description.n_channels), self._inlet.np_dtype)
         self._stamps = np.empty(n_samples)
         self._at_buffer, self._at_stamps = self._buffer.ctypes.data, self._stamps.ctypes.data
@@ -353,7 +416,8 @@ class MarkerInlet:
     """A string stream of one channel."""
 
     def __init__(self, found: Found) -> None:
-        self._inlet = pylsl.StreamInlet(found.info, max_buflen=_BUFFER_S, recover=False)
+        buffer_s = min(_BUFFER_S, _affordable(found))
+        self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
         self._name = found.name
 
     def open(self) -> None:
@@ -402,12 +466,9 @@ class RawInlet:
             raise ValueError(f"{found.n_channels} channels of {found.format} values cannot be recorded")
         buffer_s = min(buffer_s, _affordable_s(found))
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
-        self.description = _describe(self._inlet)
-        info = _info(self._inlet)
-        try:
-            self.xml: str = info.as_xml()
-        except UnicodeDecodeError as error:
-            raise ValueError("its description is not UTF-8") from error
+        info = _full_info(found, self._inlet)
+        self.description = _description(found, info)
+        self.xml: str = info.as_xml()
         n_values = max(1, self.description.n_channels)
         n_rows = max(64, round(_RAW_S * self.description.sfreq_hz))
         self.n_rows = max(1, min(n_rows, _RAW_VALUES // n_values))
@@ -439,8 +500,18 @@ class RawInlet:
         self._inlet.close_stream()
 
 
+def _affordable(found: Found) -> int:
+    """Give `_affordable_s` of a stream to decode."""
+    try:
+        return _affordable_s(found)
+    except ValueError as error:
+        raise StreamRefusedError(f"Stream {found}: {error}. Choose another stream.") from None
+
+
 def _affordable_s(found: Found) -> int:
     """Give the whole seconds of a stream that fit into 256 MB."""
+    if found.n_channels > _MAX_CHANNELS:
+        raise ValueError(f"{found.n_channels} channels are too many: expected at most {_MAX_CHANNELS}")
     if not 0 <= found.sfreq_hz <= _MAX_RAW_HZ:  # NaN too
         raise ValueError(
             f"a rate of {found.sfreq_hz:g} Hz cannot be: expected at most {_MAX_RAW_HZ / 1e6:g} MHz. Check its program"
@@ -506,7 +577,10 @@ class Outlet:
                 below = node.child(parent)
                 node = node.append_child(parent) if below.empty() else below
             node.append_child_value(leaf, value)
-        self._outlet = pylsl.StreamOutlet(info)
+        with _OPENING:
+            before = sockets.of_this_process()
+            self._outlet = pylsl.StreamOutlet(info)
+            self._sockets = sockets.of_this_process() - before
 
     def push(self, row: Sequence[Any], t_s: float) -> None:
         """Send one sample."""
@@ -522,6 +596,29 @@ class Outlet:
     def push_chunk(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
         """Send samples (n_new, n_channels), each with its own stamp: with one stamp a loss inside would be hidden."""
         self._outlet.push_chunk(x, t_s.tolist())
+
+    def close(self) -> None:
+        """Close it; where that hangs, since a peer froze it, leave it behind."""
+        ports = self._ports()
+        thread = threading.Thread(target=self._destroy, name="close", daemon=True)
+        thread.start()
+        thread.join(_CLOSE_S)
+        if thread.is_alive():
+            sockets.cut(self._sockets, ports=ports)
+
+    def _destroy(self) -> None:
+        del self._outlet  # its finalizer destroys it, unless a thread still pushes
+
+    def abandon(self) -> bool:
+        """Take it off the network while a thread hangs in it; its readers are disconnected. False where that fails.
+
+        It cannot be destroyed: liblsl would wait for the thread that hangs, and meanwhile answer queries, a twin of the
+        outlet that replaces it.
+        """
+        return sockets.cut(self._sockets, ports=self._ports()) > 0
+
+    def _ports(self) -> list[int]:
+        return [int(port) for port in re.findall(r"<v[46]\w+_port>(\d+)<", self._outlet.get_info().as_xml())]
 
     def has_consumers(self) -> bool:
         return bool(self._outlet.have_consumers())

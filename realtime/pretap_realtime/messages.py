@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from pretap.terminal import json_text
+
 __all__ = ["Message", "MessageType", "State", "encode"]
 
 MessageType = Literal["verdict", "state", "heartbeat"]
@@ -53,5 +55,5 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(message: Message) -> str:
-    """Give the JSON text of a message."""
-    return msgspec.json.encode(message).decode()
+    """Give the JSON text of a message, harmless for a terminal."""
+    return json_text(msgspec.json.encode(message))

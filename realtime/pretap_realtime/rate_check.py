@@ -50,7 +50,8 @@ class RateCheck:
         rate_hz = self._n_block * len(kept) / sum(kept)
         off = rate_hz / self._sfreq_hz - 1
         side = 0
-        if abs(off) > self._share + _JITTERS * scatter_s / sum(kept):
+        n_ends = 1 + len(self._durations_s) - len(kept)  # jitter adds up at the ends of what is left
+        if abs(off) > self._share + _JITTERS * n_ends * scatter_s / sum(kept):
             side = 1 if off > 0 else -1
         self._n_off = side + self._n_off if side * self._n_off > 0 else side
         if not side:

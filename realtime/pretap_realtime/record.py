@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 from pathlib import Path
 
 import click
 
 from pretap.errors import UsageError
-from pretap_realtime.stopping import StopSignal, stop_on_signals
+from pretap_realtime.stopping import stop_at_eof, stop_on_signals
 
 __all__ = ["record"]
 
@@ -40,7 +38,7 @@ def record(
     parsed = [parse_query(query) for query in queries]
     _check_path(out, force=force)
     if until_stdin_closes:
-        threading.Thread(target=_stop_at_eof, args=(stop,), name="stdin", daemon=True).start()
+        stop_at_eof(stop)
     with Progress() as progress:
         recorder = Recorder(out, parsed, force=force, stop=stop, say=progress.say)
         recorder.run(wait_s=wait_s, seconds=seconds, progress=progress.show)
@@ -61,9 +59,3 @@ def _check_path(out: Path, *, force: bool) -> None:
         raise UsageError(f"{out.parent} is no directory: make it first.")
     if out.exists() and not force:
         raise UsageError(f"{out} exists: choose another name, or overwrite it with --force.")
-
-
-def _stop_at_eof(stop: StopSignal) -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock would hang the interpreter's end
-        pass
-    stop.set()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from pretap.errors import NoStreamError
+from pretap.errors import NoStreamError, StreamRefusedError
 from pretap_realtime import lsl, xdf_writer
 from pretap_realtime.disk import Disk
 from pretap_realtime.stopping import Stop
@@ -279,7 +279,7 @@ class _Doors:
             inlet.open()
         except lsl.ConnectionLostError:
             self._answers.put((found, ""))  # dead, but still listed: no word
-        except (ValueError, RuntimeError) as error:  # RuntimeError: pylsl could not make an inlet
+        except (ValueError, RuntimeError, StreamRefusedError) as error:  # RuntimeError: pylsl could not make an inlet
             self._answers.put((found, str(error)))
         else:
             self._answers.put((found, inlet))

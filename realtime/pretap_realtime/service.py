@@ -26,7 +26,7 @@ __all__ = ["Connection", "Service", "Summary", "Timing"]
 
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 0.5  # a late reader knows the state within a second, while a stream is looked for too
 AUDIT_S = 10.0  # between self-audits, each of which takes some milliseconds
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
@@ -134,6 +134,9 @@ class Service:
         when one does. Raises StreamRefusedError for one that does not fit.
     say
         Takes one line for the operator.
+    restarted
+        Why this service takes the place of one that crashed, where it does: it then waits for the stream as for one
+        that was lost.
     """
 
     def __init__(
@@ -148,7 +151,9 @@ class Service:
         clock: Callable[[], float],
         stop: Stop,
         say: Callable[[str], None],
+        restarted: str = "",
     ) -> None:
+        self._restarted = restarted
         self._manifest = decoder.manifest
         self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
@@ -166,9 +171,10 @@ class Service:
         NoStreamError, StreamRefusedError, StreamLostError
             When no stream came in time, the first one does not fit, or a lost one did not come back.
         """
-        self._enter("WAITING", "")
-        first = True
-        connection = yield from self._find(deadline_s=self._clock() + self._timing.wait_s, first=True)
+        self._enter("WAITING", self._restarted)
+        first = not self._restarted
+        wait_s = self._timing.wait_s if first else self._timing.reconnect_s
+        connection = yield from self._find(deadline_s=self._clock() + wait_s, first=first)
         while connection is not None:
             try:
                 yield from self._serve(connection)

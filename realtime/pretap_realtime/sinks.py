@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from pretap.errors import UsageError
+from pretap.errors import OutletFrozenError, UsageError
+from pretap.terminal import json_text
 from pretap_realtime.lsl import Outlet
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.publisher import Item
@@ -17,6 +19,23 @@ from pretap_realtime.publisher import Item
 __all__ = ["LogSink", "OutletSink"]
 
 _EARLY_S = 0.9  # the heartbeat after a second opens the outlets
+
+_Kind = Literal["probabilities", "codes", "markers"]
+_KINDS: tuple[_Kind, ...] = ("markers", "codes", "probabilities")
+
+
+class _Push(msgspec.Struct, gc=False):
+    """Rows to push, each with its stamp."""
+
+    kind: _Kind
+    rows: Sequence[Sequence[Any]]
+    t_s: Sequence[float]
+
+
+class _Open(msgspec.Struct, gc=False):
+    """The outlets are to be opened (anew), with these facts in their descriptions."""
+
+    facts: Mapping[str, str]
 
 
 class OutletSink:
@@ -29,101 +48,156 @@ class OutletSink:
     The outlets open when the service is connected, or after a second without a stream: LSL fixes a description when an
     outlet opens, and this way it tells of the resampling from the first sample on. A stream that comes later at another
     rate opens them anew.
+
+    What is to be pushed is noted first and then pushed, so that another thread can go on where one hangs.
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
         self._name, self._format, self._classes = name, format, tuple(classes)
         self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._facts: dict[str, str] = {}
-        self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open
+        self._outlets: dict[_Kind, Outlet] = {}
+        self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open, or about to be
         self._hurried = False  # the numbers of the batch that comes are sent already
+        self._todo: deque[_Push | _Open] = deque()  # the first one is under way
 
-    def _open(self) -> None:
-        name, classes, facts = self._name, self._classes, self._identity | self._facts
-        self._markers = Outlet(
-            f"{name}-markers", "Markers", labels=["message"], format="string", facts=facts | {"format": self._format}
-        )
-        self._codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32", facts=facts)
-        self._probabilities = Outlet(
-            f"{name}-probabilities", "Probabilities", labels=[*classes, "quality"], format="float32", facts=facts
-        )
+    def close(self) -> None:
+        """Close the outlets, without waiting for one that hangs."""
+        hangs = self._todo[0].kind if self._todo and isinstance(self._todo[0], _Push) else None
+        outlets, self._outlets = self._outlets, {}
+        for kind, outlet in outlets.items():
+            if kind == hangs:
+                outlet.abandon()
+            else:
+                outlet.close()
 
-    def _describe(self, facts: Mapping[str, str]) -> None:
-        """Let the descriptions say `facts`."""
-        if self._held is None and facts != self._facts:
-            del self._markers, self._codes, self._probabilities  # two outlets of one source_id would be twins
-            self._facts = dict(facts)
-            self._open()
-        self._facts = dict(facts)
+    def _outlet(self, kind: _Kind) -> Outlet:
+        name, facts = f"{self._name}-{kind}", self._identity | self._facts
+        if kind == "markers":
+            facts |= {"format": self._format}
+            return Outlet(name, "Markers", labels=["message"], format="string", facts=facts)
+        if kind == "codes":
+            return Outlet(name, "Markers", labels=["code"], format="int32", facts=facts)
+        labels = [*self._classes, "quality"]
+        return Outlet(name, "Probabilities", labels=labels, format="float32", facts=facts)
 
     def hurry(self, items: Sequence[Item]) -> None:
         """Send the numbers first: who reads them is in the greatest hurry."""
         if self._held is not None or any(item.facts is not None for item in items):
             return  # the outlets are about to change
-        self._push_numbers(items)
         self._hurried = True
+        self._note_numbers(items)
+        self._work()
 
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
         ready: list[tuple[Message, Item]] = []
         for message, item in batch:
             if item.facts is not None:
-                self._push(ready)
+                self._note(ready)
                 ready = []
-                self._describe(item.facts)
+                if self._held is None and item.facts != self._facts:
+                    self._todo.append(_Open(item.facts))
+                self._facts = dict(item.facts)
             if self._held is None:
                 ready.append((message, item))
                 continue
             self._held.append((message, item))
             is_early = message.sent - self._held[0][0].sent < _EARLY_S
             if message.state not in ("WAITING", "VALIDATING") or not is_early:
-                self._open()
+                self._todo.append(_Open(self._facts))
                 ready, self._held = self._held, None
-        self._push(ready)
+        self._note(ready)
+        self._work()
 
-    def _push(self, batch: Sequence[tuple[Message, Item]]) -> None:
+    def rescue(self) -> str:
+        """Replace the outlet in which a thread hangs, and push what that one has left, to the new one too."""
+        self._todo = deque(self._todo)  # who was left behind sees that it is not its own any more
+        task = self._todo[0]
+        if isinstance(task, _Open):
+            self._work()
+            return "the outlets hung when they were opened, and were opened again"
+        frozen = self._outlets[task.kind]
+        if not frozen.abandon():
+            raise OutletFrozenError(
+                f"the outlet {self._name}-{task.kind} was frozen by one of its readers (liblsl #156), and cannot be "
+                "replaced on this system but by a new process: `pretap serve --supervise` starts one by itself"
+            )
+        self._outlets[task.kind] = self._outlet(task.kind)
+        n_left = sum(isinstance(each, _Push) and each.kind == task.kind for each in self._todo)
+        self._work()
+        return (
+            f"the outlet {self._name}-{task.kind} was frozen by one of its readers (liblsl #156) and is replaced, "
+            f"under the same source_id; {n_left} messages that waited for it went to the new one"
+        )
+
+    def _work(self) -> None:
+        """Do what was noted."""
+        todo = self._todo
+        while todo:
+            task = todo[0]
+            if isinstance(task, _Open):
+                self.close()  # first: two outlets of one source_id would be twins
+                self._facts = dict(task.facts)
+                self._outlets = {kind: self._outlet(kind) for kind in _KINDS}
+            else:
+                self._outlets[task.kind].push_all(task.rows, task.t_s)
+            if todo is not self._todo:
+                return  # this thread hung here, and was left behind
+            todo.popleft()
+
+    def _note(self, batch: Sequence[tuple[Message, Item]]) -> None:
         if not batch:
             return
         verdicts = [(message, item) for message, item in batch if message.type == "verdict"]
         if not self._hurried:
-            self._push_numbers([item for _, item in verdicts])
+            self._note_numbers([item for _, item in verdicts])
         self._hurried = False
         for message, item in verdicts:
-            self._codes.push([item.code], message.t)
+            self._todo.append(_Push("codes", [[item.code]], [message.t]))
         for message, _ in batch:
             if self._format == "json":
-                self._markers.push([encode(message)], message.t)
+                self._todo.append(_Push("markers", [[encode(message)]], [message.t]))
             elif message.type == "verdict":
-                self._markers.push([message.label], message.t)
+                self._todo.append(_Push("markers", [[message.label]], [message.t]))
 
-    def _push_numbers(self, items: Sequence[Item]) -> None:
-        rows, stamps = [], []
+    def _note_numbers(self, items: Sequence[Item]) -> None:
+        rows, t_s = [], []
         for item in items:
             if item.type == "verdict":
                 rows.append(
                     [0.0] * (len(self._classes) + 1) if item.probs is None or item.why else [*item.probs, item.quality]
                 )
-                stamps.append(item.stamp_s)
-        self._probabilities.push_all(rows, stamps)
+                t_s.append(item.stamp_s)
+        if rows:
+            self._todo.append(_Push("probabilities", rows, t_s))
 
 
 class LogSink:
     """One JSON object a line: every message but heartbeats, with the latency of each decision in milliseconds."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
+        self._say = say
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
         self._path = path
-        self._failed = False
+        self._gave_up = False
+        self._n_missing = 0  # lines, since it could not be written
+        self._is_torn = False  # the last line ends in its middle
 
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
         for message, item in batch:
-            if message.type != "heartbeat":
+            if message.type != "heartbeat" and not self._gave_up:
                 self._write(message, item)
 
     def hurry(self, items: Sequence[Item]) -> None:
         """Wait for the messages."""
+
+    def rescue(self) -> str:
+        """Give the log up: its disk does not answer."""
+        self._gave_up = True
+        return f"the log {self._path} hangs, and is given up"
 
     def _write(self, message: Message, item: Item) -> None:
         record = msgspec.to_builtins(message)
@@ -131,9 +205,21 @@ class LogSink:
             record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
         if item.probs is not None and not message.valid:
             record["withheld_p"] = item.probs.tolist()
+        line = (b"\n" if self._is_torn else b"") + json_text(msgspec.json.encode(record)).encode() + b"\n"
+        n_bytes, why = 0, "No space left on device"
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
+            n_bytes = self._file.write(line)
         except OSError as error:
-            if not self._failed:  # the session is worth more than its log: say it once, and go on
-                print(f"The log {self._path} cannot be written: {error.strerror}", file=sys.stderr)
-            self._failed = True
+            why = error.strerror or str(error)
+        self._is_torn = n_bytes < len(line) and (n_bytes > 0 or self._is_torn)
+        if n_bytes < len(line):  # the session is worth more than its log: say it, and go on
+            if not self._n_missing:
+                self._tell(f"WARNING: the log {self._path} cannot be written: {why}. The session goes on.")
+            self._n_missing += 1
+        elif self._n_missing:
+            self._tell(f"the log {self._path} can be written again; {self._n_missing} messages are missing in it")
+            self._n_missing = 0
+
+    def _tell(self, sentence: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            self._say(sentence)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
+import threading
 from typing import Protocol
 
-__all__ = ["Stop", "StopSignal", "stop_on_signals"]
+__all__ = ["Stop", "StopSignal", "stop_at_eof", "stop_on_signals"]
 
 
 class Stop(Protocol):
@@ -59,3 +61,14 @@ def stop_on_signals() -> StopSignal:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, on_signal)
     return stop
+
+
+def stop_at_eof(stop: StopSignal) -> None:
+    """Set the stop when stdin closes: the parent process wants it so, or is gone."""
+
+    def wait() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock would hang the interpreter's end
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 import msgspec
 
+from pretap.errors import StreamRefusedError
+from pretap.terminal import json_text
+
 __all__ = ["streams"]
 
 
@@ -16,12 +19,14 @@ def streams(*, as_json: bool, wait_s: float) -> None:
     from pretap_realtime.contract import Description, printable
     from pretap_realtime.lsl import ConnectionLostError, Found, describe, find
 
-    rows: list[tuple[Found, Description | None]] = []
+    rows: list[tuple[Found, Description | str]] = []
     for found in find(wait_s=wait_s):
         try:
             rows.append((found, describe(found)))
         except ConnectionLostError:
-            rows.append((found, None))
+            rows.append((found, "did not give its description"))
+        except StreamRefusedError as error:
+            rows.append((found, str(error)))
     if as_json:
         listed = [
             {
@@ -33,19 +38,19 @@ def streams(*, as_json: bool, wait_s: float) -> None:
                 "format": f.format,
                 "n_channels": f.n_channels,
                 "sfreq_hz": f.sfreq_hz,
-                "labels": list(d.labels) if d else None,
-                "units": list(d.units) if d else None,
+                "labels": list(d.labels) if isinstance(d, Description) else None,
+                "units": list(d.units) if isinstance(d, Description) else None,
             }
             for f, d in rows
         ]
-        click.echo(msgspec.json.format(msgspec.json.encode(listed)).decode())
+        click.echo(json_text(msgspec.json.format(msgspec.json.encode(listed))))
         return
     if not rows:
         click.echo(f"No streams within {wait_s:g} s. Is the amplifier's LSL app running? See `pretap doctor`.")
     for f, d in rows:
         click.echo(f"{f}")
-        if d is None:
-            click.echo("    did not give its description")
+        if isinstance(d, str):
+            click.echo(f"    {d}")
         elif d.labels:
             units = " ".join(sorted({printable(unit) for unit in d.units if unit})) or "no unit"
             click.echo(f"    {' '.join(printable(label, limit=20) for label in d.labels[:64])} [{units}]")

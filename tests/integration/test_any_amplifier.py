@@ -68,7 +68,7 @@ def test_an_amplifier_may_return_at_another_rate(start, wide, kit):
     amp.outlet = None
     child.wait_for("-> LOST")
     other = kit.Amplifier(labels=CHANNELS, source_id="amp-of-two-rates", sfreq_hz=250.0)
-    child.wait_for("-> RUNNING: resampled from 250 to 100 Hz")
+    child.wait_for("-> RUNNING: .*resampled from 250 to 100 Hz")
     other.wait_for_reader()
     listener = kit.Listener()
     other.push(kit.eeg(300, n_channels=8))

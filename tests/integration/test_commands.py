@@ -158,8 +158,26 @@ def test_ctrl_c_in_a_training_ends_with_130_and_leaves_no_bundle(start, head, tm
 def test_doctor_finds_nothing_wrong_here(start):
     child = start("doctor", "--json")
     assert child.wait() == 0, child.said
-    checks = {check["name"]: check["ok"] for check in json.loads(child.said)}
-    assert checks == dict.fromkeys(["python", "packages", "liblsl", "round trip", "clock", "engines"], True)
+    checks = {check["name"]: check for check in json.loads(child.said)}
+    names = ["python", "packages", "liblsl", "configuration", "network", "round trip", "clock", "engines"]
+    assert {name: check["ok"] for name, check in checks.items()} == dict.fromkeys(names, True)
+    assert checks["configuration"]["is_warning"]  # the tests' own
+    assert "resolvescope = machine" in checks["configuration"]["advice"]
+
+
+def test_doctor_warns_of_a_foreign_library_and_a_foreign_configuration(start, tmp_path):
+    import pylsl.lib
+
+    foreign = tmp_path / "lsl_api.cfg"
+    foreign.write_text("[lab]\nKnownPeers = {192.0.2.77}\nSessionID = someone-else\n[log]\nlevel = -3\n")
+    environment = {**os.environ, "LSLAPICFG": str(foreign), "PYLSL_LIB": pylsl.lib.lib._name}
+    said = start("doctor", env=environment)
+    said.wait()
+    assert f"WARN  configuration {foreign} (LSLAPICFG)" in said.said
+    assert "knownpeers = {192.0.2.77}: machines that are asked" in said.said
+    assert "sessionid = someone-else" in said.said
+    assert "WARN  liblsl" in said.said
+    assert "unset PYLSL_LIB" in said.said
 
 
 def test_streams_lists_what_is_there_with_labels_and_units(start, kit):

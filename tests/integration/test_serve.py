@@ -45,6 +45,7 @@ def test_channels_are_matched_by_name_and_units_by_the_description(start, bundle
     serve(start, bundle, amp, "--hop-ms", "100")
     listener = kit.Listener()
     amp.wait_for_reader()
+    amp.start_clock()
     x = kit.eeg(50)  # C3 Cz C4 O1
     sent = np.zeros((50, 5))
     sent[:, [4, 3, 0, 2]] = x.astype(np.float64) * 1e-6

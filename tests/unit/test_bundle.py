@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import pickle
 
 import msgspec
@@ -426,6 +427,45 @@ def test_no_file_and_a_directory_are_a_bundle_error(tmp_path):
         load(tmp_path / "none.safetensors")
     with pytest.raises(BundleError, match="Is a directory"):
         load(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, good):
+    pipe, link = tmp_path / "pipe.safetensors", tmp_path / "link.safetensors"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for path in (pipe, link):
+        with pytest.raises(BundleError, match="no regular file"):
+            load(path)
+    real = tmp_path / "real.safetensors"
+    real.write_bytes(good)
+    link.unlink()
+    link.symlink_to(real)
+    assert load(link).sha256 == hashlib.sha256(good).hexdigest()
+
+
+def test_the_pinned_bundle_is_read_and_another_one_refused_with_both_hashes(good, scratch):
+    scratch.write_bytes(good)
+    sha256 = hashlib.sha256(good).hexdigest()
+    assert load(scratch, sha256=sha256).sha256 == sha256
+    with pytest.raises(BundleError, match=f"expected the bundle with sha256 {'0' * 64} .*, found {sha256}"):
+        load(scratch, sha256="0" * 64)
+
+
+def test_a_pin_is_checked_before_the_file_is_parsed(scratch):
+    scratch.write_bytes(b"no bundle at all")
+    with pytest.raises(BundleError, match="expected the bundle with sha256"):
+        load(scratch, sha256="0" * 64)
+
+
+def test_a_key_that_stands_twice_is_refused_in_header_and_manifest(good, scratch):
+    header, fields, body = split(good)
+    raw = good[8 : len(good) - len(body)].rstrip()
+    name = next(iter(header))
+    twice = raw[:-1] + f", {json.dumps(name)}: {json.dumps(header[name])}}}".encode()
+    assert "a key stands twice" in refused(scratch, len(twice).to_bytes(8, "little") + twice + body)
+    manifest_twice = json.dumps(fields)[:-1] + ', "unit": "microvolts"}'
+    assert "a key stands twice" in refused(scratch, join(header, manifest_twice, body))
 
 
 def test_a_newer_format_is_refused_by_its_number_even_when_the_rest_is_unknown(good, scratch):

@@ -172,6 +172,9 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_file_s_name_and_its_path(f
         (ServeConfig, "decode.engine=onnx"),
         (ServeConfig, "cue.offset_ms=60001"),
         (ServeConfig, "policy.threshold=1.1"),
+        (ServeConfig, "quality.policy=ignore"),
+        (ServeConfig, "quality.mains_hz=[0.0]"),
+        (ServeConfig, "quality.mains_share=1.0"),
         (ServeConfig, "markers.format=xml"),
         (ServeConfig, "markers.name=''"),
         (ServeConfig, "markers.name='two words'"),
@@ -206,6 +209,9 @@ NUMBERS = [
     (ServeConfig, "decode.hop_ms"),
     (ServeConfig, "cue.offset_ms"),
     (ServeConfig, "policy.threshold"),
+    (ServeConfig, "quality.mains_share"),
+    (ServeConfig, "quality.off_scale"),
+    (ServeConfig, "quality.rate_percent"),
 ]
 
 

@@ -48,8 +48,9 @@ def verdict(t_s=10.0, **more):
     return Item("verdict", "RUNNING", t_s, label="left", code=1, probs=np.array([0.75, 0.25]), **more)
 
 
-def make_publisher(*sinks, clock_s=10.5):
-    return Publisher(sinks, classes=("left", "right"), clock=lambda: clock_s)
+def make_publisher(*sinks, clock_s=10.5, **more):
+    more = {"say": print} | more
+    return Publisher(sinks, classes=("left", "right"), clock=lambda: clock_s, **more)
 
 
 def until(condition, within_s=10.0):

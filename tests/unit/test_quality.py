@@ -1,0 +1,465 @@
+"""What is wrong with a signal is named, what is right is not, and chunk boundaries decide nothing."""
+
+from __future__ import annotations
+
+import functools
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pretap.channels import mirrored
+from pretap.config import QualityConfig
+from pretap.errors import StreamRefusedError, UsageError
+from pretap.statistics import Statistics, block_samples, gather_statistics
+from pretap_offline.montage import interpolation_weights
+from pretap_realtime.block_checks import unit_words
+from pretap_realtime.chunk import Chunk, Cue
+from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+from pretap_realtime.quality import SOUND, Quality, check_policy
+from pretap_realtime.rate_check import RateCheck
+
+FS = 200.0
+NAMES = ("F3", "Fz", "F4", "FC3", "FCz", "FC4", "C3", "C1", "Cz", "C2", "C4", "CP3", "CPz", "CP4", "O1", "O2")
+N = len(NAMES)
+X = {"3": -1.0, "1": -0.5, "z": 0.0, "2": 0.5, "4": 1.0}  # from left to right
+Y = {"F": 2.0, "FC": 1.0, "C": 0.0, "CP": -1.0, "O": -3.0}  # from back to front
+PLACES = np.array([(X[name[-1]], Y[name[:-1]]) for name in NAMES])
+PAIR_WORDS = "swapped cap: C3 with C4 swapped. Check the plugs and the stream's labels"
+
+
+def eeg(seconds: float, *, seed: int = 0, head: int = 0, uv: float = 10.0) -> np.ndarray:
+    """A head of 40 sources that each spread over their neighbourhood; 1/f in time; (n_samples, 16) in uV."""
+    sources = np.random.default_rng([head, 99]).uniform((-1.5, -3.5), (1.5, 2.5), (40, 2))
+    strength = np.random.default_rng([head, 98]).uniform(0.5, 1.5, 40)
+    distance2 = ((PLACES[:, None] - sources) ** 2).sum(axis=2)  # (16, 40)
+    gain = strength * np.exp(-distance2 / 2)
+    n = round(seconds * FS)
+    rng = np.random.default_rng([seed, head])
+    f_hz = np.fft.rfftfreq(n, 1 / FS)
+    spectrum = (rng.standard_normal((len(f_hz), 40)) + 1j * rng.standard_normal((len(f_hz), 40))) / np.maximum(f_hz, 1)[
+        :, None
+    ]
+    x = np.fft.irfft(spectrum, n, axis=0) @ gain.T
+    x += 0.05 * x.std() * rng.standard_normal(x.shape)
+    return (x * (uv / x.std())).astype(np.float32)
+
+
+@functools.cache
+def known() -> Statistics:
+    return gather_statistics(eeg(100, seed=50).reshape(-1, 100, N), sfreq_hz=FS)
+
+
+def stamps(n: int, *, rate_hz: float = FS) -> np.ndarray:
+    return 500 + np.arange(n) / rate_hz
+
+
+def words_of(x: np.ndarray, *, t_s=None, statistics=known, **changes) -> list[str]:
+    """All that is said of a signal, in order."""
+    quality = Quality(NAMES, statistics() if statistics else None, QualityConfig(**changes))
+    quality.begin(sfreq_hz=FS, n_window=100)
+    quality.take(x, stamps(len(x)) if t_s is None else t_s)
+    said = []
+    while quality.next_change < 2**60:
+        said.append(quality.change().words(NAMES))
+    return said
+
+
+def hurt(x: np.ndarray, name: str, change) -> np.ndarray:
+    x = x.copy()
+    x[:, NAMES.index(name)] = change(x[:, NAMES.index(name)])
+    return x
+
+
+def wave(n: int, hz: float, uv: float) -> np.ndarray:
+    return (uv * np.sin(2 * np.pi * hz * np.arange(n) / FS)).astype(np.float32)
+
+
+def reordered(x: np.ndarray, order) -> np.ndarray:
+    return x[:, list(order)]
+
+
+def exchanged(*pairs: tuple[int, int]) -> list[int]:
+    order = list(range(N))
+    for i, j in pairs:
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+# -- what is right ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    head=st.integers(0, 5),
+    uv=st.floats(3, 60),
+    offset_uv=st.floats(-80_000, 80_000),
+    blink=st.booleans(),
+)
+def test_nothing_is_said_of_a_good_signal_of_this_or_another_head(seed, head, uv, offset_uv, blink):
+    x = eeg(25, seed=seed, head=head, uv=uv)
+    if blink:  # one of 0.3 s each two seconds
+        front = np.exp(PLACES[:, 1] - 2)
+        for start in range(300, len(x) - 60, 400):
+            x[start : start + 60] += 8 * uv * (np.sin(np.pi * np.arange(60) / 60) ** 2)[:, None] * front
+    assert words_of((x + np.float32(offset_uv)).astype(np.float32)) == []
+
+
+# -- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    name=st.sampled_from(NAMES),
+    kind=st.sampled_from(["rail", "clip", "50", "60", "loud", "dead", "nan"]),
+)
+def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
+    def change(x):
+        noise = np.random.default_rng(seed).standard_normal(len(x))
+        if kind == "nan":
+            noise[::40] = np.nan
+        return {
+            "rail": np.full(len(x), 187_500),
+            "clip": np.clip(x + wave(len(x), 1.3, 200), -100, 100),
+            "50": x + wave(len(x), 50, 100),
+            "60": x + wave(len(x), 60, 100),
+            "loud": 500 * noise,
+            "dead": 0.3 * noise,
+            "nan": x + noise,
+        }[kind]
+
+    fault = {
+        "rail": "railed",
+        "clip": "railed",
+        "50": "dominated by 50 Hz",
+        "60": "dominated by 60 Hz",
+        "loud": "much too large beside the others",
+        "dead": "much too small beside the others",
+        "nan": "non-finite values",
+    }[kind]
+    (said,) = words_of(hurt(eeg(4, seed=seed), name, change))
+    assert said.startswith(f"{name}: {fault}")
+
+
+def test_the_fault_is_named_after_a_second_and_a_quarter_and_gone_as_long_after_its_end():
+    x = eeg(10)
+    x[600:1200, 8] = 187_500  # from 3 s to 6 s
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=100)
+    quality.take(x, stamps(len(x)))
+    assert quality.next_change == 600 + 5 * 50
+    assert quality.change().bad == {8: "railed: cut off at the amplifier's limit"}
+    assert quality.next_change == 1200 + 5 * 50
+    assert quality.change() == SOUND
+
+
+def test_a_window_longer_than_the_blocks_that_count_is_clean_when_its_electrodes_are_good_again():
+    x = eeg(20)
+    x[600:1200, 8] = 187_500
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=600)  # 3 s
+    quality.take(x, stamps(len(x)))
+    assert quality.change().bad
+    assert quality.next_change >= 1200 + 600
+    assert quality.change() == SOUND
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1e-6, "10^6 times too small: volts taken for microvolts"),
+        (1e-3, "10^3 times too small: millivolts taken for microvolts"),
+        (1e3, "10^3 times too large: microvolts taken for millivolts"),
+        (1e6, "10^6 times too large: microvolts taken for volts"),
+    ],
+)
+def test_another_unit_is_named_within_two_blocks(factor, words):
+    x = eeg(4)
+    x[400:] *= np.float32(factor)
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=100)
+    quality.take(x, stamps(len(x)))
+    assert quality.next_change == 400 + 3 * 50
+    (said,) = quality.change().faults
+    assert words in said
+
+
+@pytest.mark.parametrize("ratio", [0.011, 1.0, 99.0, 0.0, math.nan])
+def test_a_ratio_within_a_hundred_is_no_unit(ratio):
+    assert unit_words(ratio) == ""
+
+
+def test_a_signal_fifty_times_too_large_is_said_to_be_without_naming_a_unit():
+    (said,) = words_of(50 * eeg(4))
+    assert said == "all electrodes are more than 30 times larger than in the training"
+
+
+@pytest.mark.parametrize("head", [0, 3])
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        (exchanged(*((k, k + 8) for k in range(8))), "connectors 1 and 2 of 8 channels are swapped"),
+        (exchanged(*((k, 7 - k) for k in range(4))), "connector 1 of 8 channels is plugged in the wrong way round"),
+        (exchanged((6, 10)), "C3 with C4 swapped"),
+        ([N - 1, *range(N - 1)], "the signals come one channel later than the stream's labels say"),
+        (np.random.default_rng(5).permutation(N).tolist(), "many electrodes are not where their labels say"),
+    ],
+)
+def test_a_swapped_cap_is_named_on_this_head_and_on_another(order, words, head):
+    (said,) = words_of(reordered(eeg(15, head=head), order))
+    assert said.startswith(f"swapped cap: {words}")
+
+
+def test_a_mirrored_cap_is_named_on_the_head_of_the_training_only():
+    mirror = [NAMES.index(mirrored(name)) for name in NAMES]
+    (said,) = words_of(reordered(eeg(15, seed=3), mirror))
+    assert said.startswith("swapped cap: left and right are mirrored")
+    assert words_of(reordered(eeg(15, head=3), mirror)) == []
+
+
+def test_connectors_are_those_of_the_stream_not_of_the_bundle():
+    """The bundle's channels come in another order from an amplifier with two connectors of eight."""
+    order = np.random.default_rng(2).permutation(N)  # channel k of the bundle is channel order[k] of the stream
+    partner = [int(np.flatnonzero(order == (i + 8) % 16)[0]) for i in order]
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=100, order=order.tolist())
+    x = reordered(eeg(15), partner)
+    quality.take(x, stamps(len(x)))
+    assert "connectors 1 and 2 of 8 channels are swapped" in quality.change().words(NAMES)
+
+
+def test_the_cap_is_compared_without_the_electrodes_that_are_bad():
+    x = reordered(eeg(25), exchanged((6, 10)))
+    x[:, 0] = 187_500
+    assert words_of(x)[-1].startswith(PAIR_WORDS)
+
+
+@pytest.mark.parametrize("changes", [{"cap": False}, {"statistics": None}])
+def test_the_cap_is_not_compared_where_that_is_off_or_nothing_is_known(changes):
+    assert words_of(reordered(eeg(15), exchanged((6, 10))), **changes) == []
+
+
+def test_without_statistics_rails_mains_and_rate_are_still_seen():
+    x = hurt(hurt(eeg(20), "C3", lambda x: 0 * x + 187_500), "Cz", lambda x: x + wave(len(x), 50, 200))
+    t_s = stamps(len(x), rate_hz=FS * 1.02)
+    said = words_of(x, t_s=t_s, statistics=None)[-1]
+    assert "the samples come at 204 Hz, the stream says 200 Hz" in said
+    assert "C3: railed" in said
+    assert "Cz: dominated by 50 Hz" in said
+
+
+def test_missing_and_flat_electrodes_are_left_to_the_interpolation():
+    x = eeg(15)
+    x[:, 3] = 0  # missing: zeros
+    x[:, 5] = 12.5
+    quality = Quality(NAMES, known(), QualityConfig())
+    quality.begin(sfreq_hz=FS, n_window=100, missing=[3])
+    quality.take(x, stamps(len(x)))
+    assert quality.next_change > 2**60
+
+
+# -- the rate --------------------------------------------------------------------------------------------------------
+
+
+def rate_said(ends_s) -> set[str]:
+    check = RateCheck(1000.0, n_block=250, percent=0.5)
+    return {check.push(float(end_s)) for end_s in ends_s} - {""}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    drift=st.floats(-2e-4, 2e-4),
+    jitter_ms=st.sampled_from([0.0, 0.01, 3.0, 30.0]),
+    gaps=st.lists(st.tuples(st.integers(1, 399), st.floats(-5, 5)), max_size=3),
+    seed=st.integers(0, 99),
+)
+def test_drift_of_a_crystal_jitter_gaps_and_clock_steps_are_no_drifted_rate(drift, jitter_ms, gaps, seed):
+    ends_s = np.arange(400) * 0.25 * (1 + drift)
+    for at, step_s in gaps:
+        ends_s[at:] += step_s
+    ends_s += np.random.default_rng(seed).uniform(-jitter_ms, jitter_ms, 400) / 1000
+    assert rate_said(ends_s) == set()
+
+
+@settings(max_examples=30, deadline=None)
+@given(factor=st.one_of(st.floats(0.2, 0.97), st.floats(1.03, 5)), seed=st.integers(0, 99))
+def test_a_rate_far_off_is_named_in_spite_of_jitter(factor, seed):
+    jitter_s = np.random.default_rng(seed).uniform(-0.01, 0.01, 100)
+    (said,) = rate_said(np.arange(100) * 0.25 / factor + jitter_s)
+    assert said.startswith("the samples come at ")
+    assert float(said.split()[4]) == pytest.approx(1000 * factor, rel=0.02)
+
+
+# -- in the pipeline ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decoder(make_decoder):
+    return make_decoder(
+        sfreq_hz=FS, n_window=100, channels=NAMES, interpolation=interpolation_weights(NAMES), statistics=known()
+    )
+
+
+def faulty(seed: int) -> np.ndarray:
+    """A cut-off electrode from 1 to 5 s, mains on another, and another unit from 8 s to 9 s."""
+    x = eeg(12, seed=seed)
+    x[200:1000, 6] = np.clip(x[200:1000, 6] + wave(800, 1.3, 200), -100, 100)
+    x[500:1500, 10] += wave(1000, 50, 150)
+    x[1600:1800] *= np.float32(1e3)
+    return x
+
+
+def run(decoder, x, cuts, *, policy, mode=None, t_s=None):
+    mode = mode or FreeRunning(decoder, hop=10)
+    pipeline = Pipeline(decoder, mode, max_interpolated=0.2, quality=QualityConfig(policy=policy))
+    t_s = stamps(len(x)) if t_s is None else t_s
+    edges = [0, *sorted(cuts), len(x)]
+    decisions = []
+    for start, stop in pairwise(edges):
+        decisions += pipeline.push(Chunk(x[start:stop], t_s[start:stop]))
+        pipeline.settle()
+    return decisions, pipeline
+
+
+def as_rows(decisions):
+    return [(d.t_s, None if d.probs is None else tuple(d.probs.tolist()), d.why, d.quality) for d in decisions]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, 2399), max_size=60, unique=True),
+    policy=st.sampled_from(["flag", "mask", "hold"]),
+    seed=st.integers(0, 3),
+)
+def test_chunking_changes_nothing(decoder, cuts, policy, seed):
+    x = faulty(seed)
+    one_by_one, _ = run(decoder, x, range(10, len(x), 10), policy=policy)
+    any_way, _ = run(decoder, x, cuts, policy=policy)
+    assert as_rows(any_way) == as_rows(one_by_one)
+    assert {d.quality for d in one_by_one} > {1.0, 0.0, 1 - 1 / N}
+
+
+def test_flag_says_it_and_lowers_the_quality_but_changes_no_probability(decoder):
+    x = faulty(0)
+    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="flag")
+    plain = decoder.stream(10).push(x)
+    assert [tuple(d.probs) for d in decisions if d.probs is not None] == [tuple(o.probs) for o in plain]
+    shares = [d.quality for d in decisions]
+    assert {1.0, 1 - 1 / N, 1 - 2 / N, 0.0} == set(shares)
+    assert all(d.probs is None or not d.why for d in decisions)
+    assert (pipeline.status, pipeline.bad) == ("", ())
+
+
+def test_hold_gives_no_verdict_while_it_lasts_and_says_why(decoder):
+    x = faulty(0)
+    decisions, _ = run(decoder, x, range(10, len(x), 10), policy="hold")
+    held = [d for d in decisions if d.why.startswith("held: ")]
+    assert {d.why.split(":")[1].strip() for d in held} >= {
+        "C3",
+        "C4",
+        "wrong unit? The signal is about 10^3 times too large",
+    }
+    first_s, last_s = held[0].t_s - 500, held[-1].t_s - 500
+    assert first_s == pytest.approx(1 + 5 * 0.25, abs=0.3)
+    assert last_s == pytest.approx(9 + 5 * 0.25, abs=0.3)
+    assert all(d.quality < 1 for d in held)
+    assert all(d.quality == 1 for d in decisions if not d.why)
+
+
+def test_mask_lets_the_neighbours_stand_in_and_a_wrong_unit_hold(decoder):
+    x = faulty(0)
+    decisions, _ = run(decoder, x, range(10, len(x), 10), policy="mask")
+    whys = [d.why for d in decisions if d.why and d.probs is None]
+    assert "1 of 16 electrodes masked, flat or missing: C3; interpolated from their neighbours" in whys
+    assert "all electrodes are back" in whys
+    held = {d.why for d in decisions if d.probs is not None and d.why}
+    assert all("wrong unit?" in why for why in held)
+    assert held
+    # what stands in C3 no longer matters
+    other = x.copy()
+    other[600:990, 6] += 7.0
+    masked = [d for d in decisions if 500 + 3.5 < d.t_s < 500 + 4.9]
+    again, _ = run(decoder, other, range(10, len(x), 10), policy="mask")
+    assert as_rows(masked) == as_rows([d for d in again if 500 + 3.5 < d.t_s < 500 + 4.9])
+    assert {d.quality for d in masked if d.probs is not None} <= {1 - 1 / N, 1 - 2 / N}
+
+
+def test_a_cued_decision_carries_the_quality_too(decoder):
+    x = faulty(0)
+    pipeline = Pipeline(
+        decoder,
+        CueLocked(decoder, offset_s=0.0, patterns=("tap",)),
+        max_interpolated=0.2,
+        quality=QualityConfig(policy="hold"),
+    )
+    asked = [pipeline.ask(Cue(500 + at_s, "tap"), arrived_s=0.0) for at_s in (0.9, 4.0, 11.5)]
+    decisions = pipeline.push(Chunk(x, stamps(len(x))))
+    assert asked == [[], [], []]
+    assert [d.quality for d in decisions] == [1.0, 1 - 2 / N, 1.0]
+    assert [bool(d.why) for d in decisions] == [False, True, False]
+
+
+def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
+    x = eeg(5)
+    x[:, 3] = 0
+    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="hold")
+    assert decisions[-1].probs is not None
+    assert not decisions[-1].why
+    assert decisions[-1].quality == 1 - 1 / N
+    assert pipeline.status == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
+
+
+def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):
+    settings_ = QualityConfig(policy="mask")
+    check_policy(settings_, decoder)
+    with pytest.raises(UsageError, match="expected a bundle that can interpolate"):
+        check_policy(settings_, make_decoder(interpolation=None))
+    with pytest.raises(UsageError, match='choose "flag" or "hold"'):
+        check_policy(settings_, make_decoder(interpolation=np.zeros((4, 4))))
+    check_policy(QualityConfig(policy="hold"), make_decoder(interpolation=None))
+
+
+def test_a_first_window_in_another_unit_is_refused_and_the_unit_named(decoder):
+    with pytest.raises(StreamRefusedError, match="volts taken for microvolts"):
+        run(decoder, eeg(2) * np.float32(1e-6), [], policy="flag")
+
+
+# -- statistics --------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_blocks():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((50, 100, 3)) * (1.0, 10.0, 100.0) + 1e4).astype(np.float32)
+    found = gather_statistics(x, sfreq_hz=200.0)
+    blocks = x.astype(np.float64).reshape(100, 50, 3)
+    np.testing.assert_allclose(found.scale_uv, np.median(blocks.std(axis=1), axis=0))
+    assert np.all((found.spread > 0.02) & (found.spread < 0.1))
+    assert np.trace(found.covariance) == pytest.approx(3)
+    np.testing.assert_allclose(found.covariance.sum(axis=0), 0, atol=1e-9)  # against the common average
+
+
+@pytest.mark.parametrize(
+    ("n_window", "sfreq_hz", "n_block"),
+    [(500, 1000.0, 250), (50, 100.0, 25), (8, 1000.0, 50), (40, 200.0, 20), (1, 1.0, 2)],
+)
+def test_a_block_is_a_quarter_of_a_second_or_half_a_window(n_window, sfreq_hz, n_block):
+    assert block_samples(n_window, sfreq_hz) == n_block
+
+
+def test_statistics_survive_tensors_to_float32():
+    again = Statistics.from_tensors(known().tensors())
+    assert again is not None
+    np.testing.assert_allclose(again.scale_uv, known().scale_uv, rtol=1e-6)
+    np.testing.assert_allclose(again.covariance, known().covariance, atol=1e-6)
+    assert Statistics.from_tensors({}) is None
+
+
+def test_statistics_of_dead_channels_and_single_samples_are_finite():
+    for shape in ((1, 1, 2), (3, 7, 2)):
+        found = gather_statistics(np.zeros(shape, np.float32), sfreq_hz=1000.0)
+        assert all(np.isfinite(tensor).all() for tensor in found.tensors().values())
