@@ -73,22 +73,24 @@ class Checks:
         lost = [m.sent for before, m in pairwise(states) if m.state == "LOST" and before.state in had]
         running = [m.sent for m in states if m.state == "RUNNING"]
         for death_s in deaths:
-            if not any(life.from_s + _SLOW_S < death_s for life in truth.lives if life.to_s == death_s):
-                continue  # it was not up for long enough to be sure that somebody was there
-            after = [s - death_s for s in lost if s > death_s - 0.05]
-            if not after or after[0] > _LOST_S + _stopped_s(frozen_s, death_s):
-                self.wrong.append(f"a death at {death_s:.3f} was LOST after {after[:1]} s")
+            if not any(each.fits and each.from_s + _SLOW_S < death_s for each in truth.lives if each.to_s == death_s):
+                continue  # it was refused, or not up for long enough to be sure that somebody was there
+            due_s = death_s + _stopped_s(frozen_s, death_s)  # a frozen replay closes nothing
+            after = [s - due_s for s in lost if s > due_s - 0.05]
+            if not after or after[0] > _LOST_S:
+                self.wrong.append(f"a death at {due_s:.3f} was LOST after {after[:1]} s")
             else:
                 self.lost_ms.append(1000 * after[0])
         for s in lost:
             if not any(d - 0.05 < s < d + _SLOW_S for d in deaths):
                 self.wrong.append(f"LOST at {s:.3f}: nobody died")
         for life in truth.lives[1:]:
-            if life.to_s - life.from_s < _SLOW_S:
+            if not life.fits or life.to_s - life.from_s < _SLOW_S:
                 continue
-            after = [s - life.from_s for s in running if life.from_s < s < life.to_s]
+            due_s = life.from_s + _stopped_s(frozen_s, life.from_s)
+            after = [s - due_s for s in running if due_s < s < life.to_s]
             if not after or after[0] > _SLOW_S:
-                self.wrong.append(f"back at {life.from_s:.3f}, RUNNING after {after[:1]} s")
+                self.wrong.append(f"back at {due_s:.3f}, RUNNING after {after[:1]} s")
             else:
                 self.again_ms.append(1000 * after[0])
         self._silences([m.sent for m in states if m.state == "STALE"], truth, frozen_s)
@@ -97,19 +99,31 @@ class Checks:
         """Every silence of a connected stream is announced, and nothing else is called one."""
         first_s, last_s = float(truth.pushed_s[0]), float(truth.pushed_s[-1])
         silences = [(a, b) for a, b in pairwise(truth.pushed_s.tolist()) if b - a > 0.2]
-        silences += [(a, b) for a, b in frozen_s]
+        silences = _merged([*silences, *frozen_s])
         for a, b in silences:
-            whole = any(life.from_s + _SLOW_S < a and b < life.to_s for life in truth.lives)
+            whole = any(each.fits and each.from_s + _SLOW_S < a and b < each.to_s for each in truth.lives)
             if b - a > _QUIET_S and b < last_s and whole and not any(a < s < b + 0.1 for s in stale):
                 self.wrong.append(f"no STALE in the silence of {b - a:.2f} s from {a:.3f} on")
         for s in stale:
-            if first_s < s < last_s and not any(a + 0.2 < s < b + 0.2 for a, b in silences):
+            is_refused = any(each.from_s < s < each.to_s for each in truth.lives if not each.fits)
+            if first_s < s < last_s and not is_refused and not any(a + 0.2 < s < b + 0.2 for a, b in silences):
                 self.wrong.append(f"STALE at {s:.3f}: samples came")
 
 
 def _stopped_s(frozen_s: Sequence[tuple[float, float]], at_s: float) -> float:
     """Say how late a replay is at a time, since it was frozen then."""
     return sum(b - at_s for a, b in frozen_s if a <= at_s <= b)
+
+
+def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Make one span of those that overlap."""
+    merged: list[tuple[float, float]] = []
+    for a, b in sorted(spans):
+        if merged and a <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
+        else:
+            merged.append((a, b))
+    return merged
 
 
 def check_numbering(numbers: Sequence[int]) -> list[str]:

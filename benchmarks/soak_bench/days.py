@@ -38,7 +38,8 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
         ("shuffle-channels", 0.3, (10, 20), (300, 1500)),
     ):
         if rng.random() < share:
-            plans.append((kind, f"{rng.uniform(*every_s):.2f}:{rng.integers(*length_ms)}"))
+            silent = ":silent" if kind == "unit-flip" and rng.random() < 0.3 else ""
+            plans.append((kind, f"{rng.uniform(*every_s):.2f}:{rng.integers(*length_ms)}{silent}"))
     if rng.random() < 0.15:
         plans += [("unit-flip", "@5:0"), ("unit-flip", "@7:0")]  # values alone, while the stream goes on
     figures = {

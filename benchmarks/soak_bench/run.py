@@ -130,12 +130,12 @@ class Soak:
         replay.send_signal(signal.SIGINT if day.ending == "Ctrl-C" else signal.SIGKILL)
         end_s = lsl.local_clock()
         self._wait(replay)
-        self._until(self._is_lost, "LOST at the end of a day")
+        self._until(self._has_ended, "LOST or REFUSED at the end of a day")
         return frozen, end_s
 
-    def _is_lost(self) -> bool:
+    def _has_ended(self) -> bool:
         states = [m.state for m in self._messages if m.type == "state"]
-        return states[-1:] == ["LOST"]
+        return states[-1] in ("LOST", "REFUSED")
 
     def _judge(self, day: Day, account: Account, *, frozen_s: list[tuple[float, float]], end_s: float) -> None:
         last = account.connected[-1]
@@ -146,14 +146,17 @@ class Soak:
             n_taken = round((end_s - account.t0_s) * self._recording.sfreq_hz) + _MORE
         truth = Truth.make(self._recording, day.bad, n_chunk=day.n_chunk, t0_s=account.t0_s, n_taken=n_taken)
         if day.ending == "Ctrl-C":
-            truth.lives = [Life(each.from_s, np.inf if each.to_s is None else each.to_s) for each in account.connected]
+            truth.lives = [
+                Life(each.from_s, np.inf if each.to_s is None else each.to_s, life.fits)
+                for life, each in zip(truth.lives, account.connected, strict=True)
+            ]
         truth.lives[0].from_s = account.connected[0].from_s
         if truth.lives[-1].to_s == np.inf:
             truth.lives[-1].to_s = end_s + (LINGER_S if day.ending == "Ctrl-C" else 0.0)
         messages, self._n_judged = self._messages[self._n_judged :], len(self._messages)
         self.checks.day(messages, truth, frozen_s=frozen_s)
         self._compare()
-        if is_known:
+        if is_known and truth.lives[-1].fits:
             self._n_taken += n_taken
         else:
             sure = max(

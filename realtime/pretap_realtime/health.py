@@ -163,6 +163,10 @@ class Health:
             self.n_lost += n_lost
             self.n_clock_steps += n_steps
         self._pending = [0, 0]
+        if self._counts:  # a chunk that was refused half-way was received, and the counter said what is missing in it
+            self.n_received = self._n_counted
+            self.n_lost += sum(jump.n_lost for jump in self._jumps)
+            self._jumps = []
 
     @property
     def smallest_gap_samples(self) -> float:
@@ -177,7 +181,7 @@ class Health:
         StreamRefusedError
             When the channel does not count samples.
         """
-        self._counts = True
+        self._counts, self._n_counted = True, self.n_received + len(count)
         self._jumps += [Break(self.n_received + j.index, j.n_lost, j.why) for j in self._counter.follow(count, t_s)]
 
     @property

@@ -317,7 +317,7 @@ def test_bursts_of_values_that_are_no_numbers_decide_nothing(value, flowing, mea
 def test_streams_of_other_numbers_are_decoded_as_their_microvolts(kind, flowing, bundle, measured):
     service, amp = flowing(n=0, format=kind)
     x = np.clip(np.round(eeg(60)), -120, 120)
-    amp.push(x.astype(kind))
+    amp.push(x.astype(kind), real_time=True)
     received, lost = run(service, amp)
     first = next(row for row in service.verdicts() if row["valid"])
     assert (received, lost) == (60, 0)

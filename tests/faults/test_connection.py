@@ -123,7 +123,7 @@ def test_another_stream_that_returns_and_fits_is_checked_anew_and_what_changed_i
     sent = np.zeros((len(x), len(labels)))
     sent[:, [labels.index(label) for label in LABELS]] = x / factor
     other.start_clock()
-    other.push(sent.astype(np.float32))
+    other.push(sent.astype(np.float32), real_time=True)
     verdict = service.wait_for_verdict()
     if "sfreq_hz" not in spec:
         assert [verdict["p"]["left"], verdict["p"]["right"]] == pytest.approx(

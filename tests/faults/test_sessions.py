@@ -40,16 +40,16 @@ def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
     service = serve(amp, "--hop-ms", "50", "--record", str(folder))
     service.wait_for("-> RUNNING")
     amp.start_clock()
-    amp.push(eeg(400), n_chunk=7)
+    amp.push(eeg(200), n_chunk=7, real_time=True)  # what is pushed faster may be an overload, and hops be skipped
     amp.skip(37)
-    x = eeg(400, seed=1)
+    x = eeg(250, seed=1)
     x[100:110, 1] = float("nan")
-    amp.push(x, n_chunk=23)
+    amp.push(x, n_chunk=23, real_time=True)
     last_s = amp.t0_s + (amp.n - 1) / 100
     service.wait_for_verdict(lambda row: row["t"] > last_s - 0.05)
     assert service.interrupt() == 0
     received, lost = service.accounts()
-    assert amp.n == received + lost == 837
+    assert amp.n == received + lost == 487
     rerun = tmp_path / "rerun.json"
     child = start("score", str(bundle), str(folder / "session.xdf"), "--stream", amp.name, "--hop-ms", "50",
                   "--json", str(rerun))  # fmt: skip
@@ -61,7 +61,7 @@ def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
     assert (again["n_received"], again["n_lost"]) == (received, lost)
     measured(
         "a live session with a hole and a burst of NaN, run again from its recording", "equal to the bit",
-        f"{len(live)} decisions, reasons and probabilities equal to the bit; sent 837 = received {received} + lost "
+        f"{len(live)} decisions, reasons and probabilities equal to the bit; sent 487 = received {received} + lost "
         f"{lost} both times",
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_a_full_disk_costs_the_log_and_nothing_else(serve, amplifier, measured):
     listener = service.listener
     amp.wait_for_reader()
     amp.start_clock()
-    amp.push(eeg(120))
+    amp.push(eeg(120), real_time=True)
     last_s = amp.t0_s + 1.195
     listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.01, "the last verdict")
     n_valid = sum(m.valid for m in listener.verdicts())

@@ -137,3 +137,12 @@ def test_another_device_that_comes_back_is_no_loss(start):
     _, breaks = run(device(2000) + start, device(2000) / FS + 4, health=health)
     assert breaks == []
     assert health.n_lost == 0
+
+
+def test_a_chunk_that_is_refused_half_way_is_in_the_accounts():
+    n = device(2000, range(1500, 1510))
+    health = Health(sfreq_hz=FS)
+    health.count(n, n / FS)
+    health.check(np.zeros((500, 2), np.float32), n[:500] / FS)
+    health.end()
+    assert (health.n_received, health.n_lost) == (1990, 10)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
 from pretap_realtime.mishaps import BadDay, Mishap, Plan, Wiring, inject, parse_plan
 from pretap_realtime.pieces import Piece, pieces
+from pretap_realtime.replay import replay
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "rehearsal.md"
 
 FS, N, CHANNELS = 1000.0, 5000, ("C3", "Cz", "C4")
 
@@ -55,6 +61,7 @@ def test_a_day_without_mishaps_is_the_recording():
         assert np.array_equal(a.t_s, b.t_s)
 
 
+@settings(deadline=None)
 @given(n_chunk=st.integers(1, 700))
 def test_a_gap_takes_exactly_its_samples_and_no_marker(n_chunk):
     items = befallen(("gap", "@2:37"), ("gap", "@2.5:1"), n_chunk=n_chunk)
@@ -172,3 +179,17 @@ def test_mishaps_go_on_through_a_loop():
 def test_a_plan_that_cannot_be_is_refused_with_an_example(kind, text):
     with pytest.raises(UsageError, match=rf"--{kind} '{text}': expected WHEN\[:LENGTH_MS\], .* such as 20:"):
         parse_plan(kind, text)
+
+
+def test_the_commands_and_the_table_of_the_documentation_are_those_of_the_command_line():
+    text = DOCS.read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^pretap replay (.+)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        given = replay.make_context("replay", shlex.split(command)).params
+        for kind in ("gap", "burst", "disconnect", "unit_flip", "shuffle_channels", "nan"):
+            for plan in given[kind]:
+                parse_plan(kind.replace("_", "-"), plan)
+    told = set(re.findall(r"^\| `(--[a-z-]+)", text, re.MULTILINE))
+    assert told <= {name for option in replay.params for name in option.opts}
+    assert len(told) == 9

@@ -1,0 +1,29 @@
+"""A minute of random mishaps; `benchmarks/soak.py` says what must hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
+
+
+@pytest.mark.timeout(180)
+def test_what_must_hold_holds_through_a_minute_of_random_mishaps(tmp_path, measured):
+    figures = tmp_path / "soak.json"
+    command = [sys.executable, str(_SOAK), "--minutes", "1", "--seed", "1", "--json", str(figures)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=160, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(figures.read_text())
+    assert found["violations"] == []
+    assert found["verdicts"] > found["possible"] / 2
+    measured(
+        "a minute of random mishaps (`benchmarks/soak.py --minutes 1 --seed 1`)",
+        "no verdict from data that was not there, sent = received + lost, states as injected, no growth",
+        f"{sum(found['mishaps'].values())} mishaps, {found['verdicts']} of {found['possible']} possible verdicts, "
+        f"largest difference to offline {found['largest_difference']:g}, 0 violations",
+    )
