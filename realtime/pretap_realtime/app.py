@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,9 +74,7 @@ def serve(
     if supervise:
         if dry_run:
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
-        from pretap_realtime.supervisor import serve_supervised
-
-        return serve_supervised(sys.argv[2:], say=_say)
+        return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     handover = None
     if supervised is not None:
@@ -108,6 +107,14 @@ def serve(
 
     run_each(jobs, say=_say, show=click.echo)
     return 0
+
+
+def _supervise(arguments: Sequence[str]) -> int:
+    if os.name == "posix":  # in place of this process, which has loaded numpy
+        os.execv(sys.executable, [sys.executable, "-m", "pretap_realtime.supervisor", *arguments])  # noqa: S606
+    from pretap_realtime.supervisor import main
+
+    return main(arguments)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
@@ -12,6 +13,7 @@ __all__ = ["calm"]
 
 _FOR_S = 0.2
 _TASKS = Path("/proc/self/task")
+_CALMED: set[int] = set()
 
 
 def calm() -> int:
@@ -31,7 +33,16 @@ def calm() -> int:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
                 n += 1
+                _CALMED.add(task)
     return n
+
+
+@atexit.register
+def _rouse() -> None:
+    """Give them back their priority: a process has ended when its last thread was run to its end."""
+    for task in _CALMED:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _used() -> dict[int, tuple[int, int]]:

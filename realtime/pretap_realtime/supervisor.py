@@ -18,7 +18,7 @@ from typing import Final
 
 from pretap_realtime.handover import Handover
 
-__all__ = ["Supervisor", "pause_s", "serve_supervised", "words"]
+__all__ = ["Supervisor", "main", "pause_s", "words"]
 
 # Ends that were meant, or that come again: WIRE.md. 1 is a bug, 10 a frozen outlet, negative ones are signals.
 _FINAL: Final = frozenset({0, 2, 3, 4, 5, 6, 7, 8, 9, 130})
@@ -144,9 +144,13 @@ class Supervisor:
             self._child.kill()
 
 
-def serve_supervised(arguments: Sequence[str], *, say: Callable[[str], None]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run ``pretap serve`` with these arguments under a supervisor; gives the exit code."""
-    rest = [each for each in arguments if each != "--supervise"]
     return Supervisor(
-        lambda file: [sys.executable, "-m", "pretap", "serve", "--supervised", str(file), *rest], say=say
+        lambda file: [sys.executable, "-m", "pretap", "serve", "--supervised", str(file), *arguments],
+        say=lambda line: print(line, file=sys.stderr, flush=True),
     ).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -104,9 +104,12 @@ def test_the_readers_of_the_other_outlets_notice_nothing_and_those_of_the_frozen
 def test_an_outlet_that_freezes_again_and_again_restarts_the_worker(serve, feeder, hostile, measured):
     service = serve(feeder(chunk=25), *_MANY_AT_ONCE, "--supervise")
     service.wait_for_verdict()
-    hostile(f"{service.name}-markers", n_times=4)
+    reader = hostile(f"{service.name}-markers", n_times=4)
     announced(service, 3)
-    service.wait_for("supervisor: the worker ended since outlets froze too often", within_s=60)
+    until(
+        lambda: "supervisor: the worker ended since outlets froze too often" in service.said,
+        lambda: f"a fourth freeze:\n{service.said}\n{reader.said[-2000:]}",
+    )
     restarted = until(
         lambda: next((row for row in service.rows if row["why"].startswith("restarted")), None), "a restart"
     )
