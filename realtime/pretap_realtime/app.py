@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -98,13 +99,28 @@ def serve(
             place = None if handover is None else _Place(handover, k)
             job = partial(_serve, plan, logs, session, stop, place=place)
         jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
-    if is_one:
-        jobs[plans[0].name](click.echo)
-        return 0
-    from pretap_realtime.several import run_each
+    try:
+        if is_one:
+            jobs[plans[0].name](click.echo)
+        else:
+            from pretap_realtime.several import run_each
 
-    run_each(jobs, say=_say, show=click.echo)
+            run_each(jobs, say=_say, show=click.echo)
+    except OutletFrozenError as error:
+        if handover is not None:
+            _make_way(error)
+        raise
     return 0
+
+
+def _make_way(error: OutletFrozenError) -> NoReturn:
+    """End a worker so that the next can start: without the interpreter's end, beside which threads of liblsl spin."""
+    from pretap_realtime.spinning import leave
+
+    with contextlib.suppress(OSError):
+        _say(f"Error: {error}")
+        sys.stdout.flush()
+    leave(error.exit_code)
 
 
 def _supervise(arguments: Sequence[str]) -> int:
