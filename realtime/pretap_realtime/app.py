@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -107,20 +107,25 @@ def serve(
 
             run_each(jobs, say=_say, show=click.echo)
     except OutletFrozenError as error:
-        if handover is not None:
-            _make_way(error)
-        raise
+        with contextlib.suppress(OSError):
+            _say(f"Error: {error}")
+        _leave_where_threads_spin(error.exit_code)
+        return error.exit_code
+    _leave_where_threads_spin(0)
     return 0
 
 
-def _make_way(error: OutletFrozenError) -> NoReturn:
-    """End a worker so that the next can start: without the interpreter's end, beside which threads of liblsl spin."""
-    from pretap_realtime.spinning import leave
+def _leave_where_threads_spin(code: int) -> None:
+    """End the process, where the interpreter's end would take seconds since threads of liblsl spin beside it."""
+    if "pretap_realtime.spinning" not in sys.modules:
+        return
+    from pretap_realtime import spinning
 
-    with contextlib.suppress(OSError):
-        _say(f"Error: {error}")
-        sys.stdout.flush()
-    leave(error.exit_code)
+    if spinning.are_there():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        spinning.leave(code)
 
 
 def _supervise(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["calm", "leave"]
+__all__ = ["are_there", "calm", "leave"]
 
 _FOR_S = 0.2
 _TASKS = Path("/proc/self/task")
@@ -35,6 +35,11 @@ def calm() -> int:
                 n += 1
                 _CALMED.add(task)
     return n
+
+
+def are_there() -> bool:
+    """Whether threads spin that were calmed."""
+    return bool(_CALMED)
 
 
 def leave(code: int) -> NoReturn:
