@@ -36,8 +36,8 @@ __all__ = ["Call", "Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
 _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
-_SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
-_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.45 s. Looks, not time: where the whole process stood still, nothing is frozen
+_SLOW_S, _WATCH_S = 0.005, 0.03  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
+_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.4 s. Looks, not time: where the whole process stood still, nothing is frozen
 _MOST_LEFT_BEHIND = 3
 _LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
 
