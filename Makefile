@@ -30,10 +30,10 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 4 tests/faults
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
 
 faults: install
-	$(BIN)/python -m pytest -n 4 tests/faults --faults-report docs/faults.md
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults --faults-report docs/faults.md
 
 lint: install
 	$(BIN)/ruff check .
