@@ -205,6 +205,7 @@ def _serve(
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+    from pretap_realtime.policy import Policy
     from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
     from pretap_realtime.sinks import OutletSink
@@ -248,7 +249,7 @@ def _serve(
         publisher,
         connect=plan.connector,
         timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
-        threshold=settings.policy.threshold,
+        policy=Policy(settings.policy, manifest),
         clock=local_clock,
         stop=stop,
         say=plan.say,
