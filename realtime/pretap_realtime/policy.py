@@ -8,7 +8,7 @@ microseconds, so that a recording on the clock of another day gives the same ver
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,10 +16,11 @@ from pretap.config import PolicyConfig
 from pretap.manifest import Manifest
 from pretap_realtime.chunk import Decision
 
-__all__ = ["NONE", "Evidence", "Gate", "Policy", "Verdict", "elapsed_us"]
+__all__ = ["NONE", "Evidence", "Gate", "Policy", "Verdict", "Weighed"]
 
 NONE = "none"
 _LEAST = 1e-6  # of a probability: one decision never rules a class out for good
+_LONG_US = 10**15  # longer than any of the policy's spans
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -37,37 +38,48 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 _IDLE = Verdict(NONE, 0, command=False)
 
 
-def elapsed_us(from_s: float, to_s: float) -> int:
-    """Give the time between two stamps in microseconds, of which the last one may be missing."""
-    # 0.3: no rate's period falls on that fraction of a microsecond, so float noise in the stamps changes nothing.
-    return math.floor((to_s - from_s) * 1e6 + 0.3)
+class Weighed(NamedTuple):
+    """The evidence at a moment: `shares` of the classes, which sum to 1; `is_first` after a break."""
+
+    now_us: int
+    is_first: bool
+    shares: list[float]
 
 
 class Evidence:
-    """What the decisions so far say about the classes: numbers from 0 to 1 that sum to 1.
+    """What the decisions since the last break say about the classes.
 
     ``latest`` is the newest decision's probabilities. ``average`` is their exponential average with the time constant
     `memory_ms`. ``accumulate`` adds up log-probabilities, which fade with that time constant, and normalises the sum:
     Bayes' rule with a leak, for equal priors. Windows overlap, so there a decision weighs the share of its window that
     is new.
-
-    After `reset` the next decision is the first one.
     """
 
-    def __init__(self, config: PolicyConfig, *, n_classes: int, window_us: int) -> None:
-        self._kind, self._memory_us, self._window_us = config.evidence, 1000 * config.memory_ms, window_us
-        self._sums = [0.0] * n_classes
+    def __init__(self, config: PolicyConfig, manifest: Manifest) -> None:
+        self._kind, self._memory_us = config.evidence, 1000 * config.memory_ms
+        self._window_us = round(1e6 * manifest.n_window / manifest.sfreq_hz)
+        self._sums = [0.0] * len(manifest.classes)
+        self._now_us, self._last_s = 0, math.nan
         self.reset()
 
     def reset(self) -> None:
-        """Forget all decisions."""
+        """Forget all decisions; time goes on."""
         self._is_first = True
 
-    def add(self, probs: list[float], *, after_us: int) -> list[float]:
-        """Take a decision's probabilities (n_classes,), `after_us` later than the one before; give the evidence."""
+    def add(self, t_s: float, probs: list[float]) -> Weighed:
+        """Take the probabilities (n_classes,) of the window that ends at `t_s`."""
+        # 0.3: no rate's period ends on that fraction of a microsecond, so float noise in the stamps changes nothing.
+        after_us = 0 if math.isnan(self._last_s) else math.floor((t_s - self._last_s) * 1e6 + 0.3)
+        self._last_s = t_s
+        if after_us < 0:  # the clock was set: a break, and nobody knows how long it was
+            self._is_first, after_us = True, _LONG_US
+        self._now_us += after_us
+        is_first, self._is_first = self._is_first, False
+        return Weighed(self._now_us, is_first, self._weigh(probs, after_us=after_us, is_first=is_first))
+
+    def _weigh(self, probs: list[float], *, after_us: int, is_first: bool) -> list[float]:
         if self._kind == "latest":
             return probs
-        is_first, self._is_first = self._is_first, False
         kept = 0.0 if is_first else math.exp(-after_us / self._memory_us)
         if self._kind == "average":
             self._sums = [p + kept * (s - p) for s, p in zip(self._sums, probs, strict=True)]
@@ -85,45 +97,37 @@ class Gate:
     """Which class the evidence is convincing for, if any.
 
     A class is given once it is the likeliest and has reached `threshold` for `dwell_ms` without a break, and
-    `refractory_ms` after the last class that was given; a tie goes to the first class. It stays until its evidence falls
-    below `release`, or another class takes its place.
+    `refractory_ms` after the last class that was given; a tie goes to the first class. It stays until its evidence
+    falls below `release`, or another class takes its place.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
         self._threshold = config.threshold
         self._release = config.threshold if config.release is None else config.release
         self._dwell_us, self._refractory_us = 1000 * config.dwell_ms, 1000 * config.refractory_ms
-        self._given_us = -math.inf
-        self.reset()
-
-    def reset(self) -> None:
-        """Give no class, and let none have begun its dwell; when the last one was given is still known."""
         self._given: int | None = None
-        self._rising: int | None = None
+        self._given_us = -math.inf
+        self._rising: int | None = None  # the likeliest class, where it has reached the threshold
         self._since_us = 0
 
-    def forget(self) -> None:
-        """Reset, and let no refractory period run."""
-        self.reset()
-        self._given_us = -math.inf
-
-    def step(self, evidence: Sequence[float], *, now_us: int) -> tuple[int | None, bool]:
+    def step(self, weighed: Weighed) -> tuple[int | None, bool]:
         """Give the class that stands, if any, and whether it is new."""
-        highest = max(evidence)
-        best = evidence.index(highest) if highest >= self._threshold else None
+        now_us, is_first, shares = weighed
+        if is_first:
+            self._given = self._rising = None
+        highest = max(shares)
+        best = shares.index(highest) if highest >= self._threshold else None
         if best != self._rising:
             self._rising, self._since_us = best, now_us
         given = self._given
-        if best is None or best != given:
-            if (
-                best is not None
-                and now_us - self._since_us >= self._dwell_us
-                and now_us - self._given_us >= self._refractory_us
-            ):
-                self._given, self._given_us = best, now_us
-                return best, True
-            if given is not None and evidence[given] < self._release:
-                self._given = None
+        if best is not None and best == given:
+            return given, False
+        is_ripe = now_us - self._since_us >= self._dwell_us and now_us - self._given_us >= self._refractory_us
+        if best is not None and is_ripe:
+            self._given, self._given_us = best, now_us
+            return best, True
+        if given is not None and shares[given] < self._release:
+            self._given = None
         return self._given, False
 
 
@@ -132,40 +136,27 @@ class Policy:
 
     Without a valid window, or where the service withholds it, the verdict is ``none``, and all evidence is forgotten:
     what was seen before a break says nothing about what comes after it. A refractory period goes on: it is about what
-    was given, not about what was seen. Where stamps go back, the clock was set, and everything is forgotten.
+    was given, not about what was seen. Where stamps go back the clock was set, and it ends too.
 
     A cue is a question of its own: it is answered by its own decision and `threshold` alone.
     """
 
     def __init__(self, config: PolicyConfig, manifest: Manifest) -> None:
-        classes = manifest.classes
-        window_us = round(1e6 * manifest.n_window / manifest.sfreq_hz)
         self._threshold = config.threshold
-        self._evidence = Evidence(config, n_classes=len(classes), window_us=window_us)
-        self._gate = Gate(config)
-        self._new = [Verdict(name, k + 1, command=True) for k, name in enumerate(classes)]
-        self._standing = [Verdict(name, k + 1, command=False) for k, name in enumerate(classes)]
-        self._now_us = 0
-        self._last_s = -math.inf
+        self._evidence, self._gate = Evidence(config, manifest), Gate(config)
+        self._new = [Verdict(name, k + 1, command=True) for k, name in enumerate(manifest.classes)]
+        self._standing = [Verdict(name, k + 1, command=False) for k, name in enumerate(manifest.classes)]
 
     def judge(self, decision: Decision, *, withheld: bool = False) -> Verdict:
         """Give the verdict on a decision; on one that may not become a verdict it is ``none``."""
         if withheld or decision.why or decision.probs is None:
             self._evidence.reset()
-            self._gate.reset()
             return _IDLE
         probs: list[float] = decision.probs.tolist()
         if decision.cue:
             highest = max(probs)
             return self._new[probs.index(highest)] if highest >= self._threshold else _IDLE
-        after_us = 0 if self._last_s == -math.inf else elapsed_us(self._last_s, decision.t_s)
-        self._last_s = decision.t_s
-        if after_us < 0:
-            self._evidence.reset()
-            self._gate.forget()
-            after_us = 0
-        self._now_us += after_us
-        given, is_new = self._gate.step(self._evidence.add(probs, after_us=after_us), now_us=self._now_us)
+        given, is_new = self._gate.step(self._evidence.add(decision.t_s, probs))
         if given is None:
             return _IDLE
         return (self._new if is_new else self._standing)[given]

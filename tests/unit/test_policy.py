@@ -195,25 +195,22 @@ def test_the_average_follows_its_time_constant(manifests):
     assert labels(config, manifests[2], two(0.0, 1.0, 1.0, 1.0, 0.0)) == "left none none right none"
 
 
-def test_accumulated_log_odds_are_those_of_bayes_for_windows_that_do_not_overlap():
-    config = PolicyConfig(evidence="accumulate", memory_ms=60_000)
-    evidence = Evidence(config, n_classes=2, window_us=500_000)
-    evidence.add([0.4, 0.6], after_us=0)
-    kept = np.exp(-500 / 60_000)
-    odds = np.exp(kept * np.log(0.6 / 0.4) + np.log(0.7 / 0.3))
-    assert evidence.add([0.3, 0.7], after_us=500_000)[1] == pytest.approx(odds / (1 + odds), abs=1e-12)
+def accumulated(manifest, right, n, *, hop_s):
+    evidence = Evidence(PolicyConfig(evidence="accumulate", memory_ms=60_000), manifest)
+    for k in range(n):
+        last = evidence.add(k * hop_s, [1 - right, right]).shares
+    return last[1]
 
 
-def test_windows_that_overlap_count_for_what_is_new_in_them():
-    config = PolicyConfig(evidence="accumulate", memory_ms=60_000)
-    often = Evidence(config, n_classes=2, window_us=500_000)
-    for k in range(200):
-        last = often.add([0.45, 0.55], after_us=50_000 if k else 0)
-    seldom = Evidence(config, n_classes=2, window_us=500_000)
-    for k in range(20):
-        other = seldom.add([0.45, 0.55], after_us=500_000 if k else 0)
-    assert last[1] == pytest.approx(other[1], abs=0.02)
-    assert last[1] > 0.9
+def test_accumulated_log_odds_are_those_of_bayes_for_windows_that_do_not_overlap(manifests):
+    odds = np.exp((1 + np.exp(-0.5 / 60)) * np.log(0.6 / 0.4))
+    assert accumulated(manifests[2], 0.6, 2, hop_s=0.5) == pytest.approx(odds / (1 + odds), abs=1e-12)
+
+
+def test_windows_that_overlap_count_for_what_is_new_in_them(manifests):
+    seldom = accumulated(manifests[2], 0.55, 20, hop_s=0.5)
+    assert accumulated(manifests[2], 0.55, 200, hop_s=0.05) == pytest.approx(seldom, abs=0.02)
+    assert seldom > 0.9
 
 
 def test_one_sure_decision_rules_no_class_out_for_good(manifests):
