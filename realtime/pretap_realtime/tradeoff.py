@@ -27,6 +27,7 @@ _EVIDENCES: tuple[_Evidence, ...] = (
     *itertools.product(("average", "accumulate"), (100.0, 200.0, 400.0, 800.0)),
 )
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)
+_THRESHOLDS_AT_CUES = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
 _DWELLS_MS, _REFRACTORIES_MS = (0.0, 100.0, 200.0), (0.0, 400.0, 800.0)
 
 Command = tuple[float, int]  # t_s, class index
@@ -70,6 +71,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     wrong_per_min: float
     lead_ms: float | None
     bits_per_min: float
+
+    @property
+    def n_net(self) -> int:
+        """Hits less wrong commands."""
+        return self.n_hits - self.n_wrong
 
     def __str__(self) -> str:
         false = "no pauses" if self.false_per_min is None else f"{self.false_per_min:.2f} false a minute of pause"
@@ -179,9 +185,10 @@ def commands(config: PolicyConfig, weighed: Iterable[tuple[float, Weighed]]) -> 
 def grid(*, n_classes: int, at_cues: bool) -> dict[_Evidence, list[PolicyConfig]]:
     """Give the settings to try, by their evidence; at cues only the threshold matters."""
     if at_cues:
-        return {("latest", 0.0): [PolicyConfig(threshold=each) for each in (0.0, *_THRESHOLDS)]}
+        return {("latest", 0.0): [PolicyConfig(threshold=each) for each in _THRESHOLDS_AT_CUES]}
     found: dict[_Evidence, list[PolicyConfig]] = {}
-    spans = list(itertools.product(_DWELLS_MS, _REFRACTORIES_MS))
+    spans = list(itertools.product(_THRESHOLDS_AT_CUES = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
+_DWELLS_MS, _REFRACTORIES_MS))
     for kind, memory_ms in _EVIDENCES:
         settings = {"evidence": kind, "memory_ms": memory_ms}
         found[kind, memory_ms] = [
@@ -216,16 +223,16 @@ def sweep(
 
 
 def pareto(tried: Sequence[Tried], *, cost: Callable[[Outcome], float]) -> list[Tried]:
-    """Give the settings of which none costs less and tells more bits a minute, the cheapest first.
+    """Give the settings that nothing beats in both cost and hits less wrong commands, the cheapest first.
 
     Of equals it is the one whose commands come earlier.
     """
 
-    def rank(each: Tried) -> tuple[float, float, float]:
-        return cost(each.outcome), -each.outcome.bits_per_min, -(each.outcome.lead_ms or 0.0)
+    def rank(each: Tried) -> tuple[float, int, float]:
+        return cost(each.outcome), -each.outcome.n_net, -(each.outcome.lead_ms or 0.0)
 
     front: list[Tried] = []
     for each in sorted(tried, key=rank):
-        if each.outcome.bits_per_min > (front[-1].outcome.bits_per_min if front else 0.0):
+        if each.outcome.n_net > (front[-1].outcome.n_net if front else 0):
             front.append(each)
     return front

@@ -100,6 +100,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="Draw it (.svg, .png, .pdf).")
 @click.option("--hop-ms", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Between decisions.")
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
+@click.option("--trials", metavar="START:STOP", help="Of trial files only these, as Python counts.")
 @click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
 @click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
 def tune(
@@ -112,10 +113,11 @@ def tune(
     figure: Path | None,
     hop_ms: float,
     part: Literal["train", "test"],
+    trials: str | None,
     stream: str | None,
     engine: str,
 ) -> None:
-    """Find the policy that tells most bits a minute on RECORDING, within a limit of false activations.
+    """Find the policy with most hits less wrong commands on RECORDING, within a limit of false activations.
 
     RECORDING is a continuous one with the events that BUNDLE was trained on and with pauses, or labelled trials: those
     have no pauses, so only the threshold is set. The first 60 % of the time choose, the rest is reported.
@@ -130,7 +132,16 @@ def tune(
             raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
     decoder = load(bundle, engine=engine)
     manifest = decoder.manifest
-    played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=stream)
+    played = open_any(
+        recording,
+        part=part,
+        trials_at_hz=manifest.sfreq_hz,
+        trials=trials,
+        channels=manifest.channels,
+        stream=stream,
+    )
+    if trials is not None and played.trials is None:
+        raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
     at_cues = played.trials is not None
     stretch, scored = _decide(decoder, played, hop_ms=hop_ms)
     tuned, rest = stretch.cut()
@@ -188,7 +199,7 @@ def _decide(decoder: Decoder, played: Recording, *, hop_ms: float) -> tuple[Stre
 
 
 def _due(played: Recording, manifest: Manifest, *, end_s: float) -> list[Due]:
-    patterns, _ = bundle_cues(manifest)
+    patterns = bundle_cues(manifest)[0] if manifest.training.config.events else ("*",)
     due = []
     for event in played.events:
         k = truth(event.text, manifest) if matches(event.text, patterns) else None
@@ -225,7 +236,7 @@ def _run(config: PolicyConfig, stretch: Stretch, manifest: Manifest) -> list[tup
 
 def _none_within(front: Sequence[Tried], limit: float, *, limited: str) -> str:
     if not front:
-        return "No setting tells anything: hits are at chance. Is the bundle one of this head? See `pretap score`."
+        return "No setting has more hits than wrong commands. Is the bundle one of this head? See `pretap score`."
     least = getattr(front[0].outcome, limited)
     return (
         f"No setting keeps to {limit:g} a minute; the most careful one has {least:.3g}. Allow more, or train on more."
