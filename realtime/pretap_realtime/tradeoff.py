@@ -187,8 +187,7 @@ def grid(*, n_classes: int, at_cues: bool) -> dict[_Evidence, list[PolicyConfig]
     if at_cues:
         return {("latest", 0.0): [PolicyConfig(threshold=each) for each in _THRESHOLDS_AT_CUES]}
     found: dict[_Evidence, list[PolicyConfig]] = {}
-    spans = list(itertools.product(_THRESHOLDS_AT_CUES = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
-_DWELLS_MS, _REFRACTORIES_MS))
+    spans = list(itertools.product(_DWELLS_MS, _REFRACTORIES_MS))
     for kind, memory_ms in _EVIDENCES:
         settings = {"evidence": kind, "memory_ms": memory_ms}
         found[kind, memory_ms] = [
