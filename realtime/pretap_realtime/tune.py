@@ -255,6 +255,8 @@ def _report(result: Result) -> str:
     ]
     if result.limited == "wrong_per_min":
         lines.insert(2, "trials have no pauses: false activations cannot be measured, and only the threshold was set")
+    if result.chosen.report.n_net <= 0:
+        lines.append("CHANCE: on the rest there are as many wrong commands as hits, so the settings fit noise")
     if not result.honest:
         lines.append("NOT AN ESTIMATE: the bundle was trained on trials of this recording, or nobody can tell")
     return "\n".join(lines)
