@@ -189,12 +189,15 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cue-locked decoding: on when `query` names a marker stream.
 
     A decision is made once for each marker that fits one of `patterns` (shell-style: ``*`` and ``?``), for the window
-    that ends `offset_ms` from it. By default these are the events that the bundle was trained on.
+    that ends `offset_ms` from it. By default these are the events that the bundle was trained on. With `votes` more
+    than 1 the decision is the mean of so many windows' probabilities: the others end `vote_step_ms` earlier each.
     """
 
     query: _Text = ""
     patterns: tuple[_Text, ...] = ()
     offset_ms: _Milliseconds | None = None
+    votes: Annotated[int, Meta(ge=1, le=100)] = 1
+    vote_step_ms: Annotated[float, Meta(gt=0, le=1000)] = 20.0
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

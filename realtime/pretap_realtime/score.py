@@ -26,7 +26,7 @@ from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+from pretap_realtime.pipeline import FreeRunning, Mode, Pipeline, cue_locked
 from pretap_realtime.policy import NONE, Policy, Verdict
 
 __all__ = ["Score", "run_over", "score"]
@@ -236,7 +236,7 @@ def _mode(
                 "Each event is decided for itself here, so of [policy] only threshold applies. Leave out the rest, or "
                 "decide at every hop: --hop-ms 50."
             )
-        return CueLocked(decoder, offset_s=offset_s if cue.offset_ms is None else cue.offset_ms / 1000, patterns=cued)
+        return cue_locked(decoder, cue, patterns=cued, offset_s=offset_s)
     if patterns or (cue.query and not is_hopping):
         raise DataError(f"{played.source} has no event like {', '.join(cued)}. It has {_listed(played)}.")
     if not is_hopping and manifest.training.config.events:

@@ -210,6 +210,7 @@ NUMBERS = [
     (ServeConfig, "stream.reconnect_s"),
     (ServeConfig, "decode.hop_ms"),
     (ServeConfig, "cue.offset_ms"),
+    (ServeConfig, "cue.vote_step_ms"),
     (ServeConfig, "policy.memory_ms"),
     (ServeConfig, "policy.threshold"),
     (ServeConfig, "policy.release"),
