@@ -29,8 +29,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/integration --ignore tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
+	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest tests/faults/test_publishing.py
+	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
 
 faults: install
 	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults --faults-report docs/faults.md

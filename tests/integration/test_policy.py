@@ -31,11 +31,11 @@ def recording(tmp_path_factory):
 def test_score_gives_the_verdicts_of_the_live_service_to_the_bit(start, recording, tmp_path):
     config, log, scored = tmp_path / "serve.toml", tmp_path / "live.jsonl", tmp_path / "scored.json"
     config.write_text(POLICY)
-    replay = start("replay", str(recording), "--name", "policy-head", "--speed", "5", "--wait")
+    replay = start("replay", str(recording), "--name", "policy-head", "--speed", "2", "--wait")
     serve = start(
         "serve", "ensemble-100hz", "--config", str(config), "--stream", "name=policy-head", "--log", str(log)
     )  # fmt: skip
-    assert replay.wait(60) == 0
+    assert replay.wait(120) == 0
     serve.wait_for("-> LOST")
     serve.interrupt()
     assert (
