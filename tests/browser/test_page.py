@@ -8,7 +8,8 @@ def test_x(start, monitor, open_page, picture, competition_dir):
     start("serve", "ensemble-1000hz", "--hop-ms", "20")
     page = open_page(monitor())
     from playwright.sync_api import expect
-    expect(page.locator('#state-name')).to_have_text('RUNNING', timeout=15000)
+
+    expect(page.locator("#state-name")).to_have_text("RUNNING", timeout=15000)
     page.wait_for_timeout(12_000)
     page.screenshot(path="/tmp/m-desk.png")
     print(page.evaluate("document.documentElement.dataset.fps"), page.inner_text("#accuracy"), page.inner_text("#rate"))

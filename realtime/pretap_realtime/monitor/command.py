@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import socket
+import sys
 
 import click
 
@@ -57,14 +59,21 @@ def monitor(
             err=True,
         )
     if browser:
-        import webbrowser
-
-        with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(f"http://127.0.0.1:{at}/")
+        _open_browser(f"http://127.0.0.1:{at}/")
     run(follower, listener=listener, names=names, stop=stop)
 
 
 _OF_NAMES = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
+
+
+def _open_browser(url: str) -> None:
+    """Open a browser where there is a screen: without one a text browser would take this terminal."""
+    import webbrowser
+
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    with contextlib.suppress(webbrowser.Error):
+        webbrowser.open(url)
 
 
 def _is_loopback(host: str) -> bool:

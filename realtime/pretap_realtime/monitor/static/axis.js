@@ -3,6 +3,8 @@
 export const SECONDS = 10;
 export const GUTTER = 52; // CSS pixels at the left, for names
 
+const BEHIND_S = 0.06;
+
 export const axis = {
   speed: 1,
   offset: null, // stamp minus the page's own clock times speed
@@ -16,7 +18,8 @@ export const axis = {
     else this.offset += 0.1 * (offset - this.offset);
   },
 
-  edge() { return this.offset === null ? null : this.offset + (performance.now() / 1000) * this.speed; },
+  // The stamp at the right edge: a moment behind the newest one, so that what is drawn there has come.
+  edge() { return this.offset === null ? null : this.offset + (performance.now() / 1000 - BEHIND_S) * this.speed; },
 };
 
 // A canvas that moves to the left: each frame only what is new is drawn.
@@ -75,4 +78,13 @@ export class Strip {
   }
 }
 
-export function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(); }
+const colours = new Map(); // asking for a style at each stroke took half of a frame
+
+export function forgetColours() { colours.clear(); }
+
+export function colour(name) {
+  if (!colours.has(name)) {
+    colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  }
+  return colours.get(name);
+}

@@ -83,11 +83,14 @@ export class Game {
     if (this.levels.length > 4000) this.levels.splice(0, 2000);
   }
 
-  aim(label) { this.target = this.classes.indexOf(label); }
+  aim(label, stamp) {
+    this.target = this.classes.indexOf(label);
+    this.aimed = stamp;
+  }
 
   // A true marker: was the ball on its side when the decoder had to know?
   judged({ t, truth, lead }) {
-    this.target = null;
+    if (this.aimed <= t) this.target = null; // else the next one is announced already
     if (this.phase !== "playing") return;
     const wanted = t - lead + 0.006;
     let level = 0;

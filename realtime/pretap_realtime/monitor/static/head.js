@@ -26,7 +26,7 @@ export class Head {
     shape(this.svg, "path", { class: "outline", d: "M-.13 -.99 L0 -1.15 L.13 -.99" });
     shape(this.svg, "path", { class: "outline", d: "M-.99 -.16 C-1.12 -.2 -1.12 .2 -.99 .16 M.99 -.16 C1.12 -.2 1.12 .2 .99 .16" });
     const placed = places.filter(Boolean).length;
-    const r = placed > 80 ? 0.05 : placed > 40 ? 0.07 : 0.095;
+    const r = placed > 80 ? 0.05 : placed > 40 ? 0.07 : 0.088;
     this.nameless = channels.filter((_, k) => !places[k]);
     places.forEach((place, k) => {
       if (!place) return;

@@ -12,16 +12,19 @@ export class History {
 
   reset(classes) {
     this.classes = classes;
-    this.items = []; // what is to be drawn: [stamp, function of this]
+    this.items = []; // what is to be drawn: [stamp, function, CSS pixels that it needs to the right of the stamp]
+    this.fresh = []; // what is not drawn yet
     this.last = null; // decision
     this.lastVerdict = null;
+    this.lettered = -Infinity; // when a verdict had its letter
     this.strip.stale = true;
   }
 
-  keep(stamp, paint) {
-    this.items.push([stamp, paint]);
+  keep(stamp, paint, room = 2) {
+    const item = [stamp, paint, room];
+    this.items.push(item);
     if (this.items.length > 4000) this.items.splice(0, 1000);
-    if (!this.strip.stale && axis.edge() !== null) paint();
+    this.fresh.push(item);
   }
 
   decision(row) {
@@ -71,9 +74,11 @@ export class History {
       const from = near ? Math.max(left, this.strip.x(before.stamp)) : x - 8 * ratio;
       if (x < left || from < left) return;
       c.fillStyle = k < 0 ? colour("grid") : colour(`c${k}`);
-      c.fillRect(from, (LANE + 3) * ratio, x - from + 1, (k < 0 ? 4 : LANE - 6) * ratio);
-      if (changed && k >= 0) this.letter(label, from + 1 * ratio, 1.5, colour("panel"));
+      c.fillRect(Math.floor(from), (LANE + 3) * ratio, Math.ceil(x - from) + 1, (k < 0 ? 4 : LANE - 6) * ratio);
     });
+    if (!changed || k < 0 || (stamp > this.lettered && stamp - this.lettered < 0.3)) return;
+    this.lettered = stamp;
+    this.keep(stamp, () => this.letter(label, stamp, -7, 1.5, colour("panel")), 6);
   }
 
   marker(stamp, label, starts) {
@@ -84,25 +89,20 @@ export class History {
       if (x < left) return;
       c.fillStyle = k < 0 || starts ? colour("line") : colour(`c${k}`);
       c.fillRect(x, 0, Math.max(1, ratio), starts || k < 0 ? LANE * ratio : height);
-      if (k >= 0 && !starts) this.letter(label, x + 3 * ratio, 0.5, colour(`c${k}`));
     });
+    if (k >= 0 && !starts) this.keep(stamp, () => this.letter(label, stamp, 3, 0.5, colour(`c${k}`)), 14);
   }
 
   judged({ t, right, label }) {
-    this.keep(t, () => {
-      const { context: c, ratio, left } = this.strip;
-      const x = this.strip.x(t);
-      if (x < left) return;
-      c.fillStyle = colour(right ? "good" : label === "none" ? "quiet" : "fault");
-      c.font = `bold ${12 * ratio}px system-ui, sans-serif`;
-      c.textAlign = "left";
-      c.textBaseline = "middle";
-      c.fillText(right ? "✓" : label === "none" ? "–" : "✗", x + 14 * ratio, 0.5 * LANE * ratio);
-    });
+    const sign = right ? "✓" : label === "none" ? "–" : "✗";
+    const kind = right ? "good" : label === "none" ? "quiet" : "fault";
+    this.keep(t, () => this.letter(sign, t, 14, 0.5, colour(kind)), 28);
   }
 
-  letter(label, x, lane, style) {
-    const { context: c, ratio } = this.strip;
+  letter(label, stamp, dx, lane, style) {
+    const { context: c, ratio, left } = this.strip;
+    const x = this.strip.x(stamp) + dx * ratio;
+    if (x < left) return;
     c.fillStyle = style;
     c.font = `bold ${12 * ratio}px system-ui, sans-serif`;
     c.textAlign = "left";
@@ -115,9 +115,16 @@ export class History {
     if (edge === null) return;
     const since = this.strip.advance(edge);
     this.grid(since ?? edge - 11 * axis.speed, edge);
-    if (since !== null) return;
-    this.names();
-    for (const [, paint] of this.items) paint();
+    if (since === null) {
+      this.names();
+      this.fresh = [...this.items];
+    }
+    const perPx = this.strip.ratio / this.strip.pxPerS;
+    this.fresh = this.fresh.filter(([stamp, paint, room]) => {
+      if (stamp + room * perPx > edge) return true;
+      paint();
+      return false;
+    });
   }
 
   grid(from, to) {

@@ -1,6 +1,6 @@
 // The page: what the socket says goes to the parts. Text from the network reaches the page as textContent only.
 
-import { axis } from "./axis.js";
+import { axis, forgetColours } from "./axis.js";
 import { Game } from "./game.js";
 import { Head } from "./head.js";
 import { History } from "./history.js";
@@ -13,6 +13,7 @@ const head = new Head(byId("head"), byId("electrode-words"));
 const game = new Game();
 let about = { classes: [], channels: [], places: [], electrodes: [], problem: "", service: "", eeg: "", speed: 1 };
 let figures = null;
+let newest = null; // decision that the bar does not show yet
 let frozen = false;
 let known = ""; // what the channels and classes are
 let again_ms = 500;
@@ -56,7 +57,7 @@ function take(update) {
   }
   const rows = update.decisions ?? [];
   if (rows.length) {
-    showBar(rows[rows.length - 1]);
+    newest = rows[rows.length - 1];
     if (!about.channels.length) axis.heard(rows[rows.length - 1][0]);
   }
   for (const event of update.events ?? []) takeEvent(event);
@@ -101,7 +102,7 @@ function takeEvent(event) {
     history.marker(event.t, event.label, event.start);
     const k = about.classes.indexOf(event.label);
     traces.mark(event.t, event.start || k < 0 ? "line" : `c${k}`);
-    if (event.start) game.aim(event.label);
+    if (event.start) game.aim(event.label, event.t);
   } else traces.mark(event.t, event.label === "RUNNING" ? "good" : "fault");
   const item = document.createElement("li");
   const time = document.createElement("time");
@@ -204,6 +205,7 @@ byId("freeze").addEventListener("click", ({ target }) => {
 });
 window.addEventListener("hashchange", route);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  forgetColours();
   traces.strip.stale = history.strip.stale = true;
 });
 
@@ -216,6 +218,8 @@ function frame(now_ms) {
   else if (!frozen) {
     traces.draw();
     history.draw();
+    if (newest) showBar(newest);
+    newest = null;
   }
   before_ms = now_ms;
   n_frames += 1;

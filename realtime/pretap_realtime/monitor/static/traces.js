@@ -26,6 +26,7 @@ export class Traces {
     this.perRow = 50;
     this.bad = new Set();
     this.events = [];
+    this.fresh = []; // events that are not drawn yet
     this.strip.stale = true;
   }
 
@@ -58,7 +59,17 @@ export class Traces {
   mark(stamp, kind) {
     this.events.push({ stamp, kind });
     if (this.events.length > 200) this.events.shift();
-    if (!this.strip.stale) this.line(stamp, kind);
+    this.fresh.push({ stamp, kind });
+  }
+
+  // Draw the lines of the events that the edge has passed.
+  lines(edge) {
+    const passed = edge - (2 * this.strip.ratio) / this.strip.pxPerS;
+    this.fresh = this.fresh.filter(({ stamp, kind }) => {
+      if (stamp > passed) return true;
+      this.line(stamp, kind);
+      return false;
+    });
   }
 
   line(stamp, kind) {
@@ -116,12 +127,13 @@ export class Traces {
       this.names();
       this.drawn = Math.max(0, this.n - KEPT + 1);
       this.seconds(edge - 11 * axis.speed, edge);
-      this.columns();
-      for (const { stamp, kind } of this.events) this.line(stamp, kind);
-      return;
+      this.columns(edge);
+      this.fresh = [...this.events];
+    } else {
+      this.seconds(since, edge);
+      this.columns(edge);
     }
-    this.seconds(since, edge);
-    this.columns();
+    this.lines(edge);
   }
 
   seconds(from, to) {
@@ -148,13 +160,15 @@ export class Traces {
     });
   }
 
-  columns() {
+  columns(edge) {
     const { context: c, left, ratio, height } = this.strip;
     const n = this.channels.length;
     const row = height / n;
     const gain = row / this.perRow;
     const from = Math.max(this.drawn, this.n - KEPT + 1);
-    if (from >= this.n) return;
+    let to = this.n;
+    while (to > from && this.t[(to - 1) % KEPT] > edge) to -= 1;
+    if (from >= to) return;
     const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the column before, to go on from
     c.lineWidth = ratio;
     c.lineJoin = "round";
@@ -169,7 +183,7 @@ export class Traces {
         let pen = false;
         let before = 0;
         const middle = (k + 0.5) * row;
-        for (let i = first; i < this.n; i++) {
+        for (let i = first; i < to; i++) {
           const at = i % KEPT;
           const x = this.strip.x(this.t[at]);
           const low = this.values[at * 2 * n + k];
@@ -190,7 +204,7 @@ export class Traces {
       c.stroke();
     }
     c.restore();
-    this.drawn = this.n;
+    this.drawn = to;
   }
 
   words() {
