@@ -37,7 +37,9 @@ Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--pictures", action="store_true", help="tests/browser takes the screenshots of docs/figures/ anew")
+    parser.addoption(
+        "--pictures", action="store_true", help="tests/browser takes the screenshots of docs/figures/ anew"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,15 @@ def browser():
 
 
 @pytest.fixture
+def expect(browser):
+    """Playwright's assertions, which wait."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=15_000)
+    return expect
+
+
+@pytest.fixture
 def open_page(browser, request) -> Iterator[Callable]:
     """Open a page of the browser that must not say a word on its console."""
     contexts, said = [], []

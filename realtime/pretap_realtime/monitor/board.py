@@ -20,11 +20,11 @@ from pretap_realtime.monitor.truths import Judged, Truths, class_of
 __all__ = ["Board", "DecisionRow", "Event", "Figures", "Log"]
 
 _KEPT_DECISIONS: Final = 2048
-_KEPT_EVENTS: Final = 400
+_KEPT_EVENTS: Final = 600  # ten seconds of verdicts every 20 ms
 _KEPT_LATENCIES: Final = 4096
 _LATENCIES_OF_S: Final = 60.0
 _SILENT_S: Final = 2.0  # heartbeats come twice a second
-_MAX_CODE: Final = 64
+_MAX_S: Final = 1e10  # of a stamp: three hundred years
 
 Entry = TypeVar("Entry")
 
@@ -108,7 +108,7 @@ class Board:
 
     def add_rows(self, rows: NDArray[np.float32], t_s: NDArray[np.float64], *, now_s: float) -> None:
         """Take rows (n, n_classes + 1) of the probabilities stream."""
-        usable = np.isfinite(rows).all(axis=1) & np.isfinite(t_s)
+        usable = np.isfinite(rows).all(axis=1) & (np.abs(t_s) < _MAX_S)
         self._figures.unreadable += int((~usable).sum())
         for row, t in zip(np.round(rows[usable].astype(np.float64), 4).tolist(), t_s[usable].tolist(), strict=True):
             self.decisions.add(DecisionRow(t, row[:-1], row[-1]))
@@ -118,7 +118,7 @@ class Board:
     def add_codes(self, codes: Iterable[float], t_s: Iterable[float]) -> None:
         """Take verdicts of the codes stream: 0 none, else class index + 1."""
         for code, t in zip(codes, t_s, strict=True):
-            is_known = 0 <= code <= min(len(self.classes), _MAX_CODE) and math.isfinite(t)
+            is_known = 0 <= code <= len(self.classes) and abs(t) < _MAX_S
             if not is_known:
                 self._figures.unreadable += 1
                 continue
@@ -149,13 +149,13 @@ class Board:
         figures.state, figures.bad = message.state, [printable(name, limit=20) for name in message.bad[:64]]
         if message.type == "heartbeat":
             figures.why = printable(message.why, limit=300)
-        elif changed or message.why:
+        elif (changed or message.why) and abs(message.t) < _MAX_S:
             figures.why = printable(message.why, limit=300)
             self.events.add(Event("state", message.t, figures.why, message.state))
 
     def add_marker(self, marker: Cue, *, now_s: float) -> None:
         """Take a marker of another program."""
-        if not math.isfinite(marker.t_s):
+        if not abs(marker.t_s) < _MAX_S:
             self._figures.unreadable += 1
             return
         text = printable(marker.text)

@@ -28,6 +28,7 @@ _READ_S: Final = 0.025
 _LOOK_S: Final = 0.3
 _AGAIN_S: Final = 2.0  # before a stream that failed is tried anew
 _MAX_CHANNELS: Final = 256
+_MAX_SPEED: Final = 1000.0
 _MAX_MARKER_STREAMS: Final = 4
 
 
@@ -220,7 +221,8 @@ class Follower:
         if self._traces is None or (labels, description.sfreq_hz) != (before.channels, before.sfreq_hz):
             self._traces = Traces(n_channels=description.n_channels, sfreq_hz=description.sfreq_hz)
             self._era += 1
-        self._is_local = inlet.is_local and description.speed == 1.0
+        speed = description.speed if 0 < description.speed <= _MAX_SPEED else 1.0
+        self._is_local = inlet.is_local and speed == 1.0
         self._say(
             eeg=printable(description.name),
             channels=labels,
@@ -228,7 +230,7 @@ class Follower:
             places=positions(labels),
             unit="µV" if _knows_unit(description) else "",
             sfreq_hz=description.sfreq_hz,
-            speed=description.speed,
+            speed=speed,
         )
 
     def _say(self, **facts: Any) -> None:

@@ -13,6 +13,7 @@ export const axis = {
 
   // Note that a stamp has just arrived: the edge follows smoothly, and jumps only where the stamps do.
   heard(stamp) {
+    if (!(Math.abs(stamp) < 1e10)) return; // no time: NaN, or what would hang a loop over seconds
     const offset = stamp - (performance.now() / 1000) * this.speed;
     if (this.offset === null || Math.abs(offset - this.offset) > 0.5 * Math.max(1, this.speed)) this.offset = offset;
     else this.offset += 0.1 * (offset - this.offset);

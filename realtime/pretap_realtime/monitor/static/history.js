@@ -25,6 +25,7 @@ export class History {
     this.items.push(item);
     if (this.items.length > 4000) this.items.splice(0, 1000);
     this.fresh.push(item);
+    if (this.fresh.length > 4000) this.fresh.splice(0, 1000);
   }
 
   decision(row) {
@@ -78,7 +79,7 @@ export class History {
     });
     if (!changed || k < 0 || (stamp > this.lettered && stamp - this.lettered < 0.3)) return;
     this.lettered = stamp;
-    this.keep(stamp, () => this.letter(label, stamp, -7, 1.5, colour("panel")), 6);
+    this.keep(stamp, () => this.letter(label, stamp, 2, 1.5, colour("panel")), 14);
   }
 
   marker(stamp, label, starts) {
@@ -115,11 +116,11 @@ export class History {
     if (edge === null) return;
     const since = this.strip.advance(edge);
     this.grid(since ?? edge - 11 * axis.speed, edge);
+    const perPx = this.strip.ratio / this.strip.pxPerS;
     if (since === null) {
       this.names();
-      this.fresh = [...this.items];
+      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // as they came
     }
-    const perPx = this.strip.ratio / this.strip.pxPerS;
     this.fresh = this.fresh.filter(([stamp, paint, room]) => {
       if (stamp + room * perPx > edge) return true;
       paint();

@@ -2,7 +2,7 @@
 
 import { Strip, axis, colour } from "./axis.js";
 
-const KEPT = 1300; // columns
+const KEPT = 2000; // columns
 const BASELINE = 0.01; // of a column in the running mean: a second
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000];
 
@@ -60,6 +60,7 @@ export class Traces {
     this.events.push({ stamp, kind });
     if (this.events.length > 200) this.events.shift();
     this.fresh.push({ stamp, kind });
+    if (this.fresh.length > 200) this.fresh.shift();
   }
 
   // Draw the lines of the events that the edge has passed.
