@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from real_lsl import Child
 
@@ -43,6 +44,11 @@ def expect(browser):
     return expect
 
 
+def _note(said: list[str], message) -> None:
+    if "willReadFrequently" not in message.text:  # of a test that looks at pixels
+        said.append(f"{message.type}: {message.text}")
+
+
 @pytest.fixture
 def open_page(browser, request) -> Iterator[Callable]:
     """Open a page of the browser that must not say a word on its console."""
@@ -55,7 +61,7 @@ def open_page(browser, request) -> Iterator[Callable]:
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("console", lambda message: _note(said, message))
         page.on("pageerror", lambda error: said.append(f"error: {error}"))
         page.goto(url)
         return page
@@ -98,8 +104,13 @@ def monitor(start) -> Callable[..., str]:
 def picture(request) -> Callable:
     """Keep a screenshot in docs/figures/ where `--pictures` asks for it."""
 
-    def take(page, name: str) -> None:
-        if request.config.getoption("--pictures"):
-            page.screenshot(path=Path(__file__).resolve().parents[2] / "docs" / "figures" / name)
+    folder = Path(__file__).resolve().parents[2] / "docs" / "figures"
 
+    def take(page, name: str) -> None:
+        if take.asked:
+            page.screenshot(path=folder / name)
+            with Image.open(folder / name) as picture:
+                picture.convert("RGB").quantize(128).save(folder / name, optimize=True)
+
+    take.asked = request.config.getoption("--pictures")
     return take

@@ -80,6 +80,9 @@ export class Game {
     this.lastStamp = stamp;
     this.push += (1 - Math.exp(-dt / TAU_S)) * (wanted - this.push);
     this.levels.push([stamp, this.push]);
+    const side = this.side(this.push);
+    if (side !== this.told) this.canvas.setAttribute("aria-label", `The ball is ${side < 0 ? "in the middle" : this.classes[side]}`);
+    this.told = side;
     if (this.levels.length > 4000) this.levels.splice(0, 2000);
   }
 
@@ -95,7 +98,7 @@ export class Game {
     const wanted = t - lead + 0.006;
     let level = 0;
     for (const [stamp, push] of this.levels) if (stamp <= wanted && stamp > wanted - 0.5) level = push;
-    const side = Math.abs(level) < DEAD ? -1 : level > 0 ? 1 : 0;
+    const side = this.side(level);
     const right = side === this.classes.indexOf(truth);
     this.n += 1;
     this.none += side < 0 ? 1 : 0;
@@ -105,6 +108,8 @@ export class Game {
     this.flash = { side: this.classes.indexOf(truth), right, until: performance.now() + 450 };
     this.show();
   }
+
+  side(push) { return Math.abs(push) < DEAD ? -1 : push > 0 ? 1 : 0; }
 
   say(words) { byId("game-words").textContent = words; }
 

@@ -154,6 +154,7 @@ function showFigures() {
     text("accuracy", "–");
     text("accuracy-words", "No true markers yet.");
   }
+  byId("scale").options[0].textContent = traces.scale === "auto" ? `auto, ${traces.perRow} ${about.unit}` : "auto";
   const label = traces.words();
   if (byId("traces").getAttribute("aria-label") !== label) byId("traces").setAttribute("aria-label", label);
 }
@@ -171,7 +172,7 @@ function showBar([, p]) {
   p.forEach((each, k) => {
     const share = sum ? each / sum : 1 / p.length;
     bar.children[k].style.width = `${100 * share}%`;
-    bar.children[k].textContent = sum && share > 0.22 ? `${about.classes[k] ?? ""} ${each.toFixed(2)}` : "";
+    bar.children[k].textContent = sum && share > 0.22 ? ` ${about.classes[k] ?? ""} ${each.toFixed(2)} ` : "";
   });
   const words = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
   if (performance.now() - (showBar.at ?? 0) > 1000) {
@@ -218,9 +219,9 @@ function frame(now_ms) {
   else if (!frozen) {
     traces.draw();
     history.draw();
-    if (newest) showBar(newest);
-    newest = null;
   }
+  if (newest && !frozen) showBar(newest);
+  newest = null;
   before_ms = now_ms;
   n_frames += 1;
   if (now_ms - since_ms >= 1000) {
