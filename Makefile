@@ -30,8 +30,8 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 4 tests/faults
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
 
 	$(BIN)/python -m pytest tests/browser
 
@@ -39,7 +39,7 @@ browser: install
 	$(BIN)/python -m pytest tests/browser
 
 faults: install
-	$(BIN)/python -m pytest -n 4 tests/faults --faults-report docs/faults.md
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults --faults-report docs/faults.md
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -100,13 +101,33 @@ def serve(
             place = None if handover is None else _Place(handover, k)
             job = partial(_serve, plan, logs, session, stop, place=place)
         jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
-    if is_one:
-        jobs[plans[0].name](click.echo)
-        return 0
-    from pretap_realtime.several import run_each
+    try:
+        if is_one:
+            jobs[plans[0].name](click.echo)
+        else:
+            from pretap_realtime.several import run_each
 
-    run_each(jobs, say=_say, show=click.echo)
+            run_each(jobs, say=_say, show=click.echo)
+    except OutletFrozenError as error:
+        with contextlib.suppress(OSError):
+            _say(f"Error: {error}")
+        _leave_where_threads_spin(error.exit_code)
+        return error.exit_code
+    _leave_where_threads_spin(0)
     return 0
+
+
+def _leave_where_threads_spin(code: int) -> None:
+    """End the process, where the interpreter's end would take seconds since threads of liblsl spin beside it."""
+    if "pretap_realtime.spinning" not in sys.modules:
+        return
+    from pretap_realtime import spinning
+
+    if spinning.are_there():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        spinning.leave(code)
 
 
 def _supervise(arguments: Sequence[str]) -> int:

@@ -36,8 +36,8 @@ __all__ = ["Call", "Item", "Publisher", "Sink"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
 _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
-_SLOW_S, _WATCH_S = 0.01, 0.035  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
-_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.45 s. Looks, not time: where the whole process stood still, nothing is frozen
+_SLOW_S, _WATCH_S = 0.005, 0.03  # sending takes 0.1 ms; the loop waits for an outlet for less than 50 ms
+_CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.4 s. Looks, not time: where the whole process stood still, nothing is frozen
 _MOST_LEFT_BEHIND = 3
 _LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
 
@@ -104,8 +104,11 @@ class Call(Protocol):
         """Do it; says how much was sent. While that hangs, the loop goes on in another thread."""
         ...
 
-    def hangs(self) -> None:
-        """Have the sink note what is being sent; `returns` follows where it comes back after all."""
+    def stop(self) -> bool:
+        """Have it send no more, while it hangs.
+
+        Where that is in the sink, that notes what is being sent (True); `returns` follows if it comes back after all.
+        """
         ...
 
     def returns(self) -> None: ...
@@ -158,6 +161,7 @@ class Publisher:
         self._changing = threading.Lock()  # held by who changes the leader or the sender
         self._leader: threading.Thread | None = None
         self.watch = native.new_watch()
+        self._wanted: Call | None = None  # what the loop wants before it goes on
         self._call: Call | None = None  # what the leader does now
         self._held_up_s = 0.0  # how long the loop waited when the lead changed
         self._hangs_since_s = 0.0
@@ -254,8 +258,7 @@ class Publisher:
             self._held_up_s = took_s if self._leader is not None else 0.0
             self._leader, self.watch.since_s = me, math.inf
             if self._call is not None:  # it hangs: what it sends becomes a step that is under way
-                self._call.hangs()
-                self._steps.append((self._call.sink, _nothing, None))
+                self._steps.append((self._call.sink if self._call.stop() else None, _nothing, None))
                 self._call = None
         return True
 
@@ -269,15 +272,18 @@ class Publisher:
     def _lead(self, loop: Iterator[Call | None], me: threading.Thread) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
+            if not self._do(self._wanted, me):  # where the leader before hung in sending, and had not come to it
+                return
             for call in loop:
                 if self._error is not None:  # of a thread that had lost the lead
                     break
+                self._wanted = call
                 if self._waiting and self._sending.acquire(blocking=False):
                     self.watch.since_s = time.monotonic()
                     self._send(me)
                     if not self._still_leads(me):
                         return
-                if call is not None and not self._do(call, me):
+                if not self._do(call, me):
                     return
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
@@ -289,8 +295,11 @@ class Publisher:
                 self._running.release()
         self.watch.end()
 
-    def _do(self, call: Call, me: threading.Thread) -> bool:
+    def _do(self, call: Call | None, me: threading.Thread) -> bool:
         """Do what the loop wants; False where that hung, and another thread leads."""
+        self._wanted = None
+        if call is None:
+            return True
         if not self._sending.acquire(blocking=False):  # another thread hangs there
             call(may_send=False)
             return True
@@ -301,8 +310,8 @@ class Publisher:
             if leads:
                 self._call, self.watch.since_s = None, math.inf
             elif sends:
-                call.returns()
-                self._steps.popleft()
+                if self._steps.popleft()[0] is not None:
+                    call.returns()
                 self._n_steps += 1
         if leads:
             self._sending.release()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
-__all__ = ["calm"]
+__all__ = ["are_there", "calm", "leave"]
 
 _FOR_S = 0.2
 _TASKS = Path("/proc/self/task")
@@ -37,12 +37,20 @@ def calm() -> int:
     return n
 
 
-@atexit.register
-def _rouse() -> None:
-    """Give them back their priority: a process has ended when its last thread was run to its end."""
+def are_there() -> bool:
+    """Whether threads spin that were calmed."""
+    return bool(_CALMED)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, with exit code `code`; what is to be flushed must be flushed before.
+
+    The threads get their priority back: a process has not ended before each of its threads has run once more.
+    """
     for task in _CALMED:
         with contextlib.suppress(OSError):
             os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+    os._exit(code)
 
 
 def _used() -> dict[int, tuple[int, int]]:

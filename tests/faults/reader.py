@@ -31,36 +31,34 @@ Session-Id: {session}\r
 """
 
 
-def freeze(name: str) -> bool:
-    """Attach until the outlet disconnects; False where it is not there."""
+def freeze(name: str) -> str:
+    """Attach until the outlet disconnects; gives its uid, empty where it is not there."""
     info = next(iter(pylsl.resolve_bypred(f"name='{name}'", 1, 1.0)), None)
     if info is None:
-        return False
+        return ""
     port = int(re.search(r"<v4data_port>(\d+)<", info.as_xml()).group(1))
     asks = _ASKS.format(uid=info.uid(), session=info.session_id()).encode()
-    n = 0
     with selectors.DefaultSelector() as peers:
         try:
             while True:
                 peer = socket.create_connection(("127.0.0.1", port), timeout=2)
                 peer.sendall(asks)
                 peers.register(peer, selectors.EVENT_READ)
-                n += 1
                 print("attached", pylsl.local_clock(), flush=True)
                 until_s = time.monotonic() + 0.05
                 while time.monotonic() < until_s:
                     for key, _ in peers.select(0.05):
                         if not key.fileobj.recv(65536):
-                            return True
+                            return info.uid()
         except OSError:
-            return n > 0
+            return info.uid()
 
 
 def main(name: str, n_times: int) -> None:
-    for _ in range(n_times):
-        while not freeze(name):
-            pass
-        print("disconnected", pylsl.local_clock(), flush=True)
+    frozen = set()
+    while len(frozen - {""}) < n_times:
+        frozen.add(freeze(name))  # one that is about to go may be found twice
+    print("done", pylsl.local_clock(), flush=True)
     while True:
         time.sleep(1)
 
