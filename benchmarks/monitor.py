@@ -1,9 +1,9 @@
 """What `pretap monitor` costs, and what the page shows of it.
 
-    python benchmarks/monitor.py [--seconds 60] [--chromium /usr/bin/chromium] [--json FILE]
+    python benchmarks/monitor.py [--seconds 60] [--rounds 5] [--chromium /usr/bin/chromium] [--json FILE]
 
 A replay sends 28 channels at 1000 Hz in chunks of 10 ms, `ensemble-1000hz` decides every 20 ms. In turns: the service
-alone; with the monitor and readers of its socket (what a browser does, without drawing); with the monitor and Chromium,
+alone; with a monitor and a reader of its socket (what a browser does, without drawing); with a monitor and Chromium,
 which draws on the processor where there is no graphics card. Figures are CPU seconds of a process over the time. Runs
 in an LSL session of its own.
 """
@@ -18,6 +18,7 @@ import re
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -78,10 +79,18 @@ def draw(url: str, seconds: float, chromium: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    results: dict[str, dict[str, float]] = {}
+    conditions: dict[str, Callable[[str], dict[str, float]] | None] = {
+        "closed": None,
+        "open, a reader": lambda url: asyncio.run(read(url, asked.seconds)),
+    }
+    if Path(asked.chromium).exists():
+        conditions["open, Chromium"] = lambda url: draw(url, asked.seconds, asked.chromium)
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in conditions}
+    pooled: dict[str, list[float]] = {name: [] for name in conditions}
     with Session() as session:
         log = session.folder / "decisions.jsonl"
         source = str(session.folder / "raw.fif")
@@ -89,45 +98,51 @@ def main() -> None:
         session.start("replay", source, "--loop")
         serve = session.start("serve", "ensemble-1000hz", "--hop-ms", "20", "--log", str(log))
         session.wait_for("RUNNING", lambda: "RUNNING" in session.said(serve) or None, within_s=20)
-
-        def measured(name: str, monitor: subprocess.Popen[bytes] | None, run) -> None:
-            size, served_s, start_s = log.stat().st_size, cpu_s(serve.pid), time.monotonic()
-            own_s = cpu_s(monitor.pid) if monitor else 0.0
-            figures = run()
-            took_s = time.monotonic() - start_s
-            values = sorted(latencies(log, size))
-            figures |= {
-                "serve_percent_of_a_core": 100 * (cpu_s(serve.pid) - served_s) / took_s,
-                "latency_p50_ms": statistics.median(values),
-                "latency_p99_ms": values[int(0.99 * len(values))],
-            }
-            if monitor:
-                figures["monitor_percent_of_a_core"] = 100 * (cpu_s(monitor.pid) - own_s) / took_s
-            results[name] = {key: round(value, 2) for key, value in figures.items()}
-            print(f"{name:24}", "  ".join(f"{key} {value:g}" for key, value in results[name].items()), flush=True)
-
-        def wait() -> dict[str, float]:
-            time.sleep(asked.seconds)
-            return {}
-
-        measured("alone", None, wait)
-        monitor = session.start("monitor", "--port", "0")
-        said = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.said(monitor)), within_s=20)
-        url = said[0]
-        measured("monitor, no page", monitor, wait)
-        measured("monitor, a reader", monitor, lambda: asyncio.run(read(url, asked.seconds)))
-        measured("monitor, two readers", monitor, lambda: asyncio.run(_two(url, asked.seconds)))
-        if Path(asked.chromium).exists():
-            measured("monitor, Chromium", monitor, lambda: draw(url, asked.seconds, asked.chromium))
-        session.end(monitor)
-        measured("alone again", None, wait)
+        for _ in range(asked.rounds):
+            for name, look in conditions.items():
+                figures, values = measure(session, serve, log, look, asked.seconds)
+                rounds[name].append(figures)
+                pooled[name] += values
+                print(f"{name:16}", "  ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
+    results = {}
+    for name, measured in rounds.items():
+        values = sorted(pooled[name])
+        results[name] = {key: statistics.median(each[key] for each in measured) for key in measured[0]}
+        results[name] |= {
+            "latency_p50_ms": statistics.median(values),
+            "latency_p99_ms": values[int(0.99 * len(values))],
+        }
+        results[name]["p50_against_closed"] = results[name]["latency_p50_ms"] / results["closed"]["latency_p50_ms"]
+        print(f"ALL {name:16}", "  ".join(f"{key} {value:.2f}" for key, value in results[name].items()))
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-async def _two(url: str, seconds: float) -> dict[str, float]:
-    first, _ = await asyncio.gather(read(url, seconds), read(url, seconds))
-    return first
+def measure(
+    session: Session,
+    serve: subprocess.Popen[bytes],
+    log: Path,
+    look: Callable[[str], dict[str, float]] | None,
+    seconds: float,
+) -> tuple[dict[str, float], list[float]]:
+    """Let the service run for a while with or without a monitor; gives the figures and the latencies in ms."""
+    monitor, url = None, ""
+    if look is not None:
+        monitor = session.start("monitor", "--port", "0")
+        url = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.said(monitor)), within_s=20)[0]
+        time.sleep(2)  # it finds and connects
+    size, start_s = log.stat().st_size, time.monotonic()
+    served_s, shown_s = cpu_s(serve.pid), cpu_s(monitor.pid) if monitor else 0.0
+    figures = look(url) if look is not None else time.sleep(seconds) or {}
+    took_s = time.monotonic() - start_s
+    figures["serve_percent_of_a_core"] = 100 * (cpu_s(serve.pid) - served_s) / took_s
+    if monitor:
+        figures["monitor_percent_of_a_core"] = 100 * (cpu_s(monitor.pid) - shown_s) / took_s
+    values = latencies(log, size)
+    figures["latency_p50_ms"] = statistics.median(values)
+    if monitor:
+        session.end(monitor)
+    return figures, values
 
 
 if __name__ == "__main__":

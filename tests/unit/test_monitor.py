@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import pretap_realtime.monitor as package
 from pretap_realtime.chunk import Cue
+from pretap_realtime.lsl import Found
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.monitor.board import Board
+from pretap_realtime.monitor.choice import choose
 from pretap_realtime.monitor.follower import About, Update
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
 from pretap_realtime.monitor.head import positions
@@ -180,6 +182,55 @@ def test_electrodes_have_places_and_other_channels_have_none():
     assert middle == pytest.approx((0, 0), abs=0.01)
     assert other is None
     assert positions(["Fpz"])[0][1] > 0.7  # the nose is up
+
+
+# -- choice ------------------------------------------------------------------------------------------------------------
+
+
+def found(name, kind="Markers", format="string", n=1, uid=""):  # noqa: A002
+    return Found(name, kind, name, "here", uid or name, format, n, 0.0, None)
+
+
+def service(name):
+    return [found(f"{name}-probabilities", "Probabilities", "float32", 3), found(f"{name}-codes", format="int32"),
+            found(f"{name}-markers")]  # fmt: skip
+
+
+AMP = found("Amp", "EEG", "float32", 28)
+ANY = {"name": "", "stream": {"type": "EEG"}, "markers": None, "connected": {}}
+
+
+def test_the_only_service_the_only_eeg_and_the_task_are_followed():
+    wanted, problems = choose([*service("pretap"), AMP, found("task"), found("wide", n=2)], **ANY)
+    assert {role: each.name for role, each in wanted.items()} == {
+        "probabilities": "pretap-probabilities", "codes": "pretap-codes", "messages": "pretap-markers", "eeg": "Amp",
+        "marker task": "task",
+    }  # fmt: skip
+    assert problems == []
+
+
+def test_of_several_none_is_followed_until_one_is_named():
+    streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
+    wanted, problems = choose(streams, **ANY)
+    assert wanted == {}
+    assert "2 services are here: anna, ben" in problems[0]
+    assert "2 EEG streams are here: Amp, Other" in problems[1]
+    wanted, problems = choose(streams, **ANY | {"name": "ben", "stream": {"name": "Amp"}})
+    assert wanted["messages"].name == "ben-markers"
+    assert wanted["eeg"] is AMP
+    assert problems == []
+
+
+def test_what_is_followed_stays_when_another_comes():
+    anna = {"probabilities": service("anna")[0], "eeg": AMP}
+    streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
+    wanted, problems = choose(streams, **ANY | {"connected": anna})
+    assert wanted["codes"].name == "anna-codes"
+    assert problems == []
+
+
+def test_what_is_missing_is_said():
+    assert choose([], **ANY) == ({}, ["Waiting for a service. Is pretap serve running?", "Waiting for the EEG stream."])
 
 
 # -- guard -------------------------------------------------------------------------------------------------------------

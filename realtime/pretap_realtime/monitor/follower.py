@@ -6,7 +6,6 @@ One thread looks and connects, which may block; another reads what is there, for
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from pretap.errors import StreamRefusedError
 from pretap_realtime import lsl
 from pretap_realtime.contract import Description, printable
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
+from pretap_realtime.monitor.choice import choose, service_of
 from pretap_realtime.monitor.head import positions
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
 from pretap_realtime.monitor.truths import Judged
@@ -27,9 +27,9 @@ __all__ = ["About", "Follower", "Place", "Update"]
 _READ_S: Final = 0.025
 _LOOK_S: Final = 0.3
 _AGAIN_S: Final = 2.0  # before a stream that failed is tried anew
+_FORGOTTEN_S: Final = 6.0  # a watch lists a stream that ended for five seconds
 _MAX_CHANNELS: Final = 256
 _MAX_SPEED: Final = 1000.0
-_MAX_MARKER_STREAMS: Final = 4
 
 
 class About(msgspec.Struct, frozen=True):
@@ -59,6 +59,11 @@ class Place:
     n_decisions: int = 0
     n_events: int = 0
     n_judged: int = 0
+
+    def begin(self, era: int) -> None:
+        """Forget what was told."""
+        self.era = era
+        self.n_abouts = self.n_columns = self.n_decisions = self.n_events = self.n_judged = 0
 
 
 class Update(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,8 +100,8 @@ class Follower:
         self._n_abouts = 1  # counts what `about` has been
         self._era = 0  # counts what makes a page begin anew
         self._inlets: dict[str, lsl.Inlet | lsl.MarkerInlet] = {}
-        self._uids: dict[str, str] = {}  # of the inlets
-        self._failed_s: dict[str, float] = {}  # uid: when
+        self._connected: dict[str, lsl.Found] = {}  # what the inlets read
+        self._aside: dict[str, tuple[float, str]] = {}  # uid of what is not tried: until when, and why
         self._is_local = False
 
     def start(self) -> None:
@@ -108,7 +113,7 @@ class Follower:
         with self._lock:
             is_new = place.era != self._era
             if is_new:
-                place.__init__(era=self._era)  # type: ignore[misc]
+                place.begin(self._era)
             board, now_s = self._board, lsl.local_clock()
             update = Update(
                 fresh=is_new,
@@ -130,73 +135,38 @@ class Follower:
     def _look(self) -> None:
         watch = lsl.Watch()
         while not self._stop.wait(_LOOK_S):
-            found = watch.found()
-            wanted, problem = self._wanted(found)
-            for role, stream in wanted.items():
-                if role not in self._inlets and self._may_try(stream):
-                    problem = self._connect(role, stream) or problem
+            now_s = lsl.local_clock()
             with self._lock:
-                self._say(problem=problem)
+                self._aside = {uid: each for uid, each in self._aside.items() if each[0] > now_s}
+                aside, connected = dict(self._aside), dict(self._connected)
+            wanted, problems = choose(
+                [each for each in watch.found() if each.uid not in aside],
+                name=self._name,
+                stream=self._stream,
+                markers=self._markers,
+                connected=connected,
+            )
+            for role, stream in wanted.items():
+                if role not in connected:
+                    self._connect(role, stream)
+            with self._lock:
+                self._say(problem=" ".join([*problems, *(why for _, why in self._aside.values() if why)][:5]))
 
-    def _may_try(self, stream: lsl.Found) -> bool:
-        return lsl.local_clock() - self._failed_s.get(stream.uid, -_AGAIN_S) >= _AGAIN_S
-
-    def _wanted(self, found: Sequence[lsl.Found]) -> tuple[dict[str, lsl.Found], str]:
-        """Say which streams are to be followed, and what stands in the way."""
-        wanted: dict[str, lsl.Found] = {}
-        problems: list[str] = []
-        suffix = "-probabilities"
-        services = sorted({f.name.removesuffix(suffix) for f in found if _is_probabilities(f)})
-        mine = [name for name in services if name == self._name or not self._name]
-        if len(mine) == 1:
-            for role, kind in (("probabilities", "probabilities"), ("codes", "codes"), ("messages", "markers")):
-                those = [f for f in found if f.name == f"{mine[0]}-{kind}" and f.uid not in self._failed_now()]
-                if those:
-                    wanted[role] = those[-1]
-        elif len(mine) > 1:
-            listed = ", ".join(printable(name, limit=40) for name in mine[:10])
-            problems.append(f"{len(mine)} services are here: {listed}. Start the monitor with --name NAME.")
-        else:
-            who = f"the service {self._name!r}" if self._name else "a service"
-            problems.append(f"Waiting for {who}. Is pretap serve running?")
-        eegs = [f for f in found if _answers(f, self._stream) and f.format not in ("string", "undefined")]
-        alive = [f for f in eegs if f.uid not in self._failed_now()]
-        if len(alive) == 1:
-            wanted["eeg"] = alive[0]
-        elif len(alive) > 1 and "eeg" not in self._inlets:
-            listed = ", ".join(printable(f.name, limit=40) for f in alive[:10])
-            problems.append(f"{len(alive)} EEG streams are here: {listed}. Start the monitor with --stream NAME.")
-        elif not alive and "eeg" not in self._inlets:
-            problems.append("Waiting for the EEG stream.")
-        ours = {f"{name}-{kind}" for name in services for kind in ("markers", "codes")}
-        others = [
-            f for f in found
-            if f.format == "string" and f.n_channels == 1 and f.name not in ours
-            and (f.type == "Markers" if self._markers is None else _answers(f, self._markers))
-            and f.uid not in self._failed_now()
-        ]  # fmt: skip
-        for stream in others[:_MAX_MARKER_STREAMS]:
-            wanted[f"marker {stream.uid}"] = stream
-        return wanted, " ".join(problems)
-
-    def _failed_now(self) -> set[str]:
-        now_s = lsl.local_clock()
-        return {uid for uid, at_s in self._failed_s.items() if now_s - at_s < _AGAIN_S}
-
-    def _connect(self, role: str, stream: lsl.Found) -> str:
-        """Connect one stream; gives why not, where not."""
+    def _connect(self, role: str, stream: lsl.Found) -> None:
+        """Connect one stream; where that fails, leave it aside for a while."""
         try:
             if role == "messages" or role.startswith("marker "):
                 inlet: lsl.Inlet | lsl.MarkerInlet = _opened_markers(stream)
             else:
                 inlet = _opened_numbers(stream, as_microvolts=role == "eeg")
         except (lsl.ConnectionLostError, StreamRefusedError) as error:
-            self._failed_s = {**self._failed_s, stream.uid: lsl.local_clock()}
-            return "" if isinstance(error, lsl.ConnectionLostError) else printable(str(error), limit=300)
+            why = "" if isinstance(error, lsl.ConnectionLostError) else printable(str(error), limit=300)
+            with self._lock:
+                self._aside[stream.uid] = lsl.local_clock() + _AGAIN_S, why
+            return
         with self._lock:
             self._begin(role, stream, inlet)
-            self._inlets[role], self._uids[role] = inlet, stream.uid
-        return ""
+            self._inlets[role], self._connected[role] = inlet, stream
 
     def _begin(self, role: str, stream: lsl.Found, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
         """Note what a new inlet changes for the page."""
@@ -206,7 +176,7 @@ class Follower:
         elif role == "probabilities":
             assert isinstance(inlet, lsl.Inlet)
             classes = tuple(printable(label, limit=20) for label in _labels(inlet.description)[:-1])
-            service = printable(stream.name.removesuffix("-probabilities"))
+            service = printable(service_of(stream))
             if (service, classes) != (self._about.service, self._about.classes):
                 self._board.begin(classes)
                 self._era += 1
@@ -273,8 +243,8 @@ class Follower:
 
     def _lose(self, role: str) -> None:
         """Let go of a stream that ended; what it has shown stays."""
-        inlet = self._inlets.pop(role)
-        self._failed_s = {**self._failed_s, self._uids.pop(role): lsl.local_clock() + _AGAIN_S}  # a watch forgets late
+        inlet, stream = self._inlets.pop(role), self._connected.pop(role)
+        self._aside[stream.uid] = lsl.local_clock() + _FORGOTTEN_S, ""
         inlet.close()
         if role == "eeg":
             self._board.note(f"the EEG stream {self._about.eeg} ended", t_s=lsl.local_clock())
@@ -295,14 +265,6 @@ def _opened_numbers(stream: lsl.Found, *, as_microvolts: bool) -> lsl.Inlet:
         raise StreamRefusedError(f"{n} channels are too many for a page: at most {_MAX_CHANNELS}")
     inlet.open(order=range(n), factors=_factors(inlet.description) if as_microvolts else [1.0] * n)
     return inlet
-
-
-def _is_probabilities(found: lsl.Found) -> bool:
-    return found.name.endswith("-probabilities") and found.type == "Probabilities" and found.format == "float32"
-
-
-def _answers(found: lsl.Found, query: dict[str, str]) -> bool:
-    return all(getattr(found, key) == value for key, value in query.items())
 
 
 def _labels(description: Description) -> tuple[str, ...]:
