@@ -29,7 +29,7 @@ class Service:
         self.messages = lsl.Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
         self.truth = lsl.Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
         self.amplifier = Amplifier(name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0)
-        self._n_channels = len(labels)
+        self._n_channels, self._classes = len(labels), classes
         self._seq = 0
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
@@ -53,8 +53,8 @@ class Service:
         while not self._ends.is_set():
             self.amplifier.push(eeg(10, self._n_channels, seed=n), real_time=True)
             now_s = float(self.amplifier.stamps(1)[0])
-            self.rows.push([1 - self.p_right, self.p_right, 1.0], now_s)
-            self.codes.push([1 + (self.p_right > 0.5)], now_s)
+            p = dict(zip(self._classes, (1 - self.p_right, self.p_right), strict=True))
+            self.say(type="verdict", t=now_s, p=p, label=self._classes[self.p_right > 0.5])
             if n % 12 == 0:
                 self.say()
             n += 1

@@ -162,7 +162,8 @@ def collect(socket_, kit, condition):
     return updates, frames
 
 
-def test_it_follows_the_service_and_judges_it(monitor, kit):
+@pytest.mark.parametrize("as_json", [True, False])
+def test_it_follows_the_service_and_judges_it(monitor, kit, as_json):
     service = Service(f"svc-{secrets.token_hex(4)}")
     amplifier = kit.Amplifier(sfreq_hz=1000.0)
     _, port = monitor("--name", service.name, "--stream", amplifier.name, "--cue-stream", f"{service.name}-task")
@@ -171,19 +172,27 @@ def test_it_follows_the_service_and_judges_it(monitor, kit):
         kit.until(service.has_readers, "the monitor on all outlets")
         x = kit.eeg(200)
         amplifier.push(x)
+        if as_json:
+            service.say(type="state", why="fits")
+            kit.until(lambda: not service.rows.has_consumers(), "the numbers are left alone")
         now_s = lsl.local_clock()
-        service.say(type="state", why="fits")
-        service.rows.push([0.9, 0.1, 0.75], now_s)
-        service.codes.push([1], now_s)
+        if as_json:
+            service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s)
+        else:
+            service.messages.push(["left"], now_s)
+            service.rows.push([0.9, 0.1, 0.75], now_s)
+            service.codes.push([1], now_s)
         service.truth.push(["trial/0/end/left"], now_s)
         service.truth.push(["trial/1/end/right"], now_s)
-        service.say(lost=3, bad=("C3",), why="C3: railed")
+        if as_json:
+            service.say(lost=3, bad=("C3",), why="C3: railed")
+        wanted = {"lost": 3} if as_json else {"quality": 0.75}
         updates, frames = collect(
             socket_,
             kit,
             lambda updates, frames: (
-                any((u.get("figures") or {}).get("lost") == 3 for u in updates)
-                and sum(len(u.get("judged", [])) for u in updates) == 2
+                any(wanted.items() <= (u.get("figures") or {}).items() for u in updates)
+                and any((u.get("figures") or {}).get("n_judged") == 2 for u in updates)
                 and sum(np.frombuffer(f[:4], "<u4")[0] for f in frames) == 20
             ),
         )
@@ -191,11 +200,12 @@ def test_it_follows_the_service_and_judges_it(monitor, kit):
         [np.frombuffer(f, "<f4", offset=16 + 8 * int.from_bytes(f[:4], "little")).reshape(-1, 2, 4) for f in frames]
     )
     np.testing.assert_array_equal(columns[:, 1], x.reshape(20, 10, 4).max(axis=1))
-    assert [row[1:] for u in updates for row in u.get("decisions", [])] == [[[0.9, 0.1], 0.75]]
+    assert [row[1] for u in updates for row in u.get("decisions", [])] == [[0.9, 0.1]]
     judged = [(j["truth"], j["label"], j["right"]) for u in updates for j in u.get("judged", [])]
     assert judged == [("left", "left", True), ("right", "left", False)]
     figures = [u["figures"] for u in updates if u.get("figures")][-1]
-    assert (figures["state"], figures["bad"], figures["n_right"], figures["n_judged"]) == ("RUNNING", ["C3"], 1, 2)
+    assert (figures["n_right"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
+    assert (figures["state"], figures["bad"]) == (("RUNNING", ["C3"]) if as_json else ("", []))
 
 
 def test_two_services_are_listed_and_neither_is_followed(monitor, kit):

@@ -128,7 +128,8 @@ def test_states_latencies_losses_and_missed_messages_are_counted():
     board.begin(CLASSES)
     board.add_message(message(type="state", why="fits"), now_s=5.0, latency_known=True)
     for k, latency_s in enumerate((0.001, 0.002, 0.004)):
-        facts = {"type": "verdict", "seq": 2 + k, "label": "left", "t": 6.0, "sent": 6.0 + latency_s}
+        facts = {"type": "verdict", "seq": 2 + k, "label": "left", "p": {"left": 0.9, "right": 0.1}}
+        facts |= {"t": 6.0 + k, "sent": 6.0 + k + latency_s}
         board.add_message(message(**facts), now_s=6.0, latency_known=True)
     board.add_message(message(seq=5, lost=7, bad=("C3",), why="C3: railed"), now_s=6.1, latency_known=True)
     figures = board.figures(now_s=6.2)
@@ -137,7 +138,20 @@ def test_states_latencies_losses_and_missed_messages_are_counted():
     assert figures.latency_ms == [2.0, 4.0, 4.0]
     assert not figures.silent
     assert board.figures(now_s=8.2).silent
-    assert [(event.kind, event.label) for event in board.events.since(0)] == [("state", "RUNNING")]
+    assert [(event.kind, event.label) for event in board.events.since(0)] == [
+        ("state", "RUNNING"), *[("verdict", "left")] * 3,
+    ]  # fmt: skip
+    assert [(row.t, row.p) for row in board.decisions.since(1)] == [(7.0, [0.9, 0.1]), (8.0, [0.9, 0.1])]
+
+
+def test_an_invalid_verdict_pushes_nothing():
+    board = Board()
+    board.begin(CLASSES)
+    text = message(type="verdict", valid=False, why="a gap", p={"left": 0.9, "right": 0.1}, label="left")
+    board.add_message(text, now_s=5.0, latency_known=True)
+    assert [row.p for row in board.decisions.since(0)] == [[0.0, 0.0]]
+    assert [event.label for event in board.events.since(0)] == ["none"]
+    assert board.figures(now_s=5.0).latency_ms is None
 
 
 def test_what_hostile_streams_send_is_counted_and_changes_nothing():
@@ -197,7 +211,7 @@ def service(name):
 
 
 AMP = found("Amp", "EEG", "float32", 28)
-ANY = {"name": "", "stream": {"type": "EEG"}, "markers": None, "connected": {}}
+ANY = {"name": "", "stream": {"type": "EEG"}, "markers": None}
 
 
 def test_the_only_service_the_only_eeg_and_the_task_are_followed():
@@ -222,9 +236,8 @@ def test_of_several_none_is_followed_until_one_is_named():
 
 
 def test_what_is_followed_stays_when_another_comes():
-    anna = {"probabilities": service("anna")[0], "eeg": AMP}
     streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
-    wanted, problems = choose(streams, **ANY | {"connected": anna})
+    wanted, problems = choose(streams, followed="anna", has_eeg=True, **ANY)
     assert wanted["codes"].name == "anna-codes"
     assert problems == []
 
@@ -312,5 +325,5 @@ def test_an_update_is_json_that_a_browser_reads():
     board.add_rows(np.array([[0.25, 0.75, 1.0]], np.float32), np.array([3.5]), now_s=3.5)
     update = Update(about=About(places=[None, (0.5, 0.5)]), decisions=board.decisions.since(0), now=4.0)
     read = json.loads(msgspec.json.encode(update))
-    assert read["decisions"] == [[3.5, [0.25, 0.75], 1.0]]
+    assert read["decisions"] == [[3.5, [0.25, 0.75]]]
     assert read["about"]["places"] == [None, [0.5, 0.5]]

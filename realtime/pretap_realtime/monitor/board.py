@@ -46,11 +46,10 @@ class Log(Generic[Entry]):
 
 
 class DecisionRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row of the probabilities stream: without a valid window `p` is all zeros, and `quality` 0."""
+    """The probability of each class; without a valid window all are zero."""
 
     t: float
     p: list[float]
-    quality: float
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -77,7 +76,7 @@ class Figures(msgspec.Struct):
     messages_missed: int = 0
     unreadable: int = 0
     decisions_per_s: float | None = None
-    quality: float | None = None
+    quality: float | None = None  # of the probabilities stream, where that is read
     latency_ms: list[float] | None = None  # p50, p95, p99 of the last minute
     n_judged: int = 0
     n_right: int = 0
@@ -87,7 +86,8 @@ class Figures(msgspec.Struct):
 class Board:
     """Collects what a service says; `begin` forgets the service before.
 
-    Times without a name are of this machine's LSL clock.
+    Times without a name are of this machine's LSL clock. Once `has_messages` is true, messages tell all that the
+    streams of numbers do, and those need not be read.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,9 @@ class Board:
 
     def begin(self, classes: Sequence[str]) -> None:
         """Start with a service and its classes."""
-        self.classes = tuple(classes)
+        self._raw_classes = tuple(classes)  # as the messages name them
+        self.classes = tuple(printable(name, limit=20) for name in classes)
+        self.has_messages = False
         self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
         self.events: Log[Event] = Log(_KEPT_EVENTS)
         self.judged: Log[Judged] = Log(_KEPT_EVENTS)
@@ -111,8 +113,7 @@ class Board:
         usable = np.isfinite(rows).all(axis=1) & (np.abs(t_s) < _MAX_S)
         self._figures.unreadable += int((~usable).sum())
         for row, t in zip(np.round(rows[usable].astype(np.float64), 4).tolist(), t_s[usable].tolist(), strict=True):
-            self.decisions.add(DecisionRow(t, row[:-1], row[-1]))
-            self._arrivals_s.append(now_s)
+            self._add_decision(DecisionRow(t, row[:-1]), now_s=now_s)
             self._figures.quality = row[-1]
 
     def add_codes(self, codes: Iterable[float], t_s: Iterable[float]) -> None:
@@ -122,9 +123,15 @@ class Board:
             if not is_known:
                 self._figures.unreadable += 1
                 continue
-            label = self.classes[int(code) - 1] if code else "none"
-            self._truths.add_verdict(t, label)
-            self.events.add(Event("verdict", t, label, label))
+            self._add_verdict(t, self.classes[int(code) - 1] if code else "none")
+
+    def _add_decision(self, row: DecisionRow, *, now_s: float) -> None:
+        self.decisions.add(row)
+        self._arrivals_s.append(now_s)
+
+    def _add_verdict(self, t_s: float, label: str) -> None:
+        self._truths.add_verdict(t_s, label)
+        self.events.add(Event("verdict", t_s, label, label))
 
     def add_message(self, text: str, *, now_s: float, latency_known: bool) -> None:
         """Take a message of the marker stream; in ``label`` format there are no states to be had."""
@@ -135,15 +142,15 @@ class Board:
             if text not in self.classes and text != "none":
                 self._figures.unreadable += 1
             return
+        self.has_messages = True
         figures = self._figures
+        figures.quality = None
         if self._next_seq is not None and message.seq > self._next_seq:
             figures.messages_missed += message.seq - self._next_seq
         self._next_seq = message.seq + 1
         figures.lost = message.lost
         if message.type == "verdict":
-            latency_s = message.sent - message.t
-            if latency_known and message.valid and math.isfinite(latency_s):
-                self._latencies.append((now_s, latency_s))
+            self._add_message_verdict(message, now_s=now_s, latency_known=latency_known)
             return
         changed = message.state != figures.state
         figures.state, figures.bad = message.state, [printable(name, limit=20) for name in message.bad[:64]]
@@ -152,6 +159,18 @@ class Board:
         elif (changed or message.why) and abs(message.t) < _MAX_S:
             figures.why = printable(message.why, limit=300)
             self.events.add(Event("state", message.t, figures.why, message.state))
+
+    def _add_message_verdict(self, message: Message, *, now_s: float, latency_known: bool) -> None:
+        p = [message.p.get(name, 0.0) if message.valid else 0.0 for name in self._raw_classes]
+        if not abs(message.t) < _MAX_S or not all(0 <= each <= 1 for each in p):
+            self._figures.unreadable += 1
+            return
+        latency_s = message.sent - message.t
+        if latency_known and message.valid and math.isfinite(latency_s):
+            self._latencies.append((now_s, latency_s))
+        self._add_decision(DecisionRow(message.t, [round(each, 4) for each in p]), now_s=now_s)
+        is_known = message.valid and message.label in self._raw_classes
+        self._add_verdict(message.t, self.classes[self._raw_classes.index(message.label)] if is_known else "none")
 
     def add_marker(self, marker: Cue, *, now_s: float) -> None:
         """Take a marker of another program."""

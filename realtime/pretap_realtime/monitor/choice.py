@@ -34,17 +34,18 @@ def choose(
     name: str,
     stream: Mapping[str, str],
     markers: Mapping[str, str] | None,
-    connected: Mapping[str, Found],
+    followed: str = "",
+    has_eeg: bool = False,
 ) -> tuple[dict[str, Found], list[str]]:
     """Say which stream is wanted in which role, and what stands in the way.
 
-    Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. A service and an EEG stream that
-    are `connected` stay so when others come; see `pretap_realtime.monitor.follower.Follower` for the other arguments.
+    Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. The service that is `followed` and
+    the EEG stream that is there stay so when others come; see `pretap_realtime.monitor.follower.Follower` for the other
+    arguments.
     """
     services = sorted({service for each in found if (service := service_of(each))})
     wanted: dict[str, Found] = {}
     problems: list[str] = []
-    followed = service_of(connected["probabilities"]) if "probabilities" in connected else ""
     mine = [each for each in services if each == (name or followed or each)]
     if len(mine) == 1:
         roles = {f"{mine[0]}-{end}": role for role, end in _OF_SERVICES.items()}
@@ -54,7 +55,7 @@ def choose(
     else:
         who = f"the service {printable(name, limit=40)!r}" if name else "a service"
         problems.append(f"Waiting for {who}. Is pretap serve running?")
-    if "eeg" not in connected:
+    if not has_eeg:
         eegs = [each for each in found if _answers(each, stream) and each.format not in ("string", "undefined")]
         if len(eegs) == 1:
             wanted["eeg"] = eegs[0]

@@ -29,6 +29,7 @@ _LOOK_S: Final = 0.3
 _AGAIN_S: Final = 2.0  # before a stream that failed is tried anew
 _FORGOTTEN_S: Final = 6.0  # a watch lists a stream that ended for five seconds
 _MAX_CHANNELS: Final = 256
+_NUMBERS: Final = {"probabilities", "codes"}  # roles
 _MAX_SPEED: Final = 1000.0
 
 
@@ -101,6 +102,7 @@ class Follower:
         self._era = 0  # counts what makes a page begin anew
         self._inlets: dict[str, lsl.Inlet | lsl.MarkerInlet] = {}
         self._connected: dict[str, lsl.Found] = {}  # what the inlets read
+        self._followed: tuple[str, tuple[str, ...]] = "", ()  # the service and its classes
         self._aside: dict[str, tuple[float, str]] = {}  # uid of what is not tried: until when, and why
         self._is_local = False
 
@@ -138,16 +140,18 @@ class Follower:
             now_s = lsl.local_clock()
             with self._lock:
                 self._aside = {uid: each for uid, each in self._aside.items() if each[0] > now_s}
-                aside, connected = dict(self._aside), dict(self._connected)
+                aside, connected, reads_numbers = dict(self._aside), dict(self._connected), self._reads_numbers()
+                followed = self._followed[0] if "messages" in connected or "probabilities" in connected else ""
             wanted, problems = choose(
                 [each for each in watch.found() if each.uid not in aside],
                 name=self._name,
                 stream=self._stream,
                 markers=self._markers,
-                connected=connected,
+                followed=followed,
+                has_eeg="eeg" in connected,
             )
             for role, stream in wanted.items():
-                if role not in connected:
+                if role not in connected and (reads_numbers or role not in _NUMBERS):
                     self._connect(role, stream)
             with self._lock:
                 self._say(problem=" ".join([*problems, *(why for _, why in self._aside.values() if why)][:5]))
@@ -175,12 +179,12 @@ class Follower:
             self._begin_eeg(inlet)
         elif role == "probabilities":
             assert isinstance(inlet, lsl.Inlet)
-            classes = tuple(printable(label, limit=20) for label in _labels(inlet.description)[:-1])
-            service = printable(service_of(stream))
-            if (service, classes) != (self._about.service, self._about.classes):
+            service, classes = service_of(stream), _labels(inlet.description)[:-1]
+            if (service, classes) != self._followed:
+                self._followed = service, classes
                 self._board.begin(classes)
                 self._era += 1
-            self._say(service=service, classes=classes)
+            self._say(service=printable(service), classes=self._board.classes)
         elif role.startswith("marker "):
             self._say(markers=tuple(sorted({*self._about.markers, printable(stream.name)})))
 
@@ -219,7 +223,15 @@ class Follower:
                         self._take(role, inlet)
                     except lsl.ConnectionLostError:
                         self._lose(role)
+                if not self._reads_numbers():
+                    for role in _NUMBERS & self._inlets.keys():
+                        self._inlets.pop(role).close()
+                        del self._connected[role]
                 self._board.judge(now_s=lsl.local_clock())
+
+    def _reads_numbers(self) -> bool:
+        """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions."""
+        return not self._board.has_messages
 
     def _take(self, role: str, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
         now_s = lsl.local_clock()
@@ -249,6 +261,7 @@ class Follower:
         if role == "eeg":
             self._board.note(f"the EEG stream {self._about.eeg} ended", t_s=lsl.local_clock())
         elif role == "messages":
+            self._board.has_messages = False  # the next one may be of another kind
             self._board.note(f"the service {self._about.service} ended", t_s=lsl.local_clock())
 
 

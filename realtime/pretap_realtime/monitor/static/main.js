@@ -143,7 +143,9 @@ function showFigures() {
   text("rate", f.decisions_per_s === null ? "–" : f.decisions_per_s.toFixed(1));
   text("lost", String(f.lost));
   text("missed", String(f.messages_missed) + (f.unreadable ? ` · ${f.unreadable} unreadable` : ""));
-  text("quality", f.quality === null ? "–" : `${Math.round(100 * f.quality)} %`);
+  const n = about.channels.length;
+  const quality = f.quality ?? (judges && n ? Math.max(0, n - f.bad.length) / n : null);
+  text("quality", quality === null ? "–" : `${Math.round(100 * quality)} %`);
   byId("lost").classList.toggle("fault", f.lost > 0);
   byId("missed").classList.toggle("fault", f.messages_missed + f.unreadable > 0);
   if (f.n_judged) {
