@@ -50,6 +50,7 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     t_s: float
     label: str = "none"
     code: int = 0
+    command: bool = False
     probs: NDArray[np.float64] | None = None
     why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
     n_lost: int = 0
@@ -444,6 +445,7 @@ class Publisher:
             type=item.type,
             seq=seq,
             label=item.label,
+            command=item.command,
             p=probs,
             state=item.state,
             valid=valid,
