@@ -14,9 +14,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: help install demo test faults browser lint format types imports wheel bench-peers clean
 
 help:
-	@echo "make demo      set up .venv and see it work"
+	@echo "make demo      set up .venv and see it work; then .venv/bin/pretap demo --web: the same in the browser, and a game"
 	@echo "make test      set up .venv and run every test"
 	@echo "make faults    the fault suite alone; writes docs/faults.md"
+	@echo "make browser   the monitor's page in the system's Chromium, alone"
 	@echo "make install   set up .venv only"
 	@echo "make lint types imports   the checks that CI runs"
 	@echo "make wheel     build the wheel into dist/"
@@ -32,6 +33,11 @@ test: install
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
 	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
+
+	$(BIN)/python -m pytest tests/browser
+
+browser: install
+	$(BIN)/python -m pytest tests/browser
 
 faults: install
 	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults --faults-report docs/faults.md

@@ -36,6 +36,12 @@ os.environ["LSLAPICFG"] = str(Path(_LSL_FOLDER.name) / "lsl_api.cfg")
 Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--pictures", action="store_true", help="tests/browser takes the screenshots of docs/figures/ anew"
+    )
+
+
 @pytest.fixture(scope="session")
 def competition_dir() -> Path:
     """The directory with sp1s_aa.mat."""

@@ -26,6 +26,7 @@ _COMMANDS = {
     "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: Python, liblsl, discovery, clock, engines."),
     "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on trials, or predict unlabelled ones."),
     "inspect": ("pretap.inspection:inspect", "Show what a bundle is, and run its self-test."),
+    "monitor": ("pretap_realtime.monitor.command:monitor", "Watch a service in the browser; play the feedback game."),
     "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
     "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
     "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
@@ -45,6 +46,7 @@ _COMMANDS = {
 _EXTRAS = {
     "offline": {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
     "lab": {"distributed", "optuna", "pyriemann"},
+    "monitor": {"starlette", "uvicorn", "websockets"},
 }
 
 

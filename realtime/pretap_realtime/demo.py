@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +13,15 @@ from rich.table import Table
 from pretap.config import find_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pretap_realtime.messages import Message
+    from pretap_realtime.session import Session
 
 __all__ = ["demo"]
 
 _N_SHOWN = 12
+_TAP_S = 1.3  # between two taps of the synthetic head, rests included
 
 
 @click.command(short_help="See it work: train, replay, decode live. Needs no data.")
@@ -25,7 +30,10 @@ _N_SHOWN = 12
     "--trials", "n_trials", type=click.IntRange(2, 100), default=40, show_default=True, help="To decode live."
 )
 @click.option("--seed", type=click.IntRange(0, 10_000), default=0, show_default=True, help="Of the synthetic head.")
-def demo(*, data: str, n_trials: int, seed: int) -> None:
+@click.option("--web", is_flag=True, help="Watch it in the browser, and play the game, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8010, show_default=True, help="Of the page of --web.")
+@click.option("--browser/--no-browser", default=True, help="Whether --web opens a browser, where there is one.")
+def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: bool) -> None:
     """Train a decoder in seconds, replay other trials as a live stream, and watch it decode them."""
     from pretap_realtime.session import Session
 
@@ -48,6 +56,15 @@ def demo(*, data: str, n_trials: int, seed: int) -> None:
             said = session.run("train", str(find_config("default")), "--data", source, *fit_on, "--out", str(bundle),
                                "--set", "evaluation.folds=0")  # fmt: skip
         console.print(f"trained on {said.splitlines()[0]}", highlight=False, soft_wrap=True)
+        if web:
+            if data == "synthetic":
+                source, play = str(session.folder / "later_raw.fif"), []
+                with console.status("simulating the same head an hour later: taps and rests"):
+                    session.run("simulate", source, "--session", "1", "--seed", str(seed),
+                                "--seconds", str(max(20, _TAP_S * n_trials)))  # fmt: skip
+            page = ["--port", str(port), "--browser" if browser else "--no-browser"]
+            _show_in_browser(session, console, bundle, [source, *play], page)
+            return
         board = _Board(console)
         with board:
             run = LiveRun(session, bundle, engine="auto")
@@ -57,6 +74,20 @@ def demo(*, data: str, n_trials: int, seed: int) -> None:
     # the service's own account of decisions and samples; its third line is the latency again
     console.print("\n".join(collected.service_said.splitlines()[-3:-1]), style="dim", highlight=False, soft_wrap=True)
     console.print("next: pretap train --help, pretap serve --help, and docs/", style="dim", highlight=False)
+
+
+def _show_in_browser(session: Session, console: Console, bundle: Path, play: list[str], page: list[str]) -> None:
+    """Replay in a loop, decode at every hop and show it all on the monitor's page, until Ctrl-C."""
+    from pretap_realtime.stopping import stop_on_signals
+
+    stop = stop_on_signals()
+    session.start("serve", str(bundle), "--hop-ms", "20")
+    session.start("replay", *play, "--sfreq-hz", "1000", "--loop", "--wait")
+    monitor = session.start("monitor", *page)
+    said = session.wait_for("The page", lambda: re.search(r"http://\S+", session.said(monitor)), within_s=30)
+    console.print(f"open {said[0]}, and {said[0]}#game to move the ball; Ctrl-C ends it", highlight=False)
+    while not stop.wait(0.5):
+        session.check_children()
 
 
 class _Board:

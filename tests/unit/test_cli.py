@@ -39,6 +39,7 @@ COMMANDS = [
     "doctor",
     "evaluate",
     "inspect",
+    "monitor",
     "record",
     "replay",
     "score",

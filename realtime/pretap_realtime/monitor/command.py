@@ -1,0 +1,92 @@
+"""``pretap monitor``: a page to watch a service on, and the feedback game."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import sys
+
+import click
+
+from pretap.errors import UsageError
+from pretap_realtime.stopping import stop_on_signals
+
+__all__ = ["monitor"]
+
+
+@click.command(short_help="Watch a service in the browser; play the feedback game.")
+@click.option("--name", default="", help="Of the service (its markers.name); default: the only one there is.")
+@click.option("--stream", default="type=EEG", show_default=True, help="The EEG stream: a name, or key=value,...")
+@click.option("--cue-stream", help="The marker stream that tells the truth; default: all that are no service's.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8010, show_default=True, help="0: any that is free.")
+@click.option(
+    "--allow-host", "names", multiple=True, metavar="NAME", help="A name or address in browsers' address bars, besides."
+)
+@click.option("--browser/--no-browser", default=False, help="Open a browser.")
+def monitor(
+    *, name: str, stream: str, cue_stream: str | None, host: str, port: int, names: tuple[str, ...], browser: bool
+) -> None:
+    """Serve a page that shows the EEG, the decisions, the state and the figures of a running `pretap serve`.
+
+    The page changes nothing, and is for this machine alone unless --host says otherwise: LSL and this page know no
+    passwords.
+    """
+    stop = stop_on_signals()
+    if any(not each or not set(each) <= _OF_NAMES for each in names):
+        raise UsageError("--allow-host: expected a name or an address, without a port.")
+    from pretap_realtime.lsl import parse_query
+    from pretap_realtime.monitor.follower import Follower
+    from pretap_realtime.monitor.server import run
+
+    listener = _listen(host, port)
+    follower = Follower(
+        name=name,
+        stream=parse_query(stream),
+        markers=parse_query(cue_stream) if cue_stream else None,
+        stop=stop,
+    )
+    follower.start()
+    at = listener.getsockname()[1]
+    click.echo(f"the monitor is at http://127.0.0.1:{at}/", err=True)
+    if not _is_loopback(host):
+        known = ", ".join(f"http://{each}:{at}/" for each in names)
+        click.echo(
+            f"WARNING: listening on {host}: who reaches this port reads the EEG. "
+            + (f"Others open {known}" if known else "Name this machine with --allow-host, else others are refused."),
+            err=True,
+        )
+    if browser:
+        _open_browser(f"http://127.0.0.1:{at}/")
+    run(follower, listener=listener, names=names, stop=stop)
+
+
+_OF_NAMES = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
+
+
+def _open_browser(url: str) -> None:
+    """Open a browser where there is a screen: without one a text browser would take this terminal."""
+    import webbrowser
+
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    with contextlib.suppress(webbrowser.Error):
+        webbrowser.open(url)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=32)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port, or 0."
+        ) from None

@@ -1,0 +1,116 @@
+"""The page's server: files, and a WebSocket that says thirty times a second what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mimetypes
+import socket
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pretap_realtime.monitor.follower import Follower, Place
+from pretap_realtime.monitor.guard import Guard, allowed_hosts
+from pretap_realtime.stopping import Stop
+
+__all__ = ["run"]
+
+_TICK_S: Final = 1 / 30
+_FIGURES_EVERY: Final = 10  # ticks
+_MAX_PAGES: Final = 8
+_SLOW_S: Final = 5.0  # a page that takes nothing for so long is let go
+_STATIC: Final = Path(__file__).with_name("static")
+
+
+def run(follower: Follower, *, listener: socket.socket, names: Collection[str], stop: Stop) -> None:
+    """Serve pages on a bound socket until `stop` is set; `names` may stand in Host beside those of loopback."""
+    mimetypes.add_type("text/javascript", ".js")  # a Windows registry may say otherwise, and a browser then refuses it
+    app = _application(follower, hosts=allowed_hosts(names, listener.getsockname()[1]))
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=1024,
+        ws_max_queue=4,
+        ws_per_message_deflate=False,  # a third of a core for EEG noise, which does not get smaller
+        h11_max_incomplete_event_size=16384,
+        limit_concurrency=64,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=1,
+    )
+    asyncio.run(_serve(_Server(config), listener, stop))
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """Leave signals to `stop`."""
+        yield
+
+
+async def _serve(server: _Server, listener: socket.socket, stop: Stop) -> None:
+    async def watch() -> None:
+        while not stop.is_set():
+            await asyncio.sleep(0.1)
+        server.should_exit = True
+
+    watcher = asyncio.create_task(watch())
+    await server.serve(sockets=[listener])
+    watcher.cancel()
+
+
+def _application(follower: Follower, *, hosts: Collection[str]) -> Guard:
+    n_pages = 0
+
+    async def live(socket: WebSocket) -> None:
+        nonlocal n_pages
+        if n_pages >= _MAX_PAGES:
+            await socket.close(1013, f"at most {_MAX_PAGES} pages")
+            return
+        n_pages += 1
+        try:
+            await socket.accept()
+            await _tell(socket, follower)
+        finally:
+            n_pages -= 1
+
+    app = Starlette(routes=[WebSocketRoute("/live", live), Mount("/", StaticFiles(directory=_STATIC, html=True))])
+    return Guard(app, hosts=hosts)
+
+
+async def _tell(page: WebSocket, follower: Follower) -> None:
+    """Tell a page what is new until it goes; it has nothing to say, and is closed where it does."""
+    gone = asyncio.create_task(page.receive())
+    place, n_ticks = Place(), 0
+    loop = asyncio.get_running_loop()
+    due_s = loop.time()
+    encoder = msgspec.json.Encoder()
+    try:
+        while not gone.done():
+            update, frame = follower.update(place, with_figures=n_ticks % _FIGURES_EVERY == 0)
+            n_ticks += 1
+            is_news = update.about or update.decisions or update.events or update.judged or update.figures
+            async with asyncio.timeout(_SLOW_S):
+                if is_news:
+                    await page.send_text(encoder.encode(update).decode())
+                if frame:
+                    await page.send_bytes(frame)
+            due_s = max(due_s + _TICK_S, loop.time())
+            await asyncio.wait([gone], timeout=due_s - loop.time())
+        if gone.result()["type"] == "websocket.receive":
+            await page.close(1008, "this socket takes no messages")
+    except (WebSocketDisconnect, RuntimeError, TimeoutError):
+        pass
+    finally:
+        gone.cancel()

@@ -1,0 +1,154 @@
+// Under the traces, on the same axis: true markers, verdicts, probabilities.
+
+import { Strip, axis, colour } from "./axis.js";
+
+const LANE = 24; // CSS pixels
+
+export class History {
+  constructor(canvas) {
+    this.strip = new Strip(canvas);
+    this.reset([]);
+  }
+
+  reset(classes) {
+    this.classes = classes;
+    this.items = []; // what is to be drawn: [stamp, function, CSS pixels that it needs to the right of the stamp]
+    this.fresh = []; // what is not drawn yet
+    this.last = null; // decision
+    this.lastVerdict = null;
+    this.lettered = -Infinity; // when a verdict had its letter
+    this.strip.stale = true;
+  }
+
+  keep(stamp, paint, room = 2) {
+    const item = [stamp, paint, room];
+    this.items.push(item);
+    if (this.items.length > 4000) this.items.splice(0, 1000);
+    this.fresh.push(item);
+    if (this.fresh.length > 4000) this.fresh.splice(0, 1000);
+  }
+
+  decision(row) {
+    const [stamp, p] = row;
+    const before = this.last && stamp - this.last[0] < 0.7 && stamp > this.last[0] ? this.last : null;
+    const isValid = p.some((each) => each > 0);
+    this.last = isValid ? row : null;
+    if (isValid) this.keep(stamp, () => this.paintDecision(row, before));
+  }
+
+  // Two classes share one line: at the top the second is certain, at the bottom the first.
+  paintDecision([stamp, p], before) {
+    const { context: c, ratio, left } = this.strip;
+    const x = this.strip.x(stamp);
+    if (x < left) return;
+    const shown = p.length === 2 ? [1] : p.map((_, k) => k);
+    for (const k of shown) {
+      const y = this.y(p[k]);
+      c.strokeStyle = c.fillStyle = p.length === 2 ? colour(`c${p[1] >= 0.5 ? 1 : 0}`) : colour(`c${k}`);
+      c.lineWidth = 1.5 * ratio;
+      const from = before && this.strip.x(before[0]);
+      if (before && from >= left) {
+        c.beginPath();
+        c.moveTo(from, this.y(before[1][k]));
+        c.lineTo(x, y);
+        c.stroke();
+      }
+      const size = before && stamp - before[0] < 0.2 ? 1 : 3;
+      c.fillRect(x - size * ratio, y - size * ratio, 2 * size * ratio, 2 * size * ratio);
+    }
+  }
+
+  y(p) {
+    const top = (2 * LANE + 10) * this.strip.ratio;
+    return top + (1 - p) * (this.strip.height - top - 8 * this.strip.ratio);
+  }
+
+  verdict(stamp, label) {
+    const k = this.classes.indexOf(label);
+    const before = this.lastVerdict;
+    const near = before && stamp - before.stamp < 0.3 && stamp > before.stamp;
+    const changed = !near || before.label !== label;
+    this.lastVerdict = { stamp, label };
+    this.keep(stamp, () => {
+      const { context: c, ratio, left } = this.strip;
+      const x = this.strip.x(stamp);
+      const from = near ? Math.max(left, this.strip.x(before.stamp)) : x - 8 * ratio;
+      if (x < left || from < left) return;
+      c.fillStyle = k < 0 ? colour("grid") : colour(`c${k}`);
+      c.fillRect(Math.floor(from), (LANE + 3) * ratio, Math.ceil(x - from) + 1, (k < 0 ? 4 : LANE - 6) * ratio);
+    });
+    if (!changed || k < 0 || (stamp > this.lettered && stamp - this.lettered < 0.3)) return;
+    this.lettered = stamp;
+    this.keep(stamp, () => this.letter(label, stamp, 2, 1.5, colour("panel")), 14);
+  }
+
+  marker(stamp, label, starts) {
+    const k = this.classes.indexOf(label);
+    this.keep(stamp, () => {
+      const { context: c, ratio, left, height } = this.strip;
+      const x = Math.round(this.strip.x(stamp));
+      if (x < left) return;
+      c.fillStyle = k < 0 || starts ? colour("line") : colour(`c${k}`);
+      c.fillRect(x, 0, Math.max(1, ratio), starts || k < 0 ? LANE * ratio : height);
+    });
+    if (k >= 0 && !starts) this.keep(stamp, () => this.letter(label, stamp, 3, 0.5, colour(`c${k}`)), 14);
+  }
+
+  judged({ t, right, label }) {
+    const sign = right ? "✓" : label === "none" ? "–" : "✗";
+    const kind = right ? "good" : label === "none" ? "quiet" : "fault";
+    this.keep(t, () => this.letter(sign, t, 14, 0.5, colour(kind)), 28);
+  }
+
+  letter(label, stamp, dx, lane, style) {
+    const { context: c, ratio, left } = this.strip;
+    const x = this.strip.x(stamp) + dx * ratio;
+    if (x < left) return;
+    c.fillStyle = style;
+    c.font = `bold ${12 * ratio}px system-ui, sans-serif`;
+    c.textAlign = "left";
+    c.textBaseline = "middle";
+    c.fillText(label.slice(0, 1).toUpperCase(), x, lane * LANE * ratio);
+  }
+
+  draw() {
+    const edge = axis.edge();
+    if (edge === null) return;
+    const since = this.strip.advance(edge);
+    this.grid(since ?? edge - 11 * axis.speed, edge);
+    const perPx = this.strip.ratio / this.strip.pxPerS;
+    if (since === null) {
+      this.names();
+      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // as they came
+    }
+    this.fresh = this.fresh.filter(([stamp, paint, room]) => {
+      if (stamp + room * perPx > edge) return true;
+      paint();
+      return false;
+    });
+  }
+
+  grid(from, to) {
+    const { context: c, left, height, ratio } = this.strip;
+    c.fillStyle = colour("grid");
+    for (let s = Math.ceil(from); s <= to; s++) {
+      const x = Math.round(this.strip.x(s));
+      if (x >= left) c.fillRect(x, 0, 1, height);
+    }
+    const x = Math.max(left, this.strip.x(from) - 1);
+    c.fillRect(x, this.y(0.5), this.strip.width - x, ratio);
+  }
+
+  names() {
+    const { context: c, ratio } = this.strip;
+    c.fillStyle = colour("quiet");
+    c.font = `${11 * ratio}px system-ui, sans-serif`;
+    c.textAlign = "left";
+    c.textBaseline = "middle";
+    c.fillText("true", 0, 0.5 * LANE * ratio);
+    c.fillText("verdict", 0, 1.5 * LANE * ratio);
+    const two = this.classes.length === 2;
+    c.fillText(two ? this.classes[1].slice(0, 7) : "p = 1", 0, this.y(1) + 5 * ratio);
+    c.fillText(two ? this.classes[0].slice(0, 7) : "p = 0", 0, this.y(0) - 5 * ratio);
+  }
+}

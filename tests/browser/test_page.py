@@ -1,0 +1,252 @@
+"""The monitor's page in a real Chromium, on real streams: under 90 s in all.
+
+`pytest tests/browser --pictures` takes the screenshots of docs/figures/ anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+
+import pytest
+
+from pretap_realtime import lsl
+from pretap_realtime.messages import Message, encode
+from real_lsl import Amplifier, eeg, until
+
+LABELS = ("F3", "Fz", "F4", "C3", "Cz", "C4", "O1", "O2")
+MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+
+
+class Service:
+    """The outlets of a service and the markers of a task, with what the test wants in them."""
+
+    def __init__(self, name: str, *, classes=("left", "right"), labels=LABELS) -> None:
+        self.name = name
+        columns = [*classes, "quality"]
+        self.rows = lsl.Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32")
+        self.codes = lsl.Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
+        self.messages = lsl.Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
+        self.truth = lsl.Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
+        self.amplifier = Amplifier(name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0)
+        self._n_channels, self._classes = len(labels), classes
+        self._seq = 0
+        self._ends = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.p_right = 0.5
+        self.state: dict = {"state": "RUNNING"}
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["--name", self.name, "--stream", f"{self.name}-eeg", "--cue-stream", f"{self.name}-task"]
+
+    def start(self) -> None:
+        """Send EEG, a decision each 40 ms and a heartbeat twice a second, until `end`."""
+        outlets = (self.rows, self.codes, self.messages, self.truth, self.amplifier.outlet)
+        until(lambda: all(outlet.has_consumers() for outlet in outlets), "the monitor on all outlets")
+        self.amplifier.start_clock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        n = 0
+        while not self._ends.is_set():
+            self.amplifier.push(eeg(10, self._n_channels, seed=n), real_time=True)
+            now_s = float(self.amplifier.stamps(1)[0])
+            p = dict(zip(self._classes, (1 - self.p_right, self.p_right), strict=True))
+            self.say(type="verdict", t=now_s, p=p, label=self._classes[self.p_right > 0.5])
+            if n % 12 == 0:
+                self.say()
+            n += 1
+
+    def say(self, **facts) -> None:
+        now_s = lsl.local_clock()
+        fields = {"type": "heartbeat", "seq": self._seq, "t": now_s, "sent": now_s} | self.state | facts
+        self._seq += 1
+        self.messages.push([encode(Message(**fields))], now_s)
+
+    def mark(self, text: str) -> None:
+        self.truth.push([text], lsl.local_clock())
+
+    def end(self) -> None:
+        self._ends.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+
+@pytest.fixture
+def service():
+    made = []
+
+    def make(**options) -> Service:
+        made.append(Service(f"svc-{secrets.token_hex(4)}", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+def has_ink(page, canvas: str) -> bool:
+    """Say whether something is drawn in the right half of a canvas, beside the grid."""
+    return page.evaluate(
+        """(name) => {
+            const canvas = document.getElementById(name);
+            const x = canvas.width >> 1;
+            const data = canvas.getContext("2d").getImageData(x, 0, canvas.width - x, canvas.height).data;
+            let n = 0;
+            for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
+            return n > 0.01 * data.length / 4;
+        }""",
+        canvas,
+    )
+
+
+def wide(page) -> int:
+    """Give by how many pixels the page is wider than its window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_the_page_follows_a_real_replay_and_shows_that_it_is_lost_and_returns(start, monitor, open_page, expect):
+    replay = ["replay", "synthetic", "--name", "real", "--disconnect", "@9:2500"]
+    start(*replay).wait_for("markers on real-markers")
+    start("serve", "ensemble-1000hz", "--stream", "name=real", "--set", 'markers.name="real"', "--hop-ms", "20")
+    page = open_page(monitor("--name", "real", "--stream", "real", "--cue-stream", "real-markers"))
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    expect(page.locator("#stream")).to_have_text("real · 28 channels at 1000 Hz · markers: real-markers")
+    expect(page.locator("#head circle.good")).to_have_count(28)
+    expect(page.locator("#p50")).to_contain_text("ms")
+    until(lambda: has_ink(page, "traces") and has_ink(page, "history"), "traces and probabilities")
+    expect(page.locator("#accuracy")).to_contain_text("right")
+    expect(page.locator("#bar span")).to_have_count(2)
+    expect(page.locator("#state-name")).to_have_text("LOST")
+    expect(page.locator("#electrode-words")).to_contain_text("Not known")
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    expect(page.locator("#events .state b").first).to_have_text("RUNNING")
+    assert page.locator("#events .state b").all_inner_texts().count("LOST") == 1
+    assert page.locator("#scale option").first.inner_text().endswith(" µV")
+    assert float(page.evaluate("document.documentElement.dataset.fps")) > 0
+    assert open_page.said == []
+
+
+def test_states_and_bad_electrodes_are_said_in_words(service, monitor, open_page, expect):
+    sent = service()
+    page = open_page(monitor(*sent.arguments), dark=True)
+    expect(page.locator("#state-name")).to_have_text("WAITING")
+    sent.start()
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    expect(page.locator("#electrode-words")).to_have_text("All 8 are good.")
+    sent.state = {"state": "RUNNING", "bad": ("C3",), "why": "C3: railed", "lost": 12}
+    expect(page.locator("#electrode-words")).to_have_text("Not good: C3. C3: railed")
+    expect(page.locator("#head circle.bad title")).to_have_text("C3")
+    expect(page.locator("#lost")).to_have_text("12")
+    sent.state = {"state": "STALE"}
+    expect(page.locator("#state")).to_have_attribute("data-state", "STALE")
+    sent.end()
+    expect(page.locator("#state-name")).to_have_text("SILENT")
+    assert page.locator("#state").get_attribute("aria-live") == "polite"
+    assert open_page.said == []
+
+
+def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor, open_page, expect):
+    sent = service()
+    page = open_page(monitor(*sent.arguments))
+    sent.start()
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    page.keyboard.press("Tab")  # the link that skips the header
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#game")).to_be_visible()
+    page.locator("#length").select_option("15")
+    page.locator("#start").press("Enter")
+    rounds = [(0.95, "right", "right", 1), (0.5, "in the middle", "left", 1), (0.05, "left", "left", 2)]
+    for n, (p_right, said, truth, hits) in enumerate(rounds, start=1):
+        sent.p_right = p_right
+        expect(page.locator("#field")).to_have_attribute("aria-label", f"The ball is {said}")
+        sent.mark(f"trial/{n}/end/{truth}")
+        expect(page.locator("#of")).to_have_text(f" of {n}")
+        expect(page.locator("#hits")).to_have_text(str(hits))
+    sent.state = {"state": "LOST", "why": "gone"}
+    expect(page.locator("#start")).to_have_text("Go on")
+    expect(page.locator("#game-words")).to_contain_text("Paused: lost")
+    sent.state = {"state": "RUNNING"}
+    page.locator("#leave").click()
+    expect(page.locator("#game")).to_be_hidden()
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    page.locator("#to-game").click()
+    page.locator("#start").click()
+    expect(page.locator("#results")).to_be_visible(timeout=20_000)
+    assert page.locator("#result-big").inner_text() == "2 of 3"
+    assert "67 %" in page.locator("#result-figures").inner_text()
+    expect(page.locator("#start")).to_have_text("Play again")
+    assert open_page.said == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_layout_holds_on_a_phone(service, monitor, open_page, expect, dark):
+    sent = service()
+    page = open_page(monitor(*sent.arguments), width=390, height=844, dark=dark)
+    sent.start()
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    sent.mark("a-marker-without-a-place-to-break-it-" * 3)
+    sent.say(type="state", bad=LABELS, why="w" * 300)
+    expect(page.locator("#events li")).not_to_have_count(0)
+    assert wide(page) == 0
+    for name in ("traces", "history", "head", "bar", "events"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390, name
+    page.locator("#to-game").click()
+    for name in ("start", "full", "leave", "length"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390, name
+        assert box["y"] + box["height"] <= 844, name
+    assert wide(page) == 0
+    assert open_page.said == []
+
+
+def test_markup_in_names_labels_and_markers_stays_text(service, monitor, open_page, expect):
+    sent = service(classes=("<b>left</b>", "<i>right</i>"), labels=("<u>C3</u>", "Cz", "<script>", "C4"))
+    page = open_page(monitor(*sent.arguments))
+    sent.start()
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    sent.say(type="state", state="RUNNING", why=MARKUP, bad=(MARKUP,))
+    sent.mark(MARKUP)
+    expect(page.locator("#events .marker")).to_have_text(MARKUP)
+    expect(page.locator("#events .state").first).to_contain_text("<img")
+    expect(page.locator("#legend li").first).to_have_text("<b>left</b>")
+    for tag in ("img", "script:not([src])", "i:not(.class-0, .class-1)", "u", "b b", "iframe"):
+        assert page.locator(tag).count() == 0, tag
+    assert open_page.said == []
+
+
+def test_the_page_finds_its_server_again(start, open_page, expect):
+    child = start("monitor", "--port", "0", "--name", "nobody")
+    url = child.wait_for(r"http://127\.0\.0\.1:\d+/")
+    page = open_page(url)
+    expect(page.locator("#state-name")).to_have_text("WAITING")
+    assert child.interrupt() == 0
+    expect(page.locator("#state-name")).to_have_text("OFFLINE")
+    start("monitor", "--port", url.split(":")[-1].strip("/"), "--name", "nobody").wait_for("http")
+    expect(page.locator("#state-name")).to_have_text("WAITING")
+
+
+def test_from_one_command_to_the_ball(start, open_page, expect, picture):
+    demo = start("demo", "--web", "--no-browser", "--port", "0", "--trials", "100" if picture.asked else "4")
+    url = demo.wait_for(r"http://127\.0\.0\.1:\d+/", within_s=100)
+    page = open_page(url, height=860)
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    if picture.asked:
+        expect(page.locator("#accuracy")).to_contain_text("of 12", timeout=60_000)
+        picture(page, "monitor.png")
+        phone = open_page(url, width=390, height=844, dark=True)
+        until(lambda: has_ink(phone, "traces") and has_ink(phone, "history"), "traces and probabilities")
+        picture(phone, "monitor-phone.png")
+    page.locator("#to-game").click()
+    page.locator("#start").click()
+    expect(page.locator("#of")).not_to_have_text("", timeout=20_000)
+    if picture.asked:
+        expect(page.locator("#of")).to_have_text(" of 9", timeout=60_000)
+    picture(page, "game.png")
+    page.locator("#leave").click()
+    assert demo.interrupt() == 0
+    assert [line for line in open_page.said if "ERR_CONNECTION_REFUSED" not in line] == []

@@ -1,0 +1,249 @@
+"""The monitor as a real process: who reads it, and who does not."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import secrets
+import signal
+import socket
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from pretap_realtime import lsl
+from pretap_realtime.messages import Message, encode
+
+MARKUP = '<img src=x onerror="alert(1)">'
+
+
+@pytest.fixture
+def monitor(start):
+    """Start a monitor that follows a service of its own; gives the process and its port."""
+
+    def begin(*arguments: str):
+        child = start("monitor", "--port", "0", *(arguments or ("--name", f"none-{secrets.token_hex(4)}")))
+        said = child.wait_for(r"http://127\.0\.0\.1:\d+/")
+        return child, int(re.search(r":(\d+)/", said)[1])
+
+    return begin
+
+
+def page(port, **options):
+    settings = {"origin": f"http://127.0.0.1:{port}", "compression": None, "open_timeout": 10} | options
+    return connect(f"ws://127.0.0.1:{port}/live", **settings)
+
+
+def read_on(socket_):
+    """Read until the socket is closed."""
+    while True:
+        socket_.recv(timeout=10)
+
+
+def get(port, path="/", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+
+def test_files_are_served_with_a_policy_and_nothing_beside_them(monitor):
+    _, port = monitor()
+    answer, body = get(port)
+    assert (answer.status, answer.getheader("content-type")) == (200, "text/html; charset=utf-8")
+    assert b"<title>pretap monitor</title>" in body
+    assert "default-src 'none'" in answer.getheader("content-security-policy")
+    assert answer.getheader("server") is None
+    assert get(port, "/main.js")[0].getheader("content-type").startswith("text/javascript")
+    for path in ("/../server.py", "/..%2fserver.py", "/%2e%2e/server.py", "//etc/passwd", "/static/", "/live"):
+        assert get(port, path)[0].status == 404, path
+    assert get(port, Host=f"evil.example:{port}")[0].status == 421
+    assert get(port, Origin="http://evil.example")[0].status == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
+def test_another_page_cannot_open_the_socket(monitor, origin):
+    _, port = monitor()
+    with pytest.raises(InvalidStatus) as refused:
+        page(port, origin=origin)
+    assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("sent", ["hello", b"\0" * 16, "x" * 100_000])
+def test_a_page_that_speaks_is_closed_and_the_others_go_on(monitor, sent):
+    _, port = monitor()
+    with page(port) as quiet, page(port) as loud:
+        loud.send(sent)
+        with pytest.raises(ConnectionClosed) as closed:
+            read_on(loud)
+        assert closed.value.rcvd.code in (1008, 1009)
+        assert json.loads(quiet.recv(timeout=10))
+
+
+def test_the_ninth_page_is_refused_until_one_goes(monitor, kit):
+    _, port = monitor()
+    with contextlib.ExitStack() as pages:
+        for _ in range(7):
+            pages.enter_context(page(port))
+        with page(port), pytest.raises(InvalidStatus), page(port):
+            pass
+
+        def opens():
+            try:
+                pages.enter_context(page(port))
+            except InvalidStatus:
+                return False
+            return True
+
+        kit.until(opens, "a free place")
+
+
+def test_a_port_that_is_taken_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
+    child, port = monitor()
+    other = start("monitor", "--port", str(port))
+    assert other.wait() == 2
+    assert f"port {port}" in other.said
+    with page(port):
+        assert child.interrupt() == 0
+    assert "Traceback" not in child.said
+    assert monitor()[0].interrupt(signal.SIGTERM) == 0
+
+
+def test_listening_for_others_says_so(start):
+    child = start("monitor", "--host", "0.0.0.0", "--port", "0", "--allow-host", "lab-pc", "--name", "nobody")
+    said = child.wait_for(r"WARNING: .*lab-pc:\d+/")
+    assert "who reaches this port reads the EEG" in said
+    port = int(re.search(r"lab-pc:(\d+)", said)[1])
+    assert get(port, Host=f"lab-pc:{port}")[0].status == 200
+    assert get(port, Host=f"other-pc:{port}")[0].status == 421
+
+
+class Service:
+    """What a service sends, as the test wants it: the three outlets, and a marker stream of another program."""
+
+    def __init__(self, name: str, classes=("left", "right")) -> None:
+        self.name = name
+        labels = [*classes, "quality"]
+        self.rows = lsl.Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32")
+        self.codes = lsl.Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
+        self.messages = lsl.Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
+        self.truth = lsl.Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
+        self._seq = 0
+
+    def say(self, **facts) -> None:
+        now_s = lsl.local_clock()
+        message = Message(
+            **({"type": "heartbeat", "state": "RUNNING", "seq": self._seq, "t": now_s, "sent": now_s} | facts)
+        )
+        self._seq += 1
+        self.messages.push([encode(message)], now_s)
+
+    def has_readers(self) -> bool:
+        return all(outlet.has_consumers() for outlet in (self.rows, self.codes, self.messages, self.truth))
+
+
+def collect(socket_, kit, condition):
+    """Read updates until a condition on all of them holds."""
+    updates, frames = [], []
+
+    def look():
+        data = socket_.recv(timeout=10)
+        if isinstance(data, bytes):
+            frames.append(data)
+        else:
+            updates.append(json.loads(data))
+        return condition(updates, frames)
+
+    kit.until(look, lambda: f"in {updates[-3:]}")
+    return updates, frames
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_it_follows_the_service_and_judges_it(monitor, kit, as_json):
+    service = Service(f"svc-{secrets.token_hex(4)}")
+    amplifier = kit.Amplifier(sfreq_hz=1000.0)
+    _, port = monitor("--name", service.name, "--stream", amplifier.name, "--cue-stream", f"{service.name}-task")
+    with page(port) as socket_:
+        amplifier.wait_for_reader()
+        kit.until(service.has_readers, "the monitor on all outlets")
+        x = kit.eeg(200)
+        amplifier.push(x)
+        if as_json:
+            service.say(type="state", why="fits")
+            kit.until(lambda: not service.rows.has_consumers(), "the numbers are left alone")
+        now_s = lsl.local_clock()
+        if as_json:
+            service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s)
+        else:
+            service.messages.push(["left"], now_s)
+            service.rows.push([0.9, 0.1, 0.75], now_s)
+            service.codes.push([1], now_s)
+        service.truth.push(["trial/0/end/left"], now_s)
+        service.truth.push(["trial/1/end/right"], now_s)
+        if as_json:
+            service.say(lost=3, bad=("C3",), why="C3: railed")
+        wanted = {"lost": 3} if as_json else {"quality": 0.75}
+        updates, frames = collect(
+            socket_,
+            kit,
+            lambda updates, frames: (
+                any(wanted.items() <= (u.get("figures") or {}).items() for u in updates)
+                and any((u.get("figures") or {}).get("n_judged") == 2 for u in updates)
+                and sum(np.frombuffer(f[:4], "<u4")[0] for f in frames) == 20
+            ),
+        )
+    columns = np.concatenate(
+        [np.frombuffer(f, "<f4", offset=16 + 8 * int.from_bytes(f[:4], "little")).reshape(-1, 2, 4) for f in frames]
+    )
+    np.testing.assert_array_equal(columns[:, 1], x.reshape(20, 10, 4).max(axis=1))
+    assert [row[1] for u in updates for row in u.get("decisions", [])] == [[0.9, 0.1]]
+    judged = [(j["truth"], j["label"], j["right"]) for u in updates for j in u.get("judged", [])]
+    assert judged == [("left", "left", True), ("right", "left", False)]
+    figures = [u["figures"] for u in updates if u.get("figures")][-1]
+    assert (figures["n_right"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
+    assert (figures["state"], figures["bad"]) == (("RUNNING", ["C3"]) if as_json else ("", []))
+
+
+def test_two_services_are_listed_and_neither_is_followed(monitor, kit):
+    first, second = (Service(f"two-{secrets.token_hex(4)}") for _ in range(2))
+    _, port = monitor("--stream", "name=nobody")
+    with page(port) as socket_:
+        updates, _ = collect(
+            socket_,
+            kit,
+            lambda updates, _: any(first.name in (u.get("about") or {}).get("problem", "") for u in updates),
+        )
+    problem = next(u["about"]["problem"] for u in updates if first.name in (u.get("about") or {}).get("problem", ""))
+    assert second.name in problem
+    assert "--name" in problem
+    assert not first.rows.has_consumers()
+
+
+def test_a_neighbour_that_floods_costs_the_page_nothing(monitor, kit):
+    service = Service(f"flood-{secrets.token_hex(4)}")
+    _, port = monitor("--name", service.name, "--stream", "name=nobody", "--cue-stream", f"{service.name}-task")
+    with page(port) as socket_:
+        kit.until(service.has_readers, "the monitor on all outlets")
+        for k in range(3000):
+            service.truth.push([MARKUP * 100], lsl.local_clock())
+            service.messages.push(["{" * 3000], lsl.local_clock())
+            service.rows.push([float("nan")] * 3, k)
+        service.say(type="state", state="STALE", why="still here")
+        updates, _ = collect(
+            socket_, kit, lambda updates, _: any((u.get("figures") or {}).get("state") == "STALE" for u in updates)
+        )
+    events = [e for u in updates for e in u.get("events", [])]
+    assert max(len(e["text"]) for e in events) <= 300
+    assert max(len(u.get("events", [])) for u in updates) <= 600
+
+
+def test_garbage_on_the_port_ends_nothing(monitor):
+    _, port = monitor()
+    for garbage in (b"\0" * 1000, b"GET / HTTP/1.1\r\nHost: " + b"a" * 100_000, b"GET /live HTTP/1.1\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+            raw.sendall(garbage)
+    assert get(port)[0].status == 200
