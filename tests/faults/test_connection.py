@@ -38,6 +38,7 @@ def test_a_stream_that_comes_late_is_taken(serve, amplifier, measured):
     amp.start_clock()
     amp.push(eeg(60))
     service.wait_for_verdict()
+    service.wait_for_states("RUNNING", "STALE")  # all has come
     assert service.interrupt() == 0
     assert service.accounts() == (60, 0)
     measured(
@@ -129,6 +130,7 @@ def test_another_stream_that_returns_and_fits_is_checked_anew_and_what_changed_i
         assert [verdict["p"]["left"], verdict["p"]["right"]] == pytest.approx(
             load(bundle).decode(x[:50]).tolist(), abs=1e-6
         )
+    service.wait_for_states("LOST", "RUNNING", "STALE")  # all has come
     assert service.interrupt() == 0
     assert service.accounts() == (len(x), 0)
     measured(
