@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Collection
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from pretap.errors import MissingPackageError, UsageError
 from pretap_realtime.messages import Message, encode
@@ -73,7 +73,7 @@ class WebSocketServer:
             self._attend,
             sock=self._socket,
             process_request=self._judge,
-            create_connection=partial(_Connection, self._open),
+            create_connection=cast("type[ServerConnection]", partial(_Connection, self._open)),
             compression=None,
             open_timeout=_OPEN_S,
             ping_interval=_PING_S,
