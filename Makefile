@@ -29,7 +29,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/integration --ignore tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
 
 faults: install

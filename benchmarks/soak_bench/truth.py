@@ -71,6 +71,7 @@ class Truth:
                     lives[-1].to_s = t0_s + item.due_s
                 elif item.kind == "connect":
                     lives.append(Life(t0_s + item.due_s, np.inf, fits))
+                    wrong_since_s = np.inf if fits else item.due_s  # who connects now has seen nothing before
             elif len(item.x_uv):
                 rows.append((_received(item, wiring), t0_s + item.t_s, item.first_n))
                 life += [len(lives) - 1] * len(item.x_uv)

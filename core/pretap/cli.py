@@ -37,6 +37,7 @@ _COMMANDS = {
         "Search for a recipe, with a nested estimate of what that is worth.",
     ),
     "train": ("pretap_offline.app:train", "Train, cross-validate and write a bundle."),
+    "tune": ("pretap_realtime.tune:tune", "Set the policy on a labelled recording."),
     "verify": ("pretap_realtime.verify:verify", "Prove that the live path equals offline evaluation."),
 }
 

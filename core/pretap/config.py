@@ -38,6 +38,8 @@ __all__ = [
 _Positive = Annotated[float, Meta(gt=0, le=1e6)]
 _Seconds = Annotated[float, Meta(ge=0)]
 _Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
+_Duration = Annotated[float, Meta(ge=0, le=60_000)]  # in ms
+_Probability = Annotated[float, Meta(ge=0, le=1)]
 _Text = Annotated[str, Meta(max_length=256)]
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
 _Label = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -190,18 +192,58 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cue-locked decoding: on when `query` names a marker stream.
 
     A decision is made once for each marker that fits one of `patterns` (shell-style: ``*`` and ``?``), for the window
-    that ends `offset_ms` from it. By default these are the events that the bundle was trained on.
+    that ends `offset_ms` from it. By default these are the events that the bundle was trained on. With `votes` more
+    than 1 the decision is the mean of so many windows' probabilities: the others end `vote_step_ms` earlier each.
     """
 
     query: _Text = ""
     patterns: tuple[_Text, ...] = ()
     offset_ms: _Milliseconds | None = None
+    votes: Annotated[int, Meta(ge=1, le=100)] = 1
+    vote_step_ms: Annotated[float, Meta(gt=0, le=1000)] = 20.0
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From probabilities to a verdict: below `threshold` the verdict is ``none``. 0 always names the likeliest."""
+    """From decisions to verdicts, see `pretap_realtime.policy`; as it is, each decision's likeliest class.
 
-    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    Attributes
+    ----------
+    evidence, memory_ms
+        Decisions are taken one by one (``latest``), averaged (``average``) or added up in log-probabilities
+        (``accumulate``): one that is `memory_ms` old weighs 1/e.
+    threshold, release
+        The evidence, as a probability, that a class needs, else the verdict is ``none``; once given, it stays until its
+        evidence falls below `release` (without it: `threshold`). A threshold of 0 always names the likeliest.
+    dwell_ms
+        For so long a class must have reached the threshold before it is given.
+    refractory_ms
+        For so long after a class was given no other one is, nor the same one anew.
+    """
+
+    evidence: Literal["latest", "average", "accumulate"] = "latest"
+    memory_ms: _Duration = 0.0
+    threshold: _Probability = 0.0
+    release: _Probability | None = None
+    dwell_ms: _Duration = 0.0
+    refractory_ms: _Duration = 0.0
+
+    def __post_init__(self) -> None:
+        if self.release is not None and self.release > self.threshold:
+            raise ValueError(
+                f"release = {self.release:g} lies above threshold = {self.threshold:g}: expected at most that, or a "
+                "class would be let go as it is given"
+            )
+        if (self.memory_ms > 0) != (self.evidence != "latest"):
+            raise ValueError(
+                f'evidence = "{self.evidence}" with memory_ms = {self.memory_ms:g}: expected "latest" with 0, or '
+                '"average" or "accumulate" with the milliseconds after which a decision weighs 1/e'
+            )
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether a verdict depends on more than its own decision."""
+        spans_ms = (self.memory_ms, self.dwell_ms, self.refractory_ms)
+        return any(spans_ms) or self.release not in (None, self.threshold)
 
 
 class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -275,6 +317,13 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quality: QualityConfig = QualityConfig()
     markers: MarkersConfig = MarkersConfig()
     outputs: OutputsConfig = OutputsConfig()
+
+    def __post_init__(self) -> None:
+        if self.cue.query and self.policy.has_memory:
+            raise ValueError(
+                f'cue.query = "{self.cue.query}" decides once per cue, each for itself: of [policy] only threshold '
+                "applies, and evidence, memory_ms, release, dwell_ms and refractory_ms must be left out"
+            )
 
 
 class _DecoderTable(ServeConfig, frozen=True, forbid_unknown_fields=True):

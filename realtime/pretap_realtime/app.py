@@ -232,7 +232,8 @@ def _serve(
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl import local_clock
-    from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+    from pretap_realtime.pipeline import FreeRunning, Mode, Pipeline, cue_locked
+    from pretap_realtime.policy import Policy
     from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
     from pretap_realtime.sinks import OutletSink
@@ -241,9 +242,7 @@ def _serve(
     mode: Mode = FreeRunning(decoder, hop=plan.hop)
     if settings.cue.query:
         patterns, offset_s = bundle_cues(manifest)
-        if settings.cue.offset_ms is not None:
-            offset_s = settings.cue.offset_ms / 1000
-        mode = CueLocked(decoder, offset_s=offset_s, patterns=settings.cue.patterns or patterns)
+        mode = cue_locked(decoder, settings.cue, patterns=settings.cue.patterns or patterns, offset_s=offset_s)
     markers = settings.markers
     outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
     plan.say(f"engine {mode.words}")
@@ -276,7 +275,7 @@ def _serve(
         publisher,
         connect=plan.connector,
         timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
-        threshold=settings.policy.threshold,
+        policy=Policy(settings.policy, manifest),
         clock=local_clock,
         stop=stop,
         say=plan.say,

@@ -4,8 +4,8 @@ Neighbours on the head see nearly the same, so which channels go together tells 
 correlations S (against the common average, so that no reference matters) are compared with the stream's, D: under a
 normal distribution with S the misfit is trace(S^-1 D). For ten other, simulated heads it is four to five times that of
 the head trained on, but no other order of the channels fits better than the true one by more than 4 %
-(docs/signal-quality.md). A mirrored cap is the exception: heads are nearly symmetric, so left and right can be told on
-the head of the training only.
+on any of those (docs/signal-quality.md). A mirrored cap is the exception: heads are nearly symmetric, and on others the
+mirrored order fitted up to a fifth better, so left and right can be told on the head of the training only.
 """
 
 from __future__ import annotations

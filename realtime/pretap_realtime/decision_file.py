@@ -12,6 +12,7 @@ import msgspec
 
 from pretap.errors import UsageError
 from pretap_realtime.chunk import Decision
+from pretap_realtime.policy import Verdict
 
 __all__ = ["DecisionFile"]
 
@@ -21,10 +22,12 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     p: dict[str, float] | None
     why: str
     cue: str
+    label: str
+    command: bool
 
 
 class DecisionFile:
-    """A JSON object: ``decisions``, a list of ``{t, p, why, cue}``, then the figures.
+    """A JSON object: ``decisions``, a list of ``{t, p, why, cue, label, command}``, then the figures.
 
     It appears whole, with `end`, or not at all.
 
@@ -55,11 +58,14 @@ class DecisionFile:
             if self._part != self._path:
                 self._part.unlink(missing_ok=True)
 
-    def add(self, decisions: Sequence[Decision]) -> None:
-        """Append decisions."""
+    def add(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
+        """Append decisions, and the verdict on each."""
         if not decisions:
             return
-        rows = [_Row(d.t_s, self._named(d), d.why, d.cue) for d in decisions]
+        rows = [
+            _Row(d.t_s, self._named(d), d.why, d.cue, v.label, v.command)
+            for d, v in zip(decisions, verdicts, strict=True)
+        ]
         text = msgspec.json.encode(rows)[1:-1]
         with self._blamed():
             self._file.write(text if self._is_empty else b"," + text)

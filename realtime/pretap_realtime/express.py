@@ -47,6 +47,7 @@ class Express:
         loaded, source, lanes = native.library(), inlet.native, pipeline.native
         if loaded is None or source is None or lanes is None:
             raise ExpressError
+        self._stop = loaded.pretap_stop
         self._calls = {False: loaded.pretap_receive, True: loaded.pretap_go_on}
         self._inlet, self._pipeline, self.sink = inlet, pipeline, sink
         n_classes = len(sink.classes)
@@ -102,16 +103,17 @@ class Express:
             self._struct.too_old_s = math.inf
 
     def __call__(self, *, may_send: bool) -> int:
-        struct, numbers = self._struct, self.sink.numbers
-        if may_send and self._may_send and numbers is not None:
-            struct.send, struct.outlet = numbers
-        else:
-            struct.outlet = None
+        struct = self._struct
+        outlet = self.sink.numbers if may_send and self._may_send else None  # a frozen one must outlive this call
+        struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
         return int(self._calls[self._goes_on](self._at))
 
-    def hangs(self) -> None:
-        """Have the sink note what is being sent."""
-        self.sink.under_way(self._row.tolist(), self._struct.row_s)
+    def stop(self) -> bool:
+        """Have it send no more, while it hangs; where that is in the sink, that notes what is being sent: True."""
+        is_sending = bool(self._stop(self._at))
+        if is_sending:
+            self.sink.under_way(self._row.tolist(), self._struct.row_s)
+        return is_sending
 
     def returns(self) -> None:
         """Have the sink forget it."""
@@ -120,7 +122,8 @@ class Express:
     @property
     def n_sent(self) -> int:
         """So many of the decisions that were found have their numbers sent."""
-        return int(self._struct.n_sent)
+        turn = self._struct.turn  # see `passes` in receive.c
+        return int((turn % native.TURN + 1) // 2 if turn else self._struct.n_sent)
 
     def chunk(self) -> Chunk | None:
         """Give all samples that came, of which the first ones may be taken.

@@ -671,8 +671,10 @@ class Outlet:
         """
         return sockets.cut(self._sockets, ports=self._ports()) > 0
 
-    def _ports(self) -> list[int]:
-        return [int(port) for port in re.findall(r"<v[46]\w+_port>(\d+)<", self._outlet.get_info().as_xml())]
+    def _ports(self) -> list[sockets.Port]:
+        kinds = {"data": socket.SOCK_STREAM, "service": socket.SOCK_DGRAM}
+        found = re.findall(r"<v[46](data|service)_port>(\d+)<", self._outlet.get_info().as_xml())
+        return [(kinds[kind], int(port)) for kind, port in found]
 
     def has_consumers(self) -> bool:
         return bool(self._outlet.have_consumers())

@@ -26,6 +26,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         message that was lost on the way.
     label, p
         The verdict and the probability of each class; for an invalid window ``none`` and nothing.
+    command
+        The verdict is a class, and the one before was another: what a game acts on. At cues: it is a class.
     valid, why
         Whether a whole clean window stands behind it, and if not, why not. In a state message `why` is its reason.
     lost
@@ -44,6 +46,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     type: MessageType
     seq: int
     label: str = "none"
+    command: bool = False
     p: dict[str, float] = {}
     state: State
     valid: bool = True

@@ -11,11 +11,12 @@ import zlib
 from pathlib import Path
 from typing import Final, Protocol
 
-__all__ = ["LIBRARY", "Receiver", "Watch", "library", "new_watch"]
+__all__ = ["LIBRARY", "TURN", "Receiver", "Watch", "library", "new_watch"]
 
 LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "receive.c"
-_LOOK_S: Final = 0.035  # the loop waits for an outlet for less than 50 ms
+TURN: Final = 1 << 20  # of receive.c
+_LOOK_S: Final = 0.03  # the loop waits for an outlet for less than 50 ms
 _int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
@@ -33,6 +34,7 @@ class Receiver(ctypes.Structure):
         *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
         *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s", "row_s")),
         ("watch", _pointer),
+        *((name, _int) for name in ("turn", "n_calls")),
         *((name, _int) for name in ("n_new", "at", "n_taken", "n_found", "n_sent")),
         ("error", ctypes.c_int32),
     ]
@@ -55,8 +57,8 @@ def library() -> ctypes.CDLL | None:
         return None
     loaded.pretap_watch.restype = _pointer
     loaded.pretap_wait_until_slow.argtypes = [_pointer, _double, _double]
-    loaded.pretap_receive.restype = loaded.pretap_go_on.restype = _int
-    loaded.pretap_receive.argtypes = loaded.pretap_go_on.argtypes = [ctypes.POINTER(Receiver)]
+    for function in (loaded.pretap_receive, loaded.pretap_go_on, loaded.pretap_stop):
+        function.restype, function.argtypes = _int, [ctypes.POINTER(Receiver)]
     return loaded
 
 

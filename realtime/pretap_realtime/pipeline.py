@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.config import QualityConfig
+from pretap.config import CueConfig, QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.events import matches
@@ -32,7 +32,7 @@ from pretap_realtime.electrodes import Electrodes
 from pretap_realtime.health import BAD_STAMP_S, Health
 from pretap_realtime.quality import SOUND, Quality
 
-__all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline", "make_resampler"]
+__all__ = ["CueLocked", "FreeRunning", "Mode", "Pipeline", "cue_locked", "make_resampler"]
 
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
 CUE_WAIT_S = 1.0  # how long a cue may wait for its samples, beyond the end of its window
@@ -507,14 +507,28 @@ class FreeRunning:
 
 
 class CueLocked:
-    """One decision for each cue, for the window that ends `offset_s` from it."""
+    """One decision for each cue, for the window that ends `offset_s` from it.
 
-    def __init__(self, decoder: Decoder, *, offset_s: float, patterns: tuple[str, ...]) -> None:
+    With `n_votes` more than 1 it is the mean of the probabilities of that window and of others, which end `vote_step`
+    samples earlier each.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        offset_s: float,
+        patterns: tuple[str, ...],
+        n_votes: int = 1,
+        vote_step: int = 1,
+    ) -> None:
         manifest = decoder.manifest
+        self._n_votes, self._vote_step = n_votes, vote_step
+        self._n_needed = manifest.n_window + (n_votes - 1) * vote_step
         self._decoder, self._offset_s, self._patterns = decoder, offset_s, patterns
         self._n_window, self._period_s = manifest.n_window, 1 / manifest.sfreq_hz
         self._wait_s = CUE_WAIT_S + max(0.0, offset_s)
-        n_history = self._n_window + round((CUE_HISTORY_S + max(0.0, -offset_s)) * manifest.sfreq_hz)
+        n_history = self._n_needed + round((CUE_HISTORY_S + max(0.0, -offset_s)) * manifest.sfreq_hz)
         self._ring = Ring(n_history, len(manifest.channels))
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
         self._waiting: list[tuple[Cue, float]] = []
@@ -556,7 +570,7 @@ class CueLocked:
             self._forget()  # the clock was set back: on it, what came before lies in the future
         self._after_break = self._after_break and not len(t_s)
         decisions = []
-        n_piece = self._ring.capacity - self._n_window  # a long chunk must not push a waiting cue's window out
+        n_piece = self._ring.capacity - self._n_needed  # a long chunk must not push a waiting cue's window out
         for start in range(0, len(t_s), n_piece):
             self._ring.push(x_uv[start : start + n_piece], t_s[start : start + n_piece])
             decisions += self._answer()
@@ -609,13 +623,32 @@ class CueLocked:
         if off_s > self._period_s * (0.5 + 2 * TIE_SAMPLES):
             return self._refusal(cue, f"no sample within half a sample of it; the nearest is {off_s * 1000:.1f} ms off")
         end = self._ring.n_seen - len(held) + last + 1
-        start = end - self._n_window
+        start = end - self._n_needed
         for first_after, why in self._breaks:
             if start < first_after < end:
                 return self._refusal(cue, why)
         if start < self._ring.n_seen - len(held):
-            return self._refusal(cue, f"only {last + 1} of {self._n_window} samples of its window are there")
-        return Decision(float(held[last]), self._decoder.decode(self._ring.window(end, self._n_window)), cue=cue.text)
+            return self._refusal(cue, f"only {last + 1} of {self._n_needed} samples of its window are there")
+        return Decision(float(held[last]), self._vote(end), cue=cue.text)
+
+    def _vote(self, end: int) -> NDArray[np.float64]:
+        if self._n_votes == 1:
+            return self._decoder.decode(self._ring.window(end, self._n_window))
+        ends = [end - k * self._vote_step for k in range(self._n_votes)]
+        probs = self._decoder.decode(np.stack([self._ring.window(each, self._n_window) for each in ends]))
+        mean: NDArray[np.float64] = probs.mean(axis=0)  # (n_votes, n_classes) -> (n_classes,)
+        return mean
 
     def _refusal(self, cue: Cue, why: str) -> Decision:
         return Decision(cue.t_s + self._offset_s, None, why, cue.text)
+
+
+def cue_locked(decoder: Decoder, config: CueConfig, *, patterns: tuple[str, ...], offset_s: float) -> CueLocked:
+    """Build the mode that the configuration asks for; `offset_s` holds where it names no offset."""
+    return CueLocked(
+        decoder,
+        offset_s=offset_s if config.offset_ms is None else config.offset_ms / 1000,
+        patterns=patterns,
+        n_votes=config.votes,
+        vote_step=max(1, round(config.vote_step_ms * decoder.manifest.sfreq_hz / 1000)),
+    )

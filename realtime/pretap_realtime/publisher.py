@@ -50,6 +50,7 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     t_s: float
     label: str = "none"
     code: int = 0
+    command: bool = False
     probs: NDArray[np.float64] | None = None
     why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
     n_lost: int = 0
@@ -104,8 +105,11 @@ class Call(Protocol):
         """Do it; says how much was sent. While that hangs, the loop goes on in another thread."""
         ...
 
-    def hangs(self) -> None:
-        """Have the sink note what is being sent; `returns` follows where it comes back after all."""
+    def stop(self) -> bool:
+        """Have it send no more, while it hangs.
+
+        Where that is in the sink, that notes what is being sent (True); `returns` follows if it comes back after all.
+        """
         ...
 
     def returns(self) -> None: ...
@@ -158,6 +162,7 @@ class Publisher:
         self._changing = threading.Lock()  # held by who changes the leader or the sender
         self._leader: threading.Thread | None = None
         self.watch = native.new_watch()
+        self._wanted: Call | None = None  # what the loop wants before it goes on
         self._call: Call | None = None  # what the leader does now
         self._held_up_s = 0.0  # how long the loop waited when the lead changed
         self._hangs_since_s = 0.0
@@ -254,8 +259,7 @@ class Publisher:
             self._held_up_s = took_s if self._leader is not None else 0.0
             self._leader, self.watch.since_s = me, math.inf
             if self._call is not None:  # it hangs: what it sends becomes a step that is under way
-                self._call.hangs()
-                self._steps.append((self._call.sink, _nothing, None))
+                self._steps.append((self._call.sink if self._call.stop() else None, _nothing, None))
                 self._call = None
         return True
 
@@ -269,15 +273,18 @@ class Publisher:
     def _lead(self, loop: Iterator[Call | None], me: threading.Thread) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
         try:
+            if not self._do(self._wanted, me):  # where the leader before hung in sending, and had not come to it
+                return
             for call in loop:
                 if self._error is not None:  # of a thread that had lost the lead
                     break
+                self._wanted = call
                 if self._waiting and self._sending.acquire(blocking=False):
                     self.watch.since_s = time.monotonic()
                     self._send(me)
                     if not self._still_leads(me):
                         return
-                if call is not None and not self._do(call, me):
+                if not self._do(call, me):
                     return
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that called `run`
             self._error = self._error or error
@@ -289,8 +296,11 @@ class Publisher:
                 self._running.release()
         self.watch.end()
 
-    def _do(self, call: Call, me: threading.Thread) -> bool:
+    def _do(self, call: Call | None, me: threading.Thread) -> bool:
         """Do what the loop wants; False where that hung, and another thread leads."""
+        self._wanted = None
+        if call is None:
+            return True
         if not self._sending.acquire(blocking=False):  # another thread hangs there
             call(may_send=False)
             return True
@@ -301,8 +311,8 @@ class Publisher:
             if leads:
                 self._call, self.watch.since_s = None, math.inf
             elif sends:
-                call.returns()
-                self._steps.popleft()
+                if self._steps.popleft()[0] is not None:
+                    call.returns()
                 self._n_steps += 1
         if leads:
             self._sending.release()
@@ -435,6 +445,7 @@ class Publisher:
             type=item.type,
             seq=seq,
             label=item.label,
+            command=item.command,
             p=probs,
             state=item.state,
             valid=valid,

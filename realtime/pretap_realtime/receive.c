@@ -11,9 +11,11 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-#define LONG_S 0.005
+#define TURN 1048576
+#define MOST_CLASSES 64
 
 #ifndef SOURCE_CRC
 #define SOURCE_CRC 0
@@ -53,6 +55,7 @@ typedef struct {
     double stamp_to_clock_s, too_old_s, pause_s;
     double row_s; /* the stamp of what is being sent */
     watch *watch;
+    int64_t turn, n_calls;
     /* what came of it */
     int64_t n_new, at, n_taken, n_found, n_sent; /* the piece is samples at .. at + n_taken of n_new */
     int32_t error;
@@ -86,9 +89,28 @@ void pretap_wait_until_slow(const watch *w, double slow_s, double look_s) {
     while (!w->ended && monotonic() - w->since_s <= slow_s) pause_for(look_s);
 }
 
+/* `turn` is a call's number times TURN, plus twice the rows it has sent, plus one while it sends; 0: it was stopped. */
+static int passes(receiver *r, int64_t from) {
+    return __atomic_compare_exchange_n(&r->turn, &from, from + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static int64_t new_turn(receiver *r) {
+    const int64_t turn = TURN * ++r->n_calls;
+    __atomic_store_n(&r->turn, turn, __ATOMIC_SEQ_CST);
+    return turn;
+}
+
+/* Let the call that hangs send no more; says in `n_sent` how many rows it sent, and returns whether the last of them is
+   on its way, `row`. */
+int64_t pretap_stop(receiver *r) {
+    const int64_t turn = __atomic_exchange_n(&r->turn, 0, __ATOMIC_SEQ_CST);
+    r->n_sent = (turn % TURN + 1) / 2;
+    return turn % 2;
+}
+
 /* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
-   Returns how many decisions were sent: once it sends, another thread may use the struct before it returns. */
-static int64_t decide(receiver *r) {
+   Returns how many decisions were sent: where it hangs, another thread uses the struct before it returns. */
+static int64_t decide(receiver *r, int64_t turn) {
     const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
     const int64_t n = n_there < n_room ? n_there : n_room;
     const double *stamps = r->stamps + start;
@@ -102,17 +124,18 @@ static int64_t decide(receiver *r) {
     r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return 0;
     const double pause_s = r->pause_s;
-    double began_s = 0;
     int64_t k = 0;
     while (k < n_found) {
         const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
         if (r->clock() - t_s > r->too_old_s) break;
+        float row[MOST_CLASSES + 1];
         for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
+        memcpy(row, r->row, (size_t)(r->n_classes + 1) * sizeof(float));
         r->row_s = t_s;
-        if (!k) r->watch->since_s = began_s = monotonic();
-        r->n_sent = ++k; /* before it is: where it hangs, it will be once that ends */
-        r->send(r->outlet, r->row, t_s, 1);
-        if (monotonic() - began_s > LONG_S) return k; /* another thread may be about to go on from here: publisher.py */
+        if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
+        if (!k) r->watch->since_s = monotonic();
+        r->send(r->outlet, row, t_s, 1);
+        if (!passes(r, turn + 2 * k++ + 1)) return k;
     }
     if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
     return k;
@@ -121,8 +144,8 @@ static int64_t decide(receiver *r) {
 /* Decide on what follows the samples that were taken; returns how many decisions were sent. */
 int64_t pretap_go_on(receiver *r) {
     r->at += r->n_taken;
-    r->n_taken = r->n_found = r->n_sent = 0;
-    return decide(r);
+    r->n_taken = r->n_found = 0;
+    return decide(r, new_turn(r));
 }
 
 /* Take samples and decide on them: until there is a decision, something to say, or `timeout_s` is over.
@@ -131,9 +154,10 @@ int64_t pretap_go_on(receiver *r) {
    work is done, and the caches are warm, when the last sample comes. Returns how many decisions were sent. */
 int64_t pretap_receive(receiver *r) {
     const int64_t n_channels = r->n_channels;
+    const int64_t turn = new_turn(r);
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
-    r->n_new = r->at = r->n_taken = r->n_found = r->n_sent = 0, r->error = 0;
+    r->n_new = r->at = r->n_taken = r->n_found = 0, r->error = 0;
     do {
         int64_t n_wanted = (r->n_to_next - r->n_taken + 1) / 2;
         if (n_wanted < 1) n_wanted = 1;
@@ -150,10 +174,10 @@ int64_t pretap_receive(receiver *r) {
             if (!r->n_new) r->error = error; /* else the next call says so: these samples did come */
             break;
         }
-        const int64_t n_sent = decide(r);
+        const int64_t n_sent = decide(r, turn);
         if (n_sent || r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_quick) return n_sent;
         r->settle(r->lanes);
         left_s = until_s - monotonic();
     } while (left_s > 0);
-    return decide(r);
+    return decide(r, turn);
 }

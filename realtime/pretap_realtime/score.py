@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, match_channels
-from pretap.config import ENGINE_NAMES, StreamConfig
+from pretap.config import ENGINE_NAMES, ServeConfig, load_config
 from pretap.decoder import Decoder
-from pretap.errors import DataError, StreamRefusedError
+from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
 from pretap.progress import progress_of
@@ -26,7 +26,8 @@ from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode, Pipeline
+from pretap_realtime.pipeline import FreeRunning, Mode, Pipeline, cue_locked
+from pretap_realtime.policy import NONE, Policy, Verdict
 
 __all__ = ["Score", "run_over", "score"]
 
@@ -51,6 +52,7 @@ def run_over(
     n_chunk: int,
     take: Callable[[Sequence[Decision]], None],
     advance: Callable[[int], None] = lambda _: None,
+    settings: ServeConfig = ServeConfig(),  # noqa: B008 - frozen
 ) -> Score:
     """Feed a recording, with its events as cues, through the live pipeline; stamps are on the recording's clock.
 
@@ -62,8 +64,10 @@ def run_over(
         Gets the decisions as they come; an hour of them at every sample would fill a gigabyte.
     advance
         Is told how many samples are done, chunk by chunk.
+    settings
+        Of which `stream` and `quality` are taken.
     """
-    manifest, settings = decoder.manifest, StreamConfig()
+    manifest = decoder.manifest
     looks_like = Description(
         name=recording.source,
         hostname="",
@@ -74,12 +78,12 @@ def run_over(
         units=("uV",) * len(recording.channels),
     )
     try:
-        mapping = check_stream(looks_like, manifest, settings, interpolation=decoder.interpolation)
+        mapping = check_stream(looks_like, manifest, settings.stream, interpolation=decoder.interpolation)
     except StreamRefusedError as error:
         raise DataError(str(error)) from None
     order = np.array(mapping.order)
     present = order != MISSING
-    pipeline = Pipeline(decoder, mode, max_interpolated=settings.max_interpolated)
+    pipeline = Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated, quality=settings.quality)
     pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
 
     def stamps(start: int, stop: int) -> NDArray[np.float64]:
@@ -135,6 +139,14 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
 @click.command(short_help="Run the live pipeline over a file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Decide as `pretap serve --config FILE` would: at cues where it has a cue.query, else at every hop.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of the configuration: policy.threshold=0.8"
+)
 @click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
 @click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
 @click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: the bundle's.")
@@ -148,19 +160,26 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
     show_default=True,
     help="Samples at a time; no decision depends on it.",
 )
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every decision here.")
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="What computes; default: auto.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write every decision and verdict here.",
+)
 def score(
     bundle: Path,
     recording: str,
     *,
+    config: Path | None,
+    overrides: tuple[str, ...],
     part: Literal["train", "test"],
     stream: str | None,
     patterns: tuple[str, ...],
     offset_ms: float | None,
     hop_ms: float | None,
     n_chunk: int,
-    engine: str,
+    engine: str | None,
     json_file: Path | None,
 ) -> None:
     """Run the live pipeline of `pretap serve` over RECORDING, as fast as it goes.
@@ -169,40 +188,61 @@ def score(
     at the events that BUNDLE was trained on, or at every hop where it has none.
     """
     from pretap.bundle import load
-    from pretap_realtime.app import hop_samples
     from pretap_realtime.sources import open_any
 
-    decoder = load(bundle, engine=engine)
+    flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    settings = load_config(ServeConfig, config, [*overrides, *given])
+    decoder = load(bundle, engine=settings.decode.engine)
     manifest = decoder.manifest
     played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=stream)
-    mode: Mode
-    cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
-    if patterns:
-        cued, offset_s = patterns, manifest.window_end_ms / 1000
-    if hop_ms is None and any(matches(event.text, cued) for event in played.events):
-        mode = CueLocked(decoder, offset_s=offset_s if offset_ms is None else offset_ms / 1000, patterns=cued)
-    elif patterns:
-        raise DataError(f"{played.source} has no event like {', '.join(patterns)}. It has {_listed(played)}.")
-    else:
-        if hop_ms is None and manifest.training.config.events:
-            click.echo(f"no event like {', '.join(cued)}, so a decision each 50 ms; it has {_listed(played)}", err=True)
-        mode = FreeRunning(decoder, hop=hop_samples(50.0 if hop_ms is None else hop_ms, manifest.sfreq_hz))
+    is_hopping = not patterns and (hop_ms is not None or (config is not None and not settings.cue.query))
+    mode = _mode(decoder, played, settings, patterns=patterns, is_hopping=is_hopping)
+    policy = Policy(settings.policy, manifest)
     tally = _Tally(manifest)
     with ExitStack() as stack:
         written = None if json_file is None else stack.enter_context(DecisionFile(json_file, manifest.classes))
 
         def take(decisions: Sequence[Decision]) -> None:
-            tally.add(decisions)
+            verdicts = [policy.judge(decision) for decision in decisions]
+            tally.add(decisions, verdicts)
             if written is not None:
-                written.add(decisions)
+                written.add(decisions, verdicts)
 
         with progress_of("scoring", total=played.n_samples, patience_s=_PATIENCE_S) as advance:
-            result = run_over(played, decoder, mode, n_chunk=n_chunk, take=take, advance=advance)
+            result = run_over(played, decoder, mode, n_chunk=n_chunk, take=take, advance=advance, settings=settings)
         click.echo(f"{played.source}\n{tally.report(result)}")
         if written is not None:
             honest = result.n_trained_on == 0
             written.end({"n_received": result.n_received, "n_lost": result.n_lost, "honest": honest})
             click.echo(f"wrote {json_file}")
+
+
+def _mode(
+    decoder: Decoder, played: Recording, settings: ServeConfig, *, patterns: tuple[str, ...], is_hopping: bool
+) -> Mode:
+    """Decide at the events that are cues, where there are some, or at every hop."""
+    from pretap_realtime.app import hop_samples
+
+    manifest, cue = decoder.manifest, settings.cue
+    cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
+    if patterns:
+        cued, offset_s = patterns, manifest.window_end_ms / 1000
+    elif cue.patterns:
+        cued = cue.patterns
+    if not is_hopping and any(matches(event.text, cued) for event in played.events):
+        if settings.policy.has_memory:
+            raise UsageError(
+                "Each event is decided for itself here, so of [policy] only threshold applies. Leave out the rest, or "
+                "decide at every hop: --hop-ms 50."
+            )
+        return cue_locked(decoder, cue, patterns=cued, offset_s=offset_s)
+    if patterns or (cue.query and not is_hopping):
+        raise DataError(f"{played.source} has no event like {', '.join(cued)}. It has {_listed(played)}.")
+    if not is_hopping and manifest.training.config.events:
+        hop = f"{settings.decode.hop_ms:g} ms"
+        click.echo(f"no event like {', '.join(cued)}, so a decision each {hop}; it has {_listed(played)}", err=True)
+    return FreeRunning(decoder, hop=hop_samples(settings.decode.hop_ms, manifest.sfreq_hz))
 
 
 def _listed(recording: Recording) -> str:
@@ -214,22 +254,26 @@ class _Tally:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self.n = self.n_valid = 0
+        self.n = self.n_valid = self.n_none = self.n_commands = 0
         self.n_known = self.n_right = 0  # with a cue that tells the truth
 
-    def add(self, decisions: Sequence[Decision]) -> None:
+    def add(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
         self.n += len(decisions)
-        for decision in decisions:
+        for decision, verdict in zip(decisions, verdicts, strict=True):
             if decision.why or decision.probs is None:
                 continue
             self.n_valid += 1
+            self.n_none += verdict.label == NONE
+            self.n_commands += verdict.command
             true = truth(decision.cue, self._manifest) if decision.cue else None
             if true is not None:
                 self.n_known += 1
-                self.n_right += true == int(decision.probs.argmax())
+                self.n_right += verdict.code == true + 1
 
     def report(self, result: Score) -> str:
         lines = [f"{self.n_valid} decisions, {self.n - self.n_valid} times no valid window"]
+        if self.n_none:
+            lines.append(f"{self.n_commands} commands; {self.n_none} verdicts are none")
         if result.n_trained_on:
             lines.append(f"NOT AN ESTIMATE: {result.n_trained_on} of {self.n} trials were trained on")
         if result.n_trained_on is None:

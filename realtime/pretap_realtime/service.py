@@ -19,7 +19,7 @@ from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.policy import NONE, decide
+from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Call, Item, Publisher
 from pretap_realtime.stopping import Stop
 
@@ -150,7 +150,7 @@ class Service:
         *,
         connect: Callable[[Callable[[], None]], Connection | None],
         timing: Timing,
-        threshold: float,
+        policy: Policy,
         clock: Callable[[], float],
         stop: Stop,
         say: Callable[[str], None],
@@ -159,9 +159,9 @@ class Service:
     ) -> None:
         self._make_express, self._restarted = make_express, restarted
         self._manifest = decoder.manifest
-        self._classes, self._sfreq_hz = decoder.manifest.classes, decoder.manifest.sfreq_hz
+        self._sfreq_hz = decoder.manifest.sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
-        self._timing, self._threshold, self._clock, self._stop, self._say = timing, threshold, clock, stop, say
+        self._timing, self._policy, self._clock, self._stop, self._say = timing, policy, clock, stop, say
         self._state: State | None = None
         self._heartbeat_due_s = self._audited_s = -math.inf
         self._quality = self._terms = ""
@@ -357,10 +357,10 @@ class Service:
         stepped_s = self._pipeline.health.stepped_s
         items = []
         for decision in decisions:
-            verdict = decide(decision, self._classes, threshold=self._threshold)
             is_out = n_sent > 0 and decision.probs is not None
             n_sent -= is_out
             why = "" if is_out else decision.why or self._withheld(decision, stamp_to_clock_s)
+            verdict = self._policy.judge(decision, withheld=bool(why))
             if decision.why:
                 self._summary.n_invalid += 1
             elif not why:
@@ -373,8 +373,9 @@ class Service:
                     "verdict",
                     self._state,
                     decision.t_s,
-                    label=NONE if why else verdict.label,
-                    code=0 if why else verdict.code,
+                    label=verdict.label,
+                    code=verdict.code,
+                    command=verdict.command,
                     probs=decision.probs,
                     why=why,
                     n_lost=decision.n_lost,

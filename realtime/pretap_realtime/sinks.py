@@ -85,9 +85,9 @@ class OutletSink:
         return Outlet(name, "Probabilities", labels=labels, format="float32", facts=facts)
 
     @property
-    def numbers(self) -> tuple[int, int] | None:
+    def numbers(self) -> Outlet | None:
         """For C code that sends a decision's numbers itself, see `Item.is_out`; None while the outlets are not open."""
-        return self._outlets["probabilities"].native if self._held is None and self._outlets else None
+        return self._outlets.get("probabilities") if self._held is None else None
 
     def under_way(self, row: Sequence[float], t_s: float) -> None:
         """Note that C code sends numbers, and has not come back: another thread may have to do it."""

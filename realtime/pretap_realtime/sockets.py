@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["cut", "of_this_process"]
+__all__ = ["Port", "cut", "of_this_process"]
 
+Port = tuple[socket.SocketKind, int]  # TCP and UDP have the same numbers
 Socket = tuple[int, int]  # its descriptor and its inode: a descriptor is used again, an inode is not so soon
 
 
@@ -26,7 +27,7 @@ def of_this_process() -> frozenset[Socket]:
     return frozenset(found)
 
 
-def cut(candidates: Iterable[Socket], *, ports: Iterable[int]) -> int:
+def cut(candidates: Iterable[Socket], *, ports: Iterable[Port]) -> int:
     """Cut every socket bound to one of `ports`, and those among `candidates` that share their port with others.
 
     Each descriptor becomes that of a socket that nobody can reach: it is not closed, since its owner still uses it, and
@@ -39,7 +40,8 @@ def cut(candidates: Iterable[Socket], *, ports: Iterable[int]) -> int:
             if descriptor == deaf.fileno():
                 continue
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as each:
-                port = each.getsockname()[1] if each.family in (socket.AF_INET, socket.AF_INET6) else None
+                is_internet = each.family in (socket.AF_INET, socket.AF_INET6)
+                port = (each.type, each.getsockname()[1]) if is_internet else None
                 shares = each.type == socket.SOCK_DGRAM and each.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
                 if port in ports or ((descriptor, inode) in candidates and shares):
                     os.dup2(deaf.fileno(), descriptor, inheritable=False)

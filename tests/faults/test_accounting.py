@@ -16,6 +16,7 @@ from pretap_realtime import lsl
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.pipeline import FreeRunning, Pipeline
+from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.service import Service, Timing
 from real_lsl import LABELS, eeg, until
@@ -235,7 +236,8 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     connect = Connector(decoder, config, looks=Looks(config), say=said.append)
     service = Service(
         decoder, Pipeline(decoder, mode), publisher, connect=connect,
-        timing=Timing(wait_s=10, reconnect_s=10), threshold=0.0, clock=lsl.local_clock, stop=stop, say=said.append,
+        timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
+        clock=lsl.local_clock, stop=stop, say=said.append,
     )  # fmt: skip
     thread = threading.Thread(target=publisher.run, args=(service.run(),), daemon=True)
     thread.start()

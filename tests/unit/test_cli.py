@@ -47,6 +47,7 @@ COMMANDS = [
     "streams",
     "sweep",
     "train",
+    "tune",
     "verify",
 ]
 HEAVY = {"numpy", "torch", "mne", "sklearn", "skorch", "scipy", "pylsl", "safetensors", "msgspec", "rich", "joblib"}

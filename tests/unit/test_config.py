@@ -172,6 +172,8 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_file_s_name_and_its_path(f
         (ServeConfig, "decode.engine=onnx"),
         (ServeConfig, "cue.offset_ms=60001"),
         (ServeConfig, "policy.threshold=1.1"),
+        (ServeConfig, "policy.evidence=vote"),
+        (ServeConfig, "policy.dwell_ms=60001"),
         (ServeConfig, "quality.policy=ignore"),
         (ServeConfig, "quality.mains_hz=[0.0]"),
         (ServeConfig, "quality.mains_share=1.0"),
@@ -208,7 +210,12 @@ NUMBERS = [
     (ServeConfig, "stream.reconnect_s"),
     (ServeConfig, "decode.hop_ms"),
     (ServeConfig, "cue.offset_ms"),
+    (ServeConfig, "cue.vote_step_ms"),
+    (ServeConfig, "policy.memory_ms"),
     (ServeConfig, "policy.threshold"),
+    (ServeConfig, "policy.release"),
+    (ServeConfig, "policy.dwell_ms"),
+    (ServeConfig, "policy.refractory_ms"),
     (ServeConfig, "quality.mains_share"),
     (ServeConfig, "quality.off_scale"),
     (ServeConfig, "quality.rate_percent"),
@@ -244,6 +251,21 @@ def test_one_fold_is_refused_and_none_is_not():
     assert sentence in refusal(TrainConfig, "evaluation.folds=1")
     lda = 'network={kind="lda"}'
     assert load_config(TrainConfig, overrides=(lda, "evaluation.folds=0")).evaluation.folds == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["policy.release=0.5"], "release = 0.5 lies above threshold = 0"),
+        (["policy.memory_ms=200"], 'evidence = "latest" with memory_ms = 200: expected "latest" with 0'),
+        (["policy.evidence=average"], 'evidence = "average" with memory_ms = 0'),
+        (["cue.query=name=task", "policy.dwell_ms=50"], 'cue.query = "name=task" decides once per cue'),
+    ],
+)
+def test_a_policy_that_contradicts_itself_is_refused(overrides, sentence):
+    with pytest.raises(UsageError) as error:
+        load_config(ServeConfig, overrides=overrides)
+    assert sentence in str(error.value)
 
 
 def test_a_training_configuration_needs_a_network():

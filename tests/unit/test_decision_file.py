@@ -9,25 +9,28 @@ from pretap.errors import UsageError
 from pretap.progress import progress_of
 from pretap_realtime.chunk import Decision
 from pretap_realtime.decision_file import DecisionFile
+from pretap_realtime.policy import NONE, Verdict
 
 DECISIONS = [
     Decision(0.5, np.array([0.25, 0.75])),
     Decision(0.6, None, "gap: 3 samples lost", n_lost=3),
     Decision(0.7, np.array([1.0, 0.0]), cue="tap/left"),
 ]
+VERDICTS = [Verdict("right", 2, command=True), Verdict(NONE, 0, command=False), Verdict("left", 1, command=True)]
 ROWS = [
-    {"t": 0.5, "p": {"left": 0.25, "right": 0.75}, "why": "", "cue": ""},
-    {"t": 0.6, "p": None, "why": "gap: 3 samples lost", "cue": ""},
-    {"t": 0.7, "p": {"left": 1.0, "right": 0.0}, "why": "", "cue": "tap/left"},
+    {"t": 0.5, "p": {"left": 0.25, "right": 0.75}, "why": "", "cue": "", "label": "right", "command": True},
+    {"t": 0.6, "p": None, "why": "gap: 3 samples lost", "cue": "", "label": "none", "command": False},
+    {"t": 0.7, "p": {"left": 1.0, "right": 0.0}, "why": "", "cue": "tap/left", "label": "left", "command": True},
 ]
 
 
 @pytest.mark.parametrize("pieces", [[3], [1, 0, 2], [0, 3, 0], [1, 1, 1]])
 def test_the_file_is_the_same_however_the_decisions_came(tmp_path, pieces):
-    path, decisions = tmp_path / "scored.json", iter(DECISIONS)
+    path, start = tmp_path / "scored.json", 0
     with DecisionFile(path, ("left", "right")) as file:
         for n in pieces:
-            file.add([next(decisions) for _ in range(n)])
+            file.add(DECISIONS[start : start + n], VERDICTS[start : start + n])
+            start += n
         file.end({"n_received": 7, "honest": True})
     assert json.loads(path.read_text()) == {"decisions": ROWS, "n_received": 7, "honest": True}
     assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
@@ -43,7 +46,7 @@ def test_what_is_cut_short_leaves_the_file_that_was_there(tmp_path):
     path = tmp_path / "scored.json"
     path.write_text("before")
     with DecisionFile(path, ("left", "right")) as file:
-        file.add(DECISIONS)
+        file.add(DECISIONS, VERDICTS)
     assert path.read_text() == "before"
     assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
 

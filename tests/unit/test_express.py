@@ -85,7 +85,8 @@ class Outlet:
     def __init__(self, classes):
         self.classes, self.rows = classes, []
         self._send = Send(self.send)
-        self.numbers = ctypes.cast(self._send, ctypes.c_void_p).value, 1
+        self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
+        self.numbers = self
 
     def under_way(self, row, t_s):
         self.hanging = (t_s, tuple(row))
@@ -237,7 +238,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
         return sent(*arguments)
 
     outlet._send = Send(send)
-    outlet.numbers = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
+    outlet.native = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
     publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
     express._struct.watch = publisher.watch.address
     first = []

@@ -62,7 +62,8 @@ def test_sockets_that_are_cut_are_gone_for_their_peers_and_others_stay():
         ours = sockets.of_this_process() - before
         with socket.create_connection(("127.0.0.1", port)) as peer, server.accept()[0]:
             peer.settimeout(5)
-            assert sockets.cut(ours, ports=[port]) == 2  # the listening one and the connection
+            assert sockets.cut(ours, ports=[(socket.SOCK_DGRAM, port)]) == 0  # another outlet's, of the same number
+            assert sockets.cut(ours, ports=[(socket.SOCK_STREAM, port)]) == 2  # the listening one and the connection
             assert peer.recv(1) == b""
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), timeout=5)

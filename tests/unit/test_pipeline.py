@@ -256,6 +256,19 @@ def test_a_cue_is_decided_once_for_the_window_that_ends_at_its_offset(decoder):
     assert np.array_equal(decisions[1].probs, decoder.decode(x[138:188]))
 
 
+@pytest.mark.parametrize("cuts", [range(0, N, 10), range(0, N, 333)])
+def test_several_windows_vote_on_a_cue_and_all_of_them_must_be_there(decoder, cuts):
+    x, t = eeg(), stamps()
+    mode = CueLocked(decoder, offset_s=0.0, patterns=("*",), n_votes=3, vote_step=7)
+    cues = [Cue(float(t[62]), "one sample short"), Cue(float(t[63]), "just"), Cue(float(t[300]), "whole")]
+    early, just, whole = run(Pipeline(decoder, mode), x, t, cuts, cues)
+    assert "only 63 of 64 samples" in early.why
+    assert just.why == ""
+    votes = decoder.decode(np.stack([x[251:301], x[244:294], x[237:287]]))
+    assert np.array_equal(whole.probs, votes.mean(axis=0))
+    assert whole.t_s == t[300]
+
+
 def test_a_cue_may_come_two_seconds_after_its_samples(decoder):
     x, t = eeg(), stamps()
     pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))

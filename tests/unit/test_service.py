@@ -7,13 +7,14 @@ import threading
 import numpy as np
 import pytest
 
+from pretap.config import PolicyConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.contract import Mapping
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.pipeline import FreeRunning, Pipeline
-from pretap_realtime.policy import decide
+from pretap_realtime.policy import Policy
 from pretap_realtime.service import Service, Timing
 
 
@@ -97,7 +98,7 @@ def build(make_decoder):
             notes,
             connect=connect,
             timing=Timing(wait_s=wait_s, reconnect_s=reconnect_s),
-            threshold=0.0,
+            policy=Policy(PolicyConfig(), decoder.manifest),
             clock=clock or Clock(),
             stop=stop or threading.Event(),
             say=said.append,
@@ -273,24 +274,6 @@ def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no
     assert summary.n_clock_steps == 1
 
 
-@pytest.mark.parametrize(
-    "probs, threshold, label, code",
-    [
-        ([0.3, 0.7], 0.0, "right", 2),
-        ([0.5, 0.5], 0.0, "left", 1),
-        ([0.3, 0.7], 0.7, "right", 2),
-        ([0.3, 0.7], 0.71, "none", 0),
-        (None, 0.0, "none", 0),
-    ],
-)
-def test_a_verdict_needs_its_threshold_and_a_tie_is_the_first_class(probs, threshold, label, code):
-    from pretap_realtime.chunk import Decision
-
-    decision = Decision(0.0, None if probs is None else np.array(probs))
-    verdict = decide(decision, ("left", "right"), threshold=threshold)
-    assert (verdict.label, verdict.code) == (label, code)
-
-
 def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_and_sent(make_decoder):
     decoder = make_decoder(sfreq_hz=100.0, n_window=50)
     asked_s = []
@@ -310,7 +293,7 @@ def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_an
         notes,
         connect=connect_once(Script(clock, stop, steps)),
         timing=Timing(wait_s=1.0, reconnect_s=1.0),
-        threshold=0.0,
+        policy=Policy(PolicyConfig(), decoder.manifest),
         clock=clock,
         stop=stop,
         say=said.append,

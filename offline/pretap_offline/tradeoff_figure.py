@@ -1,0 +1,99 @@
+"""Draw what `pretap tune` found: ``python -m pretap_offline.tradeoff_figure RESULT.json FIGURE``.
+
+The live side starts this as a process of its own: it does not import matplotlib.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pretap.errors import MissingPackageError, PretapError, UsageError
+
+__all__ = ["draw_tradeoff"]
+
+_COLOURS = {"report": "#0072B2", "tuned": "#7F7F7F"}  # Okabe's and Ito's
+_NAMES = {"report": "the rest of the time", "tuned": "the part that chose"}
+_STYLE: Any = {
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "pretap",
+}
+
+
+def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
+    """Draw a result, as its JSON: hits, lead time and bits against false activations, or wrong commands, a minute.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be written, or its ending is no picture's.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    limited = result["limited"]
+    panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
+        ("hits, % of the events", lambda o: 100 * o["n_hits"] / max(1, o["n_events"])),
+        ("bits a minute (Wolpaw)", lambda o: o["bits_per_min"]),
+    ]
+    if limited == "false_per_min":
+        panels.insert(1, ("lead before the event, ms (median)", lambda o: _or_nan(o["lead_ms"])))
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(3.3 * len(panels), 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axis, (name, value) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            for part, marker in (("tuned", "o--"), ("report", "o-")):
+                points = sorted((each[part][limited], value(each[part])) for each in result["front"])
+                fill = _COLOURS[part] if part == "report" else "white"
+                axis.plot(
+                    *zip(*points, strict=True), marker, color=_COLOURS[part], markerfacecolor=fill, markersize=4.5,
+                    linewidth=1, label=_NAMES[part],
+                )  # fmt: skip
+            chosen = result["chosen"]["report"]
+            axis.plot(
+                chosen[limited], value(chosen), "*", color="#D55E00", markersize=12, zorder=3, label="what was chosen"
+            )
+            axis.axvline(result["max_per_min"], color="0.7", linewidth=1, linestyle=":", label="the limit")
+            axis.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+            ticks = [0, 1, 2, 5, 10, 20, 50, 100]
+            axis.set_xticks(ticks, [str(each) for each in ticks])
+            axis.minorticks_off()
+            highest = max(each[part][limited] for each in result["front"] for part in _NAMES)
+            axis.set(xlim=(-0.05, 1.2 * max(1.0, highest, result["max_per_min"])), ylim=(0, None), title=name)
+        what = "false activations a minute of pause" if limited == "false_per_min" else "wrong commands a minute"
+        figure.supxlabel(what, fontsize=9)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+        try:
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"Cannot write {path}: {error}.") from None
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _main(file: str, figure: str) -> int:
+    try:
+        draw_tradeoff(json.loads(Path(file).read_bytes()), Path(figure))
+    except ModuleNotFoundError as missing:
+        error: PretapError = MissingPackageError.for_extra("The figure", missing=missing.name or "matplotlib")
+    except PretapError as refused:
+        error = refused
+    else:
+        return 0
+    sys.stderr.write(f"Error: {error}\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""The watch over who sends, in C and in Python: the same."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import pytest
+
+from pretap_realtime import native
+
+WATCHES = [
+    pytest.param(native._PlainWatch, id="python"),
+    pytest.param(
+        lambda: native._NativeWatch(native.library()),
+        id="C",
+        marks=pytest.mark.skipif(native.library() is None, reason="no C compiler here"),
+    ),
+]
+
+
+@pytest.mark.parametrize("make", WATCHES)
+def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(make):
+    watch = make()
+    assert math.isinf(watch.since_s)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
+    thread.start()
+    watch.since_s = time.monotonic()
+    thread.join(10)
+    assert answers == [True]
+    assert time.monotonic() - watch.since_s > 0.01
+
+    watch.since_s = math.inf
+    thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
+    thread.start()
+    watch.end()
+    thread.join(10)
+    assert answers == [True, False]
+
+
+def test_without_the_library_python_does_it(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert isinstance(native.new_watch(), native._PlainWatch)
