@@ -126,8 +126,9 @@ class WebSocketServer:
             self._clients.add(client)
             await client.recv()
             await client.close(1008, "nothing is heard here")
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as end:
+            if end.sent is not None and end.sent.code == 1011:
+                self._say("WebSocket: a client did not answer, and was disconnected")
         finally:
             self._clients.discard(client)
 
