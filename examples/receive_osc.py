@@ -24,12 +24,17 @@ def on_verdict(address, label, code, *numbers):
     )
 
 
+def on_command(address, label, code):
+    print(f"{address}  {label}  code {code}", flush=True)  # what a game acts on, see docs/decisions.md
+
+
 def on_state(address, state, why, n_lost):
     print(f"{address}  {state}  {n_lost} samples lost  {why}", flush=True)
 
 
 dispatcher = Dispatcher()
 dispatcher.map(f"/{options.name}/verdict", on_verdict)
+dispatcher.map(f"/{options.name}/command", on_command)
 dispatcher.map(f"/{options.name}/state", on_state)
 server = BlockingOSCUDPServer(("127.0.0.1", options.port), dispatcher)
 server.timeout = 0.1

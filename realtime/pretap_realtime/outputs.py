@@ -148,7 +148,8 @@ class UdpSender:
 class OscSender(UdpSender):
     """OSC: ``/NAME/verdict label code p... quality``; for states and heartbeats ``/NAME/state state why lost``.
 
-    As in the probabilities stream, all numbers of a verdict without a valid window are 0.
+    A verdict that is a command is followed by ``/NAME/command label code``. As in the probabilities stream, all numbers
+    of a verdict without a valid window are 0.
 
     Raises
     ------
@@ -167,18 +168,20 @@ class OscSender(UdpSender):
     def send(self, message: Message, item: Item) -> None:
         """Send the message as OSC."""
         if message.type == "verdict":
-            built = self._build(f"/{self._root}/verdict")
-            built.add_arg(message.label, "s")
-            built.add_arg(item.code, "i")
-            for name in self._classes:
-                built.add_arg(message.p.get(name, 0.0), "f")
-            built.add_arg(item.quality if message.p else 0.0, "f")
+            probs = [message.p.get(name, 0.0) for name in self._classes]
+            quality = item.quality if message.p else 0.0
+            kinds = "si" + "f" * (len(probs) + 1)
+            self._send("verdict", kinds, message.label, item.code, *probs, quality)
+            if message.command:
+                self._send("command", "si", message.label, item.code)
         else:
-            built = self._build(f"/{self._root}/state")
-            built.add_arg(message.state, "s")
-            built.add_arg(message.why, "s")
-            built.add_arg(min(message.lost, _MOST_INT32), "i")
-        self.send_datagram(built.build().dgram)
+            self._send("state", "ssi", message.state, message.why, min(message.lost, _MOST_INT32))
+
+    def _send(self, what: str, kinds: str, *values: str | float) -> None:
+        message = self._build(f"/{self._root}/{what}")
+        for value, kind in zip(values, kinds, strict=True):
+            message.add_arg(value, kind)
+        self.send_datagram(message.build().dgram)
 
 
 def open_outputs(config: OutputsConfig, *, root: str, classes: Sequence[str], say: Callable[[str], None]) -> OutputSink:

@@ -114,6 +114,10 @@ def test_receive_osc_prints_verdicts_and_states(start, bundle, kit, amp, run, fr
     for label, code, p_left, p_right in verdicts:
         assert (label, code) == (("left", "1") if float(p_left) >= float(p_right) else ("right", "2"))
         assert float(p_left) + float(p_right) == pytest.approx(1, abs=0.0011)
+    labels = [label for label, *_ in verdicts]
+    changes = [label for before, label in zip(["none", *labels], labels, strict=False) if label != before]
+    commands = re.findall(r"^/duel/command  (left|right)  code \d$", said, re.MULTILINE)
+    assert commands[: len(changes)] == changes
     assert "/duel/state  RUNNING  0 samples lost" in said
 
 
