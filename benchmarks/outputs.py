@@ -129,9 +129,8 @@ def main() -> None:
                     latencies[name, is_on] += values
         over.set()
     print(f"{options.bundle}, every {options.hop_ms:g} ms; {os.cpu_count()} cores, {platform.platform()}")
-    print(
-        "| stream | off: median, p99 ms | on: median, p99 ms | ratio of the medians | decisions |\n|---|---|---|---|---|"
-    )
+    print("| stream | off: median, p99 ms | on: median, p99 ms | ratio of the medians | decisions |")
+    print("|---|---|---|---|---|")
     for name in STREAMS:
         off, on = (1000 * np.array(latencies[name, each]) for each in (False, True))
         figures = [f"{np.median(each):.3f}, {np.percentile(each, 99):.2f}" for each in (off, on)]

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from pretap.config import OutputsConfig
 from pretap.errors import MissingPackageError, UsageError
+from pretap.terminal import plain
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.publisher import Item
 
@@ -175,7 +176,7 @@ class OscSender(UdpSender):
             if message.command:
                 self._send("command", "si", message.label, item.code)
         else:
-            self._send("state", "ssi", message.state, message.why, min(message.lost, _MOST_INT32))
+            self._send("state", "ssi", message.state, plain(message.why), min(message.lost, _MOST_INT32))
 
     def _send(self, what: str, kinds: str, *values: str | float) -> None:
         message = self._build(f"/{self._root}/{what}")
