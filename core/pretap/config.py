@@ -21,6 +21,7 @@ __all__ = [
     "EvaluationConfig",
     "FitConfig",
     "MarkersConfig",
+    "OutputsConfig",
     "PolicyConfig",
     "QualityConfig",
     "ScalingConfig",
@@ -42,6 +43,8 @@ _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Text = Annotated[str, Meta(max_length=256)]
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
 _Label = Annotated[str, Meta(min_length=1, max_length=64)]
+_HostPort = Annotated[str, Meta(pattern=r"^(([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.%]{2,64}\])?:[0-9]{1,5})?\Z")]
+_Origin = Annotated[str, Meta(pattern=r"^(null|[a-z][a-z0-9+.-]{0,31}://[A-Za-z0-9._:\[\]-]{1,255})\Z")]
 
 
 class SignalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -278,6 +281,32 @@ class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["json", "label"] = "json"
 
 
+class OutputsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the messages go beside the LSL streams; empty: nowhere. Addresses are ``host:port``; ``:port`` is loopback.
+
+    Attributes
+    ----------
+    websocket, websocket_origins
+        Listen here; web pages of these origins may connect, and programs.
+    osc, udp
+        Send datagrams there.
+    """
+
+    websocket: _HostPort = ""
+    websocket_origins: Annotated[tuple[_Origin, ...], Meta(max_length=64)] = (
+        "http://127.0.0.1:8000",
+        "http://localhost:8000",
+    )
+    osc: _HostPort = ""
+    udp: _HostPort = ""
+
+    def __post_init__(self) -> None:
+        for key in ("websocket", "osc", "udp"):
+            _, colon, port = getattr(self, key).rpartition(":")
+            if colon and not 0 < int(port) <= 65535 and not (key == "websocket" and int(port) == 0):
+                raise ValueError(f"{key} has port {port}: expected 1 to 65535 (0 lets the system choose, to listen on)")
+
+
 class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `pretap serve` takes from a file."""
 
@@ -287,6 +316,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = PolicyConfig()
     quality: QualityConfig = QualityConfig()
     markers: MarkersConfig = MarkersConfig()
+    outputs: OutputsConfig = OutputsConfig()
 
     def __post_init__(self) -> None:
         if self.cue.query and self.policy.has_memory:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pretap_realtime.connection import Connector, LslConnection
     from pretap_realtime.express import Express
     from pretap_realtime.handover import Handover
+    from pretap_realtime.outputs import OutputSink
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
     from pretap_realtime.sinks import LogSink
@@ -97,9 +98,9 @@ def serve(
             job: Job = partial(_dry_run, plan, stop)
         else:
             part = f"part-{handover.n_restarts + 1}" if handover is not None and handover.n_restarts else ""
-            logs, session = _outputs(plan, log_file=log_file, folder=folder, is_one=is_one, part=part)
+            sinks, session = _outputs(plan, log_file=log_file, folder=folder, is_one=is_one, part=part)
             place = None if handover is None else _Place(handover, k)
-            job = partial(_serve, plan, logs, session, stop, place=place)
+            job = partial(_serve, plan, sinks, session, stop, place=place)
         jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
     try:
         if is_one:
@@ -187,18 +188,24 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Pla
 
 def _outputs(
     plan: _Plan, *, log_file: Path | None, folder: Path | None, is_one: bool, part: str
-) -> tuple[list[LogSink], SessionFolder | None]:
-    """Open the logs and the folder of a session; of several decoders each has its own, by its name.
+) -> tuple[list[OutputSink | LogSink], SessionFolder | None]:
+    """Open outputs, logs and the folder of a session; of several decoders each has its own, by its name.
 
     What is recorded after a restart goes into a folder `part` in that folder.
     """
     from pretap_realtime.sinks import LogSink
 
-    logs = []
+    sinks: list[OutputSink | LogSink] = []
     session = None
+    outputs = plan.settings.outputs
+    if outputs.websocket or outputs.osc or outputs.udp:
+        from pretap_realtime.outputs import open_outputs
+
+        classes = plan.decoder.manifest.classes
+        sinks.append(open_outputs(outputs, root=plan.name, classes=classes, say=plan.say))
     if log_file is not None:
         own = log_file if is_one else log_file.with_name(f"{log_file.stem}-{plan.name}{log_file.suffix}")
-        logs.append(LogSink(own, say=plan.say))
+        sinks.append(LogSink(own, say=plan.say))
     if folder is not None:
         from pretap_realtime.session_folder import SessionFolder
 
@@ -209,13 +216,13 @@ def _outputs(
             plan.say(f"the recording goes on in {own}")
         session = SessionFolder(own, say=plan.say)
         session.describe(plan.settings, bundle=plan.bundle, sha256=plan.decoder.sha256)
-        logs.append(LogSink(session.decisions, say=plan.say))
-    return logs, session
+        sinks.append(LogSink(session.decisions, say=plan.say))
+    return sinks, session
 
 
 def _serve(
     plan: _Plan,
-    logs: Sequence[LogSink],
+    sinks: Sequence[OutputSink | LogSink],
     session: SessionFolder | None,
     stop: StopSignal,
     show: Say,
@@ -240,7 +247,7 @@ def _serve(
     outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
     plan.say(f"engine {mode.words}")
     publisher = Publisher(
-        [outlets, *logs],
+        [outlets, *sinks],
         classes=manifest.classes,
         clock=local_clock,
         say=plan.say,
@@ -288,8 +295,8 @@ def _serve(
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost
-        for log in logs:
-            log.close()
+        for sink in sinks:
+            sink.close()
         outlets.close()  # where other decoders go on, these would stay, and be silent
         show(str(service.summary()))
 

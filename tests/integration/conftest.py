@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,3 +43,11 @@ def kit():
 
     Kit.Amplifier, Kit.Listener, Kit.eeg, Kit.until = Amplifier, Listener, staticmethod(eeg), staticmethod(until)
     return Kit
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A UDP port that nobody has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Replay, verify, demo, doctor, streams and the examples, as real processes."""
+"""Replay, verify, demo, doctor and streams, as real processes."""
 
 from __future__ import annotations
 
@@ -191,29 +191,3 @@ def test_streams_lists_what_is_there_with_labels_and_units(start, kit):
     assert "with 'quotes'" in plain.said
     assert "\x1b" not in plain.said
     del amp  # its outlet had to live until here
-
-
-@pytest.mark.parametrize("example", ["reader.py", "game.py"])
-def test_an_example_follows_a_live_session(start, bundle, kit, tmp_path, example):
-    amp = kit.Amplifier()
-    start("serve", str(bundle), "--stream", f"name={amp.name}", "--hop-ms", "100")
-    amp.wait_for_reader()
-    seconds = ["--seconds", "4"] if example == "game.py" else ["4"]
-    environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
-    output = tmp_path / "said.txt"  # a file: a pipe that nobody reads fills up and stops the example
-    with output.open("w") as file:
-        command = [sys.executable, str(ROOT / "examples" / example), *seconds]
-        process = subprocess.Popen(command, env=environment, stdout=file)
-    x = kit.eeg(60)
-
-    def ended():
-        amp.push(x)
-        return process.poll() is not None
-
-    kit.until(ended, f"the end of {example}")  # both end by themselves
-    said = output.read_text()
-    assert process.returncode == 0
-    if example == "reader.py":
-        assert re.search(r"^\d+\.\d{3} s  (left|right) +\(left 0\.\d{3}  right 0\.\d{3}\)$", said, re.MULTILINE)
-    else:
-        assert int(re.search(r"^(\d+) verdicts", said, re.MULTILINE).group(1)) > 5

@@ -1,8 +1,8 @@
 """A ball that goes where you are about to tap: pygame-ce, fed by the markers of a running `pretap serve`.
 
-    python examples/game.py [--seconds 60] [--stream pretap-markers]
+    python examples/game_pygame.py [--seconds 60] [--stream pretap-markers]
 
-Runs without a screen too: SDL_VIDEODRIVER=dummy python examples/game.py --seconds 5
+Runs without a screen too: SDL_VIDEODRIVER=dummy python examples/game_pygame.py --seconds 5
 """
 
 import argparse
