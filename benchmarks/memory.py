@@ -1,0 +1,77 @@
+"""Whether the live process stays as it is for an hour: its memory, threads and descriptors, minute by minute.
+
+    python benchmarks/memory.py [BUNDLE] [--minutes 60] [--hop-ms 50]
+
+`pretap replay --loop` plays a synthetic subject in real time, `pretap serve` decodes it and writes its log; the figures
+are those of the kernel (/proc). Runs in an LSL session of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pretap_realtime.isolation import isolation
+
+
+def figures(pid: int) -> tuple[float, float, int, int, float]:
+    """Give the resident memory and its peak in MB, threads, descriptors, and seconds of CPU so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    rss_kb, peak_kb, n_threads = (
+        int(re.search(rf"{key}:\s+(\d+)", status)[1]) for key in ("VmRSS", "VmHWM", "Threads")
+    )
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    cpu_s = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return rss_kb / 1024, peak_kb / 1024, n_threads, len(list(Path(f"/proc/{pid}/fd").iterdir())), cpu_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", nargs="?", default="ensemble-1000hz")
+    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--hop-ms", type=float, default=50.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
+        Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
+        pretap = [sys.executable, "-m", "pretap"]
+        serve = [*pretap, "serve", options.bundle, "--stream", "name=amp", "--hop-ms", f"{options.hop_ms:g}"]
+        with (Path(folder) / "said").open("w+") as said:
+            service = subprocess.Popen([*serve, "--log", str(Path(folder) / "log.jsonl")], stderr=said, text=True)
+            replay = subprocess.Popen(
+                [*pretap, "replay", "synthetic", "--loop", "--wait", "--name", "amp", "--sfreq-hz", "1000"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                print(f"{options.bundle}, every {options.hop_ms:g} ms; {os.cpu_count()} cores, {platform.platform()}")
+                print("| minute | memory, peak MB | threads | descriptors | share of a core |")
+                print("|---|---|---|---|---|")
+                cpu_before_s, began_s = 0.0, time.monotonic()
+                for minute in range(options.minutes + 1):
+                    time.sleep(max(0.0, began_s + 60 * minute - time.monotonic()) or 10.0)  # first: when all is loaded
+                    rss_mb, peak_mb, n_threads, n_files, cpu_s = figures(service.pid)
+                    share = (cpu_s - cpu_before_s) / 60 if minute > 1 else float("nan")
+                    print(
+                        f"| {minute} | {rss_mb:.1f}, {peak_mb:.1f} | {n_threads} | {n_files} | {share:.3f} |",
+                        flush=True,
+                    )
+                    cpu_before_s = cpu_s
+            finally:
+                replay.terminate()
+                replay.wait(20)
+                service.send_signal(signal.SIGINT)
+                code = service.wait(20)
+            said.seek(0)
+            print(f"exit code {code}; it said at last:\n{said.read()[-600:]}")
+
+
+if __name__ == "__main__":
+    main()
