@@ -154,6 +154,15 @@ def test_an_invalid_verdict_pushes_nothing():
     assert board.figures(now_s=5.0).latency_ms is None
 
 
+def test_a_command_is_seen_as_one():
+    board = Board()
+    board.begin(CLASSES)
+    for seq, is_command in enumerate((True, False)):
+        verdict = message(type="verdict", seq=seq, valid=True, label="left", command=is_command, p={"left": 1.0})
+        board.add_message(verdict, now_s=5.0, latency_known=True)
+    assert [event.command for event in board.events.since(0)] == [True, False]
+
+
 def test_what_hostile_streams_send_is_counted_and_changes_nothing():
     board = Board()
     board.begin(CLASSES)

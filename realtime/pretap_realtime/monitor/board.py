@@ -55,7 +55,8 @@ class DecisionRow(msgspec.Struct, frozen=True, array_like=True):
 class Event(msgspec.Struct, frozen=True):
     """Something at a moment `t`: a verdict, a marker of others, a change of state, or a true marker that was judged.
 
-    `label` is a class or ``none``; `start` says of a marker that it names the class of what begins.
+    `label` is a class or ``none``; `start` says of a marker that it names the class of what begins, `command` of a
+    verdict that a game acts on it.
     """
 
     kind: str  # verdict, marker, state, note
@@ -63,6 +64,7 @@ class Event(msgspec.Struct, frozen=True):
     text: str
     label: str = ""
     start: bool = False
+    command: bool = False
 
 
 class Figures(msgspec.Struct):
@@ -129,9 +131,9 @@ class Board:
         self.decisions.add(row)
         self._arrivals_s.append(now_s)
 
-    def _add_verdict(self, t_s: float, label: str) -> None:
+    def _add_verdict(self, t_s: float, label: str, *, command: bool = False) -> None:
         self._truths.add_verdict(t_s, label)
-        self.events.add(Event("verdict", t_s, label, label))
+        self.events.add(Event("verdict", t_s, label, label, command=command))
 
     def add_message(self, text: str, *, now_s: float, latency_known: bool) -> None:
         """Take a message of the marker stream; in ``label`` format there are no states to be had."""
@@ -170,7 +172,8 @@ class Board:
             self._latencies.append((now_s, latency_s))
         self._add_decision(DecisionRow(message.t, [round(each, 4) for each in p]), now_s=now_s)
         is_known = message.valid and message.label in self._raw_classes
-        self._add_verdict(message.t, self.classes[self._raw_classes.index(message.label)] if is_known else "none")
+        label = self.classes[self._raw_classes.index(message.label)] if is_known else "none"
+        self._add_verdict(message.t, label, command=message.command and is_known)
 
     def add_marker(self, marker: Cue, *, now_s: float) -> None:
         """Take a marker of another program."""

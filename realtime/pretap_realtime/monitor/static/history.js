@@ -63,7 +63,8 @@ export class History {
     return top + (1 - p) * (this.strip.height - top - 8 * this.strip.ratio);
   }
 
-  verdict(stamp, label) {
+  // A command, on which games act, is a tick of the lane's whole height.
+  verdict(stamp, label, command) {
     const k = this.classes.indexOf(label);
     const before = this.lastVerdict;
     const near = before && stamp - before.stamp < 0.3 && stamp > before.stamp;
@@ -76,6 +77,7 @@ export class History {
       if (x < left || from < left) return;
       c.fillStyle = k < 0 ? colour("grid") : colour(`c${k}`);
       c.fillRect(Math.floor(from), (LANE + 3) * ratio, Math.ceil(x - from) + 1, (k < 0 ? 4 : LANE - 6) * ratio);
+      if (command) c.fillRect(Math.floor(x), LANE * ratio, 2 * ratio, LANE * ratio);
     });
     if (!changed || k < 0 || (stamp > this.lettered && stamp - this.lettered < 0.3)) return;
     this.lettered = stamp;

@@ -95,7 +95,7 @@ function begin(now) {
 
 function takeEvent(event) {
   if (event.kind === "verdict") {
-    history.verdict(event.t, event.label);
+    history.verdict(event.t, event.label, event.command);
     return;
   }
   if (event.kind === "marker") {
