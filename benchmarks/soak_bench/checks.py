@@ -93,10 +93,11 @@ class Checks:
                 self.wrong.append(f"back at {due_s:.3f}, RUNNING after {after[:1]} s")
             else:
                 self.again_ms.append(1000 * after[0])
-        self._silences([m.sent for m in states if m.state == "STALE"], truth, frozen_s)
+        self._silences([m for m in states if m.state == "STALE"], truth, frozen_s)
 
-    def _silences(self, stale: Sequence[float], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
+    def _silences(self, said: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
         """Every silence of a connected stream is announced, and nothing else is called one."""
+        stale = [m.sent for m in said]
         first_s, last_s = float(truth.pushed_s[0]), float(truth.pushed_s[-1])
         silences = [(a, b) for a, b in pairwise(truth.pushed_s.tolist()) if b - a > 0.2]
         silences = _merged([*silences, *frozen_s])
@@ -104,10 +105,12 @@ class Checks:
             whole = any(each.fits and each.from_s + _SLOW_S < a and b < each.to_s for each in truth.lives)
             if b - a > _QUIET_S and b < last_s and whole and not any(a < s < b + 0.1 for s in stale):
                 self.wrong.append(f"no STALE in the silence of {b - a:.2f} s from {a:.3f} on")
-        for s in stale:
+        for message in said:
+            s = message.sent
             is_refused = any(each.from_s < s < each.to_s for each in truth.lives if not each.fits)
             if first_s < s < last_s and not is_refused and not any(a + 0.2 < s < b + 0.2 for a, b in silences):
-                self.wrong.append(f"STALE at {s:.3f}: samples came")
+                pushed = [round(each, 3) for each in truth.pushed_s.tolist() if s - 1.0 < each < s + 0.3]
+                self.wrong.append(f"STALE at {s:.3f} ({message.why}): samples came: {pushed}")
 
 
 def _stopped_s(frozen_s: Sequence[tuple[float, float]], at_s: float) -> float:
