@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.counter import Counter
-from pretap_realtime.stamps import StampLine
+from pretap_realtime.stamps import MOST_ROOM, StampLine
 from pretap_realtime.start_rate import StartRate
 
 __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
@@ -55,7 +55,7 @@ _Floats = NDArray[np.float64]
 # Half the cost of the methods.
 _sum, _lowest, _highest = np.add.reduce, np.minimum.reduce, np.maximum.reduce
 _FEW: Final = 64  # for fewer stamps plain Python is faster than numpy
-_COUNT: Final = np.arange(256.0)  # as long as the longest block of a `StampLine`
+_COUNT: Final = np.arange(float(MOST_ROOM))
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number
 _DRIFT: Final = 2e-4  # of a step; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0

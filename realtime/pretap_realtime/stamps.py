@@ -8,33 +8,42 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StampLine"]
+__all__ = ["MOST_ROOM", "StampLine"]
 
 _Floats = NDArray[np.float64]
 
 _EXACT: Final = 0.1  # samples of jitter; stamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
 _HALF: Final = 0.5  # samples; halfway to one lost sample
 _SLIDE_S: Final = 10.0
+_MOST_BLOCKS: Final = 5  # fitted together, once the jitter is known
 _MIN_RATE, _MAX_RATE = 0.99, 1.01  # of nominal
 _MIN_PUSHES: Final = 32  # stampings whose range stands for the jitter
 _WATCHED_PUSHES: Final = 8  # stampings that must agree before a shift is believed
+
+_HIGHEST_BLOCK: Final = 256
+MOST_ROOM: Final = _MOST_BLOCKS * _HIGHEST_BLOCK
 
 _sum = np.add.reduce  # half the cost of the method
 
 
 class StampLine:
-    """Where stamps should lie: a line through the last 10 s, refitted after each block of accepted samples."""
+    """Where stamps should lie: a line through the last 10 s.
+
+    It is refitted after each block of accepted samples, and once the jitter is known after each five: a fit costs as
+    much as a decision.
+    """
 
     def __init__(self, sfreq_hz: float) -> None:
         self.sfreq_hz = sfreq_hz
-        self.n_block = n_block = min(max(32, round(0.05 * sfreq_hz)), 256)
+        self.n_block = n_block = min(max(32, round(0.05 * sfreq_hz)), _HIGHEST_BLOCK)
         self.n_proof = n_block * math.ceil(max(128, 0.15 * sfreq_hz) / n_block)  # exact so far: trust it
         self.n_learn = n_block * math.ceil(max(256, sfreq_hz) / n_block)
         self.n_slide = n_block * math.ceil(_SLIDE_S * sfreq_hz / n_block)
         self.n_watch = max(128, round(0.25 * sfreq_hz))
-        self._n = np.empty(n_block)  # (n_block,) sample numbers
-        self._s = np.empty(n_block)  # (n_block,) seconds after the origin
-        self._excess = np.empty(n_block + 1)  # the last one of the block before, then (n_block,)
+        n_most = _MOST_BLOCKS * n_block
+        self._n = np.empty(n_most)  # (n_most,) sample numbers
+        self._s = np.empty(n_most)  # (n_most,) seconds after the origin
+        self._excess = np.empty(n_most + 1)  # the last one of the block before, then (n_most,)
         # One column a block: mean n, mean excess, their within-block sums nn and ne, highest and lowest offset, pushes.
         self._blocks = np.empty((7, self.n_slide // n_block))
         self.reset()
@@ -42,6 +51,7 @@ class StampLine:
     def reset(self) -> None:
         self.rate_hz = self.sfreq_hz
         self.learnt = False  # the jitter is known
+        self._n_due = self.n_block  # so many make the next fit
         self.n_good = self._n_filled = 0
         self.n_persist = self.n_watch
         self._t0_s = math.nan
@@ -62,7 +72,7 @@ class StampLine:
 
     @property
     def room(self) -> int:
-        return self.n_block - self._n_filled
+        return self._n_due - self._n_filled
 
     def start(self, n: float, t_s: float) -> None:
         self._t0_s, self._n_ref, self._s_ref, self._excess[0] = t_s, n, 0.0, -n
@@ -102,24 +112,28 @@ class StampLine:
             self.n_good += m
             n, t_s = n[m:], t_s[m:]
             if not self.room:
-                self._end_block()
+                self._end_blocks()
                 self._n_filled = 0
 
-    def _end_block(self) -> None:
-        excess = self._excess[1:]  # (n_block,) samples late, at the nominal rate
-        np.subtract(self._s * self.sfreq_hz, self._n, out=excess)
-        n_mean, excess_mean = _sum(self._n) / self.n_block, _sum(excess) / self.n_block
-        dn, de = self._n - n_mean, excess - excess_mean  # (n_block,)
-        nn, ne = _sum(dn * dn), _sum(dn * de)
-        rest = de - ne / nn * dn
-        if rest.max() - rest.min() > _EXACT:
-            rest = de - self._slope * dn
-        n_pushes = np.count_nonzero(np.abs(excess - self._excess[:-1]) > _EXACT)
+    def _end_blocks(self) -> None:
+        n_due, n_block = self._n_due, self.n_block
+        excess = self._excess[1 : n_due + 1]  # (n_due,) samples late, at the nominal rate
+        np.subtract(self._s[:n_due] * self.sfreq_hz, self._n[:n_due], out=excess)
+        pushed = np.abs(excess - self._excess[:n_due]) > _EXACT
         self._excess[0] = excess[-1]
-        k = self.n_good // self.n_block
-        row = n_mean, excess_mean, nn, ne, rest.max(), rest.min(), n_pushes
-        self._blocks[:, (k - 1) % self._blocks.shape[1]] = row
-        self._fit(self._blocks[:, :k])  # (7, n_blocks)
+        n, excess, pushed = (each.reshape(-1, n_block) for each in (self._n[:n_due], excess, pushed))
+        n_mean, excess_mean = _sum(n, 1) / n_block, _sum(excess, 1) / n_block  # (n_blocks,) each
+        dn, de = n - n_mean[:, None], excess - excess_mean[:, None]  # (n_blocks, n_block)
+        nn, ne = _sum(dn * dn, 1), _sum(dn * de, 1)  # (n_blocks,) each
+        rest = de - (ne / nn)[:, None] * dn
+        is_rough = rest.max(axis=1) - rest.min(axis=1) > _EXACT
+        if is_rough.any():
+            rest[is_rough] = (de - self._slope * dn)[is_rough]
+        end = self.n_good // n_block  # of these blocks
+        at = np.arange(end - len(n), end) % self._blocks.shape[1]
+        self._blocks[:, at] = n_mean, excess_mean, nn, ne, rest.max(axis=1), rest.min(axis=1), _sum(pushed, 1)
+        self._fit(self._blocks[:, :end])  # (7, n_blocks)
+        self._n_due = n_block * (_MOST_BLOCKS if self.learnt else 1)
 
     def _fit(self, blocks: _Floats) -> None:
         """Least squares over all samples of the blocks: excess = slope * n, so the rate is sfreq / (1 + slope)."""

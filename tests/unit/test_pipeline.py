@@ -115,7 +115,7 @@ def state(pipeline):
     """All that the accounts know, so that it can be compared; what is not filled yet is left out."""
     health, line, electrodes = pipeline.health, pipeline.health._line, pipeline.electrodes
     filled = slice(line._n_filled)
-    blocks = line._blocks[:, : line.n_good // line.n_block]
+    blocks = line._blocks[:, : (line.n_good - line._n_filled) // line.n_block]
     electrodes._look_at_kept()
     return {
         "counts": (
