@@ -54,6 +54,9 @@ class Express:
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
         self._row = np.ones(n_classes + 1, np.float32)
         self._may_send = self._goes_on = False
+        self._x, self._stamps, self._row_bytes = source.x, source.stamps, 4 * source.n_channels
+        self._n_spare = source.n_spare
+        self._first = 0  # row of the buffers where the samples of the next call go: those before wait to be settled
         self._struct = native.Receiver(
             pull=source.pull,
             inlet=source.inlet,
@@ -80,7 +83,13 @@ class Express:
         self._goes_on = False
         struct = self._struct
         struct.timeout_s, struct.n_most, struct.too_old_s = timeout_s, n_most, too_old_s
+        self._first += struct.n_new
         self._set_terms()
+        if self._first > self._n_spare:
+            self._pipeline.settle()
+        if not self._pipeline.waits:
+            self._first = 0
+        struct.x, struct.stamps = self._x + self._first * self._row_bytes, self._stamps + self._first * 8
 
     def go_on(self) -> None:
         """Let the next call decide on what follows the samples that were taken."""
@@ -92,7 +101,7 @@ class Express:
         struct.n_quick = pipeline.n_native()
         self._row[-1] = pipeline.share()
         if struct.n_quick:
-            struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.health.place
+            struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
 
     def allow(self, *, sending: bool, stamp_to_clock_s: float | None) -> None:
@@ -133,11 +142,11 @@ class Express:
         ConnectionLostError
             When their source is gone.
         """
-        return self._inlet.received(self._struct.n_new, self._struct.error)
+        return self._inlet.received(self._first, self._struct.n_new, self._struct.error)
 
     def taken(self) -> Chunk | None:
         """Give the samples that were taken: the pipeline gets them with `ends` and `probs`."""
-        start, n = self._struct.at, self._struct.n_taken
+        start, n = self._first + self._struct.at, self._struct.n_taken
         return self._inlet.samples(start, start + n) if n else None
 
     @property
@@ -147,7 +156,8 @@ class Express:
 
     def rest(self) -> Chunk:
         """Give the samples that were not taken."""
-        return self._inlet.samples(self._struct.at + self._struct.n_taken, self._struct.n_new)
+        first, struct = self._first, self._struct
+        return self._inlet.samples(first + struct.at + struct.n_taken, first + struct.n_new)
 
     def found(self) -> tuple[list[int], NDArray[np.float64]]:
         """Give where the windows that were filled end, counted since the last break, and probabilities."""

@@ -90,6 +90,7 @@ _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _LOOK_S: Final = 0.002  # between looks at the memory: over loopback a description comes at 1.5 MB a millisecond
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels take 5 MB
 _BUFFER_S = 10  # what liblsl keeps for us while we are busy
+_SPARE = 1024  # rows for samples that were decided on, and wait for the accounts
 _FORGET_S = 5.0  # an outlet that answered no longer is off a watch's list
 _RAW_S: Final = 0.5
 _RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
@@ -332,13 +333,17 @@ def _address(function: Any) -> int:
 
 
 class NativeInlet(NamedTuple):
-    """Addresses of liblsl's pull function, its inlet and the buffers (n_room, n_channels) and (n_room,)."""
+    """Addresses of liblsl's pull function, its inlet and the buffers (n_rows, n_channels) and (n_rows,).
+
+    Of the rows `n_room` are for a call, and `n_spare` for samples of calls before it.
+    """
 
     pull: int
     inlet: int
     x: int
     stamps: int
     n_room: int
+    n_spare: int
     n_channels: int
 
 
@@ -354,6 +359,7 @@ class Inlet:
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=self._buffer_s, recover=False)
         self.description = _description(found, _full_info(found, self._inlet))
         self._buffer: NDArray[Any] = np.empty((0, 0))
+        self._n_most = 0
         self._stamps = np.empty(0)
         self._error = ctypes.c_int()
         self._order: NDArray[np.intp] = np.arange(0)
@@ -372,9 +378,10 @@ class Inlet:
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
         as_it_comes = list(order) == list(range(self.description.n_channels)) and all(f == 1 for f in factors)
         self._as_it_comes = as_it_comes and self._inlet.np_dtype == np.float32
-        n_samples = max(64, round(self._buffer_s * self.description.sfreq_hz))
-        self._buffer = np.empty((n_samples, self.description.n_channels), self._inlet.np_dtype)
-        self._stamps = np.empty(n_samples)
+        self._n_most = max(64, round(self._buffer_s * self.description.sfreq_hz))
+        n_rows = self._n_most + _SPARE
+        self._buffer = np.empty((n_rows, self.description.n_channels), self._inlet.np_dtype)
+        self._stamps = np.empty(n_rows)
         self._at_buffer, self._at_stamps = self._buffer.ctypes.data, self._stamps.ctypes.data
         _open(self._inlet)
 
@@ -384,26 +391,26 @@ class Inlet:
         if not self._as_it_comes or self._counter is not None:
             return None
         pull, inlet = _address(self._inlet.do_pull_chunk), self._inlet.obj.value
-        return NativeInlet(pull, inlet, self._at_buffer, self._at_stamps, *self._buffer.shape)
+        return NativeInlet(pull, inlet, self._at_buffer, self._at_stamps, self._n_most, _SPARE, self._buffer.shape[1])
 
-    def received(self, n_new: int, error: int) -> Chunk | None:
-        """Give what C code has pulled into the buffers, and liblsl's error, as `pull` would."""
+    def received(self, first: int, n_new: int, error: int) -> Chunk | None:
+        """Give what C code has pulled into the buffers from row `first` on, and liblsl's error, as `pull` would."""
         self._error.value = error
         self._judge()
-        return self.samples(0, n_new) if n_new else None
+        return self.samples(first, first + n_new) if n_new else None
 
     def samples(self, start: int, stop: int) -> Chunk:
-        """Give samples that lie in the buffers as they came, valid until the next pull."""
+        """Give samples that lie in the buffers as they came, valid until others are pulled into their rows."""
         return Chunk(self._buffer[start:stop], self._stamps[start:stop])
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Wait up to `timeout_s` for `n_wanted` samples, then take all that are there: valid until the next pull."""
-        n_new = self._take(0, min(n_wanted, len(self._buffer)), timeout_s)
+        n_new = self._take(0, min(n_wanted, self._n_most), timeout_s)
         if not n_new:
             return None
-        if n_new < len(self._buffer):
+        if n_new < self._n_most:
             with contextlib.suppress(ConnectionLostError):  # the next pull says so; these samples did come
-                n_new += self._take(n_new, len(self._buffer) - n_new, 0.0)
+                n_new += self._take(n_new, self._n_most - n_new, 0.0)
         raw, t_s = self._buffer[:n_new], self._stamps[:n_new]
         if self._as_it_comes:
             return Chunk(raw, t_s)
@@ -445,7 +452,7 @@ class Inlet:
     @property
     def n_most(self) -> int:
         """How many samples wait at most: where a pull gives as many, older ones were probably thrown away."""
-        return len(self._buffer)
+        return self._n_most
 
     def time_correction(self, timeout_s: float) -> float:
         """Give what must be added to the stream's stamps to get this machine's clock; the first call takes 0.6 s."""

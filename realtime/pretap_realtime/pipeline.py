@@ -165,10 +165,10 @@ class Pipeline:
         self.quality.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing, order=order)
         self._standing = SOUND
         self._held = ""  # why no verdict may be given
-        self._unseen: Chunk | None = None  # by `quality`
+        self._unseen = _Waiting()  # for `quality`
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
-        self._unaccounted: Chunk | None = None
+        self._unaccounted = _Waiting()
         self._n_quick = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
@@ -202,7 +202,7 @@ class Pipeline:
         if n > quality.n_block:
             quality.take(chunk.x_uv, chunk.t_s)
         else:
-            self._unseen = chunk  # what is in it has no effect before it ends
+            self._unseen.add(chunk)  # what is in it has no effect before it ends
         if quality.next_change >= first + n:
             return self._take(chunk, newest_only=newest_only)
         decisions: list[Decision] = []
@@ -239,7 +239,7 @@ class Pipeline:
             if newest_only or stop == start or not self.health.is_sound(x_uv, t_s):
                 rest = Chunk(chunk.x_uv[start:], chunk.t_s[start:])
                 return decisions + self._examine(rest, newest_only=newest_only)
-            self._unaccounted = Chunk(x_uv, t_s)
+            self._unaccounted.add(Chunk(x_uv, t_s))
             decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
             start = stop
             if start < n:
@@ -252,31 +252,55 @@ class Pipeline:
         return self.mode.native if self._resampler is None else None
 
     def n_native(self) -> int:
-        """Give how many of the samples that follow C code may take, as long as `health.is_sound`."""
-        self._see()
-        self.account()
+        """Give how many of the samples that follow C code may take, as long as they lie where `place` says."""
         if self.native is None or self._held:
             return 0
-        return min(self._n_quick, max(0, self.quality.next_change - self.quality.n_taken))
+        n = self._n_left()
+        if n <= 0 and self.waits:
+            self.settle()
+            n = self._n_left()
+        return max(0, n)
+
+    def _n_left(self) -> int:
+        quality = self.quality
+        # What a block shows comes into force a block later: so many samples may wait to be seen.
+        n_unseen = min(quality.n_block, quality.next_change - quality.n_taken) - self._unseen.n
+        return min(self._n_quick - self._unaccounted.n, n_unseen)
+
+    @property
+    def place(self) -> tuple[float, float, float, float, float, float]:
+        """Where the samples that follow should lie, see `Health.place`."""
+        *line, n_seen, limit = self.health.place
+        t0_s, s_ref, rate_hz, n_ref = line
+        return t0_s, s_ref, rate_hz, n_ref, n_seen + self._unaccounted.n, limit
+
+    @property
+    def waits(self) -> bool:
+        """Whether samples wait for `settle`."""
+        return bool(self._unaccounted.n or self._unseen.n)
 
     def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
-        """Take over what `native` did: samples, at most `n_native`, and what it found."""
-        self._unaccounted = self._unseen = chunk
+        """Take over what `native` did: samples, at most `n_native`, and what it found.
+
+        The samples must be there until `settle`: the accounts of many cost as much as those of one.
+        """
+        self._unaccounted.add(chunk)
+        self._unseen.add(chunk)
         return _with_losses(self._rated(self.mode.took(chunk, ends, probs)), self.health.n_lost)
 
     def settle(self) -> None:
         """Do what the last push left for later: what is left of a sample's work when its decision is out.
 
-        The samples of that push must still be there.
+        The samples of that push, and of all that `took` was given, must still be there.
         """
         self.mode.settle()
         self.account()
         self._see()
 
     def _see(self) -> None:
-        """Let `quality` look at the last push."""
-        if self._unseen is not None:
-            chunk, self._unseen = self._unseen, None
+        """Let `quality` look at what waits."""
+        chunk = self._unseen.take()
+        if chunk is not None:
             self.quality.take(chunk.x_uv, chunk.t_s)
 
     @property
@@ -292,8 +316,8 @@ class Pipeline:
 
     def account(self) -> None:
         """Take samples into the accounts of which there is nothing to say."""
-        if self._unaccounted is not None:
-            chunk, self._unaccounted = self._unaccounted, None
+        chunk = self._unaccounted.take()
+        if chunk is not None:
             self.health.pass_on(chunk.t_s)
             self.electrodes.pass_on(chunk.x_uv)
             self._last_t_s = float(chunk.t_s[-1])
@@ -434,6 +458,27 @@ class Pipeline:
                 "high-pass filter."
             )
         self._amplitude_known = True
+
+
+class _Waiting:
+    """Chunks that follow one another, and wait to be looked at together."""
+
+    def __init__(self) -> None:
+        self.n = 0  # samples
+        self._chunks: list[Chunk] = []
+
+    def add(self, chunk: Chunk) -> None:
+        self._chunks.append(chunk)
+        self.n += len(chunk.t_s)
+
+    def take(self) -> Chunk | None:
+        chunks = self._chunks
+        if not chunks:
+            return None
+        self.n, self._chunks = 0, []
+        if len(chunks) == 1:
+            return chunks[0]
+        return Chunk(np.concatenate([c.x_uv for c in chunks]), np.concatenate([c.t_s for c in chunks]))
 
 
 def _with_losses(decisions: list[Decision], n_lost: int) -> list[Decision]:

@@ -158,6 +158,7 @@ int64_t pretap_receive(receiver *r) {
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
     r->n_new = r->at = r->n_taken = r->n_found = 0, r->error = 0;
+    r->settle(r->lanes); /* what the last decision left for later */
     do {
         int64_t n_wanted = (r->n_to_next - r->n_taken + 1) / 2;
         if (n_wanted < 1) n_wanted = 1;

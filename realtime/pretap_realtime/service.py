@@ -287,12 +287,11 @@ class Service:
                 if len(chunk.t_s) >= connection.n_most:
                     self._summary.n_overflows += 1
                     self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
-                yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
+                looked = yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
                 yield None  # what follows has time until the next samples
-                self._pipeline.settle()
-                self._tell_quality()
-                if now_s - self._audited_s > AUDIT_S:
-                    self._audit()
+                if express is None:
+                    self._pipeline.settle()
+                self._look_after(looked=looked, now_s=now_s)
             else:
                 self._note_silence(now_s - last_s, intervals_s)
             if connection.has_cues:
@@ -317,8 +316,11 @@ class Service:
 
     def _decide(
         self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_overload: int
-    ) -> Iterator[Call | None]:
-        """Publish every decision that a chunk completes; of some the numbers are sent already."""
+    ) -> Generator[Call | None, None, bool]:
+        """Publish every decision that a chunk completes; of some the numbers are sent already.
+
+        Says whether there may be something to say of the samples: C code takes none of those.
+        """
         while express is not None:
             taken = express.taken()
             if taken is None:
@@ -327,18 +329,25 @@ class Service:
             decisions = self._pipeline.took(taken, *express.found())
             self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s, n_sent=express.n_sent)
             if express.is_done:
-                return
+                return False
             express.go_on()
             yield express
         decisions = self._pipeline.push(chunk, newest_only=len(chunk.t_s) > n_overload)
         self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
+        return True
 
-    def _audit(self) -> None:
-        """Compare the newest decision with the reference's; windows are recomputed once it differs."""
-        self._audited_s = self._clock()
-        fault = self._pipeline.mode.audit()
-        if fault:
-            self._warn(fault)
+    def _look_after(self, *, looked: bool, now_s: float) -> None:
+        """Say what is new of the signal's quality; now and then compare the newest decision with the reference's.
+
+        Windows are recomputed once it differs.
+        """
+        if looked:
+            self._tell_quality()
+        if now_s - self._audited_s > AUDIT_S:
+            self._audited_s = now_s
+            fault = self._pipeline.mode.audit()
+            if fault:
+                self._warn(fault)
 
     def _warn(self, fault: str) -> None:
         self._say(f"WARNING: {fault}")

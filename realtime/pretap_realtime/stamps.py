@@ -121,7 +121,11 @@ class StampLine:
         np.subtract(self._s[:n_due] * self.sfreq_hz, self._n[:n_due], out=excess)
         pushed = np.abs(excess - self._excess[:n_due]) > _EXACT
         self._excess[0] = excess[-1]
-        n, excess, pushed = (each.reshape(-1, n_block) for each in (self._n[:n_due], excess, pushed))
+        n, excess, pushed = (
+            self._n[:n_due].reshape(-1, n_block),
+            excess.reshape(-1, n_block),
+            pushed.reshape(-1, n_block),
+        )
         n_mean, excess_mean = _sum(n, 1) / n_block, _sum(excess, 1) / n_block  # (n_blocks,) each
         dn, de = n - n_mean[:, None], excess - excess_mean[:, None]  # (n_blocks, n_block)
         nn, ne = _sum(dn * dn, 1), _sum(dn * de, 1)  # (n_blocks,) each

@@ -22,7 +22,7 @@ from pretap_realtime.lsl import ConnectionLostError, NativeInlet, local_clock
 from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
 from pretap_realtime.publisher import Publisher
 
-FS, N_ROOM = 100.0, 1000
+FS, N_ROOM, N_SPARE = 100.0, 1000, 70
 LOST = -2
 Pull = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
@@ -45,13 +45,13 @@ class Inlet:
     """Plays chunks, as liblsl hands them out: at most as many samples as are asked for, then the source is gone."""
 
     def __init__(self, chunks, n_channels):
-        self._x = np.empty((N_ROOM, n_channels), np.float32)
-        self._t = np.empty(N_ROOM)
+        self._x = np.empty((N_ROOM + N_SPARE, n_channels), np.float32)
+        self._t = np.empty(N_ROOM + N_SPARE)
         self._chunks, self._n_channels = list(chunks), n_channels
         self._pull = Pull(self.pull)
         self.waited_s = []
         address = ctypes.cast(self._pull, ctypes.c_void_p).value
-        self.native = NativeInlet(address, 1, self._x.ctypes.data, self._t.ctypes.data, N_ROOM, n_channels)
+        self.native = NativeInlet(address, 1, self._x.ctypes.data, self._t.ctypes.data, N_ROOM, N_SPARE, n_channels)
 
     def pull(self, _inlet, x, t, n_values, n_most, timeout_s, error):
         self.waited_s.append(timeout_s)
@@ -70,13 +70,13 @@ class Inlet:
         self._chunks[:1] = [rest] if len(rest.t_s) else []
         return n * self._n_channels
 
-    def received(self, n_new, error):
+    def received(self, first, n_new, error):
         if error:
             raise ConnectionLostError
-        return self.samples(0, n_new) if n_new else None
+        return self.samples(first, first + n_new) if n_new else None
 
     def samples(self, start, stop):
-        return Chunk(self._x[start:stop].copy(), self._t[start:stop].copy())
+        return Chunk(self._x[start:stop], self._t[start:stop])
 
 
 class Outlet:
@@ -125,6 +125,7 @@ def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf,
         try:
             chunk = express.chunk()
         except ConnectionLostError:
+            pipeline.end()
             return decisions, n_sent
         if chunk is None:
             continue
@@ -137,7 +138,6 @@ def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf,
         else:
             rest = express.rest()
             decisions += pipeline.push(rest, newest_only=len(rest.t_s) > n_most)
-        pipeline.settle()
 
 
 def told(decisions):

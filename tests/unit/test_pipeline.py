@@ -107,7 +107,7 @@ class Counting(Pipeline):
     n_sound = 0
 
     def account(self):
-        self.n_sound += 0 if self._unaccounted is None else len(self._unaccounted.t_s)
+        self.n_sound += self._unaccounted.n
         super().account()
 
 

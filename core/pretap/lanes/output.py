@@ -44,7 +44,10 @@ class DecoderStream(Protocol):
         ...
 
     def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
-        """Take over what `native` did: the samples it took, and what it found. Else like `push`."""
+        """Take over what `native` did: the samples it took, and what it found. Else like `push`.
+
+        The array must not change before the next `push` or `settle`, whatever is taken over meanwhile.
+        """
         ...
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:

@@ -71,7 +71,7 @@ class LaneStream:
         self._lanes, self._ring, self._hop, self._n_window = lanes, ring, hop, n_window
         self._reference, self._tolerance = reference, tolerance
         self._newest: Output | None = None
-        self._unkept: NDArray[np.float32] | None = None  # samples that are not in the ring yet
+        self._unkept: list[NDArray[np.float32]] = []  # samples that are not in the ring yet
         self._n_seen = 0
         self._fallback: DecoderStream | None = None
 
@@ -81,7 +81,7 @@ class LaneStream:
 
     def reset(self) -> None:
         """Forget all samples; a failed audit is not forgotten."""
-        self._newest = self._unkept = None
+        self._newest, self._unkept = None, []
         self._n_seen = 0
         self._ring.reset()
         if self._fallback is None:
@@ -90,6 +90,7 @@ class LaneStream:
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
         if self._fallback is not None:
             return self._fallback.push(x_uv)
+        self._keep()
         self._ring.check(x_uv)
         try:
             ends, probs = self._lanes.push(x_uv)
@@ -100,8 +101,7 @@ class LaneStream:
         return self.took(x_uv, ends, probs)
 
     def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
-        self._keep()
-        self._unkept = x_uv
+        self._unkept.append(x_uv)
         self._n_seen += len(x_uv)
         if not ends:
             return []
@@ -111,9 +111,9 @@ class LaneStream:
 
     def _keep(self) -> None:
         """Put the newest samples into the ring: only an audit looks for them."""
-        if self._unkept is not None:
-            self._ring.push(self._unkept)
-            self._unkept = None
+        if self._unkept:
+            self._ring.push(self._unkept[0] if len(self._unkept) == 1 else np.concatenate(self._unkept))
+            self._unkept = []
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
         if self._fallback is not None:
