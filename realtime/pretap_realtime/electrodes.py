@@ -96,8 +96,13 @@ class Electrodes:
 
     @property
     def room(self) -> int:
-        """How many finite samples would change nothing and need no repair: so many may go to `pass_on`."""
-        return 0 if self.replaced else self._n_block - 1 - max(self._n_in_block, self._n_heard)
+        """How many finite samples change nothing and need no repair: the one after them may end a block."""
+        return max(0, self.room_to_end - 1)
+
+    @property
+    def room_to_end(self) -> int:
+        """How many finite samples need no repair, the last of a block among them: so many may go to `pass_on`."""
+        return 0 if self.replaced else self._n_block - max(self._n_in_block, self._n_heard)
 
     def mask(self, channels: frozenset[int]) -> str:
         """Replace these too, as if they were flat; says what changes, empty for nothing."""
@@ -105,14 +110,24 @@ class Electrodes:
         self._set_flat(self._flat)
         return "" if self.replaced == before else self.status or "all electrodes are back"
 
-    def pass_on(self, x_uv: NDArray[np.float32]) -> None:
-        """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them."""
+    def pass_on(self, x_uv: NDArray[np.float32]) -> str:
+        """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room_to_end` of them.
+
+        Says what changes after them, empty for nothing.
+        """
         n = len(x_uv)
         self._kept[self._n_kept : self._n_kept + n] = x_uv
         self._n_kept += n
         self._n_in_block += n
         self._n_heard += n
-        self._all_heard = True
+        self._all_heard = self._n_heard < self._n_block
+        if not self._all_heard:
+            self._n_heard = 0
+            self._is_heard[:] = False
+        if self._n_in_block < self._n_block:
+            return ""
+        self._look_at_kept()
+        return self._become(self._judge())
 
     def _look_at_kept(self) -> None:
         """Find the extremes of what `pass_on` took, all at once: it takes as long as for one sample."""
@@ -176,11 +191,7 @@ class Electrodes:
             if flat == self._flat and at < len(x_uv):
                 continue
             repaired, replaced = self._repair(x_uv[start:at]), self.replaced  # as it was before what is found now
-            change = ""
-            if flat != self._flat:
-                self._set_flat(flat)
-                change = self.status or "all electrodes are back"
-            yield Run(repaired, at - start, replaced, change)
+            yield Run(repaired, at - start, replaced, self._become(flat))
             start = at
 
     def _repair(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -201,6 +212,13 @@ class Electrodes:
         self._n_alive = np.where(alive, self._n_alive + 1, 0)
         back = self._n_alive >= _BACK_BLOCKS
         return frozenset(k for k in range(len(alive)) if not alive[k] or (k in self._flat and not back[k]))
+
+    def _become(self, flat: frozenset[int]) -> str:
+        """Let these be flat from here on; says what changes."""
+        if flat == self._flat:
+            return ""
+        self._set_flat(flat)
+        return self.status or "all electrodes are back"
 
     def _set_flat(self, flat: frozenset[int]) -> None:
         self._flat = flat

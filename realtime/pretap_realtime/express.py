@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime import native
-from pretap_realtime.chunk import Chunk
+from pretap_realtime.chunk import Chunk, Decision
 from pretap_realtime.lsl import Inlet, clock_address
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.sinks import OutletSink
@@ -78,31 +78,38 @@ class Express:
         )
         self._at = ctypes.byref(self._struct)
 
-    def arm(self, *, timeout_s: float, n_most: int, too_old_s: float) -> None:
-        """Let the next call wait for samples for up to `timeout_s`, and leave more than `n_most` of them alone."""
+    def arm(self, *, timeout_s: float, n_most: int, too_old_s: float) -> list[Decision]:
+        """Let the next call wait for samples for up to `timeout_s`, and leave more than `n_most` of them alone.
+
+        Gives what settling the samples before gives.
+        """
         self._goes_on = False
         struct = self._struct
         struct.timeout_s, struct.n_most, struct.too_old_s = timeout_s, n_most, too_old_s
         self._first += struct.n_new
-        self._set_terms()
-        if self._first > self._n_spare:
-            self._pipeline.settle()
+        decisions = self._set_terms(settles=self._first > self._n_spare)
         if not self._pipeline.waits:
             self._first = 0
         struct.x, struct.stamps = self._x + self._first * self._row_bytes, self._stamps + self._first * 8
+        return decisions
 
-    def go_on(self) -> None:
-        """Let the next call decide on what follows the samples that were taken."""
+    def go_on(self) -> list[Decision]:
+        """Let the next call decide on what follows the samples that were taken; gives what settling those gives."""
         self._goes_on = True
-        self._set_terms()
+        return self._set_terms()
 
-    def _set_terms(self) -> None:
+    def _set_terms(self, *, settles: bool = False) -> list[Decision]:
         struct, pipeline = self._struct, self._pipeline
+        decisions: list[Decision] = []
         struct.n_quick = pipeline.n_native()
+        if settles or (not struct.n_quick and pipeline.waits):
+            decisions = pipeline.settle()
+            struct.n_quick = pipeline.n_native()
         self._row[-1] = pipeline.share()
         if struct.n_quick:
             struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
+        return decisions
 
     def allow(self, *, sending: bool, stamp_to_clock_s: float | None) -> None:
         """Say whether numbers may be sent: only while a decision is a verdict."""

@@ -169,19 +169,19 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._unaccounted = _Waiting()
-        self._n_quick = 0
+        self._n_quick = self._n_native = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:
         """Note that the stream was lost; `begin` follows when there is one again."""
-        self.end()
-        return _with_losses(self._interrupt(t_s, why), self.health.n_lost)
+        return self.end() + _with_losses(self._interrupt(t_s, why), self.health.n_lost)
 
-    def end(self) -> None:
-        """Close the accounts: no more samples follow."""
-        self.account()
+    def end(self) -> list[Decision]:
+        """Close the accounts: no more samples follow. Gives what `account` gives."""
+        decisions = self.account()
         self.health.end()
+        return decisions
 
     def push(self, chunk: Chunk, *, newest_only: bool = False) -> list[Decision]:
         """Take a chunk; give the decisions it completes, those without a valid window among them.
@@ -193,7 +193,7 @@ class Pipeline:
             nominal one, or the counter does not count.
         """
         self._see()
-        self.account()
+        decisions = self.account()
         if chunk.count is not None:
             self.health.count(chunk.count, chunk.t_s)
             self._n_quick = min(self._n_quick, self.health.room)
@@ -204,8 +204,7 @@ class Pipeline:
         else:
             self._unseen.add(chunk)  # what is in it has no effect before it ends
         if quality.next_change >= first + n:
-            return self._take(chunk, newest_only=newest_only)
-        decisions: list[Decision] = []
+            return decisions + self._take(chunk, newest_only=newest_only)
         start = 0
         while start < n:
             stop = min(n, quality.next_change - first)
@@ -218,19 +217,22 @@ class Pipeline:
 
     def _change(self) -> list[Decision]:
         """Let what is known of the signal's quality come into force."""
-        self.account()
+        decisions = self.account()
         self._standing = standing = self.quality.change()
         holds = (standing.faults and self._policy != "flag") or (standing.bad and self._policy == "hold")
         self._held = f"held: {standing.words(self._manifest.channels)}" if holds else ""
         if self._policy != "mask":
-            return []
+            return decisions
         change = self.electrodes.mask(frozenset(standing.bad))
         self._look_ahead()
+        return decisions + self._changed(change)
+
+    def _changed(self, change: str) -> list[Decision]:
+        """Break where other electrodes are replaced than before."""
         return _with_losses(self._interrupt(self._last_t_s, change), self.health.n_lost) if change else []
 
     def _take(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
-        self.account()
-        decisions: list[Decision] = []
+        decisions = self.account()
         start, n = 0, len(chunk.t_s)
         while start < n:
             stop = min(n, start + self._n_quick)
@@ -243,7 +245,7 @@ class Pipeline:
             decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
             start = stop
             if start < n:
-                self.account()
+                decisions += self.account()
         return decisions
 
     @property
@@ -252,20 +254,16 @@ class Pipeline:
         return self.mode.native if self._resampler is None else None
 
     def n_native(self) -> int:
-        """Give how many of the samples that follow C code may take, as long as they lie where `place` says."""
+        """Give how many of the samples that follow C code may take, as long as they lie where `place` says.
+
+        Where it is none, `settle` may make it more.
+        """
         if self.native is None or self._held:
             return 0
-        n = self._n_left()
-        if n <= 0 and self.waits:
-            self.settle()
-            n = self._n_left()
-        return max(0, n)
-
-    def _n_left(self) -> int:
         quality = self.quality
         # What a block shows comes into force a block later: so many samples may wait to be seen.
         n_unseen = min(quality.n_block, quality.next_change - quality.n_taken) - self._unseen.n
-        return min(self._n_quick - self._unaccounted.n, n_unseen)
+        return max(0, min(self._n_native - self._unaccounted.n, n_unseen))
 
     @property
     def place(self) -> tuple[float, float, float, float, float, float]:
@@ -288,14 +286,15 @@ class Pipeline:
         self._unseen.add(chunk)
         return _with_losses(self._rated(self.mode.took(chunk, ends, probs)), self.health.n_lost)
 
-    def settle(self) -> None:
+    def settle(self) -> list[Decision]:
         """Do what the last push left for later: what is left of a sample's work when its decision is out.
 
-        The samples of that push, and of all that `took` was given, must still be there.
+        Gives what `account` gives. The samples of that push, and of all that `took` was given, must still be there.
         """
         self.mode.settle()
-        self.account()
+        decisions = self.account()
         self._see()
+        return decisions
 
     def _see(self) -> None:
         """Let `quality` look at what waits."""
@@ -314,18 +313,24 @@ class Pipeline:
         channels = self._manifest.channels
         return tuple(channels[k] for k in sorted(self.electrodes.replaced.union(self._standing.bad)))
 
-    def account(self) -> None:
-        """Take samples into the accounts of which there is nothing to say."""
+    def account(self) -> list[Decision]:
+        """Take samples into the accounts of which there is nothing to say; gives the break that may follow them.
+
+        C code may have taken the last sample of an electrodes' block: what that shows holds from the next one on.
+        """
         chunk = self._unaccounted.take()
-        if chunk is not None:
-            self.health.pass_on(chunk.t_s)
-            self.electrodes.pass_on(chunk.x_uv)
-            self._last_t_s = float(chunk.t_s[-1])
-            self._look_ahead()
+        if chunk is None:
+            return []
+        self.health.pass_on(chunk.t_s)
+        change = self.electrodes.pass_on(chunk.x_uv)
+        self._last_t_s = float(chunk.t_s[-1])
+        self._look_ahead()
+        return self._changed(change)
 
     def _look_ahead(self) -> None:
         """Find out how many samples may come before somebody has to look at them."""
-        self._n_quick = min(self.electrodes.room, self.health.room) if self._amplitude_known else 0
+        n = self.health.room if self._amplitude_known else 0
+        self._n_quick, self._n_native = min(self.electrodes.room, n), min(self.electrodes.room_to_end, n)
 
     def _examine(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         """Take a chunk of which there may be something to say."""
@@ -334,9 +339,7 @@ class Pipeline:
         for x_uv, change in self.electrodes.listen(chunk.x_uv):
             t_s = chunk.t_s[start : start + len(x_uv)]
             decisions += self._push(Chunk(x_uv, t_s), newest_only=newest_only)
-            if change:
-                stamp_s = self._last_t_s
-                decisions += _with_losses(self._interrupt(stamp_s, change), self.health.n_lost)
+            decisions += self._changed(change)
             start += len(x_uv)
         self._look_ahead()
         return decisions

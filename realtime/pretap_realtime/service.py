@@ -190,7 +190,7 @@ class Service:
                     raise
             finally:
                 connection.close()
-                self._pipeline.end()
+                self._publish_all(self._pipeline.end(), stamp_to_clock_s=None)
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
@@ -290,7 +290,7 @@ class Service:
                 looked = yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
                 yield None  # what follows has time until the next samples
                 if express is None:
-                    self._pipeline.settle()
+                    self._settled(self._pipeline.settle(), stamp_to_clock_s=to_clock_s)
                 self._look_after(looked=looked, now_s=now_s)
             else:
                 self._note_silence(now_s - last_s, intervals_s)
@@ -306,7 +306,8 @@ class Service:
     def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:
         """Say on what terms it may decide, and send the numbers: not where they may have to be withheld."""
         is_plain = self._state == "RUNNING" and not self._pipeline.health.stepped_s
-        express.arm(timeout_s=timeout_s, n_most=n_overload, too_old_s=TOO_OLD_S)
+        decisions = express.arm(timeout_s=timeout_s, n_most=n_overload, too_old_s=TOO_OLD_S)
+        self._settled(decisions, stamp_to_clock_s=stamp_to_clock_s)
         express.allow(sending=is_plain, stamp_to_clock_s=stamp_to_clock_s)
 
     def _note_silence(self, silent_s: float, intervals_s: Collection[float]) -> None:
@@ -330,11 +331,17 @@ class Service:
             self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s, n_sent=express.n_sent)
             if express.is_done:
                 return False
-            express.go_on()
+            self._settled(express.go_on(), stamp_to_clock_s=stamp_to_clock_s)
             yield express
         decisions = self._pipeline.push(chunk, newest_only=len(chunk.t_s) > n_overload)
         self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
         return True
+
+    def _settled(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
+        """Publish what came of settling: an electrode is flat, or lives again."""
+        if decisions:
+            self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
+            self._tell_quality()
 
     def _look_after(self, *, looked: bool, now_s: float) -> None:
         """Say what is new of the signal's quality; now and then compare the newest decision with the reference's.

@@ -119,21 +119,20 @@ def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf,
     """Run to the end of the source, as the service does; gives the decisions, and how many had their numbers sent."""
     decisions, n_sent = [], 0
     while True:
-        express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
+        decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
         express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
         n_sent += express(may_send=may_send)
         try:
             chunk = express.chunk()
         except ConnectionLostError:
-            pipeline.end()
-            return decisions, n_sent
+            return decisions + pipeline.end(), n_sent
         if chunk is None:
             continue
         while (taken := express.taken()) is not None:
             decisions += pipeline.took(taken, *express.found())
             if express.is_done:
                 break
-            express.go_on()
+            decisions += express.go_on()
             n_sent += express(may_send=may_send)
         else:
             rest = express.rest()
@@ -163,6 +162,8 @@ def cases(draw):
         t_s[at:] += draw(st.sampled_from([1 / FS, 7 / FS, 3.0, -1.0]))
     for at in draw(st.lists(st.integers(150, n - 1), max_size=2)):
         x[at, draw(st.integers(0, 3))] = draw(st.sampled_from([np.nan, np.inf, 0.0]))
+    for at in draw(st.lists(st.integers(100, n - 1), max_size=2)):
+        x[at : at + draw(st.sampled_from([40, 60, 150])), draw(st.integers(0, 3))] = 7.0  # flat
     for at in draw(st.lists(st.integers(150, n - 1), max_size=1)):
         t_s[at] = draw(st.sampled_from([np.nan, np.inf, 1e300]))
     largest = draw(st.sampled_from([2, 12, 40, 120]))
@@ -170,7 +171,7 @@ def cases(draw):
     return x, t_s, sizes
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=100, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 @given(case=cases(), hop=st.sampled_from([1, 7, 10, 50]))
 def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_itself(decoder, case, hop):
     x, t_s, sizes = case
@@ -182,6 +183,7 @@ def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_it
     assert told(decisions) == expected
     for name in ("n_received", "n_lost", "n_nonfinite", "n_bad_stamps", "n_clock_steps"):
         assert getattr(pipeline.health, name) == getattr(plain.health, name)
+    assert pipeline.status == plain.status
     assert n_sent == len(outlet.rows)
     rows = [(d.t_s, (*d.probs.astype(np.float32).tolist(), 1.0)) for d in decisions if d.probs is not None]
     assert [row for row in rows if row in outlet.rows] == outlet.rows  # in order, none twice

@@ -108,7 +108,7 @@ class Counting(Pipeline):
 
     def account(self):
         self.n_sound += self._unaccounted.n
-        super().account()
+        return super().account()
 
 
 def state(pipeline):
