@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from pretap.bundle import load, write_bundle
@@ -25,6 +26,11 @@ from pretap_realtime.isolation import isolation
 # A shell's background jobs ignore SIGINT, and so would every child that a test starts to see how Ctrl-C ends it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time: what is found by chance shall not stop somebody else's change, nor shall a busy machine.
+# `pytest --hypothesis-profile default` looks for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SHARED = _ROOT.parent / "shared" / "data"
