@@ -1,6 +1,6 @@
 """What `pretap monitor` costs, and what the page shows of it.
 
-    python benchmarks/monitor.py [--seconds 60] [--rounds 5] [--chromium /usr/bin/chromium] [--json FILE]
+    python benchmarks/monitor.py [--seconds 60] [--rounds 5] [--no-reader] [--chromium /usr/bin/chromium] [--json FILE]
 
 A replay sends 28 channels at 1000 Hz in chunks of 10 ms, `ensemble-1000hz` decides every 20 ms. In turns: the service
 alone; with a monitor and a reader of its socket (what a browser does, without drawing); with a monitor and Chromium,
@@ -80,13 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-reader", action="store_true", help="Leave the reader out: a third of the time.")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    conditions: dict[str, Callable[[str], dict[str, float]] | None] = {
-        "closed": None,
-        "open, a reader": lambda url: asyncio.run(read(url, asked.seconds)),
-    }
+    conditions: dict[str, Callable[[str], dict[str, float]] | None] = {"closed": None}
+    if not asked.no_reader:
+        conditions["open, a reader"] = lambda url: asyncio.run(read(url, asked.seconds))
     if Path(asked.chromium).exists():
         conditions["open, Chromium"] = lambda url: draw(url, asked.seconds, asked.chromium)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in conditions}
