@@ -14,11 +14,12 @@ from pretap_realtime.chunk import Chunk, Decision
 from pretap_realtime.lsl import Inlet, clock_address
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.sinks import OutletSink
+from pretap_realtime.stamps import MOST_ROOM
 
 __all__ = ["Express", "ExpressError"]
 
 _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers arrive 200 us later
-_MOST_ENDS: Final = 256  # decisions in a piece: it is no longer than a block of stamps
+_MOST_ENDS: Final = MOST_ROOM  # decisions in a piece
 
 
 class ExpressError(Exception):
@@ -101,10 +102,9 @@ class Express:
     def _set_terms(self, *, settles: bool = False) -> list[Decision]:
         struct, pipeline = self._struct, self._pipeline
         decisions: list[Decision] = []
-        struct.n_quick = pipeline.n_native()
-        if settles or (not struct.n_quick and pipeline.waits):
+        if settles or (pipeline.waits and not pipeline.n_native()):
             decisions = pipeline.settle()
-            struct.n_quick = pipeline.n_native()
+        struct.n_quick = pipeline.n_native()
         self._row[-1] = pipeline.share()
         if struct.n_quick:
             struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place

@@ -211,7 +211,9 @@ class Health:
 
     def pass_on(self, t_s: _Floats) -> None:
         """Take samples of which `is_sound` said that there is nothing to say."""
-        self._line.accept(self._n_seen + _COUNT[: len(t_s)], t_s)
+        n = self._n_seen + _COUNT[: len(t_s)]  # (n_new,)
+        self._start_rate.follow(n, t_s)
+        self._line.accept(n, t_s)
         self._n_seen += len(t_s)
         self.n_received += len(t_s)
 
@@ -295,7 +297,7 @@ class Health:
 
     def _accept(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, breaks: list[Break]) -> None:
         self._line.accept(n, t_s)
-        if any(self._pending) and self._line.n_good >= self._n_proof:
+        if any(self._pending) and self._line.n_good >= self._n_proof and self._line.is_fitted:
             (n_lost, n_steps), self._pending = self._pending, [0, 0]
             if self._line.exact:
                 self.n_clock_steps += n_steps

@@ -126,6 +126,8 @@ class Pipeline:
         The accounts: received, lost, non-finite.
     electrodes
         Which electrodes are flat.
+    waits
+        Whether samples wait for `settle`, and must be there until then.
     delay_s
         By how much resampling delays a decision, in seconds; 0 for a stream at the bundle's rate.
     """
@@ -169,6 +171,7 @@ class Pipeline:
         self._first_window = Ring(n_window, len(manifest.channels))
         self._amplitude_known = False
         self._unaccounted = _Waiting()
+        self.waits = False
         self._n_quick = self._n_native = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
@@ -194,6 +197,7 @@ class Pipeline:
         """
         self._see()
         decisions = self.account()
+        self._check_rate()
         if chunk.count is not None:
             self.health.count(chunk.count, chunk.t_s)
             self._n_quick = min(self._n_quick, self.health.room)
@@ -203,6 +207,7 @@ class Pipeline:
             quality.take(chunk.x_uv, chunk.t_s)
         else:
             self._unseen.add(chunk)  # what is in it has no effect before it ends
+        self.waits = True
         if quality.next_change >= first + n:
             return decisions + self._take(chunk, newest_only=newest_only)
         start = 0
@@ -232,7 +237,7 @@ class Pipeline:
         return _with_losses(self._interrupt(self._last_t_s, change), self.health.n_lost) if change else []
 
     def _take(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
-        decisions = self.account()
+        decisions: list[Decision] = []
         start, n = 0, len(chunk.t_s)
         while start < n:
             stop = min(n, start + self._n_quick)
@@ -272,16 +277,12 @@ class Pipeline:
         t0_s, s_ref, rate_hz, n_ref = line
         return t0_s, s_ref, rate_hz, n_ref, n_seen + self._unaccounted.n, limit
 
-    @property
-    def waits(self) -> bool:
-        """Whether samples wait for `settle`."""
-        return bool(self._unaccounted.n or self._unseen.n)
-
     def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
         """Take over what `native` did: samples, at most `n_native`, and what it found.
 
         The samples must be there until `settle`: the accounts of many cost as much as those of one.
         """
+        self.waits = True
         self._unaccounted.add(chunk)
         self._unseen.add(chunk)
         return _with_losses(self._rated(self.mode.took(chunk, ends, probs)), self.health.n_lost)
@@ -290,10 +291,17 @@ class Pipeline:
         """Do what the last push left for later: what is left of a sample's work when its decision is out.
 
         Gives what `account` gives. The samples of that push, and of all that `took` was given, must still be there.
+
+        Raises
+        ------
+        StreamRefusedError
+            When the first stamps have another rate than the nominal one.
         """
         self.mode.settle()
         decisions = self.account()
         self._see()
+        self.waits = False
+        self._check_rate()
         return decisions
 
     def _see(self) -> None:
@@ -368,12 +376,7 @@ class Pipeline:
     def _push(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         n_lost = self.health.n_lost
         checked = self.health.check(chunk.x_uv, chunk.t_s)
-        wrong_hz = self.health.wrong_rate_hz
-        if wrong_hz:
-            raise StreamRefusedError(
-                f"The stream says that it has {self._sfreq_hz:g} Hz, and its stamps say {wrong_hz:.4g}. "
-                "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
-            )
+        self._check_rate()
         if not self._amplitude_known:
             self._check_amplitude(chunk.x_uv[checked.clean])
         usable = np.abs(chunk.t_s) < BAD_STAMP_S  # (n_new,) False for NaN too
@@ -437,6 +440,14 @@ class Pipeline:
         if self._standing.faults:
             return 0.0
         return 1 - len(replaced.union(self._standing.bad)) / len(self._manifest.channels)
+
+    def _check_rate(self) -> None:
+        wrong_hz = self.health.wrong_rate_hz
+        if wrong_hz:
+            raise StreamRefusedError(
+                f"The stream says that it has {self._sfreq_hz:g} Hz, and its stamps say {wrong_hz:.4g}. "
+                "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
+            )
 
     def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
         ring = self._first_window

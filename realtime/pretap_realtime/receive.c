@@ -6,7 +6,8 @@
    the amount of code and data that work touches. Python's share of a decision, 15 us of work, takes 150 us then.
 
    Nothing is decided here that `Pipeline.push` would decide otherwise: where there is anything to say of a sample, no
-   sample is taken, and Python looks. */
+   sample is taken, and Python looks. What a block of samples shows of the electrodes and of the stream's rate holds from
+   the sample after it on. */
 
 #include <math.h>
 #include <stdint.h>

@@ -190,7 +190,7 @@ class Service:
                     raise
             finally:
                 connection.close()
-                self._publish_all(self._pipeline.end(), stamp_to_clock_s=None)
+                self._publish_all(self._pipeline.end(), stamp_to_clock_s=connection.stamp_to_clock_s())
             if self._stop.is_set():
                 break
             self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
@@ -289,8 +289,8 @@ class Service:
                     self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
                 looked = yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
                 yield None  # what follows has time until the next samples
-                if express is None:
-                    self._settled(self._pipeline.settle(), stamp_to_clock_s=to_clock_s)
+                if looked:
+                    self._pipeline.settle()
                 self._look_after(looked=looked, now_s=now_s)
             else:
                 self._note_silence(now_s - last_s, intervals_s)
@@ -320,7 +320,7 @@ class Service:
     ) -> Generator[Call | None, None, bool]:
         """Publish every decision that a chunk completes; of some the numbers are sent already.
 
-        Says whether there may be something to say of the samples: C code takes none of those.
+        Says whether samples were looked at one by one: there may be something to say of them.
         """
         while express is not None:
             taken = express.taken()

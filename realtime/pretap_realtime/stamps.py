@@ -74,6 +74,11 @@ class StampLine:
     def room(self) -> int:
         return self._n_due - self._n_filled
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the line was fitted after the newest sample."""
+        return not self._n_filled
+
     def start(self, n: float, t_s: float) -> None:
         self._t0_s, self._n_ref, self._s_ref, self._excess[0] = t_s, n, 0.0, -n
 

@@ -20,7 +20,8 @@ _OFF: Final = 0.1  # of nominal; stamps that jitter by 34 ms reach 7 % of a stre
 class StartRate:
     """Measures the rate of each of the first four half-seconds, by the stamps or by the number of samples.
 
-    A loss or a pause makes one of them slow, not each.
+    A loss or a pause makes one of them slow, not each. `wrong_hz` is then the typical rate, where all stretches are too
+    slow or all too fast by more than a tenth; else 0.
     """
 
     def __init__(self, sfreq_hz: float) -> None:
@@ -28,6 +29,7 @@ class StartRate:
         self._n_stretch = max(_FEWEST, round(_STRETCH_S * sfreq_hz))
         self._start: tuple[float, float] | None = None  # of the stretch: sample number, stamp
         self._rates_hz: list[float] = []
+        self.wrong_hz = 0.0
 
     def follow(self, n: NDArray[np.float64], t_s: NDArray[np.float64]) -> None:
         """Take the numbers and the usable stamps (n_new,) of the next samples."""
@@ -41,12 +43,10 @@ class StartRate:
                 self._rates_hz.append(n_samples / took_s if took_s > 0 else math.inf)
                 self._start = n_at, at_s
                 if len(self._rates_hz) == _N_STRETCHES:
+                    self._judge(self._rates_hz)
                     return
 
-    @property
-    def wrong_hz(self) -> float:
-        """The typical rate, where all stretches are too slow or all too fast by more than a tenth; else 0."""
-        rates, low, high = self._rates_hz, (1 - _OFF) * self._sfreq_hz, (1 + _OFF) * self._sfreq_hz
-        if len(rates) < _N_STRETCHES or not (all(r < low for r in rates) or all(r > high for r in rates)):
-            return 0.0
-        return statistics.median(rates)
+    def _judge(self, rates: list[float]) -> None:
+        low, high = (1 - _OFF) * self._sfreq_hz, (1 + _OFF) * self._sfreq_hz
+        if all(r < low for r in rates) or all(r > high for r in rates):
+            self.wrong_hz = statistics.median(rates)

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pretap.decoder import Decoder
+from pretap.errors import StreamRefusedError
 from pretap.lanes.compiled import why_not_compiled
 from pretap_realtime import native
 from pretap_realtime.chunk import Chunk
@@ -119,6 +120,7 @@ def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf,
     """Run to the end of the source, as the service does; gives the decisions, and how many had their numbers sent."""
     decisions, n_sent = [], 0
     while True:
+        assert pipeline.mode.audit() == ""  # what waits has not been overwritten
         decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
         express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
         n_sent += express(may_send=may_send)
@@ -137,6 +139,7 @@ def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf,
         else:
             rest = express.rest()
             decisions += pipeline.push(rest, newest_only=len(rest.t_s) > n_most)
+            pipeline.settle()
 
 
 def told(decisions):
@@ -187,6 +190,47 @@ def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_it
     assert n_sent == len(outlet.rows)
     rows = [(d.t_s, (*d.probs.astype(np.float32).tolist(), 1.0)) for d in decisions if d.probs is not None]
     assert [row for row in rows if row in outlet.rows] == outlet.rows  # in order, none twice
+
+
+def test_after_an_overload_what_the_ring_needs_is_still_there(make_decoder):
+    x, t_s = noise(900)
+    wide = compiled(make_decoder(sfreq_hz=FS, n_window=100))
+    express, pipeline, _, _ = build(wide, cut(x, t_s, [10] * 30 + [60] + [10] * 50))
+    drive(express, pipeline, n_most=50)  # it audits
+    assert pipeline.mode.n_skipped > 0
+
+
+def test_a_piece_may_hold_more_decisions_than_an_electrodes_block_of_a_slow_stream(make_decoder):
+    sfreq_hz, n = 5000.0, 9000
+    x = noise(n)[0]
+    t_s = 1000 + np.arange(n) / sfreq_hz
+    fast = compiled(make_decoder(sfreq_hz=sfreq_hz, n_window=2500))
+    chunks = cut(x, t_s, [50] * 140 + [500, 500, 500])
+    plain = Pipeline(fast, FreeRunning(fast, hop=1))
+    expected = told([d for chunk in chunks for d in plain.push(chunk)])
+    express, pipeline, _, outlet = build(fast, chunks, hop=1)
+    decisions, _ = drive(express, pipeline)
+    assert told(decisions) == expected
+    assert len(outlet.rows) > 1500
+
+
+@pytest.mark.parametrize("real_hz", [800.0, 1150.0, 2000.0])
+def test_a_wrong_rate_is_refused_though_c_code_takes_the_samples(make_decoder, real_hz):
+    x = noise(9000)[0]
+    t_s = 1000 + np.arange(9000) / real_hz
+    slow = compiled(make_decoder(sfreq_hz=1000.0, n_window=500))
+    express, pipeline, _, outlet = build(slow, cut(x, t_s, [10] * 900), hop=50)
+    with pytest.raises(StreamRefusedError, match="1000 Hz"):
+        drive(express, pipeline)
+    assert len(outlet.rows) < 2.5 * real_hz / 50
+
+
+def test_pauses_of_a_good_stream_are_no_wrong_rate(decoder):
+    x, t_s = noise(6000)
+    t_s += 2.0 * (np.arange(6000) // 800)
+    express, pipeline, _, _ = build(decoder, cut(x, t_s, [10] * 600))
+    drive(express, pipeline)
+    assert pipeline.health.n_lost == 7 * 200
 
 
 def test_most_decisions_of_a_sound_stream_are_sent_by_it(decoder):

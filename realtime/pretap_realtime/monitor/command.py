@@ -42,6 +42,8 @@ def monitor(
     from pretap_realtime.monitor.server import run
 
     listener = _listen(host, port)
+    if hasattr(os, "nice"):  # who watches makes way for what is watched
+        os.nice(_NICE)
     follower = Follower(
         name=name,
         stream=parse_query(stream),
@@ -63,6 +65,7 @@ def monitor(
     run(follower, listener=listener, names=names, stop=stop)
 
 
+_NICE = 10
 _OF_NAMES = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
 
 
