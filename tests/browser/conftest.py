@@ -87,6 +87,7 @@ def start(tmp_path) -> Iterator[Callable[..., Child]]:
             child.process.terminate()
     for child in reversed(children):
         child.end()
+        print(child.said)  # shown where the test failed
 
 
 @pytest.fixture
