@@ -230,8 +230,11 @@ class Follower:
                 self._board.judge(now_s=lsl.local_clock())
 
     def _reads_numbers(self) -> bool:
-        """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions."""
-        return not self._board.has_messages
+        """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions.
+
+        The classes are only in their descriptions, so until those are known; on a busy machine messages come first.
+        """
+        return not (self._board.has_messages and self._followed[0])
 
     def _take(self, role: str, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
         now_s = lsl.local_clock()
