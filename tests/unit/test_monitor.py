@@ -210,8 +210,8 @@ def test_electrodes_have_places_and_other_channels_have_none():
 # -- choice ------------------------------------------------------------------------------------------------------------
 
 
-def found(name, kind="Markers", format="string", n=1, uid=""):  # noqa: A002
-    return Found(name, kind, name, "here", uid or name, format, n, 0.0, None)
+def found(name, kind="Markers", format="string", n=1, uid="", source_id=""):  # noqa: A002
+    return Found(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
 
 
 def service(name):
@@ -230,6 +230,14 @@ def test_the_only_service_the_only_eeg_and_the_task_are_followed():
         "marker task": "task",
     }  # fmt: skip
     assert problems == []
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_markers_of_a_replay_that_has_the_name_of_the_service_are_not_its_messages(step):
+    replay = found("pretap-markers", uid="replay", source_id="pretap-replay:pretap-markers")
+    wanted, problems = choose([*service("pretap"), replay, AMP][::step], **ANY)
+    assert (wanted["messages"].uid, wanted["marker replay"]) == ("pretap-markers", replay)
+    assert not problems
 
 
 def test_of_several_none_is_followed_until_one_is_named():

@@ -18,7 +18,7 @@ _OF_SERVICES: Final = {
     "probabilities": "probabilities",
     "codes": "codes",
     "messages": "markers",
-}  # role: end of its name
+}  # role: end of its name, which is its source_id too: a replay may send markers under the same name
 
 
 def service_of(found: Found) -> str:
@@ -49,7 +49,7 @@ def choose(
     mine = [each for each in services if each == (name or followed or each)]
     if len(mine) == 1:
         roles = {f"{mine[0]}-{end}": role for role, end in _OF_SERVICES.items()}
-        wanted = {roles[each.name]: each for each in found if each.name in roles}
+        wanted = {roles[each.source_id]: each for each in found if each.source_id in roles}
     elif mine:
         problems.append(f"{len(mine)} services are here: {_listed(mine)}. Start the monitor with --name NAME.")
     else:
@@ -65,7 +65,7 @@ def choose(
         else:
             problems.append("Waiting for the EEG stream.")
     ours = {f"{service}-{end}" for service in services for end in _OF_SERVICES.values()}
-    texts = [each for each in found if each.format == "string" and each.n_channels == 1 and each.name not in ours]
+    texts = [each for each in found if each.format == "string" and each.n_channels == 1 and each.source_id not in ours]
     truths = [each for each in texts if (each.type == "Markers" if markers is None else _answers(each, markers))]
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
 

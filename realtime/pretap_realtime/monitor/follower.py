@@ -232,7 +232,7 @@ class Follower:
     def _reads_numbers(self) -> bool:
         """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions.
 
-        The classes are only in their descriptions, so until those are known; on a busy machine messages come first.
+        The classes are only in their descriptions, so until those are known: a message may come first.
         """
         return not (self._board.has_messages and self._followed[0])
 
