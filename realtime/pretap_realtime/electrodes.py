@@ -96,11 +96,6 @@ class Electrodes:
 
     @property
     def room(self) -> int:
-        """How many finite samples change nothing and need no repair: the one after them may end a block."""
-        return max(0, self.room_to_end - 1)
-
-    @property
-    def room_to_end(self) -> int:
         """How many finite samples need no repair, the last of a block among them: so many may go to `pass_on`."""
         return 0 if self.replaced else self._n_block - max(self._n_in_block, self._n_heard)
 
@@ -111,7 +106,7 @@ class Electrodes:
         return "" if self.replaced == before else self.status or "all electrodes are back"
 
     def pass_on(self, x_uv: NDArray[np.float32]) -> str:
-        """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room_to_end` of them.
+        """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them.
 
         Says what changes after them, empty for nothing.
         """

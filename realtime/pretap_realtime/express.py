@@ -69,7 +69,6 @@ class Express:
             settle=lanes.settle,
             lanes=lanes.engine,
             n_classes=n_classes,
-            n_ends=_MOST_ENDS,
             ends=self._ends.ctypes.data,
             probs=self._probs.ctypes.data,
             row=self._row.ctypes.data,

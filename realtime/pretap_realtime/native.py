@@ -30,7 +30,7 @@ class Receiver(ctypes.Structure):
         *((name, _int) for name in ("n_quick", "n_most")),
         *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_seen", "limit")),
         *((name, _pointer) for name in ("push", "settle", "lanes")),
-        *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes", "n_ends")),
+        *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes")),
         *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
         *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s", "row_s")),
         ("watch", _pointer),

@@ -172,7 +172,7 @@ class Pipeline:
         self._amplitude_known = False
         self._unaccounted = _Waiting()
         self.waits = False
-        self._n_quick = self._n_native = 0
+        self._n_quick = 0
         self._last_t_s = 0.0  # the newest usable stamp
         self.mode.begin(delay_s=self.delay_s)
 
@@ -249,7 +249,7 @@ class Pipeline:
             self._unaccounted.add(Chunk(x_uv, t_s))
             decisions += _with_losses(self._to_mode(x_uv, t_s, newest_only=newest_only), self.health.n_lost)
             start = stop
-            if start < n:
+            if start < n or self._unaccounted.n == self.electrodes.room:  # a block ends: what it shows is said here
                 decisions += self.account()
         return decisions
 
@@ -268,7 +268,7 @@ class Pipeline:
         quality = self.quality
         # What a block shows comes into force a block later: so many samples may wait to be seen.
         n_unseen = min(quality.n_block, quality.next_change - quality.n_taken) - self._unseen.n
-        return max(0, min(self._n_native - self._unaccounted.n, n_unseen))
+        return max(0, min(self._n_quick - self._unaccounted.n, n_unseen))
 
     @property
     def place(self) -> tuple[float, float, float, float, float, float]:
@@ -337,8 +337,7 @@ class Pipeline:
 
     def _look_ahead(self) -> None:
         """Find out how many samples may come before somebody has to look at them."""
-        n = self.health.room if self._amplitude_known else 0
-        self._n_quick, self._n_native = min(self.electrodes.room, n), min(self.electrodes.room_to_end, n)
+        self._n_quick = min(self.electrodes.room, self.health.room) if self._amplitude_known else 0
 
     def _examine(self, chunk: Chunk, *, newest_only: bool) -> list[Decision]:
         """Take a chunk of which there may be something to say."""

@@ -45,9 +45,9 @@ typedef struct {
     int64_t (*push)(void *, const float *, int64_t, int64_t *, double *);
     void (*settle)(void *);
     void *lanes;
-    int64_t n_decoded, n_to_next, n_classes, n_ends;
-    int64_t *ends;  /* (n_ends,) */
-    double *probs; /* (n_ends, n_classes) */
+    int64_t n_decoded, n_to_next, n_classes;
+    int64_t *ends;  /* as many as a piece has samples */
+    double *probs; /* (as many, n_classes) */
     /* the outlet */
     int32_t (*send)(void *, const float *, double, int32_t);
     void *outlet; /* NULL: nothing is sent */
