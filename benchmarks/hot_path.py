@@ -20,7 +20,8 @@ import numpy as np
 from pretap.bundle import load
 from pretap.decoder import Decoder
 from pretap_realtime.chunk import Chunk
-from pretap_realtime.pipeline import FreeRunning, Pipeline
+from pretap_realtime.modes import FreeRunning
+from pretap_realtime.pipeline import Pipeline
 
 PAUSE_S = 0.02
 N_WARM = 3000  # samples: until the clock of the stream is known

@@ -12,14 +12,10 @@ import argparse
 import os
 import platform
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-from pretap_realtime.isolation import isolation
+from pretap_realtime.session import Session
 
 
 def figures(pid: int) -> tuple[float, float, int, int, float]:
@@ -39,38 +35,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--hop-ms", type=float, default=50.0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
-        Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
-        pretap = [sys.executable, "-m", "pretap"]
-        serve = [*pretap, "serve", options.bundle, "--stream", "name=amp", "--hop-ms", f"{options.hop_ms:g}"]
-        with (Path(folder) / "said").open("w+") as said:
-            service = subprocess.Popen([*serve, "--log", str(Path(folder) / "log.jsonl")], stderr=said, text=True)
-            replay = subprocess.Popen(
-                [*pretap, "replay", "synthetic", "--loop", "--wait", "--name", "amp", "--sfreq-hz", "1000"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                print(f"{options.bundle}, every {options.hop_ms:g} ms; {os.cpu_count()} cores, {platform.platform()}")
-                print("| minute | memory, peak MB | threads | descriptors | share of a core |")
-                print("|---|---|---|---|---|")
-                cpu_before_s, began_s = 0.0, time.monotonic()
-                for minute in range(options.minutes + 1):
-                    time.sleep(max(0.0, began_s + 60 * minute - time.monotonic()) or 10.0)  # first: when all is loaded
-                    rss_mb, peak_mb, n_threads, n_files, cpu_s = figures(service.pid)
-                    share = (cpu_s - cpu_before_s) / 60 if minute > 1 else float("nan")
-                    print(
-                        f"| {minute} | {rss_mb:.1f}, {peak_mb:.1f} | {n_threads} | {n_files} | {share:.3f} |",
-                        flush=True,
-                    )
-                    cpu_before_s = cpu_s
-            finally:
-                replay.terminate()
-                replay.wait(20)
-                service.send_signal(signal.SIGINT)
-                code = service.wait(20)
-            said.seek(0)
-            print(f"exit code {code}; it said at last:\n{said.read()[-600:]}")
+    with Session() as session:
+        log = str(session.folder / "log.jsonl")
+        hop_ms = f"{options.hop_ms:g}"
+        service = session.start("serve", options.bundle, "--stream", "name=amp", "--hop-ms", hop_ms, "--log", log)
+        session.start("replay", "synthetic", "--loop", "--wait", "--name", "amp", "--sfreq-hz", "1000")
+        print(f"{options.bundle}, every {options.hop_ms:g} ms; {os.cpu_count()} cores, {platform.platform()}")
+        print("| minute | memory, peak MB | threads | descriptors | share of a core |")
+        print("|---|---|---|---|---|")
+        cpu_before_s, began_s = 0.0, time.monotonic()
+        for minute in range(options.minutes + 1):
+            time.sleep(max(0.0, began_s + 60 * minute - time.monotonic()) or 10.0)  # first: when all is loaded
+            session.check_children()
+            rss_mb, peak_mb, n_threads, n_files, cpu_s = figures(service.pid)
+            share = (cpu_s - cpu_before_s) / 60 if minute > 1 else float("nan")
+            print(f"| {minute} | {rss_mb:.1f}, {peak_mb:.1f} | {n_threads} | {n_files} | {share:.3f} |", flush=True)
+            cpu_before_s = cpu_s
+        session.end(service)
+        print(f"exit code {service.returncode}; it said:\n{session.said(service)}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from pretap.recordings.resample import resample_epochs
 from pretap.statistics import gather_statistics
 from pretap_offline.synthetic import simulate_epochs, simulate_raw
 from pretap_realtime.chunk import Chunk
-from pretap_realtime.pipeline import FreeRunning, Pipeline
+from pretap_realtime.modes import FreeRunning
+from pretap_realtime.pipeline import Pipeline
 
 FAULT_S = 30.0
 Signal = NDArray[np.float32]

@@ -232,7 +232,8 @@ def _serve(
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl import local_clock
-    from pretap_realtime.pipeline import FreeRunning, Mode, Pipeline, cue_locked
+    from pretap_realtime.modes import FreeRunning, Mode, cue_locked
+    from pretap_realtime.pipeline import Pipeline
     from pretap_realtime.policy import Policy
     from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing

@@ -26,7 +26,8 @@ from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.pipeline import FreeRunning, Mode, Pipeline, cue_locked
+from pretap_realtime.modes import FreeRunning, Mode, cue_locked
+from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import NONE, Policy, Verdict
 
 __all__ = ["Score", "run_over", "score"]

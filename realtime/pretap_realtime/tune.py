@@ -23,7 +23,7 @@ from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Mode
+from pretap_realtime.modes import CueLocked, FreeRunning, Mode
 from pretap_realtime.score import Score, run_over
 from pretap_realtime.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
 

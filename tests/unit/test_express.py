@@ -20,7 +20,8 @@ from pretap_realtime import native
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.express import Express, ExpressError
 from pretap_realtime.lsl import ConnectionLostError, NativeInlet, local_clock
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+from pretap_realtime.modes import CueLocked, FreeRunning
+from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.publisher import Publisher
 
 FS, N_ROOM, N_SPARE = 100.0, 1000, 70

@@ -15,7 +15,8 @@ from pretap.interpolation import interpolating_matrix
 from pretap.resampler import Resampler
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime.chunk import Chunk, Cue
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+from pretap_realtime.modes import CueLocked, FreeRunning
+from pretap_realtime.pipeline import Pipeline
 
 FS = 100.0
 N = 800

@@ -18,7 +18,8 @@ from pretap.statistics import Statistics, block_samples, gather_statistics
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue
-from pretap_realtime.pipeline import CueLocked, FreeRunning, Pipeline
+from pretap_realtime.modes import CueLocked, FreeRunning
+from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.quality import SOUND, Quality, check_policy
 from pretap_realtime.rate_check import RateCheck
 

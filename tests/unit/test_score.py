@@ -11,7 +11,7 @@ from pretap.recordings.recording import Event, Recording
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
 from pretap_realtime.cues import truth
-from pretap_realtime.pipeline import CueLocked, FreeRunning
+from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.score import run_over
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")

@@ -13,7 +13,8 @@ from pretap_realtime.chunk import Chunk
 from pretap_realtime.contract import Mapping
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
-from pretap_realtime.pipeline import FreeRunning, Pipeline
+from pretap_realtime.modes import FreeRunning
+from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy
 from pretap_realtime.service import Service, Timing
 

@@ -19,7 +19,7 @@ from pretap_offline.evaluation import evaluate_trials
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
-from pretap_realtime.pipeline import CueLocked
+from pretap_realtime.modes import CueLocked
 from pretap_realtime.score import run_over
 
 RECIPE = TrainConfig(
