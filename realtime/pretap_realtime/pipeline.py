@@ -208,8 +208,7 @@ class Pipeline:
     @property
     def place(self) -> tuple[float, float, float, float, float, float]:
         """Where the samples that follow should lie, see `Health.place`."""
-        *line, n_seen, limit = self.health.place
-        t0_s, s_ref, rate_hz, n_ref = line
+        t0_s, s_ref, rate_hz, n_ref, n_seen, limit = self.health.place
         return t0_s, s_ref, rate_hz, n_ref, n_seen + self._unaccounted.n, limit
 
     def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
