@@ -19,6 +19,8 @@ from pretap.recordings.recording import Recording
 
 __all__ = ["Mark", "Piece", "pieces"]
 
+_READ_S = 1.0  # at a time: a file of MNE is opened for each read, half a millisecond in which the service decides
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -98,12 +100,16 @@ def _run(
         while waiting and waiting[0].t_s < before_s:
             yield Piece(times.offset + n, recording.read(n, n), np.empty(0), (waiting.popleft(),))
 
+    n_read = n_chunk * max(1, round(_READ_S * recording.sfreq_hz / n_chunk))
     for first in range(start, stop, n_chunk):
         last = min(first + n_chunk, stop)
+        at = (first - start) % n_read  # in what was read
+        if not at:
+            x_uv = recording.read(first, min(first + n_read, stop))  # (n_read, n_channels)
         t_s = times.between(first, last)  # (last - first,)
         yield from alone(first, before_s=float(t_s[0]) - 1 / recording.sfreq_hz)
         among = []
         while waiting and waiting[0].t_s <= t_s[-1]:
             among.append(waiting.popleft())
-        yield Piece(times.offset + first, recording.read(first, last), t_s, tuple(among))
+        yield Piece(times.offset + first, x_uv[at : at + last - first], t_s, tuple(among))
     yield from alone(stop, before_s=math.inf)
