@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -36,6 +37,18 @@ def test_every_sample_and_every_marker_goes_out_once_in_order(n_chunk):
     for p in sent:
         assert p.x_uv[0, 0] == p.first_n
         assert all(p.t_s[0] <= m.t_s <= p.t_s[-1] for m in p.markers)
+
+
+def test_a_recording_is_read_by_the_second(recording):
+    n_read = []
+
+    def read(start, stop):
+        n_read.append(stop - start)
+        return recording.read(start, stop)
+
+    counted = replace(recording, sfreq_hz=20.0, read=read)
+    assert len(list(pieces(counted, n_chunk=3, loop=False))) == 34
+    assert n_read == [21, 21, 21, 21, 16]
 
 
 def test_a_loop_counts_on_and_announces_its_seam(recording):
