@@ -212,23 +212,31 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () 
   traces.strip.stale = history.strip.stale = true;
 });
 
-// Of a screen's 60 frames each second one is drawn: without a graphics card drawing takes the processors that the service
-// needs. The ball moves in all of them.
-const LEAST_MS = 19;
+// Of a screen's 60 frames each second one is drawn, and asked for: without a graphics card a frame takes the processors
+// that the service needs, also one in which nothing changes. The ball moves in all of them.
+const PAUSE_MS = 30;
+const BAR_MS = 90;
 let n_frames = 0;
 let since_ms = performance.now();
 let before_ms = since_ms;
+let bar_ms = since_ms;
 
 function frame(now_ms) {
-  requestAnimationFrame(frame);
-  if (!game.visible && now_ms - before_ms < LEAST_MS) return;
-  if (game.visible) game.draw(Math.min(0.2, (now_ms - before_ms) / 1000));
-  else if (!frozen) {
-    traces.draw();
-    history.draw();
+  if (game.visible) {
+    requestAnimationFrame(frame);
+    game.draw(Math.min(0.2, (now_ms - before_ms) / 1000));
+  } else {
+    setTimeout(requestAnimationFrame, PAUSE_MS, frame);
+    if (!frozen) {
+      traces.draw();
+      history.draw();
+    }
   }
-  if (newest && !frozen) showBar(newest);
-  newest = null;
+  if (newest && !frozen && now_ms - bar_ms > BAR_MS) {
+    showBar(newest);
+    bar_ms = now_ms;
+    newest = null;
+  }
   before_ms = now_ms;
   n_frames += 1;
   if (now_ms - since_ms >= 1000) {
