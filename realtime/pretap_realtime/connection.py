@@ -84,8 +84,17 @@ class Looks:
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
         self._watches = {key: lsl.Watch(query) for key, query in self._queries.items()}
         self._first = set(self._queries)  # nobody has looked for these yet
+        self._hurried = set(self._queries)  # nor asked what answers first
         self._lost: dict[str, lsl.Found] = {}  # what was connected last
         self._seen: set[str] = set()  # uids of what was connected or announced
+
+    def first(self, key: str) -> lsl.Found | None:
+        """Give the stream that answers first, where nobody has looked yet; `only_one` tells whether another does."""
+        if key not in self._hurried:
+            return None
+        self._hurried.discard(key)  # once: a watch still lists what has ended
+        found = self._watches[key].first_answers()
+        return found[0] if len(found) == 1 else None
 
     def only_one(self, key: str) -> lsl.Found | None:
         """Give the one stream that answers to the query `key`, None where none does.
@@ -169,6 +178,11 @@ class Connector:
         StreamRefusedError
             When several streams answer, the one that does does not fit, or another one stands where it was.
         """
+        inlet = None
+        first = None if self._config.cue.query else self._looks.first("stream.query")  # cues open before the EEG
+        if first is not None:
+            inlet = lsl.Inlet(first)
+            inlet.start()  # the first window fills while it is seen whether another stream answers too
         eeg = self._looks.only_one("stream.query")
         if eeg is None:
             return None
@@ -184,7 +198,8 @@ class Connector:
                 raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")
         validating()
         self._say(f"found {eeg}")
-        inlet = lsl.Inlet(eeg)
+        if inlet is None or first is None or first.uid != eeg.uid:
+            inlet = lsl.Inlet(eeg)
         changed = changes(self._before, inlet.description) if self._before is not None else ""
         mapping = check_stream(
             inlet.description,

@@ -228,6 +228,12 @@ class Watch:
             self._resolver = pylsl.ContinuousResolver(forget_after=_FORGET_S)
         self._ready_s = pylsl.local_clock() + _FIND_S
 
+    def first_answers(self) -> list[Found]:
+        """Give what has answered first, as soon as something has: before `first_look`, which may give more."""
+        while not (found := self.found()) and pylsl.local_clock() < self._ready_s:
+            time.sleep(_LOOK_S)
+        return found
+
     def first_look(self) -> list[Found]:
         """Give what is there, when this has looked for as long as `find` does: what was done meanwhile took no time."""
         time.sleep(max(0.0, self._ready_s - pylsl.local_clock()))
@@ -368,10 +374,15 @@ class Inlet:
         self._as_it_comes = False
         self._counter: int | None = None
 
-    def open(self, *, order: Sequence[int], factors: Sequence[float], counter: int | None = None) -> None:
-        """Start the flow: channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``.
+    def start(self) -> None:
+        """Let samples flow, and wait for `open`."""
+        _open(self._inlet)
 
-        Channel `counter` of the stream is the device's counter.
+    def open(self, *, order: Sequence[int], factors: Sequence[float], counter: int | None = None) -> None:
+        """Let samples flow, where they do not yet.
+
+        Channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``; channel `counter` of the stream
+        is the device's counter.
         """
         self._counter = counter
         self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
@@ -383,7 +394,7 @@ class Inlet:
         self._buffer = np.empty((n_rows, self.description.n_channels), self._inlet.np_dtype)
         self._stamps = np.empty(n_rows)
         self._at_buffer, self._at_stamps = self._buffer.ctypes.data, self._stamps.ctypes.data
-        _open(self._inlet)
+        self.start()
 
     @property
     def native(self) -> NativeInlet | None:

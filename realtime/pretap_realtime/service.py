@@ -268,16 +268,17 @@ class Service:
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)
+        n_ready = connection.n_most  # what came while the stream was checked is no overload
         while not self._stop.is_set():
             to_clock_s = connection.stamp_to_clock_s()
-            n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
+            n_overload = n_ready or math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
             if express is None:
                 chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             else:
                 self._arm(express, timeout_s=pull_s, n_overload=n_overload, stamp_to_clock_s=to_clock_s)
                 yield express
                 chunk = express.chunk()
-            now_s = self._clock()
+            now_s, n_ready = self._clock(), 0
             if chunk is not None:
                 if self._state == "STALE":
                     self._enter("RUNNING", "samples flow again")

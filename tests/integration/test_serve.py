@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import numpy as np
 import pytest
 
 from pretap.bundle import load
+from pretap.config import ServeConfig, StreamConfig
+from pretap_realtime import lsl
+from pretap_realtime.connection import Connector, Looks
 
 
 def serve(start, bundle, amp, *more, **kwargs):
@@ -38,6 +42,28 @@ def test_decisions_equal_offline_decoding_and_carry_the_stamp_of_the_last_sample
     assert child.interrupt() == 0
     assert "26 decisions, 0 skipped" in child.said
     assert "300 samples received, 0 lost" in child.said
+
+
+def test_the_first_window_fills_while_it_is_seen_whether_a_second_stream_answers(bundle, kit):
+    amp, said = kit.Amplifier(), []
+    config = ServeConfig(stream=StreamConfig(query=f"name={amp.name}"))
+    looks = Looks(config)
+    sent = []
+
+    def feed():
+        amp.wait_for_reader()
+        amp.push(kit.eeg(5))
+        sent.append(lsl.local_clock())
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    connection = Connector(load(bundle), config, looks=looks, say=said.append)(lambda: said.append("VALIDATING"))
+    connected_s = lsl.local_clock()
+    feeder.join()
+    assert said[0] == "VALIDATING"
+    assert sent[0] < connected_s
+    assert len(connection.pull(1.0, 5).t_s) == 5
+    connection.close()
 
 
 def test_channels_are_matched_by_name_and_units_by_the_description(start, bundle, kit):
