@@ -214,7 +214,7 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () 
 
 // Of a screen's 60 frames each second one is drawn, and asked for: without a graphics card a frame takes the processors
 // that the service needs, also one in which nothing changes. The ball moves in all of them.
-const PAUSE_MS = 29;
+const PAUSE_MS = 28;
 const BAR_MS = 90;
 let n_frames = 0;
 let since_ms = performance.now();
