@@ -34,15 +34,23 @@ def bundle(tmp_path, make_decoder) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def kit():
-    """What the tests of this folder share."""
+    """What the tests of this folder share; its amplifiers end with the test, whoever still refers to them."""
+    amplifiers: list[Amplifier] = []
+
+    def amplifier(**spec) -> Amplifier:
+        amplifiers.append(Amplifier(**spec))
+        return amplifiers[-1]
 
     class Kit:
         pass
 
-    Kit.Amplifier, Kit.Listener, Kit.eeg, Kit.until = Amplifier, Listener, staticmethod(eeg), staticmethod(until)
-    return Kit
+    Kit.Amplifier, Kit.Listener = staticmethod(amplifier), Listener
+    Kit.eeg, Kit.until = staticmethod(eeg), staticmethod(until)
+    yield Kit
+    for each in amplifiers:
+        each.end()
 
 
 @pytest.fixture
