@@ -140,7 +140,7 @@ class Decoder:
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             x = manifest.scaling.apply(window_uv, decimation=decimation)  # (n_steps, n_channels)
-            with np.errstate(invalid="ignore"):  # OpenBLAS multiplies, and drops, stack that nobody wrote
+            with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes, and drops, unset lanes
                 logits = np.stack([member(x) for member in members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
             return softmax(logits / manifest.temperature)
 

@@ -84,15 +84,15 @@ class Looks:
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
         self._watches = {key: lsl.Watch(query) for key, query in self._queries.items()}
         self._first = set(self._queries)  # nobody has looked for these yet
-        self._hurried = set(self._queries)  # nor asked what answers first
+        self._unhurried = set(self._queries)  # nor asked what answers first
         self._lost: dict[str, lsl.Found] = {}  # what was connected last
         self._seen: set[str] = set()  # uids of what was connected or announced
 
     def first(self, key: str) -> lsl.Found | None:
         """Give the stream that answers first, where nobody has looked yet; `only_one` tells whether another does."""
-        if key not in self._hurried:
+        if key not in self._unhurried:
             return None
-        self._hurried.discard(key)  # once: a watch still lists what has ended
+        self._unhurried.discard(key)  # once: a watch still lists what has ended
         found = self._watches[key].first_answers()
         return found[0] if len(found) == 1 else None
 

@@ -76,7 +76,7 @@ class PythonLanes:
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
-        with self._within(), np.errstate(invalid="ignore"):  # OpenBLAS multiplies, and drops, stack that nobody wrote
+        with self._within(), np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes, and drops, unset lanes
             for row in x:
                 decision = self._sample(row)
                 if decision is not None:
