@@ -19,11 +19,11 @@ import click
 import numpy as np
 
 from pretap.bundle import load
-from pretap.config import TrainConfig
 from pretap.decoder import Decoder
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
+from pretap.train_config import TrainConfig
 
 N_CHUNK = 1000
 N_LAST = 200  # decisions that are compared

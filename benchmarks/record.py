@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle import write_bundle
-from pretap.config import TrainConfig
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
+from pretap.train_config import TrainConfig
 from pretap_realtime.isolation import isolation
 
 NAME = "bench-amplifier"

@@ -14,13 +14,13 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from pretap.bundle import load, write_bundle
-from pretap.config import TrainConfig
 from pretap.decoder import Decoder
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
 from pretap.statistics import Statistics
+from pretap.train_config import TrainConfig
 from pretap_realtime.isolation import isolation
 
 # A shell's background jobs ignore SIGINT, and so would every child that a test starts to see how Ctrl-C ends it.

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pretap.config import ENGINE_NAMES, TrainConfig, TrialsConfig, find_config, load_config
+from pretap.config import find_config, load_config
 from pretap.errors import UsageError
 from pretap.progress import progress_of
+from pretap.serve_config import ENGINE_NAMES
+from pretap.train_config import TrainConfig, TrialsConfig
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:

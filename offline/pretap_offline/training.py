@@ -11,13 +11,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.bundle import refusal, write_bundle
-from pretap.config import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.statistics import gather_statistics
+from pretap.train_config import TrainConfig
 from pretap_offline.fitting import fit_decoder, make_manifest
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.validation import cross_validate, is_blockwise

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, match_channels, standard_names
-from pretap.config import StreamConfig, TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
@@ -19,6 +18,8 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.resampler import Resampler
+from pretap.serve_config import StreamConfig
+from pretap.train_config import TrainConfig
 from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
 

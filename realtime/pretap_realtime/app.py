@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from pretap.config import ENGINE_NAMES, ServeConfig, load_decoders
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
+from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
+from pretap_realtime.ahead import Ahead
 from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = ["serve"]
 # Where liblsl asks anew in the moment in which the wait ends, it may return 5 s late: of waits of 0.5 s 18 in 152, of
 # 0.45 s none in 360 (pylsl 1.18.6, its default configuration, 8 threads).
 _LIST_S = 0.45
+_ANSWER_S = 0.005  # where one stream is on this machine it answers in 1 ms, where there are several in 0.1 s and more
 
 
 @click.command(short_help="Decode a live LSL stream.")
@@ -88,9 +90,12 @@ def serve(
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     is_one = len(chosen) == 1
+    ahead = [Ahead(settings.stream.query, opens=not settings.cue.query) for _, settings in chosen]
+    for each in ahead:
+        each.look(_ANSWER_S)
     plans = [
-        _plan(name or bundle, settings, say=_say if is_one else partial(_say_as, settings.markers.name))
-        for name, settings in chosen
+        _plan(name or bundle, settings, each, say=_say if is_one else partial(_say_as, settings.markers.name))
+        for (name, settings), each in zip(chosen, ahead, strict=True)
     ]
     jobs: dict[str, Job] = {}
     for k, plan in enumerate(plans):
@@ -163,10 +168,11 @@ class _Plan:
         return self.settings.markers.name
 
 
-def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Plan:
+def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say: Say) -> _Plan:
     from pretap_realtime.connection import Connector, Looks
 
-    looks = Looks(settings)  # it takes 0.2 s: what follows, as long
+    ahead.look()  # the longest of the loading is done
+    looks = Looks(settings, ahead=ahead)
     from pretap.bundle import load
     from pretap.inspection import in_a_line
     from pretap_realtime.quality import check_policy

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.config import QualityConfig
+from pretap.serve_config import QualityConfig
 from pretap.statistics import Statistics
 
 __all__ = ["BlockChecks", "Findings", "unit_words"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pretap.config import ServeConfig
-from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
+from pretap.serve_config import ServeConfig
 from pretap_realtime import lsl
+from pretap_realtime.ahead import Ahead
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.contract import Description, Mapping, changes, check_stream, printable
+
+if TYPE_CHECKING:
+    from pretap.decoder import Decoder
 
 __all__ = ["Connector", "Looks", "LslConnection"]
 
@@ -77,24 +81,29 @@ class LslConnection:
 
 
 class Looks:
-    """Looks for the streams of a configuration, from now on all the time: so a second one that comes later is seen."""
+    """Looks for the streams of a configuration, from now on all the time: so a second one that comes later is seen.
 
-    def __init__(self, config: ServeConfig) -> None:
+    What was asked `ahead` was its stream.query.
+    """
+
+    def __init__(self, config: ServeConfig, *, ahead: Ahead | None = None) -> None:
         queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
         self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
-        self._watches = {key: lsl.Watch(query) for key, query in self._queries.items()}
+        self._watches = {
+            key: lsl.Watch(query, ahead=ahead if key == "stream.query" else None)
+            for key, query in self._queries.items()
+        }
         self._first = set(self._queries)  # nobody has looked for these yet
         self._unhurried = set(self._queries)  # nor asked what answers first
         self._lost: dict[str, lsl.Found] = {}  # what was connected last
         self._seen: set[str] = set()  # uids of what was connected or announced
 
-    def first(self, key: str) -> lsl.Found | None:
-        """Give the stream that answers first, where nobody has looked yet; `only_one` tells whether another does."""
+    def open_first(self, key: str) -> lsl.Inlet | None:
+        """Open the stream that answers first, where nobody has looked yet; `only_one` tells whether another does."""
         if key not in self._unhurried:
             return None
         self._unhurried.discard(key)  # once: a watch still lists what has ended
-        found = self._watches[key].first_answers()
-        return found[0] if len(found) == 1 else None
+        return self._watches[key].open_first()
 
     def only_one(self, key: str) -> lsl.Found | None:
         """Give the one stream that answers to the query `key`, None where none does.
@@ -179,10 +188,10 @@ class Connector:
             When several streams answer, the one that does does not fit, or another one stands where it was.
         """
         inlet = None
-        first = None if self._config.cue.query else self._looks.first("stream.query")  # cues open before the EEG
-        if first is not None:
-            inlet = lsl.Inlet(first)
-            inlet.start()  # the first window fills while it is seen whether another stream answers too
+        if not self._config.cue.query:  # cues open before the EEG
+            inlet = self._looks.open_first(
+                "stream.query"
+            )  # its first window fills while it is seen whether others answer
         eeg = self._looks.only_one("stream.query")
         if eeg is None:
             return None
@@ -198,7 +207,7 @@ class Connector:
                 raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")
         validating()
         self._say(f"found {eeg}")
-        if inlet is None or first is None or first.uid != eeg.uid:
+        if inlet is None or inlet.found.uid != eeg.uid:
             inlet = lsl.Inlet(eeg)
         changed = changes(self._before, inlet.description) if self._before is not None else ""
         mapping = check_stream(

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, electrode_names, match_channels, microvolts_per
-from pretap.config import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.interpolation import can_interpolate, most_replaced
 from pretap.manifest import Manifest
+from pretap.serve_config import StreamConfig
 
 __all__ = [
     "Description",

@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING
-from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
+from pretap.errors import MissingPackageError, StreamRefusedError
 from pretap_realtime import sockets
+from pretap_realtime.ahead import BUFFER_S, FORGET_S, MAX_CHANNELS, QUIET, Ahead, affordable_s
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.configuration import find_configuration
 from pretap_realtime.contract import Description, printable
 from pretap_realtime.memory import give_back, resident_bytes
+from pretap_realtime.queries import parse_query, predicate
 
 try:
     import pylsl
@@ -65,7 +67,7 @@ def _quiet() -> None:
     Setting a configuration replaces every file, so this is done only where liblsl would find none.
     """
     if find_configuration() is None:
-        pylsl.set_config_content("[log]\nlevel = -3\n")
+        pylsl.set_config_content(QUIET)
 
 
 _quiet()
@@ -73,7 +75,6 @@ _quiet()
 local_clock: Callable[[], float] = pylsl.local_clock
 library_version: Callable[[], int] = pylsl.library_version
 
-_KEYS = ("name", "type", "source_id", "hostname", "uid")
 _FORMATS = {
     pylsl.cf_float32: "float32",
     pylsl.cf_double64: "float64",
@@ -83,21 +84,14 @@ _FORMATS = {
     pylsl.cf_int8: "int8",
     pylsl.cf_int64: "int64",
 }
-_VALUE_BYTES = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
 _CODES = {name: code for code, name in _FORMATS.items()}
 _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is one
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _LOOK_S: Final = 0.002  # between looks at the memory: over loopback a description comes at 1.5 MB a millisecond
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels take 5 MB
-_BUFFER_S = 10  # what liblsl keeps for us while we are busy
 _SPARE = 1024  # rows for samples that were decided on, and wait for the accounts
-_FORGET_S = 5.0  # an outlet that answered no longer is off a watch's list
 _RAW_S: Final = 0.5
 _RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
-_MAX_RAW_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
-_MAX_RAW_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
-_IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
-_MAX_CHANNELS: Final = 4096
 _MAX_LISTED: Final = 20
 _CLOSE_S = 0.5  # for an outlet; it takes some milliseconds
 _OPENING = threading.Lock()  # held while an outlet opens: its sockets are those that came meanwhile
@@ -137,43 +131,13 @@ def listing(found: Sequence[Found]) -> str:
     return "\n  ".join(lines + more)
 
 
-def parse_query(text: str) -> dict[str, str]:
-    """Read ``type=EEG,name=Amp`` or a plain name.
-
-    Raises
-    ------
-    UsageError
-        For an unknown key, or a value with quotes or control characters: a query becomes an XPath predicate in a line
-        of its own, and a quote or a line break would end it.
-    """
-    query: dict[str, str] = {}
-    for part in text.split(",") if "=" in text else [f"name={text}"]:
-        key, _, value = (piece.strip() for piece in part.partition("="))
-        if key not in _KEYS or not value:
-            raise UsageError(
-                f"Stream query {text!r}: expected a name, or key=value pairs joined by commas; "
-                f"keys are {', '.join(_KEYS)}."
-            )
-        if "'" in value or '"' in value or not value.isprintable():
-            raise UsageError(
-                f"Stream query {text!r}: quotes and control characters are not allowed. Ask by another key, such as "
-                "source_id."
-            )
-        query[key] = value
-    return query
-
-
 def find(query: dict[str, str] | None = None, *, wait_s: float = _FIND_S) -> list[Found]:
     """Give every stream that answers within `wait_s`, each once; all streams without a query."""
     if not query:
         infos = pylsl.resolve_streams(wait_s)
     else:
-        infos = pylsl.resolve_bypred(_predicate(query), minimum=2, timeout=wait_s)
+        infos = pylsl.resolve_bypred(predicate(query), minimum=2, timeout=wait_s)
     return _those(infos, query)
-
-
-def _predicate(query: dict[str, str]) -> str:
-    return " and ".join(f"{key}='{value}'" for key, value in query.items())
 
 
 def _those(infos: Sequence[Any], query: dict[str, str] | None) -> list[Found]:
@@ -206,7 +170,7 @@ def find_return(query: dict[str, str], lost: Found) -> tuple[list[Found], list[F
     alike = {"name": lost.name, "type": lost.type}
     if any("'" in value or not value.isprintable() for value in alike.values()):
         return _first_of(query), []
-    infos = pylsl.resolve_bypred(f"({_predicate(query)}) or ({_predicate(alike)})", minimum=1, timeout=_FIND_S)
+    infos = pylsl.resolve_bypred(f"({predicate(query)}) or ({predicate(alike)})", minimum=1, timeout=_FIND_S)
     found = _those(infos, query)
     if not found and infos:
         found = _first_of(query)  # who looks like it may only have been faster
@@ -214,25 +178,44 @@ def find_return(query: dict[str, str], lost: Found) -> tuple[list[Found], list[F
 
 
 def _first_of(query: dict[str, str]) -> list[Found]:
-    return _those(pylsl.resolve_bypred(_predicate(query), minimum=1, timeout=_FIND_S), query)
+    return _those(pylsl.resolve_bypred(predicate(query), minimum=1, timeout=_FIND_S), query)
 
 
 class Watch:
-    """Looks for streams all the time, in a thread of liblsl's; all streams without a query."""
+    """Looks for streams all the time, in a thread of liblsl's; all streams without a query.
 
-    def __init__(self, query: dict[str, str] | None = None) -> None:
+    What was asked `ahead`, with the same query, goes on here.
+    """
+
+    def __init__(self, query: dict[str, str] | None = None, *, ahead: Ahead | None = None) -> None:
         self._query = query
-        if query:
-            self._resolver = pylsl.ContinuousResolver(pred=_predicate(query), forget_after=_FORGET_S)
+        self._ahead = ahead if ahead is not None and ahead.library == _library._name else None
+        self._ready_s = (pylsl.local_clock() if self._ahead is None else self._ahead.since_s) + _FIND_S
+        if self._ahead is not None:
+            self._resolver = object.__new__(pylsl.ContinuousResolver)
+            self._resolver.obj = ctypes.c_void_p(self._ahead.take_resolver())
+        elif query:
+            self._resolver = pylsl.ContinuousResolver(pred=predicate(query), forget_after=FORGET_S)
         else:
-            self._resolver = pylsl.ContinuousResolver(forget_after=_FORGET_S)
-        self._ready_s = pylsl.local_clock() + _FIND_S
+            self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
 
-    def first_answers(self) -> list[Found]:
-        """Give what has answered first, as soon as something has: before `first_look`, which may give more."""
+    def open_first(self) -> Inlet | None:
+        """Open the stream that answers first, as soon as it does; `first_look` tells whether others do.
+
+        None where several were there at once, or none came in the time that `first_look` takes.
+
+        Raises
+        ------
+        ConnectionLostError, StreamRefusedError
+            See `Inlet`.
+        """
         while not (found := self.found()) and pylsl.local_clock() < self._ready_s:
             time.sleep(_LOOK_S)
-        return found
+        if len(found) != 1:
+            return None
+        inlet = Inlet(found[0], opened=0 if self._ahead is None else self._ahead.take_inlet(found[0].uid))
+        inlet.start()
+        return inlet
 
     def first_look(self) -> list[Found]:
         """Give what is there, when this has looked for as long as `find` does: what was done meanwhile took no time."""
@@ -293,7 +276,7 @@ def _description(found: Found, info: Any) -> Description:
     labels: list[str] = []
     units: list[str] = []
     channel = desc.child("channels").child("channel")
-    while not channel.empty() and len(labels) < _MAX_CHANNELS:
+    while not channel.empty() and len(labels) < MAX_CHANNELS:
         labels.append(channel.child_value("label").strip()[:256])
         units.append(channel.child_value("unit").strip()[:256])
         channel = channel.next_sibling("channel")
@@ -357,12 +340,21 @@ class Inlet:
     """A numeric stream, pulled as microvolts in the channel order of the bundle.
 
     `order` and `factors` are set by the caller once the description was checked (`contract`). A channel that is
-    `MISSING` is all zeros.
+    `MISSING` is all zeros. What liblsl has `opened` already, with `BUFFER_S`, is read on.
+
+    Raises
+    ------
+    ConnectionLostError, StreamRefusedError
+        As `describe`.
     """
 
-    def __init__(self, found: Found) -> None:
-        self._buffer_s = min(_BUFFER_S, _affordable(found))
+    def __init__(self, found: Found, *, opened: int = 0) -> None:
+        self.found = found
+        self._buffer_s = min(BUFFER_S, _affordable(found))
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=self._buffer_s, recover=False)
+        if opened:
+            _library.lsl_destroy_inlet(self._inlet.obj)
+            self._inlet.obj = ctypes.c_void_p(opened)
         self.description = _description(found, _full_info(found, self._inlet))
         self._buffer: NDArray[Any] = np.empty((0, 0))
         self._n_most = 0
@@ -482,7 +474,7 @@ class MarkerInlet:
     """A string stream of one channel."""
 
     def __init__(self, found: Found) -> None:
-        buffer_s = min(_BUFFER_S, _affordable(found))
+        buffer_s = min(BUFFER_S, _affordable(found))
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
         self._name = found.name
 
@@ -530,7 +522,7 @@ class RawInlet:
     def __init__(self, found: Found, *, buffer_s: int) -> None:
         if found.format == "undefined" or found.n_channels < 1:
             raise ValueError(f"{found.n_channels} channels of {found.format} values cannot be recorded")
-        buffer_s = min(buffer_s, _affordable_s(found))
+        buffer_s = min(buffer_s, affordable_s(found.n_channels, found.sfreq_hz, found.format))
         self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
         info = _full_info(found, self._inlet)
         self.description = _description(found, info)
@@ -567,25 +559,11 @@ class RawInlet:
 
 
 def _affordable(found: Found) -> int:
-    """Give `_affordable_s` of a stream to decode."""
+    """Give `affordable_s` of a stream to decode."""
     try:
-        return _affordable_s(found)
+        return affordable_s(found.n_channels, found.sfreq_hz, found.format)
     except ValueError as error:
         raise StreamRefusedError(f"Stream {found}: {error}. Choose another stream.") from None
-
-
-def _affordable_s(found: Found) -> int:
-    """Give the whole seconds of a stream that fit into 256 MB."""
-    if found.n_channels > _MAX_CHANNELS:
-        raise ValueError(f"{found.n_channels} channels are too many: expected at most {_MAX_CHANNELS}")
-    if not 0 <= found.sfreq_hz <= _MAX_RAW_HZ:  # NaN too
-        raise ValueError(
-            f"a rate of {found.sfreq_hz:g} Hz cannot be: expected at most {_MAX_RAW_HZ / 1e6:g} MHz. Check its program"
-        )
-    bytes_per_s = (found.sfreq_hz or _IRREGULAR_HZ) * found.n_channels * _VALUE_BYTES[found.format]
-    if bytes_per_s > _MAX_RAW_BYTES:
-        raise ValueError(f"{bytes_per_s / 1e6:.0f} MB a second are too much: at most {_MAX_RAW_BYTES / 1e6:.0f} MB")
-    return int(_MAX_RAW_BYTES / bytes_per_s)
 
 
 def _time_correction(inlet: Any, timeout_s: float) -> float:

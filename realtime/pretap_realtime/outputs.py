@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from pretap.config import OutputsConfig
 from pretap.errors import MissingPackageError, UsageError
+from pretap.serve_config import OutputsConfig
 from pretap.terminal import plain
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.publisher import Item

@@ -13,13 +13,13 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.config import QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.lanes.output import Native
 from pretap.manifest import Manifest
 from pretap.resampler import Resampler
 from pretap.ring import Ring
+from pretap.serve_config import QualityConfig
 from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import same_rate

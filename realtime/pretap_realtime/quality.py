@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.config import QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import UsageError
 from pretap.interpolation import can_interpolate
+from pretap.serve_config import QualityConfig
 from pretap.statistics import Statistics, block_samples, rereferenced
 from pretap_realtime.block_checks import BlockChecks, Findings
 from pretap_realtime.cap_check import CapCheck

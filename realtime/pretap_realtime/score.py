@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING, match_channels
-from pretap.config import ENGINE_NAMES, ServeConfig, load_config
+from pretap.config import load_config
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
@@ -22,6 +22,7 @@ from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
+from pretap.serve_config import ENGINE_NAMES, ServeConfig
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth

@@ -26,8 +26,8 @@ import msgspec
 import numpy as np
 
 from pretap import __version__
-from pretap.config import ServeConfig
 from pretap.errors import UsageError
+from pretap.serve_config import ServeConfig
 from pretap_realtime import lsl
 from pretap_realtime.stopping import Stop
 

@@ -14,13 +14,13 @@ from typing import Literal
 import click
 import msgspec
 
-from pretap.config import ENGINE_NAMES, PolicyConfig
 from pretap.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, PretapError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
+from pretap.serve_config import ENGINE_NAMES, PolicyConfig
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.modes import CueLocked, FreeRunning, Mode

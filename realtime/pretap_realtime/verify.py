@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.config import ENGINE_NAMES
 from pretap.errors import CheckFailedError, UsageError
+from pretap.serve_config import ENGINE_NAMES
 from pretap.shipped import BEST
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import pytest
 from msgspec.structs import replace
 
 from pretap.bundle import read_bundle, write_bundle
-from pretap.config import EvaluationConfig, TrainConfig
 from pretap.errors import DataError
 from pretap.networks import LdaSpec
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
 from pretap.shipped import find_bundle, shipped_bundles
 from pretap.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
+from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.channel_statistics import add_statistics
 from pretap_offline.synthetic import simulate_epochs
 from pretap_offline.training import train

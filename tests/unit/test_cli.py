@@ -20,7 +20,6 @@ from scipy.io import savemat
 from pretap import __version__
 from pretap.bundle import load, read_bundle, write_bundle
 from pretap.cli import pretap
-from pretap.config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Metrics
@@ -29,6 +28,7 @@ from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import Scaling
 from pretap.statistics import COVARIANCE, SCALE
+from pretap.train_config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 

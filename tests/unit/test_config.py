@@ -11,9 +11,11 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.config import ServeConfig, TrainConfig, find_config, load_config, load_decoders
+from pretap.config import find_config, load_config
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
+from pretap.serve_config import ServeConfig, load_decoders
+from pretap.train_config import TrainConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NETWORK = ("network.kind=lstm", "network.hidden=[4]")

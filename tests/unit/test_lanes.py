@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt
 
 from pretap.bundle import load
-from pretap.config import FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError
 from pretap.lanes.compiled import CompiledLanes, active_variant, why_not_compiled
@@ -42,6 +41,7 @@ from pretap.networks.bandpass import BANDPASS, RunningBandpass, second_order_sec
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import FIR, Scaling
 from pretap.torch_networks import LstmNetwork
+from pretap.train_config import FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.fitting import fit_decoder
 

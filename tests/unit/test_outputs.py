@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from pretap.config import OutputsConfig, ServeConfig, load_config
+from pretap.config import load_config
 from pretap.errors import UsageError
+from pretap.serve_config import OutputsConfig, ServeConfig
 from pretap_realtime.messages import Message
 from pretap_realtime.outputs import OutputSink
 from pretap_realtime.publisher import Item

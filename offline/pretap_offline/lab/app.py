@@ -12,9 +12,10 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from pretap.config import TrainConfig, find_config, load_config
+from pretap.config import find_config, load_config
 from pretap.errors import UsageError
 from pretap.progress import progress_of
+from pretap.train_config import TrainConfig
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
