@@ -141,6 +141,12 @@ def test_importing_the_package_loads_nothing_heavy_and_load_brings_numpy_alone(b
     assert not loaded & OFFLINE
 
 
+def test_serve_asks_for_its_stream_before_numpy_is_loaded():
+    loaded = loaded_after("import pretap_realtime.app as app; app.Ahead('name=nobody', opens=True).look()")
+    assert "msgspec" in loaded
+    assert not loaded & {"numpy", "pylsl"}
+
+
 def test_the_help_of_no_command_loads_what_only_training_needs():
     code = "from pretap.cli import pretap" + "".join(
         f"; pretap.main([{name!r}, '--help'], standalone_mode=False)" for name in COMMANDS
