@@ -55,7 +55,7 @@ class Ahead:
     Attributes
     ----------
     library
-        The file of the library; empty where there is none.
+        The file of the library that was asked; empty where there is none.
     since_s
         When it was asked, on LSL's clock.
 
@@ -67,18 +67,20 @@ class Ahead:
 
     def __init__(self, query: str, *, opens: bool) -> None:
         asked = predicate(parse_query(query)).encode()
-        self._opens, self._uid, self.since_s = opens, "", 0.0
+        self._opens, self._uid, self.library, self.since_s = opens, "", "", 0.0
         self._owned: dict[str, int] = {}  # liblsl's resolver and inlet, until somebody takes them
-        self.library, lsl = _load()
-        if lsl is not None:
-            self._lsl = lsl
-            weakref.finalize(self, _destroy, self._lsl, self._owned)
-            self.since_s = self._lsl.lsl_local_clock()
-            self._owned["resolver"] = self._lsl.lsl_create_continuous_resolver_bypred(asked, FORGET_S)
+        file, lsl = _load()
+        if lsl is None:
+            return
+        since_s, resolver = lsl.lsl_local_clock(), lsl.lsl_create_continuous_resolver_bypred(asked, FORGET_S)
+        if resolver:
+            self._lsl, self.library, self.since_s = lsl, file, since_s
+            self._owned["resolver"] = resolver
+            weakref.finalize(self, _destroy, lsl, self._owned)
 
     def look(self, wait_s: float = 0.0) -> None:
         """Open the stream that has answered, after waiting up to `wait_s` for it; samples flow soon after."""
-        if not self._opens or "resolver" not in self._owned or self._uid:
+        if not self._opens or "resolver" not in self._owned:
             return
         infos, until_s = (ctypes.c_void_p * 2)(), time.monotonic() + wait_s
         while not (n_found := self._lsl.lsl_resolver_results(self._owned["resolver"], infos, 2)):
@@ -100,9 +102,11 @@ class Ahead:
                 return
         except ValueError:
             return
-        self._owned["inlet"] = lsl.lsl_create_inlet(info, BUFFER_S, 0, 0)
-        lsl.lsl_open_stream(self._owned["inlet"], 0.0, ctypes.byref(ctypes.c_int()))  # begins, and does not wait
-        self._uid = lsl.lsl_get_uid(info).decode("utf-8", "replace")
+        inlet = lsl.lsl_create_inlet(info, BUFFER_S, 0, 0)
+        if inlet:
+            self._owned["inlet"] = inlet
+            lsl.lsl_open_stream(inlet, 0.0, ctypes.byref(ctypes.c_int()))  # begins, and does not wait
+            self._uid = lsl.lsl_get_uid(info).decode("utf-8", "replace")
 
     def take_resolver(self) -> int:
         """Hand over liblsl's continuous resolver; 0 where there is none."""

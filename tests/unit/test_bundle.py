@@ -529,7 +529,7 @@ def test_a_bundle_of_format_2_loads_and_decodes_the_same(good, scratch):
     assert old.manifest.training.count_known(["1" * 64, "2" * 64, "3" * 64]) == 2
     assert (old.manifest.n_members, old.manifest.temperature, old.manifest.scaling.n_taps) == (1, 1.0, 0)
     x = np.random.default_rng(0).normal(0, 20, (N_WINDOW, N_CHANNELS))
-    np.testing.assert_array_equal(old.decode(x), Decoder(manifest(), weights()).decode(x))
+    np.testing.assert_array_equal(old.decode(x), Decoder(manifest(), weights(), engine=old.engine).decode(x))
 
 
 def test_members_and_taps_are_tensors_of_the_bundle_and_a_missing_one_is_named(tmp_path, scratch):

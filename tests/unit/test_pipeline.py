@@ -34,6 +34,11 @@ def wide(make_decoder):
     return make_decoder(channels=channels, interpolation=interpolation_weights(channels))
 
 
+def agree(streamed, decoded):
+    """Lanes and whole windows multiply matrices of other shapes, so their last bits depend on the processor's BLAS."""
+    return np.allclose(streamed, decoded, rtol=0, atol=1e-6)
+
+
 def eeg(n=N, seed=0):
     return np.random.default_rng(seed).normal(0, 20, (n, 4)).astype(np.float32)
 
@@ -218,7 +223,7 @@ def test_free_running_decides_at_each_hop_with_the_stamp_of_the_last_sample(deco
     assert (warm_up.t_s, warm_up.probs, warm_up.why) == (t[0], None, "warm-up: the first window is not full yet")
     assert [d.t_s for d in decisions] == [t[end - 1] for end in ends]
     for d, end in zip(decisions, ends, strict=True):
-        assert np.array_equal(d.probs, decoder.decode(x[end - N_WINDOW : end]))
+        assert agree(d.probs, decoder.decode(x[end - N_WINDOW : end]))
 
 
 def test_a_gap_empties_the_window_and_says_so(decoder):
@@ -232,7 +237,7 @@ def test_a_gap_empties_the_window_and_says_so(decoder):
     assert "7 samples" in silent.why
     after = [d for d in decisions if d.t_s > t[419] and d.probs is not None]
     assert after[0].t_s == t[420 + N_WINDOW - 1]
-    assert np.array_equal(after[0].probs, decoder.decode(x[420 : 420 + N_WINDOW]))
+    assert agree(after[0].probs, decoder.decode(x[420 : 420 + N_WINDOW]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -345,7 +350,7 @@ def test_overload_skips_to_the_newest_hop_and_counts_the_others(decoder):
     assert run(pipeline, x[:90], t[:90])[-1].t_s == t[89]
     (newest,) = pipeline.push(Chunk(x[90:300], t[90:300]), newest_only=True)
     assert newest.t_s == t[289]
-    assert np.array_equal(newest.probs, decoder.decode(x[240:290]))
+    assert agree(newest.probs, decoder.decode(x[240:290]))
     assert pipeline.mode.n_skipped == 9  # the hops at 110, 130, ... 270
     (next_one,) = pipeline.push(Chunk(x[300:310], t[300:310]))
     assert next_one.t_s == t[309]
@@ -404,7 +409,7 @@ def test_a_stream_at_another_rate_gives_the_decisions_of_the_resampled_recording
     decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
     assert [d.t_s for d in decisions] == at_s[49::10].tolist()
     for k, d in enumerate(decisions):
-        assert np.array_equal(d.probs, decoder.decode(y[10 * k : 10 * k + 50]))
+        assert agree(d.probs, decoder.decode(y[10 * k : 10 * k + 50]))
     assert pipeline.delay_s == pytest.approx(0.0820, abs=1e-4)
 
 
@@ -418,7 +423,7 @@ def test_a_gap_empties_the_resampler_too(decoder):
     after = [d for d in decisions if d.t_s > t[1000]]
     y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x[1000:], t[1000:])
     assert [d.t_s for d in after] == at_s[49:].tolist()
-    assert np.array_equal(after[0].probs, decoder.decode(y[:50]))
+    assert agree(after[0].probs, decoder.decode(y[:50]))
     assert max(d.t_s for d in decisions if d.t_s < t[1000]) < t[999]
     assert pipeline.health.n_lost == 128
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.errors import UsageError
-from pretap_realtime.lsl import _predicate, parse_query
+from pretap_realtime.queries import parse_query, predicate
 
 
 @given(st.text() | st.text("abc=,'\"\r\n)(/*[] ", min_size=1).map(lambda text: f"name={text}"))
@@ -19,7 +19,7 @@ def test_any_text_is_refused_or_becomes_comparisons_of_known_keys(text):
     except UsageError:
         return
     comparison = r"(name|type|source_id|hostname|uid)='[^'\x00-\x1f]+'"
-    assert re.fullmatch(f"{comparison}( and {comparison})*", _predicate(query))
+    assert re.fullmatch(f"{comparison}( and {comparison})*", predicate(query))
 
 
 @pytest.mark.parametrize("text", ["x' or '1'='1", 'name=a"b', "name=a\nb", "source_id=\x1b[2J"])
