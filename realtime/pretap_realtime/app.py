@@ -37,6 +37,9 @@ __all__ = ["serve"]
 # Where liblsl asks anew in the moment in which the wait ends, it may return 5 s late: of waits of 0.5 s 18 in 152, of
 # 0.45 s none in 360 (pylsl 1.18.6, its default configuration, 8 threads).
 _LIST_S = 0.45
+# Of BLAS, before numpy loads it: after a large product its other threads would spin for a while, on a core that the
+# session may need.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ANSWER_S = 0.005  # where one stream is on this machine it answers in 1 ms, where there are several in 0.1 s and more
 
 
@@ -80,6 +83,8 @@ def serve(
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
         return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
     handover = None
     if supervised is not None:
         from pretap_realtime.handover import Handover

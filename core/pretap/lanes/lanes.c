@@ -110,7 +110,7 @@ typedef struct {
     double *step;                 /* (n_padded,) */
     double *single;               /* (n_feature_padded,) one of a single lane */
     double *spread;               /* (n_features, LANES) */
-    float *inputs, *gates, *next; /* (members * inputs, LANES), (n_features, LANES), (units, LANES) */
+    float *inputs, *gates, *sums; /* (members * inputs, LANES), (n_features, LANES), (4 * units, LANES) */
     int64_t n_seen, n_settled;    /* up to where all lanes were advanced */
 } engine;
 
@@ -157,9 +157,12 @@ INLINE D log_of(D x) {
 }
 
 /* One LSTM layer of one member takes a step in the lanes of a block. `given` holds what the inputs add to the gates
-   (4 * n_hidden rows, gates of a unit beside one another); where it is NULL, `x` are n_in inputs with weights. */
+   (4 * n_hidden rows, gates of a unit beside one another); where it is NULL, `x` are n_in inputs with weights.
+
+   Sums, then gates, then cells, each of all units: one tanh waits for nothing of the one before, so the processor works
+   on several at once. */
 INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const F *given, const F *x, F *h,
-                          F *c, F *next) {
+                          F *c, F *gates) {
     const float *bias = w + 4 * n_hidden * ((given ? 0 : n_in) + n_hidden);
     for (int64_t u = 0; u < n_hidden; u++) {
         F i = (F){0} + bias[4 * u], f = (F){0} + bias[4 * u + 1];
@@ -172,12 +175,15 @@ INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const 
         }
         for (int64_t k = 0; k < n_hidden; k++, w += 4)
             i += w[0] * h[k], f += w[1] * h[k], g += w[2] * h[k], o += w[3] * h[k];
-        /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; the weights of these gates are halved already */
-        i = tanh_of(i) * 0.5f + 0.5f, f = tanh_of(f) * 0.5f + 0.5f, o = tanh_of(o) * 0.5f + 0.5f;
-        c[u] = f * c[u] + i * tanh_of(g);
-        next[u] = o * tanh_of(c[u]);
+        gates[4 * u] = i, gates[4 * u + 1] = f, gates[4 * u + 2] = g, gates[4 * u + 3] = o;
     }
-    memcpy(h, next, n_hidden * sizeof(F));
+    for (int64_t k = 0; k < 4 * n_hidden; k++) gates[k] = tanh_of(gates[k]);
+    for (int64_t u = 0; u < n_hidden; u++, gates += 4) {
+        /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; the weights of these gates are halved already */
+        const F i = gates[0] * 0.5f + 0.5f, f = gates[1] * 0.5f + 0.5f, o = gates[3] * 0.5f + 0.5f;
+        c[u] = f * c[u] + i * gates[2];
+        h[u] = o * tanh_of(c[u]);
+    }
     return bias + 4 * n_hidden;
 }
 
@@ -191,7 +197,7 @@ INLINE void networks(const engine *e, float *floats, const F *given, const F *x,
         int64_t n_below = n_in;
         for (int64_t l = 0; l < p->n_layers; l++) {
             const int64_t n = p->hidden[l];
-            w = layer(w, n_below, n, l ? NULL : first, below, state, state + n, (F *)e->next);
+            w = layer(w, n_below, n, l ? NULL : first, below, state, state + n, (F *)e->sums);
             below = state, n_below = n, state += 2 * n;
         }
     }
@@ -525,7 +531,7 @@ static size_t lay_out(engine *e, char *at) {
     e->spread = take(&at, &total, p->n_features * LANES, sizeof(double));
     e->inputs = take(&at, &total, p->n_members * (p->lrp + p->erd) * LANES, sizeof(float));
     e->gates = take(&at, &total, p->n_features * LANES, sizeof(float));
-    e->next = take(&at, &total, e->n_units * LANES, sizeof(float));
+    e->sums = take(&at, &total, 4 * e->n_units * LANES, sizeof(float));
     return total;
 }
 
