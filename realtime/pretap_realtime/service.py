@@ -28,7 +28,8 @@ __all__ = ["Connection", "Service", "Summary", "Timing"]
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
 HEARTBEAT_S = 0.5  # a late reader knows the state within a second, while a stream is looked for too
-AUDIT_S = 10.0  # between self-audits, each of which takes some milliseconds
+AUDIT_S = 10.0  # between self-audits, at least
+AUDIT_SHARE = 1e-3  # of the time, at most: numpy takes 2 to 20 ms for a window, and decisions wait meanwhile
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
 TOO_OLD_S = 1.0  # an older decision is no verdict any more
@@ -163,7 +164,7 @@ class Service:
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
         self._timing, self._policy, self._clock, self._stop, self._say = timing, policy, clock, stop, say
         self._state: State | None = None
-        self._heartbeat_due_s = self._audited_s = -math.inf
+        self._heartbeat_due_s = self._audit_due_s = -math.inf
         self._quality = self._terms = ""
         self._summary = Summary()
 
@@ -264,7 +265,8 @@ class Service:
 
     def _serve(self, connection: Connection) -> Iterator[Call | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
-        last_s = self._audited_s = self._clock()
+        last_s = self._clock()
+        self._audit_due_s = last_s + AUDIT_S
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)
@@ -351,9 +353,11 @@ class Service:
         """
         if looked:
             self._tell_quality()
-        if now_s - self._audited_s > AUDIT_S:
-            self._audited_s = now_s
+        if now_s > self._audit_due_s:
+            began_s = self._clock()
             fault = self._pipeline.mode.audit()
+            ended_s = self._clock()
+            self._audit_due_s = now_s + max(AUDIT_S, (ended_s - began_s) / AUDIT_SHARE)
             if fault:
                 self._warn(fault)
 
