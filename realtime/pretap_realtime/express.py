@@ -57,6 +57,8 @@ class Express:
         self._may_send = self._goes_on = False
         self._x, self._stamps, self._row_bytes = source.x, source.stamps, 4 * source.n_channels
         self._n_spare = source.n_spare
+        self._n_looks = -1  # of the pipeline, when the terms were asked for
+        self._chunk: Chunk | None = None  # what came
         self._first = 0  # row of the buffers where the samples of the next call go: those before wait to be settled
         self._struct = native.Receiver(
             pull=source.pull,
@@ -101,12 +103,17 @@ class Express:
     def _set_terms(self, *, settles: bool = False) -> list[Decision]:
         struct, pipeline = self._struct, self._pipeline
         decisions: list[Decision] = []
-        if settles or (pipeline.waits and not pipeline.n_native()):
-            decisions = pipeline.settle()
-        struct.n_quick = pipeline.n_native()
-        self._row[-1] = pipeline.share()
-        if struct.n_quick:
-            struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
+        if not settles and pipeline.n_looks == self._n_looks and struct.n_taken < struct.n_quick:
+            struct.n_quick -= struct.n_taken
+            struct.n_seen += struct.n_taken
+        else:
+            if settles or (pipeline.waits and not pipeline.n_native()):
+                decisions = pipeline.settle()
+            self._n_looks = pipeline.n_looks
+            struct.n_quick = pipeline.n_native()
+            self._row[-1] = pipeline.share()
+            if struct.n_quick:
+                struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
         return decisions
 
@@ -148,12 +155,15 @@ class Express:
         ConnectionLostError
             When their source is gone.
         """
-        return self._inlet.received(self._first, self._struct.n_new, self._struct.error)
+        self._chunk = self._inlet.received(self._first, self._struct.n_new, self._struct.error)
+        return self._chunk
 
     def taken(self) -> Chunk | None:
         """Give the samples that were taken: the pipeline gets them with `ends` and `probs`."""
-        start, n = self._first + self._struct.at, self._struct.n_taken
-        return self._inlet.samples(start, start + n) if n else None
+        at, n = self._struct.at, self._struct.n_taken
+        if n and n == self._struct.n_new:
+            return self._chunk
+        return self._inlet.samples(self._first + at, self._first + at + n) if n else None
 
     @property
     def is_done(self) -> bool:

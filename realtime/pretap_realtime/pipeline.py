@@ -65,6 +65,8 @@ class Pipeline:
         Whether samples wait for `settle`, and must be there until then.
     delay_s
         By how much resampling delays a decision, in seconds; 0 for a stream at the bundle's rate.
+    n_looks
+        How often samples were looked at. While it stands still, what C code may take changes by what it took alone.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Pipeline:
         self.electrodes = Electrodes(manifest.channels, decoder.interpolation, max_share=max_interpolated)
         self.quality = Quality(manifest.channels, decoder.statistics, quality)
         self.mode = mode
+        self.n_looks = 0
         self._policy = quality.policy
         self._typical_uv = _TYPICAL_UV
         if decoder.statistics is not None:
@@ -92,6 +95,7 @@ class Pipeline:
 
         `order` says where the bundle's channels stand in the stream, see `pretap_realtime.quality`.
         """
+        self.n_looks += 1
         manifest = self._manifest
         self._sfreq_hz = sfreq_hz
         self._resampler = make_resampler(sfreq_hz, manifest)
@@ -117,6 +121,7 @@ class Pipeline:
 
     def end(self) -> list[Decision]:
         """Close the accounts: no more samples follow. Gives what `account` gives."""
+        self.n_looks += 1
         decisions = self.account()
         self.health.end()
         return decisions
@@ -130,6 +135,7 @@ class Pipeline:
             When the first whole window has an amplitude that no EEG has, the first stamps have another rate than the
             nominal one, or the counter does not count.
         """
+        self.n_looks += 1
         self._see()
         decisions = self.account()
         self._check_rate()
@@ -231,6 +237,7 @@ class Pipeline:
         StreamRefusedError
             When the first stamps have another rate than the nominal one.
         """
+        self.n_looks += 1
         self.mode.settle()
         decisions = self.account()
         self._see()
