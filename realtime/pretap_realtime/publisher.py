@@ -350,6 +350,9 @@ class Publisher:
         """Take what waits, and note what is to be done with it."""
         items = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))]
         self._newest = items[-1]
+        if all(item.is_out for item in items):
+            self._number(items)
+            return
         for sink in self._sinks:
             self._steps.append((sink, sink.hurry, items))
         self._steps.append((None, self._number, items))

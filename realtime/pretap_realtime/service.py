@@ -301,10 +301,14 @@ class Service:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            if self._beat():
-                for newcomer in connection.newcomers():
-                    self._warn(newcomer)
-            yield None
+            self._announce_newcomers(connection)
+            if express is None:  # else what was said goes before its next call
+                yield None
+
+    def _announce_newcomers(self, connection: Connection) -> None:
+        if self._beat():
+            for newcomer in connection.newcomers():
+                self._warn(newcomer)
 
     def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:
         """Say on what terms it may decide, and send the numbers: not where they may have to be withheld."""
