@@ -95,7 +95,8 @@ def serve(
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     is_one = len(chosen) == 1
-    ahead = [Ahead(settings.stream.query, opens=not settings.cue.query) for _, settings in chosen]
+    # What is decided on must be on record, and the recorder comes later.
+    ahead = [Ahead(settings.stream.query, opens=folder is None and not settings.cue.query) for _, settings in chosen]
     for each in ahead:
         each.look(_ANSWER_S)
     plans = [

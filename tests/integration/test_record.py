@@ -440,6 +440,29 @@ def test_serve_record_leaves_a_folder_with_all_of_a_session(start, kit, bundle, 
     assert (config["markers"]["name"], config["stream"]["query"]) == (prefix, f"name={amp.name}")
 
 
+def test_what_is_decided_on_is_on_record_from_the_first_sample_on(start, kit, bundle, tmp_path):
+    amp, folder = kit.Amplifier(), tmp_path / "session"
+    over = threading.Event()
+
+    def flow():
+        while not over.is_set():
+            amp.push(kit.eeg(10), real_time=True)
+
+    flowing = threading.Thread(target=flow)
+    flowing.start()
+    try:
+        service = start("serve", str(bundle), "--stream", f"name={amp.name}", "--record", str(folder))
+        service.wait_for("RUNNING")
+        kit.until(lambda: '"verdict"' in (folder / "decisions.jsonl").read_text(), "the warm-up")
+    finally:
+        over.set()
+        flowing.join()
+    assert service.interrupt() == 0
+    lines = map(json.loads, (folder / "decisions.jsonl").read_text().splitlines())
+    first_s = next(line["t"] for line in lines if line["why"].startswith("warm-up"))
+    assert load(folder / "session.xdf")[amp.name]["time_stamps"][0] <= first_s
+
+
 def test_a_session_folder_that_holds_something_is_refused(start, bundle, tmp_path):
     folder = tmp_path / "session"
     folder.mkdir()
