@@ -15,19 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from pretap_realtime.configuration import find_configuration
+from pretap_realtime.memory import affordable_s
 from pretap_realtime.queries import parse_query, predicate
 
-__all__ = ["BUFFER_S", "FORGET_S", "MAX_CHANNELS", "QUIET", "Ahead", "affordable_s"]
+__all__ = ["BUFFER_S", "FORGET_S", "QUIET", "Ahead"]
 
 BUFFER_S: Final = 10  # what liblsl keeps for us while we are busy
 FORGET_S: Final = 5.0  # an outlet that answered no longer is off the list
 QUIET: Final = "[log]\nlevel = -3\n"  # liblsl's own log off the terminal: the service says in words what happens
-_VALUE_BYTES: Final = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
 _NUMBERS: Final = {1: "float32", 2: "float64", 4: "int32", 5: "int16", 6: "int8", 7: "int64"}  # liblsl's codes
-_MAX_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
-_MAX_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
-_IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
-MAX_CHANNELS: Final = 4096
 _LOOK_S: Final = 0.0005
 _int, _double, _text, _pointer = ctypes.c_int, ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p
 _FUNCTIONS: Final[dict[str, tuple[Any, list[Any]]]] = {
@@ -76,7 +72,7 @@ class Ahead:
         if resolver:
             self._lsl, self.library, self.since_s = lsl, file, since_s
             self._owned["resolver"] = resolver
-            weakref.finalize(self, _destroy, lsl, self._owned)
+            self._end = weakref.finalize(self, _destroy, lsl, self._owned)
 
     def look(self, wait_s: float = 0.0) -> None:
         """Open the stream that has answered, after waiting up to `wait_s` for it; samples flow soon after."""
@@ -116,25 +112,10 @@ class Ahead:
         """Hand over liblsl's inlet of the stream with this uid; 0 where there is none."""
         return self._owned.pop("inlet", 0) if uid == self._uid else 0
 
-
-def affordable_s(n_channels: int, sfreq_hz: float, format_: str) -> int:
-    """Give the whole seconds of a stream that fit into 256 MB.
-
-    Raises
-    ------
-    ValueError
-        Where its channels, its rate or what it sends in a second are too much.
-    """
-    if n_channels > MAX_CHANNELS:
-        raise ValueError(f"{n_channels} channels are too many: expected at most {MAX_CHANNELS}")
-    if not 0 <= sfreq_hz <= _MAX_HZ:  # NaN too
-        raise ValueError(
-            f"a rate of {sfreq_hz:g} Hz cannot be: expected at most {_MAX_HZ / 1e6:g} MHz. Check its program"
-        )
-    bytes_per_s = (sfreq_hz or _IRREGULAR_HZ) * n_channels * _VALUE_BYTES[format_]
-    if bytes_per_s > _MAX_BYTES:
-        raise ValueError(f"{bytes_per_s / 1e6:.0f} MB a second are too much: at most {_MAX_BYTES / 1e6:.0f} MB")
-    return int(_MAX_BYTES / bytes_per_s)
+    def close(self) -> None:
+        """End what nobody took."""
+        if self.library:
+            self._end()
 
 
 def _load() -> tuple[str, ctypes.CDLL | None]:
@@ -158,8 +139,7 @@ def _load() -> tuple[str, ctypes.CDLL | None]:
 
 
 def _destroy(lsl: ctypes.CDLL, owned: dict[str, int]) -> None:
-    """End what nobody took."""
     if "inlet" in owned:
-        lsl.lsl_destroy_inlet(owned["inlet"])
+        lsl.lsl_destroy_inlet(owned.pop("inlet"))
     if "resolver" in owned:
-        lsl.lsl_destroy_continuous_resolver(owned["resolver"])
+        lsl.lsl_destroy_continuous_resolver(owned.pop("resolver"))

@@ -189,9 +189,8 @@ class Connector:
         """
         inlet = None
         if not self._config.cue.query:  # cues open before the EEG
-            inlet = self._looks.open_first(
-                "stream.query"
-            )  # its first window fills while it is seen whether others answer
+            # The first window fills while it is seen whether another stream answers too.
+            inlet = self._looks.open_first("stream.query")
         eeg = self._looks.only_one("stream.query")
         if eeg is None:
             return None

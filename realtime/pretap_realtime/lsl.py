@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from pretap.channels import MISSING
 from pretap.errors import MissingPackageError, StreamRefusedError
 from pretap_realtime import sockets
-from pretap_realtime.ahead import BUFFER_S, FORGET_S, MAX_CHANNELS, QUIET, Ahead, affordable_s
+from pretap_realtime.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.configuration import find_configuration
 from pretap_realtime.contract import Description, printable
-from pretap_realtime.memory import give_back, resident_bytes
+from pretap_realtime.memory import MAX_CHANNELS, affordable_s, give_back, resident_bytes
 from pretap_realtime.queries import parse_query, predicate
 
 try:
@@ -189,11 +189,14 @@ class Watch:
 
     def __init__(self, query: dict[str, str] | None = None, *, ahead: Ahead | None = None) -> None:
         self._query = query
-        self._ahead = ahead if ahead is not None and ahead.library == _library._name else None
-        self._ready_s = (pylsl.local_clock() if self._ahead is None else self._ahead.since_s) + _FIND_S
-        if self._ahead is not None:
+        if ahead is not None and ahead.library != _library._name:
+            ahead.close()  # pylsl has another library, which knows nothing of it
+            ahead = None
+        self._ahead = ahead
+        self._ready_s = (pylsl.local_clock() if ahead is None else ahead.since_s) + _FIND_S
+        if ahead is not None:
             self._resolver = object.__new__(pylsl.ContinuousResolver)
-            self._resolver.obj = ctypes.c_void_p(self._ahead.take_resolver())
+            self._resolver.obj = ctypes.c_void_p(ahead.take_resolver())
         elif query:
             self._resolver = pylsl.ContinuousResolver(pred=predicate(query), forget_after=FORGET_S)
         else:
@@ -211,9 +214,13 @@ class Watch:
         """
         while not (found := self.found()) and pylsl.local_clock() < self._ready_s:
             time.sleep(_LOOK_S)
+        opened = 0
+        if self._ahead is not None:
+            opened = self._ahead.take_inlet(found[0].uid) if len(found) == 1 else 0
+            self._ahead.close()
         if len(found) != 1:
             return None
-        inlet = Inlet(found[0], opened=0 if self._ahead is None else self._ahead.take_inlet(found[0].uid))
+        inlet = Inlet(found[0], opened=opened)
         inlet.start()
         return inlet
 

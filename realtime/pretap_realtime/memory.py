@@ -1,4 +1,4 @@
-"""How much memory this process takes, and giving back what it needs no longer."""
+"""How much memory this process takes, what of a stream fits into it, and giving back what it needs no longer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import contextlib
 import ctypes
 import mmap
 import os
+from typing import Final
 
-__all__ = ["give_back", "resident_bytes"]
+__all__ = ["MAX_CHANNELS", "affordable_s", "give_back", "resident_bytes"]
+
+_VALUE_BYTES: Final = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
+_MAX_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
+_MAX_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
+_IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
+MAX_CHANNELS: Final = 4096
 
 
 def resident_bytes() -> int:
@@ -26,3 +33,23 @@ def give_back() -> None:
     """Return freed memory to the system, where the C library can: glibc keeps it for itself else."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library; Windows has no CDLL(None)
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def affordable_s(n_channels: int, sfreq_hz: float, format_: str) -> int:
+    """Give the whole seconds of a stream that fit into 256 MB.
+
+    Raises
+    ------
+    ValueError
+        Where its channels, its rate or what it sends in a second are too much.
+    """
+    if n_channels > MAX_CHANNELS:
+        raise ValueError(f"{n_channels} channels are too many: expected at most {MAX_CHANNELS}")
+    if not 0 <= sfreq_hz <= _MAX_HZ:  # NaN too
+        raise ValueError(
+            f"a rate of {sfreq_hz:g} Hz cannot be: expected at most {_MAX_HZ / 1e6:g} MHz. Check its program"
+        )
+    bytes_per_s = (sfreq_hz or _IRREGULAR_HZ) * n_channels * _VALUE_BYTES[format_]
+    if bytes_per_s > _MAX_BYTES:
+        raise ValueError(f"{bytes_per_s / 1e6:.0f} MB a second are too much: at most {_MAX_BYTES / 1e6:.0f} MB")
+    return int(_MAX_BYTES / bytes_per_s)

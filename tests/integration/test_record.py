@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from pretap.bundle import load as load_bundle
 from pretap.bundle import write_bundle
 from pretap.recordings.continuous import open_recording
-from pretap_realtime import ahead, lsl, xdf_writer
+from pretap_realtime import lsl, memory, xdf_writer
 
 FS = 100.0
 
@@ -295,10 +295,10 @@ def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recor
     [("float32", 64, 2000.0, 524), ("float32", 64, 0.0, 10485), ("int16", 256, 30_000.0, 17), ("int8", 1, 1e6, 268)],
 )
 def test_what_waits_for_the_recorder_is_256_mb_at_most(fmt, n_channels, sfreq_hz, affordable_s):
-    assert ahead.affordable_s(n_channels, sfreq_hz, fmt) == affordable_s
+    assert memory.affordable_s(n_channels, sfreq_hz, fmt) == affordable_s
     for rate_hz, n in ((1.1e6, 1), (float("nan"), 1), (-1.0, 1), (1e6, 300)):
         with pytest.raises(ValueError, match=r"cannot be|are too much"):
-            ahead.affordable_s(n, rate_hz, "float32")
+            memory.affordable_s(n, rate_hz, "float32")
 
 
 def test_without_a_stream_it_ends_with_exit_3_and_leaves_no_file(start, recorder):
