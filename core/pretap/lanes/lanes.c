@@ -15,6 +15,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef VARIANT
 #define VARIANT plain
@@ -116,25 +119,31 @@ typedef struct {
 
 INLINE F select_f(I yes, F a, F b) { return (F)((yes & (I)a) | (~yes & (I)b)); }
 
-/* tanh, within 2 units in the last place of float32: e^(2|x|) - 1 = t without cancellation, then t / (t + 2). */
+/* x between -limit and limit; `limit` where it is NaN. */
+INLINE F within_limit(F x, F limit) {
+#if defined(__AVX512F__)
+    return (F)_mm512_max_ps(_mm512_min_ps((__m512)x, (__m512)limit), (__m512)-limit);
+#elif defined(__AVX2__)
+    return (F)_mm256_max_ps(_mm256_min_ps((__m256)x, (__m256)limit), (__m256)-limit);
+#else
+    x = select_f(x < limit, x, limit);
+    return select_f(x > -limit, x, -limit);
+#endif
+}
+
+/* tanh, within 5 units in the last place of float32: an odd polynomial over an even one, the best of these degrees for
+   the relative error; then its coefficients as floats that came out best among their neighbours. */
 INLINE F tanh_of(F x) {
-    const I sign = (I)x & (INT32_MIN - (I){0});
-    F a = (F)((I)x ^ sign);
-    a = select_f(a < 9.5f, a, (F){0} + 9.5f); /* beyond, tanh is 1; infinity ends here too */
-    const F z = a + a;
-    const F round = (F){0} + 12582912.0f; /* 1.5 * 2^23 */
-    const F shifted = z * 1.44269504f + round;
-    const F k = shifted - round; /* the nearest whole number of powers of two */
-    const F r = (z - k * 0.693359375f) - k * -2.12194440e-4f; /* ln 2 in two parts, the first exact in 9 bits */
-    F q = r * (1.0f / 5040) + (1.0f / 720);
-    q = q * r + (1.0f / 120);
-    q = q * r + (1.0f / 24);
-    q = q * r + (1.0f / 6);
-    q = q * r + 0.5f;
-    q = q * r * r + r; /* e^r - 1 for |r| <= 0.35 */
-    const F power = (F)(((I)shifted - (I)round + 127) << 23); /* 2^k */
-    const F t = power * q + (power - 1.0f);
-    return (F)((I)(t / (t + 2.0f)) | sign);
+    const F a = within_limit(x, (F){0} + 8.6f), y = a * a; /* beyond, it is 1 */
+    F p = y * 1.8564334e-11f - 1.2477963e-08f;
+    p = p * y + 8.777766e-06f;
+    p = p * y + 0.002716585f;
+    p = p * y + 0.119196735f;
+    p = p * y + 0.920613f;
+    F q = y * 0.00021377516f + 0.021990947f;
+    q = q * y + 0.42606768f;
+    q = q * y + 0.92061293f;
+    return a * p / q;
 }
 
 /* ln of positive normal numbers, within 1e-12: exponent and 2 atanh((m - 1) / (m + 1)) of the mantissa. */
@@ -156,29 +165,36 @@ INLINE D log_of(D x) {
     return e * 0.6931471805599453 + 2.0 * s * sum;
 }
 
+/* The sums that `n_units` units' gates are made of; `w` are these units' weights. */
+INLINE void sum_up(const float *w, int64_t n_units, const float *bias, const F *given, const F *x, int64_t n_in,
+                   const F *h, int64_t n_hidden, F *gates) {
+    const int64_t n_weights = 4 * ((given ? 0 : n_in) + n_hidden);
+    F sums[8];
+    for (int64_t g = 0; g < 4 * n_units; g++) sums[g] = given ? given[g] + bias[g] : (F){0} + bias[g];
+    if (!given)
+        for (int64_t k = 0; k < n_in; k++, w += 4)
+            for (int64_t g = 0; g < 4 * n_units; g++) sums[g] += w[g / 4 * n_weights + g % 4] * x[k];
+    for (int64_t k = 0; k < n_hidden; k++, w += 4)
+        for (int64_t g = 0; g < 4 * n_units; g++) sums[g] += w[g / 4 * n_weights + g % 4] * h[k];
+    for (int64_t g = 0; g < 4 * n_units; g++) gates[g] = sums[g];
+}
+
 /* One LSTM layer of one member takes a step in the lanes of a block. `given` holds what the inputs add to the gates
    (4 * n_hidden rows, gates of a unit beside one another); where it is NULL, `x` are n_in inputs with weights.
 
-   Sums, then gates, then cells, each of all units: one tanh waits for nothing of the one before, so the processor works
-   on several at once. */
+   Sums, then gates, then cells, each of all units, and the sums of two units at once: what waits for nothing of what
+   came before it, the processor works on meanwhile. */
 INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const F *given, const F *x, F *h,
                           F *c, F *gates) {
-    const float *bias = w + 4 * n_hidden * ((given ? 0 : n_in) + n_hidden);
-    for (int64_t u = 0; u < n_hidden; u++) {
-        F i = (F){0} + bias[4 * u], f = (F){0} + bias[4 * u + 1];
-        F g = (F){0} + bias[4 * u + 2], o = (F){0} + bias[4 * u + 3];
-        if (given) {
-            i += given[4 * u], f += given[4 * u + 1], g += given[4 * u + 2], o += given[4 * u + 3];
-        } else {
-            for (int64_t k = 0; k < n_in; k++, w += 4)
-                i += w[0] * x[k], f += w[1] * x[k], g += w[2] * x[k], o += w[3] * x[k];
-        }
-        for (int64_t k = 0; k < n_hidden; k++, w += 4)
-            i += w[0] * h[k], f += w[1] * h[k], g += w[2] * h[k], o += w[3] * h[k];
-        gates[4 * u] = i, gates[4 * u + 1] = f, gates[4 * u + 2] = g, gates[4 * u + 3] = o;
-    }
+    const int64_t n_weights = 4 * ((given ? 0 : n_in) + n_hidden);
+    const float *bias = w + n_hidden * n_weights;
+    int64_t u = 0;
+    for (; u + 2 <= n_hidden; u += 2)
+        sum_up(w + u * n_weights, 2, bias + 4 * u, given ? given + 4 * u : NULL, x, n_in, h, n_hidden, gates + 4 * u);
+    if (u < n_hidden)
+        sum_up(w + u * n_weights, 1, bias + 4 * u, given ? given + 4 * u : NULL, x, n_in, h, n_hidden, gates + 4 * u);
     for (int64_t k = 0; k < 4 * n_hidden; k++) gates[k] = tanh_of(gates[k]);
-    for (int64_t u = 0; u < n_hidden; u++, gates += 4) {
+    for (u = 0; u < n_hidden; u++, gates += 4) {
         /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; the weights of these gates are halved already */
         const F i = gates[0] * 0.5f + 0.5f, f = gates[1] * 0.5f + 0.5f, o = gates[3] * 0.5f + 0.5f;
         c[u] = f * c[u] + i * gates[2];
