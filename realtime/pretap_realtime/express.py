@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime import native
 from pretap_realtime.chunk import Chunk, Decision
-from pretap_realtime.lsl import Inlet, clock_address
+from pretap_realtime.lsl import Inlet, Outlet, clock_address
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.sinks import OutletSink
 from pretap_realtime.stamps import MOST_ROOM
@@ -55,6 +55,7 @@ class Express:
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
         self._row = np.ones(n_classes + 1, np.float32)
         self._may_send = self._goes_on = False
+        self._outlet: Outlet | None = None  # what C code sends to
         self._x, self._stamps, self._row_bytes = source.x, source.stamps, 4 * source.n_channels
         self._n_spare = source.n_spare
         self._n_looks = -1  # of the pipeline, when the terms were asked for
@@ -127,7 +128,9 @@ class Express:
     def __call__(self, *, may_send: bool) -> int:
         struct = self._struct
         outlet = self.sink.numbers if may_send and self._may_send else None  # a frozen one must outlive this call
-        struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
+        if outlet is not self._outlet:
+            self._outlet = outlet
+            struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
         return int(self._calls[self._goes_on](self._at))
 
     def stop(self) -> bool:

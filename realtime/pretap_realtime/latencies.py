@@ -22,13 +22,13 @@ class Latencies:
     """Counts in bins that are 1 % wide: an hour at 1000 decisions a second takes 16 kB, as does a minute at 20."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_N_BINS, np.int64)
+        self._counts = [0] * _N_BINS  # no array: counting in one costs three times as much
         self.n = 0
 
     def add(self, latency_s: float) -> None:
         """Count one; below a microsecond, and where a stamp lies in the future, as a microsecond."""
         bin_ = int(math.log(latency_s / _LOWEST_S) / _LOG_RATIO) if latency_s > _LOWEST_S else 0
-        self._counts[min(bin_, _N_BINS - 1)] += 1
+        self._counts[bin_ if bin_ < _N_BINS else -1] += 1
         self.n += 1
 
     def percentile(self, q: float) -> float:

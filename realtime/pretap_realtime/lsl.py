@@ -72,7 +72,7 @@ def _quiet() -> None:
 
 _quiet()
 
-local_clock: Callable[[], float] = pylsl.local_clock
+local_clock: Callable[[], float] = _library.lsl_local_clock  # `pylsl.local_clock` is a function around it
 library_version: Callable[[], int] = pylsl.library_version
 
 _FORMATS = {
@@ -96,6 +96,9 @@ _MAX_LISTED: Final = 20
 _CLOSE_S = 0.5  # for an outlet; it takes some milliseconds
 _OPENING = threading.Lock()  # held while an outlet opens: its sockets are those that came meanwhile
 _MAX_BYTES = 4096  # of a marker's text
+# liblsl's functions that push a sample: outlet, values (and the lengths of texts), stamp, whether to send at once.
+_PUSH_NUMBERS = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int)
+_PUSH_TEXTS = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_double, ctypes.c_int)
 
 
 class ConnectionLostError(Exception):
@@ -405,8 +408,9 @@ class Inlet:
 
     def received(self, first: int, n_new: int, error: int) -> Chunk | None:
         """Give what C code has pulled into the buffers from row `first` on, and liblsl's error, as `pull` would."""
-        self._error.value = error
-        self._judge()
+        if error:
+            self._error.value = error
+            self._judge()
         return self.samples(first, first + n_new) if n_new else None
 
     def samples(self, start: int, stop: int) -> Chunk:
@@ -633,22 +637,36 @@ class Outlet:
             self._outlet = pylsl.StreamOutlet(info)
             self._sockets = sockets.of_this_process() - before
         self._native = _address(self._outlet.do_push_sample), self._outlet.obj.value
+        # pylsl's `push_sample` makes the arrays anew for each call: twice the time.
+        self._row = self._outlet.sample_type()
+        self._lengths = (ctypes.c_uint32 * len(labels))() if format == "string" else None
+        self._push = (_PUSH_NUMBERS if self._lengths is None else _PUSH_TEXTS)(self._native[0])
+        self._at_row = ctypes.addressof(self._row)
+        self._at_lengths = 0 if self._lengths is None else ctypes.addressof(self._lengths)
 
     @property
     def native(self) -> tuple[int, int]:
         """For C code: the addresses of liblsl's function that pushes a sample, and of its outlet."""
         return self._native
 
-    def push(self, row: Sequence[Any], t_s: float) -> None:
-        """Send one sample."""
-        self._outlet.push_sample(row, t_s)
+    def push(self, row: Sequence[Any], t_s: float, *, through: bool = True) -> None:
+        """Send one sample, at once or together with the next one that goes `through`."""
+        if self._lengths is None:
+            self._row[:] = row
+            error = self._push(self._native[1], self._at_row, t_s, through)
+        else:
+            for k, text in enumerate(row):
+                self._row[k] = encoded = text.encode()
+                self._lengths[k] = len(encoded)
+            error = self._push(self._native[1], self._at_row, self._at_lengths, t_s, through)
+        if error:
+            handle_error(error)
 
-    def push_all(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
-        """Send numbers, each row with its own stamp, in one call where there are several."""
-        if len(rows) == 1:
-            self.push(rows[0], t_s[0])
-        elif rows:
-            self._outlet.push_chunk(np.array(rows, np.float32), list(t_s))
+    def push_all(self, rows: Sequence[Sequence[Any]], t_s: Sequence[float]) -> None:
+        """Send samples together, each with its own stamp."""
+        last = len(rows) - 1
+        for k, row in enumerate(rows):
+            self.push(row, t_s[k], through=k == last)
 
     def push_chunk(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
         """Send samples (n_new, n_channels), each with its own stamp: with one stamp a loss inside would be hidden."""

@@ -85,6 +85,7 @@ class Pipeline:
         self.mode = mode
         self.n_looks = 0
         self._policy = quality.policy
+        self._n_channels = len(manifest.channels)
         self._typical_uv = _TYPICAL_UV
         if decoder.statistics is not None:
             self._typical_uv = statistics.median(decoder.statistics.scale_uv.tolist()) or _TYPICAL_UV
@@ -104,7 +105,7 @@ class Pipeline:
         self.health.reset(sfreq_hz=sfreq_hz)
         self.electrodes.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
         self.quality.begin(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing, order=order)
-        self._standing = SOUND
+        self._standing, self._share = SOUND, 1.0
         self._held = ""  # why no verdict may be given
         self._unseen = _Waiting()  # for `quality`
         self._first_window = Ring(n_window, len(manifest.channels))
@@ -165,6 +166,7 @@ class Pipeline:
         """Let what is known of the signal's quality come into force."""
         decisions = self.account()
         self._standing = standing = self.quality.change()
+        self._share = 0.0 if standing.faults else 1 - len(standing.bad) / self._n_channels
         holds = (standing.faults and self._policy != "flag") or (standing.bad and self._policy == "hold")
         self._held = f"held: {standing.words(self._manifest.channels)}" if holds else ""
         if self._policy != "mask":
@@ -377,9 +379,9 @@ class Pipeline:
 
     def share(self, replaced: frozenset[int] = frozenset()) -> float:
         """Give the signal's quality where the channels `replaced` are what their neighbours say."""
-        if self._standing.faults:
-            return 0.0
-        return 1 - len(replaced.union(self._standing.bad)) / len(self._manifest.channels)
+        if not replaced:
+            return self._share
+        return 0.0 if self._standing.faults else 1 - len(replaced.union(self._standing.bad)) / self._n_channels
 
     def _check_rate(self) -> None:
         wrong_hz = self.health.wrong_rate_hz

@@ -348,9 +348,14 @@ class Publisher:
 
     def _take(self) -> None:
         """Take what waits, and note what is to be done with it."""
-        items = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))]
+        items: list[Item] = []
+        are_out = True
+        for _ in range(min(len(self._waiting), _MOST_TOGETHER)):
+            item = self._waiting.popleft()
+            are_out = are_out and item.is_out
+            items.append(item)
         self._newest = items[-1]
-        if all(item.is_out for item in items):
+        if are_out:
             self._number(items)
             return
         for sink in self._sinks:
@@ -358,8 +363,10 @@ class Publisher:
         self._steps.append((None, self._number, items))
 
     def _number(self, items: Sequence[Item]) -> None:
-        batch = [(self._message(item, self._seq + k), item) for k, item in enumerate(items)]
-        self._seq += len(items)
+        batch: list[tuple[Message, Item]] = []
+        for item in items:
+            batch.append((self._message(item, self._seq), item))
+            self._seq += 1
         if self._keep_seq is not None:
             self._keep_seq(self._seq)
         for sink in self._sinks:

@@ -270,24 +270,24 @@ class Service:
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)
-        n_ready = connection.n_most  # what came while the stream was checked is no overload
+        n_most = connection.n_most
+        n_overload = n_most  # what came while the stream was checked is no overload
         while not self._stop.is_set():
             to_clock_s = connection.stamp_to_clock_s()
-            n_overload = n_ready or math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
             if express is None:
                 chunk = connection.pull(pull_s, self._pipeline.n_wanted)
             else:
                 self._arm(express, timeout_s=pull_s, n_overload=n_overload, stamp_to_clock_s=to_clock_s)
                 yield express
                 chunk = express.chunk()
-            now_s, n_ready = self._clock(), 0
+            now_s = self._clock()
             if chunk is not None:
                 if self._state == "STALE":
                     self._enter("RUNNING", "samples flow again")
                 else:
                     intervals_s.append(now_s - last_s)
                 last_s = now_s
-                if len(chunk.t_s) >= connection.n_most:
+                if len(chunk.t_s) >= n_most:
                     self._summary.n_overflows += 1
                     self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
                 looked = yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
@@ -301,7 +301,9 @@ class Service:
                 decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
                 decisions += self._pipeline.expire(now_s)
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            self._announce_newcomers(connection)
+            if now_s >= self._heartbeat_due_s or n_overload == n_most:
+                n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
+                self._announce_newcomers(connection)
             if express is None:  # else what was said goes before its next call
                 yield None
 

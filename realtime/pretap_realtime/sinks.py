@@ -102,8 +102,12 @@ class OutletSink:
         if self._held is not None or any(item.facts is not None for item in items):
             return  # the outlets are about to change
         self._hurried = True
-        self._note_numbers(items)
-        self._work()
+        verdicts = [item for item in items if item.type == "verdict" and not item.is_out]
+        if verdicts:
+            self._todo.append(
+                _Push("probabilities", [self._row(item) for item in verdicts], [item.stamp_s for item in verdicts])
+            )
+            self._work()
 
     def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
         ready: list[tuple[Message, Item]] = []
@@ -139,7 +143,7 @@ class OutletSink:
                 "replaced on this system but by a new process: `pretap serve --supervise` starts one by itself"
             )
         self._outlets[task.kind] = self._outlet(task.kind)
-        n_left = sum(isinstance(each, _Push) and each.kind == task.kind for each in self._todo)
+        n_left = sum(len(each.rows) for each in self._todo if isinstance(each, _Push) and each.kind == task.kind)
         self._work()
         return (
             f"the outlet {self._name}-{task.kind} was frozen by one of its readers (liblsl #156) and is replaced, "
@@ -162,30 +166,37 @@ class OutletSink:
             todo.popleft()
 
     def _note(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        if not batch:
-            return
-        verdicts = [(message, item) for message, item in batch if message.type == "verdict"]
-        if not self._hurried:
-            self._note_numbers([item for _, item in verdicts])
+        rows: list[Sequence[float]] = []
+        codes: list[tuple[int]] = []
+        texts: list[tuple[str]] = []
+        row_t_s: list[float] = []
+        code_t_s: list[float] = []
+        text_t_s: list[float] = []
+        is_json, hurried = self._format == "json", self._hurried
         self._hurried = False
-        for message, item in verdicts:
-            self._todo.append(_Push("codes", [[item.code]], [message.t]))
-        for message, _ in batch:
-            if self._format == "json":
-                self._todo.append(_Push("markers", [[encode(message)]], [message.t]))
-            elif message.type == "verdict":
-                self._todo.append(_Push("markers", [[message.label]], [message.t]))
-
-    def _note_numbers(self, items: Sequence[Item]) -> None:
-        rows, t_s = [], []
-        for item in items:
-            if item.type == "verdict" and not item.is_out:
-                rows.append(
-                    [0.0] * (len(self.classes) + 1) if item.probs is None or item.why else [*item.probs, item.quality]
-                )
-                t_s.append(item.stamp_s)
+        for message, item in batch:
+            t_s = message.t
+            if message.type == "verdict":
+                if not (hurried or item.is_out):
+                    rows.append(self._row(item))
+                    row_t_s.append(t_s)
+                codes.append((item.code,))
+                code_t_s.append(t_s)
+            elif not is_json:
+                continue
+            texts.append((encode(message) if is_json else message.label,))
+            text_t_s.append(t_s)
         if rows:
-            self._todo.append(_Push("probabilities", rows, t_s))
+            self._todo.append(_Push("probabilities", rows, row_t_s))
+        if codes:
+            self._todo.append(_Push("codes", codes, code_t_s))
+        if texts:
+            self._todo.append(_Push("markers", texts, text_t_s))
+
+    def _row(self, item: Item) -> Sequence[float]:
+        if item.probs is None or item.why:
+            return (0.0,) * (len(self.classes) + 1)
+        return (*item.probs.tolist(), item.quality)
 
 
 class LogSink:
