@@ -75,6 +75,7 @@ class BlockChecks:
         present: NDArray[np.bool_],
     ) -> None:
         self._settings, self._known, self._present = settings, known, present
+        self._ones = np.ones(n_block, np.float32)
         self._n_rail = max(_FEWEST_ON_RAIL, round(_RAIL_SHARE * n_block))
         long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
         self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
@@ -86,14 +87,16 @@ class BlockChecks:
 
     def look(self, block_uv: NDArray[np.float32]) -> Findings:
         """Judge a block (n_block, n_channels), as it came."""
-        nonfinite = ~np.isfinite(block_uv).all(axis=0) & self._present
-        if nonfinite.any():
-            block_uv = np.where(np.isfinite(block_uv), block_uv, np.float32(0))
+        finite = np.isfinite(block_uv)
+        nonfinite = np.zeros(block_uv.shape[1], bool)
+        if not finite.all():  # else there is no need to ask each electrode
+            nonfinite = ~finite.all(axis=0) & self._present
+            block_uv = np.where(finite, block_uv, np.float32(0))
         high, low = block_uv.max(axis=0), block_uv.min(axis=0)
         x = block_uv - block_uv.mean(axis=0)
         variance = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)  # (n_channels,)
         judged = self._present & ~nonfinite
-        n_high, n_low = (block_uv == high).sum(axis=0), (block_uv == low).sum(axis=0)
+        n_high, n_low = self._count(block_uv == high), self._count(block_uv == low)
         far = np.maximum(np.abs(high), np.abs(low)) > _RAIL_UV
         railed = judged & (np.maximum(n_high, n_low) >= self._n_rail) & ((high - low > _SPAN_UV) | far)
         mains, mains_hz = self._find_mains(x, variance)
@@ -112,6 +115,10 @@ class BlockChecks:
         return Findings(
             nonfinite, railed, mains, off_scale, judged, scaled & (overall is not None), mains_hz, relative, overall, x
         )
+
+    def _count(self, found: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Count along the samples (n_block, n_channels), exactly: BLAS is faster than the sum of booleans."""
+        return self._ones @ found.astype(np.float32)
 
     def _find_mains(
         self, x: NDArray[np.float32], variance: NDArray[np.float64]

@@ -16,7 +16,7 @@ __all__ = ["LIBRARY", "TURN", "Receiver", "Watch", "library", "new_watch"]
 LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "receive.c"
 TURN: Final = 1 << 20  # of receive.c
-_LOOK_S: Final = 0.03  # the loop waits for an outlet for less than 50 ms
+_LOOK_S: Final = 0.04  # the loop waits for an outlet for less than 50 ms
 _int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 

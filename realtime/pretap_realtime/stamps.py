@@ -15,7 +15,7 @@ _Floats = NDArray[np.float64]
 _EXACT: Final = 0.1  # samples of jitter; stamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
 _HALF: Final = 0.5  # samples; halfway to one lost sample
 _SLIDE_S: Final = 10.0
-_MOST_BLOCKS: Final = 5  # fitted together, once the jitter is known
+_MOST_BLOCKS: Final = 10  # fitted together, once the jitter is known
 _MIN_RATE, _MAX_RATE = 0.99, 1.01  # of nominal
 _MIN_PUSHES: Final = 32  # stampings whose range stands for the jitter
 _WATCHED_PUSHES: Final = 8  # stampings that must agree before a shift is believed
@@ -29,7 +29,7 @@ _sum = np.add.reduce  # half the cost of the method
 class StampLine:
     """Where stamps should lie: a line through the last 10 s.
 
-    It is refitted after each block of accepted samples, and once the jitter is known after each five: a fit costs as
+    It is refitted after each block of accepted samples, and once the jitter is known after each ten: a fit costs as
     much as a decision.
     """
 
