@@ -1,0 +1,64 @@
+"""What goes through our own call of liblsl's push functions arrives as it was sent."""
+
+from __future__ import annotations
+
+import pylsl
+import pytest
+
+from pretap_realtime import lsl
+
+ROWS = {
+    "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
+    "int32": [[1], [-(2**31)], [0], [2**31 - 1]],
+    "float32": [[0.25, -1.5, 3e38], [0.0, 1e-45, 1.0], [1.0, 2.0, 3.0], [-0.0, 5.0, 6.0]],
+}
+T_S = [1000.25, 1000.5, 1000.75, 1001.0]
+
+
+@pytest.fixture(params=ROWS)
+def rows(request):
+    return request.param, ROWS[request.param]
+
+
+def reader_of(kit, outlet, name):
+    inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, timeout=5)[0], recover=False)
+    inlet.open_stream(timeout=5)
+    kit.until(outlet.has_consumers, "the reader")
+    return inlet
+
+
+def pulled(inlet, n):
+    found = [inlet.pull_sample(timeout=5) for _ in range(n)]
+    return [row for row, _ in found], [t_s for _, t_s in found]
+
+
+def test_rows_that_are_sent_together_arrive_in_order_each_with_its_stamp(kit, rows):
+    kind, sent = rows
+    name = f"outlet-{kind}"
+    outlet = lsl.Outlet(name, "x", labels=["a", "b", "c"][: len(sent[0])], format=kind)
+    inlet = reader_of(kit, outlet, name)
+    outlet.push(sent[0], T_S[0])
+    outlet.push_all(sent[1:], T_S[1:])
+    received, t_s = pulled(inlet, len(sent))
+    assert t_s == T_S
+    for row, expected in zip(received, sent, strict=True):
+        assert list(row) == (expected if kind == "string" else pytest.approx(expected, rel=1e-6))
+    outlet.close()
+
+
+def test_what_is_not_sent_through_waits_for_the_next_row(kit):
+    outlet = lsl.Outlet("outlet-held", "x", labels=["a"], format="int32")
+    inlet = reader_of(kit, outlet, "outlet-held")
+    outlet.push([1], T_S[0], through=False)
+    assert inlet.pull_sample(timeout=0.3) == (None, None)
+    outlet.push([2], T_S[1])
+    assert pulled(inlet, 2) == ([[1], [2]], T_S[:2])
+    outlet.close()
+
+
+@pytest.mark.parametrize("row", [[], [1.0], [1.0, 2.0, 3.0]])
+def test_a_row_of_another_length_is_refused(row):
+    outlet = lsl.Outlet("outlet-short", "x", labels=["a", "b"], format="float32")
+    with pytest.raises(ValueError):  # noqa: PT011 - ctypes' own words
+        outlet.push(row, T_S[0])
+    outlet.close()
