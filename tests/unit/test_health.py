@@ -247,6 +247,15 @@ def test_non_finite_values_break_once_a_run_and_name_the_channel():
     assert health.n_nonfinite == 4
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("values", "sound"), [((np.inf, -np.inf), False), ((3e38, 3e38), True)], ids=["inf", "huge"])
+def test_infinities_of_both_signs_and_huge_values_raise_no_warning(values, sound):
+    health, _, _ = feed(stamps(2000))
+    x_uv = np.zeros((10, 2), np.float32)
+    x_uv[4] = values
+    assert health.is_sound(x_uv, T0_S + np.arange(2000, 2010) / FS) == sound
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_bad_stamps_break_and_never_enter_the_estimates(bad):
     t_s = stamps(3000, lost={1001: 12})
