@@ -656,7 +656,7 @@ class Outlet:
             error = self._push(self._native[1], self._at_row, t_s, through)
         else:
             for k, text in enumerate(row):
-                self._row[k] = encoded = text.encode()
+                self._row[k] = encoded = text if isinstance(text, bytes) else text.encode()
                 self._lengths[k] = len(encoded)
             error = self._push(self._native[1], self._at_row, self._at_lengths, t_s, through)
         if error:

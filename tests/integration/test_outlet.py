@@ -56,6 +56,14 @@ def test_what_is_not_sent_through_waits_for_the_next_row(kit):
     outlet.close()
 
 
+def test_bytes_are_sent_as_they_are(kit):
+    outlet = lsl.Outlet("outlet-bytes", "x", labels=["a"], format="string")
+    inlet = reader_of(kit, outlet, "outlet-bytes")
+    outlet.push(["ü".encode()], T_S[0])
+    assert inlet.pull_sample(timeout=5) == (["ü"], T_S[0])
+    outlet.close()
+
+
 @pytest.mark.parametrize("row", [[], [1.0], [1.0, 2.0, 3.0]])
 def test_a_row_of_another_length_is_refused(row):
     outlet = lsl.Outlet("outlet-short", "x", labels=["a", "b"], format="float32")
