@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ __all__ = ["Child", "child", "cpu_s", "rss_mb"]
 Child = subprocess.Popen[str]
 _GRACE_S = 5.0  # from the signal to the end
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_libc = ctypes.CDLL(None)
 
 
 @contextmanager
@@ -77,11 +80,21 @@ def _family(pid: int) -> list[int]:
 
 def cpu_s(pid: int) -> float:
     """Give the seconds that a process, its threads and all its children have computed so far."""
-    ticks = 0
+    seconds = 0.0
     for member in _family(pid):
         with suppress(OSError):
-            ticks += sum(map(int, _stat(member)[11:15]))  # utime, stime, and those of the children that ended
-    return ticks / _TICKS_PER_S
+            of_ended_children = sum(map(int, _stat(member)[13:15])) / _TICKS_PER_S
+            seconds += time.clock_gettime(_cpu_clock(member)) + of_ended_children
+    return seconds
+
+
+def _cpu_clock(pid: int) -> int:
+    """Give the clock of a process, in nanoseconds: what /proc says of it is rounded to 10 ms, a sixth of an echo's."""
+    clock = ctypes.c_int()
+    error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
+    if error:
+        raise OSError(error, os.strerror(error))
+    return clock.value
 
 
 def rss_mb(pid: int) -> float:
