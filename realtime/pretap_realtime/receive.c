@@ -109,11 +109,6 @@ int64_t pretap_stop(receiver *r) {
     return turn % 2;
 }
 
-/* The stamp of decision `k`, of those of samples that follow `n_before` others, on this machine's clock. */
-static double stamp(const receiver *r, const double *stamps, int64_t n_before, int64_t k) {
-    return stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
-}
-
 /* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
    Returns how many decisions were sent: where it hangs, another thread uses the struct before it returns. */
 static int64_t decide(receiver *r, int64_t turn) {
@@ -130,17 +125,17 @@ static int64_t decide(receiver *r, int64_t turn) {
     r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return 0;
     const double pause_s = r->pause_s;
-    int64_t k = 0, n_young = 0;
-    while (n_young < n_found && r->clock() - stamp(r, stamps, n_before, n_young) <= r->too_old_s) n_young++;
-    while (k < n_young) {
-        const double t_s = stamp(r, stamps, n_before, k);
+    int64_t k = 0;
+    while (k < n_found) {
+        const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
+        if (r->clock() - t_s > r->too_old_s) break;
         float row[MOST_CLASSES + 1];
         for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
         memcpy(row, r->row, (size_t)(r->n_classes + 1) * sizeof(float));
         r->row_s = t_s;
         if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
         if (!k) r->watch->since_s = monotonic();
-        r->send(r->outlet, row, t_s, k + 1 == n_young); /* all of them together */
+        r->send(r->outlet, row, t_s, 1);
         if (!passes(r, turn + 2 * k++ + 1)) return k;
     }
     if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
