@@ -53,7 +53,6 @@ class Express:
         self._inlet, self._pipeline, self.sink = inlet, pipeline, sink
         n_classes = len(sink.classes)
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
-        self._row = np.ones(n_classes + 1, np.float32)
         self._may_send = self._goes_on = False
         self._outlet: Outlet | None = None  # what C code sends to
         self._x, self._stamps, self._row_bytes = source.x, source.stamps, 4 * source.n_channels
@@ -63,6 +62,7 @@ class Express:
         self._first = 0  # row of the buffers where the samples of the next call go: those before wait to be settled
         self._struct = native.Receiver(
             pull=source.pull,
+            available=source.available,
             inlet=source.inlet,
             x=source.x,
             stamps=source.stamps,
@@ -74,7 +74,6 @@ class Express:
             n_classes=n_classes,
             ends=self._ends.ctypes.data,
             probs=self._probs.ctypes.data,
-            row=self._row.ctypes.data,
             clock=clock_address(),
             watch=watch.address,
             pause_s=min(_PAUSE_S, hop_s / 4),
@@ -112,7 +111,7 @@ class Express:
                 decisions = pipeline.settle()
             self._n_looks = pipeline.n_looks
             struct.n_quick = pipeline.n_native()
-            self._row[-1] = pipeline.share()
+            struct.quality = pipeline.share()
             if struct.n_quick:
                 struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
@@ -137,7 +136,11 @@ class Express:
         """Have it send no more, while it hangs; where that is in the sink, that notes what is being sent: True."""
         is_sending = bool(self._stop(self._at))
         if is_sending:
-            self.sink.under_way(self._row.tolist(), self._struct.row_s)
+            struct = self._struct
+            k = struct.n_sent - 1
+            row = self._first + struct.at + int(self._ends[k]) - struct.n_decoded - 1
+            t_s = float(self._inlet.samples(row, row + 1).t_s[0])
+            self.sink.under_way([*self._probs[k].tolist(), struct.quality], t_s + struct.stamp_to_clock_s)
         return is_sending
 
     def returns(self) -> None:

@@ -89,6 +89,7 @@ _FIND_S = 0.2  # asking for 2 matches spends the whole timeout where there is on
 _OPEN_S = 0.5  # blocking calls of liblsl do not see Ctrl-C
 _LOOK_S: Final = 0.002  # between looks at the memory: over loopback a description comes at 1.5 MB a millisecond
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels take 5 MB
+_UNTOUCHED: Final = 0x7FF8707265746170  # bits of a NaN that is no stamp; receive.c has them too
 _SPARE = 1024  # rows for samples that were decided on, and wait for the accounts
 _RAW_S: Final = 0.5
 _RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
@@ -96,6 +97,7 @@ _MAX_LISTED: Final = 20
 _CLOSE_S = 0.5  # for an outlet; it takes some milliseconds
 _OPENING = threading.Lock()  # held while an outlet opens: its sockets are those that came meanwhile
 _MAX_BYTES = 4096  # of a marker's text
+_MOST_MARKERS = 1024  # in a pull
 # liblsl's functions that push a sample: outlet, values (and the lengths of texts), stamp, whether to send at once.
 _PUSH_NUMBERS = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int)
 _PUSH_TEXTS = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_double, ctypes.c_int)
@@ -332,12 +334,15 @@ def _address(function: Any) -> int:
 
 
 class NativeInlet(NamedTuple):
-    """Addresses of liblsl's pull function, its inlet and the buffers (n_rows, n_channels) and (n_rows,).
+    """Addresses: of liblsl's functions that pull and that say how much is there, of its inlet, and of the buffers.
+
+    Those are (n_rows, n_channels) and (n_rows,).
 
     Of the rows `n_room` are for a call, and `n_spare` for samples of calls before it.
     """
 
     pull: int
+    available: int
     inlet: int
     x: int
     stamps: int
@@ -403,8 +408,9 @@ class Inlet:
         """For C code that pulls itself and tells with `received`; None where samples are not used as they come."""
         if not self._as_it_comes or self._counter is not None:
             return None
-        pull, inlet = _address(self._inlet.do_pull_chunk), self._inlet.obj.value
-        return NativeInlet(pull, inlet, self._at_buffer, self._at_stamps, self._n_most, _SPARE, self._buffer.shape[1])
+        pull, available = _address(self._inlet.do_pull_chunk), _address(_library.lsl_samples_available)
+        inlet, n_channels = self._inlet.obj.value, self._buffer.shape[1]
+        return NativeInlet(pull, available, inlet, self._at_buffer, self._at_stamps, self._n_most, _SPARE, n_channels)
 
     def received(self, first: int, n_new: int, error: int) -> Chunk | None:
         """Give what C code has pulled into the buffers from row `first` on, and liblsl's error, as `pull` would."""
@@ -422,9 +428,8 @@ class Inlet:
         n_new = self._take(0, min(n_wanted, self._n_most), timeout_s)
         if not n_new:
             return None
-        if n_new < self._n_most:
-            with contextlib.suppress(ConnectionLostError):  # the next pull says so; these samples did come
-                n_new += self._take(n_new, self._n_most - n_new, 0.0)
+        while n_there := min(self._inlet.samples_available(), self._n_most - n_new):
+            n_new += self._take(n_new, n_there, 0.0)
         raw, t_s = self._buffer[:n_new], self._stamps[:n_new]
         if self._as_it_comes:
             return Chunk(raw, t_s)
@@ -437,9 +442,14 @@ class Inlet:
     def _take(self, at: int, n_most: int, timeout_s: float) -> int:
         """Read up to `n_most` samples into the buffers from row `at` on; says how many came in time.
 
-        `StreamInlet.pull_chunk` does the same, but makes arrays and types anew for each call: twice the time.
+        `StreamInlet.pull_chunk` does the same, but makes arrays and types anew for each call: twice the time. And where
+        the source goes meanwhile liblsl says that none came, though some may lie in the buffers: those whose stamps it
+        has written.
         """
         n_channels = self.description.n_channels
+        written = self._stamps[at : at + n_most].view(np.int64)
+        written[:] = _UNTOUCHED
+        self._error.value = 0
         n_values = self._inlet.do_pull_chunk(
             self._inlet.obj,
             ctypes.c_void_p(self._at_buffer + at * self._buffer.strides[0]),
@@ -449,7 +459,10 @@ class Inlet:
             ctypes.c_double(timeout_s),
             ctypes.byref(self._error),
         )
-        return int(n_values) // n_channels if self._judge() else 0
+        n_new = int(n_values) // n_channels
+        if self._error.value and written.size and written[0] != _UNTOUCHED:
+            n_new = int((written != _UNTOUCHED).argmin()) or n_most
+        return n_new if n_new or self._judge() else 0
 
     def _judge(self) -> bool:
         """Say whether liblsl's last call came in time."""
@@ -494,12 +507,17 @@ class MarkerInlet:
 
     def pull(self, timeout_s: float = 0.0) -> list[Cue]:
         """Take all markers that are there, after waiting up to `timeout_s` for the first."""
+        cues: list[Cue] = []
         try:
-            rows, t_s = self._inlet.pull_chunk(timeout=timeout_s, max_samples=1024, min_samples=1, as_numpy=True)
+            while len(cues) < _MOST_MARKERS:  # one by one, see `_at_most`
+                rows, t_s = self._inlet.pull_chunk(timeout=0.0 if cues else timeout_s, max_samples=1, as_numpy=True)
+                if not t_s.size:
+                    break
+                cues.append(Cue(float(t_s[0]), bytes(rows[0][0])[:_MAX_BYTES].decode("utf-8", "replace")))
         except (LostError, InternalError):
-            raise ConnectionLostError(f"the source of {printable(self._name)!r} is gone") from None
-        texts = [bytes(row[0])[:_MAX_BYTES].decode("utf-8", "replace") for row in rows]
-        return [Cue(float(t), text) for text, t in zip(texts, t_s, strict=True)]
+            if not cues:  # else the next pull says so
+                raise ConnectionLostError(f"the source of {printable(self._name)!r} is gone") from None
+        return cues
 
     def close(self) -> None:
         self._inlet.close_stream()
@@ -553,10 +571,11 @@ class RawInlet:
 
         The values of a string stream are bytes. At most half a second is taken at a time.
         """
+        n_most = _at_most(self._inlet, self.n_rows)
+        if self._is_text:
+            n_most = 1 << (n_most.bit_length() - 1)  # pylsl keeps a buffer for each number
         try:
-            raw, t_s = self._inlet.pull_chunk(
-                timeout=0.0, max_samples=self.n_rows, dest_obj=self._buffer, as_numpy=True
-            )
+            raw, t_s = self._inlet.pull_chunk(timeout=0.0, max_samples=n_most, dest_obj=self._buffer, as_numpy=True)
         except (LostError, InternalError):
             raise ConnectionLostError(f"the source of {printable(self.description.name)!r} is gone") from None
         return (raw if self._is_text or not t_s.size else raw.copy()), t_s  # the buffer is filled anew by the next pull
@@ -575,6 +594,14 @@ def _affordable(found: Found) -> int:
         return affordable_s(found.n_channels, found.sfreq_hz, found.format)
     except ValueError as error:
         raise StreamRefusedError(f"Stream {found}: {error}. Choose another stream.") from None
+
+
+def _at_most(inlet: Any, n_most: int) -> int:
+    """Give how many samples to ask for: one, or those that are there.
+
+    Where a call of liblsl finds the source gone before it has all it was asked for, it gives none of them.
+    """
+    return max(1, min(n_most, int(inlet.samples_available())))
 
 
 def _time_correction(inlet: Any, timeout_s: float) -> float:

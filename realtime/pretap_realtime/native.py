@@ -24,15 +24,15 @@ class Receiver(ctypes.Structure):
     """The struct `receiver` of receive.c."""
 
     _fields_ = [
-        *((name, _pointer) for name in ("pull", "inlet", "x", "stamps")),
+        *((name, _pointer) for name in ("pull", "available", "inlet", "x", "stamps")),
         *((name, _int) for name in ("n_room", "n_channels")),
         ("timeout_s", _double),
         *((name, _int) for name in ("n_quick", "n_most")),
         *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_seen", "limit")),
         *((name, _pointer) for name in ("push", "settle", "lanes")),
         *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes")),
-        *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock", "row")),
-        *((name, _double) for name in ("stamp_to_clock_s", "too_old_s", "pause_s", "row_s")),
+        *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock")),
+        *((name, _double) for name in ("quality", "stamp_to_clock_s", "too_old_s", "pause_s")),
         ("watch", _pointer),
         *((name, _int) for name in ("turn", "n_calls")),
         *((name, _int) for name in ("n_new", "at", "n_taken", "n_found", "n_sent")),

@@ -301,7 +301,8 @@ class Publisher:
         self._wanted = None
         if call is None:
             return True
-        if not self._sending.acquire(blocking=False):  # another thread hangs there
+        # Where another thread sends, or something waits that it has not come to, nothing may go out before that.
+        if self._waiting or not self._sending.acquire(blocking=False):
             call(may_send=False)
             return True
         self._sender, self._call = me, call

@@ -18,6 +18,8 @@
 #define TURN 1048576
 #define MOST_CLASSES 64
 
+static const uint64_t UNTOUCHED = 0x7ff8707265746170; /* a NaN that is no stamp; lsl.py has it too */
+
 #ifndef SOURCE_CRC
 #define SOURCE_CRC 0
 #endif
@@ -33,6 +35,7 @@ typedef struct {
 typedef struct {
     /* liblsl */
     unsigned long (*pull)(void *, float *, double *, unsigned long, unsigned long, double, int32_t *);
+    uint32_t (*available)(void *);
     void *inlet;
     float *x;       /* (n_room, n_channels) */
     double *stamps; /* (n_room,) */
@@ -52,9 +55,8 @@ typedef struct {
     int32_t (*send)(void *, const float *, double, int32_t);
     void *outlet; /* NULL: nothing is sent */
     double (*clock)(void);
-    float *row; /* (n_classes + 1,), the last one is there already */
+    double quality; /* goes out behind the probabilities */
     double stamp_to_clock_s, too_old_s, pause_s;
-    double row_s; /* the stamp of what is being sent */
     watch *watch;
     int64_t turn, n_calls;
     /* what came of it */
@@ -109,6 +111,19 @@ int64_t pretap_stop(receiver *r) {
     return turn % 2;
 }
 
+/* Take up to `n` samples. Where the source goes meanwhile liblsl says that none came, though some may lie in the buffers:
+   those whose stamps it has written. */
+static int64_t pull(receiver *r, int64_t n, double timeout_s, int32_t *error) {
+    float *x = r->x + r->n_new * r->n_channels;
+    double *stamps = r->stamps + r->n_new;
+    for (int64_t i = 0; i < n; i++) memcpy(stamps + i, &UNTOUCHED, sizeof UNTOUCHED);
+    const unsigned long most = (unsigned long)n, n_values = most * (unsigned long)r->n_channels;
+    int64_t got = (int64_t)r->pull(r->inlet, x, stamps, n_values, most, timeout_s, error) / r->n_channels;
+    if (*error)
+        for (got = 0; got < n && memcmp(stamps + got, &UNTOUCHED, sizeof UNTOUCHED); got++) {}
+    return got;
+}
+
 /* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
    Returns how many decisions were sent: where it hangs, another thread uses the struct before it returns. */
 static int64_t decide(receiver *r, int64_t turn) {
@@ -125,14 +140,16 @@ static int64_t decide(receiver *r, int64_t turn) {
     r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return 0;
     const double pause_s = r->pause_s;
+    const int64_t n_classes = r->n_classes;
     int64_t k = 0;
-    while (k < n_found) {
-        const double t_s = stamps[r->ends[k] - n_before - 1] + r->stamp_to_clock_s;
+    while (k < n_found) { /* what is read here may be another thread's by now; then `passes` says so */
+        const int64_t i = r->ends[k] - n_before - 1;
+        if (i < 0 || i >= n) return k;
+        const double t_s = stamps[i] + r->stamp_to_clock_s;
         if (r->clock() - t_s > r->too_old_s) break;
         float row[MOST_CLASSES + 1];
-        for (int64_t c = 0; c < r->n_classes; c++) r->row[c] = (float)r->probs[k * r->n_classes + c];
-        memcpy(row, r->row, (size_t)(r->n_classes + 1) * sizeof(float));
-        r->row_s = t_s;
+        for (int64_t c = 0; c < n_classes; c++) row[c] = (float)r->probs[k * n_classes + c];
+        row[n_classes] = (float)r->quality;
         if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
         if (!k) r->watch->since_s = monotonic();
         r->send(r->outlet, row, t_s, 1);
@@ -154,7 +171,6 @@ int64_t pretap_go_on(receiver *r) {
    It waits for half of the samples that the next decision needs, then for half of the rest, and so on: so most of its
    work is done, and the caches are warm, when the last sample comes. Returns how many decisions were sent. */
 int64_t pretap_receive(receiver *r) {
-    const int64_t n_channels = r->n_channels;
     const int64_t turn = new_turn(r);
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
@@ -165,12 +181,11 @@ int64_t pretap_receive(receiver *r) {
         if (n_wanted < 1) n_wanted = 1;
         if (n_wanted > r->n_room - r->n_new) n_wanted = r->n_room - r->n_new;
         int32_t error = 0;
-        for (int first = 1; first || (n_wanted && !error); first = 0) { /* then all that is there */
-            const unsigned long n = (unsigned long)n_wanted;
-            const int64_t got = (int64_t)r->pull(r->inlet, r->x + r->n_new * n_channels, r->stamps + r->n_new,
-                                                 n * (unsigned long)n_channels, n, first ? left_s : 0, &error);
-            r->n_new += got / n_channels;
-            n_wanted = got / n_channels == n_wanted ? r->n_room - r->n_new : 0;
+        int64_t n_there = n_wanted;
+        for (double wait_s = left_s; n_there > 0 && !error; wait_s = 0) { /* then all that is there */
+            r->n_new += pull(r, n_there, wait_s, &error);
+            const int64_t n_room = r->n_room - r->n_new, n_more = error ? 0 : r->available(r->inlet);
+            n_there = n_more < n_room ? n_more : n_room;
         }
         if (error) {
             if (!r->n_new) r->error = error; /* else the next call says so: these samples did come */

@@ -361,7 +361,7 @@ class Service:
             self._tell_quality()
         if now_s > self._audit_due_s:
             began_s = self._clock()
-            fault = self._pipeline.mode.audit()
+            fault = self._pipeline.audit()
             ended_s = self._clock()
             self._audit_due_s = now_s + max(AUDIT_S, (ended_s - began_s) / AUDIT_SHARE)
             if fault:

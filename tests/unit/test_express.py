@@ -36,6 +36,7 @@ Pull = ctypes.CFUNCTYPE(
     ctypes.c_double,
     ctypes.POINTER(ctypes.c_int32),
 )
+Available = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
 Send = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(ctypes.c_float), ctypes.c_double, ctypes.c_int32
 )
@@ -44,33 +45,37 @@ pytestmark = pytest.mark.skipif(native.library() is None or why_not_compiled() !
 
 
 class Inlet:
-    """Plays chunks, as liblsl hands them out: at most as many samples as are asked for, then the source is gone."""
+    """Plays chunks, as liblsl hands them out: at most as many samples as are asked for, then the source is gone.
+
+    A call that finds it gone before it has all it was asked for gives none, but has written those that came.
+    """
 
     def __init__(self, chunks, n_channels):
         self._x = np.empty((N_ROOM + N_SPARE, n_channels), np.float32)
         self._t = np.empty(N_ROOM + N_SPARE)
         self._chunks, self._n_channels = list(chunks), n_channels
-        self._pull = Pull(self.pull)
+        self._pull, self._available = Pull(self.pull), Available(lambda _: self._n_there)
+        self._n_there = 0  # of the chunk that came
         self.waited_s = []
-        address = ctypes.cast(self._pull, ctypes.c_void_p).value
-        self.native = NativeInlet(address, 1, self._x.ctypes.data, self._t.ctypes.data, N_ROOM, N_SPARE, n_channels)
+        pull, available = (ctypes.cast(f, ctypes.c_void_p).value for f in (self._pull, self._available))
+        x, t = self._x.ctypes.data, self._t.ctypes.data
+        self.native = NativeInlet(pull, available, 1, x, t, N_ROOM, N_SPARE, n_channels)
 
     def pull(self, _inlet, x, t, n_values, n_most, timeout_s, error):
         self.waited_s.append(timeout_s)
-        if not self._chunks:
-            error[0] = LOST
-            return 0
-        chunk = self._chunks[0]
-        if not len(chunk.t_s):  # nothing came in time
-            if timeout_s:
-                self._chunks.pop(0)
-            return 0
-        n = min(len(chunk.t_s), n_most)
-        np.ctypeslib.as_array(x, (n, self._n_channels))[:] = chunk.x_uv[:n]
-        np.ctypeslib.as_array(t, (n,))[:] = chunk.t_s[:n]
-        rest = Chunk(chunk.x_uv[n:], chunk.t_s[n:])
-        self._chunks[:1] = [rest] if len(rest.t_s) else []
-        return n * self._n_channels
+        n = 0
+        if self._chunks:
+            chunk = self._chunks.pop(0)
+            n = min(len(chunk.t_s), n_most)
+            np.ctypeslib.as_array(x, (n_most, self._n_channels))[:n] = chunk.x_uv[:n]
+            np.ctypeslib.as_array(t, (n_most,))[:n] = chunk.t_s[:n]
+            self._n_there = len(chunk.t_s) - n
+            if self._n_there:
+                self._chunks.insert(0, Chunk(chunk.x_uv[n:], chunk.t_s[n:]))
+            if n == n_most or self._chunks:
+                return n * self._n_channels
+        error[0] = LOST
+        return 0
 
     def received(self, first, n_new, error):
         if error:
@@ -91,7 +96,7 @@ class Outlet:
         self.numbers = self
 
     def under_way(self, row, t_s):
-        self.hanging = (t_s, tuple(row))
+        self.hanging = (t_s, tuple(np.float32(row).tolist()))
 
     def done(self):
         assert self.rows[-1] == self.hanging
@@ -117,11 +122,21 @@ def build(decoder, chunks, *, hop=10):
     return Express(inlet, pipeline, outlet, watch=native.new_watch(), hop_s=1e-6), pipeline, inlet, outlet
 
 
-def drive(express, pipeline, *, may_send=True, sending=True, too_old_s=math.inf, n_most=N_ROOM, stamp_to_clock_s=0.0):
+def drive(
+    express,
+    pipeline,
+    *,
+    may_send=True,
+    sending=True,
+    too_old_s=math.inf,
+    n_most=N_ROOM,
+    stamp_to_clock_s=0.0,
+    audit=None,
+):
     """Run to the end of the source, as the service does; gives the decisions, and how many had their numbers sent."""
     decisions, n_sent = [], 0
     while True:
-        assert pipeline.mode.audit() == ""  # what waits has not been overwritten
+        assert (audit or pipeline.audit)() == ""  # what waits has not been overwritten
         decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
         express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
         n_sent += express(may_send=may_send)
@@ -261,6 +276,28 @@ def test_samples_that_came_before_the_source_went_are_not_lost(decoder):
     express, pipeline, _, _ = build(decoder, [*cut(x[:200], t_s[:200], [50] * 4), Chunk(x[200:], t_s[200:])])
     drive(express, pipeline)
     assert pipeline.health.n_received == 205
+
+
+def test_after_an_audit_that_fails_c_code_takes_no_sample_any_more_and_every_window_is_recomputed(decoder):
+    x, t_s = noise(3000)
+    # After it a few samples as they come, then an overload: the first ones must be in the ring before that.
+    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [2] * 1003 + [60] + [2] * 400))
+    n_rows = []
+
+    def audit():
+        if pipeline.mode.n_seen < 1990 or n_rows:
+            return pipeline.audit()
+        n_rows.append(len(outlet.rows))
+        pipeline.mode._stream._tolerance = -1.0
+        assert "every window is recomputed from now on" in pipeline.audit()
+        return ""
+
+    decisions, n_sent = drive(express, pipeline, n_most=50, audit=audit)
+    assert n_sent == n_rows[0] > 100
+    ends = [(round((d.t_s - 1000) * FS) + 1, d.probs) for d in decisions if d.probs is not None]
+    assert len(ends) > 270
+    for end, probs in ends:
+        np.testing.assert_allclose(probs, decoder.decode(x[end - 50 : end]), atol=1e-6)
 
 
 def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder):

@@ -401,3 +401,50 @@ def test_an_outlet_that_freezes_and_thaws_at_random_loses_nothing_and_mixes_noth
     assert publisher.n_dropped == 0
     assert [m.t for m in moody.messages] == list(range(600))
     assert [m.seq for m in moody.messages] == list(range(600))
+
+
+def test_numbers_sent_by_a_call_do_not_overtake_a_decision_that_waits_for_another_thread():
+    class LetGo:
+        """Held by a thread that has just found nothing more to send; it lets go when somebody looks."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.lock.acquire()
+            self.looks = 0
+
+        def acquire(self, blocking=True):  # noqa: FBT002 - as a lock's
+            taken = self.lock.acquire(blocking)
+            self.looks += 1
+            if self.looks == 1:
+                assert not taken
+                self.lock.release()
+            return taken
+
+        def release(self):
+            self.lock.release()
+
+        def locked(self):
+            return self.lock.locked()
+
+    kept, sent = Kept(), []
+
+    class Numbers:
+        sink = kept
+
+        def __call__(self, *, may_send):
+            sent.append(may_send)
+            return int(may_send)
+
+    publisher = make_publisher(kept)
+    publisher._sending = LetGo()
+
+    def loop():
+        publisher.put(verdict(1.0))
+        yield Numbers()
+        publisher.put(verdict(2.0, is_out=sent[0]))
+        yield None
+
+    publisher.run(loop())
+    assert publisher.close(timeout_s=5)
+    assert sent == [False]
+    assert [item.t_s for what, items in kept.calls if what == "hurry" for item in items] == [1.0, 2.0]

@@ -131,7 +131,7 @@ INLINE F within_limit(F x, F limit) {
 #endif
 }
 
-/* tanh, within 5 units in the last place of float32: an odd polynomial over an even one, the best of these degrees for
+/* tanh, within 7 units in the last place of float32: an odd polynomial over an even one, the best of these degrees for
    the relative error; then its coefficients as floats that came out best among their neighbours. */
 INLINE F tanh_of(F x) {
     const F a = within_limit(x, (F){0} + 8.6f), y = a * a; /* beyond, it is 1 */

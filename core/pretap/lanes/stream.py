@@ -88,9 +88,9 @@ class LaneStream:
             self._lanes.reset()
 
     def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        self._keep()
         if self._fallback is not None:
             return self._fallback.push(x_uv)
-        self._keep()
         self._ring.check(x_uv)
         try:
             ends, probs = self._lanes.push(x_uv)
@@ -117,6 +117,7 @@ class LaneStream:
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
         if self._fallback is not None:
+            self._keep()
             return self._fallback.push_newest(x_uv)
         outputs = self.push(x_uv)
         return outputs[-1:], max(0, len(outputs) - 1)
