@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peer_bench.processes import Child, child, cpu_s, rss_mb
-from peer_bench.score import Received, Sent, count_wrong, latencies
+from peer_bench.score import Received, Sent, count_misplaced, count_wrong, latencies
 from peer_bench.systems import Job, System
 from pretap.decoder import Decoder
 from pretap_realtime.isolation import isolation
@@ -43,7 +43,8 @@ class _Measured:
 def run_cell(system: System, job: Job, *, chunk: int, seconds: float, decoder: Decoder) -> dict[str, Any]:
     """Measure a system for `seconds`; gives the figures of one row.
 
-    ``wrong`` counts, of ten predictions that were recomputed from the source's samples, those that differ.
+    ``wrong`` counts, of ten predictions that were recomputed from the source's samples, those that differ;
+    ``misplaced`` those that came twice or out of order.
     """
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         folder = Path(name)
@@ -55,7 +56,7 @@ def run_cell(system: System, job: Job, *, chunk: int, seconds: float, decoder: D
             raise CellError(str(error)) from None
     found = latencies(sent, got, hop=job.hop, begin_s=measured.begin_s, end_s=measured.end_s)
     wrong = count_wrong(got, found.index, decoder.decode) if system.decides else 0
-    return found.figures() | measured.costs | {"wrong": wrong}
+    return found.figures() | measured.costs | {"wrong": wrong, "misplaced": count_misplaced(got)}
 
 
 def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) -> _Measured:

@@ -15,7 +15,8 @@ from peer_bench.systems import PEERS
 __all__ = ["judge", "medians", "print_report", "ratios"]
 
 Row = dict[str, Any]
-_FIGURES = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu", "rss_mb", "start_s", "expected", "missed", "wrong")
+_COSTS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu", "rss_mb", "start_s")
+_FIGURES = (*_COSTS, "expected", "missed", "wrong", "misplaced")
 _METRICS = {"p50": "p50_ms", "cpu": "cpu", "rss": "rss_mb", "start": "start_s"}
 _AGAINST = {"echo": ("echo",), "best-peer": PEERS, "loop-onnxruntime": ("loop-onnxruntime",)}
 _MAX_RSS_MB = 60.0
@@ -85,7 +86,10 @@ def _bars(hop: int, chunk: int, against: str) -> dict[str, float]:
 
 
 def judge(rows: list[Row]) -> list[Row]:
-    """Hold the ratios, and pretap's own figures, against the bars: rows of cell, what, value, bar and passed."""
+    """Hold the ratios, and pretap's own figures, against the bars: rows of cell, what, value, bar and passed.
+
+    A system that decides wrongly is no measure, so that is a bar for all of them.
+    """
     verdicts = []
     for ratio in _ratios(rows):
         bars = _bars(ratio["hop"], ratio["chunk"], ratio["against"])
@@ -93,11 +97,17 @@ def judge(rows: list[Row]) -> list[Row]:
             if (value := ratio[metric]) is not None:
                 is_lower = value < bar or (value == bar and ratio["against"] != "loop-onnxruntime")
                 verdicts.append(_verdict(ratio, f"{metric} / {ratio['against']}", value, bar, passed=is_lower))
+    for hop, chunk in _cells(rows):
+        n_wrong = sum(row["wrong"] for row in rows if (row["hop"], row["chunk"]) == (hop, chunk))
+        cell = {"hop": hop, "chunk": chunk}
+        verdicts.append(_verdict(cell, "wrong, all rounds and systems", n_wrong, 0, passed=n_wrong == 0))
     own = [row for row in rows if row["system"] == "pretap"]
     for hop, chunk in _cells(own):
         cell = [row for row in own if (row["hop"], row["chunk"]) == (hop, chunk)]
-        missed, rss_mb = sum(row["missed"] for row in cell), max(row["rss_mb"] for row in cell)
-        verdicts.append(_verdict(cell[0], "missed, all rounds", missed, 0, passed=missed == 0))
+        for what in ("missed", "misplaced"):
+            n = sum(row[what] for row in cell)
+            verdicts.append(_verdict(cell[0], f"{what}, all rounds", n, 0, passed=n == 0))
+        rss_mb = max(row["rss_mb"] for row in cell)
         verdicts.append(_verdict(cell[0], "rss_mb, highest", rss_mb, _MAX_RSS_MB, passed=rss_mb <= _MAX_RSS_MB))
     return verdicts
 

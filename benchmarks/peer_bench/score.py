@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peer_bench.noise import SFREQ_HZ, noise_uv, window_uv
 
-__all__ = ["Latencies", "Received", "Sent", "count_wrong", "latencies"]
+__all__ = ["Latencies", "Received", "Sent", "count_misplaced", "count_wrong", "latencies"]
 
 _OFF_GRID = 0.25  # of a sample: timeflux's stamps are dejittered and clock-corrected, which moves them by microseconds
 _N_CHECKS = 10
@@ -91,3 +91,11 @@ def count_wrong(got: Received, index: NDArray[np.intp], decode: Callable[[NDArra
     table = noise_uv()
     errors = (np.abs(decode(window_uv(table, got.n_last[i])) - got.probs[i]).max() for i in picked)
     return sum(not error <= _TOLERANCE for error in errors)
+
+
+def count_misplaced(got: Received) -> int:
+    """Count the rows that came twice, or after one of a later window."""
+    if not got.n_last.size:
+        return 0
+    latest = np.maximum.accumulate(got.n_last)
+    return int((got.n_last[1:] <= latest[:-1]).sum())

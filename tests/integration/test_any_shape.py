@@ -41,11 +41,11 @@ def test_a_decoder_of_another_shape_is_trained_served_and_verified(start, tmp_pa
         "train", "own-cap", "--data", str(data), "--out", str(bundle), "--set", "fit.max_epochs=3",
         "--set", "evaluation.folds=2", "--set", "evaluation.learning_curve=false",
     )  # fmt: skip
-    assert train.wait(60) == 0, train.said
+    assert train.wait(240) == 0, train.said
     assert "2-fold blockwise cross-validation" in train.said
 
     verify = start("verify", str(bundle), "--data", str(data), "--json", str(report))
-    assert verify.wait(90) == 0, verify.said
+    assert verify.wait(240) == 0, verify.said
     parity = json.loads(report.read_text())
     assert parity["passed"] is True
     assert (parity["n_expected"], parity["n_received"], parity["n_lost"]) == (_N_TRIALS, _N_TRIALS, 0)

@@ -46,7 +46,7 @@ def test_what_goes_out_live_equals_offline_evaluation_on_a_synthetic_head(start,
     report = tmp_path / "parity.json"
     bundle = wide_bundle(sfreq_hz)
     child = start("verify", str(bundle), "--data", str(head / "trials"), "--json", str(report))
-    assert child.wait(90) == 0, child.said
+    assert child.wait(240) == 0, child.said
     parity = json.loads(report.read_text())
     assert parity["passed"] is True
     assert (parity["n_expected"], parity["n_received"], parity["n_lost"], parity["n_extra"]) == (12, 12, 0, 0)

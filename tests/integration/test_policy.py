@@ -35,11 +35,11 @@ def test_score_gives_the_verdicts_of_the_live_service_to_the_bit(start, recordin
     serve = start(
         "serve", "ensemble-100hz", "--config", str(config), "--stream", "name=policy-head", "--log", str(log)
     )  # fmt: skip
-    assert replay.wait(120) == 0
+    assert replay.wait(240) == 0
     serve.wait_for("-> LOST")
     serve.interrupt()
     assert (
-        start("score", "ensemble-100hz", str(recording), "--config", str(config), "--json", str(scored)).wait(60) == 0
+        start("score", "ensemble-100hz", str(recording), "--config", str(config), "--json", str(scored)).wait(240) == 0
     )
     live = [each for each in map(json.loads, log.read_text().splitlines()) if each["type"] == "verdict"]
     live = [(each["p"], each["label"], each["command"]) for each in live if each["valid"]]
@@ -54,7 +54,7 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
     config, found, figure = tmp_path / "tuned.toml", tmp_path / "found.json", tmp_path / "found.svg"
     arguments = ("tune", "ensemble-100hz", str(recording), "--max-false-per-min", "1000")
     child = start(*arguments, "--out", str(config), "--json", str(found), "--figure", str(figure))
-    assert child.wait(120) == 0, child.said
+    assert child.wait(240) == 0, child.said
     result = json.loads(found.read_text())
     chosen = result["chosen"]
     assert result["limited"] == "false_per_min"
@@ -62,7 +62,7 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
     assert figure.read_text().count("<svg") == 1
     scored = tmp_path / "scored.json"
     assert (
-        start("score", "ensemble-100hz", str(recording), "--config", str(config), "--json", str(scored)).wait(60) == 0
+        start("score", "ensemble-100hz", str(recording), "--config", str(config), "--json", str(scored)).wait(240) == 0
     )
     decisions = json.loads(scored.read_text())["decisions"]
     valid = [each for each in decisions if not each["why"]]
@@ -70,7 +70,7 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
     n_commands = sum(each["command"] for each in valid if each["t"] <= cut_s)
     assert n_commands == sum(chosen["tuned"][key] for key in ("n_hits", "n_wrong", "n_false"))
     again = start(*arguments, "--out", str(config))
-    assert again.wait(60) == 2
+    assert again.wait(240) == 2
     assert "is there already" in again.said
 
 
@@ -84,19 +84,19 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
 )
 def test_tune_says_what_is_wrong(start, recording, arguments, code, sentence):
     child = start("tune", "ensemble-100hz", str(recording), *arguments)
-    assert child.wait(120) == code
+    assert child.wait(240) == code
     assert sentence in child.said
 
 
 def test_a_bundle_that_knows_nothing_fits_noise_and_that_is_said(start, recording, bundle):
     child = start("tune", str(bundle), str(recording), "--max-false-per-min", "10")
-    assert child.wait(120) == 0
+    assert child.wait(240) == 0
     assert "CHANCE" in child.said
 
 
 def test_trials_have_no_pauses_so_only_the_threshold_is_set(start, tmp_path):
     folder, found = tmp_path / "trials", tmp_path / "found.json"
-    assert start("simulate", str(folder), "--epochs", "--seed", "0").wait(60) == 0
+    assert start("simulate", str(folder), "--epochs", "--seed", "0").wait(240) == 0
     arguments = [str(folder), "--part", "train", "--max-false-per-min", "1000", "--json", str(found)]
     trained = start(
         "train",
@@ -112,9 +112,9 @@ def test_trials_have_no_pauses_so_only_the_threshold_is_set(start, tmp_path):
         "--set",
         "fit.calibrate=false",
     )
-    assert trained.wait(120) == 0, trained.said
+    assert trained.wait(240) == 0, trained.said
     child = start("tune", str(tmp_path / "own.safetensors"), *arguments, "--trials", "100:")
-    assert child.wait(60) == 0, child.said
+    assert child.wait(240) == 0, child.said
     assert "trials have no pauses" in child.said
     result = json.loads(found.read_text())
     assert (result["limited"], result["hop_ms"], result["honest"]) == ("wrong_per_min", None, True)

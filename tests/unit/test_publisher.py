@@ -412,7 +412,7 @@ def test_numbers_sent_by_a_call_do_not_overtake_a_decision_that_waits_for_anothe
             self.lock.acquire()
             self.looks = 0
 
-        def acquire(self, blocking=True):  # noqa: FBT002 - as a lock's
+        def acquire(self, blocking=True):
             taken = self.lock.acquire(blocking)
             self.looks += 1
             if self.looks == 1:

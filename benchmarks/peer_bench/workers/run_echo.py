@@ -1,4 +1,8 @@
-"""The floor: nothing is decided; each hop-th sample is answered."""
+"""Nothing is decided; each hop-th sample is answered.
+
+It wakes for whatever comes. With chunks of one sample that costs more than to wait for all samples that a decision
+needs: there it is no floor for the processor's time.
+"""
 
 from __future__ import annotations
 
