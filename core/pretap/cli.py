@@ -80,7 +80,8 @@ def main() -> NoReturn:
     """Run the command line and exit with the code that WIRE.md gives to each kind of failure."""
     try:
         code = pretap.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed when the process began
+            sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):  # Abort: click's name for Ctrl-C
         click.echo("Interrupted.", err=True)
         code = 130

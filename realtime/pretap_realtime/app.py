@@ -20,6 +20,7 @@ from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
+from pretap_realtime.speaker import Speaker
 from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 
 if TYPE_CHECKING:
@@ -83,15 +84,58 @@ def serve(
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
         return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
-    for name in _THREADS:
-        os.environ.setdefault(name, "1")
+    speaker = Speaker()
+    code = 0
+    try:
+        for name in _THREADS:
+            os.environ.setdefault(name, "1")
+        chosen = _chosen(config, **flags)
+        jobs = _jobs(
+            bundle,
+            chosen,
+            log_file=log_file,
+            folder=folder,
+            dry_run=dry_run,
+            supervised=supervised,
+            stop=stop,
+            speaker=speaker,
+        )
+        if len(jobs) == 1:
+            (job,) = jobs.values()
+            job(speaker.show)
+        else:
+            from pretap_realtime.several import run_each
+
+            run_each(jobs, say=partial(_say, speaker), show=speaker.show)
+    except OutletFrozenError as error:
+        _say(speaker, f"Error: {error}")
+        code = error.exit_code
+    finally:
+        all_is_said = speaker.close()
+    if not all_is_said:
+        os._exit(code)  # the interpreter's end would wait for the terminal
+    _leave_where_threads_spin(code)
+    return code
+
+
+def _jobs(
+    bundle: Path | None,
+    chosen: Sequence[tuple[str | None, ServeConfig]],
+    *,
+    log_file: Path | None,
+    folder: Path | None,
+    dry_run: bool,
+    supervised: Path | None,
+    stop: StopSignal,
+    speaker: Speaker,
+) -> dict[str, Job]:
+    """Load and open what each decoder needs; gives by its name what serves."""
     handover = None
     if supervised is not None:
         from pretap_realtime.handover import Handover
 
         handover = Handover(supervised)
         stop_at_eof(stop)
-    chosen = _chosen(config, **flags)
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     is_one = len(chosen) == 1
@@ -100,7 +144,12 @@ def serve(
     for each in ahead:
         each.look(_ANSWER_S)
     plans = [
-        _plan(name or bundle, settings, each, say=_say if is_one else partial(_say_as, settings.markers.name))
+        _plan(
+            name or bundle,
+            settings,
+            each,
+            say=partial(_say, speaker) if is_one else partial(_say_as, speaker, settings.markers.name),
+        )
         for (name, settings), each in zip(chosen, ahead, strict=True)
     ]
     jobs: dict[str, Job] = {}
@@ -113,20 +162,7 @@ def serve(
             place = None if handover is None else _Place(handover, k)
             job = partial(_serve, plan, sinks, session, stop, place=place)
         jobs[plan.name] = partial(_list_where_none_came, job, plan.settings)
-    try:
-        if is_one:
-            jobs[plans[0].name](click.echo)
-        else:
-            from pretap_realtime.several import run_each
-
-            run_each(jobs, say=_say, show=click.echo)
-    except OutletFrozenError as error:
-        with contextlib.suppress(OSError):
-            _say(f"Error: {error}")
-        _leave_where_threads_spin(error.exit_code)
-        return error.exit_code
-    _leave_where_threads_spin(0)
-    return 0
+    return jobs
 
 
 def _leave_where_threads_spin(code: int) -> None:
@@ -380,12 +416,12 @@ def _chosen(
     return chosen
 
 
-def _say(line: str) -> None:
-    click.echo(plain(line), err=True)
+def _say(speaker: Speaker, line: str) -> None:
+    speaker.say(plain(line))
 
 
-def _say_as(name: str, line: str) -> None:
-    _say(f"{name}: {line}")
+def _say_as(speaker: Speaker, name: str, line: str) -> None:
+    _say(speaker, f"{name}: {line}")
 
 
 def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:

@@ -17,6 +17,7 @@ _RAIL_SHARE = 0.2  # of a block's samples are its highest, or its lowest, value:
 _FEWEST_ON_RAIL = 4  # samples; the competition's blocks of 25 samples in steps of 0.1 uV have up to 3 alike
 _SPAN_UV = 2.0  # a smaller signal has equal values by its steps
 _RAIL_UV = 1000.0  # a constant so far from zero is a rail, not a dead electrode
+_MOST_UV = 1e15  # no voltage; the squares of a block of larger ones would leave float32
 _SHORTEST_MAINS_S = 0.1  # five periods
 _HIGHEST_MAINS = 0.45  # of the rate
 _SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
@@ -37,7 +38,7 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
     Attributes
     ----------
     nonfinite, railed, mains, off_scale
-        Whether the electrode is.
+        Whether the electrode is; a value that is no voltage is not finite here.
     judged
         Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` could.
     mains_hz
@@ -87,12 +88,13 @@ class BlockChecks:
 
     def look(self, block_uv: NDArray[np.float32]) -> Findings:
         """Judge a block (n_block, n_channels), as it came."""
-        finite = np.isfinite(block_uv)
         nonfinite = np.zeros(block_uv.shape[1], bool)
-        if not finite.all():  # else there is no need to ask each electrode
-            nonfinite = ~finite.all(axis=0) & self._present
-            block_uv = np.where(finite, block_uv, np.float32(0))
         high, low = block_uv.max(axis=0), block_uv.min(axis=0)
+        if not ((high < _MOST_UV) & (low > -_MOST_UV)).all():  # NaN too; else there is no need to ask each value
+            usable = np.abs(block_uv) < _MOST_UV
+            nonfinite = ~usable.all(axis=0) & self._present
+            block_uv = np.where(usable, block_uv, np.float32(0))
+            high, low = block_uv.max(axis=0), block_uv.min(axis=0)
         x = block_uv - block_uv.mean(axis=0)
         variance = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)  # (n_channels,)
         judged = self._present & ~nonfinite

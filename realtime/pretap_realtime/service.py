@@ -166,6 +166,7 @@ class Service:
         self._state: State | None = None
         self._heartbeat_due_s = self._audit_due_s = -math.inf
         self._quality = self._terms = ""
+        self._told_of_skips = False
         self._summary = Summary()
 
     def run(self) -> Iterator[Call | None]:
@@ -303,14 +304,23 @@ class Service:
                 self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
             if now_s >= self._heartbeat_due_s or n_overload == n_most:
                 n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
-                self._announce_newcomers(connection)
+                self._announce(connection)
             if express is None:  # else what was said goes before its next call
                 yield None
 
-    def _announce_newcomers(self, connection: Connection) -> None:
-        if self._beat():
-            for newcomer in connection.newcomers():
-                self._warn(newcomer)
+    def _announce(self, connection: Connection) -> None:
+        """Say at a heartbeat what nobody would see otherwise: a second stream that came, decisions that were skipped."""
+        if not self._beat():
+            return
+        for newcomer in connection.newcomers():
+            self._warn(newcomer)
+        n_skipped = self._pipeline.mode.n_skipped
+        if n_skipped and not self._told_of_skips:
+            self._told_of_skips = True
+            self._warn(
+                f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. Either "
+                "the amplifier's program sends too rarely, or this computer is too slow"
+            )
 
     def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:
         """Say on what terms it may decide, and send the numbers: not where they may have to be withheld."""

@@ -7,9 +7,11 @@ import select
 import signal
 import socket
 import threading
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Stop", "StopSignal", "stop_at_eof", "stop_on_signals"]
+__all__ = ["HANGUP", "Stop", "StopSignal", "ending_signals", "stop_at_eof", "stop_on_signals"]
+
+HANGUP: Final = getattr(signal, "SIGHUP", None)  # the terminal closes; Windows has no such thing
 
 
 class Stop(Protocol):
@@ -49,8 +51,14 @@ class StopSignal:
         return self._is_set
 
 
+def ending_signals() -> list[int]:
+    """Give the signals that end a program well: not SIGHUP where it was started to outlive its terminal (nohup)."""
+    ignores = HANGUP is not None and signal.getsignal(HANGUP) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None or ignores else [HANGUP])]
+
+
 def stop_on_signals() -> StopSignal:
-    """Set the stop on the first SIGINT or SIGTERM; the second one ends the process at once."""
+    """Set the stop on the first SIGINT, SIGTERM or SIGHUP; a second one of the first two ends the process at once."""
     stop = StopSignal()
 
     def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
@@ -58,7 +66,7 @@ def stop_on_signals() -> StopSignal:
             signal.signal(each, signal.SIG_DFL)
         stop.set()
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ending_signals():
         signal.signal(each, on_signal)
     return stop
 

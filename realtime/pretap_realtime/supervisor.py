@@ -7,6 +7,7 @@ its stdin: when that closes, because the supervisor was told to stop or has died
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from pretap_realtime.handover import Handover
+from pretap_realtime.speaker import Speaker
+from pretap_realtime.stopping import HANGUP, ending_signals
 
 __all__ = ["Supervisor", "main", "pause_s", "words"]
 
@@ -65,7 +68,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run workers until one ends as it should, or is told to; gives the exit code."""
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in ending_signals():
             signal.signal(each, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="pretap-serve-") as folder:
             file = Path(folder) / "handover"
@@ -125,7 +128,9 @@ class Supervisor:
         self._child.stdin.close()
 
     def _on_signal(self, number: int, frame: object) -> None:  # noqa: ARG002
-        """Have the worker end well on the first signal, and at once on the second."""
+        """Have the worker end well on the first signal, and at once on the second Ctrl-C."""
+        if number == HANGUP and self._n_signals:  # a terminal that closes may say so twice
+            return
         self._n_signals += 1
         if self._child is None:
             return
@@ -146,10 +151,14 @@ class Supervisor:
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``pretap serve`` with these arguments under a supervisor; gives the exit code."""
-    return Supervisor(
+    speaker = Speaker()
+    code = Supervisor(
         lambda file: [sys.executable, "-m", "pretap", "serve", "--supervised", str(file), *arguments],
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=speaker.say,
     ).run()
+    if not speaker.close():
+        os._exit(code)  # the interpreter's end would wait for the terminal
+    return code
 
 
 if __name__ == "__main__":

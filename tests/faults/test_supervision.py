@@ -113,8 +113,8 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_of_the_supervisor_end_the_worker_well(serve, feeder, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_supervisor_ends_the_worker_well(serve, feeder, number):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
     pid = worker(service)

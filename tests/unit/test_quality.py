@@ -464,3 +464,13 @@ def test_statistics_of_dead_channels_and_single_samples_are_finite():
     for shape in ((1, 1, 2), (3, 7, 2)):
         found = gather_statistics(np.zeros(shape, np.float32), sfreq_hz=1000.0)
         assert all(np.isfinite(tensor).all() for tensor in found.tensors().values())
+
+
+@pytest.mark.parametrize("value", [1e16, 1e25, 3e38, -3e38])
+def test_values_that_are_no_voltage_are_a_fault_and_no_error(value):
+    x = eeg(20)
+    x[5 * round(FS) :, :] = np.float32(value)
+    assert any("non-finite" in words for words in words_of(x))
+    x = eeg(20)
+    x[500:510] = np.float32(value)  # once: no lasting fault
+    assert words_of(x) == []

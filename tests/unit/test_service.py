@@ -252,6 +252,17 @@ def test_a_full_buffer_is_an_overflow_and_is_said(build):
     assert "1 times too many samples waited" in str(summary)
 
 
+def test_skipped_decisions_are_said_once_at_a_heartbeat(build):
+    clock, stop = Clock(), threading.Event()
+    chunks = [chunk(0, 50), chunk(50, 100), 1.5, chunk(150, 100), 1.5]
+    service, notes, said = build(connect_once(Script(clock, stop, chunks)), clock, stop)
+    summary = serve(service)
+    told = [line for line in said if "skipped so far" in line]
+    assert len(told) == 1
+    assert told[0].startswith("WARNING: 9 decisions were skipped so far: more than 0.5 s of samples came at once")
+    assert summary.n_skipped == 18
+
+
 def test_a_newcomer_is_announced_at_a_heartbeat(build):
     clock, stop = Clock(), threading.Event()
     script = Script(clock, stop, [3.0])

@@ -47,13 +47,28 @@ def test_a_wait_without_it_ends_with_its_time():
 
 
 def test_the_first_signal_sets_it_and_gives_the_second_one_its_own_way():
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         stop = stop_on_signals()
         assert not stop.is_set()
         signal.raise_signal(signal.SIGTERM)
         assert stop.is_set()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+@pytest.mark.parametrize("outlives", [False, True])
+def test_a_terminal_that_closes_ends_it_where_it_was_not_started_to_outlive_that(outlives):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if outlives else signal.SIG_DFL)
+        stop = stop_on_signals()
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set() is not outlives
+        signal.raise_signal(signal.SIGHUP)  # it may come twice
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
