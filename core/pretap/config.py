@@ -24,6 +24,8 @@ Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
 Text = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
+_MOST_SHOWN = 60  # characters of a value
+
 Config = TypeVar("Config", bound=msgspec.Struct)
 
 
@@ -58,7 +60,22 @@ def convert(table: dict[str, Any], kind: type[Config], *, path: Path | None, ove
         return msgspec.convert(table, kind, strict=True)
     except msgspec.ValidationError as error:
         where = "configuration" if path is None else str(path)
-        raise UsageError(f"{where}: {error}") from None
+        raise UsageError(f"{where}: {_in_words(str(error), table, kind)}") from None
+
+
+def _in_words(error: str, table: Any, kind: Any) -> str:
+    """Add to msgspec's words what was given, or the keys that there are."""
+    said, _, place = error.partition(" - at `$")
+    names = place.strip(".`").split(".") if place else []
+    if "unknown field" in said:
+        for name in names:
+            kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(name)
+            if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+                return error
+        return f"{error}; there are {', '.join(field.encode_name for field in msgspec.structs.fields(kind))}"
+    for name in names:
+        table = table.get(name) if isinstance(table, dict) else None
+    return error if "got" in said or table is None else f"{error}, got {str(table)[:_MOST_SHOWN]!r}"
 
 
 def find_config(name: str) -> Path:

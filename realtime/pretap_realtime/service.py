@@ -309,7 +309,7 @@ class Service:
                 yield None
 
     def _announce(self, connection: Connection) -> None:
-        """Say at a heartbeat what nobody would see otherwise: a second stream that came, decisions that were skipped."""
+        """Say at a heartbeat what nobody would see otherwise: a second stream, decisions that were skipped."""
         if not self._beat():
             return
         for newcomer in connection.newcomers():
@@ -318,8 +318,8 @@ class Service:
         if n_skipped and not self._told_of_skips:
             self._told_of_skips = True
             self._warn(
-                f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. Either "
-                "the amplifier's program sends too rarely, or this computer is too slow"
+                f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. The "
+                "amplifier's program sends too rarely, or this computer is too slow"
             )
 
     def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:

@@ -255,7 +255,7 @@ def test_a_full_buffer_is_an_overflow_and_is_said(build):
 def test_skipped_decisions_are_said_once_at_a_heartbeat(build):
     clock, stop = Clock(), threading.Event()
     chunks = [chunk(0, 50), chunk(50, 100), 1.5, chunk(150, 100), 1.5]
-    service, notes, said = build(connect_once(Script(clock, stop, chunks)), clock, stop)
+    service, _, said = build(connect_once(Script(clock, stop, chunks)), clock, stop)
     summary = serve(service)
     told = [line for line in said if "skipped so far" in line]
     assert len(told) == 1
