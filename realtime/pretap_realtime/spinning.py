@@ -12,6 +12,7 @@ from typing import NoReturn
 __all__ = ["are_there", "calm", "leave"]
 
 _FOR_S = 0.2
+_BUSY = 0.1  # of that time. A thread that a full machine keeps from running does not wait either, and does not compute
 _TASKS = Path("/proc/self/task")
 _CALMED: set[int] = set()
 
@@ -29,7 +30,7 @@ def calm() -> int:
     n = 0
     for task, (used_ns, n_waits) in _used().items():
         used_before_ns, n_waits_before = before.get(task, (used_ns, n_waits))
-        if task not in ours and n_waits == n_waits_before and used_ns > used_before_ns:
+        if task not in ours and n_waits == n_waits_before and used_ns - used_before_ns > 1e9 * _BUSY * _FOR_S:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
                 n += 1

@@ -20,8 +20,8 @@ from pretap_realtime.sinks import LogSink
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 
-_SPIN = """
-import ctypes, os, threading, time
+_SPIN = r"""
+import ctypes, os, subprocess, sys, threading, time
 from pathlib import Path
 from pretap_realtime import spinning
 libc = ctypes.CDLL(None)
@@ -31,20 +31,28 @@ def make(function):
     assert libc.pthread_create(ctypes.byref(thread), None, function, None) == 0
     (new,) = ids() - before
     return new
-spinner = make(%s)
+spin = %s
+spinner = make(spin)
 waiter = make(libc.pause)
+cpu = {min(os.sched_getaffinity(0))}
+hog = subprocess.Popen([sys.executable, "-c", "import time\nend_s = time.time() + 20\nwhile time.time() < end_s: pass"])
+os.sched_setaffinity(hog.pid, cpu)
+starved = make(spin)  # it never waits, and hardly runs
+os.sched_setscheduler(starved, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setaffinity(starved, cpu)
 def busy():
     while True:
         pass
 threading.Thread(target=busy, daemon=True).start()
 print(spinning.calm(), os.sched_getscheduler(spinner) == os.SCHED_IDLE, os.sched_getscheduler(waiter) == os.SCHED_IDLE)
-print(sum(os.sched_getscheduler(each) == os.SCHED_IDLE for each in ids()), flush=True)
+hog.kill()
+print(sum(os.sched_getscheduler(each) == os.SCHED_IDLE for each in ids() - {starved}), flush=True)
 os._exit(0)
 """
 
 
 @linux
-def test_only_a_foreign_thread_that_spins_is_calmed(tmp_path):
+def test_only_a_foreign_thread_that_spins_is_calmed_not_one_that_a_full_machine_keeps_from_running(tmp_path):
     source = tmp_path / "spin.c"
     source.write_text('void *spin(void *nothing) { for (;;) __asm__ volatile(""); return nothing; }')
     library = tmp_path / "spin.so"
