@@ -62,6 +62,7 @@ class Electrodes:
         """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
         self._n_block = block_samples(n_window, sfreq_hz)  # what is flat is known before a window is full
         n = len(self._channels)
+        self._low, self._high = np.empty(n), np.empty(n)
         self._kept = np.empty((self._n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
         self._n_heard = 0  # samples of the block that `listen` is in
         self._is_heard = np.zeros(n, bool)  # channels with a finite value in it
@@ -75,8 +76,8 @@ class Electrodes:
     def restart(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
         self._n_in_block = self._n_kept = 0
-        self._low = np.full(len(self._channels), np.inf)
-        self._high = np.full(len(self._channels), -np.inf)
+        self._low.fill(np.inf)
+        self._high.fill(-np.inf)
 
     @property
     def status(self) -> str:
@@ -131,8 +132,8 @@ class Electrodes:
             self._n_kept = 0
 
     def _see(self, x_uv: NDArray[np.float32]) -> None:
-        np.minimum(self._low, x_uv.min(axis=0), out=self._low)
-        np.maximum(self._high, x_uv.max(axis=0), out=self._high)
+        np.minimum(self._low, np.minimum.reduce(x_uv), out=self._low)
+        np.maximum(self._high, np.maximum.reduce(x_uv), out=self._high)
 
     def listen(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], str]]:
         """Take all samples as they come (n_new, n_channels), before those with NaN are sorted out.
@@ -204,6 +205,9 @@ class Electrodes:
         """End the block; says which electrodes are flat from here on."""
         alive = self._high - self._low > _FLAT_UV  # (n_channels,)
         self.restart()
+        if not self._flat and alive.all():
+            self._n_alive += 1
+            return self._flat
         self._n_alive = np.where(alive, self._n_alive + 1, 0)
         back = self._n_alive >= _BACK_BLOCKS
         return frozenset(k for k in range(len(alive)) if not alive[k] or (k in self._flat and not back[k]))

@@ -58,6 +58,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     bad: tuple[str, ...] = ()
 
 
-def encode(message: Message) -> str:
-    """Give the JSON text of a message, harmless for a terminal."""
-    return json_text(msgspec.json.encode(message))
+def encode(message: Message) -> bytes:
+    """Give a message as JSON in UTF-8, harmless for a terminal."""
+    encoded = msgspec.json.encode(message)
+    return encoded if encoded.isascii() and b"\x7f" not in encoded else json_text(encoded).encode()

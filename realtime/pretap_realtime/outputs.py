@@ -135,7 +135,7 @@ class UdpSender:
 
     def send(self, message: Message, item: Item) -> None:  # noqa: ARG002 - of the protocol
         """Send the JSON of the message."""
-        self.send_datagram(encode(message).encode())
+        self.send_datagram(encode(message))
 
     def send_datagram(self, datagram: bytes) -> None:
         """Send these bytes."""

@@ -23,7 +23,7 @@ from pretap.decoder import Decoder
 from pretap.errors import UsageError
 from pretap.interpolation import can_interpolate
 from pretap.serve_config import QualityConfig
-from pretap.statistics import Statistics, block_samples, rereferenced
+from pretap.statistics import Statistics, block_samples
 from pretap_realtime.block_checks import BlockChecks, Findings
 from pretap_realtime.cap_check import CapCheck
 from pretap_realtime.rate_check import RateCheck
@@ -170,12 +170,15 @@ class Quality:
     def _look_at_cap(self, cap: CapCheck, found: Findings) -> str:
         good = found.scaled & ~self._is_bad.any(axis=0)
         before, self._good = self._good, good
-        if not np.array_equal(good, self._in_cap):
-            if np.array_equal(good, before):  # it stays so
+        if (good != self._in_cap).any():
+            if (good == before).all():  # it stays so
                 self._restart_cap(good)
             return self._swap.now
-        x = found.centred * good  # (n_block, n_channels)
-        self._covariance += rereferenced((x.T @ x).astype(np.float64))
+        products = found.products if good.all() else found.products * (good & good[:, None])
+        total = float(products.trace(dtype=np.float64))
+        own = total - float(products.sum(dtype=np.float64)) / len(good)  # the trace, against the average of all
+        if own > 1e-9 * total:  # each block has the same weight; `cap` takes the average off
+            self._covariance += products / np.float32(own)
         self._n_in_cap += 1
         if self._n_in_cap == _CAP_BLOCKS:
             self._swap.push(cap.verdict(self._covariance, good))

@@ -168,7 +168,7 @@ class OutletSink:
     def _note(self, batch: Sequence[tuple[Message, Item]]) -> None:
         rows: list[Sequence[float]] = []
         codes: list[tuple[int]] = []
-        texts: list[tuple[str]] = []
+        texts: list[tuple[str | bytes]] = []
         row_t_s: list[float] = []
         code_t_s: list[float] = []
         text_t_s: list[float] = []

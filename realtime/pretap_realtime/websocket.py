@@ -87,7 +87,7 @@ class WebSocketServer:
 
     def send(self, message: Message, item: Item) -> None:  # noqa: ARG002 - of the protocol
         """Send a message to all clients."""
-        text = encode(message)
+        text = encode(message).decode()
         if message.type != "verdict":
             self._state = text
         broadcast(self._clients, text)
