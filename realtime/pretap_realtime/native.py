@@ -16,7 +16,7 @@ __all__ = ["LIBRARY", "TURN", "Receiver", "Watch", "library", "new_watch"]
 LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "receive.c"
 TURN: Final = 1 << 20  # of receive.c
-_LOOK_S: Final = 0.04  # the loop waits for an outlet for less than 50 ms
+_LOOK_S: Final = 0.04  # as LOOK_NS of receive.c
 _int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
@@ -41,7 +41,7 @@ class Receiver(ctypes.Structure):
 
 
 class _Watch(ctypes.Structure):
-    _fields_ = [("since_s", _double), ("ended", ctypes.c_int32)]
+    _fields_ = [("since_s", _double), ("ended", ctypes.c_int32), ("timer", ctypes.c_int32)]
 
 
 @functools.cache
@@ -56,7 +56,11 @@ def library() -> ctypes.CDLL | None:
     if (_SOURCE.exists() and zlib.crc32(_SOURCE.read_bytes()) != built_from) or n_bytes != ctypes.sizeof(Receiver):
         return None
     loaded.pretap_watch.restype = _pointer
-    loaded.pretap_wait_until_slow.argtypes = [_pointer, _double, _double]
+    loaded.pretap_wait_until_slow.argtypes = [_pointer, _double]
+    loaded.pretap_watch_since.argtypes = [_pointer, _double]
+    loaded.pretap_watch_end.argtypes = [_pointer]
+    for function in (loaded.pretap_wait_until_slow, loaded.pretap_watch_since, loaded.pretap_watch_end):
+        function.restype = None
     for function in (loaded.pretap_receive, loaded.pretap_go_on, loaded.pretap_stop):
         function.restype, function.argtypes = _int, [ctypes.POINTER(Receiver)]
     return loaded
@@ -88,7 +92,7 @@ class Watch(Protocol):
 
 
 def new_watch() -> Watch:
-    """Make a watch; one in C where there is the library: a look costs a tenth there."""
+    """Make a watch; one in C where there is the library: there it sleeps until there is something to see (Linux)."""
     loaded = library()
     return _PlainWatch() if loaded is None else _NativeWatch(loaded)
 
@@ -97,7 +101,11 @@ class _NativeWatch:
     def __init__(self, loaded: ctypes.CDLL) -> None:
         self.address: int = loaded.pretap_watch()
         self._struct = _Watch.from_address(self.address)
-        self._wait = loaded.pretap_wait_until_slow
+        self._wait, self._set, self._end = (
+            loaded.pretap_wait_until_slow,
+            loaded.pretap_watch_since,
+            loaded.pretap_watch_end,
+        )
 
     @property
     def since_s(self) -> float:
@@ -105,14 +113,14 @@ class _NativeWatch:
 
     @since_s.setter
     def since_s(self, value: float) -> None:
-        self._struct.since_s = value
+        self._set(self.address, value)
 
     def wait_until_slow(self, slow_s: float) -> bool:
-        self._wait(self.address, slow_s, _LOOK_S)
+        self._wait(self.address, slow_s)
         return not self._struct.ended
 
     def end(self) -> None:
-        self._struct.ended = 1
+        self._end(self.address)
 
 
 class _PlainWatch:

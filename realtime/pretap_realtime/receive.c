@@ -9,12 +9,18 @@
    sample is taken, and Python looks. What a block of samples shows of the electrodes and of the stream's rate holds from
    the sample after it on. */
 
+#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/timerfd.h>
+#include <unistd.h>
+#endif
 
+#define LOOK_NS 40000000 /* the loop waits for an outlet for less than 50 ms */
 #define TURN 1048576
 #define MOST_CLASSES 64
 
@@ -30,6 +36,7 @@ const uint32_t pretap_receive_crc = SOURCE_CRC; /* of this file: a library that 
 typedef struct {
     volatile double since_s; /* when the leader began to send; infinity: it does not */
     volatile int32_t ended;
+    int32_t timer; /* a descriptor: who watches sleeps until the leader has been sending for a while; -1: he looks often */
 } watch;
 
 typedef struct {
@@ -83,13 +90,45 @@ static void pause_for(double seconds) {
 
 watch *pretap_watch(void) {
     watch *made = malloc(sizeof(watch));
-    if (made) made->since_s = INFINITY, made->ended = 0;
+    if (!made) return NULL;
+    made->since_s = INFINITY, made->ended = 0, made->timer = -1;
+#ifdef __linux__
+    made->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+#endif
     return made;
 }
 
-/* Wait until the leader has been sending for `slow_s`, or all has ended: a look each `look_s`. */
-void pretap_wait_until_slow(const watch *w, double slow_s, double look_s) {
-    while (!w->ended && monotonic() - w->since_s <= slow_s) pause_for(look_s);
+/* Wake who watches each `ns`; 0: never. */
+static void wake_after(const watch *w, int64_t ns) {
+#ifdef __linux__
+    const struct itimerspec when = {{0, ns}, {0, ns}};
+    if (w->timer >= 0) timerfd_settime(w->timer, 0, &when, NULL);
+#else
+    (void)w, (void)ns;
+#endif
+}
+
+/* Note since when the leader sends; infinity: it does not. */
+void pretap_watch_since(watch *w, double since_s) {
+    const int changes = isinf(since_s) != isinf(w->since_s);
+    w->since_s = since_s;
+    if (changes) wake_after(w, isinf(since_s) ? 0 : LOOK_NS);
+}
+
+void pretap_watch_end(watch *w) {
+    w->ended = 1;
+    wake_after(w, 1);
+}
+
+/* Wait until the leader has been sending for `slow_s` when somebody looks, or all has ended. */
+void pretap_wait_until_slow(const watch *w, double slow_s) {
+    while (!w->ended && monotonic() - w->since_s <= slow_s) {
+#ifdef __linux__
+        uint64_t n_times;
+        if (w->timer >= 0 && (read(w->timer, &n_times, sizeof n_times) > 0 || errno == EINTR)) continue;
+#endif
+        pause_for(1e-9 * LOOK_NS);
+    }
 }
 
 /* `turn` is a call's number times TURN, plus twice the rows it has sent, plus one while it sends; 0: it was stopped. */
@@ -151,7 +190,7 @@ static int64_t decide(receiver *r, int64_t turn) {
         for (int64_t c = 0; c < n_classes; c++) row[c] = (float)r->probs[k * n_classes + c];
         row[n_classes] = (float)r->quality;
         if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
-        if (!k) r->watch->since_s = monotonic();
+        if (!k) pretap_watch_since(r->watch, monotonic());
         r->send(r->outlet, row, t_s, 1);
         if (!passes(r, turn + 2 * k++ + 1)) return k;
     }

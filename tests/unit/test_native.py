@@ -40,6 +40,32 @@ def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(ma
     assert answers == [True, False]
 
 
+@pytest.mark.parametrize("make", WATCHES)
+def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_hears_of_the_end(make):
+    watch = make()
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.2))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        watch.since_s = time.monotonic()
+        time.sleep(0.0005)
+        watch.since_s = math.inf
+    watch.since_s = time.monotonic()
+    time.sleep(0.06)  # a look finds it sending, and not for too long yet
+    assert answers == []
+    watch.since_s = time.monotonic() - 0.3
+    until_s = time.monotonic() + 10
+    while True not in answers:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+    watch.since_s = math.inf
+    watch.end()
+    for thread in threads:
+        thread.join(10)
+    assert len(answers) == 3
+
+
 def test_without_the_library_python_does_it(monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
     assert isinstance(native.new_watch(), native._PlainWatch)
