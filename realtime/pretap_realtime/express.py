@@ -136,11 +136,10 @@ class Express:
         """Have it send no more, while it hangs; where that is in the sink, that notes what is being sent: True."""
         is_sending = bool(self._stop(self._at))
         if is_sending:
-            struct = self._struct
-            k = struct.n_sent - 1
-            row = self._first + struct.at + int(self._ends[k]) - struct.n_decoded - 1
-            t_s = float(self._inlet.samples(row, row + 1).t_s[0])
-            self.sink.under_way([*self._probs[k].tolist(), struct.quality], t_s + struct.stamp_to_clock_s)
+            struct, n = self._struct, self._struct.n_sent
+            last = self._ends[:n] - (struct.n_decoded + 1) + (self._first + struct.at)  # rows of the buffers
+            stamps = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.stamp_to_clock_s
+            self.sink.under_way([[*p, struct.quality] for p in self._probs[:n].tolist()], stamps.tolist())
         return is_sending
 
     def returns(self) -> None:

@@ -20,7 +20,8 @@
 #include <unistd.h>
 #endif
 
-#define LOOK_NS 40000000 /* the loop waits for an outlet for less than 50 ms */
+#define LOOK_NS 40000000 /* the loop waits for an outlet for less than 50 ms: somebody looks after so long, or */
+#define SOON_NS 20000000 /* after this, where a timer wakes him */
 #define TURN 1048576
 #define MOST_CLASSES 64
 
@@ -112,7 +113,7 @@ static void wake_after(const watch *w, int64_t ns) {
 void pretap_watch_since(watch *w, double since_s) {
     const int changes = isinf(since_s) != isinf(w->since_s);
     w->since_s = since_s;
-    if (changes) wake_after(w, isinf(since_s) ? 0 : LOOK_NS);
+    if (changes) wake_after(w, isinf(since_s) ? 0 : SOON_NS);
 }
 
 void pretap_watch_end(watch *w) {
@@ -142,8 +143,8 @@ static int64_t new_turn(receiver *r) {
     return turn;
 }
 
-/* Let the call that hangs send no more; says in `n_sent` how many rows it sent, and returns whether the last of them is
-   on its way, `row`. */
+/* Let the call that hangs send no more; says in `n_sent` how many rows it handed over, and returns whether it hangs in the
+   last of them: then none of them may be out. */
 int64_t pretap_stop(receiver *r) {
     const int64_t turn = __atomic_exchange_n(&r->turn, 0, __ATOMIC_SEQ_CST);
     r->n_sent = (turn % TURN + 1) / 2;
@@ -180,18 +181,19 @@ static int64_t decide(receiver *r, int64_t turn) {
     if (!r->outlet) return 0;
     const double pause_s = r->pause_s;
     const int64_t n_classes = r->n_classes;
-    int64_t k = 0;
-    while (k < n_found) { /* what is read here may be another thread's by now; then `passes` says so */
+    const double oldest_s = r->clock() - r->stamp_to_clock_s - r->too_old_s;
+    int64_t n_due = 0, k = 0;
+    while (n_due < n_found && stamps[r->ends[n_due] - n_before - 1] >= oldest_s) n_due++;
+    while (k < n_due) { /* what is read here may be another thread's by now; then `passes` says so */
         const int64_t i = r->ends[k] - n_before - 1;
         if (i < 0 || i >= n) return k;
-        const double t_s = stamps[i] + r->stamp_to_clock_s;
-        if (r->clock() - t_s > r->too_old_s) break;
         float row[MOST_CLASSES + 1];
         for (int64_t c = 0; c < n_classes; c++) row[c] = (float)r->probs[k * n_classes + c];
         row[n_classes] = (float)r->quality;
+        const double t_s = stamps[i] + r->stamp_to_clock_s;
         if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
         if (!k) pretap_watch_since(r->watch, monotonic());
-        r->send(r->outlet, row, t_s, 1);
+        r->send(r->outlet, row, t_s, k == n_due - 1); /* they go out with the last one */
         if (!passes(r, turn + 2 * k++ + 1)) return k;
     }
     if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which would wait for Python */

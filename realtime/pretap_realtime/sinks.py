@@ -89,9 +89,9 @@ class OutletSink:
         """For C code that sends a decision's numbers itself, see `Item.is_out`; None while the outlets are not open."""
         return self._outlets.get("probabilities") if self._held is None else None
 
-    def under_way(self, row: Sequence[float], t_s: float) -> None:
+    def under_way(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
         """Note that C code sends numbers, and has not come back: another thread may have to do it."""
-        self._todo.append(_Push("probabilities", [row], [t_s]))
+        self._todo.append(_Push("probabilities", rows, t_s))
 
     def done(self) -> None:
         """Note that it did come back."""

@@ -90,19 +90,21 @@ class Outlet:
     """Keeps the rows that are sent."""
 
     def __init__(self, classes):
-        self.classes, self.rows = classes, []
+        self.classes, self.rows, self.goes_out = classes, [], True
         self._send = Send(self.send)
         self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
         self.numbers = self
 
-    def under_way(self, row, t_s):
-        self.hanging = (t_s, tuple(np.float32(row).tolist()))
+    def under_way(self, rows, t_s):
+        assert [t for t, _ in self.rows[len(self.rows) - len(rows) + 1 :]] == t_s[:-1]  # those before were handed over
+        self.hanging = (t_s[-1], tuple(np.float32(rows[-1]).tolist()))
 
     def done(self):
         assert self.rows[-1] == self.hanging
         self.hanging = None
 
-    def send(self, _outlet, row, t_s, _through):
+    def send(self, _outlet, row, t_s, through):
+        self.goes_out = bool(through)
         self.rows.append((t_s, tuple(row[: len(self.classes) + 1])))
         return 0
 
@@ -140,6 +142,7 @@ def drive(
         decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
         express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
         n_sent += express(may_send=may_send)
+        assert express.sink.goes_out  # with the last row
         try:
             chunk = express.chunk()
         except ConnectionLostError:

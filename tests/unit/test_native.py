@@ -52,7 +52,7 @@ def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_
         time.sleep(0.0005)
         watch.since_s = math.inf
     watch.since_s = time.monotonic()
-    time.sleep(0.06)  # a look finds it sending, and not for too long yet
+    time.sleep(0.05)  # a look finds it sending, and not for too long yet
     assert answers == []
     watch.since_s = time.monotonic() - 0.3
     until_s = time.monotonic() + 10
