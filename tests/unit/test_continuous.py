@@ -254,7 +254,7 @@ def test_samples_that_never_had_a_time_are_left_out_and_clocks_that_are_no_numbe
 
 def test_messages_of_our_own_service_are_no_markers(tmp_path: Path) -> None:
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
-    message = encode(Message(type="verdict", seq=3, state="RUNNING", t=9.0, sent=9.0))
+    message = encode(Message(type="verdict", seq=3, state="RUNNING", t=9.0, sent=9.0)).decode()
     path = write_xdf(
         tmp_path / "x.xdf",
         stream_header(1, **EEG),
