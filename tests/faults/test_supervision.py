@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -123,6 +124,13 @@ def test_a_signal_to_the_supervisor_ends_the_worker_well(serve, feeder, number):
     assert "decisions," in service.said  # the summary
 
 
+def _whole(line):
+    """Give what a line of a log says; None where it is torn."""
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.loads(line)
+    return None
+
+
 def test_no_worker_survives_its_supervisor(serve, feeder, measured):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
@@ -167,7 +175,7 @@ def test_a_full_disk_costs_the_log_and_not_the_session(serve, feeder, tmp_path, 
         said = service.wait_for(r"can be written again; (\d+) messages are missing in it")
         until(lambda: log.stat().st_size > 0, "a log")
         assert service.interrupt() == 0
-        rows = [json.loads(line) if line.endswith("}") else None for line in log.read_text().splitlines()]
+        rows = [_whole(line) for line in log.read_text().splitlines()]
         assert rows.count(None) <= 1  # the line in which the disk became full
         n_missing = int(said.split("; ")[1].split()[0])
         n_verdicts = [row["seq"] for row in rows if row]
