@@ -75,7 +75,7 @@ def _in_words(error: str, table: Any, kind: Any) -> str:
         return f"{error}; there are {', '.join(field.encode_name for field in msgspec.structs.fields(kind))}"
     for name in names:
         table = table.get(name) if isinstance(table, dict) else None
-    return error if "got" in said or table is None else f"{error}, got {str(table)[:_MOST_SHOWN]!r}"
+    return error if ", got " in said or table is None else f"{error}, got {str(table)[:_MOST_SHOWN]!r}"
 
 
 def find_config(name: str) -> Path:

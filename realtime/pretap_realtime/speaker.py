@@ -47,8 +47,9 @@ def _write(text: str, name: Literal["stdout", "stderr"]) -> None:
     file = getattr(sys, name)
     if file is None:  # it was closed when the process began
         return
+    harmless = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # an ASCII terminal is no error
     try:
-        print(text, file=file, flush=True)
+        print(harmless, file=file, flush=True)
     except OSError:  # what could not be written would fail again at each flush, at the interpreter's end too
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
