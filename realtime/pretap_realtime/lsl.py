@@ -428,8 +428,11 @@ class Inlet:
         n_new = self._take(0, min(n_wanted, self._n_most), timeout_s)
         if not n_new:
             return None
-        while n_there := min(self._inlet.samples_available(), self._n_most - n_new):
-            n_new += self._take(n_new, n_there, 0.0)
+        with contextlib.suppress(ConnectionLostError):  # the next pull says so; these samples did come
+            while n_there := min(self._inlet.samples_available(), self._n_most - n_new):
+                if not (n_more := self._take(n_new, n_there, 0.0)):
+                    break
+                n_new += n_more
         raw, t_s = self._buffer[:n_new], self._stamps[:n_new]
         if self._as_it_comes:
             return Chunk(raw, t_s)

@@ -224,8 +224,9 @@ int64_t pretap_receive(receiver *r) {
         int32_t error = 0;
         int64_t n_there = n_wanted;
         for (double wait_s = left_s; n_there > 0 && !error; wait_s = 0) { /* then all that is there */
-            r->n_new += pull(r, n_there, wait_s, &error);
-            const int64_t n_room = r->n_room - r->n_new, n_more = error ? 0 : r->available(r->inlet);
+            const int64_t got = pull(r, n_there, wait_s, &error);
+            r->n_new += got;
+            const int64_t n_room = r->n_room - r->n_new, n_more = error || !got ? 0 : r->available(r->inlet);
             n_there = n_more < n_room ? n_more : n_room;
         }
         if (error) {
