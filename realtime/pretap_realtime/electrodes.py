@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.statistics import block_samples
 
-__all__ = ["Electrodes", "Run"]
+__all__ = ["FLAT_UV", "Electrodes", "Run"]
 
-_FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
+FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
 _BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
 
 
@@ -60,10 +60,10 @@ class Electrodes:
 
     def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
         """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
-        self._n_block = block_samples(n_window, sfreq_hz)  # what is flat is known before a window is full
+        self.n_block = block_samples(n_window, sfreq_hz)  # what is flat is known before a window is full
         n = len(self._channels)
         self._low, self._high = np.empty(n), np.empty(n)
-        self._kept = np.empty((self._n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
+        self._kept = np.empty((self.n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
         self._n_heard = 0  # samples of the block that `listen` is in
         self._is_heard = np.zeros(n, bool)  # channels with a finite value in it
         self._all_heard = False  # by the quick way: all of them have one
@@ -98,7 +98,7 @@ class Electrodes:
     @property
     def room(self) -> int:
         """How many finite samples need no repair, the last of a block among them: so many may go to `pass_on`."""
-        return 0 if self.replaced else self._n_block - max(self._n_in_block, self._n_heard)
+        return 0 if self.replaced else self.n_block - self._n_in_block
 
     def mask(self, channels: frozenset[int]) -> str:
         """Replace these too, as if they were flat; says what changes, empty for nothing."""
@@ -109,21 +109,24 @@ class Electrodes:
     def pass_on(self, x_uv: NDArray[np.float32]) -> str:
         """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them.
 
-        Says what changes after them, empty for nothing.
+        More where it is known that every electrode lives in the blocks before the last sample's. Says what changes
+        after them, empty for nothing.
         """
-        n = len(x_uv)
-        self._kept[self._n_kept : self._n_kept + n] = x_uv
-        self._n_kept += n
-        self._n_in_block += n
-        self._n_heard += n
-        self._all_heard = self._n_heard < self._n_block
+        self._n_heard = (self._n_heard + len(x_uv)) % self.n_block
+        self._all_heard = self._n_heard > 0
         if not self._all_heard:
-            self._n_heard = 0
             self._is_heard[:] = False
-        if self._n_in_block < self._n_block:
-            return ""
-        self._look_at_kept()
-        return self._become(self._judge())
+        change, start = "", 0
+        while start < len(x_uv):
+            part = x_uv[start : start + self.n_block - self._n_in_block]
+            start += len(part)
+            self._kept[self._n_kept : self._n_kept + len(part)] = part
+            self._n_kept += len(part)
+            self._n_in_block += len(part)
+            if self._n_in_block == self.n_block:
+                self._look_at_kept()
+                change = self._become(self._judge())
+        return change
 
     def _look_at_kept(self) -> None:
         """Find the extremes of what `pass_on` took, all at once: it takes as long as for one sample."""
@@ -146,14 +149,14 @@ class Electrodes:
             self._all_heard = False
         if np.isfinite(x_uv).all():
             self._is_heard[:] = True
-            self._n_heard = (self._n_heard + len(x_uv)) % self._n_block
+            self._n_heard = (self._n_heard + len(x_uv)) % self.n_block
             if not self._n_heard:
                 self._is_heard[:] = False
             yield x_uv, ""
             return
         start = 0
         while start < len(x_uv):
-            part = x_uv[start : start + self._n_block - self._n_heard]
+            part = x_uv[start : start + self.n_block - self._n_heard]
             finite = np.isfinite(part)  # (n_part, n_channels)
             self._is_heard |= finite.any(axis=0)
             self._n_heard += len(part)
@@ -163,7 +166,7 @@ class Electrodes:
                 part = part.copy()
                 part[:, known] = np.where(finite[:, known], part[:, known], np.float32(0))
             change = ""
-            if self._n_heard == self._n_block:
+            if self._n_heard == self.n_block:
                 mute = frozenset(np.flatnonzero(~self._is_heard).tolist())
                 self._n_heard = 0
                 self._is_heard[:] = False
@@ -178,12 +181,12 @@ class Electrodes:
         self._look_at_kept()
         start = at = 0
         while at < len(x_uv):
-            stop = min(len(x_uv), at + self._n_block - self._n_in_block)
+            stop = min(len(x_uv), at + self.n_block - self._n_in_block)
             part = x_uv[at:stop]
             self._see(part)
             self._n_in_block += stop - at
             at = stop
-            flat = self._judge() if self._n_in_block == self._n_block else self._flat
+            flat = self._judge() if self._n_in_block == self.n_block else self._flat
             if flat == self._flat and at < len(x_uv):
                 continue
             repaired, replaced = self._repair(x_uv[start:at]), self.replaced  # as it was before what is found now
@@ -203,7 +206,7 @@ class Electrodes:
 
     def _judge(self) -> frozenset[int]:
         """End the block; says which electrodes are flat from here on."""
-        alive = self._high - self._low > _FLAT_UV  # (n_channels,)
+        alive = self._high - self._low > FLAT_UV  # (n_channels,)
         self.restart()
         if not self._flat and alive.all():
             self._n_alive += 1

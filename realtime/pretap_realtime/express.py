@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime import native
 from pretap_realtime.chunk import Chunk, Decision
+from pretap_realtime.electrodes import FLAT_UV
 from pretap_realtime.lsl import Inlet, Outlet, clock_address
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.sinks import OutletSink
@@ -68,6 +69,7 @@ class Express:
             stamps=source.stamps,
             n_room=source.n_room,
             n_channels=source.n_channels,
+            flat_uv=FLAT_UV,
             push=lanes.push,
             settle=lanes.settle,
             lanes=lanes.engine,
@@ -106,6 +108,7 @@ class Express:
         if not settles and pipeline.n_looks == self._n_looks and struct.n_taken < struct.n_quick:
             struct.n_quick -= struct.n_taken
             struct.n_seen += struct.n_taken
+            struct.n_before += struct.n_taken
         else:
             if settles or (pipeline.waits and not pipeline.n_native()):
                 decisions = pipeline.settle()
@@ -114,6 +117,7 @@ class Express:
             struct.quality = pipeline.share()
             if struct.n_quick:
                 struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
+                struct.n_block, struct.n_before = pipeline.block
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
         return decisions
 

@@ -29,6 +29,8 @@ class Receiver(ctypes.Structure):
         ("timeout_s", _double),
         *((name, _int) for name in ("n_quick", "n_most")),
         *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_seen", "limit")),
+        *((name, _int) for name in ("n_block", "n_before")),
+        ("flat_uv", _double),
         *((name, _pointer) for name in ("push", "settle", "lanes")),
         *((name, _int) for name in ("n_decoded", "n_to_next", "n_classes")),
         *((name, _pointer) for name in ("ends", "probs", "send", "outlet", "clock")),

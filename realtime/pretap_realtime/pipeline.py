@@ -207,18 +207,22 @@ class Pipeline:
 
         Where it is none, `settle` may make it more.
         """
-        if self.native is None or self._held:
+        if self.native is None or self._held or not self._n_quick:
             return 0
-        quality = self.quality
-        # What a block shows comes into force a block later: so many samples may wait to be seen.
-        n_unseen = min(quality.n_block, quality.next_change - quality.n_taken) - self._unseen.n
-        return max(0, min(self._n_quick - self._unaccounted.n, n_unseen))
+        # A block of the electrodes may end, where C code sees that all of them live in it.
+        n_unaccounted = min(self.health.room, self.electrodes.room + self.electrodes.n_block) - self._unaccounted.n
+        return max(0, min(n_unaccounted, self.quality.room - self._unseen.n))
 
     @property
     def place(self) -> tuple[float, float, float, float, float, float]:
         """Where the samples that follow should lie, see `Health.place`."""
         t0_s, s_ref, rate_hz, n_ref, n_seen, limit = self.health.place
         return t0_s, s_ref, rate_hz, n_ref, n_seen + self._unaccounted.n, limit
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """How long the electrodes' block is, from the first sample that waits for the accounts on; how many wait."""
+        return self.electrodes.room, self._unaccounted.n
 
     def took(self, chunk: Chunk, ends: Sequence[int], probs: NDArray[np.float64]) -> list[Decision]:
         """Take over what `native` did: samples, at most `n_native`, and what it found.

@@ -120,6 +120,14 @@ class Quality:
         """The number of the first sample with another standing, as far as is known."""
         return self._due[0][0] if self._due else _FAR
 
+    @property
+    def room(self) -> int:
+        """How many samples may come before `take` has to see them.
+
+        What a block shows comes into force when the next one is over.
+        """
+        return min(2 * self.n_block - self._n_filled, self.next_change - self.n_taken)
+
     def change(self) -> Standing:
         """Give the standing that comes into force now."""
         return self._due.popleft()[1]

@@ -7,7 +7,7 @@
 
    Nothing is decided here that `Pipeline.push` would decide otherwise: where there is anything to say of a sample, no
    sample is taken, and Python looks. What a block of samples shows of the electrodes and of the stream's rate holds from
-   the sample after it on. */
+   the sample after it on: no sample is taken after a block in which an electrode may be flat. */
 
 #include <errno.h>
 #include <math.h>
@@ -52,6 +52,9 @@ typedef struct {
     /* `Health.is_sound`: up to `n_quick` samples, the first one number `n_seen`, lie within `limit` of their places */
     int64_t n_quick, n_most; /* nothing is taken of more than n_most: an overload */
     double t0_s, s_ref, rate_hz, n_ref, n_seen, limit;
+    /* `Electrodes`: a block of `n_block` samples began `n_before` samples before the first of those */
+    int64_t n_block, n_before;
+    double flat_uv;
     /* the decoder: it has taken `n_decoded` samples since it was reset */
     int64_t (*push)(void *, const float *, int64_t, int64_t *, double *);
     void (*settle)(void *);
@@ -164,11 +167,24 @@ static int64_t pull(receiver *r, int64_t n, double timeout_s, int32_t *error) {
     return got;
 }
 
+/* Say whether each electrode lives in the block, which is over: nearly always its first samples show it. */
+static int lives(const receiver *r) {
+    const float *x = r->x + (r->at - r->n_before) * r->n_channels;
+    for (int64_t c = 0; c < r->n_channels; c++) {
+        int64_t i = 1;
+        while (i < r->n_block && !(fabs((double)x[i * r->n_channels + c] - (double)x[c]) > r->flat_uv)) i++;
+        if (i >= r->n_block) return 0;
+    }
+    return 1;
+}
+
 /* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
    Returns how many decisions were sent: where it hangs, another thread uses the struct before it returns. */
 static int64_t decide(receiver *r, int64_t turn) {
     const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
-    const int64_t n = n_there < n_room ? n_there : n_room;
+    const int64_t n_left = r->n_block - r->n_before - r->n_taken; /* of the block */
+    int64_t n = n_there < n_room ? n_there : n_room;
+    if (n > n_left && !lives(r)) n = n_left;
     const double *stamps = r->stamps + start;
     if (n <= 0 || n_there > r->n_most) return 0;
     double place = r->n_seen + (double)r->n_taken;

@@ -28,8 +28,9 @@ __all__ = ["Connection", "Service", "Summary", "Timing"]
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
 HEARTBEAT_S = 0.5  # a late reader knows the state within a second, while a stream is looked for too
+FIRST_AUDIT_S = 1.0  # after the first whole window
 AUDIT_S = 10.0  # between self-audits, at least
-AUDIT_SHARE = 1e-3  # of the time, at most: numpy takes 2 to 20 ms for a window, and decisions wait meanwhile
+AUDIT_SHARE = 3e-4  # of the time, at most: numpy takes 2 to 20 ms for a window, and decisions wait meanwhile
 STALE_S = 0.3
 OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
 TOO_OLD_S = 1.0  # an older decision is no verdict any more
@@ -161,6 +162,7 @@ class Service:
         self._make_express, self._restarted = make_express, restarted
         self._manifest = decoder.manifest
         self._sfreq_hz = decoder.manifest.sfreq_hz
+        self._window_s = decoder.manifest.n_window / self._sfreq_hz
         self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
         self._timing, self._policy, self._clock, self._stop, self._say = timing, policy, clock, stop, say
         self._state: State | None = None
@@ -267,7 +269,7 @@ class Service:
     def _serve(self, connection: Connection) -> Iterator[Call | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._clock()
-        self._audit_due_s = last_s + AUDIT_S
+        self._audit_due_s = last_s + self._window_s + FIRST_AUDIT_S
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)

@@ -52,7 +52,8 @@ class OutletSink:
     outlet opens, and this way it tells of the resampling from the first sample on. A stream that comes later at another
     rate opens them anew.
 
-    What is to be pushed is noted first and then pushed, so that another thread can go on where one hangs.
+    What is to be pushed is noted first and then pushed, so that another thread can go on where one hangs. What nobody
+    reads is not written: liblsl keeps nothing for readers that come later.
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
@@ -60,7 +61,8 @@ class OutletSink:
         self._identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._facts: dict[str, str] = {}
         self._outlets: dict[_Kind, Outlet] = {}
-        self._held: list[tuple[Message, Item]] | None = []  # None: the outlets are open, or about to be
+        self._is_open = False  # the outlets are open, or about to be
+        self._since_s: float | None = None  # when the first message was sent
         self._hurried = False  # the numbers of the batch that comes are sent already
         self._todo: deque[_Push | _Open] = deque()  # the first one is under way
 
@@ -87,7 +89,7 @@ class OutletSink:
     @property
     def numbers(self) -> Outlet | None:
         """For C code that sends a decision's numbers itself, see `Item.is_out`; None while the outlets are not open."""
-        return self._outlets.get("probabilities") if self._held is None else None
+        return self._outlets.get("probabilities") if self._is_open else None
 
     def under_way(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
         """Note that C code sends numbers, and has not come back: another thread may have to do it."""
@@ -99,7 +101,7 @@ class OutletSink:
 
     def hurry(self, items: Sequence[Item]) -> None:
         """Send the numbers first: who reads them is in the greatest hurry."""
-        if self._held is not None or any(item.facts is not None for item in items):
+        if not self._is_open or any(item.facts is not None for item in items):
             return  # the outlets are about to change
         self._hurried = True
         verdicts = [item for item in items if item.type == "verdict" and not item.is_out]
@@ -115,17 +117,18 @@ class OutletSink:
             if item.facts is not None:
                 self._note(ready)
                 ready = []
-                if self._held is None and item.facts != self._facts:
+                if self._is_open and item.facts != self._facts:
                     self._todo.append(_Open(item.facts))
                 self._facts = dict(item.facts)
-            if self._held is None:
+            if self._is_open:
                 ready.append((message, item))
                 continue
-            self._held.append((message, item))
-            is_early = message.sent - self._held[0][0].sent < _EARLY_S
+            if self._since_s is None:
+                self._since_s = message.sent
+            is_early = message.sent - self._since_s < _EARLY_S
             if message.state not in ("WAITING", "VALIDATING") or not is_early:
                 self._todo.append(_Open(self._facts))
-                ready, self._held = self._held, None
+                self._is_open = True  # and nobody can have found them when this message goes out
         self._note(ready)
         self._work()
 
@@ -174,24 +177,31 @@ class OutletSink:
         text_t_s: list[float] = []
         is_json, hurried = self._format == "json", self._hurried
         self._hurried = False
+        is_code_read, is_text_read = self._is_read("codes"), self._is_read("markers")
         for message, item in batch:
             t_s = message.t
             if message.type == "verdict":
                 if not (hurried or item.is_out):
                     rows.append(self._row(item))
                     row_t_s.append(t_s)
-                codes.append((item.code,))
-                code_t_s.append(t_s)
+                if is_code_read:
+                    codes.append((item.code,))
+                    code_t_s.append(t_s)
             elif not is_json:
                 continue
-            texts.append((encode(message) if is_json else message.label,))
-            text_t_s.append(t_s)
+            if is_text_read:
+                texts.append((encode(message) if is_json else message.label,))
+                text_t_s.append(t_s)
         if rows:
             self._todo.append(_Push("probabilities", rows, row_t_s))
         if codes:
             self._todo.append(_Push("codes", codes, code_t_s))
         if texts:
             self._todo.append(_Push("markers", texts, text_t_s))
+
+    def _is_read(self, kind: _Kind) -> bool:
+        outlet = self._outlets.get(kind)
+        return outlet is not None and outlet.has_consumers()
 
     def _row(self, item: Item) -> Sequence[float]:
         if item.probs is None or item.why:

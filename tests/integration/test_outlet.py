@@ -1,11 +1,15 @@
-"""What goes through our own call of liblsl's push functions arrives as it was sent."""
+"""What goes through our own call of liblsl's push functions arrives as it was sent, where somebody reads it."""
 
 from __future__ import annotations
 
+import msgspec
+import numpy as np
 import pylsl
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime import lsl, sinks
+from pretap_realtime.messages import Message, encode
+from pretap_realtime.publisher import Item
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
@@ -70,3 +74,29 @@ def test_a_row_of_another_length_is_refused(row):
     with pytest.raises(ValueError):  # noqa: PT011 - ctypes' own words
         outlet.push(row, T_S[0])
     outlet.close()
+
+
+def test_what_nobody_reads_is_not_written_and_who_comes_gets_all_from_then_on(kit, monkeypatch):
+    written = []
+    monkeypatch.setattr(sinks, "encode", lambda message: written.append(message.seq) or encode(message))
+    sink = sinks.OutletSink("unread", classes=("left", "right"), format="json", sha256="0")
+
+    def send(seq):
+        item = Item("verdict", "RUNNING", T_S[0] + seq, label="right", code=2, probs=np.array([0.25, 0.75]))
+        message = Message(type="verdict", seq=seq, label="right", state="RUNNING", t=item.t_s, sent=item.t_s)
+        sink.hurry([item])
+        sink.send([(message, item)])
+
+    for seq in range(3):  # the first one opens the outlets
+        send(seq)
+    assert written == []
+    texts = reader_of(kit, sink._outlets["markers"], "unread-markers")
+    codes = reader_of(kit, sink._outlets["codes"], "unread-codes")
+    for seq in range(3, 6):
+        send(seq)
+    assert written == [3, 4, 5]
+    received, t_s = pulled(texts, 3)
+    assert [msgspec.json.decode(text)["seq"] for (text,) in received] == written
+    assert t_s == [T_S[0] + seq for seq in written]
+    assert pulled(codes, 3) == ([[2]] * 3, t_s)
+    sink.close()

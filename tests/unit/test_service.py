@@ -286,7 +286,7 @@ def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no
     assert summary.n_clock_steps == 1
 
 
-@pytest.mark.parametrize(("takes_s", "n_audits"), [(0.0, 3), (0.018, 2)])
+@pytest.mark.parametrize(("takes_s", "n_audits"), [(0.0, 4), (0.006, 2)])
 def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_and_sent(make_decoder, takes_s, n_audits):
     decoder = make_decoder(sfreq_hz=100.0, n_window=50)
     asked_s = []
@@ -312,9 +312,11 @@ def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_an
         stop=stop,
         say=said.append,
     )
+    began_s = clock.now_s
     serve(service)
-    assert len(asked_s) == n_audits  # in 40 s; at most a thousandth of the time
-    assert np.diff(asked_s).min() > max(10, 1000 * takes_s)
+    assert len(asked_s) == n_audits  # in 40 s; at most 0.03 % of the time
+    assert asked_s[0] - began_s == pytest.approx(0.5 + 1, abs=0.3)  # a window, and a second
+    assert np.diff(asked_s).min() > max(10, 3333 * takes_s)
     assert [line for line in said if "audit" in line] == ["WARNING: self-audit failed: so they say"]
     (told,) = [item for item in notes.items if "audit" in item.why]
     assert (told.type, told.state, told.why) == ("state", "RUNNING", "self-audit failed: so they say")
