@@ -115,9 +115,9 @@ class Express:
             self._n_looks = pipeline.n_looks
             struct.n_quick = pipeline.n_native()
             struct.quality = pipeline.share()
+            struct.n_block, struct.n_before = pipeline.block
             if struct.n_quick:
                 struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
-                struct.n_block, struct.n_before = pipeline.block
         struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
         return decisions
 

@@ -184,9 +184,10 @@ static int64_t decide(receiver *r, int64_t turn) {
     const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
     const int64_t n_left = r->n_block - r->n_before - r->n_taken; /* of the block */
     int64_t n = n_there < n_room ? n_there : n_room;
-    if (n > n_left && !lives(r)) n = n_left;
-    const double *stamps = r->stamps + start;
     if (n <= 0 || n_there > r->n_most) return 0;
+    if (n > n_left && !lives(r)) n = n_left;
+    if (n <= 0) return 0;
+    const double *stamps = r->stamps + start;
     double place = r->n_seen + (double)r->n_taken;
     for (int64_t i = 0; i < n; i++, place += 1) /* NaN is off the line too */
         if (!(fabs(((stamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (place - r->n_ref)) <= r->limit)) return 0;

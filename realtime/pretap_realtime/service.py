@@ -269,7 +269,7 @@ class Service:
     def _serve(self, connection: Connection) -> Iterator[Call | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._clock()
-        self._audit_due_s = last_s + self._window_s + FIRST_AUDIT_S
+        self._audit_due_s = max(self._audit_due_s, last_s + self._window_s + FIRST_AUDIT_S)
         intervals_s: deque[float] = deque(maxlen=101)
         yield None
         express = self._make_express(connection)

@@ -141,6 +141,7 @@ def drive(
         assert (audit or pipeline.audit)() == ""  # what waits has not been overwritten
         decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
         express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
+        assert express._struct.n_before <= express._first  # the electrodes' block begins within the buffer
         n_sent += express(may_send=may_send)
         assert express.sink.goes_out  # with the last row
         try:

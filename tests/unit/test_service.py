@@ -328,3 +328,37 @@ def test_the_service_waits_for_half_of_what_the_next_decision_needs(build):
     service, _, _ = build(connect_once(script), clock, stop)
     serve(service)
     assert script.wanted == [25, 13, 6, 3, 5, 5]  # windows of 50, a hop of 10
+
+
+def test_a_stream_that_comes_and_goes_is_audited_no_more_often(make_decoder):
+    decoder = make_decoder(sfreq_hz=100.0, n_window=50)
+    asked_s = []
+
+    class Audited(FreeRunning):
+        def audit(self):
+            asked_s.append(clock.now_s)
+            clock.now_s += 0.02
+            return ""
+
+    clock, stop = Clock(), threading.Event()
+
+    def script(k):
+        steps = [step for n in range(0, 220, 20) for step in (chunk(n, 20, t0_s=1000 + 3 * k), 0.2)]
+        return Script(clock, stop, steps + [ConnectionLostError("gone")] * (k < 12))
+
+    scripts = map(script, range(13))
+    service = Service(
+        decoder,
+        Pipeline(decoder, Audited(decoder, hop=10)),
+        Notes(),
+        connect=lambda _: next(scripts),
+        timing=Timing(wait_s=1.0, reconnect_s=1.0),
+        policy=Policy(PolicyConfig(), decoder.manifest),
+        clock=clock,
+        stop=stop,
+        say=lambda _: None,
+    )
+    began_s = clock.now_s
+    serve(service)
+    assert clock.now_s - began_s > 26
+    assert len(asked_s) == 1  # 20 ms are 0.03 % of 67 s
