@@ -374,7 +374,9 @@ def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
     """Turn the hop into samples; it must be at least one."""
     hop = round(hop_ms * sfreq_hz / 1000)
     if hop < 1:
-        raise UsageError(f"decode.hop_ms = {hop_ms:g} is less than one sample at {sfreq_hz:g} Hz.")
+        raise UsageError(
+            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample of this bundle at {sfreq_hz:g} Hz; got {hop_ms:g}."
+        )
     return hop
 
 

@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.channels import MISSING
-from pretap.errors import MissingPackageError, StreamRefusedError
+from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
 from pretap_realtime import sockets
 from pretap_realtime.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
 from pretap_realtime.chunk import Chunk, Cue
@@ -203,9 +203,11 @@ class Watch:
             self._resolver = object.__new__(pylsl.ContinuousResolver)
             self._resolver.obj = ctypes.c_void_p(ahead.take_resolver())
         elif query:
-            self._resolver = pylsl.ContinuousResolver(pred=predicate(query), forget_after=FORGET_S)
+            with _room_for("a look for streams"):
+                self._resolver = pylsl.ContinuousResolver(pred=predicate(query), forget_after=FORGET_S)
         else:
-            self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
+            with _room_for("a look for streams"):
+                self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
 
     def open_first(self) -> Inlet | None:
         """Open the stream that answers first, as soon as it does; `first_look` tells whether others do.
@@ -250,7 +252,7 @@ def describe(found: Found) -> Description:
         When it says too much, or other things than when it was found.
     """
     _affordable(found)
-    return _description(found, _full_info(found, pylsl.StreamInlet(found.info, max_buflen=1, recover=False)))
+    return _description(found, _full_info(found, _inlet_of(found, 1)))
 
 
 def _full_info(found: Found, inlet: Any) -> Any:
@@ -366,7 +368,7 @@ class Inlet:
     def __init__(self, found: Found, *, opened: int = 0) -> None:
         self.found = found
         self._buffer_s = min(BUFFER_S, _affordable(found))
-        self._inlet = pylsl.StreamInlet(found.info, max_buflen=self._buffer_s, recover=False)
+        self._inlet = _inlet_of(found, self._buffer_s)
         if opened:
             _library.lsl_destroy_inlet(self._inlet.obj)
             self._inlet.obj = ctypes.c_void_p(opened)
@@ -502,7 +504,7 @@ class MarkerInlet:
 
     def __init__(self, found: Found) -> None:
         buffer_s = min(BUFFER_S, _affordable(found))
-        self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
+        self._inlet = _inlet_of(found, buffer_s)
         self._name = found.name
 
     def open(self) -> None:
@@ -555,7 +557,7 @@ class RawInlet:
         if found.format == "undefined" or found.n_channels < 1:
             raise ValueError(f"{found.n_channels} channels of {found.format} values cannot be recorded")
         buffer_s = min(buffer_s, affordable_s(found.n_channels, found.sfreq_hz, found.format))
-        self._inlet = pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
+        self._inlet = _inlet_of(found, buffer_s)
         info = _full_info(found, self._inlet)
         self.description = _description(found, info)
         self.xml: str = info.as_xml()
@@ -605,6 +607,23 @@ def _at_most(inlet: Any, n_most: int) -> int:
     Where a call of liblsl finds the source gone before it has all it was asked for, it gives none of them.
     """
     return max(1, min(n_most, int(inlet.samples_available())))
+
+
+@contextlib.contextmanager
+def _room_for(what: str) -> Iterator[None]:
+    """Say what to do where liblsl cannot open something."""
+    try:
+        yield
+    except RuntimeError:
+        raise UsageError(
+            f"liblsl cannot open {what}: expected room for more open files, and free ports. Raise the limit of open "
+            "files (ulimit -n), or widen PortRange in lsl_api.cfg."
+        ) from None
+
+
+def _inlet_of(found: Found, buffer_s: int) -> Any:
+    with _room_for(f"the stream {printable(found.name)!r}"):
+        return pylsl.StreamInlet(found.info, max_buflen=buffer_s, recover=False)
 
 
 def _time_correction(inlet: Any, timeout_s: float) -> float:
@@ -664,7 +683,8 @@ class Outlet:
             node.append_child_value(leaf, value)
         with _OPENING:
             before = sockets.of_this_process()
-            self._outlet = pylsl.StreamOutlet(info)
+            with _room_for(f"the outlet {name!r}"):
+                self._outlet = pylsl.StreamOutlet(info)
             self._sockets = sockets.of_this_process() - before
         self._native = _address(self._outlet.do_push_sample), self._outlet.obj.value
         # pylsl's `push_sample` makes the arrays anew for each call: twice the time.

@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import OutletFrozenError
+from pretap.errors import OutletFrozenError, PretapError
 from pretap_realtime import native, spinning
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.messages import Message, MessageType, State
@@ -118,7 +118,8 @@ class Call(Protocol):
 class Publisher:
     """Numbers items and hands them to the sinks; runs the loop that makes them, see the module.
 
-    A sink that raises is left out from then on: the session is worth more than one of its outputs.
+    A sink that raises is left out from then on: the session is worth more than one of its outputs. Only a `PretapError`
+    of a sink ends it.
 
     Attributes
     ----------
@@ -185,6 +186,8 @@ class Publisher:
         ------
         OutletFrozenError
             When outlets froze more often than threads may be left behind.
+        PretapError
+            What a sink raised on purpose.
         """
         self._start(self._work, loop)
         while not self._has_ended(_LOOK_S):
@@ -377,10 +380,12 @@ class Publisher:
         if sink is None:
             self._sending.release()
             raise error  # a bug in here
-        if isinstance(error, OutletFrozenError):
-            self._error = self._error or error
         self._drop(sink)
-        self._announce(f"{type(sink).__name__} failed ({error!r}): the session goes on without it")
+        if isinstance(error, PretapError):  # there is no session without it
+            self._error = self._error or error
+            self._announce(str(error))
+        else:
+            self._announce(f"{type(sink).__name__} failed ({error!r}): the session goes on without it")
 
     def _drop(self, sink: Sink) -> None:
         self._sinks = [each for each in self._sinks if each is not sink]

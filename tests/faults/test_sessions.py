@@ -6,6 +6,8 @@ import json
 import os
 import resource
 
+import pytest
+
 from pretap_realtime import lsl
 from pretap_realtime.isolation import isolation
 from real_lsl import eeg, until
@@ -98,4 +100,18 @@ def test_a_recording_that_may_not_grow_ends_and_decoding_goes_on(serve, feeder, 
     measured(
         "the recording's disk is full (a limit of 60 kB)", "said; decoding goes on; the file is whole up to there",
         f"said; the next decision {1000 * (later['sent'] - stopped_s):.0f} ms later, 0 samples lost",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_files", [28, 40])
+def test_a_service_that_may_not_open_its_streams_ends_and_says_what_to_do(serve, amplifier, measured, n_files):
+    amp = amplifier()
+    service = serve(amp, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, n_files)))
+    code = until(service.process.poll, "its end")
+    assert code == 2, service.said
+    assert "Error: liblsl cannot open the " in service.said
+    assert "ulimit -n" in service.said
+    measured(
+        f"the service may open {n_files} files", "exit code 2 with what to do: nobody would hear its decisions",
+        f"exit {code}: {service.said.rpartition('Error: ')[2].partition(':')[0]}",
     )  # fmt: skip
