@@ -375,7 +375,8 @@ def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
     hop = round(hop_ms * sfreq_hz / 1000)
     if hop < 1:
         raise UsageError(
-            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample of this bundle at {sfreq_hz:g} Hz; got {hop_ms:g}."
+            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample at the bundle's {sfreq_hz:g} Hz; got "
+            f"{hop_ms:g}."
         )
     return hop
 
