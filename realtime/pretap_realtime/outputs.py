@@ -71,6 +71,10 @@ class OutputSink:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._send_all)
 
+    @property
+    def may_hang(self) -> bool:
+        return True
+
     def rescue(self) -> str:
         """Nothing waits in here."""
         return "the outputs were slow to take messages"

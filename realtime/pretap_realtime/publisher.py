@@ -78,6 +78,11 @@ class Sink(Protocol):
         """Take what became ready together; called from one thread at a time, in order."""
         ...
 
+    @property
+    def may_hang(self) -> bool:
+        """Whether what it does now may hang for ever, by somebody else's fault; what is only slow is waited for."""
+        ...
+
     def rescue(self) -> str:
         """Do what a thread that hangs in this sink has left undone, by other means; says what hung and what was done.
 
@@ -404,7 +409,8 @@ class Publisher:
         with self._changing:
             if self._n_steps != n_steps or not self._sending.locked() or self._error is not None:
                 return False
-            if not self._steps or self._steps[0][0] is None:  # in no sink: it is slow, and does not hang
+            sink = self._steps[0][0] if self._steps else None
+            if sink is None or not sink.may_hang:  # it is slow
                 return False
             self._sender = me
         self._n_left_behind += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from pretap_realtime.publisher import Item
 __all__ = ["LogSink", "OutletSink"]
 
 _EARLY_S = 0.9  # the heartbeat after a second opens the outlets
+_OPEN_S = 30.0  # to open the outlets: 16 decoders of one process, which start together, take some seconds
 _MOST_LINES = 100_000  # of a log whose disk hangs: some 40 MB
 _CLOSE_LOG_S = 2.0
 
@@ -65,6 +67,7 @@ class OutletSink:
         self._since_s: float | None = None  # when the first message was sent
         self._hurried = False  # the numbers of the batch that comes are sent already
         self._todo: deque[_Push | _Open] = deque()  # the first one is under way
+        self._opens_since_s = 0.0
 
     def close(self) -> None:
         """Close the outlets, without waiting for one that hangs."""
@@ -132,6 +135,12 @@ class OutletSink:
         self._note(ready)
         self._work()
 
+    @property
+    def may_hang(self) -> bool:
+        with contextlib.suppress(IndexError):  # nothing is pushed now
+            return not isinstance(self._todo[0], _Open) or time.monotonic() - self._opens_since_s > _OPEN_S
+        return False
+
     def rescue(self) -> str:
         """Replace the outlet in which a thread hangs, and push what that one has left, to the new one too."""
         self._todo = deque(self._todo)  # who was left behind sees that it is not its own any more
@@ -159,6 +168,7 @@ class OutletSink:
         while todo:
             task = todo[0]
             if isinstance(task, _Open):
+                self._opens_since_s = time.monotonic()
                 self.close()  # first: two outlets of one source_id would be twins
                 self._facts = dict(task.facts)
                 self._outlets = {kind: self._outlet(kind) for kind in _KINDS}
@@ -247,6 +257,10 @@ class LogSink:
             self._write(lines[0])
             if lines is self._lines:
                 lines.popleft()
+
+    @property
+    def may_hang(self) -> bool:
+        return True
 
     def rescue(self) -> str:
         """Keep what comes in memory, while a thread waits for the disk."""

@@ -18,6 +18,8 @@ MOST_WAITING = 4096
 class Kept:
     """A sink that keeps what it gets, and what it was told to hurry with."""
 
+    may_hang = True
+
     def __init__(self):
         self.messages, self.batches, self.calls = [], [], []
 
@@ -325,6 +327,31 @@ def test_a_frozen_outlet_is_replaced_within_a_second_and_nothing_is_lost():
     frozen.thaw.set()  # who was left behind gets on, and sends nothing twice
     time.sleep(0.05)
     assert len(frozen.messages) == n_put + 1
+
+
+def test_a_sink_that_is_only_slow_is_waited_for_while_the_loop_goes_on():
+    slow, said = Frozen(), []
+    slow.may_hang = False  # as outlets that are being opened
+    publisher = make_publisher(slow, say=said.append)
+    n_put = 0
+
+    def loop():
+        nonlocal n_put
+        since_s = time.monotonic()
+        while time.monotonic() - since_s < 1.5:
+            if time.monotonic() - since_s > 1.0:  # a frozen one is left behind after 0.4
+                slow.is_frozen = False
+                slow.thaw.set()
+            publisher.put(verdict(t_s=float(n_put)))
+            n_put += 1
+            yield
+            time.sleep(0.001)
+
+    publisher.run(loop())
+    assert publisher.close(timeout_s=5)
+    assert slow.n_rescues == 0
+    assert said == []
+    assert [m.t for m in slow.messages] == list(range(n_put))
 
 
 def test_the_fourth_freeze_ends_the_loop_and_the_log_has_all():
