@@ -23,9 +23,12 @@ from pretap.statistics import Statistics
 from pretap.train_config import TrainConfig
 from pretap_realtime.isolation import isolation
 
-# A shell's background jobs ignore SIGINT, and so would every child that a test starts to see how Ctrl-C ends it.
+# A shell's background jobs ignore SIGINT, and what nohup starts ignores SIGHUP; and so would every child that a test
+# starts to see how it ends.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples each time: what is found by chance shall not stop somebody else's change, nor shall a busy machine.
 # `pytest --hypothesis-profile default` looks for new ones.
