@@ -202,12 +202,10 @@ class Watch:
         if ahead is not None:
             self._resolver = object.__new__(pylsl.ContinuousResolver)
             self._resolver.obj = ctypes.c_void_p(ahead.take_resolver())
-        elif query:
-            with _room_for("a look for streams"):
-                self._resolver = pylsl.ContinuousResolver(pred=predicate(query), forget_after=FORGET_S)
         else:
+            wanted = {"pred": predicate(query)} if query else {}
             with _room_for("a look for streams"):
-                self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
+                self._resolver = pylsl.ContinuousResolver(**wanted, forget_after=FORGET_S)
 
     def open_first(self) -> Inlet | None:
         """Open the stream that answers first, as soon as it does; `first_look` tells whether others do.
