@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pretap_realtime.connection import Connector, LslConnection
     from pretap_realtime.express import Express
     from pretap_realtime.handover import Handover
-    from pretap_realtime.outputs import OutputSink
+    from pretap_realtime.network import OutputSink
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
     from pretap_realtime.sinks import LogSink
@@ -247,7 +247,7 @@ def _outputs(
     session = None
     outputs = plan.settings.outputs
     if outputs.websocket or outputs.osc or outputs.udp:
-        from pretap_realtime.outputs import open_outputs
+        from pretap_realtime.network import open_outputs
 
         classes = plan.decoder.manifest.classes
         sinks.append(open_outputs(outputs, root=plan.name, classes=classes, say=plan.say))

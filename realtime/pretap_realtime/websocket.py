@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from pretap.errors import MissingPackageError, UsageError
+from pretap_realtime.address import Address
 from pretap_realtime.messages import Message, encode
-from pretap_realtime.outputs import Address
 from pretap_realtime.publisher import Item
 
 try:

@@ -242,4 +242,4 @@ def test_without_outputs_nothing_of_them_is_loaded(start, bundle, kit, amp):
     assert child.interrupt() == 0
     loaded = set(re.findall(r"\| +([\w.]+)$", child.said, re.MULTILINE))
     assert "pretap_realtime.sinks" in loaded
-    assert not {"pretap_realtime.outputs", "asyncio", "websockets", "pythonosc", "ssl"} & loaded
+    assert not {"pretap_realtime.network", "asyncio", "websockets", "pythonosc", "ssl"} & loaded

@@ -10,7 +10,7 @@ from pretap.config import load_config
 from pretap.errors import UsageError
 from pretap.serve_config import OutputsConfig, ServeConfig
 from pretap_realtime.messages import Message
-from pretap_realtime.outputs import OutputSink
+from pretap_realtime.network import OutputSink
 from pretap_realtime.publisher import Item
 
 LONG_S = 10

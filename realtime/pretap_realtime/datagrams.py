@@ -1,0 +1,95 @@
+"""Senders: what every network output must do, and the two that send datagrams (UDP and OSC)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from pretap.errors import MissingPackageError
+from pretap.terminal import plain
+from pretap_realtime.address import Address
+from pretap_realtime.messages import Message, encode
+from pretap_realtime.publisher import Item
+
+__all__ = ["OscSender", "Sender", "UdpSender"]
+
+_MOST_INT32 = 2**31 - 1
+
+
+class Sender(Protocol):
+    """A way out. All but its making happens in the thread of the outputs, and never waits."""
+
+    name: str
+
+    async def start(self) -> None: ...
+
+    def send(self, message: Message, item: Item) -> None:
+        """Send a message; raises OSError where that cannot be done."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class UdpSender:
+    """One datagram a message: its JSON. Nobody is told whether someone listens."""
+
+    def __init__(self, address: Address, *, name: str = "outputs.udp") -> None:
+        self.name = name
+        family, self._to = address
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.settimeout(0)  # never wait: what does not fit is dropped
+
+    async def start(self) -> None:
+        """Nothing is to be started."""
+
+    def send(self, message: Message, item: Item) -> None:  # noqa: ARG002 - of the protocol
+        """Send the JSON of the message."""
+        self.send_datagram(encode(message))
+
+    def send_datagram(self, datagram: bytes) -> None:
+        """Send these bytes."""
+        self._socket.sendto(datagram, self._to)
+
+    async def stop(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+
+
+class OscSender(UdpSender):
+    """OSC: ``/NAME/verdict label code p... quality``; for states and heartbeats ``/NAME/state state why lost``.
+
+    A verdict that is a command is followed by ``/NAME/command label code``. As in the probabilities stream, all numbers
+    of a verdict without a valid window are 0.
+
+    Raises
+    ------
+    MissingPackageError
+        Where python-osc is not installed.
+    """
+
+    def __init__(self, address: Address, *, root: str, classes: Sequence[str]) -> None:
+        try:
+            from pythonosc.osc_message_builder import OscMessageBuilder
+        except ImportError:
+            raise MissingPackageError.for_extra("outputs.osc", missing="python-osc", extra="outputs") from None
+        super().__init__(address, name="outputs.osc")
+        self._build, self._root, self._classes = OscMessageBuilder, root, tuple(classes)
+
+    def send(self, message: Message, item: Item) -> None:
+        """Send the message as OSC."""
+        if message.type == "verdict":
+            probs = [message.p.get(name, 0.0) for name in self._classes]
+            quality = item.quality if message.p else 0.0
+            kinds = "si" + "f" * (len(probs) + 1)
+            self._send("verdict", kinds, message.label, item.code, *probs, quality)
+            if message.command:
+                self._send("command", "si", message.label, item.code)
+        else:
+            self._send("state", "ssi", message.state, plain(message.why), min(message.lost, _MOST_INT32))
+
+    def _send(self, what: str, kinds: str, *values: str | float) -> None:
+        message = self._build(f"/{self._root}/{what}")
+        for value, kind in zip(values, kinds, strict=True):
+            message.add_arg(value, kind)
+        self.send_datagram(message.build().dgram)
