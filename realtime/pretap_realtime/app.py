@@ -20,7 +20,7 @@ from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
-from pretap_realtime.speaker import Speaker
+from pretap_realtime.console_writer import ConsoleWriter
 from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def serve(
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
         return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
-    speaker = Speaker()
+    console = ConsoleWriter()
     code = 0
     try:
         for name in _THREADS:
@@ -98,20 +98,20 @@ def serve(
             dry_run=dry_run,
             supervised=supervised,
             stop=stop,
-            speaker=speaker,
+            console=console,
         )
         if len(jobs) == 1:
             (job,) = jobs.values()
-            job(speaker.show)
+            job(console.show)
         else:
             from pretap_realtime.several import run_each
 
-            run_each(jobs, say=partial(_say, speaker), show=speaker.show)
+            run_each(jobs, say=partial(_say, console), show=console.show)
     except OutletFrozenError as error:
-        _say(speaker, f"Error: {error}")
+        _say(console, f"Error: {error}")
         code = error.exit_code
     finally:
-        all_is_said = speaker.close()
+        all_is_said = console.close()
     if not all_is_said:
         os._exit(code)  # the interpreter's end would wait for the terminal
     _leave_where_threads_spin(code)
@@ -127,7 +127,7 @@ def _jobs(
     dry_run: bool,
     supervised: Path | None,
     stop: StopSignal,
-    speaker: Speaker,
+    console: ConsoleWriter,
 ) -> dict[str, Job]:
     """Load and open what each decoder needs; gives by its name what serves."""
     handover = None
@@ -148,7 +148,7 @@ def _jobs(
             name or bundle,
             settings,
             each,
-            say=partial(_say, speaker) if is_one else partial(_say_as, speaker, settings.markers.name),
+            say=partial(_say, console) if is_one else partial(_say_as, console, settings.markers.name),
         )
         for (name, settings), each in zip(chosen, ahead, strict=True)
     ]
@@ -419,12 +419,12 @@ def _chosen(
     return chosen
 
 
-def _say(speaker: Speaker, line: str) -> None:
-    speaker.say(plain(line))
+def _say(console: ConsoleWriter, line: str) -> None:
+    console.say(plain(line))
 
 
-def _say_as(speaker: Speaker, name: str, line: str) -> None:
-    _say(speaker, f"{name}: {line}")
+def _say_as(console: ConsoleWriter, name: str, line: str) -> None:
+    _say(console, f"{name}: {line}")
 
 
 def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:

@@ -66,7 +66,7 @@ class OutputSink:
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(timeout_s)
         if self.n_dropped:
-            self._tell(f"the outputs dropped {self.n_dropped} messages")
+            self._say(f"the outputs dropped {self.n_dropped} messages")
 
     def _work(self) -> None:
         try:
@@ -94,16 +94,12 @@ class OutputSink:
                     self.n_dropped += 1
                     if sender.name not in self._failed:
                         self._failed.add(sender.name)
-                        self._tell(f"WARNING: {sender.name}: a message could not be sent: {error.strerror or error}")
+                        self._say(f"WARNING: {sender.name}: a message could not be sent: {error.strerror or error}")
 
     def _drop(self, n: int) -> None:
         if not self.n_dropped:
-            self._tell("WARNING: the outputs are slower than the decisions: messages are dropped, and counted")
+            self._say("WARNING: the outputs are slower than the decisions: messages are dropped, and counted")
         self.n_dropped += n
-
-    def _tell(self, sentence: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is gone
-            self._say(sentence)
 
 
 def open_outputs(config: OutputsConfig, *, root: str, classes: Sequence[str], say: Callable[[str], None]) -> OutputSink:

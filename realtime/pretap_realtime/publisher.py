@@ -14,7 +14,6 @@ one that hangs does not keep the process alive. The main thread only waits, so t
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import threading
@@ -398,8 +397,7 @@ class Publisher:
 
     def _announce(self, why: str) -> None:
         """Say it to the operator, and in a message of the newest state."""
-        with contextlib.suppress(OSError):  # a terminal that is gone
-            self._say(f"WARNING: {why}")
+        self._say(f"WARNING: {why}")
         if self._newest is not None:
             t_s, n_lost = self._clock(), self._newest.n_lost
             self._waiting.appendleft(Item("state", self._newest.state, t_s, why=why, n_lost=n_lost))

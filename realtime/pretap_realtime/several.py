@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import textwrap
 import threading
 import traceback
@@ -72,5 +71,4 @@ def _run(name: str, job: Job, show: Say, failures: list[_Failure], say: Say) -> 
     else:
         return
     failures.append(failure)
-    with contextlib.suppress(OSError):  # where the terminal is gone, the exit code still tells
-        say(told)
+    say(told)

@@ -279,7 +279,7 @@ class LogSink:
             self._arrived.release()
             self._writer.join(timeout_s)
             if self._writer.is_alive():
-                self._tell(f"WARNING: the log {self._path} hangs: its last {len(self._lines)} messages are missing")
+                self._say(f"WARNING: the log {self._path} hangs: its last {len(self._lines)} messages are missing")
 
     def _write_behind(self) -> None:
         while self._arrived.acquire() and self._lines[0]:
@@ -296,15 +296,11 @@ class LogSink:
         self._is_torn = n_bytes < len(line) and (n_bytes > 0 or self._is_torn)
         if n_bytes < len(line):  # the session is worth more than its log: say it, and go on
             if not self._n_missing:
-                self._tell(f"WARNING: the log {self._path} cannot be written: {why}. The session goes on.")
+                self._say(f"WARNING: the log {self._path} cannot be written: {why}. The session goes on.")
             self._n_missing += 1
         elif self._n_missing:
-            self._tell(f"the log {self._path} can be written again; {self._n_missing} messages are missing in it")
+            self._say(f"the log {self._path} can be written again; {self._n_missing} messages are missing in it")
             self._n_missing = 0
-
-    def _tell(self, sentence: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is gone
-            self._say(sentence)
 
 
 def _line(message: Message, item: Item) -> bytes:

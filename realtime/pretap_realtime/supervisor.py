@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from pretap_realtime.console_writer import ConsoleWriter
 from pretap_realtime.handover import Handover
-from pretap_realtime.speaker import Speaker
 from pretap_realtime.stopping import HANGUP, ending_signals
 
 __all__ = ["Supervisor", "main", "pause_s", "words"]
@@ -151,12 +151,12 @@ class Supervisor:
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``pretap serve`` with these arguments under a supervisor; gives the exit code."""
-    speaker = Speaker()
+    console = ConsoleWriter()
     code = Supervisor(
         lambda file: [sys.executable, "-m", "pretap", "serve", "--supervised", str(file), *arguments],
-        say=speaker.say,
+        say=console.say,
     ).run()
-    if not speaker.close():
+    if not console.close():
         os._exit(code)  # the interpreter's end would wait for the terminal
     return code
 

@@ -73,13 +73,3 @@ def test_a_bug_is_shown_with_its_traceback_and_ends_with_exit_code_1_whatever_ca
     assert traceback.startswith("cleo: ENDED by a bug in pretap; please report these lines:\nTraceback ")
     assert "in job" in traceback
     assert jobs.shown == ["anna:\n  4 decisions"]
-
-
-def test_an_error_that_nobody_can_be_told_sets_the_exit_code_all_the_same():
-    def say(_):
-        raise BrokenPipeError
-
-    jobs = Jobs()
-    jobs.add("ben", NoStreamError("There is none."))
-    with pytest.raises(NoStreamError):
-        run_each(jobs.jobs, say=say, show=jobs.shown.append)

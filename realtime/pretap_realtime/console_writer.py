@@ -1,4 +1,4 @@
-"""Lines for the operator, from threads that must not wait for a terminal."""
+"""Console writer: prints lines for the operator on behalf of threads that must not wait for a terminal."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import threading
 from queue import SimpleQueue
 from typing import Final, Literal
 
-__all__ = ["Speaker"]
+__all__ = ["ConsoleWriter"]
 
 _CLOSE_S: Final = 1.0
 _MOST_LINES: Final = 10_000  # of a terminal that reads no more: some MB
 
 
-class Speaker:
-    """Writes lines in a thread of its own: a terminal that is stopped, full or gone costs lines, not the session."""
+class ConsoleWriter:
+    """Writes lines in a thread of its own: a terminal that is stopped, full or gone costs lines, not the session.
+
+    `say` and `show` neither wait nor raise, so that callers need no guard.
+    """
 
     def __init__(self) -> None:
         self._lines: SimpleQueue[tuple[str, Literal["stdout", "stderr"]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="speaker", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="console", daemon=True)
         self._thread.start()
 
     def say(self, line: str) -> None:
