@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pretap_realtime.connection import Connector, LslConnection
     from pretap_realtime.express import Express
     from pretap_realtime.handover import Handover
+    from pretap_realtime.log_sink import LogSink
     from pretap_realtime.network import OutputSink
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
-    from pretap_realtime.sinks import LogSink
 
 __all__ = ["serve"]
 
@@ -241,7 +241,7 @@ def _outputs(
 
     What is recorded after a restart goes into a folder `part` in that folder.
     """
-    from pretap_realtime.sinks import LogSink
+    from pretap_realtime.log_sink import LogSink
 
     sinks: list[OutputSink | LogSink] = []
     session = None
@@ -281,11 +281,11 @@ def _serve(
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.modes import FreeRunning, Mode, cue_locked
+    from pretap_realtime.outlet_sink import OutletSink
     from pretap_realtime.pipeline import Pipeline
     from pretap_realtime.policy import Policy
     from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
-    from pretap_realtime.sinks import OutletSink
 
     settings, decoder, manifest = plan.settings, plan.decoder, plan.decoder.manifest
     mode: Mode = FreeRunning(decoder, hop=plan.hop)

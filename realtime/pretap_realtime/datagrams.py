@@ -10,7 +10,7 @@ from pretap.errors import MissingPackageError
 from pretap.terminal import plain
 from pretap_realtime.address import Address
 from pretap_realtime.messages import Message, encode
-from pretap_realtime.publisher import Item
+from pretap_realtime.sink import Item
 
 __all__ = ["OscSender", "Sender", "UdpSender"]
 

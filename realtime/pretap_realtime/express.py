@@ -13,9 +13,10 @@ from pretap_realtime import native
 from pretap_realtime.chunk import Chunk, Decision
 from pretap_realtime.electrodes import FLAT_UV
 from pretap_realtime.lsl import Inlet, Outlet, clock_address
+from pretap_realtime.outlet_sink import OutletSink
 from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.sinks import OutletSink
 from pretap_realtime.stamps import MOST_ROOM
+from pretap_realtime.watchdog import Watch
 
 __all__ = ["Express", "ExpressError"]
 
@@ -43,9 +44,7 @@ class Express:
         Where there is no library, or the stream or the decoder need more than it does.
     """
 
-    def __init__(
-        self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: native.Watch, hop_s: float
-    ) -> None:
+    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watch, hop_s: float) -> None:
         loaded, source, lanes = native.library(), inlet.native, pipeline.native
         if loaded is None or source is None or lanes is None:
             raise ExpressError

@@ -17,7 +17,7 @@ from pretap.serve_config import OutputsConfig
 from pretap_realtime.address import describe, resolve, warning
 from pretap_realtime.datagrams import OscSender, Sender, UdpSender
 from pretap_realtime.messages import Message
-from pretap_realtime.publisher import Item
+from pretap_realtime.sink import Item
 
 __all__ = ["OutputSink", "open_outputs"]
 

@@ -19,19 +19,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
-
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from pretap.errors import OutletFrozenError, PretapError
-from pretap_realtime import native, spinning
+from pretap_realtime import spinning
 from pretap_realtime.latencies import Latencies
-from pretap_realtime.messages import Message, MessageType, State
+from pretap_realtime.messages import Message
+from pretap_realtime.sink import Call, Item, Sink
+from pretap_realtime.watchdog import new_watch
 
-__all__ = ["Call", "Item", "Publisher", "Sink"]
+__all__ = ["Publisher"]
 
 _MOST_WAITING = 4096  # items: four seconds at 1000 decisions a second
 _MOST_TOGETHER = 256  # items sent in one step: some milliseconds
@@ -39,84 +37,6 @@ _SLOW_S, _WATCH_S = 0.005, 0.03  # sending takes 0.1 ms; the loop waits for an o
 _CALM_LOOK, _FROZEN_LOOKS = 2, 7  # 0.4 s. Looks, not time: where the whole process stood still, nothing is frozen
 _MOST_LEFT_BEHIND = 3
 _LOOK_S = 0.1 if os.name == "nt" else 0.5  # Ctrl-C is seen when a wait ends, where another thread took the signal
-
-
-class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What the loop has to say: a message without its number and time of sending."""
-
-    type: MessageType
-    state: State
-    t_s: float
-    label: str = "none"
-    code: int = 0
-    command: bool = False
-    probs: NDArray[np.float64] | None = None
-    why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
-    n_lost: int = 0
-    cue: str = ""
-    quality: float = 1.0  # the share of good electrodes
-    bad: tuple[str, ...] = ()  # of a state or heartbeat: the electrodes that are not good
-    facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
-    is_out: bool = False  # its numbers were sent already
-    stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
-
-    @property
-    def stamp_s(self) -> float:
-        """The stamp that goes out."""
-        return self.t_s + (self.stamp_to_clock_s or 0.0)
-
-
-class Sink(Protocol):
-    """Something that takes messages: outlets, a log, a table on a terminal."""
-
-    def hurry(self, items: Sequence[Item]) -> None:
-        """Send what needs no message; `send` follows with the same items."""
-        ...
-
-    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        """Take what became ready together; called from one thread at a time, in order."""
-        ...
-
-    @property
-    def may_hang(self) -> bool:
-        """Whether what it does now may hang for ever, by somebody else's fault; what is only slow is waited for."""
-        ...
-
-    def rescue(self) -> str:
-        """Do what a thread that hangs in this sink has left undone, by other means; says what hung and what was done.
-
-        Raises
-        ------
-        OutletFrozenError
-            Where there are no other means.
-        """
-        ...
-
-
-class Call(Protocol):
-    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself.
-
-    Attributes
-    ----------
-    sink
-        In which it sends.
-    """
-
-    @property
-    def sink(self) -> Sink: ...
-
-    def __call__(self, *, may_send: bool) -> int:
-        """Do it; says how much was sent. While that hangs, the loop goes on in another thread."""
-        ...
-
-    def stop(self) -> bool:
-        """Have it send no more, while it hangs.
-
-        Where that is in the sink, that notes what is being sent (True); `returns` follows if it comes back after all.
-        """
-        ...
-
-    def returns(self) -> None: ...
 
 
 class Publisher:
@@ -166,7 +86,7 @@ class Publisher:
         self._sender: threading.Thread | None = None  # who sends; another one than before: that was left behind
         self._changing = threading.Lock()  # held by who changes the leader or the sender
         self._leader: threading.Thread | None = None
-        self.watch = native.new_watch()
+        self.watch = new_watch()
         self._wanted: Call | None = None  # what the loop wants before it goes on
         self._call: Call | None = None  # what the leader does now
         self._held_up_s = 0.0  # how long the loop waited when the lead changed

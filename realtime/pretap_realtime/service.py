@@ -20,7 +20,8 @@ from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy
-from pretap_realtime.publisher import Call, Item, Publisher
+from pretap_realtime.publisher import Publisher
+from pretap_realtime.sink import Call, Item
 from pretap_realtime.stopping import Stop
 
 __all__ = ["Connection", "Service", "Summary", "Timing"]

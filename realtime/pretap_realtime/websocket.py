@@ -13,7 +13,7 @@ from typing import Any, cast
 from pretap.errors import MissingPackageError, UsageError
 from pretap_realtime.address import Address
 from pretap_realtime.messages import Message, encode
-from pretap_realtime.publisher import Item
+from pretap_realtime.sink import Item
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, broadcast, serve

@@ -7,9 +7,9 @@ import numpy as np
 import pylsl
 import pytest
 
-from pretap_realtime import lsl, sinks
+from pretap_realtime import lsl, outlet_sink
 from pretap_realtime.messages import Message, encode
-from pretap_realtime.publisher import Item
+from pretap_realtime.sink import Item
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
@@ -78,8 +78,8 @@ def test_a_row_of_another_length_is_refused(row):
 
 def test_what_nobody_reads_is_not_written_and_who_comes_gets_all_from_then_on(kit, monkeypatch):
     written = []
-    monkeypatch.setattr(sinks, "encode", lambda message: written.append(message.seq) or encode(message))
-    sink = sinks.OutletSink("unread", classes=("left", "right"), format="json", sha256="0")
+    monkeypatch.setattr(outlet_sink, "encode", lambda message: written.append(message.seq) or encode(message))
+    sink = outlet_sink.OutletSink("unread", classes=("left", "right"), format="json", sha256="0")
 
     def send(seq):
         item = Item("verdict", "RUNNING", T_S[0] + seq, label="right", code=2, probs=np.array([0.25, 0.75]))

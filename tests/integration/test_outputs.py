@@ -241,5 +241,5 @@ def test_without_outputs_nothing_of_them_is_loaded(start, bundle, kit, amp):
     child.wait_for("-> RUNNING")
     assert child.interrupt() == 0
     loaded = set(re.findall(r"\| +([\w.]+)$", child.said, re.MULTILINE))
-    assert "pretap_realtime.sinks" in loaded
+    assert "pretap_realtime.outlet_sink" in loaded
     assert not {"pretap_realtime.network", "asyncio", "websockets", "pythonosc", "ssl"} & loaded

@@ -23,6 +23,7 @@ from pretap_realtime.lsl import ConnectionLostError, NativeInlet, local_clock
 from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.publisher import Publisher
+from pretap_realtime.watchdog import new_watch
 
 FS, N_ROOM, N_SPARE = 100.0, 1000, 70
 LOST = -2
@@ -121,7 +122,7 @@ def decoder(make_decoder):
 def build(decoder, chunks, *, hop=10):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
     inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes)
-    return Express(inlet, pipeline, outlet, watch=native.new_watch(), hop_s=1e-6), pipeline, inlet, outlet
+    return Express(inlet, pipeline, outlet, watch=new_watch(), hop_s=1e-6), pipeline, inlet, outlet
 
 
 def drive(
@@ -311,7 +312,7 @@ def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder)
     resampled.begin(sfreq_hz=250.0)
     for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
         with pytest.raises(ExpressError):
-            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=native.new_watch(), hop_s=0.1)
+            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=new_watch(), hop_s=0.1)
 
 
 def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):

@@ -14,9 +14,9 @@ import time
 import pytest
 
 from pretap_realtime import sockets
+from pretap_realtime.log_sink import LogSink
 from pretap_realtime.messages import Message
-from pretap_realtime.publisher import Item
-from pretap_realtime.sinks import LogSink
+from pretap_realtime.sink import Item
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 

@@ -11,7 +11,7 @@ from pretap.errors import UsageError
 from pretap.serve_config import OutputsConfig, ServeConfig
 from pretap_realtime.messages import Message
 from pretap_realtime.network import OutputSink
-from pretap_realtime.publisher import Item
+from pretap_realtime.sink import Item
 
 LONG_S = 10
 

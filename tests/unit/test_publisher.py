@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime.publisher import Item, Publisher
+from pretap_realtime.publisher import Publisher
+from pretap_realtime.sink import Item
 
 MOST_WAITING = 4096
 

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from pretap_realtime import native
+from pretap_realtime import native, watchdog
 
 WATCHES = [
-    pytest.param(native._PlainWatch, id="python"),
+    pytest.param(watchdog._PlainWatch, id="python"),
     pytest.param(
-        lambda: native._NativeWatch(native.library()),
+        lambda: watchdog._NativeWatch(native.library()),
         id="C",
         marks=pytest.mark.skipif(native.library() is None, reason="no C compiler here"),
     ),
@@ -67,5 +67,5 @@ def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_
 
 
 def test_without_the_library_python_does_it(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
-    assert isinstance(native.new_watch(), native._PlainWatch)
+    monkeypatch.setattr(watchdog, "library", lambda: None)
+    assert isinstance(watchdog.new_watch(), watchdog._PlainWatch)
