@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle import load
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 CHUNK_S = 0.01
 STREAMS = ("pretap-probabilities", "pretap-markers")

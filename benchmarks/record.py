@@ -28,7 +28,7 @@ from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
 from pretap.train_config import TrainConfig
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 NAME = "bench-amplifier"
 

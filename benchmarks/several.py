@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle import load
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 NAMES = ("anna", "ben")
 CHUNK_S = 0.01

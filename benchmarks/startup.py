@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle import read_bundle
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 
 def start(bundle: str, name: str) -> tuple[subprocess.Popen[str], float]:

@@ -21,7 +21,7 @@ from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
 from pretap.statistics import Statistics
 from pretap.train_config import TrainConfig
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 # A shell's background jobs ignore SIGINT, and what nohup starts ignores SIGHUP; and so would every child that a test
 # starts to see how it ends.

@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from typing import Any, Final
 
-from pretap_realtime.configuration import find_configuration
+from pretap_realtime.api_config import find_configuration
 from pretap_realtime.memory import affordable_s
 from pretap_realtime.queries import parse_query, predicate
 

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import platform
 import secrets
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from pretap.terminal import json_text, plain
 __all__ = ["doctor"]
 
 _N_ECHO = 50
+_SIOCGIFADDR = 0x8915  # the ioctl that asks for an interface's address
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def _liblsl() -> _Check:
 
 
 def _configuration() -> _Check:
-    from pretap_realtime.configuration import find_configuration, notes, settings
+    from pretap_realtime.api_config import find_configuration, notes, settings
 
     file = find_configuration()
     if file is None:
@@ -105,9 +108,7 @@ def _configuration() -> _Check:
 
 def _network() -> _Check:
     """Tell where others can reach the streams of this machine: liblsl listens on all its interfaces, always."""
-    from pretap_realtime.interfaces import addresses
-
-    open_to = addresses()
+    open_to = _addresses()
     if not open_to:
         return _Check("network", ok=True, found="loopback only: nobody else can reach LSL streams of this machine")
     listed = ", ".join(f"{interface} {address}" for interface, address in open_to)
@@ -116,6 +117,38 @@ def _network() -> _Check:
         "docs/security.md has the firewall rules and a way to run without a network."
     )
     return _Check("network", ok=True, found=listed, advice=advice, is_warning=True)
+
+
+def _addresses() -> list[tuple[str, str]]:
+    """Give the name and IPv4 address of each interface but loopback ones, where the system tells (Linux).
+
+    Elsewhere the one address that a packet to the network would carry, if any.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _way_out()
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:  # it has none, or this is no Linux
+                continue
+            address = socket.inet_ntoa(answer[20:24])
+            if not address.startswith("127."):
+                found.append((name, address))
+    return found or _way_out()
+
+
+def _way_out() -> list[tuple[str, str]]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            any_socket.connect(("192.0.2.1", 9))  # sends nothing; an address of no machine (RFC 5737)
+            address = any_socket.getsockname()[0]
+        except OSError:
+            return []
+    return [] if address.startswith("127.") else [("network", address)]
 
 
 def _round_trip() -> _Check:

@@ -45,8 +45,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.counter import Counter
+from pretap_realtime.rate import StartRate
 from pretap_realtime.stamps import MOST_ROOM, StampLine
-from pretap_realtime.start_rate import StartRate
 
 __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 

@@ -26,7 +26,7 @@ from pretap.serve_config import QualityConfig
 from pretap.statistics import Statistics, block_samples
 from pretap_realtime.block_checks import BlockChecks, Findings
 from pretap_realtime.cap_check import CapCheck
-from pretap_realtime.rate_check import RateCheck
+from pretap_realtime.rate import RateCheck
 
 __all__ = ["SOUND", "Quality", "Standing", "check_policy"]
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from pretap.errors import CheckFailedError, PretapError
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 
 __all__ = ["Session"]
 

@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from pretap_realtime import lsl
-from pretap_realtime.isolation import isolation
+from pretap_realtime.api_config import isolation
 from real_lsl import eeg, until
 
 

@@ -20,9 +20,8 @@ from pretap_realtime.lsl import Found
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.monitor.board import Board
 from pretap_realtime.monitor.choice import choose
-from pretap_realtime.monitor.follower import About, Update
+from pretap_realtime.monitor.follower import About, Update, positions
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
-from pretap_realtime.monitor.head import positions
 from pretap_realtime.monitor.traces import Traces
 from pretap_realtime.monitor.truths import Truths, class_of
 

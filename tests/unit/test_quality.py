@@ -21,7 +21,7 @@ from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.quality import SOUND, Quality, check_policy
-from pretap_realtime.rate_check import RateCheck
+from pretap_realtime.rate import RateCheck
 
 FS = 200.0
 NAMES = ("F3", "Fz", "F4", "FC3", "FCz", "FC4", "C3", "C1", "Cz", "C2", "C4", "CP3", "CPz", "CP4", "O1", "O2")

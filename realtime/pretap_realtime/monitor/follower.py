@@ -6,7 +6,11 @@ One thread looks and connects, which may block; another reads what is there, for
 from __future__ import annotations
 
 import threading
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -17,12 +21,11 @@ from pretap_realtime import lsl
 from pretap_realtime.contract import Description, printable
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
 from pretap_realtime.monitor.choice import choose, service_of
-from pretap_realtime.monitor.head import positions
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
 from pretap_realtime.monitor.truths import Judged
 from pretap_realtime.stopping import Stop
 
-__all__ = ["About", "Follower", "Place", "Update"]
+__all__ = ["About", "Follower", "Place", "Update", "positions"]
 
 _READ_S: Final = 0.025
 _LOOK_S: Final = 0.3
@@ -298,3 +301,13 @@ def _factors(description: Description) -> list[float]:
     if len(description.units) != description.n_channels:
         return [1.0] * description.n_channels
     return [unit_factor(unit) or 1.0 for unit in description.units]
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, tuple[float, float]]:
+    return tomllib.loads(Path(__file__).with_name("positions.toml").read_text(encoding="utf-8"))
+
+
+def positions(labels: Sequence[str]) -> list[tuple[float, float] | None]:
+    """Return x (to the right ear) and y (to the nose) of each label, None for no electrode; see positions.toml."""
+    return [_table().get(name) for name in electrode_names(labels)]

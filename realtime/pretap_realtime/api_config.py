@@ -1,4 +1,7 @@
-"""The configuration that liblsl finds, and what in it decides who is heard. Pure but for the file that is read."""
+"""liblsl's configuration file, ``lsl_api.cfg``: the one it finds, what it says, and one for an isolated session.
+
+Importing this loads no liblsl.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["find_configuration", "notes", "settings"]
+__all__ = ["find_configuration", "isolation", "notes", "settings"]
 
 _WHAT = {
     "knownpeers": "machines that are asked for streams wherever they are",
@@ -24,7 +27,7 @@ _WHAT = {
 
 
 def find_configuration() -> Path | None:
-    """Give the file that liblsl reads: the first that is there, as it looks for it; None where its defaults hold."""
+    """Return the file that liblsl reads: the first that is there, as it looks for it; None where its defaults hold."""
     named = os.environ.get("LSLAPICFG")
     homes = (Path(), Path.home() / "lsl_api", Path("/etc/lsl_api"))
     files = [*([Path(named)] if named else []), *(home / "lsl_api.cfg" for home in homes)]
@@ -42,5 +45,31 @@ def settings(text: str) -> dict[str, str]:
 
 
 def notes(given: Mapping[str, str]) -> list[str]:
-    """Say which settings change who is heard and who hears us."""
+    """Return which settings change who is heard and who hears us."""
     return [f"{key} = {given[key]}: {what}" for key, what in _WHAT.items() if key in given]
+
+
+def isolation(*, session: str | None = None, n_ports: int = 64) -> str:
+    """Return an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own.
+
+    At most `n_ports` outlets are found in it: one beyond them takes any port, where nobody looks.
+    """
+    import secrets  # `serve` loads this module before it asks for its stream, and does not need this
+
+    port = 20_000 + secrets.randbelow(400) * 100
+    return f"""[ports]
+IPv6 = disable
+MulticastPort = {port}
+BasePort = {port + 1}
+PortRange = {n_ports}
+[multicast]
+ResolveScope = machine
+[lab]
+SessionID = {session or "pretap-" + secrets.token_hex(8)}
+KnownPeers = {{127.0.0.1}}
+[tuning]
+MulticastMinRTT = 0.1
+UnicastMinRTT = 0.1
+[log]
+level = -3
+"""
