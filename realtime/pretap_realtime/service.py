@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pretap.decoder import Decoder
@@ -15,7 +15,6 @@ from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Mapping, describe_rate
 from pretap_realtime.cues import truth
 from pretap_realtime.express import Express
-from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
@@ -23,8 +22,9 @@ from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.sink import Call, Item
 from pretap_realtime.stopping import Stop
+from pretap_realtime.summary import Summary
 
-__all__ = ["Connection", "Service", "Summary", "Timing"]
+__all__ = ["Connection", "Service", "Timing"]
 
 PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
@@ -79,53 +79,6 @@ class Timing:
 
     wait_s: float
     reconnect_s: float
-
-
-@dataclass
-class Summary:
-    """What a session was; printed at its end."""
-
-    n_decisions: int = 0
-    n_invalid: int = 0
-    n_judged: int = 0  # verdicts on cues whose class is known
-    n_right: int = 0
-    n_too_old: int = 0
-    n_skipped: int = 0
-    n_received: int = 0
-    n_lost: int = 0
-    n_nonfinite: int = 0
-    n_bad_stamps: int = 0
-    n_clock_steps: int = 0
-    n_overflows: int = 0
-    smallest_gap_samples: float = 0.0
-    n_dropped: int = 0
-    latencies: Latencies = field(default_factory=Latencies)
-
-    def __str__(self) -> str:
-        decisions = (
-            f"{self.n_decisions} decisions, {self.n_skipped} skipped, {self.n_too_old} too old to publish, "
-            f"{self.n_invalid} times no valid window"
-        )
-        samples = (
-            f"{self.n_received} samples received, {self.n_lost} lost (gaps of {self.smallest_gap_samples:.1f} samples "
-            f"and more are seen), {self.n_nonfinite} non-finite"
-        )
-        lines = [decisions, samples]
-        if self.n_bad_stamps or self.n_clock_steps:
-            lines.append(f"{self.n_bad_stamps} stamps were no times, {self.n_clock_steps} times the clock was set")
-        if self.n_overflows:
-            lines.append(f"{self.n_overflows} times too many samples waited: the oldest were lost")
-        if self.n_judged:
-            share = self.n_right / self.n_judged
-            lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
-        if self.latencies.n:
-            p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
-            lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
-        elif self.n_decisions:
-            lines.append("latency n/a: the stamps are not on this machine's clock (replay at another speed)")
-        if self.n_dropped:
-            lines.append(f"{self.n_dropped} messages were dropped: an outlet hung")
-        return "\n".join(lines)
 
 
 class Service:
