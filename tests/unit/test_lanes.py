@@ -774,7 +774,7 @@ def test_overload_after_a_failed_audit_skips_as_it_did_before():
 
 @pytest.fixture(scope="module")
 def drift_script():
-    spec = importlib.util.spec_from_file_location("drift", Path(__file__).parents[2] / "benchmarks" / "drift.py")
+    spec = importlib.util.spec_from_file_location("drift", Path(__file__).parents[2] / "studies" / "drift.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

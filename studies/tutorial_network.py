@@ -1,6 +1,6 @@
 """Cross-validate the tutorial's network with its two famous mistakes mended, with one of them, and with both.
 
-    python benchmarks/tutorial_network.py --data DIR --json tutorial.json
+    python studies/tutorial_network.py --data DIR --json tutorial.json
 
 The recipe is ``configs/tutorial.toml``; docs/tutorial-network.md explains the network, the mistakes and the figures.
 Two accuracies are given for each case: `reported`, against the labels that the network was trained on, which is what

@@ -1,6 +1,6 @@
 """The figures of docs/accuracy.md, from the results of `pretap compare --json`; drawn as its report draws them.
 
-python benchmarks/accuracy_figures.py RESULTS.json... --data DIR --out docs/figures
+python studies/accuracy_figures.py RESULTS.json... --data DIR --out docs/figures
 """
 
 from __future__ import annotations

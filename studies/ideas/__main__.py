@@ -1,6 +1,6 @@
 """Cross-validate the ideas that went into the networks, and those that did not: one line each.
 
-    python benchmarks/ideas --data DIR --json ideas.json
+    python studies/ideas --data DIR --json ideas.json
 
 Every idea changes the base recipe (configs/single-100hz.toml with 60 of its 120 epochs, to keep the study short) and
 sees the same stratified 10 folds. Printed: the accuracy of a single network (mean over seeds and repeats), its negative

@@ -4,7 +4,7 @@ Each fold's decoders are fitted on clean trials and decode the fold's held-out t
 20 uV amplitude at 50 or 60 Hz, its phase drawn for each channel and trial, and noise of 60 to 200 Hz with 5 uV rms,
 independent in each channel. One network for each seed, and the ensemble of them all.
 
-    python benchmarks/mains.py --data DIR [--seeds 10] [--workers 2] [--json FILE]
+    python studies/mains.py --data DIR [--seeds 10] [--workers 2] [--json FILE]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether lanes stay exact over hours: a long stream's last decisions against the windows decoded alone in float64.
 
-    python benchmarks/drift.py [--samples 10000000] [--hop 50] [--engine auto]
+    python studies/drift.py [--samples 10000000] [--hop 50] [--engine auto]
 
 Two networks: the shipped ensemble, and one like the tutorial's with random weights at initial scale, both at 1000 Hz,
 where ten million samples are 2.8 hours. The signal is noise of 20 uV on electrode offsets of up to 100 mV.
