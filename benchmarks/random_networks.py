@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from pretap.bundle import read_bundle
 from pretap.config import find_config, load_config
 from pretap.decoder import Decoder
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
+from pretap.manifest import Manifest
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
 from pretap.scaling import FIR
@@ -21,7 +23,10 @@ from pretap.train_config import TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.estimator import make_fir, make_scaling
 
-__all__ = ["Bundle", "find", "random_lrp_erd", "random_tutorial"]
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from factories import make_decoder, make_manifest
+
+__all__ = ["Bundle", "find", "make_decoder", "random_lrp_erd", "random_tutorial"]
 
 _CLASSES = ("left", "right")
 _SPREAD = 0.3  # of the random weights: the gates move, and do not saturate
@@ -99,30 +104,15 @@ def _random(
 ) -> Bundle:
     rng = np.random.default_rng(0)
     scaling = make_scaling(config, sfreq_hz=sfreq_hz, n_window=n_window, n_channels=n_channels)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        classes=_CLASSES,
+    manifest = make_manifest(
+        spec,
+        scaling=scaling,
         channels=tuple(f"E{k}" for k in range(n_channels)),
-        unit="microvolts",
         sfreq_hz=sfreq_hz,
         n_window=n_window,
+        classes=_CLASSES,
+        config=replace(config, network=spec),
         window_end_ms=0.0,
-        scaling=scaling,
-        network=spec,
-        training=Training(
-            data="random weights",
-            subject="nobody",
-            n_trials=0,
-            data_sha256="0" * 64,
-            trial_sha256=(),
-            resampled_from_hz=None,
-            seed=0,
-            config=replace(config, network=spec),
-        ),
-        metrics=None,
-        self_test_tolerance=1e-6,
-        versions={},
-        created="2026-11-25",
         n_members=n_members,
     )
     tensors: dict[str, NDArray[Any]] = {}

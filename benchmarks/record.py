@@ -22,50 +22,27 @@ import time
 from pathlib import Path
 
 import numpy as np
+from random_networks import make_decoder
 
-from pretap.bundle import write_bundle
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
-from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
-from pretap.train_config import TrainConfig
 from pretap_realtime.api_config import isolation
 
 NAME = "bench-amplifier"
 
 
 def random_bundle(path: Path, channels: list[str], sfreq_hz: float) -> None:
-    spec = LstmSpec(hidden=(8,))
-    rng = np.random.default_rng(0)
-    layout = spec.tensors(n_steps=1, n_inputs=len(channels), n_classes=2)
-    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, (_, shape) in layout.items()}
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        classes=("left", "right"),
+    scaling = Scaling(
+        reference="average", n_baseline=round(0.2 * sfreq_hz), n_block=round(0.1 * sfreq_hz), divide_uv=10.0
+    )
+    make_decoder(
+        path=path,
         channels=tuple(channels),
-        unit="microvolts",
         sfreq_hz=sfreq_hz,
         n_window=round(0.5 * sfreq_hz),
-        window_end_ms=-130.0,
-        scaling=Scaling(
-            reference="average", n_baseline=round(0.2 * sfreq_hz), n_block=round(0.1 * sfreq_hz), divide_uv=10.0
-        ),
-        network=spec,
-        training=Training(
-            data="random weights",
-            subject="nobody",
-            n_trials=0,
-            data_sha256="0" * 64,
-            trial_sha256=(),
-            resampled_from_hz=None,
-            seed=0,
-            config=TrainConfig(network=spec),
-        ),
-        metrics=None,
-        self_test_tolerance=1e-5,
-        versions={},
-        created="2026-11-23",
+        hidden=(8,),
+        scaling=scaling,
+        spread=0.1,
     )
-    write_bundle(path, manifest, weights)
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:

@@ -14,53 +14,32 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import numpy as np
 
 from pretap.bundle import load
 from pretap.decoder import Decoder
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
-from pretap.networks import LstmSpec
 from pretap.scaling import Scaling
-from pretap.train_config import TrainConfig
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from factories import make_decoder
 
 N_CHUNK = 1000
 N_LAST = 200  # decisions that are compared
 
 
 def tutorial_like(*, engine: str) -> Decoder:
-    spec = LstmSpec(hidden=(10, 10, 5))
-    n_channels = 28
-    rng = np.random.default_rng(0)
-    layout = spec.tensors(n_steps=500, n_inputs=n_channels, n_classes=2)
-    tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, (_, shape) in layout.items()}
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        classes=("left", "right"),
-        channels=tuple(f"E{k}" for k in range(n_channels)),
-        unit="microvolts",
+    return make_decoder(
         sfreq_hz=1000.0,
         n_window=500,
-        window_end_ms=-130.0,
+        channels=tuple(f"E{k}" for k in range(28)),
+        hidden=(10, 10, 5),
         scaling=Scaling(reference="average", n_baseline=50, divide_uv=20.0),
-        network=spec,
-        training=Training(
-            data="random weights",
-            subject="nobody",
-            n_trials=0,
-            data_sha256="0" * 64,
-            trial_sha256=(),
-            resampled_from_hz=None,
-            seed=0,
-            config=TrainConfig(network=spec),
-        ),
-        metrics=None,
-        self_test_tolerance=1e-6,
-        versions={},
-        created="2026-11-25",
+        spread=0.3,
+        engine=engine,
     )
-    return Decoder(manifest, tensors, engine=engine)
 
 
 def drift(

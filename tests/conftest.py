@@ -8,19 +8,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
-from numpy.typing import NDArray
 
-from pretap.bundle import load, write_bundle
+import factories
 from pretap.decoder import Decoder
-from pretap.interpolation import INTERPOLATION
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
-from pretap.networks import LstmSpec
-from pretap.scaling import Scaling
-from pretap.statistics import Statistics
-from pretap.train_config import TrainConfig
 from pretap_realtime.api_config import isolation
 
 # A shell's background jobs ignore SIGINT, and what nohup starts ignores SIGHUP; and so would every child that a test
@@ -69,65 +61,7 @@ def xdf_dir() -> Path:
     return folder
 
 
-CHANNELS = ("C3", "Cz", "C4", "O1")
-
-
 @pytest.fixture(scope="session")
 def make_decoder() -> Callable[..., Decoder]:
-    """A decoder with random weights: quick to make, and it computes all that a trained one does."""
-
-    def make(
-        *,
-        sfreq_hz: float = 100.0,
-        n_window: int = 50,
-        channels: tuple[str, ...] = CHANNELS,
-        hidden: tuple[int, ...] = (6,),
-        scaling: Scaling | None = None,
-        classes: tuple[str, ...] = ("left", "right"),
-        interpolation: NDArray[np.float64] | None = None,
-        statistics: Statistics | None = None,
-        seed: int = 0,
-        path: Path | None = None,
-    ) -> Decoder:
-        spec = LstmSpec(hidden=hidden)
-        scaling = scaling or Scaling(reference="average", n_baseline=5, divide_uv=10.0)
-        rng = np.random.default_rng(seed)
-        layout = spec.tensors(n_steps=1, n_inputs=len(channels), n_classes=len(classes))
-        weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, (_, shape) in layout.items()}
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
-            classes=classes,
-            channels=channels,
-            unit="microvolts",
-            sfreq_hz=sfreq_hz,
-            n_window=n_window,
-            window_end_ms=-130.0,
-            scaling=scaling,
-            network=spec,
-            training=Training(
-                data="random weights",
-                subject="nobody",
-                n_trials=0,
-                data_sha256="0" * 64,
-                trial_sha256=(),
-                resampled_from_hz=None,
-                seed=seed,
-                config=TrainConfig(network=spec),
-            ),
-            metrics=None,
-            self_test_tolerance=1e-6,
-            versions={},
-            created="2026-11-23",
-            interpolates=interpolation is not None,
-            has_statistics=statistics is not None,
-        )
-        if statistics is not None:
-            weights |= statistics.tensors()
-        if interpolation is not None:
-            weights[INTERPOLATION] = interpolation
-        if path is None:
-            return Decoder(manifest, weights)
-        write_bundle(path, manifest, weights)
-        return load(path)
-
-    return make
+    """The factory of decoders with random weights."""
+    return factories.make_decoder

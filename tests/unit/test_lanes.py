@@ -19,6 +19,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt
 
+import factories
 from pretap.bundle import load
 from pretap.decoder import Decoder
 from pretap.errors import DataError
@@ -26,7 +27,7 @@ from pretap.lanes.compiled import CompiledLanes, active_variant, why_not_compile
 from pretap.lanes.plan import make_steps
 from pretap.lanes.recompute import Recompute
 from pretap.lanes.stream import LaneStream
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
+from pretap.manifest import Manifest
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,
@@ -78,34 +79,9 @@ class Case:
         return Decoder(self.manifest, self.tensors, engine=engine)
 
 
-def make_manifest(spec, *, n_window, n_channels, n_classes, scaling, n_members=1, temperature=1.0, sfreq_hz=FS):
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        classes=tuple("abcd"[:n_classes]),
-        channels=tuple(f"E{k + 1}" for k in range(n_channels)),
-        unit="microvolts",
-        sfreq_hz=sfreq_hz,
-        n_window=n_window,
-        window_end_ms=-130.0,
-        scaling=scaling,
-        network=spec,
-        training=Training(
-            data="random weights",
-            subject="nobody",
-            n_trials=0,
-            data_sha256="0" * 64,
-            trial_sha256=(),
-            resampled_from_hz=None,
-            seed=0,
-            config=TrainConfig(network=spec),
-        ),
-        metrics=None,
-        self_test_tolerance=1e-6,
-        versions={},
-        created="2026-11-25",
-        n_members=n_members,
-        temperature=temperature,
-    )
+def make_manifest(spec, *, n_channels, n_classes, **more):
+    channels, classes = tuple(f"E{k + 1}" for k in range(n_channels)), tuple("abcd"[:n_classes])
+    return factories.make_manifest(spec, channels=channels, classes=classes, **more)
 
 
 def lstm_tensors(rng, spec, *, n_inputs, n_classes, gain=1.0):

@@ -1,0 +1,107 @@
+"""Decoders with random weights for tests, benchmarks and studies: they compute all that trained ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.bundle import load, write_bundle
+from pretap.decoder import AUTO, Decoder
+from pretap.interpolation import INTERPOLATION
+from pretap.manifest import FORMAT_VERSION, Manifest, Training
+from pretap.networks import LstmSpec, Network
+from pretap.scaling import Scaling
+from pretap.statistics import Statistics
+from pretap.train_config import TrainConfig
+
+CHANNELS = ("C3", "Cz", "C4", "O1")
+
+
+def make_manifest(
+    network: Network,
+    *,
+    scaling: Scaling,
+    channels: tuple[str, ...] = CHANNELS,
+    sfreq_hz: float = 100.0,
+    n_window: int = 50,
+    classes: tuple[str, ...] = ("left", "right"),
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    window_end_ms: float = -130.0,
+    **more: Any,
+) -> Manifest:
+    """Return the manifest of a network with random weights; `more` are further fields of it."""
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        classes=classes,
+        channels=channels,
+        unit="microvolts",
+        sfreq_hz=sfreq_hz,
+        n_window=n_window,
+        window_end_ms=window_end_ms,
+        scaling=scaling,
+        network=network,
+        training=Training(
+            data="random weights",
+            subject="nobody",
+            n_trials=0,
+            data_sha256="0" * 64,
+            trial_sha256=(),
+            resampled_from_hz=None,
+            seed=seed,
+            config=config or TrainConfig(network=network),
+        ),
+        metrics=None,
+        self_test_tolerance=1e-6,
+        versions={},
+        created="2026-11-23",
+        **more,
+    )
+
+
+def make_decoder(
+    *,
+    sfreq_hz: float = 100.0,
+    n_window: int = 50,
+    channels: tuple[str, ...] = CHANNELS,
+    hidden: tuple[int, ...] = (6,),
+    scaling: Scaling | None = None,
+    classes: tuple[str, ...] = ("left", "right"),
+    interpolation: NDArray[np.float64] | None = None,
+    statistics: Statistics | None = None,
+    seed: int = 0,
+    spread: float = 0.4,
+    engine: str | None = None,
+    path: Path | None = None,
+) -> Decoder:
+    """Return an LSTM decoder whose weights have a standard deviation of `spread`.
+
+    With a `path` it is written there and loaded again. Without an `engine` it computes in numpy, or by what `load`
+    chooses if there is a path.
+    """
+    spec = LstmSpec(hidden=hidden)
+    rng = np.random.default_rng(seed)
+    layout = spec.tensors(n_steps=1, n_inputs=len(channels), n_classes=len(classes))
+    weights = {name: rng.normal(0, spread, shape).astype(np.float32) for name, (_, shape) in layout.items()}
+    manifest = make_manifest(
+        spec,
+        scaling=scaling or Scaling(reference="average", n_baseline=5, divide_uv=10.0),
+        channels=channels,
+        sfreq_hz=sfreq_hz,
+        n_window=n_window,
+        classes=classes,
+        seed=seed,
+        interpolates=interpolation is not None,
+        has_statistics=statistics is not None,
+    )
+    if statistics is not None:
+        weights |= statistics.tensors()
+    if interpolation is not None:
+        weights[INTERPOLATION] = interpolation
+    if path is None:
+        return Decoder(manifest, weights, engine=engine or "numpy")
+    write_bundle(path, manifest, weights)
+    return load(path, engine=engine or AUTO)
