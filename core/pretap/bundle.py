@@ -36,7 +36,7 @@ __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", 
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # numbers in its matrix: 128 MiB
 MAX_MULTIPLY_ADDS = 2**31  # of a decision: a second or two
-MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 69 bytes: 256 KiB would end at 3800 trials
+MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 21 bytes: 256 KiB would end at 12,000 trials
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I16": np.dtype("<i2")}
 _PROBE_X, _PROBE_P = "probe.windows", "probe.probabilities"
 N_PROBES = 2
@@ -71,7 +71,7 @@ def load(path: str | Path, *, engine: str = AUTO, sha256: str = "") -> Decoder:
     Raises
     ------
     BundleError
-        When the file is missing, damaged, oversized, foreign, of a newer format, another than `sha256` says, or fails
+        When the file is missing, damaged, oversized, foreign, of another format, another than `sha256` says, or fails
         its self-test.
     """
     bundle = read_bundle(path, sha256=sha256)
@@ -214,12 +214,11 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     try:
         json.loads(text, object_pairs_hook=_only_once)
         version = msgspec.json.decode(text, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise BundleError(
-                f"{path}: written in format {version}; this pretap reads up to {FORMAT_VERSION}. Update pretap."
-            )
+        if version != FORMAT_VERSION:
+            todo = "Update pretap" if version > FORMAT_VERSION else "Train the bundle again with `pretap train`"
+            raise BundleError(f"{path}: expected a bundle of format {FORMAT_VERSION}, found format {version}. {todo}.")
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming | None)
+        streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming)
         manifest = msgspec.json.decode(msgspec.json.encode(fields), type=Manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
@@ -230,8 +229,8 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     if refused:
         raise BundleError(f"{path}: {refused}")
     own = manifest.streaming
-    # bundles of old do not say it; multiply-adds are an estimate, and a better one must not refuse the file
-    if streaming is not None and replace(streaming, multiply_adds=own.multiply_adds) != own:
+    # multiply-adds are an estimate, and a better one must not refuse the file
+    if replace(streaming, multiply_adds=own.multiply_adds) != own:
         raise BundleError(f"{path}: it says {streaming}, but its network makes that {own}.")
     return manifest, entries
 

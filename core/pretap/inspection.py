@@ -170,12 +170,12 @@ def _accuracy(manifest: Manifest) -> str:
 
 
 def _against_chance(manifest: Manifest) -> dict[str, str]:
-    """Give what the accuracy is compared with, and what it means for going live, where the bundle says."""
+    """Return what the accuracy is compared with, and what it means for going live, if it was measured."""
     metrics = manifest.metrics
-    rows: dict[str, str] = {}
-    if metrics is not None and metrics.chance is not None and metrics.p_chance is not None:
-        p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
-        rows["chance"] = f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
-    if metrics is not None and metrics.verdict:
-        rows["verdict"] = metrics.verdict
-    return rows
+    if metrics is None:
+        return {}
+    p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
+    return {
+        "chance": f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)",
+        "verdict": metrics.verdict,
+    }
