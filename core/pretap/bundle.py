@@ -22,7 +22,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.decoder import AUTO, Decoder
+from pretap.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
@@ -105,7 +105,7 @@ def probe_windows(n_window: int, n_channels: int) -> NDArray[np.int16]:
 def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Compute the probe windows' probabilities in float64 throughout: what a bundle stores."""
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    return Decoder(manifest, tensors).exact().decode(windows)
+    return Decoder(manifest, in_float64(tensors)).decode(windows)
 
 
 def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[Any]]) -> str:
