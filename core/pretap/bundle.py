@@ -11,7 +11,6 @@ import json
 import math
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from pretap.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
+from pretap.files import write_whole, writing
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
@@ -131,14 +131,9 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
     again = _parse(data, str(path))
     if again.manifest != manifest or any(not np.array_equal(again.tensors[n], t) for n, t in tensors.items()):
         raise BundleError(f"{path}: what was written does not read back the same; nothing was kept.")
-    try:
+    with writing(f"the bundle {path}", kind=BundleError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            whole = Path(folder) / path.name
-            whole.write_bytes(data)
-            whole.replace(path)
-    except OSError as error:
-        raise BundleError(f"Cannot write the bundle {path}: {error.strerror}.") from None
+        write_whole(path, data)
     return again.sha256
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
+from pretap.files import pretty_json
 from pretap.manifest import Manifest
 from pretap.shipped import BEST
 from pretap.statistics import Statistics
@@ -41,7 +42,7 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
             "statistics": _statistics_json(content),
             "manifest": msgspec.to_builtins(content.manifest),
         }
-        click.echo(json_text(msgspec.json.format(msgspec.json.encode(report))))
+        click.echo(json_text(pretty_json(report)))
     else:
         click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
         click.echo(f"signal        {_signal(content)}")

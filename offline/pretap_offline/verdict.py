@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pretap.errors import UsageError
+from pretap.files import write_json
 from pretap.manifest import Metrics
 from pretap_offline.trial_report import TrialReport
 
@@ -63,10 +63,5 @@ def _odds(share: float) -> str:
 
 def write_report(path: Path, *, bundle: Path, trials: TrialReport | None, metrics: Metrics | None) -> None:
     """Write for scripts what `pretap train` says: trials and their losses, figures, verdict."""
-    import msgspec
-
     content = {"bundle": str(bundle), "trials": trials, "metrics": metrics}
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    write_json(path, content)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from pretap.errors import OutletFrozenError, UsageError
+from pretap.errors import OutletFrozenError
+from pretap.files import writing
 from pretap.terminal import json_text
 from pretap_realtime.lsl import Outlet
 from pretap_realtime.messages import Message, encode
@@ -228,10 +229,8 @@ class LogSink:
 
     def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
         self._say = say
-        try:
+        with writing(f"the log {path}"):
             self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
         self._path = path
         self._n_missing = 0  # lines, since it could not be written
         self._is_torn = False  # the last line ends in its middle
