@@ -11,7 +11,6 @@ import json
 import math
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.decoder import AUTO, Decoder
+from pretap.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
+from pretap.files import write_whole, writing
 from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
@@ -36,7 +36,7 @@ __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", 
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # numbers in its matrix: 128 MiB
 MAX_MULTIPLY_ADDS = 2**31  # of a decision: a second or two
-MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 69 bytes: 256 KiB would end at 3800 trials
+MAX_HEADER_BYTES = 4 * 2**20  # a trial takes 21 bytes: 256 KiB would end at 12,000 trials
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I16": np.dtype("<i2")}
 _PROBE_X, _PROBE_P = "probe.windows", "probe.probabilities"
 N_PROBES = 2
@@ -71,7 +71,7 @@ def load(path: str | Path, *, engine: str = AUTO, sha256: str = "") -> Decoder:
     Raises
     ------
     BundleError
-        When the file is missing, damaged, oversized, foreign, of a newer format, another than `sha256` says, or fails
+        When the file is missing, damaged, oversized, foreign, of another format, another than `sha256` says, or fails
         its self-test.
     """
     bundle = read_bundle(path, sha256=sha256)
@@ -105,7 +105,7 @@ def probe_windows(n_window: int, n_channels: int) -> NDArray[np.int16]:
 def reference_probs(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Compute the probe windows' probabilities in float64 throughout: what a bundle stores."""
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    return Decoder(manifest, tensors).exact().decode(windows)
+    return Decoder(manifest, in_float64(tensors)).decode(windows)
 
 
 def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[Any]]) -> str:
@@ -131,14 +131,9 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
     again = _parse(data, str(path))
     if again.manifest != manifest or any(not np.array_equal(again.tensors[n], t) for n, t in tensors.items()):
         raise BundleError(f"{path}: what was written does not read back the same; nothing was kept.")
-    try:
+    with writing(f"the bundle {path}", kind=BundleError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            whole = Path(folder) / path.name
-            whole.write_bytes(data)
-            whole.replace(path)
-    except OSError as error:
-        raise BundleError(f"Cannot write the bundle {path}: {error.strerror}.") from None
+        write_whole(path, data)
     return again.sha256
 
 
@@ -214,12 +209,11 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     try:
         json.loads(text, object_pairs_hook=_only_once)
         version = msgspec.json.decode(text, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise BundleError(
-                f"{path}: written in format {version}; this pretap reads up to {FORMAT_VERSION}. Update pretap."
-            )
+        if version != FORMAT_VERSION:
+            todo = "Update pretap" if version > FORMAT_VERSION else "Train the bundle again with `pretap train`"
+            raise BundleError(f"{path}: expected a bundle of format {FORMAT_VERSION}, found format {version}. {todo}.")
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming | None)
+        streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming)
         manifest = msgspec.json.decode(msgspec.json.encode(fields), type=Manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
@@ -230,8 +224,8 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     if refused:
         raise BundleError(f"{path}: {refused}")
     own = manifest.streaming
-    # bundles of old do not say it; multiply-adds are an estimate, and a better one must not refuse the file
-    if streaming is not None and replace(streaming, multiply_adds=own.multiply_adds) != own:
+    # multiply-adds are an estimate, and a better one must not refuse the file
+    if replace(streaming, multiply_adds=own.multiply_adds) != own:
         raise BundleError(f"{path}: it says {streaming}, but its network makes that {own}.")
     return manifest, entries
 

@@ -22,7 +22,7 @@ from pretap.ring import Ring
 from pretap.scaling import FIR
 from pretap.statistics import Statistics
 
-__all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine"]
+__all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine", "in_float64"]
 
 _LOOKS_LIKE_VOLTS = 1e-3  # no EEG in microvolts stays below it throughout; in volts, this would be 1 mV
 AUTO = "auto"
@@ -42,6 +42,11 @@ def check_engine(manifest: Manifest, engine: str) -> None:
             f"A network of kind {kind!r} has no engine {engine!r}: expected {' or '.join(available)}. "
             f"Set the engine to {available[0]}."
         )
+
+
+def in_float64(tensors: Tensors) -> dict[str, NDArray[np.float64]]:
+    """Convert a bundle's tensors, so that a decoder of them computes in float64 throughout."""
+    return {name: np.asarray(each, np.float64) for name, each in tensors.items()}
 
 
 def _torch_module(manifest: Manifest, tensors: Tensors) -> Any:
@@ -253,4 +258,4 @@ class Decoder:
 
     def exact(self) -> Decoder:
         """Give the same decoder in numpy and float64 throughout: what every engine is compared with."""
-        return Decoder(self.manifest, {name: np.asarray(each, np.float64) for name, each in self._all.items()})
+        return Decoder(self.manifest, in_float64(self._all))

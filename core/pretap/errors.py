@@ -61,7 +61,7 @@ class StreamLostError(PretapError):
 
 
 class BundleError(PretapError):
-    """A bundle is damaged, foreign, too new, or fails its self-test."""
+    """A bundle is damaged, foreign, of another format, or fails its self-test."""
 
     exit_code = 6
 

@@ -12,6 +12,7 @@ import numpy as np
 from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
+from pretap.files import pretty_json
 from pretap.manifest import Manifest
 from pretap.shipped import BEST
 from pretap.statistics import Statistics
@@ -41,7 +42,7 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
             "statistics": _statistics_json(content),
             "manifest": msgspec.to_builtins(content.manifest),
         }
-        click.echo(json_text(msgspec.json.format(msgspec.json.encode(report))))
+        click.echo(json_text(pretty_json(report)))
     else:
         click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
         click.echo(f"signal        {_signal(content)}")
@@ -170,12 +171,12 @@ def _accuracy(manifest: Manifest) -> str:
 
 
 def _against_chance(manifest: Manifest) -> dict[str, str]:
-    """Give what the accuracy is compared with, and what it means for going live, where the bundle says."""
+    """Return what the accuracy is compared with, and what it means for going live, if it was measured."""
     metrics = manifest.metrics
-    rows: dict[str, str] = {}
-    if metrics is not None and metrics.chance is not None and metrics.p_chance is not None:
-        p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
-        rows["chance"] = f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
-    if metrics is not None and metrics.verdict:
-        rows["verdict"] = metrics.verdict
-    return rows
+    if metrics is None:
+        return {}
+    p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
+    return {
+        "chance": f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)",
+        "verdict": metrics.verdict,
+    }

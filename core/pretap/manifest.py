@@ -15,13 +15,12 @@ from pretap.train_config import TrainConfig
 
 __all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
 
-# 2: may carry the interpolation of electrodes; 3: kinds, members, temperature, decimation; 4: statistics of channels
 FORMAT_VERSION = 4
 TRIAL_DIGITS = 16  # of a trial's sha256 are stored: 6 kB for 316; two of a million alike: p = 3e-8
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-_Trial = Annotated[str, Meta(pattern=f"^([0-9a-f]{{{TRIAL_DIGITS}}}|[0-9a-f]{{64}})$")]
+_Trial = Annotated[str, Meta(pattern=f"^[0-9a-f]{{{TRIAL_DIGITS}}}$")]
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -49,10 +48,10 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy_ci95: tuple[_Probability, _Probability]
     kappa: float
     nll: float
-    balanced_accuracy: _Probability | None = None
-    chance: _Probability | None = None
-    p_chance: _Probability | None = None
-    verdict: str = ""
+    balanced_accuracy: _Probability
+    chance: _Probability
+    p_chance: _Probability
+    verdict: str
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
 
@@ -60,7 +59,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the weights were made from.
 
-    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash; all 64 in older bundles.
+    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash.
     """
 
     data: str
@@ -74,7 +73,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def count_known(self, trial_ids: Iterable[str]) -> int:
         """Count the trials, given by their sha256, that were trained on."""
-        known = {trial[:TRIAL_DIGITS] for trial in self.trial_sha256}
+        known = set(self.trial_sha256)
         return sum(trial[:TRIAL_DIGITS] in known for trial in trial_ids)
 
 
@@ -115,7 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The averaged logits are divided by it before the softmax (Guo et al., ICML 2017).
     """
 
-    format_version: Annotated[int, Meta(ge=1)]
+    format_version: int
     classes: Annotated[tuple[_Name, ...], Meta(min_length=2, max_length=64)]
     channels: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=1024)]
     unit: Literal["microvolts"]

@@ -151,7 +151,7 @@ def evaluate(
     """
     from pretap.bundle import load
     from pretap_offline.data import read_trials
-    from pretap_offline.evaluation import evaluate_trials, report, write_json, write_predictions
+    from pretap_offline.evaluation import evaluate_trials, report, write_figures, write_predictions
 
     _check_source(data, recordings, stream)
     decoder = load(bundle, engine=engine)
@@ -169,7 +169,7 @@ def evaluate(
         write_predictions(evaluation, predictions)
         click.echo(f"wrote {predictions}")
     if json_file is not None:
-        write_json(evaluation, json_file)
+        write_figures(evaluation, json_file)
         click.echo(f"wrote {json_file}")
 
 

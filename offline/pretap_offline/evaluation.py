@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
-from pretap.errors import DataError, UsageError
+from pretap.errors import DataError
+from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap_offline.metrics import Scores, against_chance, score
 from pretap_offline.verdict import chance_words
 
-__all__ = ["Evaluation", "evaluate_trials", "report", "write_json", "write_predictions"]
+__all__ = ["Evaluation", "evaluate_trials", "report", "write_figures", "write_predictions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +101,11 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     rows = [",".join(["trial", "predicted", *(f"p_{name}" for name in evaluation.classes)])]
     for trial, probs in enumerate(evaluation.probs):
         rows.append(",".join([str(trial), str(int(probs.argmax())), *(f"{p:.9g}" for p in probs)]))
-    _write(path, "\n".join(rows) + "\n")
+    with writing(path):
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def write_json(evaluation: Evaluation, path: Path) -> None:
+def write_figures(evaluation: Evaluation, path: Path) -> None:
     """Write the figures; ``honest`` is false where any trial was trained on."""
     figures: dict[str, Any] = {
         "source": evaluation.source,
@@ -115,11 +116,4 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
         "honest": evaluation.n_trained_on == 0,
         "scores": None if evaluation.scores is None else asdict(evaluation.scores),
     }
-    _write(path, msgspec.json.format(msgspec.json.encode(figures)).decode() + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    write_json(path, figures)

@@ -1,4 +1,4 @@
-"""One fit: from trials to a decoder and its weights."""
+"""One fit: from trials to weights, and to the decoder that has them."""
 
 from __future__ import annotations
 
@@ -17,33 +17,40 @@ from pretap import __version__
 from pretap.bundle import probe_windows, reference_probs
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Metrics, Training
+from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.recordings.epochs import Epochs
 from pretap.scaling import FIR
 from pretap.train_config import TrainConfig
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
-__all__ = ["fit_decoder", "make_manifest", "n_advances"]
+__all__ = ["fit", "fit_decoder", "make_manifest", "n_advances", "self_test_tolerance"]
 
 _MAX_TOLERANCE = 1e-2
 
 
 def fit_decoder(
+    epochs: Epochs, config: TrainConfig, *, seed: int, losses: list[list[float]] | None = None
+) -> tuple[Decoder, dict[str, NDArray[Any]]]:
+    """Fit on all of `epochs` (already at the configured rate); return the decoder and its tensors. See `fit`."""
+    manifest = make_manifest(epochs, config, seed=seed)
+    tensors = fit(epochs, manifest, losses=losses)
+    manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
+    return Decoder(manifest, tensors), tensors
+
+
+def fit(
     epochs: Epochs,
-    config: TrainConfig,
+    manifest: Manifest,
     *,
-    seed: int,
-    metrics: Metrics | None = None,
-    temperature: float = 1.0,
     advance: Callable[[], None] | None = None,
     losses: list[list[float]] | None = None,
-) -> tuple[Decoder, dict[str, NDArray[Any]]]:
-    """Fit on all of `epochs` (already at the configured rate); gives the decoder and its tensors.
+) -> dict[str, NDArray[Any]]:
+    """Fit the networks that `manifest` plans (see `make_manifest`) on all of `epochs`, and return their tensors.
 
-    `advance` is called `n_advances` times. To `losses` is added what each member's loss on its training trials was in
-    each epoch, where torch trains the kind.
+    `advance` is called `n_advances` times. If torch trains the kind, each member's loss on its training trials in each
+    epoch is appended to `losses`.
     """
-    manifest = make_manifest(epochs, config, seed=seed, metrics=metrics, temperature=temperature)
+    config, seed = manifest.training.config, manifest.training.seed
     scaling, n_members = manifest.scaling, manifest.n_members
     fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
@@ -55,14 +62,11 @@ def fit_decoder(
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
-    manifest = replace(manifest, self_test_tolerance=_self_test_tolerance(manifest, tensors))
-    return Decoder(manifest, tensors), tensors
+    return tensors
 
 
-def make_manifest(
-    epochs: Epochs, config: TrainConfig, *, seed: int, metrics: Metrics | None = None, temperature: float = 1.0
-) -> Manifest:
-    """Say all that is known of a decoder before it is fitted; its self-test's tolerance is the least there is."""
+def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:
+    """Return all that is known of a decoder before it is fitted, with the smallest tolerance of the self-test."""
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
     library = "torch" if is_trained_by_torch(config) else "scikit-learn"
     return Manifest(
@@ -76,17 +80,16 @@ def make_manifest(
         scaling=scaling,
         network=config.network,
         training=_provenance(epochs, config, seed=seed),
-        metrics=metrics,
+        metrics=None,
         self_test_tolerance=1e-6,
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", library)},
         created=_today(),
         n_members=config.fit.members,
-        temperature=temperature,
     )
 
 
 def n_advances(config: TrainConfig) -> int:
-    """Count the calls of `advance` by `fit_decoder`: each epoch of each member; none in closed form."""
+    """Count the calls of `advance` by `fit`: each epoch of each member; none in closed form."""
     return config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 0
 
 
@@ -110,8 +113,14 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
     )
 
 
-def _self_test_tolerance(manifest: Manifest, tensors: dict[str, NDArray[Any]]) -> float:
-    """Ten times the reference engine's own error on the probes, at least 1e-6: a network can be chaotic."""
+def self_test_tolerance(manifest: Manifest, tensors: dict[str, NDArray[Any]]) -> float:
+    """Compute ten times the training engine's own error on the probes, at least 1e-6: a network can be chaotic.
+
+    Raises
+    ------
+    DataError
+        If training diverged.
+    """
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
     with np.errstate(all="ignore"):  # weights that overflow are told by the difference
         probs = Decoder(manifest, tensors, engine=manifest.network.engines[-1]).decode(windows)

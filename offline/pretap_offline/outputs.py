@@ -6,8 +6,9 @@ import secrets
 from pathlib import Path
 
 from pretap.errors import UsageError
+from pretap.files import writing
 
-__all__ = ["check_writable"]
+__all__ = ["check_writable", "try_folder"]
 
 
 def check_writable(path: Path) -> None:
@@ -20,12 +21,13 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"Cannot write {path}: expected the name of a file, this is a folder.")
-    probe = path.with_name(f".{secrets.token_hex(4)}.probe")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror}. Give the name of a file in a folder that can be written to."
-        ) from None
+    with writing(path, hint="Give the name of a file in a folder that can be written to."):
+        try_folder(path.parent)
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder and try to write there; raise `OSError` if that fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{secrets.token_hex(4)}.probe"
+    probe.touch()
+    probe.unlink()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.files import writing
 from pretap.recordings.competition import (
     CHANNELS,
     CLASSES,
@@ -246,11 +247,9 @@ def _write_raw(out: Path, *, seed: int, session: int, n_seconds: float, sfreq_hz
         raise UsageError(f"Expected OUT to end in _raw.fif, _eeg.fif or .fif, got {out}. For trials, give --epochs.")
     _refuse_overwriting(out, force=force)
     raw = simulate_raw(seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
         raw.save(out, overwrite=force, verbose="error")
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error}.") from error
     texts = list(raw.annotations.description)
     click.echo(
         f"{out}: synthetic subject, seed {seed}{f', session {session}' if session else ''}, {raw.times[-1]:.0f} s, "

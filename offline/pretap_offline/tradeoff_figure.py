@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pretap.errors import MissingPackageError, PretapError, UsageError
+from pretap.files import writing
 
 __all__ = ["draw_tradeoff"]
 
@@ -73,8 +74,9 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
         try:
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except (OSError, ValueError) as error:
+            with writing(path):
+                figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        except ValueError as error:  # Matplotlib does not know the suffix
             raise UsageError(f"Cannot write {path}: {error}.") from None
 
 

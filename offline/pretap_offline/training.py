@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from pretap.bundle import refusal, write_bundle
 from pretap.errors import DataError, UsageError
@@ -18,7 +16,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.statistics import gather_statistics
 from pretap.train_config import TrainConfig
-from pretap_offline.fitting import fit_decoder, make_manifest
+from pretap_offline.fitting import fit, make_manifest, self_test_tolerance
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.validation import cross_validate, is_blockwise
 
@@ -54,18 +52,17 @@ def train(
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
-    interpolates = interpolation is not None
-    plan = make_manifest(epochs, config, seed=seed)
-    refused = refusal(replace(plan, interpolates=interpolates, has_statistics=True))
+    manifest = make_manifest(epochs, config, seed=seed)
+    manifest = replace(manifest, interpolates=interpolation is not None, has_statistics=True)
+    refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
-    metrics, temperature = None, 1.0
     if config.evaluation.folds:
         validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
-        metrics, temperature = validation.metrics, validation.temperature
-    decoder, weights = fit_decoder(epochs, config, seed=seed, metrics=metrics, temperature=temperature, advance=advance)
-    manifest = replace(decoder.manifest, interpolates=interpolates, has_statistics=True)
-    tensors: dict[str, NDArray[Any]] = {**weights, **gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()}
+        manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
+    tensors = fit(epochs, manifest, advance=advance)
+    manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
+    tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
     if interpolation is not None:
         tensors[INTERPOLATION] = interpolation
     write_bundle(out, manifest, tensors)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pretap.channels import canonical
 from pretap.errors import UsageError
+from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 
@@ -57,10 +58,8 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     named = ", ".join(f"{n} {name}" for n, name in zip(counts, epochs.classes, strict=True))
     source = epochs.source if len(epochs.source) <= 60 else epochs.source[:57] + "..."
     figure.suptitle(f"{source}: {len(epochs)} trials ({named})", fontsize=11)
-    try:
+    with writing(path):
         figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
     return "; ".join(notes)
 
 

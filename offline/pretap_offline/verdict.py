@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pretap.errors import UsageError
+from pretap.files import write_json
 from pretap.manifest import Metrics
 from pretap_offline.trial_report import TrialReport
 
@@ -16,7 +16,7 @@ _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
 
 def is_above_chance(metrics: Metrics) -> bool:
     """Say whether there is an accuracy to speak of; without one, what more trials would give cannot be told."""
-    return metrics.p_chance is not None and metrics.p_chance < _SIGNIFICANT
+    return metrics.p_chance < _SIGNIFICANT
 
 
 def verdict(accuracy: float, *, chance: float, p_chance: float) -> str:
@@ -47,16 +47,13 @@ def words(metrics: Metrics) -> str:
         f"accuracy {m.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {m.kappa:.2f}, NLL {m.nll:.3f}: "
         f"{m.protocol}"
     ]
-    if m.chance is not None and m.p_chance is not None:
-        lines.append(chance_words(m.chance, m.p_chance))
-    if m.balanced_accuracy is not None and abs(m.balanced_accuracy - m.accuracy) >= 0.005:
+    lines.append(chance_words(m.chance, m.p_chance))
+    if abs(m.balanced_accuracy - m.accuracy) >= 0.005:
         lines.append(f"balanced accuracy {m.balanced_accuracy:.3f} (every class counts alike)")
     if m.learning_curve:
         curve = ", ".join(f"{n} trials {accuracy:.3f}" for n, accuracy in m.learning_curve)
         lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
-    if m.verdict:
-        lines.append(m.verdict)
-    return "\n".join(lines)
+    return "\n".join([*lines, m.verdict])
 
 
 def _odds(share: float) -> str:
@@ -66,10 +63,5 @@ def _odds(share: float) -> str:
 
 def write_report(path: Path, *, bundle: Path, trials: TrialReport | None, metrics: Metrics | None) -> None:
     """Write for scripts what `pretap train` says: trials and their losses, figures, verdict."""
-    import msgspec
-
     content = {"bundle": str(bundle), "trials": trials, "metrics": metrics}
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    write_json(path, content)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from pretap.errors import UsageError
+from pretap.files import writing
 from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import Verdict
 
@@ -41,7 +41,7 @@ class DecisionFile:
         self._path, self._classes = path, tuple(classes)
         is_device = path.exists() and not path.is_file()  # such as /dev/stdout: nothing can take its place
         self._part = path if is_device else path.with_name(path.name + ".part")
-        with self._blamed():
+        with writing(self._path):
             self._file = self._part.open("wb")
             self._file.write(b'{"decisions":[')
         self._is_empty = True
@@ -67,7 +67,7 @@ class DecisionFile:
             for d, v in zip(decisions, verdicts, strict=True)
         ]
         text = msgspec.json.encode(rows)[1:-1]
-        with self._blamed():
+        with writing(self._path):
             self._file.write(text if self._is_empty else b"," + text)
         self._is_empty = False
 
@@ -76,16 +76,9 @@ class DecisionFile:
 
     def end(self, figures: dict[str, Any]) -> None:
         """Close the list, write the figures, and let the file appear."""
-        with self._blamed():
+        with writing(self._path):
             self._file.write(b"]," + msgspec.json.encode(figures)[1:] + b"\n")
             self._file.flush()
             self._file.close()
             if self._part != self._path:
                 self._part.replace(self._path)
-
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UsageError(f"Cannot write {self._path}: {error.strerror}.") from None

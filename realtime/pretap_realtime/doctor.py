@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
-import msgspec
 import numpy as np
 
 from pretap import __version__
 from pretap.errors import CheckFailedError, MissingPackageError
+from pretap.files import pretty_json
 from pretap.terminal import json_text, plain
 
 __all__ = ["doctor"]
@@ -43,7 +43,7 @@ def doctor(*, as_json: bool) -> None:
     steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _clock, _engines)
     checks = [_guarded(check) for check in steps]
     if as_json:
-        click.echo(json_text(msgspec.json.format(msgspec.json.encode(checks))))
+        click.echo(json_text(pretty_json(checks)))
     else:
         for check in checks:
             state = "FAIL" if not check.ok else "WARN" if check.is_warning else "ok  "

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from pretap.errors import UsageError
+from pretap.files import write_json
 from pretap.recordings.recording import Recording
 from pretap_realtime.lsl import Outlet, local_clock
 from pretap_realtime.mishaps import Mishap, Wiring
@@ -84,10 +84,7 @@ class Account(msgspec.Struct):
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
-        try:
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
-        except OSError as error:
-            raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+        write_json(path, self)
 
 
 class LslFeed:

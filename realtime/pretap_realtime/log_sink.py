@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pretap.errors import UsageError
+from pretap.files import writing
 from pretap.terminal import json_text
 from pretap_realtime.messages import Message
 from pretap_realtime.sink import Item
@@ -29,10 +29,8 @@ class LogSink:
 
     def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
         self._say = say
-        try:
+        with writing(f"the log {path}"):
             self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise UsageError(f"Cannot write the log {path}: {error.strerror}.") from None
         self._path = path
         self._n_missing = 0  # lines, since it could not be written
         self._is_torn = False  # the last line ends in its middle

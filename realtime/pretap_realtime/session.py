@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from pretap.errors import CheckFailedError, PretapError
+from pretap.errors import CheckFailedError
 from pretap_realtime.api_config import isolation
+from pretap_realtime.child import run_child
 
 __all__ = ["Session"]
 
@@ -48,14 +49,7 @@ class Session:
 
     def run(self, *arguments: str) -> str:
         """Run a pretap command to its end; gives what it printed. Its failure is ours, exit code included."""
-        done = subprocess.run(_command(arguments), capture_output=True, text=True, check=False)
-        if done.returncode:
-            error = PretapError(
-                f"`pretap {arguments[0]}` failed: {done.stderr.strip().removeprefix('Error: ') or done.stdout.strip()}"
-            )
-            error.exit_code = done.returncode
-            raise error
-        return done.stdout
+        return run_child(_command(arguments), heading=f"`pretap {arguments[0]}` failed: ")
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a pretap command; what it says goes to a file, see `said`."""

@@ -22,11 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from pretap import __version__
 from pretap.errors import UsageError
+from pretap.files import write_json
 from pretap.serve_config import ServeConfig
 from pretap_realtime import lsl
 from pretap_realtime.stopping import Stop
@@ -90,10 +90,7 @@ class SessionFolder:
         self._write("session.json", about)
 
     def _write(self, name: str, content: Any) -> None:
-        try:
-            (self._folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-        except OSError as error:
-            raise UsageError(f"Cannot write {self._folder / name}: {error.strerror}.") from None
+        write_json(self._folder / name, content)
 
     def start(self, settings: ServeConfig, *, stop: Stop) -> None:
         """Start the recorder on what serve reads and sends, and wait a moment until it records what serve reads.

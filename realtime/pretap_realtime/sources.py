@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pretap.errors import PretapError, UsageError
+from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
+from pretap_realtime.child import run_child
 
 __all__ = ["open_any"]
 
@@ -75,11 +75,7 @@ def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:
         command = [sys.executable, "-m", "pretap", "simulate", str(file), "--seed", seed or "0", "--seconds", "120"]
         if sfreq_hz is not None:
             command += ["--sfreq-hz", f"{sfreq_hz:g}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            error = PretapError(done.stderr.strip().removeprefix("Error: "))
-            error.exit_code = done.returncode
-            raise error
+        run_child(command)
         on_disk = open_recording(file)
         x_uv = on_disk.read(0, on_disk.n_samples)  # into memory: the file goes away
     return replace(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from pretap.errors import StreamRefusedError
+from pretap.files import pretty_json
 from pretap.terminal import json_text
 
 __all__ = ["streams"]
@@ -43,7 +43,7 @@ def streams(*, as_json: bool, wait_s: float) -> None:
             }
             for f, d in rows
         ]
-        click.echo(json_text(msgspec.json.format(msgspec.json.encode(listed))))
+        click.echo(json_text(pretty_json(listed)))
         return
     if not rows:
         click.echo(f"No streams within {wait_s:g} s. Is the amplifier's LSL app running? See `pretap doctor`.")

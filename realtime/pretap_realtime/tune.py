@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,12 +14,14 @@ import click
 import msgspec
 
 from pretap.decoder import Decoder
-from pretap.errors import CheckFailedError, DataError, PretapError, UsageError
+from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.events import matches
+from pretap.files import write_json, writing
 from pretap.manifest import Manifest
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
 from pretap.serve_config import ENGINE_NAMES, PolicyConfig
+from pretap_realtime.child import run_child
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.modes import CueLocked, FreeRunning, Mode
@@ -272,35 +273,27 @@ def _toml(result: Result) -> list[str]:
 
 
 def _write(result: Result, *, out: Path | None, json_file: Path | None, figure: Path | None) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(result)) + b"\n"
-    try:
-        if out is not None:
-            source = " ".join(result.recording.split())
-            heading = [
-                f"# `pretap tune`, {result.date}, on {source}; bundle {result.bundle_sha256[:12]}.",
-                f"# On the part that was not used to choose: {result.chosen.report}.",
-            ]
+    if out is not None:
+        source = " ".join(result.recording.split())
+        heading = [
+            f"# `pretap tune`, {result.date}, on {source}; bundle {result.bundle_sha256[:12]}.",
+            f"# On the part that was not used to choose: {result.chosen.report}.",
+        ]
+        with writing(out):
             out.write_text("\n".join([*heading, *_toml(result), ""]), encoding="utf-8")
-        if json_file is not None:
-            json_file.write_bytes(encoded)
-    except OSError as error:
-        raise UsageError(f"Cannot write {error.filename}: {error.strerror}.") from None
+    if json_file is not None:
+        write_json(json_file, result)
     for path in (out, json_file):
         if path is not None:
             click.echo(f"wrote {path}")
     if figure is not None:
-        _draw(encoded, figure)
+        _draw(result, figure)
         click.echo(f"wrote {figure}")
 
 
-def _draw(encoded: bytes, figure: Path) -> None:
+def _draw(result: Result, figure: Path) -> None:
     """Have the offline side draw it: the live side does not import it."""
     with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
         file = Path(folder) / "tradeoff.json"
-        file.write_bytes(encoded)
-        command = [sys.executable, "-m", "pretap_offline.tradeoff_figure", str(file), str(figure)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        error = PretapError(done.stderr.strip().removeprefix("Error: "))
-        error.exit_code = done.returncode
-        raise error
+        write_json(file, result)
+        run_child([sys.executable, "-m", "pretap_offline.tradeoff_figure", str(file), str(figure)])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import CheckFailedError, UsageError
+from pretap.files import write_json
 from pretap.serve_config import ENGINE_NAMES
 from pretap.shipped import BEST
 
@@ -106,10 +107,7 @@ def verify(
     parity = compare(live, offline, manifest, real_time=speed == 1.0)
     click.echo(_report(parity))
     if json_file is not None:
-        try:
-            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(parity)) + b"\n")
-        except OSError as error:
-            raise UsageError(f"Cannot write {json_file}: {error.strerror}.") from None
+        write_json(json_file, parity)
     if not parity.passed:
         raise CheckFailedError(
             f"The live path does not equal offline evaluation. The service said:\n{live.service_said}"

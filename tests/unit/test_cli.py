@@ -248,6 +248,7 @@ def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(bundle, tmp_
         accuracy_ci95=(0.4, 0.9),
         kappa=0.5,
         nll=0.6,
+        balanced_accuracy=0.75,
         chance=0.5,
         p_chance=0.1445,
         verdict="not distinguishable from chance: record more",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import pretap
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
-from pretap.manifest import Manifest, Training
+from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.scaling import Scaling
 from pretap.train_config import TrainConfig
@@ -33,13 +33,13 @@ def manifest(**changes) -> Manifest:
         subject="",
         n_trials=1,
         data_sha256="0" * 64,
-        trial_sha256=("1" * 64,),
+        trial_sha256=("1" * 16,),
         resampled_from_hz=None,
         seed=0,
         config=TrainConfig(network=SPEC),
     )
     fields = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "classes": ("left", "right"),
         "channels": ("F3", "F4", "C3", "Cz", "C4"),
         "unit": "microvolts",

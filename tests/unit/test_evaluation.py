@@ -15,7 +15,7 @@ from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
-from pretap_offline.evaluation import Evaluation, evaluate_trials, report, write_json, write_predictions
+from pretap_offline.evaluation import Evaluation, evaluate_trials, report, write_figures, write_predictions
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.metrics import score, wilson95
 
@@ -250,7 +250,7 @@ def test_the_predictions_file_reads_back_to_9_digits_and_to_the_same_predictions
 @pytest.mark.parametrize(("n_trained_on", "honest"), [(0, True), (1, False)])
 def test_the_json_says_whether_it_is_honest(tmp_path, n_trained_on, honest):
     path = tmp_path / "e.json"
-    write_json(evaluation([[0.9, 0.1], [0.2, 0.8]], labels=[0, 1], n_trained_on=n_trained_on), path)
+    write_figures(evaluation([[0.9, 0.1], [0.2, 0.8]], labels=[0, 1], n_trained_on=n_trained_on), path)
     figures = json.loads(path.read_text(encoding="utf-8"))
     assert (figures["honest"], figures["n_trained_on"], figures["n_trials"]) == (honest, n_trained_on, 2)
     assert (figures["source"], figures["classes"]) == ("some trials", ["left", "right"])
@@ -260,11 +260,11 @@ def test_the_json_says_whether_it_is_honest(tmp_path, n_trained_on, honest):
 
 
 def test_the_json_of_unlabelled_trials_has_no_scores(tmp_path):
-    write_json(evaluation([[0.9, 0.1]]), tmp_path / "e.json")
+    write_figures(evaluation([[0.9, 0.1]]), tmp_path / "e.json")
     assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["scores"] is None
 
 
 def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path):
-    for write in (write_predictions, write_json):
+    for write in (write_predictions, write_figures):
         with pytest.raises(UsageError, match=r"Cannot write .*: Is a directory"):
             write(evaluation([[0.9, 0.1]]), tmp_path)

@@ -24,7 +24,7 @@ from pretap.recordings.epochs import Epochs, trial_sha256
 from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap_offline.calibration import fit_temperature
 from pretap_offline.estimator import make_estimator, make_fir, make_scaling
-from pretap_offline.fitting import fit_decoder, n_advances
+from pretap_offline.fitting import fit, fit_decoder, make_manifest, n_advances
 from pretap_offline.metrics import score, wilson95
 from pretap_offline.training import prepare, train
 from pretap_offline.validation import cross_validate
@@ -255,7 +255,7 @@ def test_what_no_bundle_could_hold_is_refused_before_anything_is_fitted(tmp_path
 
 def test_an_ensemble_is_the_softmax_of_its_members_mean_logits_over_the_temperature(tmp_path):
     recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, members=3))
-    _, tensors = fit_decoder(EPOCHS, recipe, seed=5, temperature=2.5)
+    _, tensors = fit_decoder(EPOCHS, recipe, seed=5)
     scaling = make_scaling(recipe, sfreq_hz=100.0, n_window=N_SAMPLES, n_channels=N_CHANNELS)
     x = scaling.apply(EPOCHS.x_uv[0])
     members = [{n.removeprefix(f"members.{i}."): t for n, t in tensors.items() if n[8] == str(i)} for i in range(3)]
@@ -275,7 +275,7 @@ def test_an_ensemble_is_the_softmax_of_its_members_mean_logits_over_the_temperat
 def test_an_ensemble_counts_every_epoch_of_every_member():
     calls = []
     recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, members=2))
-    fit_decoder(EPOCHS, recipe, seed=0, advance=lambda: calls.append(1))
+    fit(EPOCHS, make_manifest(EPOCHS, recipe, seed=0), advance=lambda: calls.append(1))
     assert len(calls) == n_advances(recipe) == 2 * RECIPE.fit.max_epochs
 
 

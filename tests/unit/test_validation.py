@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import msgspec
@@ -11,7 +10,6 @@ import pytest
 
 from pretap.bundle import load
 from pretap.errors import DataError, UsageError
-from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
@@ -265,15 +263,3 @@ def test_a_day_of_trials_fits_a_bundle(tmp_path):
     recipe = msgspec.structs.replace(changed(folds=0), fit=FitConfig(max_epochs=1, batch_size=500))
     train(epochs, recipe, tmp_path / "b.safetensors", seed=0)
     assert load(tmp_path / "b.safetensors").manifest.training.n_trials == 6000
-
-
-def test_figures_of_a_bundle_from_before_chance_and_verdict_can_still_be_read():
-    old = {
-        "protocol": "5-fold stratified cross-validation", "n_trials": 316, "accuracy": 0.75, "accuracy_sd": 0.0,
-        "accuracy_ci95": [0.7, 0.8], "kappa": 0.5, "nll": 0.5,
-    }  # fmt: skip
-    metrics = msgspec.json.decode(json.dumps(old), type=Metrics)
-    assert (metrics.chance, metrics.verdict, metrics.learning_curve) == (None, "", ())
-    assert words(metrics).splitlines() == [
-        "accuracy 0.750 (95 % interval 0.700 to 0.800), kappa 0.50, NLL 0.500: 5-fold stratified cross-validation"
-    ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pretap.channels import canonical
 from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 
 __all__ = [
@@ -113,10 +114,8 @@ def write_mne_epochs(epochs: Epochs, path: Path) -> None:
     if not is_epochs_file(path):
         raise UsageError(f"Expected a file for trials that ends in -epo.fif (MNE's rule), got {path.name}.")
     made = epochs_to_mne(epochs)
-    try:
+    with writing(path):
         made.save(path, fmt="double", overwrite=True, verbose="error")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error}.") from None
 
 
 def _event_samples(epochs: Epochs, last: int) -> Any:

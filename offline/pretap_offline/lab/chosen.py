@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretap.errors import UsageError
+from pretap.files import writing
 from pretap_offline.lab.results import Sweep
 
 __all__ = ["write_chosen"]
@@ -20,10 +20,8 @@ def write_chosen(found: Sweep, path: Path) -> None:
     lines.append(f"# NLL on the inner folds, the best of {len(found.tried)} and so too good: {found.nll:.3f}.")
     if found.nested is not None:
         lines.append(f"# Nested estimate: accuracy {found.nested.accuracy:.3f}, NLL {found.nested.nll:.3f}.")
-    try:
+    with writing(path):
         path.write_text("\n".join(lines) + "\n\n" + tomli_w.dumps(_without_none(found.config)), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def _without_none(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.lab import report_figures as figures
@@ -78,13 +78,8 @@ def write_report(found: Comparison, path: Path, *, trials: Epochs | None, comman
     ]
     counted = "1 decoder" if len(best_first) == 1 else f"{len(best_first)} decoders compared"
     content = page(f"{counted}: {found.trials.source}", sections)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    with writing(path):
+        write_whole(path, content.encode())
 
 
 def _header(found: Comparison, command: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pretap.errors import DataError, UsageError
+from pretap.errors import DataError
+from pretap.files import write_whole, writing
 
 __all__ = [
     "Chosen",
@@ -237,13 +237,8 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
 
 def write_results(results: Comparison | Sweep, path: Path) -> None:
     """Write the file at once or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(msgspec.json.encode(results, order="deterministic") + b"\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from None
+    with writing(path):
+        write_whole(path, msgspec.json.encode(results, order="deterministic") + b"\n")
 
 
 def read_results(path: Path) -> Comparison | Sweep:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from pretap.errors import UsageError
+from pretap.files import write_whole, writing
 from pretap_offline.lab.fits import Fitted
+from pretap_offline.outputs import try_folder
 
 __all__ = ["Store", "default_store"]
 
@@ -33,13 +33,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".{secrets.token_hex(4)}.probe"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(f"--store {folder}: cannot write there: {error.strerror}.") from None
+        with writing(f"to --store {folder}"):
+            try_folder(folder)
 
     def get(self, key: str) -> Fitted | None:
         """Read a finished fit; None where there is none, or what is there was damaged."""
@@ -59,16 +54,10 @@ class Store:
         """Keep a finished fit: after a crash of process or machine it is there as a whole, or not."""
         content = msgspec.msgpack.encode(fitted)
         path = self._path(key)
-        partial = path.with_name(f".{key}.{secrets.token_hex(4)}.partial")
         try:
             path.parent.mkdir(exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            write_whole(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise UsageError(f"Cannot keep a fit in {self.folder}: {error.strerror}. What is there stays.") from None
 
     def _path(self, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""Statistics get into a bundle: into each that is trained, and into one of old without changing what it computes."""
+"""Training writes the statistics of its trials into the bundle."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from pretap.bundle import read_bundle, write_bundle
-from pretap.errors import DataError
 from pretap.networks import LdaSpec
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
 from pretap.shipped import find_bundle, shipped_bundles
 from pretap.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
 from pretap.train_config import EvaluationConfig, TrainConfig
-from pretap_offline.channel_statistics import add_statistics
 from pretap_offline.synthetic import simulate_epochs
 from pretap_offline.training import train
 
@@ -36,10 +34,10 @@ def trained(epochs, tmp_path_factory):
     return path
 
 
-def without_statistics(path, old):
+def without_statistics(path, out):
     bundle = read_bundle(path)
     kept = {n: t for n, t in bundle.tensors.items() if n not in (SCALE, COVARIANCE) and not n.startswith("probe.")}
-    write_bundle(old, replace(bundle.manifest, format_version=3, has_statistics=False), kept)
+    write_bundle(out, replace(bundle.manifest, has_statistics=False), kept)
 
 
 def test_a_trained_bundle_has_the_statistics_of_its_trials(trained, epochs):
@@ -51,39 +49,19 @@ def test_a_trained_bundle_has_the_statistics_of_its_trials(trained, epochs):
     np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-6)
 
 
-def test_added_to_a_bundle_of_old_they_make_it_what_training_makes_today(trained, epochs, tmp_path):
-    old = tmp_path / "old.safetensors"
-    without_statistics(trained, old)
-    assert not read_bundle(old).manifest.has_statistics
-    assert add_statistics(old, epochs) == read_bundle(trained).sha256
-    assert old.read_bytes() == trained.read_bytes()
-
-
-def test_trials_that_it_was_not_trained_on_are_refused(trained, epochs, tmp_path):
-    old = tmp_path / "old.safetensors"
-    without_statistics(trained, old)
-    before = old.read_bytes()
-    others, _ = simulate_epochs(seed=2, n_train=20, n_test=4, sfreq_hz=100.0)
-    with pytest.raises(DataError, match=r"expected the 20 trials it was trained on; of the 20 of .* it knows 0"):
-        add_statistics(old, others)
-    with pytest.raises(DataError, match=r"of the 19 of .* it knows 19"):
-        add_statistics(old, epochs.select(slice(0, 19)))
-    assert old.read_bytes() == before
-
-
-def test_inspect_shows_them_or_says_that_they_are_not_there(trained, tmp_path):
-    old = tmp_path / "old.safetensors"
-    without_statistics(trained, old)
+def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
+    without = tmp_path / "without.safetensors"
+    without_statistics(trained, without)
 
     def inspect(path, *flags):
         command = [sys.executable, "-m", "pretap", "inspect", str(path), *flags]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     assert "signal        standard deviation in 0.25 s " in inspect(trained)
-    assert "signal        no statistics in it: " in inspect(old)
+    assert "signal        no statistics in it: " in inspect(without)
     scale_uv = json.loads(inspect(trained, "--json"))["statistics"]["scale_uv"]
     assert scale_uv == Statistics.from_tensors(read_bundle(trained).tensors).scale_uv.tolist()
-    assert json.loads(inspect(old, "--json"))["statistics"] is None
+    assert json.loads(inspect(without, "--json"))["statistics"] is None
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

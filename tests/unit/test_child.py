@@ -1,0 +1,31 @@
+"""A child's failure is passed on with its message and exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from pretap.errors import PretapError
+from pretap_realtime.child import run_child
+
+
+def child(code: str) -> list[str]:
+    return [sys.executable, "-c", f"import sys; {code}"]
+
+
+def test_what_a_child_printed_is_returned():
+    assert run_child(child("print('42')")) == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("sys.stderr.write('Error: no such file.\\n'); sys.exit(7)", "simulate: no such file."),
+        ("print('only this'); sys.exit(7)", "simulate: only this"),
+    ],
+)
+def test_its_failure_keeps_its_message_and_exit_code(code, message):
+    with pytest.raises(PretapError) as caught:
+        run_child(child(code), heading="simulate: ")
+    assert (str(caught.value), caught.value.exit_code) == (message, 7)
