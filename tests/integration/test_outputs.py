@@ -161,7 +161,6 @@ def test_a_frozen_client_is_disconnected_and_no_decision_waits_for_it(serve, kit
         os.kill(frozen.pid, signal.SIGSTOP)
         listener = kit.Listener()
         with client.connect(address) as connection:
-            amp.start_clock()
             x = kit.eeg(20)
 
             def dropped():
@@ -171,7 +170,7 @@ def test_a_frozen_client_is_disconnected_and_no_decision_waits_for_it(serve, kit
                 listener.poll()
                 return n_connected(int(port)) == 1
 
-            kit.until(dropped, "the frozen one is disconnected", within_s=40)
+            kit.until(dropped, "the frozen one is disconnected")
         verdicts = [m for m in listener.verdicts() if m.valid]
         assert len(verdicts) > 50
         assert (

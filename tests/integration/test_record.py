@@ -121,10 +121,8 @@ def test_text_that_is_not_utf8_is_kept_and_told(recorder, kit):
 def test_after_kill_9_everything_up_to_the_last_second_is_read(recorder, kit):
     amp = kit.Amplifier(sfreq_hz=1000.0)
     child = recorder(amp)
-    pause = threading.Event()
     while amp.n < 3000:
-        pause.wait(max(0.0, amp.t0_s + (amp.n + 20) / 1000 - lsl.local_clock()))
-        amp.push(counted(20, first=amp.n))
+        amp.push(counted(20, first=amp.n), n_chunk=20, real_time=True)
     child.process.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     values = load(recorder.path)[amp.name]["time_series"][:, 0]

@@ -18,5 +18,5 @@ assert speaker.close()
 
 def test_a_terminal_that_knows_no_accents_gets_all_lines():
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-c", _CODE], check=True, capture_output=True, env=environment, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _CODE], check=True, capture_output=True, env=environment, timeout=500)
     assert (done.stderr, done.stdout) == (b"cap \\xe9\n", b"\\xe9lectrode\nthe end\n")

@@ -34,7 +34,7 @@ def test_what_a_worker_notes_is_there_for_the_next_one_even_when_it_was_killed(t
         "handover = Handover(pathlib.Path(sys.argv[1]))\n"
         "handover.keep_seq(0)(12345); handover.keep_seq(1)(2**40); os.kill(os.getpid(), 9)"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=60).returncode == -9
+    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=500).returncode == -9
     handover.restart("because of ünïcode")
     handover.restart("x" * 9999)
     after = Handover(file)
@@ -57,13 +57,13 @@ def run_supervised(tmp_path, worker: str):
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6])
 def test_an_end_that_is_meant_is_kept(tmp_path, code):
     process = run_supervised(tmp_path, f"sys.exit({code})")
-    assert process.communicate(timeout=60)[0] == ""
+    assert process.communicate(timeout=500)[0] == ""
     assert process.returncode == code
 
 
 def test_a_crash_is_restarted_and_said(tmp_path):
     process = run_supervised(tmp_path, "print(handover.why); sys.exit(0) if n else os.kill(os.getpid(), 9)")
-    first, line, why = process.communicate(timeout=60)[0].splitlines()
+    first, line, why = process.communicate(timeout=500)[0].splitlines()
     assert first == ""
     assert line.startswith("supervisor: the worker was ended by SIGKILL after ")
     assert line.endswith("; restart 1")
@@ -112,5 +112,5 @@ def test_the_supervisor_imports_nothing_heavy():
         "import sys, pretap_realtime.supervisor\n"
         "print([name for name in ('numpy', 'pylsl', 'msgspec', 'safetensors') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=500)
     assert done.stdout == "[]\n"
