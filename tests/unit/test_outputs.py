@@ -13,7 +13,7 @@ from pretap_realtime.messages import Message
 from pretap_realtime.outputs import OutputSink
 from pretap_realtime.publisher import Item
 
-LONG_S = 10
+LONG_S = 60
 
 
 def batch(*seqs):
