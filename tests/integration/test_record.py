@@ -334,6 +334,7 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--until-stdin-closes",), stdin=subprocess.PIPE)
     amp.push(counted(100))
+    kit.until(lambda: n_saved(recorder.path) == {amp.name: 100}, "the samples in the file")
     child.process.stdin.close()
     assert child.wait() == 0
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
@@ -351,6 +352,7 @@ def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp)
     amp.push(counted(100))
+    kit.until(lambda: n_saved(recorder.path) == {amp.name: 100}, "the samples in the file")
     child.process.send_signal(signal.SIGTERM)
     assert child.wait() == 0
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
@@ -511,6 +513,7 @@ def test_the_recorder_ends_well_when_serve_is_killed(start, kit, bundle, tmp_pat
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
     amp.push(kit.eeg(100))
+    kit.until(lambda: n_saved(folder / "session.xdf").get(amp.name) == 100, "the samples in the file")
     service.end()
     kit.until(lambda: "wrote" in (folder / "record.log").read_text(), "the end of the recording")
     assert load(folder / "session.xdf")[amp.name]["footer"]["info"]["sample_count"] == ["100"]
