@@ -40,7 +40,7 @@ def expect(browser):
     """Playwright's assertions, which wait."""
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=60_000)
     return expect
 
 
@@ -58,7 +58,7 @@ def open_page(browser, request) -> Iterator[Callable]:
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: _note(said, message))

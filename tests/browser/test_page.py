@@ -44,7 +44,6 @@ class Service:
         """Send EEG, a decision each 40 ms and a heartbeat twice a second, until `end`."""
         outlets = (self.rows, self.codes, self.messages, self.truth, self.amplifier.outlet)
         until(lambda: all(outlet.has_consumers() for outlet in outlets), "the monitor on all outlets")
-        self.amplifier.start_clock()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -71,7 +70,7 @@ class Service:
     def end(self) -> None:
         self._ends.set()
         if self._thread is not None:
-            self._thread.join(5)
+            self._thread.join(60)
 
 
 @pytest.fixture
@@ -175,7 +174,7 @@ def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor,
     expect(page.locator("#state-name")).to_have_text("RUNNING")
     page.locator("#to-game").click()
     page.locator("#start").click()
-    expect(page.locator("#results")).to_be_visible(timeout=20_000)
+    expect(page.locator("#results")).to_be_visible(timeout=60_000)
     assert page.locator("#result-big").inner_text() == "2 of 3"
     assert "67 %" in page.locator("#result-figures").inner_text()
     expect(page.locator("#start")).to_have_text("Play again")
@@ -243,7 +242,7 @@ def test_from_one_command_to_the_ball(start, open_page, expect, picture):
         picture(phone, "monitor-phone.png")
     page.locator("#to-game").click()
     page.locator("#start").click()
-    expect(page.locator("#of")).not_to_have_text("", timeout=20_000)
+    expect(page.locator("#of")).not_to_have_text("", timeout=60_000)
     if picture.asked:
         expect(page.locator("#of")).to_have_text(" of 9", timeout=60_000)
     picture(page, "game.png")

@@ -13,7 +13,8 @@ __all__ = ["Row", "write"]
 _INTRO = """# What happens when things go wrong
 
 Each row is a test of `tests/faults/`: a fault, injected into real processes on real liblsl, what must happen, and what
-happened. `make faults` runs them all and writes this page; a test that does not hold what the row says fails.
+happened. `make faults` runs them all and writes this page. A test fails if the row is not true, except for its times:
+those depend on the machine, so a row that took too long is marked here and fails no test.
 
 {when}
 """
@@ -21,7 +22,7 @@ happened. `make faults` runs them all and writes this page; a test that does not
 
 @dataclass(frozen=True)
 class Row:
-    """One claim: where its test stands, and whether it held."""
+    """One claim: where its test stands, whether it held, and whether it did so in the time that it names."""
 
     file: str
     heading: str
@@ -31,6 +32,7 @@ class Row:
     required: str
     figure: str
     held: bool
+    in_time: bool
 
 
 def write(path: Path, rows: list[Row], *, seconds: float, version: str) -> None:
@@ -38,7 +40,7 @@ def write(path: Path, rows: list[Row], *, seconds: float, version: str) -> None:
     when = (
         f"Measured {datetime.datetime.now(datetime.UTC):%Y-%m-%d} by `make faults` in {seconds:.0f} s, with {version} "
         f"on {platform.system()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {len(rows)} claims, "
-        f"{sum(row.held for row in rows)} held."
+        f"{sum(row.held and row.in_time for row in rows)} held."
     )
     lines = [_INTRO.format(when=when)]
     heading = None
@@ -46,6 +48,7 @@ def write(path: Path, rows: list[Row], *, seconds: float, version: str) -> None:
         if row.heading != heading:
             heading = row.heading
             lines += ["", f"## {heading}", "", "| fault | what must happen | measured |", "|---|---|---|"]
-        cells = [row.fault, row.required, row.figure if row.held else f"**FAILED** {row.figure}"]
+        mark = "**FAILED** " if not row.held else "" if row.in_time else "**TOO SLOW** "
+        cells = [row.fault, row.required, mark + row.figure]
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     path.write_text("\n".join(lines).replace("\n\n\n", "\n\n") + "\n", encoding="utf-8")

@@ -41,7 +41,6 @@ def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
     amp, folder = amplifier(), tmp_path / "session"
     service = serve(amp, "--hop-ms", "50", "--record", str(folder))
     service.wait_for("-> RUNNING")
-    amp.start_clock()
     amp.push(eeg(200), n_chunk=7, real_time=True)  # what is pushed faster may be an overload, and hops be skipped
     amp.skip(37)
     x = eeg(250, seed=1)
@@ -73,7 +72,6 @@ def test_a_full_disk_costs_the_log_and_nothing_else(serve, amplifier, measured):
     service = serve(amp, "--hop-ms", "10", "--log", "/dev/full")
     listener = service.listener
     amp.wait_for_reader()
-    amp.start_clock()
     amp.push(eeg(120), real_time=True)
     last_s = amp.t0_s + 1.195
     listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.01, "the last verdict")

@@ -27,7 +27,6 @@ def playing(serve, amplifier, cap):
         amp = amplifier(labels=LABELS)
         service = serve(amp, "--hop-ms", "10", *arguments, bundle=cap)
         amp.wait_for_reader()
-        amp.start_clock()
         amp.push(x_uv)
         last_s = amp.t0_s + (amp.n - 1.5) / 100
         until(lambda: service.verdicts() and service.verdicts()[-1]["t"] > last_s, "the last verdict")

@@ -7,16 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 _SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
-@pytest.mark.timeout(180)
 def test_what_must_hold_holds_through_a_minute_of_random_mishaps(tmp_path, measured):
     figures = tmp_path / "soak.json"
     command = [sys.executable, str(_SOAK), "--minutes", "1", "--seed", "1", "--json", str(figures)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=160, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(figures.read_text())
     assert found["violations"] == []

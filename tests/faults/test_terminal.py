@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from pretap_realtime import lsl
-from real_lsl import until
+from real_lsl import WITHIN_S, until
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_terminal_that_goes_or_stops_costs_its_lines_not_the_session(run, brea
     until(lambda: any(row["type"] == "verdict" and row["valid"] and row["t"] > thawed_s for row in rows()), "a verdict")
     took_s = lsl.local_clock() - thawed_s
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(WITHIN_S) == 0
     measured(
         f"the pipe behind stdout and stderr is {breaks.__name__}{', --supervise' if arguments else ''}",
         "states and verdicts go on, Ctrl-C ends it with exit code 0",
@@ -80,5 +80,5 @@ def test_a_terminal_that_goes_or_stops_costs_its_lines_not_the_session(run, brea
 def test_without_a_terminal_it_serves_and_ends_well(run, shell):
     process, _, rows = run(subprocess.DEVNULL, shell=shell)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(WITHIN_S) == 0
     assert [row["state"] for row in rows() if row["type"] == "state"][-1] == "RUNNING"

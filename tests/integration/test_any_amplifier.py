@@ -27,7 +27,7 @@ def outlet_info(name):
     import pylsl
 
     inlet = pylsl.StreamInlet(lsl.find({"name": name})[0].info, recover=False)
-    return inlet.info(timeout=5).desc()
+    return inlet.info(timeout=60).desc()
 
 
 def resampled(x, t, from_hz):

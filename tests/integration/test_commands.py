@@ -62,7 +62,7 @@ def test_what_goes_out_live_equals_offline_evaluation_on_the_real_test_part(
     report = tmp_path / "parity.json"
     bundle = wide_bundle(sfreq_hz)
     child = start("verify", str(bundle), "--data", str(competition_dir), "--speed", "8", "--json", str(report))
-    assert child.wait(110) == 0, child.said
+    assert child.wait(240) == 0, child.said
     parity = json.loads(report.read_text())
     assert (parity["n_expected"], parity["n_received"], parity["passed"]) == (100, 100, True)
     assert parity["max_abs_diff"] <= 1e-6
@@ -130,7 +130,7 @@ def test_a_looping_replay_announces_the_seam_and_ends_on_ctrl_c(start, head, kit
 
 def test_the_demo_runs_by_itself_and_ends_well(start):
     child = start("demo", "--trials", "6")
-    assert child.wait(110) == 0, child.said
+    assert child.wait(240) == 0, child.said
     assert re.search(r"^\d of 6 right \(\d+%; guessing gets 50 %\)", child.said, re.MULTILINE)
     assert "6 decisions, 0 skipped" in child.said
     assert "3000 samples received, 0 lost" in child.said
@@ -138,7 +138,7 @@ def test_the_demo_runs_by_itself_and_ends_well(start):
 
 def test_the_demo_on_the_real_data_replays_trials_it_was_not_trained_on(start, competition_dir):
     child = start("demo", "--trials", "6", "--data", str(competition_dir))
-    assert child.wait(110) == 0, child.said
+    assert child.wait(240) == 0, child.said
     assert "trained on 310 trials" in child.said
     assert "6 decisions, 0 skipped" in child.said
 

@@ -54,7 +54,6 @@ def feed_until(kit, amp, condition, what):
         amp.push(x, real_time=True)
         return condition()
 
-    amp.start_clock()
     return kit.until(look, what)
 
 

@@ -25,7 +25,7 @@ def run(start, bundle, recording, report, *serve, replay, name):
     child = start("serve", str(bundle), "--stream", f"name={name}", *serve)
     child.wait_for("WAITING")
     feeder = start("replay", str(recording), "--name", name, "--wait", "--mishaps", str(report), *replay)
-    assert feeder.wait(60) == 0
+    assert feeder.wait() == 0
     child.wait_for("-> LOST")
     assert child.interrupt() == 0
     account = json.loads(report.read_text())

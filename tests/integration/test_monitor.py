@@ -34,18 +34,18 @@ def monitor(start):
 
 
 def page(port, **options):
-    settings = {"origin": f"http://127.0.0.1:{port}", "compression": None, "open_timeout": 10} | options
+    settings = {"origin": f"http://127.0.0.1:{port}", "compression": None, "open_timeout": 60} | options
     return connect(f"ws://127.0.0.1:{port}/live", **settings)
 
 
 def read_on(socket_):
     """Read until the socket is closed."""
     while True:
-        socket_.recv(timeout=10)
+        socket_.recv(timeout=60)
 
 
 def get(port, path="/", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     return answer, answer.read()
@@ -81,7 +81,7 @@ def test_a_page_that_speaks_is_closed_and_the_others_go_on(monitor, sent):
         with pytest.raises(ConnectionClosed) as closed:
             read_on(loud)
         assert closed.value.rcvd.code in (1008, 1009)
-        assert json.loads(quiet.recv(timeout=10))
+        assert json.loads(quiet.recv(timeout=60))
 
 
 def test_the_ninth_page_is_refused_until_one_goes(monitor, kit):
@@ -151,7 +151,7 @@ def collect(socket_, kit, condition):
     updates, frames = [], []
 
     def look():
-        data = socket_.recv(timeout=10)
+        data = socket_.recv(timeout=60)
         if isinstance(data, bytes):
             frames.append(data)
         else:
@@ -244,6 +244,6 @@ def test_a_neighbour_that_floods_costs_the_page_nothing(monitor, kit):
 def test_garbage_on_the_port_ends_nothing(monitor):
     _, port = monitor()
     for garbage in (b"\0" * 1000, b"GET / HTTP/1.1\r\nHost: " + b"a" * 100_000, b"GET /live HTTP/1.1\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
             raw.sendall(garbage)
     assert get(port)[0].status == 200

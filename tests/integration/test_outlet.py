@@ -25,14 +25,14 @@ def rows(request):
 
 
 def reader_of(kit, outlet, name):
-    inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, timeout=5)[0], recover=False)
-    inlet.open_stream(timeout=5)
+    inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, timeout=60)[0], recover=False)
+    inlet.open_stream(timeout=60)
     kit.until(outlet.has_consumers, "the reader")
     return inlet
 
 
 def pulled(inlet, n):
-    found = [inlet.pull_sample(timeout=5) for _ in range(n)]
+    found = [inlet.pull_sample(timeout=60) for _ in range(n)]
     return [row for row, _ in found], [t_s for _, t_s in found]
 
 
@@ -64,7 +64,7 @@ def test_bytes_are_sent_as_they_are(kit):
     outlet = lsl.Outlet("outlet-bytes", "x", labels=["a"], format="string")
     inlet = reader_of(kit, outlet, "outlet-bytes")
     outlet.push(["ü".encode()], T_S[0])
-    assert inlet.pull_sample(timeout=5) == (["ü"], T_S[0])
+    assert inlet.pull_sample(timeout=60) == (["ü"], T_S[0])
     outlet.close()
 
 

@@ -161,7 +161,6 @@ def test_a_frozen_client_is_disconnected_and_no_decision_waits_for_it(serve, kit
         os.kill(frozen.pid, signal.SIGSTOP)
         listener = kit.Listener()
         with client.connect(address) as connection:
-            amp.start_clock()
             x = kit.eeg(20)
 
             def dropped():
@@ -171,14 +170,12 @@ def test_a_frozen_client_is_disconnected_and_no_decision_waits_for_it(serve, kit
                 listener.poll()
                 return n_connected(int(port)) == 1
 
-            kit.until(dropped, "the frozen one is disconnected", within_s=40)
-        verdicts = [m for m in listener.verdicts() if m.valid]
-        assert len(verdicts) > 50
-        assert (
-            max(m.sent - m.t for m in verdicts) < 0.5
-        )  # no decision waits for it; one that waited would be seconds late
+            kit.until(dropped, "the frozen one is disconnected")
+        assert sum(m.valid for m in listener.verdicts()) > 50
         assert child.interrupt() == 0
-        assert "0 skipped, 0 too old" in child.said
+        # If decisions waited for it, they would do so for as long as a ping may take: 10 s, or a thousand decisions.
+        late = re.search(r"decisions, (\d+) skipped, (\d+) too old", child.said).groups()
+        assert sum(map(int, late)) < 100
         assert "a client was too slow, and was disconnected" in child.said
     finally:
         frozen.kill()

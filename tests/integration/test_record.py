@@ -121,10 +121,8 @@ def test_text_that_is_not_utf8_is_kept_and_told(recorder, kit):
 def test_after_kill_9_everything_up_to_the_last_second_is_read(recorder, kit):
     amp = kit.Amplifier(sfreq_hz=1000.0)
     child = recorder(amp)
-    pause = threading.Event()
     while amp.n < 3000:
-        pause.wait(max(0.0, amp.t0_s + (amp.n + 20) / 1000 - lsl.local_clock()))
-        amp.push(counted(20, first=amp.n))
+        amp.push(counted(20, first=amp.n), n_chunk=20, real_time=True)
     child.process.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     values = load(recorder.path)[amp.name]["time_series"][:, 0]
@@ -336,6 +334,7 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--until-stdin-closes",), stdin=subprocess.PIPE)
     amp.push(counted(100))
+    kit.until(lambda: n_saved(recorder.path) == {amp.name: 100}, "the samples in the file")
     child.process.stdin.close()
     assert child.wait() == 0
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
@@ -353,6 +352,7 @@ def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp)
     amp.push(counted(100))
+    kit.until(lambda: n_saved(recorder.path) == {amp.name: 100}, "the samples in the file")
     child.process.send_signal(signal.SIGTERM)
     assert child.wait() == 0
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
@@ -513,6 +513,7 @@ def test_the_recorder_ends_well_when_serve_is_killed(start, kit, bundle, tmp_pat
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
     amp.push(kit.eeg(100))
+    kit.until(lambda: n_saved(folder / "session.xdf").get(amp.name) == 100, "the samples in the file")
     service.end()
     kit.until(lambda: "wrote" in (folder / "record.log").read_text(), "the end of the recording")
     assert load(folder / "session.xdf")[amp.name]["footer"]["info"]["sample_count"] == ["100"]

@@ -71,7 +71,6 @@ def test_channels_are_matched_by_name_and_units_by_the_description(start, bundle
     serve(start, bundle, amp, "--hop-ms", "100")
     listener = kit.Listener()
     amp.wait_for_reader()
-    amp.start_clock()
     x = kit.eeg(50)  # C3 Cz C4 O1
     sent = np.zeros((50, 5))
     sent[:, [4, 3, 0, 2]] = x.astype(np.float64) * 1e-6
@@ -283,7 +282,6 @@ def test_label_format_codes_and_probabilities(start, bundle, kit):
         numbers[kind] = lsl.Inlet(found)
         numbers[kind].open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
     amp.wait_for_reader()
-    amp.start_clock()  # three listeners took their time, and a decision older than a second would be withheld
     amp.push(x)
     rows = {kind: [] for kind in numbers}
 

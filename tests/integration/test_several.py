@@ -50,13 +50,6 @@ def outlets():
     return {f"{found.name}" for found in lsl.find(wait_s=0.45) if found.name.rpartition("-")[2] in KINDS}
 
 
-def late(amp):
-    """Have an amplifier's time begin in 10 s: on a busy machine too, no decision is a second old when it is ready."""
-    assert amp.n == 0
-    amp.t0_s = lsl.local_clock() + 10
-    return amp
-
-
 class Feed:
     """An amplifier's samples on their way through one decoder, and what it must say to them.
 
@@ -65,7 +58,7 @@ class Feed:
     """
 
     def __init__(self, amp, x, *, decoder, listener, hop):
-        self.amp, self.x, self.listener = late(amp), x, listener
+        self.amp, self.x, self.listener = amp, x, listener
         self._n_window, self._hop, self._decode = decoder.manifest.n_window, hop, decoder.decode
 
     @property
@@ -155,14 +148,14 @@ def test_a_stream_that_falls_silent_dies_and_returns_costs_the_other_no_decision
 
         return kit.until(look, what)
 
-    late(ben).push(y)
+    ben.push(y)
     meanwhile(lambda m: m.type == "verdict" and m.valid, "a verdict of ben")
     meanwhile(lambda m: m.state == "STALE", "STALE")
     ben.outlet = None
     lost = meanwhile(lambda m: m.state == "LOST", "LOST")
     again = kit.Amplifier(sfreq_hz=200.0, source_id="amp-of-ben")
     meanwhile(lambda m: m.state == "RUNNING" and m.seq > lost.seq, "RUNNING again")
-    late(again).push(y)
+    again.push(y)
     back = meanwhile(lambda m: m.type == "verdict" and m.valid and m.seq > lost.seq, "a verdict of the new one")
     assert [back.p["left"], back.p["right"]] == pytest.approx(bundles["ben"].decode(y[:40]).tolist(), abs=1e-6)
     assert back.t == pytest.approx(again.t0_s + 39 / 200, abs=1e-9)
@@ -203,8 +196,7 @@ def test_ctrl_c_ends_all_at_once_with_exit_code_0_whatever_they_do(serve, kit):
     child = serve(anna=amp, ben="name=nobody")
     child.wait_for("anna: VALIDATING -> RUNNING")
     child.wait_for("ben: WAITING")
-    child.process.send_signal(2)
-    assert child.process.wait(2) == 0
+    assert child.interrupt() == 0
     for name in ("anna", "ben"):
         assert f"{name}:\n  0 decisions, 0 skipped" in child.said
     assert "Error" not in child.said

@@ -35,7 +35,6 @@ def serving(start, kit):
         child.wait_for("-> RUNNING")
         amp.wait_for_reader()
         listener = kit.Listener()
-        amp.start_clock()
         return child, amp, listener
 
     return serving

@@ -55,7 +55,7 @@ def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
 
     def inspect(path, *flags):
         command = [sys.executable, "-m", "pretap", "inspect", str(path), *flags]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=500).stdout
 
     assert "signal        standard deviation in 0.25 s " in inspect(trained)
     assert "signal        no statistics in it: " in inspect(without)

@@ -66,7 +66,7 @@ def run(
         [sys.executable, *options, "-m", "pretap", *args],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=500,
         env={**inherited, **(env or {})},
         check=False,
     )
@@ -75,7 +75,7 @@ def run(
 def loaded_after(code: str) -> set[str]:
     """The top-level packages in a fresh interpreter after `code`."""
     ask = "; import sys; print('\\n'.join({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code + ask], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code + ask], capture_output=True, text=True, timeout=500, check=True)
     return set(done.stdout.splitlines())
 
 
@@ -289,7 +289,7 @@ def test_a_reader_that_goes_away_is_no_bug():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(timeout=60) == 141  # as `pretap ... | true` ends under a shell
+        assert process.wait(timeout=500) == 141  # as `pretap ... | true` ends under a shell
     assert errors == ""
 
 
@@ -337,7 +337,7 @@ def test_the_readme_s_way_from_a_raw_of_mne_to_a_decoder_runs_as_it_stands(tmp_p
         [sys.executable, "-c", textwrap.dedent(block)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
         cwd=tmp_path,
         check=False,
     )

@@ -322,18 +322,18 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
     thaw = threading.Event()
 
     def send(*arguments):
-        if len(outlet.rows) == 20 and threading.get_ident() not in leaders - {first[0]}:
-            thaw.wait(20)
+        if len(outlet.rows) == 20 and not hung:
+            hung.append(threading.get_ident())
+            thaw.wait(60)
         return sent(*arguments)
 
     outlet._send = Send(send)
     outlet.native = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
     publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
     express._struct.watch = publisher.watch.address
-    first = []
+    hung = []
 
     def loop():
-        first.append(threading.get_ident())
         while True:
             leaders.add(threading.get_ident())
             express.arm(timeout_s=0.05, n_most=N_ROOM, too_old_s=math.inf)
@@ -359,10 +359,10 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
         (d.t_s, k < n_sent) for decisions, n_sent in items for k, d in enumerate(decisions) if d.probs is not None
     ]
     assert len(decided) == 96
-    assert len(leaders) == 2
+    assert leaders > set(hung)  # another thread went on; on a busy machine a third one may have
     assert outlet.hanging is not None
     thaw.set()
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while len(outlet.rows) < 21 or outlet.hanging is not None:
         assert time.monotonic() < deadline_s
         time.sleep(0.001)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace as changed
@@ -559,7 +560,7 @@ def test_every_outer_fold_of_every_repeat_has_a_search_of_its_own_also_in_blocks
     assert len(fits) == searches + 4 * 2 + 4  # then the inner folds of the 4 choices, and the choices themselves
     assert [(each.repeat, each.fold) for each in found.chosen] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     with open_storage(tmp_path / "a.sqlite") as opened:
-        assert [len(opened.get_all_trials(each._study_id)) for each in opened.get_all_studies()] == [4] * 5
+        assert [each.n_trials for each in optuna.get_all_study_summaries(opened)] == [4] * 5
 
 
 def test_what_a_sweep_chooses_does_not_depend_on_what_its_storage_saw_before(tmp_path):

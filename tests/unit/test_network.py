@@ -13,7 +13,7 @@ from pretap_realtime.messages import Message
 from pretap_realtime.network import OutputSink
 from pretap_realtime.sink import Item
 
-LONG_S = 10
+LONG_S = 60
 
 
 def batch(*seqs):

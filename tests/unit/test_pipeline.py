@@ -97,6 +97,30 @@ def test_cutting_a_recording_into_any_chunks_never_changes_a_cued_decision(decod
     assert set(by_cue) == {cue.text for cue in cues}
 
 
+@pytest.mark.parametrize("settles_each", [1, 3])
+def test_samples_may_be_overwritten_once_they_are_settled(wide, settles_each):
+    """As `Inlet.pull` does: the next samples go where the last ones were."""
+    x = np.random.default_rng(1).normal(0, 20, (N, 8)).astype(np.float32)
+    t = stamps()
+    x[530, 1] = np.nan
+    t[650:] += 40 / FS
+    buffer, buffer_s = np.empty_like(x[: settles_each * 7]), np.empty(settles_each * 7)
+    reused, kept = (Pipeline(wide, FreeRunning(wide, hop=10), max_interpolated=0.15) for _ in range(2))
+    decisions, expected = [], []
+    for start in range(0, N, len(buffer)):
+        for at in range(0, min(len(buffer), N - start), 7):
+            piece = slice(start + at, start + at + 7)
+            room = slice(at, at + len(t[piece]))
+            buffer[room], buffer_s[room] = x[piece], t[piece]
+            decisions += reused.push(Chunk(buffer[room], buffer_s[room]))
+            expected += kept.push(Chunk(x[piece], t[piece]))
+        decisions += reused.settle()
+        expected += kept.settle()
+        buffer[:], buffer_s[:] = np.nan, np.nan
+    assert plain(decisions) == plain(expected)
+    assert len([d for d in decisions if d.probs is not None]) > 50
+
+
 # -- the quick way: samples of which there is nothing to say -------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ class Jobs:
         self._last = mine
 
         def job(tell):
-            assert before.wait(10)
+            assert before.wait(60)
             try:
                 for text in show:
                     tell(text)

@@ -29,15 +29,15 @@ def test_a_handler_may_set_it_at_any_moment_of_a_wait_in_the_main_thread():
 def test_it_wakes_whoever_waits_and_stays_set():
     stop = StopSignal()
     woken = []
-    threads = [threading.Thread(target=lambda: woken.append(stop.wait(30))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: woken.append(stop.wait(60))) for _ in range(3)]
     for thread in threads:
         thread.start()
     stop.set()
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert woken == [True, True, True]
-    assert stop.wait(30) is True
+    assert stop.wait(60) is True
 
 
 def test_a_wait_without_it_ends_with_its_time():

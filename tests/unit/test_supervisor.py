@@ -34,7 +34,7 @@ def test_what_a_worker_notes_is_there_for_the_next_one_even_when_it_was_killed(t
         "handover = Handover(pathlib.Path(sys.argv[1]))\n"
         "handover.keep_seq(0)(12345); handover.keep_seq(1)(2**40); os.kill(os.getpid(), 9)"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=30).returncode == -9
+    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=500).returncode == -9
     handover.restart("because of ünïcode")
     handover.restart("x" * 9999)
     after = Handover(file)
@@ -57,13 +57,13 @@ def run_supervised(tmp_path, worker: str):
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6])
 def test_an_end_that_is_meant_is_kept(tmp_path, code):
     process = run_supervised(tmp_path, f"sys.exit({code})")
-    assert process.communicate(timeout=30)[0] == ""
+    assert process.communicate(timeout=500)[0] == ""
     assert process.returncode == code
 
 
 def test_a_crash_is_restarted_and_said(tmp_path):
     process = run_supervised(tmp_path, "print(handover.why); sys.exit(0) if n else os.kill(os.getpid(), 9)")
-    first, line, why = process.communicate(timeout=30)[0].splitlines()
+    first, line, why = process.communicate(timeout=500)[0].splitlines()
     assert first == ""
     assert line.startswith("supervisor: the worker was ended by SIGKILL after ")
     assert line.endswith("; restart 1")
@@ -73,13 +73,13 @@ def test_a_crash_is_restarted_and_said(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_the_second_signal_ends_a_worker_that_does_not_listen(tmp_path):
-    process = run_supervised(tmp_path, "print('up', flush=True); time.sleep(60)")
+    process = run_supervised(tmp_path, "print('up', flush=True); time.sleep(600)")
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 128 + signal.SIGKILL
+    assert process.wait(60) == 128 + signal.SIGKILL
     process.stdout.close()
 
 
@@ -88,7 +88,7 @@ def test_a_worker_that_has_sent_messages_and_then_none_is_ended_as_hung(tmp_path
     handover = Handover.create(tmp_path / "handover")
     supervisor = Supervisor(lambda file: [str(file)], say=print)
     supervisor._handover = handover
-    supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         supervisor._numbers = handover.numbers()
         for _ in range(9):
@@ -101,7 +101,7 @@ def test_a_worker_that_has_sent_messages_and_then_none_is_ended_as_hung(tmp_path
             supervisor._look(0, None)
         assert supervisor._child.poll() is None
         supervisor._look(0, None)
-        assert supervisor._child.wait(10) == -signal.SIGKILL
+        assert supervisor._child.wait(60) == -signal.SIGKILL
     finally:
         supervisor._child.kill()
         supervisor._child.wait()
@@ -112,5 +112,5 @@ def test_the_supervisor_imports_nothing_heavy():
         "import sys, pretap_realtime.supervisor\n"
         "print([name for name in ('numpy', 'pylsl', 'msgspec', 'safetensors') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=500)
     assert done.stdout == "[]\n"

@@ -28,7 +28,7 @@ def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(ma
     thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
     thread.start()
     watch.since_s = time.monotonic()
-    thread.join(10)
+    thread.join(60)
     assert answers == [True]
     assert time.monotonic() - watch.since_s > 0.01
 
@@ -36,7 +36,7 @@ def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(ma
     thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
     thread.start()
     watch.end()
-    thread.join(10)
+    thread.join(60)
     assert answers == [True, False]
 
 
@@ -44,7 +44,7 @@ def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(ma
 def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_hears_of_the_end(make):
     watch = make()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.2))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: answers.append(watch.wait_until_slow(20.0))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(200):
@@ -54,15 +54,15 @@ def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_
     watch.since_s = time.monotonic()
     time.sleep(0.05)  # a look finds it sending, and not for too long yet
     assert answers == []
-    watch.since_s = time.monotonic() - 0.3
-    until_s = time.monotonic() + 10
+    watch.since_s = time.monotonic() - 30
+    until_s = time.monotonic() + 60
     while True not in answers:
         assert time.monotonic() < until_s
         time.sleep(0.001)
     watch.since_s = math.inf
     watch.end()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(answers) == 3
 
 
