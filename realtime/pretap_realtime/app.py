@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
@@ -217,6 +216,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
     looks = Looks(settings, ahead=ahead)
     from pretap.bundle import load
     from pretap.inspection import in_a_line
+    from pretap_realtime.modes import hop_samples
     from pretap_realtime.quality import check_policy
 
     if bundle is None:
@@ -370,17 +370,6 @@ def _dry_run(plan: _Plan, stop: Stop, show: Say) -> None:
             raise NoStreamError(f"No stream answered within {wait_s:g} s.")
 
 
-def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
-    """Turn the hop into samples; it must be at least one."""
-    hop = round(hop_ms * sfreq_hz / 1000)
-    if hop < 1:
-        raise UsageError(
-            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample at the bundle's {sfreq_hz:g} Hz; got "
-            f"{hop_ms:g}."
-        )
-    return hop
-
-
 def _chosen(
     config: Path | None,
     *,
@@ -401,13 +390,7 @@ def _chosen(
         "stream.wait_s": wait_s,
         "stream.reconnect_s": reconnect_s,
     }
-    # A JSON string is a TOML string: what the user typed is a value, whatever characters it holds.
-    given = [
-        f"{key}={msgspec.json.encode(value).decode() if isinstance(value, str) else value}"
-        for key, value in flags.items()
-        if value is not None
-    ]
-    chosen = load_decoders(config, [*overrides, *given])
+    chosen = load_decoders(config, overrides, flags)
     if any(math.isnan(value) for _, each in chosen for value in (each.decode.hop_ms, each.stream.wait_s)):
         raise UsageError("A duration is NaN: expected a number of milliseconds or seconds.")
     if len(chosen) > 1 and (stream is not None or cue_stream is not None):

@@ -27,7 +27,7 @@ from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.modes import FreeRunning, Mode, cue_locked
+from pretap_realtime.modes import FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import NONE, Policy, Verdict
 
@@ -193,8 +193,7 @@ def score(
     from pretap_realtime.sources import open_any
 
     flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    settings = load_config(ServeConfig, config, [*overrides, *given])
+    settings = load_config(ServeConfig, config, overrides, flags)
     decoder = load(bundle, engine=settings.decode.engine)
     manifest = decoder.manifest
     played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=stream)
@@ -224,8 +223,6 @@ def _mode(
     decoder: Decoder, played: Recording, settings: ServeConfig, *, patterns: tuple[str, ...], is_hopping: bool
 ) -> Mode:
     """Decide at the events that are cues, where there are some, or at every hop."""
-    from pretap_realtime.app import hop_samples
-
     manifest, cue = decoder.manifest, settings.cue
     cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
     if patterns:

@@ -23,7 +23,7 @@ from pretap.recordings.recording import Recording
 from pretap.serve_config import ENGINE_NAMES, PolicyConfig
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.modes import CueLocked, FreeRunning, Mode
+from pretap_realtime.modes import CueLocked, FreeRunning, Mode, hop_samples
 from pretap_realtime.score import Score, run_over
 from pretap_realtime.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
 
@@ -181,8 +181,6 @@ def tune(
 
 def _decide(decoder: Decoder, played: Recording, *, hop_ms: float) -> tuple[Stretch, Score]:
     """Score the recording once: at every hop, or at the end of each trial."""
-    from pretap_realtime.app import hop_samples
-
     manifest = decoder.manifest
     end_s = manifest.window_end_ms / 1000
     decisions: list[Decision] = []
