@@ -43,7 +43,18 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ANSWER_S = 0.005  # where one stream is on this machine it answers in 1 ms, where there are several in 0.1 s and more
 
 
-@click.command(short_help="Decode a live LSL stream.")
+_ARGUMENTS = "pretap.serve.arguments"
+
+
+class _ServeCommand(click.Command):
+    """A command that keeps its arguments as they were given: under --supervise the worker gets the same."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_ServeCommand)
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML, see configs/serve.toml.")
 @click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
@@ -78,10 +89,10 @@ def serve(
 
     Several decoders in one process: [[decoders]] in the configuration. The first error sets the exit code, at the end.
     """
-    if supervise:
+    if supervise and supervised is None:
         if dry_run:
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
-        return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
+        return _supervise(click.get_current_context().meta[_ARGUMENTS])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     speaker = Speaker()
     code = 0
@@ -178,7 +189,7 @@ def _leave_where_threads_spin(code: int) -> None:
 
 
 def _supervise(arguments: Sequence[str]) -> int:
-    if os.name == "posix":  # in place of this process, which has loaded numpy
+    if os.name == "posix":  # in place of this process: the supervisor needs only the standard library
         os.execv(sys.executable, [sys.executable, "-m", "pretap_realtime.supervisor", *arguments])  # noqa: S606
     from pretap_realtime.supervisor import main
 
