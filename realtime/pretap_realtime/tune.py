@@ -18,6 +18,7 @@ from pretap.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, PretapError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
+from pretap.options import FILE, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
 from pretap.serve_config import ENGINE_NAMES, PolicyConfig
@@ -84,25 +85,32 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     front: list[Point]
 
 
-@click.command(short_help="Set the policy on a labelled recording.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
 @click.option(
     "--max-false-per-min",
     type=click.FloatRange(min=0, max=1e4),
     required=True,
-    help="Commands a minute of pause, at most; of trials, which have no pauses: wrong ones a minute.",
+    help="Maximum number of false activations per minute of pause; for trials, which have no pauses, of wrong "
+    "commands per minute.",
 )
+@click.option("--out", type=FILE, help="Write the chosen settings to this file, for `pretap serve --config`.")
+@json_option("Write the trade-off to this file.")
+@click.option("--figure", type=FILE, help="Draw the trade-off into this file (.svg, .png or .pdf).")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a configuration for `pretap serve`."
+    "--hop-ms", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Time between two decisions."
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the trade-off here.")
-@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="Draw it (.svg, .png, .pdf).")
-@click.option("--hop-ms", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Between decisions.")
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
-@click.option("--trials", metavar="START:STOP", help="Of trial files only these, as Python counts.")
-@click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
+@part_option
+@trials_option
+@xdf_stream_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINE_NAMES),
+    default="auto",
+    show_default=True,
+    help="Compute engine; auto is the fastest.",
+)
 def tune(
     bundle: Path,
     recording: str,
@@ -114,13 +122,14 @@ def tune(
     hop_ms: float,
     part: Literal["train", "test"],
     trials: str | None,
-    stream: str | None,
+    xdf_stream: str | None,
     engine: str,
 ) -> None:
-    """Find the policy with most hits less wrong commands on RECORDING, within a limit of false activations.
+    """Find the policy with the most hits minus wrong commands on RECORDING, within a limit of false activations.
 
-    RECORDING is a continuous one with the events that BUNDLE was trained on and with pauses, or labelled trials: those
-    have no pauses, so only the threshold is set. The first 60 % of the time choose, the rest is reported.
+    RECORDING is either continuous, with pauses and with the events that BUNDLE was trained on, or consists of labelled
+    trials. Trials have no pauses, so only the threshold is set. The policy is chosen on the first 60 % of the time and
+    reported on the rest.
     """
     from pretap.bundle import load
     from pretap_realtime.sources import open_any
@@ -138,7 +147,7 @@ def tune(
         trials_at_hz=manifest.sfreq_hz,
         trials=trials,
         channels=manifest.channels,
-        stream=stream,
+        stream=xdf_stream,
     )
     if trials is not None and played.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
@@ -283,9 +292,8 @@ def _write(result: Result, *, out: Path | None, json_file: Path | None, figure: 
             json_file.write_bytes(encoded)
     except OSError as error:
         raise UsageError(f"Cannot write {error.filename}: {error.strerror}.") from None
-    for path in (out, json_file):
-        if path is not None:
-            click.echo(f"wrote {path}")
+    if out is not None:
+        click.echo(f"wrote {out}")
     if figure is not None:
         _draw(encoded, figure)
         click.echo(f"wrote {figure}")

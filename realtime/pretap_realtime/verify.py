@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import CheckFailedError, UsageError
+from pretap.options import json_option, part_option, trials_option, write_json
 from pretap.serve_config import ENGINE_NAMES
 from pretap.shipped import BEST
 
@@ -42,21 +43,29 @@ class Parity(msgspec.Struct, frozen=True):
     passed: bool
 
 
-@click.command(short_help="Prove that the live path equals offline evaluation.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), default=BEST)
-@click.option("--data", help="Directory or file of trials, or 'synthetic'; default: PRETAP_DATA, else synthetic.")
-@click.option("--recording", type=click.Path(path_type=Path), help="Trials cut from this recording, as in training.")
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
-@click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
-@click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
+@click.option("--data", help="Directory or file with trials, or 'synthetic'.  [default: PRETAP_DATA, or synthetic]")
+@click.option(
+    "--recording", type=click.Path(path_type=Path), metavar="FILE", help="Recording to cut trials from, as in training."
+)
+@part_option
+@trials_option
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.1, 100),
+    default=1.0,
+    show_default=True,
+    help="Speed of the replay relative to real time.",
+)
 @click.option(
     "--engine",
     type=click.Choice(ENGINE_NAMES),
     default="auto",
     show_default=True,
-    help="Of the service; offline it is numpy.",
+    help="Compute engine of the service; offline evaluation uses numpy.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
+@json_option("Write the result to this file.")
 def verify(
     bundle: Path,
     *,
@@ -68,9 +77,10 @@ def verify(
     engine: str,
     json_file: Path | None,
 ) -> None:
-    """Replay trials to the live service as real processes over real LSL, and compare with `pretap evaluate`.
+    """Replay trials to a live service and compare its decisions with those of `pretap evaluate`.
 
-    BUNDLE is a file or the name of a shipped bundle; default: ensemble-1000hz.
+    Service and replay are separate processes that are connected through LSL. BUNDLE is a file, or the name of a shipped
+    bundle; the default is ensemble-1000hz.
     """
     import os
 
@@ -106,10 +116,7 @@ def verify(
     parity = compare(live, offline, manifest, real_time=speed == 1.0)
     click.echo(_report(parity))
     if json_file is not None:
-        try:
-            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(parity)) + b"\n")
-        except OSError as error:
-            raise UsageError(f"Cannot write {json_file}: {error.strerror}.") from None
+        write_json(json_file, parity)
     if not parity.passed:
         raise CheckFailedError(
             f"The live path does not equal offline evaluation. The service said:\n{live.service_said}"
