@@ -1,6 +1,6 @@
 """Options that several commands share, so that each has one name and one help text.
 
-Used by the command modules; loads nothing but click.
+Used by the command modules; loads no numpy.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import Any
 import click
 
 from pretap.errors import UsageError
+from pretap.serve_config import ENGINE_NAMES
 
 __all__ = [
     "FILE",
     "FOLDER",
+    "engine_option",
     "json_option",
     "part_option",
+    "port_option",
     "set_option",
     "trials_option",
     "write_json",
@@ -34,12 +37,14 @@ _JSON_FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 _Command = Callable[..., Any]
 
+engine_option = click.option(
+    "--engine", type=click.Choice(ENGINE_NAMES), help="Compute engine; auto is the fastest.  [default: auto]"
+)
 part_option = click.option(
-    "--part",
-    type=click.Choice(["train", "test"]),
-    default="test",
-    show_default=True,
-    help="Part of the competition data to use.",
+    "--part", type=click.Choice(["train", "test"]), default="test", help="Part of the competition data to use."
+)
+port_option = click.option(
+    "--port", type=click.IntRange(0, 65535), default=8010, help="Port of the page; 0 picks a free one."
 )
 set_option = click.option(
     "--set",

@@ -9,9 +9,8 @@ import click
 
 from pretap.config import find_config, load_config
 from pretap.errors import UsageError
-from pretap.options import FILE, json_option, part_option, set_option, trials_option, xdf_stream_option
+from pretap.options import FILE, engine_option, json_option, part_option, set_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
-from pretap.serve_config import ENGINE_NAMES
 from pretap.train_config import TrainConfig, TrialsConfig
 from pretap_offline.outputs import check_writable
 
@@ -45,21 +44,11 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @xdf_stream_option
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
 @click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**31),
-    default=0,
-    show_default=True,
-    help="Random seed for folds and initial weights.",
+    "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for folds and initial weights."
 )
 @set_option
 @trials_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of processes for the cross-validation.",
-)
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="Number of processes for the cross-validation.")
 @_SAVE
 @json_option("Write the trial counts and the cross-validated scores to this file.")
 def train(
@@ -133,13 +122,7 @@ def train(
 @xdf_stream_option
 @part_option
 @trials_option
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINE_NAMES),
-    default="auto",
-    show_default=True,
-    help="Compute engine; auto is the fastest.",
-)
+@engine_option
 @click.option("--predictions", type=FILE, metavar="FILE.csv", help="Write the prediction for each trial as CSV.")
 @_SAVE
 @json_option("Write the scores to this file.")
@@ -151,7 +134,7 @@ def evaluate(
     xdf_stream: str | None,
     part: Literal["train", "test"],
     trials: str | None,
-    engine: str,
+    engine: str | None,
     predictions: Path | None,
     save_trials: Path | None,
     json_file: Path | None,
@@ -167,7 +150,7 @@ def evaluate(
     from pretap_offline.evaluation import evaluate_trials, report, write_json, write_predictions
 
     _check_source(data, recordings, xdf_stream)
-    decoder = load(bundle, engine=engine)
+    decoder = load(bundle, engine=engine or "auto")
     if recordings:
         epochs, cut = _cut(recordings, _recipe_of(decoder), stream=xdf_stream, decoder=decoder)
         click.echo(cut.words())

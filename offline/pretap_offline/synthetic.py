@@ -182,13 +182,13 @@ def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--seconds", "n_seconds", default=120.0, show_default=True, help="Duration of the continuous recording.")
+@click.option("--seconds", "n_seconds", default=120.0, help="Duration of the continuous recording.")
 @click.option("--epochs", "as_epochs", is_flag=True, help="Write trials in the competition's .mat format instead.")
-@click.option("--seed", default=0, show_default=True, help="Random seed of the synthetic subject.")
-@click.option("--session", default=0, show_default=True, help="Number of the recording session of this subject.")
-@click.option("--sfreq-hz", default=1000.0, show_default=True, help="Sampling rate in Hz.")
-@click.option("--n-train", default=316, show_default=True, help="Number of training trials, with --epochs.")
-@click.option("--n-test", default=100, show_default=True, help="Number of test trials, with --epochs.")
+@click.option("--seed", default=0, help="Random seed of the synthetic subject.")
+@click.option("--session", default=0, help="Number of the recording session of this subject.")
+@click.option("--sfreq-hz", default=1000.0, help="Sampling rate in Hz.")
+@click.option("--n-train", default=316, help="Number of training trials, with --epochs.")
+@click.option("--n-test", default=100, help="Number of test trials, with --epochs.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_context
 def simulate(

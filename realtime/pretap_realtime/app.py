@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
-from pretap.options import FILE, FOLDER, set_option
-from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
+from pretap.options import FILE, FOLDER, engine_option, set_option
+from pretap.serve_config import ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
@@ -66,7 +66,7 @@ class _ServeCommand(click.Command):
 )
 @click.option("--cue-query", metavar="QUERY", help="Marker stream with cues: decide once per cue, not at every hop.")
 @click.option("--hop-ms", type=float, help="Time between two decisions.  [default: 50]")
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="Compute engine; auto is the fastest.  [default: auto]")
+@engine_option
 @click.option("--log", "log_file", type=FILE, help="Append every message to this file as a line of JSON.")
 @click.option("--record", "folder", type=FOLDER, help="Record the session into this new folder.")
 @click.option(

@@ -27,7 +27,6 @@ __all__ = ["record"]
     "--wait-s",
     type=click.FloatRange(0),
     default=30.0,
-    show_default=True,
     help="Exit with code 3 if no stream appears in this time; inf waits forever.",
 )
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this time.  [default: at Ctrl-C]")
@@ -39,7 +38,7 @@ def record(
     """Record LSL streams of any kind into OUT.xdf until Ctrl-C.
 
     Every stream that matches a --query is recorded as soon as it appears. A stream that disappears and returns is
-    continued. Even after a crash or a power failure, the file is readable up to the last second.
+    continued. Even if the recording is cut short, the file is readable up to the last second.
     """
     stop = stop_on_signals()  # first: Ctrl-C ends well from the first moment
     from pretap_realtime.lsl import parse_query

@@ -74,17 +74,11 @@ def play(
 @xdf_stream_option
 @click.option("--channels", metavar="NAME,NAME,...", help="Play only these channels, in this order.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate.  [default: the recording's]")
-@click.option("--name", default="pretap-replay", show_default=True, help="Name of the EEG stream to open.")
-@click.option(
-    "--unit", type=click.Choice(["uV", "mV", "V"]), default="uV", show_default=True, help="Unit of the EEG stream."
-)
+@click.option("--name", default="pretap-replay", help="Name of the EEG stream to open.")
+@click.option("--unit", type=click.Choice(["uV", "mV", "V"]), default="uV", help="Unit of the EEG stream.")
 @click.option("--counter", metavar="LABEL", help="Add a channel with this label that counts the device's samples.")
 @click.option(
-    "--speed",
-    type=click.FloatRange(0.01, 1000),
-    default=1.0,
-    show_default=True,
-    help="Speed of the replay relative to real time.",
+    "--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="Speed of the replay relative to real time."
 )
 @click.option(
     "--chunk", "n_chunk", type=click.IntRange(1, 100_000), help="Number of samples per chunk.  [default: 10 ms]"
@@ -95,24 +89,15 @@ def play(
     "--jitter-ms",
     type=click.FloatRange(0, 1e4),
     default=0.0,
-    show_default=True,
     help="Standard deviation of the noise added to each timestamp.",
 )
 @click.option(
     "--drift-ppm",
     type=click.FloatRange(-1e4, 1e4),
     default=0.0,
-    show_default=True,
     help="Relative error of the device's clock; positive if it runs fast.",
 )
-@click.option(
-    "--drop",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the chunks to lose.",
-)
+@click.option("--drop", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share of the chunks to lose.")
 @click.option("--gap", multiple=True, metavar="WHEN[:MS]", help="Lose the samples of 200 ms.")
 @click.option("--burst", multiple=True, metavar="WHEN[:MS]", help="Send nothing for 1000 ms, then everything at once.")
 @click.option("--disconnect", multiple=True, metavar="WHEN[:MS]", help="Close the outlet for 2000 ms.")
@@ -129,7 +114,7 @@ def play(
     help="Close the outlet for 2000 ms and reopen it with the channels in another order.",
 )
 @click.option("--nan", multiple=True, metavar="WHEN[:MS]", help="Replace a random channel by NaN for 100 ms.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed for fault injection.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed for fault injection.")
 @json_option("Write an account of the samples and the injected faults to this file.")
 def replay(
     recording: str,

@@ -18,12 +18,12 @@ from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
-from pretap.options import FILE, json_option, part_option, set_option, xdf_stream_option
+from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
-from pretap.serve_config import ENGINE_NAMES, ServeConfig
+from pretap.serve_config import ServeConfig
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
@@ -164,10 +164,9 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
     "n_chunk",
     type=click.IntRange(min=1),
     default=1000,
-    show_default=True,
     help="Number of samples per chunk. No decision depends on it.",
 )
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="Compute engine; auto is the fastest.  [default: auto]")
+@engine_option
 @json_option("Write every decision and verdict to this file.")
 def score(
     bundle: Path,

@@ -18,10 +18,10 @@ from pretap.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, PretapError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
-from pretap.options import FILE, json_option, part_option, trials_option, xdf_stream_option
+from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
-from pretap.serve_config import ENGINE_NAMES, PolicyConfig
+from pretap.serve_config import PolicyConfig
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.modes import CueLocked, FreeRunning, Mode, hop_samples
@@ -98,19 +98,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--out", type=FILE, help="Write the chosen settings to this file, for `pretap serve --config`.")
 @json_option("Write the trade-off to this file.")
 @click.option("--figure", type=FILE, help="Draw the trade-off into this file (.svg, .png or .pdf).")
-@click.option(
-    "--hop-ms", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Time between two decisions."
-)
+@click.option("--hop-ms", type=click.FloatRange(1, 1000), default=50.0, help="Time between two decisions.")
 @part_option
 @trials_option
 @xdf_stream_option
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINE_NAMES),
-    default="auto",
-    show_default=True,
-    help="Compute engine; auto is the fastest.",
-)
+@engine_option
 def tune(
     bundle: Path,
     recording: str,
@@ -123,7 +115,7 @@ def tune(
     part: Literal["train", "test"],
     trials: str | None,
     xdf_stream: str | None,
-    engine: str,
+    engine: str | None,
 ) -> None:
     """Find the policy with the most hits minus wrong commands on RECORDING, within a limit of false activations.
 
@@ -139,7 +131,7 @@ def tune(
     for path in (out, json_file, figure):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
-    decoder = load(bundle, engine=engine)
+    decoder = load(bundle, engine=engine or "auto")
     manifest = decoder.manifest
     played = open_any(
         recording,

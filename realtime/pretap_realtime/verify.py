@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import CheckFailedError, UsageError
-from pretap.options import json_option, part_option, trials_option, write_json
-from pretap.serve_config import ENGINE_NAMES
+from pretap.options import engine_option, json_option, part_option, trials_option, write_json
 from pretap.shipped import BEST
 
 if TYPE_CHECKING:
@@ -52,19 +51,9 @@ class Parity(msgspec.Struct, frozen=True):
 @part_option
 @trials_option
 @click.option(
-    "--speed",
-    type=click.FloatRange(0.1, 100),
-    default=1.0,
-    show_default=True,
-    help="Speed of the replay relative to real time.",
+    "--speed", type=click.FloatRange(0.1, 100), default=1.0, help="Speed of the replay relative to real time."
 )
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINE_NAMES),
-    default="auto",
-    show_default=True,
-    help="Compute engine of the service; offline evaluation uses numpy.",
-)
+@engine_option
 @json_option("Write the result to this file.")
 def verify(
     bundle: Path,
@@ -74,13 +63,13 @@ def verify(
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
-    engine: str,
+    engine: str | None,
     json_file: Path | None,
 ) -> None:
     """Replay trials to a live service and compare its decisions with those of `pretap evaluate`.
 
     Service and replay are separate processes that are connected through LSL. BUNDLE is a file, or the name of a shipped
-    bundle; the default is ensemble-1000hz.
+    bundle; the default is ensemble-1000hz. Offline evaluation uses numpy, whatever the --engine of the service.
     """
     import os
 
@@ -91,6 +80,7 @@ def verify(
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
     manifest = read_bundle(bundle).manifest
+    engine = engine or "auto"
     if engine != "auto":
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"

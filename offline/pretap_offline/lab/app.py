@@ -28,11 +28,7 @@ __all__ = ["compare", "sweep"]
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**31),
-    default=0,
-    show_default=True,
-    help="Random seed for all folds and fits.",
+    "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for all folds and fits."
 )
 _WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Number of processes on this machine.  [default: 1]"
@@ -49,18 +45,11 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
 @click.command()
 @click.argument("configs", nargs=-1, metavar="CONFIG...")
 @_DATA
-@click.option(
-    "--folds",
-    type=click.IntRange(min=2, max=1000),
-    default=10,
-    show_default=True,
-    help="Number of cross-validation folds.",
-)
+@click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, help="Number of cross-validation folds.")
 @click.option(
     "--repeats",
     type=click.IntRange(min=1, max=1000),
     default=5,
-    show_default=True,
     help="Number of times to repeat the cross-validation with other folds.",
 )
 @_SEED
@@ -68,7 +57,6 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
     "--permutations",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Number of label permutations to fit on, for a permutation test.",
 )
 @click.option("--learning-curve", is_flag=True, help="Also fit on 25, 50 and 75 % of each fold's trials.")
@@ -155,31 +143,24 @@ def compare(
 @click.argument("space", type=FILE, metavar="SPACE.toml")
 @_DATA
 @click.option(
-    "--n-candidates",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Number of candidates that each search tries.",
+    "--n-candidates", type=click.IntRange(min=1), default=50, help="Number of candidates that each search tries."
 )
 @click.option(
     "--outer-folds",
     type=click.IntRange(min=0, max=1000),
     default=0,
-    show_default=True,
     help="Number of outer folds of the nested cross-validation; 0 searches without an estimate.",
 )
 @click.option(
     "--inner-folds",
     type=click.IntRange(min=2, max=1000),
     default=5,
-    show_default=True,
     help="Number of folds on which each candidate is scored.",
 )
 @click.option(
     "--repeats",
     type=click.IntRange(min=1, max=1000),
     default=1,
-    show_default=True,
     help="Number of times to repeat the outer cross-validation.",
 )
 @_SEED

@@ -11,6 +11,7 @@ import sys
 import click
 
 from pretap.errors import UsageError
+from pretap.options import port_option
 from pretap_realtime.stopping import stop_on_signals
 
 __all__ = ["monitor"]
@@ -19,30 +20,17 @@ __all__ = ["monitor"]
 @click.command()
 @click.option(
     "--service",
-    default="",
     metavar="NAME",
     help="Name of the service (its markers.name).  [default: the only service on the network]",
 )
-@click.option(
-    "--query",
-    default="type=EEG",
-    show_default=True,
-    metavar="QUERY",
-    help="EEG stream to show: a name, or key=value,...",
-)
+@click.option("--query", default="type=EEG", metavar="QUERY", help="EEG stream to show: a name, or key=value,...")
 @click.option(
     "--cue-query",
     metavar="QUERY",
     help="Marker stream with the true labels.  [default: all marker streams but those of services]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8010,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one.",
-)
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
+@port_option
 @click.option(
     "--allow-host",
     "names",
@@ -50,9 +38,16 @@ __all__ = ["monitor"]
     metavar="NAME",
     help="Also accept browsers that reach this machine under this name or address. Can be repeated.",
 )
-@click.option("--browser/--no-browser", default=False, help="Open a browser.  [default: no-browser]")
+@click.option("--browser/--no-browser", default=False, help="Open a browser.")
 def monitor(
-    *, service: str, query: str, cue_query: str | None, host: str, port: int, names: tuple[str, ...], browser: bool
+    *,
+    service: str | None,
+    query: str,
+    cue_query: str | None,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    browser: bool,
 ) -> None:
     """Serve a page with the EEG, the decisions, the state and the latencies of a running `pretap serve`.
 
@@ -69,7 +64,7 @@ def monitor(
     if hasattr(os, "nice"):  # who watches makes way for what is watched
         os.nice(_NICE)
     follower = Follower(
-        name=service,
+        name=service or "",
         stream=parse_query(query),
         markers=parse_query(cue_query) if cue_query else None,
         stop=stop,
