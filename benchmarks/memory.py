@@ -38,7 +38,7 @@ def main() -> None:
     with Session() as session:
         log = str(session.folder / "log.jsonl")
         hop_ms = f"{options.hop_ms:g}"
-        service = session.start("serve", options.bundle, "--stream", "name=amp", "--hop-ms", hop_ms, "--log", log)
+        service = session.start("serve", options.bundle, "--query", "name=amp", "--hop-ms", hop_ms, "--log", log)
         session.start("replay", "synthetic", "--loop", "--wait", "--name", "amp", "--sfreq-hz", "1000")
         print(f"{options.bundle}, every {options.hop_ms:g} ms; {os.cpu_count()} cores, {platform.platform()}")
         print("| minute | memory, peak MB | threads | descriptors | share of a core |")

@@ -71,7 +71,7 @@ def measure(bundle: str, *, is_on: bool, seconds: float, hop_ms: float) -> dict[
     others = [child(DATAGRAMS) for _ in range(2 * is_on)]
     settings = [f"outputs.{key}=:{port}" for key, (_, port) in zip(("osc", "udp"), others, strict=False)]
     settings += ["outputs.websocket=:0"] * is_on
-    command = [sys.executable, "-m", "pretap", "serve", bundle, "--stream", "name=amp", "--hop-ms", str(hop_ms)]
+    command = [sys.executable, "-m", "pretap", "serve", bundle, "--query", "name=amp", "--hop-ms", str(hop_ms)]
     command += [f"--set={each}" for each in settings]
     service = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     address = ""

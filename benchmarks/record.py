@@ -88,7 +88,7 @@ def measure(folder: Path, *, n_channels: int, sfreq_hz: float, seconds: float) -
     outlet = Outlet(
         NAME, "EEG", labels=channels, format="float32", sfreq_hz=sfreq_hz, unit="microvolts", source_id=NAME
     )
-    serve = start(folder, "serve", str(folder / "bench.safetensors"), "--stream", f"name={NAME}")
+    serve = start(folder, "serve", str(folder / "bench.safetensors"), "--query", f"name={NAME}")
     wait_for(folder / "serve.log", "RUNNING")
     record = start(folder, "record", str(folder / "out.xdf"))
     for _ in range(200):

@@ -27,7 +27,7 @@ from pretap_realtime.api_config import isolation
 
 def start(bundle: str, name: str) -> tuple[subprocess.Popen[str], float]:
     began_s = time.monotonic()
-    command = [sys.executable, "-m", "pretap", "serve", bundle, "--stream", f"name={name}"]
+    command = [sys.executable, "-m", "pretap", "serve", bundle, "--query", f"name={name}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, bufsize=1)
     return process, began_s
 

@@ -1,6 +1,6 @@
 """A ball that goes where you are about to tap: pygame-ce, fed by the markers of a running `pretap serve`.
 
-    python examples/game_pygame.py [--seconds 60] [--stream pretap-markers]
+    python examples/game_pygame.py [--seconds 60] [--name pretap-markers]
 
 Runs without a screen too: SDL_VIDEODRIVER=dummy python examples/game_pygame.py --seconds 5
 """
@@ -17,12 +17,12 @@ PULL_PX = 14.0  # how far a verdict of probability 1 pushes the ball
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--seconds", type=float, default=60.0)
-parser.add_argument("--stream", default="pretap-markers")
+parser.add_argument("--name", default="pretap-markers")
 options = parser.parse_args()
 
-found = pylsl.resolve_byprop("name", options.stream, timeout=10)
+found = pylsl.resolve_byprop("name", options.name, timeout=10)
 if not found:
-    sys.exit(f"No stream {options.stream!r} within 10 s: start `pretap serve` first.")
+    sys.exit(f"No stream {options.name!r} within 10 s: start `pretap serve` first.")
 inlet = pylsl.StreamInlet(found[0], recover=False)
 
 pygame.display.init()  # not pygame.init(): no sound is needed, and some machines have none

@@ -53,9 +53,9 @@ class Window:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--stream", default="pretap-markers")
+    parser.add_argument("--name", default="pretap-markers")
     options = parser.parse_args()
-    decisions, win = Decisions(options.stream), Window()
+    decisions, win = Decisions(options.name), Window()
     n_frames, n_verdicts, longest_s = 0, 0, 0.0
     end_s = time.perf_counter() + options.seconds
     while time.perf_counter() < end_s and decisions.state != "LOST":

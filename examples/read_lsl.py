@@ -1,4 +1,4 @@
-"""Print every verdict of a running `pretap serve`: python examples/read_lsl.py [--seconds 60] [--stream NAME]."""
+"""Print every verdict of a running `pretap serve`: python examples/read_lsl.py [--seconds 60] [--name NAME]."""
 
 import argparse
 import json
@@ -9,12 +9,12 @@ import pylsl
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--seconds", type=float, default=60.0)
-parser.add_argument("--stream", default="pretap-markers")
+parser.add_argument("--name", default="pretap-markers")
 options = parser.parse_args()
 
-found = pylsl.resolve_byprop("name", options.stream, timeout=10)
+found = pylsl.resolve_byprop("name", options.name, timeout=10)
 if not found:
-    sys.exit(f"No stream {options.stream!r} within 10 s: start `pretap serve` first.")
+    sys.exit(f"No stream {options.name!r} within 10 s: start `pretap serve` first.")
 inlet = pylsl.StreamInlet(found[0], recover=False)
 end_s = time.monotonic() + options.seconds
 while time.monotonic() < end_s:

@@ -12,7 +12,7 @@ from pythonosc.osc_server import BlockingOSCUDPServer
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--port", type=int, default=9000)
 parser.add_argument("--seconds", type=float, default=60.0)
-parser.add_argument("--name", default="pretap", help="markers.name of the service")
+parser.add_argument("--service", default="pretap", help="markers.name of the service")
 options = parser.parse_args()
 
 
@@ -33,9 +33,9 @@ def on_state(address, state, why, n_lost):
 
 
 dispatcher = Dispatcher()
-dispatcher.map(f"/{options.name}/verdict", on_verdict)
-dispatcher.map(f"/{options.name}/command", on_command)
-dispatcher.map(f"/{options.name}/state", on_state)
+dispatcher.map(f"/{options.service}/verdict", on_verdict)
+dispatcher.map(f"/{options.service}/command", on_command)
+dispatcher.map(f"/{options.service}/state", on_state)
 server = BlockingOSCUDPServer(("127.0.0.1", options.port), dispatcher)
 server.timeout = 0.1
 print(f"listening on 127.0.0.1:{options.port}", flush=True)

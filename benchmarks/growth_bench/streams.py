@@ -87,7 +87,7 @@ def _run(
             commands = [[*serve, "--config", str(decoders)]]
         else:
             for k in range(n_streams):
-                commands.append([*serve, "--stream", f"name=eeg-{k}", "--set", f"markers.name=out-{k}"])
+                commands.append([*serve, "--query", f"name=eeg-{k}", "--set", f"markers.name=out-{k}"])
         processes = [
             start(command, cwd=folder, log=f"serve-{k}.log", ends_on=signal.SIGINT, talks=False)
             for k, command in enumerate(commands)

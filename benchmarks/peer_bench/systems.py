@@ -68,7 +68,7 @@ def _worker(script: str, *, model: str = "torch_file") -> Callable[[Job], list[s
 
 def _pretap(job: Job) -> list[str]:
     hop_ms = job.hop * 1000 / SFREQ_HZ
-    return ["-m", "pretap", "serve", str(job.bundle), "--stream", f"name={STREAM}", "--hop-ms", f"{hop_ms:g}"]
+    return ["-m", "pretap", "serve", str(job.bundle), "--query", f"name={STREAM}", "--hop-ms", f"{hop_ms:g}"]
 
 
 def _timeflux(job: Job) -> dict[str, str]:

@@ -98,7 +98,7 @@ class Soak:
     def _day(self, day: Day) -> None:
         report = self._session.folder / f"day-{len(self.days)}.json"
         command = [sys.executable, "-m", "pretap", "replay", str(self._recording_file), "--name", _NAME, "--loop"]
-        command += ["--wait", "--counter", _COUNTER, "--mishaps", str(report), *day.options]
+        command += ["--wait", "--counter", _COUNTER, "--json", str(report), *day.options]
         print(f"day {len(self.days)}: {day.length_s:.0f} s, {day.ending}, {' '.join(day.options)}", file=sys.stderr)
         with (self._session.folder / f"day-{len(self.days)}.log").open("wb") as log:
             replay = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

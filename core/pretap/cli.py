@@ -1,4 +1,4 @@
-"""The command ``pretap``: a group that names its commands as strings and imports one only when it runs."""
+"""Command line ``pretap``: a group that holds its commands by name and imports one only when it runs."""
 
 from __future__ import annotations
 
@@ -19,28 +19,34 @@ except KeyboardInterrupt:
 
 __all__ = ["main", "pretap"]
 
-# name: (where the click command stands, its line in `pretap --help`)
-_COMMANDS = {
-    "compare": ("pretap_offline.lab.app:compare", "Compare recipes on the same folds, with their uncertainty."),
-    "demo": ("pretap_realtime.demo:demo", "See it work: train, replay, decode live. Needs no data."),
-    "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: Python, liblsl, discovery, clock, engines."),
-    "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on trials, or predict unlabelled ones."),
-    "inspect": ("pretap.inspection:inspect", "Show what a bundle is, and run its self-test."),
-    "monitor": ("pretap_realtime.monitor.command:monitor", "Watch a service in the browser; play the feedback game."),
-    "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
-    "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
-    "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
-    "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
-    "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
-    "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
-    "sweep": (
-        "pretap_offline.lab.app:sweep",
-        "Search for a recipe, with a nested estimate of what that is worth.",
-    ),
-    "train": ("pretap_offline.app:train", "Train, cross-validate and write a bundle."),
-    "tune": ("pretap_realtime.tune:tune", "Set the policy on a labelled recording."),
-    "verify": ("pretap_realtime.verify:verify", "Prove that the live path equals offline evaluation."),
+# task: name: (module and object of the click command, its line in `pretap --help`)
+_TASKS = {
+    "Try it": {
+        "demo": ("pretap_realtime.demo:demo", "Train, replay and decode live. Needs no data."),
+        "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: packages, LSL, clock and engines."),
+        "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
+    },
+    "Your own head": {
+        "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
+        "train": ("pretap_offline.app:train", "Train and cross-validate a decoder and write its bundle."),
+        "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on labelled trials, or predict unlabelled ones."),
+    },
+    "Live": {
+        "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
+        "monitor": ("pretap_realtime.monitor.command:monitor", "Watch a service in the browser and play its game."),
+        "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
+    },
+    "Study": {
+        "compare": ("pretap_offline.lab.app:compare", "Compare recipes on the same folds, with their uncertainty."),
+        "sweep": ("pretap_offline.lab.app:sweep", "Search for a recipe and estimate what the search is worth."),
+        "tune": ("pretap_realtime.tune:tune", "Tune the decision policy on a labelled recording."),
+        "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
+        "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
+        "inspect": ("pretap.inspection:inspect", "Describe a bundle and run its self-test."),
+        "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
+    },
 }
+_COMMANDS = {name: place for commands in _TASKS.values() for name, (place, _) in commands.items()}
 
 # Packages of the extras, by the name under which they are imported.
 _EXTRAS = {
@@ -52,22 +58,27 @@ _EXTRAS = {
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module, name = _COMMANDS[cmd_name][0].split(":")
+        module, name = _COMMANDS[cmd_name].split(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in sorted(_COMMANDS.items())])
+        width = max(map(len, _COMMANDS))
+        for task, commands in _TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl([(name.ljust(width), line) for name, (_, line) in commands.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
 @click.version_option(__version__, prog_name="pretap")
 def pretap() -> None:
     """Decode which hand is about to move from the last 500 ms of EEG.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,15 +29,27 @@ _MOST_SHOWN = 60  # characters of a value
 Config = TypeVar("Config", bound=msgspec.Struct)
 
 
-def load_config(kind: type[Config], path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file (or none: the defaults) into `kind`, then apply ``a.b=value`` overrides.
+def load_config(
+    kind: type[Config],
+    path: Path | None = None,
+    overrides: Iterable[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> Config:
+    """Read a TOML file, or the defaults without one, into `kind` and override some of its keys.
+
+    Parameters
+    ----------
+    overrides
+        Texts such as ``fit.max_epochs=30``, whose right side is TOML or a bare word.
+    values
+        Values by dotted key, applied last. A value of None leaves its key as it is.
 
     Raises
     ------
     UsageError
         With the path of the key that is unknown, of the wrong type or out of range.
     """
-    return convert(read_toml(path), kind, path=path, overrides=overrides)
+    return convert(read_toml(path), kind, path=path, overrides=overrides, values=values)
 
 
 def read_toml(path: Path | None) -> dict[str, Any]:
@@ -52,10 +64,24 @@ def read_toml(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
 
 
-def convert(table: dict[str, Any], kind: type[Config], *, path: Path | None, overrides: Iterable[str] = ()) -> Config:
-    """Make a `kind` of what was read from `path`, with the overrides laid over it; raises as `load_config`."""
-    for override in overrides:
-        _override(table, override)
+def convert(
+    table: dict[str, Any],
+    kind: type[Config],
+    *,
+    path: Path | None,
+    overrides: Iterable[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> Config:
+    """Convert the table that was read from `path` to a `kind`; parameters and errors are those of `load_config`."""
+    for text in overrides:
+        _check_utf8(text, source=f"--set {text!r}")
+        key, value = _parse_override(text)
+        _put(table, key, value, source=f"--set {text!r}")
+    for key, value in (values or {}).items():
+        if isinstance(value, str):
+            _check_utf8(value, source=key)
+        if value is not None:
+            _put(table, key, value, source=key)
     try:
         return msgspec.convert(table, kind, strict=True)
     except msgspec.ValidationError as error:
@@ -94,20 +120,26 @@ def find_config(name: str) -> Path:
     raise UsageError(f"No configuration {name!r}: expected a TOML file, or one of the shipped names: {names}.")
 
 
-def _override(table: dict[str, Any], text: str) -> None:
+def _check_utf8(text: str, *, source: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):  # Python's stand-in for invalid bytes in argv
+        raise UsageError(f"{source}: not valid UTF-8.")
+
+
+def _parse_override(text: str) -> tuple[str, object]:
     key, equals, raw = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.strip().split(".")):
         raise UsageError(f"--set {text!r}: expected key.subkey=value, such as fit.max_epochs=30.")
-    if any("\ud800" <= character <= "\udfff" for character in raw):  # how Python shows what argv holds else
-        raise UsageError(f"--set {text!r}: not valid UTF-8.")
     try:
         parsed = tomllib.loads(f"value = {raw}")
-        value = parsed["value"] if len(parsed) == 1 else raw  # a second line is no second key
     except (ValueError, RecursionError):
-        value = raw  # a bare word is a string: --set scaling.reference=average
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
+        return key.strip(), raw  # a bare word is a string: --set scaling.reference=average
+    return key.strip(), parsed["value"] if len(parsed) == 1 else raw  # a second line does not set a second key
+
+
+def _put(table: dict[str, Any], key: str, value: object, *, source: str) -> None:
+    *tables, last = key.split(".")
+    for name in tables:
+        table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise UsageError(f"--set {text!r}: {part!r} is a value, not a table.")
-    table[parts[-1]] = value
+            raise UsageError(f"{source}: {name!r} is a value, not a table.")
+    table[last] = value

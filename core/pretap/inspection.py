@@ -12,28 +12,32 @@ import numpy as np
 from pretap.bundle import Bundle, read_bundle, self_test
 from pretap.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
-from pretap.files import pretty_json
+from pretap.files import write_json
 from pretap.manifest import Manifest
+from pretap.options import json_option
 from pretap.shipped import BEST
 from pretap.statistics import Statistics
-from pretap.terminal import json_text, plain
+from pretap.terminal import plain
 
 __all__ = ["engine_errors", "in_a_line", "inspect"]
 
 _HOP_S = 0.05
 
 
-@click.command(short_help="Show what a bundle is, and run its self-test.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the self-tests as JSON.")
-def inspect(bundle: Path, *, as_json: bool) -> None:
-    """Show what BUNDLE (a file, or the name of a shipped one) is; run its self-test on every engine installed here."""
+@json_option("Write the manifest and the results of the self-tests to this file.")
+def inspect(bundle: Path, *, json_file: Path | None) -> None:
+    """Describe BUNDLE and run its self-test on every engine that is installed.
+
+    BUNDLE is a file, or the name of a shipped bundle.
+    """
     content = read_bundle(bundle)
     results = {engine: _self_test(content, engine) for engine in ENGINES}
     errors = {engine: result for engine, result in results.items() if not isinstance(result, str)}
     tolerance = content.manifest.self_test_tolerance
     streams = _streams(content)
-    if as_json:
+    if json_file is not None:
         report = {
             "sha256": content.sha256,
             "self_test": {engine: errors.get(engine) for engine in ENGINES},
@@ -42,14 +46,13 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
             "statistics": _statistics_json(content),
             "manifest": msgspec.to_builtins(content.manifest),
         }
-        click.echo(json_text(pretty_json(report)))
-    else:
-        click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
-        click.echo(f"signal        {_signal(content)}")
-        for engine, result in results.items():
-            verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
-            click.echo(f"self-test     {engine}: {verdict}")
-        click.echo(f"live          {streams}")
+        write_json(json_file, report)
+    click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
+    click.echo(f"signal        {_signal(content)}")
+    for engine, result in results.items():
+        verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
+        click.echo(f"self-test     {engine}: {verdict}")
+    click.echo(f"live          {streams}")
     failed = [engine for engine, error in errors.items() if not error <= tolerance]
     if failed:
         raise BundleError(f"{bundle}: the self-test failed on {', '.join(failed)}. Do not use it; train it again.")

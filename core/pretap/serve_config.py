@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -216,27 +216,29 @@ class _ServeFile(ServeConfig, frozen=True, forbid_unknown_fields=True):
     decoders: Annotated[tuple[_DecoderTable, ...], Meta(min_length=1)] | None = None
 
 
-def load_decoders(path: Path | None = None, overrides: Iterable[str] = ()) -> list[tuple[str | None, ServeConfig]]:
-    """Read what `pretap serve` is to run: for each decoder the bundle, where the file names one, and the configuration.
+def load_decoders(
+    path: Path | None = None, overrides: Iterable[str] = (), values: Mapping[str, object] | None = None
+) -> list[tuple[str | None, ServeConfig]]:
+    """Read the decoders that `pretap serve` runs: for each, the bundle if the file names one, and the configuration.
 
-    A file without ``[[decoders]]`` is one decoder. With them, each has the file's common tables, its own laid over
-    these key by key, and then the overrides.
+    A file without ``[[decoders]]`` is one decoder. Otherwise, each decoder has the file's common tables; its own tables
+    override these key by key. `overrides` and `values` apply to every decoder, as in `load_config`.
 
     Raises
     ------
     UsageError
-        As `load_config`, with the path (``$.decoders[1].stream``), or where the outlets of two would have one name.
+        As `load_config`, with the path (``$.decoders[1].stream``), or if the outlets of two would have the same name.
     """
     table = read_toml(path)
     if "decoders" not in table:
-        return [(None, convert(table, ServeConfig, path=path, overrides=overrides))]
+        return [(None, convert(table, ServeConfig, path=path, overrides=overrides, values=values))]
     convert(table, _ServeFile, path=path)  # before they are merged: this way an error says in which of them it is
     overrides = list(overrides)
     decoders = []
     for own in table.pop("decoders"):
         bundle = own.pop("bundle", None)
         merged = {key: table.get(key, {}) | own.get(key, {}) for key in (*table, *own)}
-        decoders.append((bundle, convert(merged, ServeConfig, path=path, overrides=overrides)))
+        decoders.append((bundle, convert(merged, ServeConfig, path=path, overrides=overrides, values=values)))
     _refuse_twins([config.markers.name for _, config in decoders], path)
     return decoders
 

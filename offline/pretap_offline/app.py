@@ -9,8 +9,8 @@ import click
 
 from pretap.config import find_config, load_config
 from pretap.errors import UsageError
+from pretap.options import FILE, engine_option, json_option, part_option, set_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
-from pretap.serve_config import ENGINE_NAMES
 from pretap.train_config import TrainConfig, TrialsConfig
 from pretap_offline.outputs import check_writable
 
@@ -21,45 +21,42 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "train"]
 
-_DATA_HELP = (
-    "Directory or file of the competition's data, trials that MNE saved (-epo.fif), 'synthetic' or 'synthetic:SEED'; "
-    "default: PRETAP_DATA."
+_DATA = click.option(
+    "--data",
+    help="Directory or file of the competition's data, trials saved by MNE (-epo.fif), 'synthetic' or "
+    "'synthetic:SEED'.  [default: PRETAP_DATA]",
 )
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _RECORDING = click.option(
     "--recording",
     "recordings",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Cut trials from this recording (FIF, EDF, BDF, BrainVision, XDF, ...) instead; repeatable, in order.",
+    help="Recording to cut trials from (FIF, EDF, BDF, BrainVision, XDF, ...), instead of --data. Can be repeated.",
 )
-_STREAM = click.option(
-    "--stream", metavar="NAME_OR_ID", help="The EEG stream of XDF files that have several; needs --recording."
-)
-_SAVE = click.option("--save-trials", type=_FILE, metavar="FILE-epo.fif", help="Write the trials as MNE epochs.")
+_SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="Write the trials as MNE epochs.")
 
 
-@click.command(short_help="Train, cross-validate and write a bundle.")
+@click.command()
 @click.argument("config")
-@click.option("--data", help=_DATA_HELP)
+@_DATA
 @_RECORDING
-@_STREAM
-@click.option("--out", type=_FILE, help="The bundle; default: CONFIG.safetensors.")
+@xdf_stream_option
+@click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
 @click.option(
-    "--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True, help="Of folds and weights."
+    "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for folds and initial weights."
 )
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of CONFIG; repeatable.")
-@click.option("--trials", metavar="START:STOP", help="Train on these trials only, as Python counts.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the folds.")
+@set_option
+@trials_option
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="Number of processes for the cross-validation.")
 @_SAVE
-@click.option("--json", "json_file", type=_FILE, help="Write what became of the events, and the figures, here.")
+@json_option("Write the trial counts and the cross-validated scores to this file.")
 def train(
     config: str,
     *,
     data: str | None,
     recordings: tuple[Path, ...],
-    stream: str | None,
+    xdf_stream: str | None,
     out: Path | None,
     seed: int,
     overrides: tuple[str, ...],
@@ -68,20 +65,20 @@ def train(
     save_trials: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Cross-validate the recipe CONFIG, fit it on all trials, write a bundle.
+    """Cross-validate the recipe CONFIG, fit it on all trials and write a bundle.
 
-    CONFIG is a TOML file, or the name of a shipped one: default (trials, as the competition's), own-cap (your own
-    recordings), tutorial (the network of the tutorial); of the shipped bundles: single-100hz (the best network),
-    ensemble-100hz (ten of it), single-1000hz (decimates), ensemble-1000hz (ten of it); to compare with: csp (band
-    power), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and
-    covariance).
+    CONFIG is a TOML file, or the name of a shipped one. To start with: default (trials such as the competition's),
+    own-cap (your own recordings) and tutorial (the network of the tutorial). For the shipped bundles: single-100hz (the
+    best network), ensemble-100hz (ten of them), single-1000hz (decimates) and ensemble-1000hz (ten of them). For
+    comparison: csp (band power), lda (slow potential), eegnet (convolutions), tangent-space (covariance) and
+    closed-form (slow potential and covariance).
 
-    With --recording, trials are cut at the events that [events] in CONFIG names; a picture of them is written beside
-    the bundle.
+    With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
+    written next to the bundle.
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
-    _check_source(data, recordings, stream)
+    _check_source(data, recordings, xdf_stream)
     out = out or Path(f"{file.stem}.safetensors")
     check_writable(out)
     from msgspec.structs import replace
@@ -94,7 +91,7 @@ def train(
 
     note = ""
     if recordings:
-        epochs, report = _cut(recordings, recipe, stream=stream)
+        epochs, report = _cut(recordings, recipe, stream=xdf_stream)
     else:
         epochs, report = read_trials(data, part="train"), None
         if recipe.events or recipe.trials != TrialsConfig():
@@ -115,48 +112,47 @@ def train(
         click.echo(words(manifest.metrics))
     if json_file is not None:
         write_report(json_file, bundle=out, trials=report, metrics=manifest.metrics)
-        click.echo(f"wrote {json_file}")
     click.echo(f"wrote {out}")
 
 
-@click.command(short_help="Score a bundle on trials, or predict unlabelled ones.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", help=_DATA_HELP)
+@_DATA
 @_RECORDING
-@_STREAM
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
-@click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
-@click.option("--predictions", type=_FILE, help="Write trial,predicted,p_... here.")
+@xdf_stream_option
+@part_option
+@trials_option
+@engine_option
+@click.option("--predictions", type=FILE, metavar="FILE.csv", help="Write the prediction for each trial as CSV.")
 @_SAVE
-@click.option("--json", "json_file", type=_FILE, help="Write the figures here.")
+@json_option("Write the scores to this file.")
 def evaluate(
     bundle: Path,
     *,
     data: str | None,
     recordings: tuple[Path, ...],
-    stream: str | None,
+    xdf_stream: str | None,
     part: Literal["train", "test"],
     trials: str | None,
-    engine: str,
+    engine: str | None,
     predictions: Path | None,
     save_trials: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Decode every trial of one part of the data with BUNDLE; score it where labels are known.
+    """Decode every trial with BUNDLE, and score the predictions if labels are known.
 
-    BUNDLE is a file, or the name of a shipped one, such as ensemble-1000hz.
+    BUNDLE is a file, or the name of a shipped bundle such as ensemble-1000hz.
 
-    With --recording, trials are cut as those that BUNDLE was trained on: same events, window and limits.
+    With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
     """
     from pretap.bundle import load
     from pretap_offline.data import read_trials
     from pretap_offline.evaluation import evaluate_trials, report, write_figures, write_predictions
 
-    _check_source(data, recordings, stream)
-    decoder = load(bundle, engine=engine)
+    _check_source(data, recordings, xdf_stream)
+    decoder = load(bundle, engine=engine or "auto")
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder), stream=stream, decoder=decoder)
+        epochs, cut = _cut(recordings, _recipe_of(decoder), stream=xdf_stream, decoder=decoder)
         click.echo(cut.words())
     else:
         epochs = read_trials(data, part=part)
@@ -170,14 +166,13 @@ def evaluate(
         click.echo(f"wrote {predictions}")
     if json_file is not None:
         write_figures(evaluation, json_file)
-        click.echo(f"wrote {json_file}")
 
 
 def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None) -> None:
     if data is not None and recordings:
         raise UsageError("--data and --recording are two ways to say what the trials are: give one of them.")
     if stream is not None and not recordings:
-        raise UsageError("--stream chooses a stream of the files that --recording names: give both.")
+        raise UsageError("--xdf-stream chooses a stream of the files that --recording names: give both.")
 
 
 def _cut(

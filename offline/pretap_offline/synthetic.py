@@ -183,14 +183,14 @@ def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--seconds", "n_seconds", default=120.0, show_default=True, help="Length of the continuous recording.")
-@click.option("--epochs", "as_epochs", is_flag=True, help="Write trials in the competition's .mat form instead.")
-@click.option("--seed", default=0, show_default=True, help="Which synthetic head.")
-@click.option("--session", default=0, show_default=True, help="Which recording of that head.")
-@click.option("--sfreq-hz", default=1000.0, show_default=True, help="Sampling rate.")
-@click.option("--n-train", default=316, show_default=True, help="Trials to train on (with --epochs).")
-@click.option("--n-test", default=100, show_default=True, help="Trials to test on (with --epochs).")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--seconds", "n_seconds", default=120.0, help="Duration of the continuous recording.")
+@click.option("--epochs", "as_epochs", is_flag=True, help="Write trials in the competition's .mat format instead.")
+@click.option("--seed", default=0, help="Random seed of the synthetic subject.")
+@click.option("--session", default=0, help="Number of the recording session of this subject.")
+@click.option("--sfreq-hz", default=1000.0, help="Sampling rate in Hz.")
+@click.option("--n-train", default=316, help="Number of training trials, with --epochs.")
+@click.option("--n-test", default=100, help="Number of test trials, with --epochs.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_context
 def simulate(
     context: click.Context,
@@ -205,9 +205,10 @@ def simulate(
     n_test: int,
     force: bool,
 ) -> None:
-    """Write a synthetic subject to OUT.
+    """Write the EEG of a synthetic subject to OUT.
 
-    OUT is a continuous .fif with annotations, or with --epochs a directory or .mat file in the competition's form.
+    OUT is a .fif file for a continuous recording with annotations. With --epochs, it is a directory or a .mat file in
+    the competition's format.
     """
     _refuse_unused(context, as_epochs=as_epochs)
     if not as_epochs:

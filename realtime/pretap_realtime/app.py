@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
-from pretap.serve_config import ENGINE_NAMES, ServeConfig, load_decoders
+from pretap.options import FILE, FOLDER, engine_option, set_option
+from pretap.serve_config import ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
@@ -44,23 +44,45 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ANSWER_S = 0.005  # where one stream is on this machine it answers in 1 ms, where there are several in 0.1 s and more
 
 
-@click.command(short_help="Decode a live LSL stream.")
+_ARGUMENTS = "pretap.serve.arguments"
+
+
+class _ServeCommand(click.Command):
+    """A command that keeps its arguments as they were given: under --supervise the worker gets the same."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_ServeCommand)
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--config", type=click.Path(path_type=Path), help="TOML, see configs/serve.toml.")
-@click.option("--stream", help="The EEG stream: a name, or key=value,... (name, type, source_id, hostname, uid).")
-@click.option("--cue-stream", help="Decide once per cue of this marker stream, instead of at every hop.")
-@click.option("--hop-ms", type=float, help="Time between decisions; default 50.")
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="What computes; default auto, the fastest there is.")
-@click.option("--log", "log_file", type=click.Path(path_type=Path, dir_okay=False), help="Append each message here.")
-@click.option("--record", "folder", type=click.Path(path_type=Path), help="Record the session into this new folder.")
-@click.option("--wait-s", type=float, help="Give up (exit 3) when no stream came in this time; default 30, inf waits.")
-@click.option("--reconnect-s", type=float, help="Give up (exit 5) when a lost stream stays away; default 600.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the configuration.")
+@click.option("--config", type=FILE, help="TOML file with the settings of the service, such as configs/serve.toml.")
 @click.option(
-    "--supervise", is_flag=True, help="Start anew when it crashes; sequence numbers, log and recording go on."
+    "--query",
+    metavar="QUERY",
+    help="EEG stream to decode: a name, or key=value,... with the keys name, type, source_id, hostname and uid.  "
+    "[default: type=EEG]",
 )
-@click.option("--supervised", type=click.Path(path_type=Path), hidden=True, help="Of the worker: its handover file.")
-@click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and stop.")
+@click.option("--cue-query", metavar="QUERY", help="Marker stream with cues: decide once per cue, not at every hop.")
+@click.option("--hop-ms", type=float, help="Time between two decisions.  [default: 50]")
+@engine_option
+@click.option("--log", "log_file", type=FILE, help="Append every message to this file as a line of JSON.")
+@click.option("--record", "folder", type=FOLDER, help="Record the session into this new folder.")
+@click.option(
+    "--wait-s", type=float, help="Exit with code 3 if no stream appears in this time; inf waits forever.  [default: 30]"
+)
+@click.option(
+    "--reconnect-s", type=float, help="Exit with code 5 if a lost stream stays away this long.  [default: 600]"
+)
+@set_option
+@click.option(
+    "--supervise",
+    is_flag=True,
+    help="Restart the service when it crashes. Sequence numbers, log and recording continue.",
+)
+@click.option("--supervised", type=FILE, hidden=True, help="Handover file of a supervised worker.")
+@click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and exit.")
 def serve(
     bundle: Path | None,
     *,
@@ -72,17 +94,19 @@ def serve(
     supervised: Path | None,
     **flags: Any,
 ) -> int:
-    """Decode a live LSL stream with BUNDLE and publish on LSL outlets until Ctrl-C.
+    """Decode a live LSL stream with BUNDLE and publish the decisions on LSL outlets until Ctrl-C.
 
-    BUNDLE is a file that `pretap train` wrote, or the name of a shipped one; without it, ensemble-1000hz. Name
-    ensemble-100hz for a stream of 100 Hz: another rate than the bundle's is resampled, which delays each decision.
+    BUNDLE is a file that `pretap train` wrote, or the name of a shipped bundle; the default is ensemble-1000hz. Use
+    ensemble-100hz for a stream at 100 Hz. A stream at another rate than the bundle's is resampled, which delays each
+    decision.
 
-    Several decoders in one process: [[decoders]] in the configuration. The first error sets the exit code, at the end.
+    To run several decoders in one process, list them as [[decoders]] in the configuration. If one of them fails, the
+    others continue, and the first error sets the exit code.
     """
-    if supervise:
+    if supervise and supervised is None:
         if dry_run:
             raise UsageError("--supervise and --dry-run: a dry run is not kept running. Leave out one.")
-        return _supervise([each for each in sys.argv[2:] if each != "--supervise"])
+        return _supervise(click.get_current_context().meta[_ARGUMENTS])
     stop = stop_on_signals()  # first: Ctrl-C ends serve well from its first moment
     console = ConsoleWriter()
     code = 0
@@ -179,7 +203,7 @@ def _leave_where_threads_spin(code: int) -> None:
 
 
 def _supervise(arguments: Sequence[str]) -> int:
-    if os.name == "posix":  # in place of this process, which has loaded numpy
+    if os.name == "posix":  # in place of this process: the supervisor needs only the standard library
         os.execv(sys.executable, [sys.executable, "-m", "pretap_realtime.supervisor", *arguments])  # noqa: S606
     from pretap_realtime.supervisor import main
 
@@ -217,6 +241,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
     looks = Looks(settings, ahead=ahead)
     from pretap.bundle import load
     from pretap.inspection import in_a_line
+    from pretap_realtime.modes import hop_samples
     from pretap_realtime.quality import check_policy
 
     if bundle is None:
@@ -370,48 +395,31 @@ def _dry_run(plan: _Plan, stop: Stop, show: Say) -> None:
             raise NoStreamError(f"No stream answered within {wait_s:g} s.")
 
 
-def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
-    """Turn the hop into samples; it must be at least one."""
-    hop = round(hop_ms * sfreq_hz / 1000)
-    if hop < 1:
-        raise UsageError(
-            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample at the bundle's {sfreq_hz:g} Hz; got "
-            f"{hop_ms:g}."
-        )
-    return hop
-
-
 def _chosen(
     config: Path | None,
     *,
-    stream: str | None,
-    cue_stream: str | None,
+    query: str | None,
+    cue_query: str | None,
     hop_ms: float | None,
     engine: str | None,
     wait_s: float | None,
     reconnect_s: float | None,
     overrides: tuple[str, ...],
 ) -> list[tuple[str | None, ServeConfig]]:
-    """Give the decoders of the file, or the one without it, with what the flags say."""
+    """Read the decoders of the file, or the default one, with the values of the options."""
     flags = {
-        "stream.query": stream,
-        "cue.query": cue_stream,
+        "stream.query": query,
+        "cue.query": cue_query,
         "decode.hop_ms": hop_ms,
         "decode.engine": engine,
         "stream.wait_s": wait_s,
         "stream.reconnect_s": reconnect_s,
     }
-    # A JSON string is a TOML string: what the user typed is a value, whatever characters it holds.
-    given = [
-        f"{key}={msgspec.json.encode(value).decode() if isinstance(value, str) else value}"
-        for key, value in flags.items()
-        if value is not None
-    ]
-    chosen = load_decoders(config, [*overrides, *given])
+    chosen = load_decoders(config, overrides, flags)
     if any(math.isnan(value) for _, each in chosen for value in (each.decode.hop_ms, each.stream.wait_s)):
         raise UsageError("A duration is NaN: expected a number of milliseconds or seconds.")
-    if len(chosen) > 1 and (stream is not None or cue_stream is not None):
-        flag, key = ("--stream", "stream.query") if stream is not None else ("--cue-stream", "cue.query")
+    if len(chosen) > 1 and (query is not None or cue_query is not None):
+        flag, key = ("--query", "stream.query") if query is not None else ("--cue-query", "cue.query")
         raise UsageError(
             f"{flag} names the stream of one decoder, and {config} has {len(chosen)}. Write {key} into its "
             f"[[decoders]], or give all of them one stream with --set {key}=..."

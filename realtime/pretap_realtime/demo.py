@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pretap.config import find_config
+from pretap.options import port_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,17 +25,15 @@ _N_SHOWN = 12
 _TAP_S = 1.3  # between two taps of the synthetic head, rests included
 
 
-@click.command(short_help="See it work: train, replay, decode live. Needs no data.")
-@click.option("--data", default="synthetic", show_default=True, help="Directory with the competition's data.")
-@click.option(
-    "--trials", "n_trials", type=click.IntRange(2, 100), default=40, show_default=True, help="To decode live."
-)
-@click.option("--seed", type=click.IntRange(0, 10_000), default=0, show_default=True, help="Of the synthetic head.")
-@click.option("--web", is_flag=True, help="Watch it in the browser, and play the game, until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8010, show_default=True, help="Of the page of --web.")
-@click.option("--browser/--no-browser", default=True, help="Whether --web opens a browser, where there is one.")
+@click.command()
+@click.option("--data", default="synthetic", help="Directory with the competition's data, or 'synthetic'.")
+@click.option("--n-trials", type=click.IntRange(2, 100), default=40, help="Number of trials to decode live.")
+@click.option("--seed", type=click.IntRange(0, 10_000), default=0, help="Random seed of the synthetic subject.")
+@click.option("--web", is_flag=True, help="Show the decisions and the game in the browser until Ctrl-C.")
+@port_option
+@click.option("--browser/--no-browser", default=True, help="Open a browser with --web.")
 def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: bool) -> None:
-    """Train a decoder in seconds, replay other trials as a live stream, and watch it decode them."""
+    """Train a decoder in seconds, replay other trials as a live stream and show how they are decoded."""
     from pretap_realtime.session import Session
 
     console = Console()

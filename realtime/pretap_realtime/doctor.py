@@ -12,14 +12,16 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
 
 from pretap import __version__
 from pretap.errors import CheckFailedError, MissingPackageError
-from pretap.files import pretty_json
-from pretap.terminal import json_text, plain
+from pretap.files import write_json
+from pretap.options import json_option
+from pretap.terminal import plain
 
 __all__ = ["doctor"]
 
@@ -36,20 +38,19 @@ class _Check:
     is_warning: bool = False
 
 
-@click.command(short_help="Check this machine: Python, liblsl, discovery, clock, engines.")
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def doctor(*, as_json: bool) -> None:
-    """Check this machine: Python, packages, liblsl, discovery, a loopback round trip, the clock, the engines."""
+@click.command()
+@json_option("Write the checks to this file.")
+def doctor(*, json_file: Path | None) -> None:
+    """Check this machine: Python, packages, liblsl, its configuration, the network, the clock and the engines."""
     steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _clock, _engines)
     checks = [_guarded(check) for check in steps]
-    if as_json:
-        click.echo(json_text(pretty_json(checks)))
-    else:
-        for check in checks:
-            state = "FAIL" if not check.ok else "WARN" if check.is_warning else "ok  "
-            click.echo(plain(f"{state}  {check.name:<13} {check.found}"))
-            for line in check.advice.splitlines():
-                click.echo(plain(f"      {'':<13} {line}"))
+    if json_file is not None:
+        write_json(json_file, checks)
+    for check in checks:
+        state = "FAIL" if not check.ok else "WARN" if check.is_warning else "ok  "
+        click.echo(plain(f"{state}  {check.name:<13} {check.found}"))
+        for line in check.advice.splitlines():
+            click.echo(plain(f"      {'':<13} {line}"))
     failed = [check.name for check in checks if not check.ok]
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")

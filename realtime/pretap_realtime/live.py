@@ -43,7 +43,7 @@ class LiveRun:
         self._session = session
         # the cues of replayed trials, whatever events the bundle was trained on
         cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
-        self._serve = session.start("serve", str(bundle), "--cue-stream", "name=pretap-replay-markers",
+        self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
                                     "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
         self._markers = lsl.MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _numbers(self._find("pretap-probabilities"))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
+from pretap.errors import UsageError
 from pretap.events import matches
 from pretap.lanes.output import Native, Output
 from pretap.recordings.recording import TIE_SAMPLES
@@ -18,7 +19,7 @@ from pretap.ring import Ring
 from pretap.serve_config import CueConfig
 from pretap_realtime.chunk import Chunk, Cue, Decision
 
-__all__ = ["CueLocked", "FreeRunning", "Mode", "cue_locked"]
+__all__ = ["CueLocked", "FreeRunning", "Mode", "cue_locked", "hop_samples"]
 
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
 CUE_WAIT_S = 1.0  # how long a cue may wait for its samples, beyond the end of its window
@@ -295,3 +296,14 @@ def cue_locked(decoder: Decoder, config: CueConfig, *, patterns: tuple[str, ...]
         n_votes=config.votes,
         vote_step=max(1, round(config.vote_step_ms * decoder.manifest.sfreq_hz / 1000)),
     )
+
+
+def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
+    """Return the hop in samples, which must be at least one."""
+    hop = round(hop_ms * sfreq_hz / 1000)
+    if hop < 1:
+        raise UsageError(
+            f"decode.hop_ms: expected at least {1000 / sfreq_hz:g}, one sample at the bundle's {sfreq_hz:g} Hz; got "
+            f"{hop_ms:g}."
+        )
+    return hop

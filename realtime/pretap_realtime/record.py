@@ -8,25 +8,37 @@ from pathlib import Path
 import click
 
 from pretap.errors import UsageError
+from pretap.options import FILE
 from pretap_realtime.stopping import stop_at_eof, stop_on_signals
 
 __all__ = ["record"]
 
 
-@click.command(short_help="Record LSL streams into an XDF file.")
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.xdf")
-@click.option("--stream", "queries", multiple=True, metavar="QUERY", help="A name, or key=value,...; default: all.")
-@click.option("--wait-s", type=click.FloatRange(0), default=30.0, show_default=True, help="For the first; else exit 3.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this time; default: Ctrl-C.")
-@click.option("--force", is_flag=True, help="Overwrite OUT.xdf.")
-@click.option("--until-stdin-closes", is_flag=True, hidden=True, help="Stop when the parent process is gone.")
+@click.command()
+@click.argument("out", type=FILE, metavar="OUT.xdf")
+@click.option(
+    "--query",
+    "queries",
+    multiple=True,
+    metavar="QUERY",
+    help="Streams to record: a name, or key=value,... Can be repeated.  [default: all streams]",
+)
+@click.option(
+    "--wait-s",
+    type=click.FloatRange(0),
+    default=30.0,
+    help="Exit with code 3 if no stream appears in this time; inf waits forever.",
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this time.  [default: at Ctrl-C]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--until-stdin-closes", is_flag=True, hidden=True, help="Stop when the parent process ends.")
 def record(
     out: Path, *, queries: tuple[str, ...], wait_s: float, seconds: float | None, force: bool, until_stdin_closes: bool
 ) -> None:
-    """Record LSL streams of any kind into OUT, whose name must end in .xdf, until Ctrl-C.
+    """Record LSL streams of any kind into OUT.xdf until Ctrl-C.
 
-    Streams that answer a --stream QUERY (all streams without one) are recorded as they come; one that goes away and
-    comes back goes on. Whatever happens, the file is readable up to the last second.
+    Every stream that matches a --query is recorded as soon as it appears. A stream that disappears and returns is
+    continued. Even if the recording is cut short, the file is readable up to the last second.
     """
     stop = stop_on_signals()  # first: Ctrl-C ends well from the first moment
     from pretap_realtime.lsl import parse_query

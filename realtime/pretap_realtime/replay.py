@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import click
 
 from pretap.errors import UsageError
+from pretap.options import json_option, part_option, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
 from pretap_realtime.mishaps import BadDay, Kind, Mishap, inject, parse_plan
 from pretap_realtime.pieces import Piece, pieces
@@ -66,39 +67,55 @@ def play(
     return n_reached
 
 
-@click.command(short_help="Play a recording as a live LSL stream.")
+@click.command()
 @click.argument("recording")
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
-@click.option("--speed", type=click.FloatRange(0.01, 1000), default=1.0, show_default=True)
-@click.option("--loop", is_flag=True, help="Start again at the end; a marker loop/<k> announces the seam.")
-@click.option("--chunk", "n_chunk", type=click.IntRange(1, 100_000), help="Samples pushed together; default: 10 ms.")
-@click.option("--name", default="pretap-replay", show_default=True, help="Of the EEG stream; markers: NAME-markers.")
-@click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate; default: as it is.")
-@click.option("--trials", metavar="START:STOP", help="Play only these trials, as Python counts.")
-@click.option("--stream", metavar="NAME_OR_ID", help="Play this stream of an XDF file that has several.")
-@click.option("--channels", metavar="NAME,NAME,...", help="Play these channels only, in this order.")
+@part_option
+@trials_option
+@xdf_stream_option
+@click.option("--channels", metavar="NAME,NAME,...", help="Play only these channels, in this order.")
+@click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate.  [default: the recording's]")
+@click.option("--name", default="pretap-replay", help="Name of the EEG stream to open.")
+@click.option("--unit", type=click.Choice(["uV", "mV", "V"]), default="uV", help="Unit of the EEG stream.")
+@click.option("--counter", metavar="LABEL", help="Add a channel with this label that counts the device's samples.")
 @click.option(
-    "--unit", type=click.Choice(["uV", "mV", "V"]), default="uV", show_default=True, help="What the stream is in."
-)
-@click.option("--wait", is_flag=True, help="Start a second after the EEG stream has a reader.")
-@click.option("--counter", metavar="LABEL", help="Add a channel of this name that counts the samples of the device.")
-@click.option("--jitter-ms", type=click.FloatRange(0, 1e4), default=0.0, help="Standard deviation of each stamp.")
-@click.option("--drift-ppm", type=click.FloatRange(-1e4, 1e4), default=0.0, help="The device's clock is fast by this.")
-@click.option("--drop", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Of the chunks is lost.")
-@click.option("--gap", multiple=True, metavar="WHEN[:MS]", help="Samples of 200 ms are lost. WHEN: see above.")
-@click.option("--burst", multiple=True, metavar="WHEN[:MS]", help="Nothing comes for 1000 ms, then all of it at once.")
-@click.option("--disconnect", multiple=True, metavar="WHEN[:MS]", help="The outlet is away for 2000 ms.")
-@click.option(
-    "--unit-flip", multiple=True, metavar="WHEN[:MS][:silent]", help="... and comes back in volts; the next: as before."
+    "--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="Speed of the replay relative to real time."
 )
 @click.option(
-    "--shuffle-channels", multiple=True, metavar="WHEN[:MS][:silent]", help="... and comes back in another order."
+    "--chunk", "n_chunk", type=click.IntRange(1, 100_000), help="Number of samples per chunk.  [default: 10 ms]"
 )
-@click.option("--nan", multiple=True, metavar="WHEN[:MS]", help="A random channel is NaN for 100 ms.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random.")
+@click.option("--loop", is_flag=True, help="Start again at the end; a marker loop/<k> announces each round.")
+@click.option("--wait", is_flag=True, help="Wait until the EEG stream has a reader, and then one second more.")
 @click.option(
-    "--mishaps", "report", type=click.Path(path_type=Path, dir_okay=False), help="Write what happened as JSON."
+    "--jitter-ms",
+    type=click.FloatRange(0, 1e4),
+    default=0.0,
+    help="Standard deviation of the noise added to each timestamp.",
 )
+@click.option(
+    "--drift-ppm",
+    type=click.FloatRange(-1e4, 1e4),
+    default=0.0,
+    help="Relative error of the device's clock; positive if it runs fast.",
+)
+@click.option("--drop", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share of the chunks to lose.")
+@click.option("--gap", multiple=True, metavar="WHEN[:MS]", help="Lose the samples of 200 ms.")
+@click.option("--burst", multiple=True, metavar="WHEN[:MS]", help="Send nothing for 1000 ms, then everything at once.")
+@click.option("--disconnect", multiple=True, metavar="WHEN[:MS]", help="Close the outlet for 2000 ms.")
+@click.option(
+    "--unit-flip",
+    multiple=True,
+    metavar="WHEN[:MS][:silent]",
+    help="Close the outlet for 2000 ms and reopen it in volts; the next time, reopen it in the old unit.",
+)
+@click.option(
+    "--shuffle-channels",
+    multiple=True,
+    metavar="WHEN[:MS][:silent]",
+    help="Close the outlet for 2000 ms and reopen it with the channels in another order.",
+)
+@click.option("--nan", multiple=True, metavar="WHEN[:MS]", help="Replace a random channel by NaN for 100 ms.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed for fault injection.")
+@json_option("Write an account of the samples and the injected faults to this file.")
 def replay(
     recording: str,
     *,
@@ -109,23 +126,23 @@ def replay(
     name: str,
     sfreq_hz: float | None,
     trials: str | None,
-    stream: str | None,
+    xdf_stream: str | None,
     channels: str | None,
     unit: str,
     wait: bool,
     counter: str | None,
-    report: Path | None,
+    json_file: Path | None,
     **bad: Any,
 ) -> None:
-    """Play RECORDING as a simulated live EEG stream with a marker stream.
+    """Play RECORDING as a simulated live EEG stream with a marker stream, called NAME-markers.
 
     RECORDING is a directory or file of competition trials, anything MNE reads (FIF, EDF, BDF, BrainVision, ...), an XDF
     file, or 'synthetic' ('synthetic:SEED') for a simulated subject.
 
-    Mishaps on purpose: --jitter-ms to --nan. WHEN is the mean number of seconds between two, or @SECONDS for once, and
-    such an option may be given several times: --gap 20:300 --gap @12:37. With 0 ms a --unit-flip or
-    --shuffle-channels happens to the values alone, while the stream goes on; with 'silent' the outlet that comes back
-    keeps its old description. docs/rehearsal.md has examples.
+    The options from --jitter-ms to --nan inject faults. WHEN is the mean number of seconds between two faults, or
+    @SECONDS for a single one. MS is the duration in milliseconds. These options can be repeated: --gap 20:300 --gap
+    @12:37. With 0 ms, --unit-flip and --shuffle-channels change only the values, while the stream continues. With
+    'silent', the reopened outlet keeps its old description. docs/rehearsal.md has examples.
     """
     from pretap_realtime.feed import LslFeed
     from pretap_realtime.lsl import local_clock
@@ -133,12 +150,12 @@ def replay(
 
     stop = stop_on_signals()
     day = _bad_day(**bad)
-    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=stream)
+    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
     if counter is not None and counter in played.channels:
         raise UsageError(f"--counter {counter}: the recording has a channel of this name. Choose another.")
-    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report=report, say=_say)
+    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report=json_file, say=_say)
     seconds = played.n_samples / played.sfreq_hz  # of samples: breaks come on top
     click.echo(
         f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
@@ -152,7 +169,7 @@ def replay(
     cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
     befallen = inject(cut, day, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
     play(befallen, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
-    if report is not None or not stop.is_set():  # an account is of samples that could be read
+    if json_file is not None or not stop.is_set():  # an account is of samples that could be read
         time.sleep(LINGER_S)
     feed.close()
 

@@ -18,16 +18,17 @@ from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.manifest import Manifest
+from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
-from pretap.serve_config import ENGINE_NAMES, ServeConfig
+from pretap.serve_config import ServeConfig
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.modes import FreeRunning, Mode, cue_locked
+from pretap_realtime.modes import FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import NONE, Policy, Verdict
 
@@ -138,37 +139,35 @@ def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
     )
 
 
-@click.command(short_help="Run the live pipeline over a file.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Decide as `pretap serve --config FILE` would: at cues where it has a cue.query, else at every hop.",
+    type=FILE,
+    help="Decide as `pretap serve --config FILE` does: at cues if it has a cue.query, otherwise at every hop.",
 )
+@set_option
+@part_option
+@xdf_stream_option
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of the configuration: policy.threshold=0.8"
+    "--cue",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Decide once per event that matches, such as 'tap/*'. Can be repeated.  [default: the bundle's events]",
 )
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
-@click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
-@click.option("--cue", "patterns", multiple=True, help="Decide once per event such as 'tap/*'; default: the bundle's.")
-@click.option("--offset-ms", type=float, help="Where a cue's window ends; default: as in training.")
-@click.option("--hop-ms", type=float, help="Decide at every hop instead; default 50 where there are no cues.")
+@click.option("--offset-ms", type=float, help="End of the window relative to its cue.  [default: as in training]")
+@click.option("--hop-ms", type=float, help="Decide at every hop, even if there are cues.  [default without cues: 50]")
 @click.option(
     "--chunk",
     "n_chunk",
     type=click.IntRange(min=1),
     default=1000,
-    show_default=True,
-    help="Samples at a time; no decision depends on it.",
+    help="Number of samples per chunk. No decision depends on it.",
 )
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), help="What computes; default: auto.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write every decision and verdict here.",
-)
+@engine_option
+@json_option("Write every decision and verdict to this file.")
 def score(
     bundle: Path,
     recording: str,
@@ -176,7 +175,7 @@ def score(
     config: Path | None,
     overrides: tuple[str, ...],
     part: Literal["train", "test"],
-    stream: str | None,
+    xdf_stream: str | None,
     patterns: tuple[str, ...],
     offset_ms: float | None,
     hop_ms: float | None,
@@ -184,20 +183,21 @@ def score(
     engine: str | None,
     json_file: Path | None,
 ) -> None:
-    """Run the live pipeline of `pretap serve` over RECORDING, as fast as it goes.
+    """Run the live pipeline of `pretap serve` over RECORDING as fast as possible.
 
-    BUNDLE is a file, or the name of a shipped one. Trials are decided once each, at their end; a continuous recording
-    at the events that BUNDLE was trained on, or at every hop where it has none.
+    BUNDLE is a file, or the name of a shipped bundle. Each trial is decided once, at its end. A continuous recording is
+    decided at the events that BUNDLE was trained on, or at every hop if it has none of them.
     """
     from pretap.bundle import load
     from pretap_realtime.sources import open_any
 
     flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    settings = load_config(ServeConfig, config, [*overrides, *given])
+    settings = load_config(ServeConfig, config, overrides, flags)
     decoder = load(bundle, engine=settings.decode.engine)
     manifest = decoder.manifest
-    played = open_any(recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=stream)
+    played = open_any(
+        recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=xdf_stream
+    )
     is_hopping = not patterns and (hop_ms is not None or (config is not None and not settings.cue.query))
     mode = _mode(decoder, played, settings, patterns=patterns, is_hopping=is_hopping)
     policy = Policy(settings.policy, manifest)
@@ -217,15 +217,12 @@ def score(
         if written is not None:
             honest = result.n_trained_on == 0
             written.end({"n_received": result.n_received, "n_lost": result.n_lost, "honest": honest})
-            click.echo(f"wrote {json_file}")
 
 
 def _mode(
     decoder: Decoder, played: Recording, settings: ServeConfig, *, patterns: tuple[str, ...], is_hopping: bool
 ) -> Mode:
     """Decide at the events that are cues, where there are some, or at every hop."""
-    from pretap_realtime.app import hop_samples
-
     manifest, cue = decoder.manifest, settings.cue
     cued, offset_s = (TRIAL_ENDS, 0.0) if played.trials is not None else bundle_cues(manifest)
     if patterns:

@@ -101,7 +101,7 @@ class SessionFolder:
         ours = [f"name={settings.markers.name}-{each}" for each in ("markers", "codes", "probabilities")]
         command = [sys.executable, "-m", "pretap", "record", str(self._folder / "session.xdf")]
         for query in [*inputs, *ours]:
-            command += ["--stream", query]
+            command += ["--query", query]
         command += ["--wait-s", "inf", "--until-stdin-closes"]
         log = self._folder / "record.log"
         with log.open("wb") as file:

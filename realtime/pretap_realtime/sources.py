@@ -60,7 +60,7 @@ def open_any(
 
 def _refuse_stream(stream: str | None, name: str) -> None:
     if stream is not None:
-        raise UsageError(f"--stream {stream}: a stream can be chosen in XDF files only, and {name} is none.")
+        raise UsageError(f"--xdf-stream {stream}: a stream can be chosen in XDF files only, and {name} is none.")
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

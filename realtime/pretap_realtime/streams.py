@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from pretap.errors import StreamRefusedError
-from pretap.files import pretty_json
-from pretap.terminal import json_text
+from pretap.files import write_json
+from pretap.options import json_option
 
 __all__ = ["streams"]
 
 
-@click.command(short_help="List the LSL streams on the network.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="How long to look.")
-def streams(*, as_json: bool, wait_s: float) -> None:
-    """List the LSL streams on the network, with their channels and units."""
+@click.command()
+@json_option("Write the list to this file.")
+@click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, help="Time to wait for streams.")
+def streams(*, json_file: Path | None, wait_s: float) -> None:
+    """List the LSL streams on the network with their channels and units."""
     from pretap_realtime.contract import Description, printable
     from pretap_realtime.lsl import ConnectionLostError, Found, describe, find
 
@@ -27,7 +29,7 @@ def streams(*, as_json: bool, wait_s: float) -> None:
             rows.append((found, "did not give its description"))
         except StreamRefusedError as error:
             rows.append((found, str(error)))
-    if as_json:
+    if json_file is not None:
         listed = [
             {
                 "name": f.name,
@@ -43,8 +45,7 @@ def streams(*, as_json: bool, wait_s: float) -> None:
             }
             for f, d in rows
         ]
-        click.echo(json_text(pretty_json(listed)))
-        return
+        write_json(json_file, listed)
     if not rows:
         click.echo(f"No streams within {wait_s:g} s. Is the amplifier's LSL app running? See `pretap doctor`.")
     for f, d in rows:

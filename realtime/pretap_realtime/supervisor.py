@@ -150,7 +150,7 @@ class Supervisor:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run ``pretap serve`` with these arguments under a supervisor; gives the exit code."""
+    """Run ``pretap serve`` with these arguments under a supervisor and return the exit code."""
     console = ConsoleWriter()
     code = Supervisor(
         lambda file: [sys.executable, "-m", "pretap", "serve", "--supervised", str(file), *arguments],

@@ -18,13 +18,14 @@ from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.events import matches
 from pretap.files import write_json, writing
 from pretap.manifest import Manifest
+from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
-from pretap.serve_config import ENGINE_NAMES, PolicyConfig
+from pretap.serve_config import PolicyConfig
 from pretap_realtime.child import run_child
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.modes import CueLocked, FreeRunning, Mode
+from pretap_realtime.modes import CueLocked, FreeRunning, Mode, hop_samples
 from pretap_realtime.score import Score, run_over
 from pretap_realtime.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
 
@@ -85,25 +86,24 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     front: list[Point]
 
 
-@click.command(short_help="Set the policy on a labelled recording.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recording")
 @click.option(
     "--max-false-per-min",
     type=click.FloatRange(min=0, max=1e4),
     required=True,
-    help="Commands a minute of pause, at most; of trials, which have no pauses: wrong ones a minute.",
+    help="Maximum number of false activations per minute of pause; for trials, which have no pauses, of wrong "
+    "commands per minute.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a configuration for `pretap serve`."
-)
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the trade-off here.")
-@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="Draw it (.svg, .png, .pdf).")
-@click.option("--hop-ms", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Between decisions.")
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of trial files.")
-@click.option("--trials", metavar="START:STOP", help="Of trial files only these, as Python counts.")
-@click.option("--stream", metavar="NAME_OR_ID", help="Of an XDF file with several.")
-@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="auto", show_default=True, help="What computes.")
+@click.option("--out", type=FILE, help="Write the chosen settings to this file, for `pretap serve --config`.")
+@json_option("Write the trade-off to this file.")
+@click.option("--figure", type=FILE, help="Draw the trade-off into this file (.svg, .png or .pdf).")
+@click.option("--hop-ms", type=click.FloatRange(1, 1000), default=50.0, help="Time between two decisions.")
+@part_option
+@trials_option
+@xdf_stream_option
+@engine_option
 def tune(
     bundle: Path,
     recording: str,
@@ -115,13 +115,14 @@ def tune(
     hop_ms: float,
     part: Literal["train", "test"],
     trials: str | None,
-    stream: str | None,
-    engine: str,
+    xdf_stream: str | None,
+    engine: str | None,
 ) -> None:
-    """Find the policy with most hits less wrong commands on RECORDING, within a limit of false activations.
+    """Find the policy with the most hits minus wrong commands on RECORDING, within a limit of false activations.
 
-    RECORDING is a continuous one with the events that BUNDLE was trained on and with pauses, or labelled trials: those
-    have no pauses, so only the threshold is set. The first 60 % of the time choose, the rest is reported.
+    RECORDING is either continuous, with pauses and with the events that BUNDLE was trained on, or consists of labelled
+    trials. Trials have no pauses, so only the threshold is set. The policy is chosen on the first 60 % of the time and
+    reported on the rest.
     """
     from pretap.bundle import load
     from pretap_realtime.sources import open_any
@@ -131,7 +132,7 @@ def tune(
     for path in (out, json_file, figure):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
-    decoder = load(bundle, engine=engine)
+    decoder = load(bundle, engine=engine or "auto")
     manifest = decoder.manifest
     played = open_any(
         recording,
@@ -139,7 +140,7 @@ def tune(
         trials_at_hz=manifest.sfreq_hz,
         trials=trials,
         channels=manifest.channels,
-        stream=stream,
+        stream=xdf_stream,
     )
     if trials is not None and played.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
@@ -182,8 +183,6 @@ def tune(
 
 def _decide(decoder: Decoder, played: Recording, *, hop_ms: float) -> tuple[Stretch, Score]:
     """Score the recording once: at every hop, or at the end of each trial."""
-    from pretap_realtime.app import hop_samples
-
     manifest = decoder.manifest
     end_s = manifest.window_end_ms / 1000
     decisions: list[Decision] = []
@@ -283,9 +282,8 @@ def _write(result: Result, *, out: Path | None, json_file: Path | None, figure: 
             out.write_text("\n".join([*heading, *_toml(result), ""]), encoding="utf-8")
     if json_file is not None:
         write_json(json_file, result)
-    for path in (out, json_file):
-        if path is not None:
-            click.echo(f"wrote {path}")
+    if out is not None:
+        click.echo(f"wrote {out}")
     if figure is not None:
         _draw(result, figure)
         click.echo(f"wrote {figure}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
-from pretap.serve_config import ENGINE_NAMES
+from pretap.options import engine_option, json_option, part_option, trials_option
 from pretap.shipped import BEST
 
 if TYPE_CHECKING:
@@ -43,21 +43,19 @@ class Parity(msgspec.Struct, frozen=True):
     passed: bool
 
 
-@click.command(short_help="Prove that the live path equals offline evaluation.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), default=BEST)
-@click.option("--data", help="Directory or file of trials, or 'synthetic'; default: PRETAP_DATA, else synthetic.")
-@click.option("--recording", type=click.Path(path_type=Path), help="Trials cut from this recording, as in training.")
-@click.option("--part", type=click.Choice(["train", "test"]), default="test", show_default=True)
-@click.option("--trials", metavar="START:STOP", help="Only these trials, as Python counts.")
-@click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, show_default=True, help="Of the replay.")
+@click.option("--data", help="Directory or file with trials, or 'synthetic'.  [default: PRETAP_DATA, or synthetic]")
 @click.option(
-    "--engine",
-    type=click.Choice(ENGINE_NAMES),
-    default="auto",
-    show_default=True,
-    help="Of the service; offline it is numpy.",
+    "--recording", type=click.Path(path_type=Path), metavar="FILE", help="Recording to cut trials from, as in training."
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
+@part_option
+@trials_option
+@click.option(
+    "--speed", type=click.FloatRange(0.1, 100), default=1.0, help="Speed of the replay relative to real time."
+)
+@engine_option
+@json_option("Write the result to this file.")
 def verify(
     bundle: Path,
     *,
@@ -66,12 +64,13 @@ def verify(
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
-    engine: str,
+    engine: str | None,
     json_file: Path | None,
 ) -> None:
-    """Replay trials to the live service as real processes over real LSL, and compare with `pretap evaluate`.
+    """Replay trials to a live service and compare its decisions with those of `pretap evaluate`.
 
-    BUNDLE is a file or the name of a shipped bundle; default: ensemble-1000hz.
+    Service and replay are separate processes that are connected through LSL. BUNDLE is a file, or the name of a shipped
+    bundle; the default is ensemble-1000hz. Offline evaluation uses numpy, whatever the --engine of the service.
     """
     import os
 
@@ -82,6 +81,7 @@ def verify(
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
     manifest = read_bundle(bundle).manifest
+    engine = engine or "auto"
     if engine != "auto":
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"

@@ -38,7 +38,7 @@ class Service:
 
     @property
     def arguments(self) -> list[str]:
-        return ["--name", self.name, "--stream", f"{self.name}-eeg", "--cue-stream", f"{self.name}-task"]
+        return ["--service", self.name, "--query", f"{self.name}-eeg", "--cue-query", f"{self.name}-task"]
 
     def start(self) -> None:
         """Send EEG, a decision each 40 ms and a heartbeat twice a second, until `end`."""
@@ -109,8 +109,8 @@ def wide(page) -> int:
 def test_the_page_follows_a_real_replay_and_shows_that_it_is_lost_and_returns(start, monitor, open_page, expect):
     replay = ["replay", "synthetic", "--name", "real", "--disconnect", "@9:2500"]
     start(*replay).wait_for("markers on real-markers")
-    start("serve", "ensemble-1000hz", "--stream", "name=real", "--set", 'markers.name="real"', "--hop-ms", "20")
-    page = open_page(monitor("--name", "real", "--stream", "real", "--cue-stream", "real-markers"))
+    start("serve", "ensemble-1000hz", "--query", "name=real", "--set", 'markers.name="real"', "--hop-ms", "20")
+    page = open_page(monitor("--service", "real", "--query", "real", "--cue-query", "real-markers"))
     expect(page.locator("#state-name")).to_have_text("RUNNING")
     expect(page.locator("#stream")).to_have_text("real · 28 channels at 1000 Hz · markers: real-markers")
     expect(page.locator("#head circle.good")).to_have_count(28)
@@ -219,18 +219,18 @@ def test_markup_in_names_labels_and_markers_stays_text(service, monitor, open_pa
 
 
 def test_the_page_finds_its_server_again(start, open_page, expect):
-    child = start("monitor", "--port", "0", "--name", "nobody")
+    child = start("monitor", "--port", "0", "--service", "nobody")
     url = child.wait_for(r"http://127\.0\.0\.1:\d+/")
     page = open_page(url)
     expect(page.locator("#state-name")).to_have_text("WAITING")
     assert child.interrupt() == 0
     expect(page.locator("#state-name")).to_have_text("OFFLINE")
-    start("monitor", "--port", url.split(":")[-1].strip("/"), "--name", "nobody").wait_for("http")
+    start("monitor", "--port", url.split(":")[-1].strip("/"), "--service", "nobody").wait_for("http")
     expect(page.locator("#state-name")).to_have_text("WAITING")
 
 
 def test_from_one_command_to_the_ball(start, open_page, expect, picture):
-    demo = start("demo", "--web", "--no-browser", "--port", "0", "--trials", "100" if picture.asked else "4")
+    demo = start("demo", "--web", "--no-browser", "--port", "0", "--n-trials", "100" if picture.asked else "4")
     url = demo.wait_for(r"http://127\.0\.0\.1:\d+/", within_s=100)
     page = open_page(url, height=860)
     expect(page.locator("#state-name")).to_have_text("RUNNING")

@@ -35,7 +35,7 @@ class Service(Child):
     def __init__(self, folder: Path, bundle: Path, stream: str, arguments: tuple[str, ...], **options) -> None:
         self.name = f"svc-{secrets.token_hex(4)}"
         self.log_file = folder / f"{self.name}.jsonl"
-        command = [sys.executable, "-m", "pretap", "serve", str(bundle), "--stream", stream, "--log",
+        command = [sys.executable, "-m", "pretap", "serve", str(bundle), "--query", stream, "--log",
                    str(self.log_file), "--set", f"markers.name={self.name}", *arguments]  # fmt: skip
         super().__init__(folder, command, **options)
         self._listener: Listener | None = None

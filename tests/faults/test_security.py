@@ -91,13 +91,13 @@ def test_an_injecting_name_label_and_subject_reach_nothing(serve, start, amplifi
     amp = amplifier(name=EVIL, source_id="evil-1", facts={"subject/id": EVIL, "evil": EVIL})
     other = amplifier(name="honest", source_id="honest-1")
     recording = tmp_path / "evil.xdf"
-    record = start("record", str(recording), "--stream", "source_id=evil-1")
+    record = start("record", str(recording), "--query", "source_id=evil-1")
     service = serve("source_id=evil-1", "--hop-ms", "100")
     service.wait_for("-> RUNNING")
     amp.push(eeg(60))
     service.wait_for_verdict()
     record.wait_for("recording '")
-    lines = [start("streams"), start("streams", "--json")]
+    lines = [start("streams"), start("streams", "--json", "-")]
     assert [child.wait() for child in lines] == [0, 0]
     assert service.interrupt() == record.interrupt() == 0
     texts = [service.said, record.said, *(child.said for child in lines), service.log_file.read_text()]
@@ -127,7 +127,7 @@ def test_a_hostile_marker_stays_one_harmless_line(serve, amplifier, ending, meas
     amp = amplifier(source_id="honest-2")
     name = f"cues-{secrets.token_hex(4)}"
     cues = lsl.Outlet(name, "Markers", labels=["cue"], format="string")
-    service = serve(amp, "--cue-stream", f"name={name}", "--set", 'cue.patterns=["*"]', "--set", "cue.offset_ms=0.0")
+    service = serve(amp, "--cue-query", f"name={name}", "--set", 'cue.patterns=["*"]', "--set", "cue.offset_ms=0.0")
     service.wait_for("-> RUNNING")
     until(cues.has_consumers, "a reader of the cues")
     amp.start_clock(lead_s=0.0)

@@ -52,7 +52,7 @@ def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
     received, lost = service.accounts()
     assert amp.n == received + lost == 487
     rerun = tmp_path / "rerun.json"
-    child = start("score", str(bundle), str(folder / "session.xdf"), "--stream", amp.name, "--hop-ms", "50",
+    child = start("score", str(bundle), str(folder / "session.xdf"), "--xdf-stream", amp.name, "--hop-ms", "50",
                   "--json", str(rerun))  # fmt: skip
     assert child.wait() == 0, child.said
     again = json.loads(rerun.read_text())

@@ -25,7 +25,7 @@ def run(bundle, feeder, tmp_path):
 
     def run(out, *arguments, shell=""):
         amp = feeder()
-        command = [sys.executable, "-m", "pretap", "serve", str(bundle), "--stream", f"name={amp.name}"]
+        command = [sys.executable, "-m", "pretap", "serve", str(bundle), "--query", f"name={amp.name}"]
         command += ["--log", str(log), *arguments]
         if shell:
             command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]

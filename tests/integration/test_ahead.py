@@ -114,7 +114,7 @@ def test_without_the_library_nothing_is_asked(kit, monkeypatch):
 
 def test_a_bundle_that_is_missing_ends_the_stream_that_was_open_already(start, kit):
     amp = kit.Amplifier()
-    child = start("serve", "no-such-bundle", "--stream", f"name={amp.name}")
+    child = start("serve", "no-such-bundle", "--query", f"name={amp.name}")
     assert child.wait() == 6
     assert "no-such-bundle" in child.said
     kit.until(lambda: not amp.outlet.has_consumers(), "the end of the inlet")

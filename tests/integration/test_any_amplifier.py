@@ -37,7 +37,7 @@ def resampled(x, t, from_hz):
 def test_a_stream_at_another_rate_is_resampled_and_its_delay_is_stated(start, wide, kit, tmp_path):
     log = tmp_path / "log.jsonl"
     amp = kit.Amplifier(labels=CHANNELS, sfreq_hz=512.0)
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--hop-ms", "10", "--log", str(log))
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--hop-ms", "10", "--log", str(log))
     said = child.wait_for("-> RUNNING.*")
     assert "resampled from 512 to 100 Hz: every decision comes 80.1 ms later" in said
     amp.wait_for_reader()
@@ -61,7 +61,7 @@ def test_a_stream_at_another_rate_is_resampled_and_its_delay_is_stated(start, wi
 
 def test_an_amplifier_may_return_at_another_rate(start, wide, kit):
     amp = kit.Amplifier(labels=CHANNELS, source_id="amp-of-two-rates")
-    child = start("serve", str(wide), "--stream", "source_id=amp-of-two-rates", "--hop-ms", "10")
+    child = start("serve", str(wide), "--query", "source_id=amp-of-two-rates", "--hop-ms", "10")
     child.wait_for("-> RUNNING")
     amp.wait_for_reader()
     amp.push(kit.eeg(60, n_channels=8))
@@ -80,7 +80,7 @@ def test_volts_with_offsets_of_100_millivolts_in_another_order_decide_alike(star
     order = [3, 0, 7, 5, 1, 6, 2, 4]
     labels = [*(f"EEG {CHANNELS[k].lower()}" for k in order), "Trigger"]
     amp = kit.Amplifier(labels=labels, unit="V", format="float64")
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--hop-ms", "10")
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--hop-ms", "10")
     child.wait_for("-> RUNNING")
     amp.wait_for_reader()
     listener = kit.Listener()
@@ -97,7 +97,7 @@ def test_volts_with_offsets_of_100_millivolts_in_another_order_decide_alike(star
 def test_a_missing_electrode_is_interpolated_and_said(start, wide, kit):
     have = [k for k in range(8) if CHANNELS[k] != "FC1"]
     amp = kit.Amplifier(labels=[CHANNELS[k] for k in have])
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--hop-ms", "10")
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--hop-ms", "10")
     assert "1 of 8 electrodes flat or missing: FC1; interpolated" in child.wait_for("-> RUNNING.*")
     amp.wait_for_reader()
     listener = kit.Listener()
@@ -113,7 +113,7 @@ def test_a_missing_electrode_is_interpolated_and_said(start, wide, kit):
 
 def test_an_electrode_that_falls_off_is_said_and_replaced(start, wide, kit):
     amp = kit.Amplifier(labels=CHANNELS)
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--hop-ms", "10")
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--hop-ms", "10")
     child.wait_for("-> RUNNING")
     amp.wait_for_reader()
     listener = kit.Listener()
@@ -139,7 +139,7 @@ def test_an_electrode_that_falls_off_is_said_and_replaced(start, wide, kit):
 )
 def test_too_many_missing_electrodes_are_refused_with_the_reason(start, wide, kit, more, says):
     amp = kit.Amplifier(labels=[name for name in CHANNELS if name != "FC1"])
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", *more)
+    child = start("serve", str(wide), "--query", f"name={amp.name}", *more)
     assert child.wait() == 4
     assert child.wait_for(says)
 
@@ -147,7 +147,7 @@ def test_too_many_missing_electrodes_are_refused_with_the_reason(start, wide, ki
 def test_dry_run_prints_the_mapping_the_rate_and_what_is_not_used(start, wide, kit):
     labels = ["EEG C4", "Trigger", *(name for name in CHANNELS if name not in {"C4", "FC1"})]
     amp = kit.Amplifier(labels=labels, sfreq_hz=250.0, unit="")
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--set", "stream.unit=mV", "--dry-run")
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--set", "stream.unit=mV", "--dry-run")
     assert child.wait() == 0
     said = child.said
     assert "  C4     <- channel   1 'EEG C4' x 1000 uV" in said
@@ -159,7 +159,7 @@ def test_dry_run_prints_the_mapping_the_rate_and_what_is_not_used(start, wide, k
 def test_biosemi_names_are_known_by_the_whole_cap(start, wide, kit):
     labels = [f"{bank}{k}" for bank in "AB" for k in range(1, 33)]
     amp = kit.Amplifier(labels=labels, sfreq_hz=2048.0)
-    child = start("serve", str(wide), "--stream", f"name={amp.name}", "--dry-run")
+    child = start("serve", str(wide), "--query", f"name={amp.name}", "--dry-run")
     assert child.wait() == 0
     assert "  C3     <- channel  13 'A13'" in child.said
     assert "  C4     <- channel  50 'B18'" in child.said
@@ -172,7 +172,7 @@ def test_an_offset_that_the_decoder_would_take_for_signal_is_refused(start, tmp_
     path = tmp_path / "raw.safetensors"
     make_decoder(path=path, scaling=Scaling(divide_uv=200.0))
     amp = kit.Amplifier()
-    child = start("serve", str(path), "--stream", f"name={amp.name}")
+    child = start("serve", str(path), "--query", f"name={amp.name}")
     child.wait_for("-> RUNNING")
     amp.wait_for_reader()
     amp.push(kit.eeg(60) + np.float32(3e4))

@@ -73,7 +73,7 @@ def test_score_equals_a_live_session_bit_for_bit(start, head, tmp_path, make_dec
     bundle, log, scored = tmp_path / "b.safetensors", tmp_path / "live.jsonl", tmp_path / "scored.json"
     make_decoder(path=bundle, channels=CHANNELS, sfreq_hz=200.0, n_window=100)
     fif = str(head / "head_raw.fif")
-    live = start("serve", str(bundle), "--stream", "name=cap", "--log", str(log))
+    live = start("serve", str(bundle), "--query", "name=cap", "--log", str(log))
     live.wait_for("WAITING")
     assert start("replay", fif, "--name", "cap", "--chunk", "13", "--wait").wait() == 0
     live.wait_for("-> LOST")
@@ -129,7 +129,7 @@ def test_a_looping_replay_announces_the_seam_and_ends_on_ctrl_c(start, head, kit
 
 
 def test_the_demo_runs_by_itself_and_ends_well(start):
-    child = start("demo", "--trials", "6")
+    child = start("demo", "--n-trials", "6")
     assert child.wait(240) == 0, child.said
     assert re.search(r"^\d of 6 right \(\d+%; guessing gets 50 %\)", child.said, re.MULTILINE)
     assert "6 decisions, 0 skipped" in child.said
@@ -137,7 +137,7 @@ def test_the_demo_runs_by_itself_and_ends_well(start):
 
 
 def test_the_demo_on_the_real_data_replays_trials_it_was_not_trained_on(start, competition_dir):
-    child = start("demo", "--trials", "6", "--data", str(competition_dir))
+    child = start("demo", "--n-trials", "6", "--data", str(competition_dir))
     assert child.wait(240) == 0, child.said
     assert "trained on 310 trials" in child.said
     assert "6 decisions, 0 skipped" in child.said
@@ -156,7 +156,7 @@ def test_ctrl_c_in_a_training_ends_with_130_and_leaves_no_bundle(start, head, tm
 
 
 def test_doctor_finds_nothing_wrong_here(start):
-    child = start("doctor", "--json")
+    child = start("doctor", "--json", "-")
     assert child.wait() == 0, child.said
     checks = {check["name"]: check for check in json.loads(child.said)}
     names = ["python", "packages", "liblsl", "configuration", "network", "round trip", "clock", "engines"]
@@ -182,7 +182,7 @@ def test_doctor_warns_of_a_foreign_library_and_a_foreign_configuration(start, tm
 
 def test_streams_lists_what_is_there_with_labels_and_units(start, kit):
     amp = kit.Amplifier(name="amp \x1b[31m with 'quotes' & <tags>", labels=("C3", "C\x074"))
-    listed = start("streams", "--json")
+    listed = start("streams", "--json", "-")
     assert listed.wait() == 0
     (row,) = [row for row in json.loads(listed.said) if row["type"] == "EEG"]
     assert (row["n_channels"], row["sfreq_hz"], row["units"]) == (2, 100.0, ["microvolts", "microvolts"])

@@ -41,7 +41,7 @@ def amp(kit):
 
 
 def serve(start, bundle, amp, *more):
-    child = start("serve", str(bundle), "--stream", f"name={amp.name}", "--hop-ms", "100", *more)
+    child = start("serve", str(bundle), "--query", f"name={amp.name}", "--hop-ms", "100", *more)
     amp.wait_for_reader()
     return child
 
@@ -102,7 +102,7 @@ def test_receive_udp_prints_verdicts_and_misses_none(start, bundle, kit, amp, ru
 
 def test_receive_osc_prints_verdicts_and_states(start, bundle, kit, amp, run, free_port):
     pytest.importorskip("pythonosc", reason="no python-osc: pip install 'pretap[outputs]'")
-    child = run("receive_osc.py", "--port", str(free_port), "--name", "duel")
+    child = run("receive_osc.py", "--port", str(free_port), "--service", "duel")
     child.wait_for("listening")
     serve(start, bundle, amp, "--set", f"outputs.osc=127.0.0.1:{free_port}", "--set", "markers.name=duel")
     said = feed_to_the_end(kit, amp, child)

@@ -197,7 +197,18 @@ def test_a_scheduler_that_goes_away_is_an_error_and_not_a_reason_to_work_here(ki
 
 def sweep(folder: Path, store: str) -> tuple[str, ...]:
     return (
-        *("sweep", f"{folder}/space.toml", "--data", str(folder), "--trials", "3", "--outer", "2", "--inner", "2"),
+        *(
+            "sweep",
+            f"{folder}/space.toml",
+            "--data",
+            str(folder),
+            "--n-candidates",
+            "3",
+            "--outer-folds",
+            "2",
+            "--inner-folds",
+            "2",
+        ),
         *("--store", f"{folder}/{store}", "--json", f"{folder}/{store}.json"),
     )
 

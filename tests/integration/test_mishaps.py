@@ -22,9 +22,9 @@ def recording(tmp_path):
 
 
 def run(start, bundle, recording, report, *serve, replay, name):
-    child = start("serve", str(bundle), "--stream", f"name={name}", *serve)
+    child = start("serve", str(bundle), "--query", f"name={name}", *serve)
     child.wait_for("WAITING")
-    feeder = start("replay", str(recording), "--name", name, "--wait", "--mishaps", str(report), *replay)
+    feeder = start("replay", str(recording), "--name", name, "--wait", "--json", str(report), *replay)
     assert feeder.wait() == 0
     child.wait_for("-> LOST")
     assert child.interrupt() == 0

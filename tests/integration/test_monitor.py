@@ -26,7 +26,7 @@ def monitor(start):
     """Start a monitor that follows a service of its own; gives the process and its port."""
 
     def begin(*arguments: str):
-        child = start("monitor", "--port", "0", *(arguments or ("--name", f"none-{secrets.token_hex(4)}")))
+        child = start("monitor", "--port", "0", *(arguments or ("--service", f"none-{secrets.token_hex(4)}")))
         said = child.wait_for(r"http://127\.0\.0\.1:\d+/")
         return child, int(re.search(r":(\d+)/", said)[1])
 
@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
 
 
 def test_listening_for_others_says_so(start):
-    child = start("monitor", "--host", "0.0.0.0", "--port", "0", "--allow-host", "lab-pc", "--name", "nobody")
+    child = start("monitor", "--host", "0.0.0.0", "--port", "0", "--allow-host", "lab-pc", "--service", "nobody")
     said = child.wait_for(r"WARNING: .*lab-pc:\d+/")
     assert "who reaches this port reads the EEG" in said
     port = int(re.search(r"lab-pc:(\d+)", said)[1])
@@ -166,7 +166,7 @@ def collect(socket_, kit, condition):
 def test_it_follows_the_service_and_judges_it(monitor, kit, as_json):
     service = Service(f"svc-{secrets.token_hex(4)}")
     amplifier = kit.Amplifier(sfreq_hz=1000.0)
-    _, port = monitor("--name", service.name, "--stream", amplifier.name, "--cue-stream", f"{service.name}-task")
+    _, port = monitor("--service", service.name, "--query", amplifier.name, "--cue-query", f"{service.name}-task")
     with page(port) as socket_:
         amplifier.wait_for_reader()
         kit.until(service.has_readers, "the monitor on all outlets")
@@ -210,7 +210,7 @@ def test_it_follows_the_service_and_judges_it(monitor, kit, as_json):
 
 def test_two_services_are_listed_and_neither_is_followed(monitor, kit):
     first, second = (Service(f"two-{secrets.token_hex(4)}") for _ in range(2))
-    _, port = monitor("--stream", "name=nobody")
+    _, port = monitor("--query", "name=nobody")
     with page(port) as socket_:
         updates, _ = collect(
             socket_,
@@ -219,13 +219,13 @@ def test_two_services_are_listed_and_neither_is_followed(monitor, kit):
         )
     problem = next(u["about"]["problem"] for u in updates if first.name in (u.get("about") or {}).get("problem", ""))
     assert second.name in problem
-    assert "--name" in problem
+    assert "--service" in problem
     assert not first.rows.has_consumers()
 
 
 def test_a_neighbour_that_floods_costs_the_page_nothing(monitor, kit):
     service = Service(f"flood-{secrets.token_hex(4)}")
-    _, port = monitor("--name", service.name, "--stream", "name=nobody", "--cue-stream", f"{service.name}-task")
+    _, port = monitor("--service", service.name, "--query", "name=nobody", "--cue-query", f"{service.name}-task")
     with page(port) as socket_:
         kit.until(service.has_readers, "the monitor on all outlets")
         for k in range(3000):

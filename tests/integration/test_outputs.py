@@ -33,7 +33,7 @@ def serve(start, bundle, amp):
 
     def serve(*more):
         hop = ("--hop-ms", "100", "--set", "outputs.websocket=:0")
-        child = start("serve", str(bundle), "--stream", f"name={amp.name}", *hop, *more)
+        child = start("serve", str(bundle), "--query", f"name={amp.name}", *hop, *more)
         address = child.wait_for(r"ws://127\.0\.0\.1:\d+")
         amp.wait_for_reader()
         return child, address
@@ -198,7 +198,7 @@ def n_connected(port):
 def test_where_nobody_listens_to_udp_and_osc_the_session_goes_on(start, bundle, kit, amp, free_port):
     pytest.importorskip("pythonosc", reason="no python-osc: pip install 'pretap[outputs]'")
     to = [f"outputs.{key}=:{free_port}" for key in ("udp", "osc")]
-    child = start("serve", str(bundle), "--stream", f"name={amp.name}", "--set", to[0], "--set", to[1])
+    child = start("serve", str(bundle), "--query", f"name={amp.name}", "--set", to[0], "--set", to[1])
     listener = kit.Listener()
     amp.wait_for_reader()
     amp.push(kit.eeg(200))
@@ -211,13 +211,13 @@ def test_where_nobody_listens_to_udp_and_osc_the_session_goes_on(start, bundle, 
 def test_a_taken_port_and_another_network_are_said(start, bundle, amp):
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
-    child = start("serve", str(bundle), "--stream", f"name={amp.name}", "--set", f"outputs.websocket=:{port}")
+    child = start("serve", str(bundle), "--query", f"name={amp.name}", "--set", f"outputs.websocket=:{port}")
     assert child.wait() == 2
     assert re.search(f"cannot listen on 127.0.0.1 port {port}: .* Each decoder needs a port of its own", child.said)
     taken.close()
-    open_to_all = start("serve", str(bundle), "--stream", f"name={amp.name}", "--set", "outputs.websocket=0.0.0.0:0")
+    open_to_all = start("serve", str(bundle), "--query", f"name={amp.name}", "--set", "outputs.websocket=0.0.0.0:0")
     open_to_all.wait_for(r"ws://0\.0\.0\.0:\d+ \(WARNING: not this machine alone")
-    nowhere = start("serve", str(bundle), "--stream", f"name={amp.name}", "--set", "outputs.udp=no-such-host.invalid:1")
+    nowhere = start("serve", str(bundle), "--query", f"name={amp.name}", "--set", "outputs.udp=no-such-host.invalid:1")
     assert nowhere.wait() == 2
     assert "outputs.udp = 'no-such-host.invalid:1': no such host" in nowhere.said
 
@@ -233,7 +233,7 @@ def test_a_missing_library_is_exit_9_with_the_command(start, bundle, tmp_path):
 
 
 def test_without_outputs_nothing_of_them_is_loaded(start, bundle, kit, amp):
-    child = start("serve", str(bundle), "--stream", f"name={amp.name}", python=("-X", "importtime"))
+    child = start("serve", str(bundle), "--query", f"name={amp.name}", python=("-X", "importtime"))
     amp.wait_for_reader()
     child.wait_for("-> RUNNING")
     assert child.interrupt() == 0

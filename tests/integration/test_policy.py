@@ -33,7 +33,7 @@ def test_score_gives_the_verdicts_of_the_live_service_to_the_bit(start, recordin
     config.write_text(POLICY)
     replay = start("replay", str(recording), "--name", "policy-head", "--speed", "2", "--wait")
     serve = start(
-        "serve", "ensemble-100hz", "--config", str(config), "--stream", "name=policy-head", "--log", str(log)
+        "serve", "ensemble-100hz", "--config", str(config), "--query", "name=policy-head", "--log", str(log)
     )  # fmt: skip
     assert replay.wait(240) == 0
     serve.wait_for("-> LOST")

@@ -54,7 +54,7 @@ def recorder(start, tmp_path, kit):
     """Start a recorder on streams of these outlets, and wait until it reads them all."""
 
     def begin(*sources, more=(), out=tmp_path / "out.xdf", **options):
-        queries = [each for source in sources for each in ("--stream", f"name={source.name}")]
+        queries = [each for source in sources for each in ("--query", f"name={source.name}")]
         child = start("record", str(out), *queries, *more, **options)
         for source in sources:
             child.wait_for(f"recording '{source.name}'")
@@ -223,7 +223,7 @@ def test_a_computer_that_dies_without_a_word_and_returns_goes_on_under_the_same_
     name = f"frozen-{secrets.token_hex(4)}"
     play = ("replay", str(xdf_dir / "clock_resets.xdf"), "--name", name, "--wait")
     first = start(*play)
-    child = start("record", str(recorder.path), "--stream", f"name={name}")
+    child = start("record", str(recorder.path), "--query", f"name={name}")
     child.wait_for(f"recording '{name}'")
     kit.until(lambda: n_saved(recorder.path).get(name, 0) > 20, "samples in the file")
     first.process.send_signal(signal.SIGSTOP)  # no goodbye on the wire, as when the power goes
@@ -246,7 +246,7 @@ def test_a_computer_that_dies_without_a_word_and_returns_goes_on_under_the_same_
 def test_a_stream_that_appears_late_is_added(start, kit, recorder):
     kind = f"Kind{secrets.token_hex(4)}"
     first = kit.Amplifier(kind=kind)
-    child = start("record", str(recorder.path), "--stream", f"type={kind}")
+    child = start("record", str(recorder.path), "--query", f"type={kind}")
     child.wait_for(f"recording '{first.name}'")
     first.push(counted(50))
     late = kit.Amplifier(kind=kind)
@@ -278,7 +278,7 @@ def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recor
     kind = f"Kind{secrets.token_hex(4)}"
     mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
     amp = kit.Amplifier(kind=kind)
-    child = start("record", str(recorder.path), "--stream", f"type={kind}")
+    child = start("record", str(recorder.path), "--query", f"type={kind}")
     child.wait_for(f"recording '{amp.name}'")
     child.wait_for("is not recorded: a rate of 1.1e.06 Hz cannot be: expected at most 1 MHz")
     amp.push(counted(150))
@@ -300,7 +300,7 @@ def test_what_waits_for_the_recorder_is_256_mb_at_most(fmt, n_channels, sfreq_hz
 
 
 def test_without_a_stream_it_ends_with_exit_3_and_leaves_no_file(start, recorder):
-    child = start("record", str(recorder.path), "--stream", "name=nobody", "--wait-s", "0.3")
+    child = start("record", str(recorder.path), "--query", "name=nobody", "--wait-s", "0.3")
     assert child.wait() == 3
     assert "No stream answered within 0.3 s" in child.said
     assert not recorder.path.exists()
@@ -370,7 +370,7 @@ def test_a_replayed_recording_that_is_recorded_again_is_the_recording(start, xdf
     source = xdf_dir / "clock_resets.xdf"
     name = f"copy-{secrets.token_hex(4)}"
     replay = start("replay", str(source), "--name", name, "--wait", "--speed", "60")
-    child = start("record", str(recorder.path), "--stream", f"name={name}", "--stream", f"name={name}-markers")
+    child = start("record", str(recorder.path), "--query", f"name={name}", "--query", f"name={name}-markers")
     assert replay.wait() == 0
     assert replay.said.count("the recording has a break after 138.2 s") == 1
     assert child.interrupt() == 0
@@ -403,7 +403,7 @@ def test_a_replayed_recording_that_is_recorded_again_is_the_recording(start, xdf
 def test_serve_record_leaves_a_folder_with_all_of_a_session(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
-        "serve", str(bundle), "--stream", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
+        "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
     )
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
@@ -451,7 +451,7 @@ def test_what_is_decided_on_is_on_record_from_the_first_sample_on(start, kit, bu
     flowing = threading.Thread(target=flow)
     flowing.start()
     try:
-        service = start("serve", str(bundle), "--stream", f"name={amp.name}", "--record", str(folder))
+        service = start("serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder))
         service.wait_for("RUNNING")
         kit.until(lambda: '"verdict"' in (folder / "decisions.jsonl").read_text(), "the warm-up")
     finally:
@@ -476,7 +476,7 @@ def test_a_session_folder_that_holds_something_is_refused(start, bundle, tmp_pat
 def test_a_recorder_that_dies_is_announced_and_serve_goes_on(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
-        "serve", str(bundle), "--stream", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
+        "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
     )
     service.wait_for("RUNNING")
     (recorder_pid,) = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
@@ -489,7 +489,7 @@ def test_a_recorder_that_dies_is_announced_and_serve_goes_on(start, kit, bundle,
 
 def test_ctrl_c_on_the_terminal_reaches_the_recorder_once_and_through_serve(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
-    given = ("--stream", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}")
+    given = ("--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}")
     service = start("serve", str(bundle), *given, start_new_session=True)
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
@@ -508,7 +508,7 @@ def test_ctrl_c_on_the_terminal_reaches_the_recorder_once_and_through_serve(star
 def test_the_recorder_ends_well_when_serve_is_killed(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
-        "serve", str(bundle), "--stream", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
+        "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
     )
     service.wait_for("RUNNING")
     kit.until(lambda: f"recording '{amp.name}'" in (folder / "record.log").read_text(), "the EEG on record")
@@ -556,18 +556,18 @@ def test_one_of_two_eeg_streams_is_chosen_by_the_id_that_the_refusal_names(start
     for command, (code, said) in commands.items():
         refused = start(*command)
         assert refused.wait() == 7
-        assert "name one with --stream. It holds 'Amp' (id 1, " in refused.said
+        assert "name one with --xdf-stream. It holds 'Amp' (id 1, " in refused.said
         assert "'Amp' (id 5, " in refused.said
-        chosen = start(*command, "--stream", "5")
+        chosen = start(*command, "--xdf-stream", "5")
         assert (chosen.wait(), bool(re.search(said, chosen.said))) == (code, True), chosen.said
 
 
 def test_a_stream_of_what_is_no_xdf_is_refused(start, bundle, tmp_path):
     for command in (["score", str(bundle), "synthetic"], ["replay", str(tmp_path)]):
-        child = start(*command, "--stream", "5")
+        child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
         assert "a stream can be chosen in XDF files only" in child.said
     for command in (["train", "own-cap"], ["evaluate", str(bundle)]):
-        child = start(*command, "--stream", "5")
+        child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
-        assert "--stream chooses a stream of the files that --recording names" in child.said
+        assert "--xdf-stream chooses a stream of the files that --recording names" in child.said

@@ -16,7 +16,7 @@ from pretap_realtime.connection import Connector, Looks
 
 
 def serve(start, bundle, amp, *more, **kwargs):
-    return start("serve", str(bundle), "--stream", f"name={amp.name}", *more, **kwargs)
+    return start("serve", str(bundle), "--query", f"name={amp.name}", *more, **kwargs)
 
 
 def test_decisions_equal_offline_decoding_and_carry_the_stamp_of_the_last_sample(start, bundle, kit):
@@ -118,7 +118,7 @@ def test_a_non_finite_sample_is_counted_and_decides_nothing(start, bundle, kit):
 
 def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start, bundle, kit):
     amp = kit.Amplifier(source_id="amp-of-the-lab")
-    child = start("serve", str(bundle), "--stream", "source_id=amp-of-the-lab", "--hop-ms", "10")
+    child = start("serve", str(bundle), "--query", "source_id=amp-of-the-lab", "--hop-ms", "10")
     listener = kit.Listener()
     amp.wait_for_reader()
     amp.push(kit.eeg(60))
@@ -139,7 +139,7 @@ def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start,
 
 def test_a_stream_that_returns_without_a_channel_is_refused(start, bundle, kit):
     amp = kit.Amplifier(source_id="amp-2")
-    child = start("serve", str(bundle), "--stream", "source_id=amp-2", "--reconnect-s", "5")
+    child = start("serve", str(bundle), "--query", "source_id=amp-2", "--reconnect-s", "5")
     listener = kit.Listener()
     child.wait_for("-> RUNNING")
     amp.outlet = None
@@ -174,7 +174,7 @@ def test_silence_is_a_state_and_ctrl_c_works_in_it(start, bundle, kit):
 
 
 def test_ctrl_c_works_while_waiting(start, bundle):
-    child = start("serve", str(bundle), "--stream", "name=nobody")
+    child = start("serve", str(bundle), "--query", "name=nobody")
     child.wait_for("WAITING")
     assert child.interrupt() == 0
     assert "0 decisions" in child.said
@@ -182,7 +182,7 @@ def test_ctrl_c_works_while_waiting(start, bundle):
 
 def test_no_stream_ends_with_exit_code_3_and_says_what_is_there(start, bundle, kit):
     amp = kit.Amplifier()
-    child = start("serve", str(bundle), "--stream", "name=nobody", "--wait-s", "0.3")
+    child = start("serve", str(bundle), "--query", "name=nobody", "--wait-s", "0.3")
     assert child.wait() == 3
     assert "Asked for 'name=nobody'" in child.said
     assert amp.name in child.said
@@ -225,7 +225,7 @@ def test_a_signal_in_the_wrong_unit_is_refused_by_its_amplitude(start, bundle, k
 
 def test_several_streams_are_refused_and_listed(start, bundle, kit):
     one, two = kit.Amplifier(kind="EEG-twins"), kit.Amplifier(kind="EEG-twins")
-    child = start("serve", str(bundle), "--stream", "type=EEG-twins")
+    child = start("serve", str(bundle), "--query", "type=EEG-twins")
     assert child.wait() == 4
     assert "2 streams answer to stream.query" in child.said
     assert one.name in child.said
@@ -250,7 +250,7 @@ def test_cues_are_decided_once_each_and_refused_with_the_reason(start, bundle, k
     amp, x = kit.Amplifier(), kit.eeg(200)
     markers = kit.Amplifier(labels=("marker",), kind="Markers", format="string", sfreq_hz=0.0)
     child = serve(
-        start, bundle, amp, "--cue-stream", f"name={markers.name}",
+        start, bundle, amp, "--cue-query", f"name={markers.name}",
         "--set", 'cue.patterns=["go/*"]', "--set", "cue.offset_ms=-100",
     )  # fmt: skip
     listener = kit.Listener()
@@ -348,6 +348,6 @@ def test_a_stream_of_another_head_is_announced(start, bundle, kit):
 
 @pytest.mark.parametrize("query", ["name=x' or '1'='1", 'name="', "rate=100", "type="])
 def test_a_query_that_could_be_an_injection_is_a_usage_error(start, bundle, query):
-    child = start("serve", str(bundle), "--stream", query)
+    child = start("serve", str(bundle), "--query", query)
     assert child.wait() == 2
     assert "Stream query" in child.said

@@ -262,7 +262,7 @@ def test_each_records_a_session_of_its_own(serve, kit, tmp_path):
         assert (tmp_path / "duel" / name / "session.xdf").stat().st_size > 0
 
 
-@pytest.mark.parametrize("flag, key", [("--stream", "stream.query"), ("--cue-stream", "cue.query")])
+@pytest.mark.parametrize("flag, key", [("--query", "stream.query"), ("--cue-query", "cue.query")])
 def test_a_flag_that_names_one_stream_is_refused(serve, flag, key):
     child = serve(flag, "type=EEG", anna="name=a", ben="name=b")
     assert child.wait() == 2

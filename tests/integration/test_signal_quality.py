@@ -31,7 +31,7 @@ def serving(start, kit):
 
     def serving(*arguments: str, bundle: str = BUNDLE):
         amp = kit.Amplifier(labels=CHANNELS, sfreq_hz=FS)
-        child = start("serve", bundle, "--stream", f"name={amp.name}", *arguments)
+        child = start("serve", bundle, "--query", f"name={amp.name}", *arguments)
         child.wait_for("-> RUNNING")
         amp.wait_for_reader()
         listener = kit.Listener()
@@ -94,7 +94,7 @@ def test_a_good_signal_of_a_quarter_of_a_minute_is_not_talked_of(serving):
 
 def test_a_first_window_of_volts_is_refused_and_named(start, kit):
     amp = kit.Amplifier(labels=CHANNELS, sfreq_hz=FS)  # it says microvolts
-    child = start("serve", BUNDLE, "--stream", f"name={amp.name}")
+    child = start("serve", BUNDLE, "--query", f"name={amp.name}")
     child.wait_for("-> RUNNING")
     amp.wait_for_reader()
     amp.push(head(2) * np.float32(1e-6))
@@ -151,6 +151,6 @@ def test_mask_is_refused_at_the_start_where_the_bundle_cannot_interpolate(start,
 
 
 def test_a_bundle_without_statistics_is_served_and_what_goes_unseen_is_said(start, bundle):
-    child = start("serve", str(bundle), "--stream", "name=nobody", "--wait-s", "0.1")
+    child = start("serve", str(bundle), "--query", "name=nobody", "--wait-s", "0.1")
     assert child.wait() == 3
     assert "this bundle does not know the training's signal" in child.said

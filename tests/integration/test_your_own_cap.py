@@ -116,7 +116,7 @@ def test_after_a_restart_at_512_hz_with_shuffled_channels_in_volts_it_is_decoded
     walk.run([*simulate, "--seconds", "120", "--session", "1", "--sfreq-hz", "512"], "simulate at 512 Hz")
     names = mne.io.read_raw(folder / "slow_raw.fif", verbose="error").ch_names
     shuffled = ",".join(np.random.default_rng(0).permutation(names))
-    serve = ["serve", "mine.safetensors", "--cue-stream", "name=cap-markers", "--log", str(log)]
+    serve = ["serve", "mine.safetensors", "--cue-query", "name=cap-markers", "--log", str(log)]
     walk.begin([sys.executable, "-m", "pretap", *serve], "serve through a restart")
     replay = [sys.executable, "-m", "pretap", "replay", "--name", "cap", "--speed", "10", "--wait"]
     walk.run([*replay, "tuesday_raw.fif", "--channels", ",".join(names)], "before the restart")

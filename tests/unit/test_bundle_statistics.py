@@ -59,9 +59,9 @@ def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
 
     assert "signal        standard deviation in 0.25 s " in inspect(trained)
     assert "signal        no statistics in it: " in inspect(without)
-    scale_uv = json.loads(inspect(trained, "--json"))["statistics"]["scale_uv"]
+    scale_uv = json.loads(inspect(trained, "--json", "-"))["statistics"]["scale_uv"]
     assert scale_uv == Statistics.from_tensors(read_bundle(trained).tensors).scale_uv.tolist()
-    assert json.loads(inspect(without, "--json"))["statistics"] is None
+    assert json.loads(inspect(without, "--json", "-"))["statistics"] is None
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

@@ -33,24 +33,13 @@ from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = [
-    "compare",
-    "demo",
-    "doctor",
-    "evaluate",
-    "inspect",
-    "monitor",
-    "record",
-    "replay",
-    "score",
-    "serve",
-    "simulate",
-    "streams",
-    "sweep",
-    "train",
-    "tune",
-    "verify",
-]
+TASKS = {
+    "Try it": ["demo", "doctor", "streams"],
+    "Your own head": ["record", "train", "evaluate"],
+    "Live": ["serve", "monitor", "replay"],
+    "Study": ["compare", "sweep", "tune", "score", "verify", "inspect", "simulate"],
+}
+COMMANDS = [name for names in TASKS.values() for name in names]
 HEAVY = {"numpy", "torch", "mne", "sklearn", "skorch", "scipy", "pylsl", "safetensors", "msgspec", "rich", "joblib"}
 OFFLINE = {"torch", "mne", "sklearn", "skorch", "scipy", "joblib", "matplotlib", "pyxdf", "pooch"}
 # `--set` arguments that make a shipped recipe, and the tutorial's, fit in a moment
@@ -157,14 +146,48 @@ def test_the_help_of_no_command_loads_what_only_training_needs():
 # -- what its commands are -----------------------------------------------------------------------------------------
 
 
-def test_help_names_every_command_with_its_line():
+def test_help_groups_the_commands_by_task_each_with_its_line():
     done = run("--help")
     assert done.returncode == 0
     assert done.stderr == ""
-    listed = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed] == COMMANDS
-    assert all(line.endswith(".") for line in listed)
+    sections = dict(section.split(":\n", 1) for section in done.stdout.strip().split("\n\n")[-len(TASKS) :])
+    listed = {task: section.splitlines() for task, section in sections.items()}
+    assert {task: [line.split()[0] for line in lines] for task, lines in listed.items()} == TASKS
+    assert all(line.endswith(".") for lines in listed.values() for line in lines)
     assert "not a medical device" in done.stdout
+
+
+# option: what it takes, in each command that has it
+NOUNS = {
+    "--query": "QUERY",
+    "--cue-query": "QUERY",
+    "--xdf-stream": "NAME_OR_ID",
+    "--trials": "A:B",
+    "--json": "FILE",
+    "--set": "A.B=C",
+}
+
+
+def options_of(name: str) -> list[click.Option]:
+    command = pretap.get_command(click.Context(pretap), name)
+    return [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_means_the_same_in_every_command(name):
+    context = click.Context(pretap)
+    found = {option.opts[0]: option.make_metavar(context) for option in options_of(name)}
+    assert {option: metavar for option, metavar in found.items() if option in NOUNS} == {
+        option: metavar for option, metavar in NOUNS.items() if option in found
+    }
+    assert not set(found) & {"--stream", "--cue-stream"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text_that_is_a_whole_phrase(name):
+    for option in options_of(name):
+        text = re.sub(r"\s*\[default.*\]", "", option.help or "")
+        assert re.fullmatch(r"[A-Z].*(\.|,\.\.\.)", text), f"{option.opts[0]}: {text!r}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -217,8 +240,17 @@ def test_a_failure_ends_with_its_code_and_one_sentence_and_no_traceback(
     assert done.stdout == ""
 
 
+def test_inspect_writes_the_json_to_a_file_or_in_place_of_its_report(bundle, tmp_path):
+    file = tmp_path / "inspected.json"
+    report = invoke("inspect", bundle)
+    assert invoke("inspect", bundle, "--json", file) == f"{report}wrote {file}\n"
+    assert invoke("inspect", bundle, "--json", "-") == file.read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match=r"Cannot write .*: No such file or directory"):
+        invoke("inspect", bundle, "--json", tmp_path / "nowhere" / "x.json")
+
+
 def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(bundle):
-    done = run("inspect", str(bundle), "--json")
+    done = run("inspect", str(bundle), "--json", "-")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     content = read_bundle(bundle)
@@ -408,7 +440,7 @@ def test_trials_split_one_file_into_disjoint_parts(data, tmp_path):
 
 @pytest.mark.parametrize("trials", ["3", "", "a:b", "5:5", "100:", "1:2:3"])
 def test_a_range_that_picks_no_trials_is_refused(data, bundle, trials):
-    with pytest.raises(UsageError, match="expected START:STOP with at least one of 12 trials between"):
+    with pytest.raises(UsageError, match="expected A:B with at least one of 12 trials between"):
         invoke("evaluate", bundle, "--data", data, "--part", "train", "--trials", trials)
 
 

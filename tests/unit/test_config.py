@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pretap.config import find_config, load_config
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
-from pretap.serve_config import ServeConfig, load_decoders
+from pretap.serve_config import DecodeConfig, ServeConfig, StreamConfig, load_decoders
 from pretap.train_config import TrainConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
@@ -357,6 +358,28 @@ def test_a_second_line_in_a_set_is_refused_and_not_dropped():
 def test_an_argument_that_is_not_utf_8_is_refused():
     assert refusal(ServeConfig, "stream.query=\udcff") == "--set 'stream.query=\\udcff': not valid UTF-8."
     assert refusal(ServeConfig, "decode.engine=\udcff") == "--set 'decode.engine=\\udcff': not valid UTF-8."
+
+
+def test_values_keep_their_type_and_are_applied_after_the_texts_and_only_if_given():
+    values = {"stream.query": 'name=a"b\\n = 3', "decode.hop_ms": 20, "stream.wait_s": math.inf, "decode.engine": None}
+    config = load_config(ServeConfig, None, ["decode.hop_ms=30", "decode.engine=numpy"], values)
+    assert config.stream == StreamConfig(query='name=a"b\\n = 3', wait_s=math.inf)
+    assert config.decode == DecodeConfig(hop_ms=20.0, engine="numpy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("stream.query", 3, "configuration: Expected `str`, got `int` - at `$.stream.query`"),
+        ("stream.wait_s", math.nan, "configuration: Expected `float` >= 0.0 - at `$.stream.wait_s`, got 'nan'"),
+        ("stream.query", "\udcff", "stream.query: not valid UTF-8."),
+        ("stream.query.x", "y", "stream.query.x: 'query' is a value, not a table."),
+    ],
+)
+def test_a_value_is_refused_with_its_key(key, value, sentence):
+    with pytest.raises(UsageError) as caught:
+        load_config(ServeConfig, None, ["stream.query=z"], {key: value})
+    assert str(caught.value) == sentence
 
 
 def test_brackets_nested_beyond_the_parser_are_refused():

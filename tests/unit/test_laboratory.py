@@ -696,7 +696,7 @@ def test_a_cluster_that_does_not_answer_is_named(folder):
 
 def test_sweep_chooses_estimates_and_writes_a_recipe_that_trains(folder):
     command = (
-        *("sweep", str(space_file(folder, GOOD)), "--trials", "3", "--outer", "2", "--inner", "2"),
+        *("sweep", str(space_file(folder, GOOD)), "--n-candidates", "3", "--outer-folds", "2", "--inner-folds", "2"),
         *("--out", f"{folder}/best.toml", "--json"),
     )
     done = invoke(folder, *command, f"{folder}/s.json")
@@ -730,7 +730,7 @@ def test_the_choice_of_an_outer_fold_never_saw_its_held_out_trials(folder):
     space = str(space_file(folder, GOOD))
     chosen = []
     for name in ("trials", "poisoned"):
-        options = ["--trials", "2", "--outer", "2", "--inner", "2", "--json", f"{folder}/{name}.json"]
+        options = ["--n-candidates", "2", "--outer-folds", "2", "--inner-folds", "2", "--json", f"{folder}/{name}.json"]
         data = ["--data", f"{folder}/{name}-epo.fif", "--store", str(folder / "store")]
         assert CliRunner().invoke(pretap, ["sweep", space, *options, *data]).exit_code == 0
         chosen.append(read_results(folder / f"{name}.json").chosen[0])
@@ -740,7 +740,7 @@ def test_the_choice_of_an_outer_fold_never_saw_its_held_out_trials(folder):
 
 
 def test_too_many_inner_folds_are_refused(folder):
-    done = invoke(folder, "sweep", str(space_file(folder, GOOD)), "--outer", "2", "--inner", "11")
+    done = invoke(folder, "sweep", str(space_file(folder, GOOD)), "--outer-folds", "2", "--inner-folds", "11")
     assert isinstance(done.exception, DataError)
     assert "an outer fold leaves 10" in str(done.exception)
 

@@ -139,7 +139,7 @@ def test_bundles_and_card_are_data_of_the_package():
 
 
 def test_serve_without_a_bundle_takes_the_best_one_and_says_which_and_why():
-    command = [sys.executable, "-m", "pretap", "serve", "--stream", "name=nobody", "--wait-s", "0.1"]
+    command = [sys.executable, "-m", "pretap", "serve", "--query", "name=nobody", "--wait-s", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 3
     chosen, what, *_ = done.stderr.splitlines()

@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from pretap_realtime.app import serve
 from pretap_realtime.handover import Handover
 from pretap_realtime.supervisor import Supervisor, pause_s, words
 
@@ -105,6 +107,16 @@ def test_a_worker_that_has_sent_messages_and_then_none_is_ended_as_hung(tmp_path
     finally:
         supervisor._child.kill()
         supervisor._child.wait()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the process is not replaced")
+def test_serve_starts_a_supervisor_with_the_arguments_that_click_parsed(monkeypatch):
+    replaced_by = []
+    monkeypatch.setattr("os.execv", lambda _, command: replaced_by.append(command) or sys.exit(0))
+    arguments = ["--supervise", "ensemble-1000hz", "--log", "--supervise", "--hop-ms", "20"]
+    result = CliRunner().invoke(serve, arguments)
+    assert result.exit_code == 0, result.output
+    assert replaced_by == [[sys.executable, "-m", "pretap_realtime.supervisor", *arguments]]
 
 
 def test_the_supervisor_imports_nothing_heavy():

@@ -52,7 +52,7 @@ def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_pat
     assert "2-fold blockwise cross-validation" in said
     assert "chance 0.5" in said
     assert "learning curve: " in said
-    assert said.splitlines()[-1] == f"wrote {out}"
+    assert said.splitlines()[-2:] == [f"wrote {out}", f"wrote {report}"]
     assert (tmp_path / "b-trials.png").read_bytes().startswith(b"\x89PNG")
 
     manifest = load(out).manifest

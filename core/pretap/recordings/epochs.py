@@ -118,14 +118,14 @@ class Epochs:
         return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())
 
     def select_range(self, text: str) -> Epochs:
-        """Return the trials that ``START:STOP`` picks, as Python counts (``:256``, ``256:``, ``-40:``)."""
+        """Return the trials that ``A:B`` picks, as Python counts (``:256``, ``256:``, ``-40:``)."""
         start, colon, stop = text.partition(":")
         try:
             picked = self.select(slice(int(start) if start else None, int(stop) if stop else None))
         except ValueError:
             colon = ""
         if not colon or not len(picked):
-            raise UsageError(f"--trials {text!r}: expected START:STOP with at least one of {len(self)} trials between.")
+            raise UsageError(f"--trials {text!r}: expected A:B with at least one of {len(self)} trials between.")
         return picked
 
 

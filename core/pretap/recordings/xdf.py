@@ -257,7 +257,7 @@ def _choose(streams: Sequence[_Stream], *, path: Path, stream: str | None) -> _S
     if not candidates:
         raise DataError(f"{path} has no stream of EEG (numeric, regular rate, not empty). It holds {listing}.")
     raise DataError(
-        f"{path} has {len(candidates)} streams that could be the EEG: name one with --stream. It holds {listing}."
+        f"{path} has {len(candidates)} streams that could be the EEG: name one with --xdf-stream. It holds {listing}."
     )
 
 

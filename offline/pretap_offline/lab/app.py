@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from pretap.config import find_config, load_config
 from pretap.errors import UsageError
+from pretap.options import FILE, FOLDER, json_option
 from pretap.progress import progress_of
 from pretap.train_config import TrainConfig
 from pretap_offline.outputs import check_writable
@@ -25,40 +26,51 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "sweep"]
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_DATA = click.option("--data", help="As for `pretap train`; default: PRETAP_DATA.")
-_SEED = click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
-_WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: 1.")
+_DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
+_SEED = click.option(
+    "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for all folds and fits."
+)
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Number of processes on this machine.  [default: 1]"
+)
 _CLUSTER = click.option(
-    "--cluster", metavar="ADDRESS", help="Run on the dask cluster whose scheduler is tcp://HOST:8786."
+    "--cluster", metavar="ADDRESS", help="Run on the dask cluster with this scheduler, such as tcp://HOST:8786."
 )
 _STORE = click.option(
-    "--store", "store_dir", type=_FOLDER, help="Where finished fits are kept; default: the user's cache."
+    "--store", "store_dir", type=FOLDER, help="Directory for finished fits.  [default: in the user's cache]"
 )
-_JSON = click.option(
-    "--json", "json_file", type=_FILE, help="Write everything here, out-of-fold probabilities included."
-)
-_OUTER_HELP = "Folds of the nested cross-validation; 0 only chooses."
+_JSON = json_option("Write all results, including out-of-fold probabilities, to this file.")
 
 
-@click.command(short_help="Compare recipes on the same folds, with their uncertainty.")
+@click.command()
 @click.argument("configs", nargs=-1, metavar="CONFIG...")
 @_DATA
-@click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, show_default=True)
-@click.option("--repeats", type=click.IntRange(min=1, max=1000), default=5, show_default=True)
+@click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, help="Number of cross-validation folds.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=5,
+    help="Number of times to repeat the cross-validation with other folds.",
+)
 @_SEED
 @click.option(
-    "--permutations", type=click.IntRange(min=0), default=0, help="Fit on so many permutations of the labels."
+    "--permutations",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Number of label permutations to fit on, for a permutation test.",
 )
 @click.option("--learning-curve", is_flag=True, help="Also fit on 25, 50 and 75 % of each fold's trials.")
 @_WORKERS
 @_CLUSTER
 @_STORE
 @_JSON
-@click.option("--report", type=_FILE, metavar="FILE.html", help="Write a page with figures and scalp maps.")
+@click.option("--report", type=FILE, metavar="FILE.html", help="Write a page with figures and scalp maps.")
 @click.option(
-    "--from", "from_file", type=_FILE, metavar="RESULTS.json", help="Report these results; nothing is compared."
+    "--from",
+    "from_file",
+    type=FILE,
+    metavar="RESULTS.json",
+    help="Write the report from the results of an earlier --json, without computing anything.",
 )
 @click.pass_context
 def compare(
@@ -78,9 +90,10 @@ def compare(
     report: Path | None,
     from_file: Path | None,
 ) -> None:
-    """Fit every CONFIG on the same folds of the same trials and print how good they are, and how surely.
+    """Cross-validate every CONFIG on the same folds and print the scores with their uncertainty.
 
-    Finished fits are kept: the same command goes on where it was stopped, and a new CONFIG costs only its own fits.
+    Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
+    fits.
     """
     if from_file is not None:
         _report_from(context, from_file)
@@ -120,38 +133,52 @@ def compare(
     print_comparison(found)
     if json_file is not None:
         write_results(found, json_file)
-        click.echo(f"wrote {json_file}")
     if report is not None:
         click.echo("fitting each recipe on all trials, for its scalp maps", err=True)
         write_report(found, report, trials=bench.trials, command=_command())
         click.echo(f"wrote {report}")
 
 
-@click.command(short_help="Search for a recipe, with a nested estimate of what that is worth.")
-@click.argument("space", type=_FILE, metavar="SPACE.toml")
+@click.command()
+@click.argument("space", type=FILE, metavar="SPACE.toml")
 @_DATA
 @click.option(
-    "--trials", type=click.IntRange(min=1), default=50, show_default=True, help="Values that each search tries."
+    "--n-candidates", type=click.IntRange(min=1), default=50, help="Number of candidates that each search tries."
 )
-@click.option("--outer", type=click.IntRange(min=0, max=1000), default=0, show_default=True, help=_OUTER_HELP)
-@click.option("--inner", type=click.IntRange(min=2, max=1000), default=5, show_default=True, help="Folds that choose.")
 @click.option(
-    "--repeats", type=click.IntRange(min=1, max=1000), default=1, show_default=True, help="Of the outer folds."
+    "--outer-folds",
+    type=click.IntRange(min=0, max=1000),
+    default=0,
+    help="Number of outer folds of the nested cross-validation; 0 searches without an estimate.",
+)
+@click.option(
+    "--inner-folds",
+    type=click.IntRange(min=2, max=1000),
+    default=5,
+    help="Number of folds on which each candidate is scored.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    help="Number of times to repeat the outer cross-validation.",
 )
 @_SEED
-@click.option("--storage", type=_FILE, metavar="FILE", help="SQLite file of the searches; default: the user's cache.")
+@click.option(
+    "--storage", type=FILE, help="SQLite file for the progress of the searches.  [default: in the user's cache]"
+)
 @_WORKERS
 @_CLUSTER
 @_STORE
-@click.option("--out", type=_FILE, metavar="BEST.toml", help="Write the chosen recipe here.")
+@click.option("--out", type=FILE, metavar="BEST.toml", help="Write the chosen recipe to this file.")
 @_JSON
 def sweep(
     space: Path,
     *,
     data: str | None,
-    trials: int,
-    outer: int,
-    inner: int,
+    n_candidates: int,
+    outer_folds: int,
+    inner_folds: int,
     repeats: int,
     seed: int,
     storage: Path | None,
@@ -161,11 +188,13 @@ def sweep(
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Try values for the keys that SPACE.toml names, and choose by the calibrated NLL of inner folds.
+    """Search for the best values of the keys in SPACE.toml by their calibrated NLL on inner folds.
 
-    With --outer K every one of K outer folds gets a search of its own, on its training part; its choice is scored on
-    what was held out. That is what searching and fitting is worth; the NLL of the chosen values is too good.
-    Trials and fits are kept: the same command goes on where it was stopped.
+    With --outer-folds K, a search is run on the training part of each of K outer folds, and its choice is scored on the
+    held-out part. This estimates what search and fit achieve together, while the NLL of the chosen values is
+    optimistic.
+
+    Candidates and fits are kept. If the command was interrupted, run it again to continue.
     """
     from pretap_offline.lab.space import read_space
 
@@ -181,11 +210,11 @@ def sweep(
     from pretap_offline.lab.sweep import sweep as sweep_space
     from pretap_offline.lab.table import print_sweep
 
-    bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer, repeats=repeats, seed=seed)
+    bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
     store = _open_store(store_dir)
     with (
         _goes_on(lambda: f"Finished fits are kept in {store.folder}"),
-        progress_of("searching", total=n_steps(bench, n_trials=trials)) as advance,
+        progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
         open_laboratory(store, n_workers=workers or 1, cluster=cluster) as laboratory,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
     ):
@@ -194,8 +223,8 @@ def sweep(
             searched,
             lambda fits: laboratory.run(fits, bench.epochs),
             opened,
-            n_trials=trials,
-            n_inner=inner,
+            n_trials=n_candidates,
+            n_inner=inner_folds,
             advance=advance,
         )
     print_sweep(found)
@@ -204,7 +233,6 @@ def sweep(
         click.echo(f"wrote {out}")
     if json_file is not None:
         write_results(found, json_file)
-        click.echo(f"wrote {json_file}")
 
 
 def _report_from(context: click.Context, file: Path) -> None:

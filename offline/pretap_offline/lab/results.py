@@ -215,7 +215,7 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
     Attributes
     ----------
     nested
-        Figures of the nested cross-validation: the honest estimate of 'search, then fit'. None with ``--outer 0``.
+        Figures of the nested cross-validation: an estimate of search and fit together. None with ``--outer-folds 0``.
     chosen
         One for each outer fold.
     tried

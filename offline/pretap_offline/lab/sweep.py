@@ -147,7 +147,7 @@ def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> lis
     if counts.min() < n_inner:
         raise DataError(
             f"{trials.source}: {n_inner} inner folds need as many trials of each class, and an outer fold leaves "
-            f"{counts.min()}. Lower --inner, or record more."
+            f"{counts.min()}. Lower --inner-folds, or record more."
         )
     evaluation = replace(bench.evaluation, folds=n_inner, repeats=1)
     return splits(trials, replace(config, evaluation=evaluation), seed=bench.seed)

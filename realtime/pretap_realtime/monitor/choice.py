@@ -51,7 +51,7 @@ def choose(
         roles = {f"{mine[0]}-{end}": role for role, end in _OF_SERVICES.items()}
         wanted = {roles[each.source_id]: each for each in found if each.source_id in roles}
     elif mine:
-        problems.append(f"{len(mine)} services are here: {_listed(mine)}. Start the monitor with --name NAME.")
+        problems.append(f"{len(mine)} services are here: {_listed(mine)}. Start the monitor with --service NAME.")
     else:
         who = f"the service {printable(name, limit=40)!r}" if name else "a service"
         problems.append(f"Waiting for {who}. Is pretap serve running?")
@@ -61,7 +61,7 @@ def choose(
             wanted["eeg"] = eegs[0]
         elif eegs:
             listed = _listed([each.name for each in eegs])
-            problems.append(f"{len(eegs)} EEG streams are here: {listed}. Start the monitor with --stream NAME.")
+            problems.append(f"{len(eegs)} EEG streams are here: {listed}. Start the monitor with --query NAME.")
         else:
             problems.append("Waiting for the EEG stream.")
     ours = {f"{service}-{end}" for service in services for end in _OF_SERVICES.values()}

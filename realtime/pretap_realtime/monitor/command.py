@@ -11,28 +11,47 @@ import sys
 import click
 
 from pretap.errors import UsageError
+from pretap.options import port_option
 from pretap_realtime.stopping import stop_on_signals
 
 __all__ = ["monitor"]
 
 
-@click.command(short_help="Watch a service in the browser; play the feedback game.")
-@click.option("--name", default="", help="Of the service (its markers.name); default: the only one there is.")
-@click.option("--stream", default="type=EEG", show_default=True, help="The EEG stream: a name, or key=value,...")
-@click.option("--cue-stream", help="The marker stream that tells the truth; default: all that are no service's.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8010, show_default=True, help="0: any that is free.")
+@click.command()
 @click.option(
-    "--allow-host", "names", multiple=True, metavar="NAME", help="A name or address in browsers' address bars, besides."
+    "--service",
+    metavar="NAME",
+    help="Name of the service (its markers.name).  [default: the only service on the network]",
+)
+@click.option("--query", default="type=EEG", metavar="QUERY", help="EEG stream to show: a name, or key=value,...")
+@click.option(
+    "--cue-query",
+    metavar="QUERY",
+    help="Marker stream with the true labels.  [default: all marker streams but those of services]",
+)
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
+@port_option
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Also accept browsers that reach this machine under this name or address. Can be repeated.",
 )
 @click.option("--browser/--no-browser", default=False, help="Open a browser.")
 def monitor(
-    *, name: str, stream: str, cue_stream: str | None, host: str, port: int, names: tuple[str, ...], browser: bool
+    *,
+    service: str | None,
+    query: str,
+    cue_query: str | None,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    browser: bool,
 ) -> None:
-    """Serve a page that shows the EEG, the decisions, the state and the figures of a running `pretap serve`.
+    """Serve a page with the EEG, the decisions, the state and the latencies of a running `pretap serve`.
 
-    The page changes nothing, and is for this machine alone unless --host says otherwise: LSL and this page know no
-    passwords.
+    The page is read-only. Only this machine can open it, unless --host says otherwise. There is no password.
     """
     stop = stop_on_signals()
     if any(not each or not set(each) <= _OF_NAMES for each in names):
@@ -45,9 +64,9 @@ def monitor(
     if hasattr(os, "nice"):  # who watches makes way for what is watched
         os.nice(_NICE)
     follower = Follower(
-        name=name,
-        stream=parse_query(stream),
-        markers=parse_query(cue_stream) if cue_stream else None,
+        name=service or "",
+        stream=parse_query(query),
+        markers=parse_query(cue_query) if cue_query else None,
         stop=stop,
     )
     follower.start()

@@ -1,0 +1,95 @@
+"""Options that several commands share, so that each has one name and one help text.
+
+Used by the command modules; loads no numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pretap.serve_config import ENGINE_NAMES
+
+__all__ = [
+    "FILE",
+    "FOLDER",
+    "engine_option",
+    "json_option",
+    "part_option",
+    "port_option",
+    "set_option",
+    "trials_option",
+    "xdf_stream_option",
+]
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+_JSON_FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+_Command = Callable[..., Any]
+
+engine_option = click.option(
+    "--engine", type=click.Choice(ENGINE_NAMES), help="Compute engine; auto is the fastest.  [default: auto]"
+)
+part_option = click.option(
+    "--part", type=click.Choice(["train", "test"]), default="test", help="Part of the competition data to use."
+)
+port_option = click.option(
+    "--port", type=click.IntRange(0, 65535), default=8010, help="Port of the page; 0 picks a free one."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="A.B=C",
+    help="Set key B of table A in the configuration to C. Can be repeated.",
+)
+trials_option = click.option(
+    "--trials", metavar="A:B", help="Use only trials A to B - 1, counted from 0 like a Python slice."
+)
+xdf_stream_option = click.option(
+    "--xdf-stream", metavar="NAME_OR_ID", help="Name or id of the EEG stream in an XDF file that has several."
+)
+
+
+def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - click's own name
+    """Add ``--json FILE`` to a command, which receives the file as `json_file`; ``-`` is standard output.
+
+    For ``-`` the command receives a temporary file, which is then copied to standard output. The report that the
+    command prints for people is left out, so that a script reads nothing but JSON.
+    """
+    option = click.option("--json", "json_file", type=_JSON_FILE, help=f"{help} Use - for standard output.")
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def run(*args: Any, json_file: Path | None, **options: Any) -> Any:
+            if json_file != Path("-"):
+                result = command(*args, json_file=json_file, **options)
+                if json_file is not None:
+                    click.echo(f"wrote {json_file}")
+                return result
+            with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
+                file = Path(folder) / "output.json"
+                try:
+                    with redirect_stdout(io.StringIO()):
+                        return command(*args, json_file=file, **options)
+                finally:  # a check that failed has a result too
+                    if file.exists():
+                        _print_json(file)
+
+        return option(run)
+
+    return decorate
+
+
+def _print_json(file: Path) -> None:
+    from pretap.terminal import json_text
+
+    click.echo(json_text(file.read_bytes()), nl=False)
