@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from pretap.errors import CheckFailedError
-from pretap.options import json_option, write_json
+from pretap.files import write_json
+from pretap.options import json_option
 
 
 def run(*args: str, fails: bool = False):
