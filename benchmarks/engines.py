@@ -32,7 +32,7 @@ from random_networks import Bundle
 from pretap.errors import UsageError
 from pretap.lanes.compiled import active_variant
 from pretap.manifest import Manifest
-from pretap.scaling import FIR
+from pretap.signal.scaling import FIR
 
 ENGINES = ("compiled", "numpy", "torch")
 WAYS = ("lanes", "recompute")

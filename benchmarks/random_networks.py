@@ -18,7 +18,7 @@ from pretap.decoder import Decoder
 from pretap.manifest import Manifest
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
-from pretap.scaling import FIR
+from pretap.signal.scaling import FIR
 from pretap.train_config import TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.estimator import make_fir, make_scaling

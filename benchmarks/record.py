@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from random_networks import make_decoder
 
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 from pretap_realtime.api_config import isolation
 
 NAME = "bench-amplifier"

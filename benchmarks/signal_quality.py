@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle import load
-from pretap.channels import mirrored
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
-from pretap.statistics import gather_statistics
+from pretap.signal.channels import mirrored
+from pretap.signal.statistics import gather_statistics
 from pretap_offline.synthetic import simulate_epochs, simulate_raw
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.modes import FreeRunning

@@ -21,7 +21,7 @@ import numpy as np
 
 from pretap.bundle import load
 from pretap.decoder import Decoder
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from factories import make_decoder

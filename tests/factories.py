@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from pretap.bundle import load, write_bundle
 from pretap.decoder import AUTO, Decoder
-from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec, Network
-from pretap.scaling import Scaling
-from pretap.statistics import Statistics
+from pretap.signal.interpolation import INTERPOLATION
+from pretap.signal.scaling import Scaling
+from pretap.signal.statistics import Statistics
 from pretap.train_config import TrainConfig
 
 CHANNELS = ("C3", "Cz", "C4", "O1")

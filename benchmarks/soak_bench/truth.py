@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import microvolts_per
 from pretap.recordings.recording import Recording
+from pretap.signal.channels import microvolts_per
 from pretap_realtime.mishaps import BadDay, Mishap, Wiring, inject
 from pretap_realtime.pieces import Piece, pieces
 

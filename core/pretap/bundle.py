@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from pretap.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
 from pretap.files import write_whole, writing
-from pretap.interpolation import INTERPOLATION
 from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
-from pretap.scaling import FIR
 from pretap.shipped import find_bundle, shipped_bundles
-from pretap.statistics import COVARIANCE, SCALE
+from pretap.signal.interpolation import INTERPOLATION
+from pretap.signal.scaling import FIR
+from pretap.signal.statistics import COVARIANCE, SCALE
 
 __all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "refusal", "self_test", "write_bundle"]
 

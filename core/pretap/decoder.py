@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError, UsageError
-from pretap.interpolation import INTERPOLATION
 from pretap.lanes.compiled import CompiledLanes
 from pretap.lanes.output import DecoderStream, Output
 from pretap.lanes.plan import Steps, make_steps
@@ -18,9 +17,10 @@ from pretap.lanes.recompute import Recompute
 from pretap.lanes.stream import Lanes, LaneStream
 from pretap.manifest import Manifest
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
-from pretap.ring import Ring
-from pretap.scaling import FIR
-from pretap.statistics import Statistics
+from pretap.signal.interpolation import INTERPOLATION
+from pretap.signal.ring import Ring
+from pretap.signal.scaling import FIR
+from pretap.signal.statistics import Statistics
 
 __all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine", "in_float64"]
 
@@ -94,9 +94,9 @@ class Decoder:
     sha256
         The hash of the bundle file that was loaded; empty for a decoder that never was a file.
     interpolation
-        The weights for `pretap.interpolation`, (n_channels, n_channels); None where the bundle carries none.
+        The weights for `pretap.signal.interpolation`, (n_channels, n_channels); None where the bundle carries none.
     statistics
-        What the training signal was like, see `pretap.statistics`; None where the bundle carries none.
+        What the training signal was like, see `pretap.signal.statistics`; None where the bundle carries none.
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:

@@ -16,7 +16,7 @@ from pretap.files import write_json
 from pretap.manifest import Manifest
 from pretap.options import json_option
 from pretap.shipped import BEST
-from pretap.statistics import Statistics
+from pretap.signal.statistics import Statistics
 from pretap.terminal import plain
 
 __all__ = ["engine_errors", "in_a_line", "inspect"]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from pretap.networks import Network
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 from pretap.train_config import TrainConfig
 
 __all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
@@ -105,9 +105,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         How far an engine's probabilities may lie from the float64 reference on the two probe windows: 1e-6, or ten
         times the error of torch float32 where the weights make the network more sensitive than that.
     interpolates
-        Whether the tensor ``channels.interpolation`` is there, see `pretap.interpolation`.
+        Whether the tensor ``channels.interpolation`` is there, see `pretap.signal.interpolation`.
     has_statistics
-        Whether the tensors of `pretap.statistics` are there.
+        Whether the tensors of `pretap.signal.statistics` are there.
     n_members
         Networks of one kind whose logits are averaged. Of several, each one's tensors are ``members.{i}.<name>``.
     temperature

@@ -43,7 +43,7 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`pretap.scaling.Scaling` in milliseconds, so that one file serves every rate.
+    """`pretap.signal.scaling.Scaling` in milliseconds, so that one file serves every rate.
 
     `decimate_to_hz` is the rate to which the window is brought after the reference, or the next above it of which the
     data's is a whole multiple: by a causal FIR filter of about `fir_ms` that passes up to `pass_hz`, `delay_ms` late,

@@ -19,7 +19,7 @@ from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.recordings.epochs import Epochs
-from pretap.scaling import FIR
+from pretap.signal.scaling import FIR
 from pretap.train_config import TrainConfig
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import electrode_names, mirrored
 from pretap.errors import UsageError
+from pretap.signal.channels import electrode_names, mirrored
 from pretap_offline.montage import known_positions
 
 __all__ = ["mirror_partners"]
@@ -17,7 +17,7 @@ __all__ = ["mirror_partners"]
 def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.int64]:
     """Say for each channel which one lies where it would be in a mirror, (n_channels,).
 
-    Electrodes of the 10-05 system only, or what `pretap.channels` knows to be one. There odd numbers are on the left,
+    Electrodes of the 10-05 system only, or what `pretap.signal.channels` knows to be one. There odd numbers are on the left,
     even ones on the right, z is the midline: C3 and C4, FCz and FCz.
 
     Raises

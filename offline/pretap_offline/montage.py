@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import canonical
 from pretap.recordings.mne_epochs import standard_montage
+from pretap.signal.channels import canonical
 
 __all__ = ["interpolation_weights", "known_positions"]
 
@@ -22,7 +22,7 @@ def known_positions(channels: Sequence[str]) -> dict[str, str]:
 
 
 def interpolation_weights(channels: Sequence[str]) -> NDArray[np.float64] | None:
-    """Compute what `pretap.interpolation` needs, through MNE's spherical splines.
+    """Compute what `pretap.signal.interpolation` needs, through MNE's spherical splines.
 
     Row k is what `mne.Evoked.interpolate_bads` makes of the other channels when channel k alone is bad. All rows come
     from one call (n calls take minutes for 128 channels): a twin of each electrode, marked bad, is interpolated from

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from pretap.bundle import refusal, write_bundle
 from pretap.errors import DataError, UsageError
-from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap.statistics import gather_statistics
+from pretap.signal.interpolation import INTERPOLATION
+from pretap.signal.statistics import gather_statistics
 from pretap.train_config import TrainConfig
 from pretap_offline.fitting import fit, make_manifest, self_test_tolerance
 from pretap_offline.montage import interpolation_weights

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import canonical
 from pretap.errors import UsageError
 from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
+from pretap.signal.channels import canonical
 
 __all__ = ["draw_trials"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.serve_config import QualityConfig
-from pretap.statistics import Statistics
+from pretap.signal.statistics import Statistics
 
 __all__ = ["BlockChecks", "Findings", "unit_words"]
 

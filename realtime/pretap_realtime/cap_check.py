@@ -16,8 +16,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING, electrode_names, mirrored
-from pretap.statistics import Statistics, rereferenced
+from pretap.signal.channels import MISSING, electrode_names, mirrored
+from pretap.signal.statistics import Statistics, rereferenced
 
 __all__ = ["CapCheck"]
 

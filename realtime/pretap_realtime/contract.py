@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING, electrode_names, match_channels, microvolts_per
 from pretap.errors import StreamRefusedError, UsageError
-from pretap.interpolation import can_interpolate, most_replaced
 from pretap.manifest import Manifest
 from pretap.serve_config import StreamConfig
+from pretap.signal.channels import MISSING, electrode_names, match_channels, microvolts_per
+from pretap.signal.interpolation import can_interpolate, most_replaced
 
 __all__ = [
     "Description",
@@ -80,7 +80,7 @@ class Mapping:
     ----------
     order, factors
         For each channel of the bundle: which channel of the stream it is, and what makes it microvolts. A missing one
-        has the index `pretap.channels.MISSING` and the factor 0.
+        has the index `pretap.signal.channels.MISSING` and the factor 0.
     labels
         Of the stream's channels.
     sfreq_hz

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
-from pretap.statistics import block_samples
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.statistics import block_samples
 
 __all__ = ["FLAT_UV", "Electrodes", "Run"]
 

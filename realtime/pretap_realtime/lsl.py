@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING
 from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
+from pretap.signal.channels import MISSING
 from pretap_realtime import sockets
 from pretap_realtime.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
 from pretap_realtime.api_config import find_configuration

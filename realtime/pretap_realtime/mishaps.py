@@ -15,8 +15,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import microvolts_per
 from pretap.errors import UsageError
+from pretap.signal.channels import microvolts_per
 from pretap_realtime.pieces import Mark, Piece
 
 __all__ = ["BadDay", "Kind", "Mishap", "Plan", "Wiring", "inject", "parse_plan"]

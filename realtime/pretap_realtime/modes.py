@@ -15,8 +15,8 @@ from pretap.errors import UsageError
 from pretap.events import matches
 from pretap.lanes.output import Native, Output
 from pretap.recordings.recording import TIE_SAMPLES
-from pretap.ring import Ring
 from pretap.serve_config import CueConfig
+from pretap.signal.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision
 
 __all__ = ["CueLocked", "FreeRunning", "Mode", "cue_locked", "hop_samples"]

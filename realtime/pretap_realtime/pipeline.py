@@ -17,9 +17,9 @@ from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.lanes.output import Native
 from pretap.manifest import Manifest
-from pretap.resampler import Resampler
-from pretap.ring import Ring
 from pretap.serve_config import QualityConfig
+from pretap.signal.resampler import Resampler
+from pretap.signal.ring import Ring
 from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import same_rate

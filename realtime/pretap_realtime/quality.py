@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from pretap.decoder import Decoder
 from pretap.errors import UsageError
-from pretap.interpolation import can_interpolate
 from pretap.serve_config import QualityConfig
-from pretap.statistics import Statistics, block_samples
+from pretap.signal.interpolation import can_interpolate
+from pretap.signal.statistics import Statistics, block_samples
 from pretap_realtime.block_checks import BlockChecks, Findings
 from pretap_realtime.cap_check import CapCheck
 from pretap_realtime.rate import RateCheck

@@ -12,7 +12,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import MISSING, match_channels
 from pretap.config import load_config
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
@@ -24,6 +23,7 @@ from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.serve_config import ServeConfig
+from pretap.signal.channels import MISSING, match_channels
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pretap.bundle import load
-from pretap.interpolation import interpolating_matrix
-from pretap.resampler import Resampler
+from pretap.signal.interpolation import interpolating_matrix
+from pretap.signal.resampler import Resampler
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime import lsl
 
@@ -167,7 +167,7 @@ def test_biosemi_names_are_known_by_the_whole_cap(start, wide, kit):
 
 
 def test_an_offset_that_the_decoder_would_take_for_signal_is_refused(start, tmp_path, make_decoder, kit):
-    from pretap.scaling import Scaling
+    from pretap.signal.scaling import Scaling
 
     path = tmp_path / "raw.safetensors"
     make_decoder(path=path, scaling=Scaling(divide_uv=200.0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pretap.bundle import read_bundle
-from pretap.channels import mirrored
 from pretap.shipped import find_bundle
-from pretap.statistics import Statistics
+from pretap.signal.channels import mirrored
+from pretap.signal.statistics import Statistics
 from pretap_realtime import lsl
 
 BUNDLE = "single-100hz"

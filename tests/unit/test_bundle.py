@@ -31,7 +31,7 @@ from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Streaming, Training
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 from pretap.train_config import TrainConfig
 
 N_WINDOW, N_CHANNELS = 8, 3

@@ -15,7 +15,7 @@ from pretap.networks import LdaSpec
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
 from pretap.shipped import find_bundle, shipped_bundles
-from pretap.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
+from pretap.signal.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
 from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.synthetic import simulate_epochs
 from pretap_offline.training import train

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.channels import canonical, match_channels, microvolts_per
 from pretap.errors import StreamRefusedError
 from pretap.recordings.competition import CHANNELS
+from pretap.signal.channels import canonical, match_channels, microvolts_per
 
 MODEST = settings(deadline=None, max_examples=80)
 

@@ -21,13 +21,13 @@ from pretap import __version__
 from pretap.bundle import load, read_bundle, write_bundle
 from pretap.cli import pretap
 from pretap.errors import DataError, UsageError
-from pretap.interpolation import INTERPOLATION
 from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs
-from pretap.scaling import Scaling
-from pretap.statistics import COVARIANCE, SCALE
+from pretap.signal.interpolation import INTERPOLATION
+from pretap.signal.scaling import Scaling
+from pretap.signal.statistics import COVARIANCE, SCALE
 from pretap.train_config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train

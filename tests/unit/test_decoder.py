@@ -19,7 +19,7 @@ from pretap.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LdaSpec, LstmSpec, softmax
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 from pretap.train_config import TrainConfig
 
 N_WINDOW, N_CHANNELS = 20, 5

@@ -4,9 +4,9 @@ import mne
 import numpy as np
 import pytest
 
-from pretap.channels import electrode_names, match_channels, standard_names
 from pretap.errors import StreamRefusedError
 from pretap.recordings.mne_epochs import standard_montage
+from pretap.signal.channels import electrode_names, match_channels, standard_names
 
 BIOSEMI = [f"{bank}{k}" for bank in "ABCD" for k in range(1, 33)]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import standard_montage
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap_offline.montage import interpolation_weights, known_positions
 from pretap_realtime.electrodes import Electrodes
 

@@ -41,7 +41,7 @@ from pretap.networks import (
 )
 from pretap.networks.bandpass import BANDPASS, RunningBandpass, second_order_sections
 from pretap.recordings.epochs import Epochs
-from pretap.scaling import FIR, Scaling
+from pretap.signal.scaling import FIR, Scaling
 from pretap.torch_networks import LstmNetwork
 from pretap.train_config import FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.bandpass import bandpass_impulse

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
-from pretap.interpolation import interpolating_matrix
-from pretap.resampler import Resampler
+from pretap.signal.interpolation import interpolating_matrix
+from pretap.signal.resampler import Resampler
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.modes import CueLocked, FreeRunning

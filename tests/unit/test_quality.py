@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.channels import mirrored
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.serve_config import QualityConfig
-from pretap.statistics import Statistics, block_samples, gather_statistics
+from pretap.signal.channels import mirrored
+from pretap.signal.statistics import Statistics, block_samples, gather_statistics
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue

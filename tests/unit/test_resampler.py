@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.resample import resample_recording
-from pretap.resampler import Resampler
+from pretap.signal.resampler import Resampler
 
 RATES = [(250, 1000), (256, 1000), (500, 1000), (512, 1000), (2048, 1000), (1000, 250), (512, 100), (92.67, 100)]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.errors import DataError
-from pretap.ring import Ring
+from pretap.signal.ring import Ring
 
 MODEST = settings(deadline=None, max_examples=60)
 

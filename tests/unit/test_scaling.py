@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pretap.scaling import Scaling
+from pretap.signal.scaling import Scaling
 
 # (n_window=5, n_channels=2)
 X = np.array([[1, 3], [5, 11], [2, 8], [6, 0], [10, -2]], np.float32)

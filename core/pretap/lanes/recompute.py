@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 from pretap.lanes.output import Output
-from pretap.ring import Ring
+from pretap.signal.ring import Ring
 
 __all__ = ["Recompute"]
 

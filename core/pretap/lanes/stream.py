@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pretap.errors import DataError
 from pretap.lanes.output import DecoderStream, Native, Output
 from pretap.lanes.recompute import Recompute
-from pretap.ring import Ring
+from pretap.signal.ring import Ring
 
 __all__ = ["LaneStream", "Lanes"]
 

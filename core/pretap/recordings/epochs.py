@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import match_channels
 from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.signal.channels import match_channels
 
 __all__ = ["Epochs", "trial_sha256"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pretap.channels import canonical
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import writing
 from pretap.recordings.epochs import Epochs
+from pretap.signal.channels import canonical
 
 __all__ = [
     "epochs_from_mne",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import match_channels
 from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.epochs import Epochs
+from pretap.signal.channels import match_channels
 
 __all__ = ["TIE_SAMPLES", "Event", "Recording", "from_epochs", "pick", "sample_at"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.recording import Event, Recording
-from pretap.resampler import Resampler
+from pretap.signal.resampler import Resampler
 
 __all__ = ["resample_epochs", "resample_recording"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.channels import unit_factor
 from pretap.errors import DataError, MissingPackageError
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf_chunks import whole_chunks
 from pretap.recordings.xdf_time import Segment, cut, fill, follows, measured_hz, nearest, stamps
+from pretap.signal.channels import unit_factor
 
 __all__ = ["open_xdf"]
 

@@ -26,7 +26,7 @@ from pretap.networks.closed_form import window_means
 from pretap.networks.covariance import n_triangle
 from pretap.networks.lrp_erd_lstm import blocked
 from pretap.recordings.epochs import Epochs
-from pretap.scaling import FIR
+from pretap.signal.scaling import FIR
 from pretap_offline.metrics import auc
 
 __all__ = ["Group", "HeadMap", "answer_patterns", "filter_patterns", "patterns_of"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pretap.channels import canonical
 from pretap.recordings.mne_epochs import make_info
+from pretap.signal.channels import canonical
 from pretap_offline.lab.report_patterns import Group, HeadMap
 
 __all__ = ["Topographies"]

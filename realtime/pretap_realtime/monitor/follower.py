@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pretap.channels import electrode_names, unit_factor
 from pretap.errors import StreamRefusedError
+from pretap.signal.channels import electrode_names, unit_factor
 from pretap_realtime import lsl
 from pretap_realtime.contract import Description, printable
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures

@@ -1,0 +1,1 @@
+"""Channels, scaling and resampling: what training and serving do to samples alike."""
