@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.bundle import read_bundle
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig
 from pretap.decoder import Decoder
 from pretap.manifest import Manifest
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR
-from pretap.train_config import TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.estimator import make_fir, make_scaling
 

@@ -17,9 +17,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from msgspec.structs import replace
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig
 from pretap.networks import softmax
-from pretap.train_config import TrainConfig
 from pretap_offline.data import read_trials
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.training import prepare

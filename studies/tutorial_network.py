@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.data import read_trials
 from pretap_offline.training import prepare
 from pretap_offline.validation import cross_validate

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle import load, write_bundle
+from pretap.config.train import TrainConfig
 from pretap.decoder import AUTO, Decoder
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec, Network
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling
 from pretap.signal.statistics import Statistics
-from pretap.train_config import TrainConfig
 
 CHANNELS = ("C3", "Cz", "C4", "O1")
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from pretap.config.train import TrainConfig
 from pretap.networks import Network
 from pretap.signal.scaling import Scaling
-from pretap.train_config import TrainConfig
 
 __all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
 

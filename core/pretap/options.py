@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from pretap.serve_config import ENGINE_NAMES
+from pretap.config.serve import ENGINE_NAMES
 
 __all__ = [
     "FILE",

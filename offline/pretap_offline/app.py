@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
-from pretap.train_config import TrainConfig, TrialsConfig
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:

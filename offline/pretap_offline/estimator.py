@@ -12,11 +12,11 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from pretap.config.train import FitConfig, TrainConfig
 from pretap.errors import UsageError
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import Scaling
-from pretap.train_config import FitConfig, TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.baselines import export_baseline, make_csp, make_lda, make_tangent_space
 from pretap_offline.closed_form import make_closed_form

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pretap import __version__
 from pretap.bundle import probe_windows, reference_probs
+from pretap.config.train import TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
-from pretap.train_config import TrainConfig
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
 __all__ = ["fit", "fit_decoder", "make_manifest", "n_advances", "self_test_tolerance"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 
+from pretap.config.train import FitConfig
 from pretap.networks import Network
 from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
-from pretap.train_config import FitConfig
 from pretap_offline.mirror import mirror_partners
 
 __all__ = ["NetworkClassifier", "cosine_factor", "make_network_classifier"]

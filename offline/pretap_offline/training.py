@@ -9,13 +9,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from pretap.bundle import refusal, write_bundle
+from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
-from pretap.train_config import TrainConfig
 from pretap_offline.fitting import fit, make_manifest, self_test_tolerance
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.validation import cross_validate, is_blockwise

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.train import TrainConfig
 from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
-from pretap.train_config import TrainConfig
 
 __all__ = ["bad_channels", "common_channels", "peak_to_peak_uv"]
 

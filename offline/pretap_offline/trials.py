@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.serve import StreamConfig
+from pretap.config.train import TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
-from pretap.serve_config import StreamConfig
 from pretap.signal.channels import MISSING, match_channels, standard_names
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.signal.resampler import Resampler
-from pretap.train_config import TrainConfig
 from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
 

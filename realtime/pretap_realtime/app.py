@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.options import FILE, FOLDER, engine_option, set_option
-from pretap.serve_config import ServeConfig, load_decoders
 from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead

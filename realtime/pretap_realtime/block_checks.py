@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.serve_config import QualityConfig
+from pretap.config.serve import QualityConfig
 from pretap.signal.statistics import Statistics
 
 __all__ = ["BlockChecks", "Findings", "unit_words"]

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError
-from pretap.serve_config import ServeConfig
 from pretap_realtime import lsl
 from pretap_realtime.ahead import Ahead
 from pretap_realtime.chunk import Chunk, Cue

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pretap.config import find_config
+from pretap.config.reading import find_config
 from pretap.options import port_option
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.serve import CueConfig
 from pretap.decoder import Decoder
 from pretap.errors import UsageError
 from pretap.events import matches
 from pretap.lanes.output import Native, Output
 from pretap.recordings.recording import TIE_SAMPLES
-from pretap.serve_config import CueConfig
 from pretap.signal.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision
 

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from pretap.serve_config import OutputsConfig
+from pretap.config.serve import OutputsConfig
 from pretap_realtime.address import describe, resolve, warning
 from pretap_realtime.datagrams import OscSender, Sender, UdpSender
 from pretap_realtime.messages import Message

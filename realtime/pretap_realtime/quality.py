@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.serve import QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import UsageError
-from pretap.serve_config import QualityConfig
 from pretap.signal.interpolation import can_interpolate
 from pretap.signal.statistics import Statistics, block_samples
 from pretap_realtime.block_checks import BlockChecks, Findings

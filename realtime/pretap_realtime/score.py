@@ -12,7 +12,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.config import load_config
+from pretap.config.reading import load_config
+from pretap.config.serve import ServeConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
@@ -22,7 +23,6 @@ from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
-from pretap.serve_config import ServeConfig
 from pretap.signal.channels import MISSING, match_channels
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Description, check_stream

@@ -25,9 +25,9 @@ from typing import Any, Final
 import numpy as np
 
 from pretap import __version__
+from pretap.config.serve import ServeConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
-from pretap.serve_config import ServeConfig
 from pretap_realtime import lsl
 from pretap_realtime.stopping import Stop
 

@@ -13,6 +13,7 @@ from typing import Literal
 import click
 import msgspec
 
+from pretap.config.serve import PolicyConfig
 from pretap.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.events import matches
@@ -21,7 +22,6 @@ from pretap.manifest import Manifest
 from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
-from pretap.serve_config import PolicyConfig
 from pretap_realtime.child import run_child
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth

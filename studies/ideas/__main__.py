@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from stacked import Recipe, fit, make_views
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig
 from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import TrainConfig
 from pretap_offline.calibration import fit_temperature, with_temperature
 from pretap_offline.data import read_trials
 from pretap_offline.estimator import make_estimator, make_scaling

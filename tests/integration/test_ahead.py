@@ -10,8 +10,8 @@ import pylsl
 import pytest
 
 from pretap.bundle import load
+from pretap.config.serve import ServeConfig, StreamConfig
 from pretap.errors import StreamRefusedError
-from pretap.serve_config import ServeConfig, StreamConfig
 from pretap_realtime import lsl
 from pretap_realtime.ahead import Ahead
 from pretap_realtime.connection import Connector, Looks

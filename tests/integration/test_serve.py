@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pretap.bundle import load
-from pretap.serve_config import ServeConfig, StreamConfig
+from pretap.config.serve import ServeConfig, StreamConfig
 from pretap_realtime import lsl
 from pretap_realtime.connection import Connector, Looks
 

@@ -139,8 +139,8 @@ def _restart(log: Path) -> int:
 
 
 def test_every_configuration_on_the_page_of_amplifiers_is_one(tmp_path):
-    from pretap.config import load_config
-    from pretap.serve_config import ServeConfig
+    from pretap.config.reading import load_config
+    from pretap.config.serve import ServeConfig
 
     page = PAGE.with_name("amplifiers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

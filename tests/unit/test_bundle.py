@@ -27,12 +27,12 @@ from pretap.bundle import (
     self_test,
     write_bundle,
 )
+from pretap.config.train import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Streaming, Training
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.signal.scaling import Scaling
-from pretap.train_config import TrainConfig
 
 N_WINDOW, N_CHANNELS = 8, 3
 SPEC = LstmSpec(hidden=(3, 2))

@@ -20,6 +20,7 @@ from scipy.io import savemat
 from pretap import __version__
 from pretap.bundle import load, read_bundle, write_bundle
 from pretap.cli import pretap
+from pretap.config.train import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
@@ -28,7 +29,6 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling
 from pretap.signal.statistics import COVARIANCE, SCALE
-from pretap.train_config import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap_offline.synthetic import simulate_raw
 from pretap_offline.training import train
 

@@ -12,11 +12,11 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.serve import DecodeConfig, ServeConfig, StreamConfig, load_decoders
+from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
-from pretap.serve_config import DecodeConfig, ServeConfig, StreamConfig, load_decoders
-from pretap.train_config import TrainConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NETWORK = ("network.kind=lstm", "network.hidden=[4]")

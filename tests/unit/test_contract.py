@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from pretap.config.serve import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
-from pretap.serve_config import StreamConfig
 from pretap.signal.channels import MISSING
 from pretap_offline.montage import interpolation_weights
 from pretap_realtime.contract import Description, changes, check_stream, describe_mapping, describe_rate, same_rate

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pretap
+from pretap.config.train import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
 from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.signal.scaling import Scaling
-from pretap.train_config import TrainConfig
 
 N_WINDOW, N_CHANNELS = 20, 5
 SPEC = LstmSpec(hidden=(10, 5))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap_offline.evaluation import Evaluation, evaluate_trials, report, write_figures, write_predictions
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.metrics import score, wilson95

@@ -14,6 +14,7 @@ from sklearn.covariance import oas
 from sklearn.linear_model import LogisticRegression
 
 from pretap.bundle import load
+from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import (
@@ -30,7 +31,6 @@ from pretap.networks.covariance import oas_covariance, tangent
 from pretap.networks.csp import log_power
 from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LrpErdLstmNetwork
-from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.estimator import make_estimator, make_fir, make_scaling
 from pretap_offline.fitting import fit_decoder, n_advances

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from msgspec.structs import replace as changed
 
 from pretap.cli import pretap
-from pretap.config import load_config
+from pretap.config.reading import load_config
+from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.networks import LrpErdLstmSpec, LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
-from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.calibration import fit_temperature, with_temperature
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits

@@ -22,6 +22,7 @@ from scipy.signal import butter, sosfilt
 
 import factories
 from pretap.bundle import load
+from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError
 from pretap.lanes.compiled import CompiledLanes, active_variant, why_not_compiled
@@ -43,7 +44,6 @@ from pretap.networks.bandpass import BANDPASS, RunningBandpass, second_order_sec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR, Scaling
 from pretap.torch_networks import LstmNetwork
-from pretap.train_config import FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.bandpass import bandpass_impulse
 from pretap_offline.fitting import fit_decoder
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pretap.config.train import FitConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.mne_epochs import standard_montage
-from pretap.train_config import FitConfig
 from pretap_offline.mirror import mirror_partners
 from pretap_offline.neural import cosine_factor, make_network_classifier
 

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from pretap.config import load_config
+from pretap.config.reading import load_config
+from pretap.config.serve import OutputsConfig, ServeConfig
 from pretap.errors import UsageError
-from pretap.serve_config import OutputsConfig, ServeConfig
 from pretap_realtime.messages import Message
 from pretap_realtime.network import OutputSink
 from pretap_realtime.sink import Item

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pretap.serve_config import PolicyConfig
+from pretap.config.serve import PolicyConfig
 from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import NONE, Evidence, Policy
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pretap.config.serve import QualityConfig
 from pretap.errors import StreamRefusedError, UsageError
-from pretap.serve_config import QualityConfig
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics, block_samples, gather_statistics
 from pretap_offline.montage import interpolation_weights

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from msgspec.structs import replace as changed
 
 from pretap.cli import pretap
+from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import PretapError, UsageError
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
-from pretap.train_config import FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.lab.compare import compare, plan
 from pretap_offline.lab.plan import set_up

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pretap.config.train import SignalConfig, TrainConfig, TrialsConfig
 from pretap.networks import LstmSpec
 from pretap.recordings.recording import Event, Recording
-from pretap.train_config import SignalConfig, TrainConfig, TrialsConfig
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials
 from pretap_realtime.cues import truth

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
+from pretap.config.serve import PolicyConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
-from pretap.serve_config import PolicyConfig
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.contract import Mapping
 from pretap_realtime.latencies import Latencies

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretap.serve_config import PolicyConfig
+from pretap.config.serve import PolicyConfig
 from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import Policy
 from pretap_realtime.tradeoff import (

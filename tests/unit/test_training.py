@@ -16,12 +16,12 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 
 from pretap import __version__
 from pretap.bundle import load, read_bundle
-from pretap.config import load_config
+from pretap.config.reading import load_config
+from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.recordings.epochs import Epochs, trial_sha256
-from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap_offline.calibration import fit_temperature
 from pretap_offline.estimator import make_estimator, make_fir, make_scaling
 from pretap_offline.fitting import fit, fit_decoder, make_manifest, n_advances

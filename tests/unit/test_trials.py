@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from pretap.config.train import FitConfig, SignalConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.continuous import open_recording, recording_from_raw
 from pretap.recordings.mne_epochs import epochs_to_mne
 from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.interpolation import interpolating_matrix
-from pretap.train_config import FitConfig, SignalConfig, TrainConfig, TrialsConfig
 from pretap_offline.evaluation import evaluate_trials
 from pretap_offline.fitting import fit_decoder
 from pretap_offline.montage import interpolation_weights

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pretap.bundle import load
+from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap_offline.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy
 from pretap_offline.training import train

@@ -12,11 +12,11 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
 from pretap.options import FILE, FOLDER, json_option
 from pretap.progress import progress_of
-from pretap.train_config import TrainConfig
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:

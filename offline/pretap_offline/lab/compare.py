@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.train import TrainConfig
 from pretap.errors import DataError
-from pretap.train_config import TrainConfig
 from pretap_offline.lab.figures import differences, figures
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
 from pretap_offline.lab.plan import Bench, draw

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap import __version__
+from pretap.config.train import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap_offline.lab.sources import source_sha256
 
 __all__ = ["Fit", "Fitted", "code_version", "data_sha256", "permuted", "recipe", "run_fit", "versions"]

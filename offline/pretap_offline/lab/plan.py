@@ -10,9 +10,9 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import UsageError
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, recipe
 from pretap_offline.training import prepare
 from pretap_offline.validation import Split, is_blockwise, splits

@@ -10,10 +10,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
-from pretap.train_config import EvaluationConfig, TrainConfig
 from pretap_offline.lab import report_figures as figures
 from pretap_offline.lab import report_texts as texts
 from pretap_offline.lab.fits import data_sha256

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pretap.config import find_config, load_config
+from pretap.config.reading import find_config, load_config
+from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
-from pretap.train_config import TrainConfig
 from pretap_offline.lab.fits import recipe
 
 if TYPE_CHECKING:

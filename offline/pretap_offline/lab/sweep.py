@@ -14,8 +14,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
-from pretap.train_config import TrainConfig
 from pretap_offline.calibration import cross_fitted, fit_temperature, with_temperature
 from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
 from pretap_offline.lab.figures import figures

@@ -1,6 +1,6 @@
 """Configuration: TOML files read into frozen structs, unknown keys refused with their path.
 
-What `pretap train` reads is in `pretap.train_config`, what `pretap serve` reads in `pretap.serve_config`. This module
+What `pretap train` reads is in `pretap.config.train`, what `pretap serve` reads in `pretap.config.serve`. This module
 and that one load no numpy: `pretap serve` asks for its stream first.
 """
 
@@ -110,7 +110,7 @@ def find_config(name: str) -> Path:
     with contextlib.suppress(OSError):  # a name too long for a file is an unknown name
         if path.exists() and not path.is_dir():
             return path
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     homes = (package / "configs", package.parents[1] / "configs")  # the wheel's copy; the checkout
     shipped = [file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))]
     for file in shipped:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pretap.config import Label, Milliseconds, Positive, Text
+from pretap.config.reading import Label, Milliseconds, Positive, Text
 from pretap.networks import Network
 
 __all__ = ["EvaluationConfig", "FitConfig", "ScalingConfig", "SignalConfig", "TrainConfig", "TrialsConfig"]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from pretap.config import Label, Milliseconds, Positive, Text, convert, read_toml
+from pretap.config.reading import Label, Milliseconds, Positive, Text, convert, read_toml
 from pretap.errors import UsageError
 
 __all__ = [
