@@ -29,9 +29,9 @@ import random_networks
 from numpy.typing import NDArray
 from random_networks import Bundle
 
+from pretap.bundle.manifest import Manifest
 from pretap.errors import UsageError
 from pretap.lanes.compiled import active_variant
-from pretap.manifest import Manifest
 from pretap.signal.scaling import FIR
 
 ENGINES = ("compiled", "numpy", "torch")

@@ -36,8 +36,8 @@ from growth_bench.figure import draw
 from growth_bench.streams import StreamsError, Way, serve_streams
 from random_networks import Bundle, random_lrp_erd, random_tutorial
 
+from pretap.bundle.shipped import find_bundle
 from pretap.lanes.compiled import active_variant
-from pretap.shipped import find_bundle
 
 Row = dict[str, Any]
 _CHUNK = 10

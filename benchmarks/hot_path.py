@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.decoder import Decoder
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.modes import FreeRunning

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap_realtime.api_config import isolation
 
 CHUNK_S = 0.01

@@ -27,8 +27,8 @@ from peer_bench.figure import draw
 from peer_bench.report import judge, print_report, ratios
 from peer_bench.systems import SYSTEMS, VENVS, Job
 
-from pretap.bundle import load
-from pretap.shipped import find_bundle
+from pretap.bundle.file import load
+from pretap.bundle.shipped import find_bundle
 
 _TUTORIAL = VENVS / "tutorial.safetensors"
 

@@ -12,11 +12,11 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pretap.bundle import read_bundle
+from pretap.bundle.file import read_bundle
+from pretap.bundle.manifest import Manifest
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
 from pretap.decoder import Decoder
-from pretap.manifest import Manifest
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.recordings.competition import read_competition

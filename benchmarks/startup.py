@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretap.bundle import read_bundle
+from pretap.bundle.file import read_bundle
 from pretap_realtime.api_config import isolation
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.decoder import Decoder
 from pretap.signal.scaling import Scaling
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.bundle import load, write_bundle
+from pretap.bundle.file import load, write_bundle
+from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder import AUTO, Decoder
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LstmSpec, Network
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from peer_bench.noise import CHANNELS, N_WINDOW, SFREQ_HZ, noise_uv
-from pretap.bundle import Bundle, load, read_bundle
+from pretap.bundle.file import Bundle, load, read_bundle
 from pretap.decoder import Decoder
 from pretap.signal.scaling import FIR
 from pretap.torch_networks import module_of

@@ -16,8 +16,8 @@ import click
 import msgspec
 import numpy as np
 
-from pretap.bundle import load
-from pretap.shipped import find_bundle
+from pretap.bundle.file import load
+from pretap.bundle.shipped import find_bundle
 from pretap_realtime import lsl
 from pretap_realtime.feed import Account
 from pretap_realtime.messages import Message

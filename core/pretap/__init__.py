@@ -14,14 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pretap.bundle import load
+    from pretap.bundle.file import load
     from pretap.decoder import Decoder
 
 __all__ = ["Decoder", "__version__", "load"]
 
 __version__ = "0.1.0"
 
-_LAZY = {"Decoder": "pretap.decoder", "load": "pretap.bundle"}
+_LAZY = {"Decoder": "pretap.decoder", "load": "pretap.bundle.file"}
 
 
 def __getattr__(name: str) -> Any:

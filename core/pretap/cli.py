@@ -42,7 +42,7 @@ _TASKS = {
         "tune": ("pretap_realtime.tune:tune", "Tune the decision policy on a labelled recording."),
         "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
         "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
-        "inspect": ("pretap.inspection:inspect", "Describe a bundle and run its self-test."),
+        "inspect": ("pretap.bundle.inspect:inspect", "Describe a bundle and run its self-test."),
         "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
     },
 }

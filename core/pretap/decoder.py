@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Manifest
 from pretap.errors import DataError, UsageError
 from pretap.lanes.compiled import CompiledLanes
 from pretap.lanes.output import DecoderStream, Output
@@ -15,7 +16,6 @@ from pretap.lanes.plan import Steps, make_steps
 from pretap.lanes.python import PythonLanes
 from pretap.lanes.recompute import Recompute
 from pretap.lanes.stream import Lanes, LaneStream
-from pretap.manifest import Manifest
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.ring import Ring

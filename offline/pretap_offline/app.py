@@ -145,7 +145,7 @@ def evaluate(
 
     With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
     """
-    from pretap.bundle import load
+    from pretap.bundle.file import load
     from pretap_offline.data import read_trials
     from pretap_offline.evaluation import evaluate_trials, report, write_figures, write_predictions
 

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap import __version__
-from pretap.bundle import probe_windows, reference_probs
+from pretap.bundle.file import probe_windows, reference_probs
+from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from pretap.bundle import refusal, write_bundle
+from pretap.bundle.file import refusal, write_bundle
+from pretap.bundle.manifest import Manifest
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
-from pretap.manifest import Manifest
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION

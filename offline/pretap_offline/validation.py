@@ -9,9 +9,9 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Metrics
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
-from pretap.manifest import Metrics
 from pretap.recordings.epochs import Epochs
 from pretap_offline.calibration import cross_fitted, fit_temperature
 from pretap_offline.fitting import fit_decoder

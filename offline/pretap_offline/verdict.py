@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pretap.bundle.manifest import Metrics
 from pretap.files import write_json
-from pretap.manifest import Metrics
 from pretap_offline.trial_report import TrialReport
 
 __all__ = ["chance_words", "is_above_chance", "verdict", "words", "write_report"]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pretap.bundle.shipped import BEST, find_bundle
 from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.options import FILE, FOLDER, engine_option, set_option
-from pretap.shipped import BEST, find_bundle
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
 from pretap_realtime.console_writer import ConsoleWriter
@@ -239,8 +239,8 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
 
     ahead.look()  # the longest of the loading is done
     looks = Looks(settings, ahead=ahead)
-    from pretap.bundle import load
-    from pretap.inspection import in_a_line
+    from pretap.bundle.file import load
+    from pretap.bundle.inspect import in_a_line
     from pretap_realtime.modes import hop_samples
     from pretap_realtime.quality import check_policy
 

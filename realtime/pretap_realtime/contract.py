@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.serve import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
-from pretap.manifest import Manifest
 from pretap.signal.channels import MISSING, electrode_names, match_channels, microvolts_per
 from pretap.signal.interpolation import can_interpolate, most_replaced
 

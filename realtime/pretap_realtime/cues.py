@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pretap.bundle.manifest import Manifest
 from pretap.events import matches
-from pretap.manifest import Manifest
 
 __all__ = ["TRIAL_ENDS", "bundle_cues", "truth"]
 

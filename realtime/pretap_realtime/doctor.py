@@ -188,7 +188,7 @@ def _clock() -> _Check:
 
 
 def _engines() -> _Check:
-    from pretap.inspection import engine_errors
+    from pretap.bundle.inspect import engine_errors
     from pretap.lanes.compiled import active_variant, why_not_compiled
 
     active = active_variant()

@@ -13,11 +13,11 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.serve import QualityConfig
 from pretap.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.lanes.output import Native
-from pretap.manifest import Manifest
 from pretap.signal.resampler import Resampler
 from pretap.signal.ring import Ring
 from pretap_realtime.block_checks import unit_words

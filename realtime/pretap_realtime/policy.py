@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap.manifest import Manifest
 from pretap_realtime.chunk import Decision
 
 __all__ = ["NONE", "Evidence", "Gate", "Policy", "Verdict", "Weighed"]

@@ -12,12 +12,12 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.reading import load_config
 from pretap.config.serve import ServeConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
-from pretap.manifest import Manifest
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
@@ -188,7 +188,7 @@ def score(
     BUNDLE is a file, or the name of a shipped bundle. Each trial is decided once, at its end. A continuous recording is
     decided at the events that BUNDLE was trained on, or at every hop if it has none of them.
     """
-    from pretap.bundle import load
+    from pretap.bundle.file import load
     from pretap_realtime.sources import open_any
 
     flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}

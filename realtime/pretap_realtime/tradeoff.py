@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap.manifest import Manifest
 from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import Evidence, Gate, Weighed
 

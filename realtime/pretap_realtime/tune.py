@@ -13,12 +13,12 @@ from typing import Literal
 import click
 import msgspec
 
+from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
 from pretap.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.events import matches
 from pretap.files import write_json, writing
-from pretap.manifest import Manifest
 from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.recording import Recording
@@ -124,7 +124,7 @@ def tune(
     trials. Trials have no pauses, so only the threshold is set. The policy is chosen on the first 60 % of the time and
     reported on the rest.
     """
-    from pretap.bundle import load
+    from pretap.bundle.file import load
     from pretap_realtime.sources import open_any
 
     if out is not None and out.exists():

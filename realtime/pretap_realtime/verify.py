@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.shipped import BEST
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
 from pretap.options import engine_option, json_option, part_option, trials_option
-from pretap.shipped import BEST
 
 if TYPE_CHECKING:
-    from pretap.manifest import Manifest
+    from pretap.bundle.manifest import Manifest
     from pretap_realtime.live import Collected
 
 __all__ = ["Parity", "compare", "verify"]
@@ -74,7 +74,7 @@ def verify(
     """
     import os
 
-    from pretap.bundle import read_bundle
+    from pretap.bundle.file import read_bundle
     from pretap.decoder import check_engine
     from pretap_realtime.session import Session
 

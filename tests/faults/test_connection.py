@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap_realtime import lsl
 from real_lsl import LABELS, eeg, until
 

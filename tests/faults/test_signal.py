@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap_offline.montage import interpolation_weights
 from real_lsl import eeg, until
 

@@ -9,7 +9,7 @@ import numpy as np
 import pylsl
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
 from pretap.errors import StreamRefusedError
 from pretap_realtime import lsl

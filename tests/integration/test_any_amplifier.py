@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
 from pretap_offline.montage import interpolation_weights

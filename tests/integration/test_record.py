@@ -18,8 +18,8 @@ import pyxdf
 from msgspec.structs import replace
 from safetensors.numpy import load_file
 
-from pretap.bundle import load as load_bundle
-from pretap.bundle import write_bundle
+from pretap.bundle.file import load as load_bundle
+from pretap.bundle.file import write_bundle
 from pretap.recordings.continuous import open_recording
 from pretap_realtime import lsl, memory, xdf_writer
 

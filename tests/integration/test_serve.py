@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
 from pretap_realtime import lsl
 from pretap_realtime.connection import Connector, Looks

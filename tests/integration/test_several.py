@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import tomli_w
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap_realtime import lsl
 
 KINDS = ("codes", "markers", "probabilities")

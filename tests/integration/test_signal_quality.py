@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap.bundle import read_bundle
-from pretap.shipped import find_bundle
+from pretap.bundle.file import read_bundle
+from pretap.bundle.shipped import find_bundle
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics
 from pretap_realtime import lsl

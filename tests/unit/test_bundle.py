@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 import pretap
-from pretap.bundle import (
+from pretap.bundle.file import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,
     load,
@@ -27,10 +27,10 @@ from pretap.bundle import (
     self_test,
     write_bundle,
 )
+from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Metrics, Streaming, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
-from pretap.manifest import FORMAT_VERSION, Manifest, Metrics, Streaming, Training
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.signal.scaling import Scaling
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from pretap.bundle import read_bundle, write_bundle
+from pretap.bundle.file import read_bundle, write_bundle
+from pretap.bundle.shipped import find_bundle, shipped_bundles
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.networks import LdaSpec
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
-from pretap.shipped import find_bundle, shipped_bundles
 from pretap.signal.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
 from pretap_offline.synthetic import simulate_epochs
 from pretap_offline.training import train

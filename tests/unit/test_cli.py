@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from scipy.io import savemat
 
 from pretap import __version__
-from pretap.bundle import load, read_bundle, write_bundle
+from pretap.bundle.file import load, read_bundle, write_bundle
+from pretap.bundle.manifest import Metrics
 from pretap.cli import pretap
 from pretap.config.train import EvaluationConfig, FitConfig, SignalConfig, TrainConfig
 from pretap.errors import DataError, UsageError
-from pretap.manifest import Metrics
 from pretap.networks import LstmSpec
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.epochs import Epochs

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pretap
+from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
-from pretap.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.signal.scaling import Scaling
 

@@ -13,7 +13,7 @@ from scipy.signal import butter, sosfilt
 from sklearn.covariance import oas
 from sklearn.linear_model import LogisticRegression
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError, UsageError

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt
 
 import factories
-from pretap.bundle import load
+from pretap.bundle.file import load
+from pretap.bundle.manifest import Manifest
 from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder import Decoder
 from pretap.errors import DataError
@@ -29,7 +30,6 @@ from pretap.lanes.compiled import CompiledLanes, active_variant, why_not_compile
 from pretap.lanes.plan import make_steps
 from pretap.lanes.recompute import Recompute
 from pretap.lanes.stream import LaneStream
-from pretap.manifest import Manifest
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,

@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 import pretap
-from pretap.bundle import read_bundle, self_test
+from pretap.bundle.file import read_bundle, self_test
+from pretap.bundle.shipped import BEST, BUNDLES, find_bundle, shipped_bundles
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.decoder import ENGINES
 from pretap.errors import BundleError
-from pretap.shipped import BEST, BUNDLES, find_bundle, shipped_bundles
 
 NAMES = ("ensemble-1000hz", "ensemble-100hz", "single-1000hz", "single-100hz")
 CARD = (BUNDLES / "README.md").read_text(encoding="utf-8")

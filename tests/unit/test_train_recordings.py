@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pretap.bundle import load, read_bundle
+from pretap.bundle.file import load, read_bundle
 from pretap.cli import pretap
 from pretap.errors import DataError, UsageError
 from pretap.recordings.mne_epochs import read_mne_epochs

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 
 from pretap import __version__
-from pretap.bundle import load, read_bundle
+from pretap.bundle.file import load, read_bundle
 from pretap.config.reading import load_config
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
 from pretap.decoder import Decoder

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from pretap.bundle import load
+from pretap.bundle.file import load
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec

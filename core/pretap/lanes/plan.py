@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.manifest import Manifest
+from pretap.bundle.manifest import Manifest
 
 __all__ = ["Steps", "make_steps"]
 

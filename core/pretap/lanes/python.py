@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import Manifest
 from pretap.lanes.plan import Steps
-from pretap.manifest import Manifest
 from pretap.networks import Cells, softmax
 
 __all__ = ["PythonLanes"]

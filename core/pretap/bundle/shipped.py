@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["BEST", "BUNDLES", "find_bundle", "shipped_bundles"]
 
-BUNDLES: Final = Path(__file__).parent / "bundles"
+BUNDLES: Final = Path(__file__).parents[1] / "bundles"
 BEST: Final = "ensemble-1000hz"  # most amplifiers run at 250 Hz or more; a stream of 100 Hz would be resampled to it
 
 

@@ -9,13 +9,13 @@ import click
 import msgspec
 import numpy as np
 
-from pretap.bundle import Bundle, read_bundle, self_test
+from pretap.bundle.file import Bundle, read_bundle, self_test
+from pretap.bundle.manifest import Manifest
+from pretap.bundle.shipped import BEST
 from pretap.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.files import write_json
-from pretap.manifest import Manifest
 from pretap.options import json_option
-from pretap.shipped import BEST
 from pretap.signal.statistics import Statistics
 from pretap.terminal import plain
 

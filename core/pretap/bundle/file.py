@@ -21,12 +21,12 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Streaming
+from pretap.bundle.shipped import find_bundle, shipped_bundles
 from pretap.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
 from pretap.files import write_whole, writing
-from pretap.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.networks import Layout
-from pretap.shipped import find_bundle, shipped_bundles
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import COVARIANCE, SCALE

@@ -1,0 +1,1 @@
+"""Bundles: the file, the manifest, the shipped ones, and `pretap inspect`."""
