@@ -27,7 +27,7 @@ VARIANTS = {
 # What receives is compiled once, and without fused multiply-adds: it judges stamps to the bit as Python does.
 EXACT_FLAGS = ["-ffp-contract=off"]
 LIBRARIES = [  # source, library, whether it has variants
-    ("core/pretap/lanes/lanes.c", "core/pretap/lanes/lanes.so", True),
+    ("core/pretap/decoder/lanes.c", "core/pretap/decoder/lanes.so", True),
     ("realtime/pretap_realtime/receive.c", "realtime/pretap_realtime/receive.so", False),
 ]
 

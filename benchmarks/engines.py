@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from random_networks import Bundle
 
 from pretap.bundle.manifest import Manifest
+from pretap.decoder.compiled import active_variant
 from pretap.errors import UsageError
-from pretap.lanes.compiled import active_variant
 from pretap.signal.scaling import FIR
 
 ENGINES = ("compiled", "numpy", "torch")

@@ -37,7 +37,7 @@ from growth_bench.streams import StreamsError, Way, serve_streams
 from random_networks import Bundle, random_lrp_erd, random_tutorial
 
 from pretap.bundle.shipped import find_bundle
-from pretap.lanes.compiled import active_variant
+from pretap.decoder.compiled import active_variant
 
 Row = dict[str, Any]
 _CHUNK = 10

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pretap.bundle.file import load
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline

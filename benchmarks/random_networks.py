@@ -16,7 +16,7 @@ from pretap.bundle.file import read_bundle
 from pretap.bundle.manifest import Manifest
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.file import load
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs

@@ -20,7 +20,7 @@ import click
 import numpy as np
 
 from pretap.bundle.file import load
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.signal.scaling import Scaling
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 import factories
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap_realtime.api_config import isolation
 
 # A shell's background jobs ignore SIGINT, and what nohup starts ignores SIGHUP; and so would every child that a test

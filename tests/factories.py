@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pretap.bundle.file import load, write_bundle
 from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.config.train import TrainConfig
-from pretap.decoder import AUTO, Decoder
+from pretap.decoder.decoder import AUTO, Decoder
 from pretap.networks import LstmSpec, Network
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from peer_bench.noise import CHANNELS, N_WINDOW, SFREQ_HZ, noise_uv
 from pretap.bundle.file import Bundle, load, read_bundle
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.signal.scaling import FIR
 from pretap.torch_networks import module_of
 

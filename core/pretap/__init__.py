@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretap.bundle.file import load
-    from pretap.decoder import Decoder
+    from pretap.decoder.decoder import Decoder
 
 __all__ = ["Decoder", "__version__", "load"]
 
 __version__ = "0.1.0"
 
-_LAZY = {"Decoder": "pretap.decoder", "load": "pretap.bundle.file"}
+_LAZY = {"Decoder": "pretap.decoder.decoder", "load": "pretap.bundle.file"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
-    from pretap.decoder import Decoder
+    from pretap.decoder.decoder import Decoder
     from pretap.recordings.epochs import Epochs
     from pretap_offline.trial_report import TrialReport
 

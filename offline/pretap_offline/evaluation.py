@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs

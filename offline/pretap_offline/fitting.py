@@ -17,7 +17,7 @@ from pretap import __version__
 from pretap.bundle.file import probe_windows, reference_probs
 from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
 from pretap.config.train import TrainConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR

@@ -24,7 +24,7 @@ from pretap_realtime.console_writer import ConsoleWriter
 from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 
 if TYPE_CHECKING:
-    from pretap.decoder import Decoder
+    from pretap.decoder.decoder import Decoder
     from pretap_realtime.connection import Connector, LslConnection
     from pretap_realtime.express import Express
     from pretap_realtime.handover import Handover

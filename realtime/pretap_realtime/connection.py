@@ -14,7 +14,7 @@ from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.contract import Description, Mapping, changes, check_stream, printable
 
 if TYPE_CHECKING:
-    from pretap.decoder import Decoder
+    from pretap.decoder.decoder import Decoder
 
 __all__ = ["Connector", "Looks", "LslConnection"]
 

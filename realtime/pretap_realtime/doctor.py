@@ -189,7 +189,7 @@ def _clock() -> _Check:
 
 def _engines() -> _Check:
     from pretap.bundle.inspect import engine_errors
-    from pretap.lanes.compiled import active_variant, why_not_compiled
+    from pretap.decoder.compiled import active_variant, why_not_compiled
 
     active = active_variant()
     compiled = f"compiled ({active})" if active else "no compiled engine"

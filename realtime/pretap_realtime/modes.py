@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config.serve import CueConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
+from pretap.decoder.output import Native, Output
 from pretap.errors import UsageError
 from pretap.events import matches
-from pretap.lanes.output import Native, Output
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision

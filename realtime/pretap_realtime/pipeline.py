@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import QualityConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
+from pretap.decoder.output import Native
 from pretap.errors import StreamRefusedError
-from pretap.lanes.output import Native
 from pretap.signal.resampler import Resampler
 from pretap.signal.ring import Ring
 from pretap_realtime.block_checks import unit_words

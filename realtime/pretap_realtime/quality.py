@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config.serve import QualityConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import UsageError
 from pretap.signal.interpolation import can_interpolate
 from pretap.signal.statistics import Statistics, block_samples

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pretap.bundle.manifest import Manifest
 from pretap.config.reading import load_config
 from pretap.config.serve import ServeConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.events import matches
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option

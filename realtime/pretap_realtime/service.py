@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.chunk import Chunk, Cue, Decision
 from pretap_realtime.contract import Mapping, describe_rate

@@ -15,7 +15,7 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.events import matches
 from pretap.files import write_json, writing

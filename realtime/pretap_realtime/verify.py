@@ -75,7 +75,7 @@ def verify(
     import os
 
     from pretap.bundle.file import read_bundle
-    from pretap.decoder import check_engine
+    from pretap.decoder.decoder import check_engine
     from pretap_realtime.session import Session
 
     if data is not None and recording is not None:

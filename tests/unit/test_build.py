@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = "pretap/lanes/lanes.so"
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
 REPORT = (
-    "import pretap, pretap.lanes.compiled as c; d = pretap.load('ensemble-1000hz', engine='auto');"
+    "import pretap, pretap.decoder.compiled as c; d = pretap.load('ensemble-1000hz', engine='auto');"
     "print(pretap.__file__, d.engine, c.active_variant() or '-', c.why_not_compiled() or '-', sep='\\n')"
 )
 

@@ -29,7 +29,7 @@ from pretap.bundle.file import (
 )
 from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Metrics, Streaming, Training
 from pretap.config.train import TrainConfig
-from pretap.decoder import ENGINES, Decoder
+from pretap.decoder.decoder import ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.signal.scaling import Scaling

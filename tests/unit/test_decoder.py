@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import pretap
 from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.config.train import TrainConfig
-from pretap.decoder import ENGINES, Decoder
+from pretap.decoder.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.signal.scaling import Scaling

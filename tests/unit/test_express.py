@@ -13,9 +13,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pretap.decoder import Decoder
+from pretap.decoder.compiled import why_not_compiled
+from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
-from pretap.lanes.compiled import why_not_compiled
 from pretap_realtime import native
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.express import Express, ExpressError

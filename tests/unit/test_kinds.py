@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pretap.bundle.file import load
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import (
     ClosedFormSpec,

@@ -24,12 +24,12 @@ import factories
 from pretap.bundle.file import load
 from pretap.bundle.manifest import Manifest
 from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
-from pretap.decoder import Decoder
+from pretap.decoder.compiled import CompiledLanes, active_variant, why_not_compiled
+from pretap.decoder.decoder import Decoder
+from pretap.decoder.plan import make_steps
+from pretap.decoder.recompute import Recompute
+from pretap.decoder.stream import LaneStream
 from pretap.errors import DataError
-from pretap.lanes.compiled import CompiledLanes, active_variant, why_not_compiled
-from pretap.lanes.plan import make_steps
-from pretap.lanes.recompute import Recompute
-from pretap.lanes.stream import LaneStream
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,
@@ -674,7 +674,7 @@ def tampered_stream(engine, hop, fault=0.01):
         made.append(Tampered(lanes, fault))
         return LaneStream(made[0], *arguments, **options)
 
-    with mock.patch("pretap.decoder.LaneStream", tampered):
+    with mock.patch("pretap.decoder.decoder.LaneStream", tampered):
         stream = small(engine).stream(hop)
     return stream, made[0]
 

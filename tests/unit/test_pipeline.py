@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler

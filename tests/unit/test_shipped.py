@@ -14,7 +14,7 @@ from pretap.bundle.file import read_bundle, self_test
 from pretap.bundle.shipped import BEST, BUNDLES, find_bundle, shipped_bundles
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import EvaluationConfig, TrainConfig
-from pretap.decoder import ENGINES
+from pretap.decoder.decoder import ENGINES
 from pretap.errors import BundleError
 
 NAMES = ("ensemble-1000hz", "ensemble-100hz", "single-1000hz", "single-100hz")

@@ -18,7 +18,7 @@ from pretap import __version__
 from pretap.bundle.file import load, read_bundle
 from pretap.config.reading import load_config
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, SignalConfig, TrainConfig
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.recordings.epochs import Epochs, trial_sha256

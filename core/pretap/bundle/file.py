@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Streaming
 from pretap.bundle.shipped import find_bundle, shipped_bundles
-from pretap.decoder import AUTO, Decoder, in_float64
+from pretap.decoder.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
 from pretap.files import write_whole, writing
 from pretap.networks import Layout
@@ -65,7 +65,7 @@ def load(path: str | Path, *, engine: str = AUTO, sha256: str = "") -> Decoder:
     """Read a bundle, run its self-test on `engine`, and give the decoder.
 
     `path` is a file, or the name of a shipped bundle, such as ``ensemble-1000hz``; `engine` one of
-    `pretap.decoder.ENGINES`, or ``auto``: the fastest that is here. With
+    `pretap.decoder.decoder.ENGINES`, or ``auto``: the fastest that is here. With
     `sha256`, only the file with that hash is read.
 
     Raises

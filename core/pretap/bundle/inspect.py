@@ -12,7 +12,7 @@ import numpy as np
 from pretap.bundle.file import Bundle, read_bundle, self_test
 from pretap.bundle.manifest import Manifest
 from pretap.bundle.shipped import BEST
-from pretap.decoder import AUTO, ENGINES, Decoder
+from pretap.decoder.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.files import write_json
 from pretap.options import json_option

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from scipy.signal import butter, sosfilt
 
-from pretap.decoder import Decoder
+from pretap.decoder.decoder import Decoder
 from pretap.networks import (
     ClosedFormSpec,
     CspSpec,

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.output import DecoderStream, Native, Output
+from pretap.decoder.recompute import Recompute
 from pretap.errors import DataError
-from pretap.lanes.output import DecoderStream, Native, Output
-from pretap.lanes.recompute import Recompute
 from pretap.signal.ring import Ring
 
 __all__ = ["LaneStream", "Lanes"]

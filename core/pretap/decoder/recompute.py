@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.output import Output
 from pretap.errors import DataError
-from pretap.lanes.output import Output
 from pretap.signal.ring import Ring
 
 __all__ = ["Recompute"]

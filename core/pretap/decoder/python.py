@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
-from pretap.lanes.plan import Steps
+from pretap.decoder.plan import Steps
 from pretap.networks import Cells, softmax
 
 __all__ = ["PythonLanes"]

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
+from pretap.decoder.compiled import CompiledLanes
+from pretap.decoder.output import DecoderStream, Output
+from pretap.decoder.plan import Steps, make_steps
+from pretap.decoder.python import PythonLanes
+from pretap.decoder.recompute import Recompute
+from pretap.decoder.stream import Lanes, LaneStream
 from pretap.errors import DataError, UsageError
-from pretap.lanes.compiled import CompiledLanes
-from pretap.lanes.output import DecoderStream, Output
-from pretap.lanes.plan import Steps, make_steps
-from pretap.lanes.python import PythonLanes
-from pretap.lanes.recompute import Recompute
-from pretap.lanes.stream import Lanes, LaneStream
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.ring import Ring
@@ -194,7 +194,7 @@ class Decoder:
     def stream(self, hop: int, *, recompute: bool = False) -> DecoderStream:
         """Follow a stream with one decision each `hop` samples, the first after `n_window` samples.
 
-        Windows are advanced sample by sample (`pretap.lanes`) where the network allows it and windows overlap, else
+        Windows are advanced sample by sample (`pretap.decoder`) where the network allows it and windows overlap, else
         recomputed; the stream's `words` say which, and why. `recompute` asks for the latter.
         """
         if hop < 1:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
-from pretap.lanes.output import Native
-from pretap.lanes.plan import Steps
+from pretap.decoder.output import Native
+from pretap.decoder.plan import Steps
 from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
 from pretap.networks.bandpass import BANDPASS, second_order_sections
 from pretap.networks.lrp_erd_lstm import FLOOR
