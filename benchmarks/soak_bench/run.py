@@ -18,12 +18,12 @@ import numpy as np
 
 from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
+from pretap.recordings.named import open_any
 from pretap_realtime import lsl
 from pretap_realtime.feed import Account
 from pretap_realtime.messages import Message
 from pretap_realtime.replay import LINGER_S
 from pretap_realtime.session import Session
-from pretap_realtime.sources import open_any
 from soak_bench.checks import Checks, Resources, check_growth, check_numbering
 from soak_bench.days import Day, draw
 from soak_bench.truth import Life, Truth

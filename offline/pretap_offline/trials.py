@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pretap.config.serve import StreamConfig
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, StreamRefusedError, UsageError
-from pretap.events import matches
 from pretap.recordings.epochs import Epochs
+from pretap.recordings.events import matches
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.channels import MISSING, match_channels, standard_names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretap.bundle.manifest import Manifest
-from pretap.events import matches
+from pretap.recordings.events import matches
 
 __all__ = ["TRIAL_ENDS", "bundle_cues", "truth"]
 

@@ -14,7 +14,7 @@ from pretap.config.serve import CueConfig
 from pretap.decoder.decoder import Decoder
 from pretap.decoder.output import Native, Output
 from pretap.errors import UsageError
-from pretap.events import matches
+from pretap.recordings.events import matches
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap_realtime.chunk import Chunk, Cue, Decision

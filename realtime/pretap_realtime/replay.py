@@ -144,9 +144,9 @@ def replay(
     @12:37. With 0 ms, --unit-flip and --shuffle-channels change only the values, while the stream continues. With
     'silent', the reopened outlet keeps its old description. docs/rehearsal.md has examples.
     """
+    from pretap.recordings.named import open_any
     from pretap_realtime.feed import LslFeed
     from pretap_realtime.lsl import local_clock
-    from pretap_realtime.sources import open_any
 
     stop = stop_on_signals()
     day = _bad_day(**bad)

@@ -17,10 +17,10 @@ from pretap.config.reading import load_config
 from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError, UsageError
-from pretap.events import matches
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.epochs import trial_sha256
+from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels
@@ -189,7 +189,7 @@ def score(
     decided at the events that BUNDLE was trained on, or at every hop if it has none of them.
     """
     from pretap.bundle.file import load
-    from pretap_realtime.sources import open_any
+    from pretap.recordings.named import open_any
 
     flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}
     settings = load_config(ServeConfig, config, overrides, flags)

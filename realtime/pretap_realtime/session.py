@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from pretap.child import run_child
 from pretap.errors import CheckFailedError
 from pretap_realtime.api_config import isolation
-from pretap_realtime.child import run_child
 
 __all__ = ["Session"]
 

@@ -14,15 +14,15 @@ import click
 import msgspec
 
 from pretap.bundle.manifest import Manifest
+from pretap.child import run_child
 from pretap.config.serve import PolicyConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
-from pretap.events import matches
 from pretap.files import write_json, writing
 from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
+from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
-from pretap_realtime.child import run_child
 from pretap_realtime.chunk import Decision
 from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.modes import CueLocked, FreeRunning, Mode, hop_samples
@@ -125,7 +125,7 @@ def tune(
     reported on the rest.
     """
     from pretap.bundle.file import load
-    from pretap_realtime.sources import open_any
+    from pretap.recordings.named import open_any
 
     if out is not None and out.exists():
         raise UsageError(f"{out} is there already: expected the name of a new file. Move it away, or name another.")

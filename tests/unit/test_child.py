@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from pretap.child import run_child
 from pretap.errors import PretapError
-from pretap_realtime.child import run_child
 
 
 def child(code: str) -> list[str]:

@@ -108,7 +108,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `pretap train` takes from a file.
 
     `events` names the classes of continuous recordings, in order, and for each the markers or annotations that are
-    its events (see `pretap.events`): ``left = ["tap/left", "S  1"]``.
+    its events (see `pretap.recordings.events`): ``left = ["tap/left", "S  1"]``.
     """
 
     network: Network

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from pretap.child import run_child
 from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
-from pretap_realtime.child import run_child
 
 __all__ = ["open_any"]
 
