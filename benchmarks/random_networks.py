@@ -20,8 +20,8 @@ from pretap.decoder.decoder import Decoder
 from pretap.networks import LrpErdLstmSpec, LstmSpec, Network
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR
-from pretap_offline.bandpass import bandpass_impulse
-from pretap_offline.estimator import make_fir, make_scaling
+from pretap_offline.fit.bandpass import bandpass_impulse
+from pretap_offline.fit.estimator import make_fir, make_scaling
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from factories import make_decoder, make_manifest

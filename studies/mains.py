@@ -21,7 +21,7 @@ from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
 from pretap.networks import softmax
 from pretap_offline.data import read_trials
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.training import prepare
 from pretap_offline.validation import splits
 

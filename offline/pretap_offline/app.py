@@ -84,7 +84,7 @@ def train(
     from msgspec.structs import replace
 
     from pretap_offline.data import read_trials
-    from pretap_offline.fitting import n_advances
+    from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
     from pretap_offline.validation import n_fits
     from pretap_offline.verdict import words, write_report

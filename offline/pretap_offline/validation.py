@@ -14,7 +14,7 @@ from pretap.config.train import TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
 from pretap_offline.calibration import cross_fitted, fit_temperature
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.learning_curve import FRACTIONS, outlook
 from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
 from pretap_offline.verdict import is_above_chance, verdict

@@ -33,8 +33,8 @@ from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
 from pretap_offline.calibration import fit_temperature, with_temperature
 from pretap_offline.data import read_trials
-from pretap_offline.estimator import make_estimator, make_scaling
-from pretap_offline.mirror import mirror_partners
+from pretap_offline.fit.estimator import make_estimator, make_scaling
+from pretap_offline.fit.mirror import mirror_partners
 from pretap_offline.training import prepare
 
 FOLDS, INNER_FOLDS = 10, 5

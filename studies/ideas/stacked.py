@@ -18,7 +18,7 @@ from scipy.signal import butter, sosfilt
 from torch import Generator, Tensor, nn
 
 from pretap.networks.lrp_erd_lstm import FLOOR
-from pretap_offline.neural import cosine_factor
+from pretap_offline.fit.neural import cosine_factor
 
 BATCH_SIZE = 64
 LRP_UV = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap_offline.decimation import design_fir
+from pretap_offline.fit.decimation import design_fir
 
 DESIGN = {"n_taps": 59, "sfreq_hz": 1000.0, "pass_hz": 30.0, "stop_hz": 48.0}
 

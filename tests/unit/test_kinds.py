@@ -31,9 +31,9 @@ from pretap.networks.covariance import oas_covariance, tangent
 from pretap.networks.csp import log_power
 from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LrpErdLstmNetwork
-from pretap_offline.bandpass import bandpass_impulse
-from pretap_offline.estimator import make_estimator, make_fir, make_scaling
-from pretap_offline.fitting import fit_decoder, n_advances
+from pretap_offline.fit.bandpass import bandpass_impulse
+from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
+from pretap_offline.fit.fitting import fit_decoder, n_advances
 from pretap_offline.training import train
 
 CLOSED = [LdaSpec(), LdaSpec(shrinkage=0.2), CspSpec(filters=4), TangentSpaceSpec(), ClosedFormSpec(means=4)]

@@ -23,7 +23,7 @@ from pretap.networks import LrpErdLstmSpec, LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
 from pretap_offline.calibration import fit_temperature, with_temperature
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits
 from pretap_offline.lab.compare import compare, plan
 from pretap_offline.lab.figures import corrected_t, differences

@@ -44,8 +44,8 @@ from pretap.networks.bandpass import BANDPASS, RunningBandpass, second_order_sec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR, Scaling
 from pretap.torch_networks import LstmNetwork
-from pretap_offline.bandpass import bandpass_impulse
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fit.bandpass import bandpass_impulse
+from pretap_offline.fit.fitting import fit_decoder
 
 FS = 100.0
 ATOL = 1e-6  # WIRE.md: across engines, at initial scale

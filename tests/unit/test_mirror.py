@@ -10,8 +10,8 @@ from pretap.config.train import FitConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.mne_epochs import standard_montage
-from pretap_offline.mirror import mirror_partners
-from pretap_offline.neural import cosine_factor, make_network_classifier
+from pretap_offline.fit.mirror import mirror_partners
+from pretap_offline.fit.neural import cosine_factor, make_network_classifier
 
 
 def classifier(channels=("C3", "Cz", "C4"), n_classes=2, **fit):

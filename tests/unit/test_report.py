@@ -20,7 +20,7 @@ from pretap.errors import PretapError, UsageError
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
-from pretap_offline.fitting import fit_decoder
+from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab.compare import compare, plan
 from pretap_offline.lab.plan import set_up
 from pretap_offline.lab.report import write_report

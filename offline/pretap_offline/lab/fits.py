@@ -79,7 +79,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
     """
     from threadpoolctl import threadpool_limits
 
-    from pretap_offline.fitting import fit_decoder
+    from pretap_offline.fit.fitting import fit_decoder
 
     if fit.code != code_version():
         raise UsageError(

@@ -43,7 +43,7 @@ class Bench:
 
     def check(self, config: TrainConfig) -> None:
         """Build what this recipe asks for, unfitted; raises UsageError where that cannot be."""
-        from pretap_offline.estimator import make_estimator, make_fir, make_scaling
+        from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
 
         like = self.epochs[config.signal.sfreq_hz]
         n_window, n_channels = like.n_samples, len(like.channels)

@@ -254,7 +254,7 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
     """Fit on all trials, and draw what the filters pick up."""
     from threadpoolctl import threadpool_limits
 
-    from pretap_offline.fitting import fit_decoder
+    from pretap_offline.fit.fitting import fit_decoder
     from pretap_offline.training import prepare
 
     config = msgspec.convert(outcome.config, TrainConfig)

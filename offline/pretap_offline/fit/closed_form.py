@@ -17,8 +17,8 @@ from pretap.errors import DataError
 from pretap.networks import ClosedFormSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.closed_form import log_covariance, window_means
-from pretap_offline.bandpass import bandpass_impulse
-from pretap_offline.baselines import linear_map
+from pretap_offline.fit.bandpass import bandpass_impulse
+from pretap_offline.fit.baselines import linear_map
 
 __all__ = ["ClosedFormClassifier", "make_closed_form"]
 

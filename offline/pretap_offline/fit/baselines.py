@@ -17,7 +17,7 @@ from pretap.networks import CspSpec, LdaSpec, TangentSpaceSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance
 from pretap.networks.csp import log_power
-from pretap_offline.bandpass import bandpass_impulse
+from pretap_offline.fit.bandpass import bandpass_impulse
 
 __all__ = ["export_baseline", "linear_map", "make_csp", "make_lda", "make_tangent_space"]
 

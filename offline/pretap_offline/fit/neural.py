@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from pretap.config.train import FitConfig
 from pretap.networks import Network
 from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
-from pretap_offline.mirror import mirror_partners
+from pretap_offline.fit.mirror import mirror_partners
 
 __all__ = ["NetworkClassifier", "cosine_factor", "make_network_classifier"]
 
@@ -33,7 +33,7 @@ class _InterruptedError(Exception):
 class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
     """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
 
-    With probability `mirror` a training window is mirrored, see `pretap_offline.mirror`; `partners` says which input
+    With probability `mirror` a training window is mirrored, see `pretap_offline.fit.mirror`; `partners` says which input
     takes the place of which.
     ``fit`` leaves torch's global generator as it was; all is computed on one thread.
     """

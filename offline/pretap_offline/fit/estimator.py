@@ -17,10 +17,10 @@ from pretap.errors import UsageError
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import Scaling
-from pretap_offline.bandpass import bandpass_impulse
-from pretap_offline.baselines import export_baseline, make_csp, make_lda, make_tangent_space
-from pretap_offline.closed_form import make_closed_form
-from pretap_offline.decimation import design_fir
+from pretap_offline.fit.bandpass import bandpass_impulse
+from pretap_offline.fit.baselines import export_baseline, make_csp, make_lda, make_tangent_space
+from pretap_offline.fit.closed_form import make_closed_form
+from pretap_offline.fit.decimation import design_fir
 
 __all__ = ["export_network", "is_trained_by_torch", "make_estimator", "make_fir", "make_scaling"]
 
@@ -156,7 +156,7 @@ def _network(
         case ClosedFormSpec():
             return make_closed_form(spec, sfreq_hz=sfreq_hz, n_steps=n_steps, seed=seed)
         case _:
-            from pretap_offline.neural import make_network_classifier
+            from pretap_offline.fit.neural import make_network_classifier
 
             return make_network_classifier(
                 spec,

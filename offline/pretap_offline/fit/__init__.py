@@ -1,0 +1,1 @@
+"""Fit classifiers on epochs."""
