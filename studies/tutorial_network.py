@@ -30,8 +30,8 @@ from pretap.config.reading import find_config, load_config
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.recordings.epochs import Epochs
 from pretap_offline.data import read_trials
+from pretap_offline.evaluate.cross_validation import cross_validate
 from pretap_offline.training import prepare
-from pretap_offline.validation import cross_validate
 
 CASES = ("mended", "axes", "labels", "both")
 

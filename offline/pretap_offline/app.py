@@ -84,10 +84,10 @@ def train(
     from msgspec.structs import replace
 
     from pretap_offline.data import read_trials
+    from pretap_offline.evaluate.advice import words, write_report
+    from pretap_offline.evaluate.cross_validation import n_fits
     from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
-    from pretap_offline.validation import n_fits
-    from pretap_offline.verdict import words, write_report
 
     note = ""
     if recordings:
@@ -147,7 +147,7 @@ def evaluate(
     """
     from pretap.bundle.file import load
     from pretap_offline.data import read_trials
-    from pretap_offline.evaluation import evaluate_trials, report, write_figures, write_predictions
+    from pretap_offline.evaluate.evaluation import evaluate_trials, report, write_figures, write_predictions
 
     _check_source(data, recordings, xdf_stream)
     decoder = load(bundle, engine=engine or "auto")

@@ -16,9 +16,9 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
+from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise
 from pretap_offline.fit.fitting import fit, make_manifest, self_test_tolerance
 from pretap_offline.montage import interpolation_weights
-from pretap_offline.validation import cross_validate, is_blockwise
 
 __all__ = ["prepare", "train"]
 

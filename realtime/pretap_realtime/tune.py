@@ -294,4 +294,4 @@ def _draw(result: Result, figure: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
         file = Path(folder) / "tradeoff.json"
         write_json(file, result)
-        run_child([sys.executable, "-m", "pretap_offline.tradeoff_figure", str(file), str(figure)])
+        run_child([sys.executable, "-m", "pretap_offline.evaluate.tradeoff_figure", str(file), str(figure)])

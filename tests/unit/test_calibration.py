@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretap.networks import softmax
-from pretap_offline.calibration import cross_fitted, fit_temperature, with_temperature
+from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
 
 
 def predictions(n=20_000, n_classes=2, seed=0):

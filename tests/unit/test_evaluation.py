@@ -15,9 +15,9 @@ from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, Sign
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluation import Evaluation, evaluate_trials, report, write_figures, write_predictions
+from pretap_offline.evaluate.evaluation import Evaluation, evaluate_trials, report, write_figures, write_predictions
+from pretap_offline.evaluate.metrics import score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
-from pretap_offline.metrics import score, wilson95
 
 N_SAMPLES, N_CHANNELS = 20, 4
 RECIPE = TrainConfig(

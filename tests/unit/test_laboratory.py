@@ -22,7 +22,8 @@ from pretap.errors import DataError, PretapError, UsageError
 from pretap.networks import LrpErdLstmSpec, LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
-from pretap_offline.calibration import fit_temperature, with_temperature
+from pretap_offline.evaluate.calibration import fit_temperature, with_temperature
+from pretap_offline.evaluate.cross_validation import Split, calibrated, cross_validate, part_of, splits
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits
 from pretap_offline.lab.compare import compare, plan
@@ -38,7 +39,6 @@ from pretap_offline.lab.study import Study, open_storage
 from pretap_offline.lab.sweep import configs_of, sweep
 from pretap_offline.lab.table import print_sweep
 from pretap_offline.training import prepare
-from pretap_offline.validation import Split, calibrated, cross_validate, part_of, splits
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(2,)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pretap_offline.evaluate.cross_validation import Split
+from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p
 from pretap_offline.lab.figures import corrected_t, differences, figures
-from pretap_offline.metrics import auc, calibration, calibration_error, calibration_p
-from pretap_offline.validation import Split
 
 
 def two(p_right) -> np.ndarray:

@@ -22,12 +22,12 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.recordings.epochs import Epochs, trial_sha256
-from pretap_offline.calibration import fit_temperature
+from pretap_offline.evaluate.calibration import fit_temperature
+from pretap_offline.evaluate.cross_validation import cross_validate
+from pretap_offline.evaluate.metrics import score, wilson95
 from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
 from pretap_offline.fit.fitting import fit, fit_decoder, make_manifest, n_advances
-from pretap_offline.metrics import score, wilson95
 from pretap_offline.training import prepare, train
-from pretap_offline.validation import cross_validate
 
 N_TRIALS, N_SAMPLES, N_CHANNELS = 40, 20, 4
 RECIPE = TrainConfig(

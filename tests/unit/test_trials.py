@@ -15,7 +15,7 @@ from pretap.recordings.continuous import open_recording, recording_from_raw
 from pretap.recordings.mne_epochs import epochs_to_mne
 from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.interpolation import interpolating_matrix
-from pretap_offline.evaluation import evaluate_trials
+from pretap_offline.evaluate.evaluation import evaluate_trials
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.montage import interpolation_weights
 from pretap_offline.trials import cut_trials

@@ -13,11 +13,11 @@ from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, Trai
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
-from pretap_offline.metrics import against_chance, balanced_accuracy
+from pretap_offline.evaluate.advice import verdict, words
+from pretap_offline.evaluate.cross_validation import cross_validate, n_fits, splits
+from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
+from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy
 from pretap_offline.training import train
-from pretap_offline.validation import cross_validate, n_fits, splits
-from pretap_offline.verdict import verdict, words
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(3,)),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
+from pretap_offline.evaluate.cross_validation import Split, calibrated, part_of
+from pretap_offline.evaluate.learning_curve import FRACTIONS
+from pretap_offline.evaluate.metrics import wilson95
 from pretap_offline.lab.figures import differences, figures
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
 from pretap_offline.lab.plan import Bench, draw
 from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
-from pretap_offline.learning_curve import FRACTIONS
-from pretap_offline.metrics import wilson95
-from pretap_offline.validation import Split, calibrated, part_of
 
 __all__ = ["Plan", "Run", "as_tuples", "compare", "plan", "setting_of", "trials_of"]
 

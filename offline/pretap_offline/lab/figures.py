@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap_offline.evaluate.cross_validation import Split
+from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
 from pretap_offline.lab.results import Difference, Figures
-from pretap_offline.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
-from pretap_offline.validation import Split
 
 __all__ = ["corrected_t", "differences", "figures"]
 

@@ -14,6 +14,7 @@ from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
+from pretap_offline.evaluate.metrics import calibration_error
 from pretap_offline.lab import report_figures as figures
 from pretap_offline.lab import report_texts as texts
 from pretap_offline.lab.fits import data_sha256
@@ -31,7 +32,6 @@ from pretap_offline.lab.report_page import (
 from pretap_offline.lab.report_patterns import Group, answer_patterns, patterns_of
 from pretap_offline.lab.report_topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
-from pretap_offline.metrics import calibration_error
 
 __all__ = ["check_report", "write_report"]
 

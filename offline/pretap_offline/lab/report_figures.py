@@ -66,7 +66,7 @@ def confidence_bins(
     -------
     (n_bins, 4): mean probability, share right, and the 95 % range of that share were the decoder perfectly calibrated.
     For that range labels are drawn from the probabilities; the repeats share the draw of a trial, as in
-    `pretap_offline.metrics.calibration_p`.
+    `pretap_offline.evaluate.metrics.calibration_p`.
     """
     confidence, predicted = probs.max(axis=2).ravel(), probs.argmax(axis=2)  # (n_repeats * n_trials,)
     right = (predicted == labels).ravel()

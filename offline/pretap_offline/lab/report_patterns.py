@@ -27,7 +27,7 @@ from pretap.networks.covariance import n_triangle
 from pretap.networks.lrp_erd_lstm import blocked
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
-from pretap_offline.metrics import auc
+from pretap_offline.evaluate.metrics import auc
 
 __all__ = ["Group", "HeadMap", "answer_patterns", "filter_patterns", "patterns_of"]
 

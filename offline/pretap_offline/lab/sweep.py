@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
-from pretap_offline.calibration import cross_fitted, fit_temperature, with_temperature
+from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
+from pretap_offline.evaluate.cross_validation import Split, splits
+from pretap_offline.evaluate.metrics import score
 from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
 from pretap_offline.lab.figures import figures
 from pretap_offline.lab.fits import code_version, recipe
@@ -24,8 +26,6 @@ from pretap_offline.lab.plan import Bench, draw
 from pretap_offline.lab.results import Chosen, Setting, Sweep
 from pretap_offline.lab.space import Space
 from pretap_offline.lab.study import Study
-from pretap_offline.metrics import score
-from pretap_offline.validation import Split, splits
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

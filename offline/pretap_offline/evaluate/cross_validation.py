@@ -13,11 +13,11 @@ from pretap.bundle.manifest import Metrics
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.calibration import cross_fitted, fit_temperature
+from pretap_offline.evaluate.advice import is_above_chance, verdict
+from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
+from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
+from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy, score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
-from pretap_offline.learning_curve import FRACTIONS, outlook
-from pretap_offline.metrics import against_chance, balanced_accuracy, score, wilson95
-from pretap_offline.verdict import is_above_chance, verdict
 
 __all__ = ["CrossValidation", "Split", "calibrated", "cross_validate", "is_blockwise", "n_fits", "part_of", "splits"]
 
@@ -34,7 +34,7 @@ class CrossValidation:
         As the decoders gave them.
     probs
         What `metrics` judges: with `config.fit.calibrate`, each fold's are scaled by a temperature fitted to the other
-        folds of its repeat (`pretap_offline.calibration`); else the raw ones.
+        folds of its repeat (`pretap_offline.evaluate.calibration`); else the raw ones.
     temperature
         Fitted to all of `raw_probs`: for the decoder that is fitted to all trials. 1 without `calibrate`.
     """

@@ -16,8 +16,8 @@ from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.metrics import Scores, against_chance, score
-from pretap_offline.verdict import chance_words
+from pretap_offline.evaluate.advice import chance_words
+from pretap_offline.evaluate.metrics import Scores, against_chance, score
 
 __all__ = ["Evaluation", "evaluate_trials", "report", "write_figures", "write_predictions"]
 

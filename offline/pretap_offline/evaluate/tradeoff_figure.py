@@ -1,4 +1,4 @@
-"""Draw what `pretap tune` found: ``python -m pretap_offline.tradeoff_figure RESULT.json FIGURE``.
+"""Draw what `pretap tune` found: ``python -m pretap_offline.evaluate.tradeoff_figure RESULT.json FIGURE``.
 
 The live side starts this as a process of its own: it does not import matplotlib.
 """

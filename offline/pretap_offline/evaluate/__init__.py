@@ -1,0 +1,1 @@
+"""Evaluate decoders, and advise what to do with the result."""
