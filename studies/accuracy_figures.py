@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pretap_offline.data import read_trials
 from pretap_offline.lab import report_figures as figures
 from pretap_offline.lab.report_patterns import answer_patterns
 from pretap_offline.lab.report_topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results
+from pretap_offline.trials.source import read_trials
 
 PUBLISHED = {"competition's winner, test part (0.84)": 0.84, "best published, test part (0.87)": 0.87}
 

@@ -20,10 +20,10 @@ from msgspec.structs import replace
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
 from pretap.networks import softmax
-from pretap_offline.data import read_trials
 from pretap_offline.evaluate.cross_validation import splits
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.training import prepare
+from pretap_offline.trials.source import read_trials
 
 MAINS_UV, NOISE_UV, NOISE_HZ = 20.0, 5.0, (60.0, 200.0)
 

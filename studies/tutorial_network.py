@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.recordings.epochs import Epochs
-from pretap_offline.data import read_trials
 from pretap_offline.evaluate.cross_validation import cross_validate
 from pretap_offline.training import prepare
+from pretap_offline.trials.source import read_trials
 
 CASES = ("mended", "axes", "labels", "both")
 

@@ -17,7 +17,7 @@ from pretap_offline.outputs import check_writable
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
     from pretap.recordings.epochs import Epochs
-    from pretap_offline.trial_report import TrialReport
+    from pretap_offline.trials.report import TrialReport
 
 __all__ = ["evaluate", "train"]
 
@@ -83,11 +83,11 @@ def train(
     check_writable(out)
     from msgspec.structs import replace
 
-    from pretap_offline.data import read_trials
     from pretap_offline.evaluate.advice import words, write_report
     from pretap_offline.evaluate.cross_validation import n_fits
     from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
+    from pretap_offline.trials.source import read_trials
 
     note = ""
     if recordings:
@@ -146,8 +146,8 @@ def evaluate(
     With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
     """
     from pretap.bundle.file import load
-    from pretap_offline.data import read_trials
     from pretap_offline.evaluate.evaluation import evaluate_trials, report, write_figures, write_predictions
+    from pretap_offline.trials.source import read_trials
 
     _check_source(data, recordings, xdf_stream)
     decoder = load(bundle, engine=engine or "auto")
@@ -179,7 +179,7 @@ def _cut(
     recordings: tuple[Path, ...], recipe: TrainConfig, *, stream: str | None, decoder: Decoder | None = None
 ) -> tuple[Epochs, TrialReport]:
     from pretap.recordings.continuous import open_recording
-    from pretap_offline.trials import cut_trials
+    from pretap_offline.trials.cut import cut_trials
 
     opened = [open_recording(path, stream=stream) for path in recordings]
     if decoder is None:
@@ -210,7 +210,7 @@ def _save(epochs: Epochs, path: Path | None) -> None:
 
 
 def _draw(epochs: Epochs, out: Path) -> None:
-    from pretap_offline.trial_figure import draw_trials
+    from pretap_offline.trials.figure import draw_trials
 
     path = out.with_name(f"{out.stem}-trials.png")
     notes = draw_trials(epochs, path)

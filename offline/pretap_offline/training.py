@@ -18,7 +18,7 @@ from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
 from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise
 from pretap_offline.fit.fitting import fit, make_manifest, self_test_tolerance
-from pretap_offline.montage import interpolation_weights
+from pretap_offline.trials.montage import interpolation_weights
 
 __all__ = ["prepare", "train"]
 

@@ -31,11 +31,11 @@ from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
 from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
-from pretap_offline.data import read_trials
 from pretap_offline.evaluate.calibration import fit_temperature, with_temperature
 from pretap_offline.fit.estimator import make_estimator, make_scaling
 from pretap_offline.fit.mirror import mirror_partners
 from pretap_offline.training import prepare
+from pretap_offline.trials.source import read_trials
 
 FOLDS, INNER_FOLDS = 10, 5
 

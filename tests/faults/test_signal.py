@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretap.bundle.file import load
-from pretap_offline.montage import interpolation_weights
+from pretap_offline.trials.montage import interpolation_weights
 from real_lsl import eeg, until
 
 LABELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")

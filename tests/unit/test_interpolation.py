@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import standard_montage
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
-from pretap_offline.montage import interpolation_weights, known_positions
+from pretap_offline.trials.montage import interpolation_weights, known_positions
 from pretap_realtime.electrodes import Electrodes
 
 

@@ -20,7 +20,7 @@ from pretap.recordings.mne_epochs import (
     write_mne_epochs,
 )
 from pretap.recordings.named import open_any
-from pretap_offline.data import read_trials
+from pretap_offline.trials.source import read_trials
 
 
 def trials(*, n=12, n_classes=3, sfreq_hz=250.0, n_samples=125, channels=("C3", "Cz", "C4", "X1"), at_s=None) -> Epochs:

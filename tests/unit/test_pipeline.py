@@ -13,7 +13,7 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
-from pretap_offline.montage import interpolation_weights
+from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.pipeline import Pipeline

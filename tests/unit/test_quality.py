@@ -15,7 +15,7 @@ from pretap.config.serve import QualityConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics, block_samples, gather_statistics
-from pretap_offline.montage import interpolation_weights
+from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.block_checks import unit_words
 from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.modes import CueLocked, FreeRunning

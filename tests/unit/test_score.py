@@ -8,8 +8,8 @@ import pytest
 from pretap.config.train import SignalConfig, TrainConfig, TrialsConfig
 from pretap.networks import LstmSpec
 from pretap.recordings.recording import Event, Recording
-from pretap_offline.montage import interpolation_weights
-from pretap_offline.trials import cut_trials
+from pretap_offline.trials.cut import cut_trials
+from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.cues import truth
 from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.score import run_over

@@ -17,8 +17,8 @@ from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.interpolation import interpolating_matrix
 from pretap_offline.evaluate.evaluation import evaluate_trials
 from pretap_offline.fit.fitting import fit_decoder
-from pretap_offline.montage import interpolation_weights
-from pretap_offline.trials import cut_trials
+from pretap_offline.trials.cut import cut_trials
+from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.modes import CueLocked
 from pretap_realtime.score import run_over
 

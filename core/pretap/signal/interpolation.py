@@ -1,6 +1,6 @@
 """Replacing electrodes that are missing or flat by what their neighbours say.
 
-A bundle carries one matrix, made through MNE at training time (`pretap_offline.montage`): row k holds the weights with
+A bundle carries one matrix, made through MNE at training time (`pretap_offline.trials.montage`): row k holds the weights with
 which the other channels predict channel k by spherical splines (Perrin et al., Electroenceph. Clin. Neurophysiol. 72,
 1989). Leave-one-out rows are enough for any set of channels: where several are missing, each row holds at once, with
 the others' predictions on its right side. Solved for the missing ones, that is the spline through the remaining

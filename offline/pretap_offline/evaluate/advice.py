@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pretap.bundle.manifest import Metrics
 from pretap.files import write_json
-from pretap_offline.trial_report import TrialReport
+from pretap_offline.trials.report import TrialReport
 
 __all__ = ["chance_words", "is_above_chance", "verdict", "words", "write_report"]
 

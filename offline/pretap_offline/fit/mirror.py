@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import UsageError
 from pretap.signal.channels import electrode_names, mirrored
-from pretap_offline.montage import known_positions
+from pretap_offline.trials.montage import known_positions
 
 __all__ = ["mirror_partners"]
 

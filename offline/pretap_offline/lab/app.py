@@ -104,7 +104,6 @@ def compare(
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
     _check_differ(recipes)
     _check_options(workers=workers, cluster=cluster, files=(json_file, report))
-    from pretap_offline.data import read_trials
     from pretap_offline.lab.compare import compare as compare_planned
     from pretap_offline.lab.compare import plan
     from pretap_offline.lab.plan import set_up
@@ -112,6 +111,7 @@ def compare(
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.table import print_comparison
+    from pretap_offline.trials.source import read_trials
 
     if report is not None:
         check_report()
@@ -200,7 +200,6 @@ def sweep(
 
     searched = read_space(space)
     _check_options(workers=workers, cluster=cluster, files=(json_file, out, storage))
-    from pretap_offline.data import read_trials
     from pretap_offline.lab.chosen import write_chosen
     from pretap_offline.lab.plan import set_up
     from pretap_offline.lab.results import write_results
@@ -209,6 +208,7 @@ def sweep(
     from pretap_offline.lab.sweep import configs_of, n_steps
     from pretap_offline.lab.sweep import sweep as sweep_space
     from pretap_offline.lab.table import print_sweep
+    from pretap_offline.trials.source import read_trials
 
     bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
     store = _open_store(store_dir)
@@ -247,9 +247,9 @@ def _report_from(context: click.Context, file: Path) -> None:
         raise UsageError("--from RESULTS.json needs --report FILE.html: where to write the page.")
     check_writable(report)
     _check_apart(file, report)
-    from pretap_offline.data import read_trials
     from pretap_offline.lab.report import check_report, write_report
     from pretap_offline.lab.results import Comparison, read_results
+    from pretap_offline.trials.source import read_trials
 
     found = read_results(file)
     if not isinstance(found, Comparison):

@@ -20,8 +20,8 @@ from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.channels import MISSING, match_channels, standard_names
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.signal.resampler import Resampler
-from pretap_offline.trial_channels import bad_channels, common_channels, peak_to_peak_uv
-from pretap_offline.trial_report import FileReport, TrialReport, list_markers, named
+from pretap_offline.trials.channels import bad_channels, common_channels, peak_to_peak_uv
+from pretap_offline.trials.report import FileReport, TrialReport, list_markers, named
 
 __all__ = ["cut_trials"]
 
