@@ -25,7 +25,7 @@ from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import gather_statistics
-from pretap_offline.synthetic import simulate_epochs, simulate_raw
+from pretap_offline.synthetic.command import simulate_epochs, simulate_raw
 from pretap_realtime.chunk import Chunk
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline

@@ -43,7 +43,7 @@ _TASKS = {
         "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
         "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
         "inspect": ("pretap.bundle.inspect:inspect", "Describe a bundle and run its self-test."),
-        "simulate": ("pretap_offline.synthetic:simulate", "Write a synthetic subject's recording or trials."),
+        "simulate": ("pretap_offline.synthetic.command:simulate", "Write a synthetic subject's recording or trials."),
     },
 }
 _COMMANDS = {name: place for commands in _TASKS.values() for name, (place, _) in commands.items()}

@@ -21,7 +21,7 @@ refractory_ms = 300
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    from pretap_offline.synthetic import simulate_raw
+    from pretap_offline.synthetic.command import simulate_raw
 
     path = tmp_path_factory.mktemp("policy") / "head_raw.fif"
     simulate_raw(seed=0, n_seconds=90, sfreq_hz=100).save(path, verbose="error")

@@ -17,7 +17,7 @@ from pretap.networks import LdaSpec
 from pretap.recordings.competition import read_competition
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.statistics import COVARIANCE, SCALE, Statistics, gather_statistics
-from pretap_offline.synthetic import simulate_epochs
+from pretap_offline.synthetic.command import simulate_epochs
 from pretap_offline.training import train
 
 

@@ -29,7 +29,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling
 from pretap.signal.statistics import COVARIANCE, SCALE
-from pretap_offline.synthetic import simulate_raw
+from pretap_offline.synthetic.command import simulate_raw
 from pretap_offline.training import train
 
 ROOT = Path(__file__).parents[2]

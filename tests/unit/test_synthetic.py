@@ -14,8 +14,8 @@ from pretap.errors import DataError, UsageError
 from pretap.recordings.competition import CHANNELS, LABELS_NAME, read_competition
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.epochs import Epochs
-from pretap_offline.synthetic import simulate, simulate_epochs, simulate_raw, write_competition_mat
-from pretap_offline.synthetic_head import draw_plan
+from pretap_offline.synthetic.command import simulate, simulate_epochs, simulate_raw, write_competition_mat
+from pretap_offline.synthetic.head import draw_plan
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pretap.bundle.file import load, read_bundle
 from pretap.cli import pretap
 from pretap.errors import DataError, UsageError
 from pretap.recordings.mne_epochs import read_mne_epochs
-from pretap_offline.synthetic import simulate_raw
+from pretap_offline.synthetic.command import simulate_raw
 
 QUICK = ("--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
 

@@ -28,7 +28,7 @@ def read_trials(data: str | None, *, part: Literal["train", "test"]) -> Epochs:
     if name == "synthetic" and not Path(data).exists():
         if seed and not seed.isdecimal():
             raise UsageError(f"--data {data!r}: expected synthetic or synthetic:SEED, SEED a whole number.")
-        from pretap_offline.synthetic import simulate_epochs
+        from pretap_offline.synthetic.command import simulate_epochs
 
         train, test = simulate_epochs(seed=int(seed or 0), n_train=_N_TRAIN, n_test=_N_TEST)
         return train if part == "train" else test

@@ -1,6 +1,6 @@
 """A synthetic subject: 28 channels of plausible EEG with left and right taps whose answers are known.
 
-The signal is made in `pretap_offline.synthetic_head`; here it becomes recordings, trials and files.
+The signal is made in `pretap_offline.synthetic.head`; here it becomes recordings, trials and files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pretap.recordings.competition import (
     WINDOW_S,
 )
 from pretap.recordings.epochs import Epochs
-from pretap_offline.synthetic_head import (
+from pretap_offline.synthetic.head import (
     LAST_TAP_S,
     LOWEST_HZ,
     Plan,

@@ -1,0 +1,1 @@
+"""A synthetic subject: signals through a head model, and `pretap simulate`."""
