@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pretap_offline.lab import report_figures as figures
-from pretap_offline.lab.report_patterns import answer_patterns
-from pretap_offline.lab.report_topographies import Topographies
+from pretap_offline.lab.report import figures as figures
+from pretap_offline.lab.report.patterns import answer_patterns
+from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results
 from pretap_offline.trials.source import read_trials
 

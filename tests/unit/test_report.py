@@ -23,10 +23,10 @@ from pretap.recordings.mne_epochs import write_mne_epochs
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab.compare import compare, plan
 from pretap_offline.lab.plan import set_up
-from pretap_offline.lab.report import write_report
-from pretap_offline.lab.report_figures import confidence_bins, permutations
-from pretap_offline.lab.report_patterns import Group, HeadMap, answer_patterns, filter_patterns, patterns_of
-from pretap_offline.lab.report_topographies import Topographies
+from pretap_offline.lab.report.figures import confidence_bins, permutations
+from pretap_offline.lab.report.patterns import Group, HeadMap, answer_patterns, filter_patterns, patterns_of
+from pretap_offline.lab.report.topographies import Topographies
+from pretap_offline.lab.report.write import write_report
 from pretap_offline.lab.results import Comparison, Permutations, read_results
 from pretap_offline.lab.running import open_laboratory
 from pretap_offline.lab.store import Store

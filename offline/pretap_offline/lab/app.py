@@ -107,7 +107,7 @@ def compare(
     from pretap_offline.lab.compare import compare as compare_planned
     from pretap_offline.lab.compare import plan
     from pretap_offline.lab.plan import set_up
-    from pretap_offline.lab.report import check_report, write_report
+    from pretap_offline.lab.report.write import check_report, write_report
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.table import print_comparison
@@ -247,7 +247,7 @@ def _report_from(context: click.Context, file: Path) -> None:
         raise UsageError("--from RESULTS.json needs --report FILE.html: where to write the page.")
     check_writable(report)
     _check_apart(file, report)
-    from pretap_offline.lab.report import check_report, write_report
+    from pretap_offline.lab.report.write import check_report, write_report
     from pretap_offline.lab.results import Comparison, read_results
     from pretap_offline.trials.source import read_trials
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
-from pretap_offline.lab.report_patterns import Group, HeadMap
+from pretap_offline.lab.report.patterns import Group, HeadMap
 
 __all__ = ["Topographies"]
 

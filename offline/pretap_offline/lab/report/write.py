@@ -15,10 +15,10 @@ from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error
-from pretap_offline.lab import report_figures as figures
-from pretap_offline.lab import report_texts as texts
 from pretap_offline.lab.fits import data_sha256
-from pretap_offline.lab.report_page import (
+from pretap_offline.lab.report import figures as figures
+from pretap_offline.lab.report import texts as texts
+from pretap_offline.lab.report.page import (
     PNG,
     cards,
     facts,
@@ -29,8 +29,8 @@ from pretap_offline.lab.report_page import (
     section,
     table,
 )
-from pretap_offline.lab.report_patterns import Group, answer_patterns, patterns_of
-from pretap_offline.lab.report_topographies import Topographies
+from pretap_offline.lab.report.patterns import Group, answer_patterns, patterns_of
+from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
 
 __all__ = ["check_report", "write_report"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_offline.lab.report_page import printable
+from pretap_offline.lab.report.page import printable
 from pretap_offline.lab.results import Outcome, Permutations
 
 __all__ = ["accuracies", "confidence_bins", "learning_curves", "permutations", "reliability", "training"]

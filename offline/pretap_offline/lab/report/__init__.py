@@ -1,0 +1,1 @@
+"""The report of `pretap compare` and `pretap sweep`."""
