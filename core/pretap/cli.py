@@ -28,8 +28,11 @@ _TASKS = {
     },
     "Your own head": {
         "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
-        "train": ("pretap_offline.app:train", "Train and cross-validate a decoder and write its bundle."),
-        "evaluate": ("pretap_offline.app:evaluate", "Score a bundle on labelled trials, or predict unlabelled ones."),
+        "train": ("pretap_offline.command:train", "Train and cross-validate a decoder and write its bundle."),
+        "evaluate": (
+            "pretap_offline.command:evaluate",
+            "Score a bundle on labelled trials, or predict unlabelled ones.",
+        ),
     },
     "Live": {
         "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
@@ -37,8 +40,8 @@ _TASKS = {
         "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
     },
     "Study": {
-        "compare": ("pretap_offline.lab.app:compare", "Compare recipes on the same folds, with their uncertainty."),
-        "sweep": ("pretap_offline.lab.app:sweep", "Search for a recipe and estimate what the search is worth."),
+        "compare": ("pretap_offline.lab.command:compare", "Compare recipes on the same folds, with their uncertainty."),
+        "sweep": ("pretap_offline.lab.command:sweep", "Search for a recipe and estimate what the search is worth."),
         "tune": ("pretap_realtime.tune:tune", "Tune the decision policy on a labelled recording."),
         "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
         "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
