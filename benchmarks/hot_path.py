@@ -19,9 +19,9 @@ import numpy as np
 
 from pretap.bundle.file import load
 from pretap.decoder.decoder import Decoder
-from pretap_realtime.chunk import Chunk
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.signal.chunk import Chunk
 
 PAUSE_S = 0.02
 N_WARM = 3000  # samples: until the clock of the stream is known

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from pretap.signal.resampler import Resampler
-from pretap_realtime.electrodes import Electrodes
+from pretap_realtime.signal.electrodes import Electrodes
 
 CASES = [(250, 1000, 28), (512, 1000, 28), (500, 1000, 64), (2048, 1000, 64), (2048, 100, 64), (5000, 1000, 256)]
 N_SECONDS = 10

@@ -242,7 +242,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
     from pretap.bundle.file import load
     from pretap.bundle.inspect import in_a_line
     from pretap_realtime.modes import hop_samples
-    from pretap_realtime.quality import check_policy
+    from pretap_realtime.signal.quality import check_policy
 
     if bundle is None:
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
@@ -376,9 +376,9 @@ def _serve(
 
 
 def _dry_run(plan: _Plan, stop: Stop, show: Say) -> None:
-    from pretap_realtime.contract import describe_mapping
     from pretap_realtime.lsl import local_clock
     from pretap_realtime.pipeline import make_resampler
+    from pretap_realtime.signal.compatibility import describe_mapping
 
     wait_s = plan.settings.stream.wait_s
     manifest = plan.decoder.manifest

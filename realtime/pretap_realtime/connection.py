@@ -10,8 +10,8 @@ from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError
 from pretap_realtime import lsl
 from pretap_realtime.ahead import Ahead
-from pretap_realtime.chunk import Chunk, Cue
-from pretap_realtime.contract import Description, Mapping, changes, check_stream, printable
+from pretap_realtime.signal.chunk import Chunk, Cue
+from pretap_realtime.signal.compatibility import Description, Mapping, changes, check_stream, printable
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime import native
-from pretap_realtime.chunk import Chunk, Decision
-from pretap_realtime.electrodes import FLAT_UV
 from pretap_realtime.lsl import Inlet, Outlet, clock_address
 from pretap_realtime.outlet_sink import OutletSink
 from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.stamps import MOST_ROOM
+from pretap_realtime.signal.chunk import Chunk, Decision
+from pretap_realtime.signal.electrodes import FLAT_UV
+from pretap_realtime.signal.timestamp_line import MOST_ROOM
 from pretap_realtime.watchdog import Watch
 
 __all__ = ["Express", "ExpressError"]

@@ -25,10 +25,10 @@ from pretap.signal.channels import MISSING
 from pretap_realtime import sockets
 from pretap_realtime.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
 from pretap_realtime.api_config import find_configuration
-from pretap_realtime.chunk import Chunk, Cue
-from pretap_realtime.contract import Description, printable
 from pretap_realtime.memory import MAX_CHANNELS, affordable_s, give_back, resident_bytes
 from pretap_realtime.queries import parse_query, predicate
+from pretap_realtime.signal.chunk import Chunk, Cue
+from pretap_realtime.signal.compatibility import Description, printable
 
 try:
     import pylsl

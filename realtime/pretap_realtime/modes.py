@@ -17,7 +17,7 @@ from pretap.errors import UsageError
 from pretap.recordings.events import matches
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
-from pretap_realtime.chunk import Chunk, Cue, Decision
+from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 
 __all__ = ["CueLocked", "FreeRunning", "Mode", "cue_locked", "hop_samples"]
 

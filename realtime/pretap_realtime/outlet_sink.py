@@ -43,7 +43,7 @@ class OutletSink:
 
     For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0: no class
     passes any threshold, and nobody has to handle NaN. Otherwise the quality is the share of good electrodes, see
-    `pretap_realtime.chunk.Decision`.
+    `pretap_realtime.signal.chunk.Decision`.
 
     The outlets open when the service is connected, or after a second without a stream: LSL fixes a description when an
     outlet opens, and this way it tells of the resampling from the first sample on. A stream that comes later at another

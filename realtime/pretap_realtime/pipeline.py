@@ -20,13 +20,13 @@ from pretap.decoder.output import Native
 from pretap.errors import StreamRefusedError
 from pretap.signal.resampler import Resampler
 from pretap.signal.ring import Ring
-from pretap_realtime.block_checks import unit_words
-from pretap_realtime.chunk import Chunk, Cue, Decision
-from pretap_realtime.contract import same_rate
-from pretap_realtime.electrodes import Electrodes
-from pretap_realtime.health import BAD_STAMP_S, Health
 from pretap_realtime.modes import Mode
-from pretap_realtime.quality import SOUND, Quality
+from pretap_realtime.signal.block_checks import unit_words
+from pretap_realtime.signal.chunk import Chunk, Cue, Decision
+from pretap_realtime.signal.compatibility import same_rate
+from pretap_realtime.signal.electrodes import Electrodes
+from pretap_realtime.signal.losses import BAD_STAMP_S, Health
+from pretap_realtime.signal.quality import SOUND, Quality
 
 __all__ = ["Pipeline", "make_resampler"]
 
@@ -49,9 +49,9 @@ class Pipeline:
     Parameters
     ----------
     max_interpolated
-        The share of the channels that may be replaced by their neighbours, see `pretap_realtime.electrodes`.
+        The share of the channels that may be replaced by their neighbours, see `pretap_realtime.signal.electrodes`.
     counter_wraps_at
-        Where the device's counter starts again, see `pretap_realtime.counter`.
+        Where the device's counter starts again, see `pretap_realtime.signal.counter`.
     quality
         How a bad signal is found, and what is made of it.
 
@@ -95,7 +95,7 @@ class Pipeline:
     def begin(self, *, sfreq_hz: float, missing: Sequence[int] = (), order: Sequence[int] | None = None) -> None:
         """Get ready for a stream at `sfreq_hz` that lacks the channels `missing`; the accounts survive.
 
-        `order` says where the bundle's channels stand in the stream, see `pretap_realtime.quality`.
+        `order` says where the bundle's channels stand in the stream, see `pretap_realtime.signal.quality`.
         """
         self.n_looks += 1
         manifest = self._manifest

@@ -14,7 +14,7 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.chunk import Decision
+from pretap_realtime.signal.chunk import Decision
 
 __all__ = ["NONE", "Evidence", "Gate", "Policy", "Verdict", "Weighed"]
 

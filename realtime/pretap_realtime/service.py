@@ -11,8 +11,6 @@ from typing import Any, Literal, Protocol
 
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
-from pretap_realtime.chunk import Chunk, Cue, Decision
-from pretap_realtime.contract import Mapping, describe_rate
 from pretap_realtime.cues import truth
 from pretap_realtime.express import Express
 from pretap_realtime.lsl import ConnectionLostError
@@ -20,6 +18,8 @@ from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Publisher
+from pretap_realtime.signal.chunk import Chunk, Cue, Decision
+from pretap_realtime.signal.compatibility import Mapping, describe_rate
 from pretap_realtime.sink import Call, Item
 from pretap_realtime.stopping import Stop
 from pretap_realtime.summary import Summary

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime import xdf_writer
-from pretap_realtime.contract import Description, printable
-from pretap_realtime.health import Health
+from pretap_realtime.signal.compatibility import Description, printable
+from pretap_realtime.signal.losses import Health
 
 __all__ = ["Identity", "Track"]
 

@@ -13,8 +13,8 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import Evidence, Gate, Weighed
+from pretap_realtime.signal.chunk import Decision
 
 __all__ = ["Due", "Outcome", "Tried", "Worth", "bits_per_selection", "commands", "grid", "pareto", "sweep", "weigh"]
 

@@ -14,7 +14,7 @@ import pytest
 
 from pretap.recordings.competition import CHANNELS
 from pretap_realtime import lsl
-from pretap_realtime.chunk import Chunk
+from pretap_realtime.signal.chunk import Chunk
 
 ROOT = Path(__file__).resolve().parents[2]
 

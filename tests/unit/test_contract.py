@@ -8,7 +8,14 @@ from pretap.config.serve import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import MISSING
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.contract import Description, changes, check_stream, describe_mapping, describe_rate, same_rate
+from pretap_realtime.signal.compatibility import (
+    Description,
+    changes,
+    check_stream,
+    describe_mapping,
+    describe_rate,
+    same_rate,
+)
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 STREAM = Description(

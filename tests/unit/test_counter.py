@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.errors import StreamRefusedError
-from pretap_realtime.counter import Counter
-from pretap_realtime.health import Health
+from pretap_realtime.signal.counter import Counter
+from pretap_realtime.signal.losses import Health
 
 FS = 1000.0
 

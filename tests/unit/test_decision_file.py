@@ -7,9 +7,9 @@ import pytest
 
 from pretap.errors import UsageError
 from pretap.progress import progress_of
-from pretap_realtime.chunk import Decision
 from pretap_realtime.decision_file import DecisionFile
 from pretap_realtime.policy import NONE, Verdict
+from pretap_realtime.signal.chunk import Decision
 
 DECISIONS = [
     Decision(0.5, np.array([0.25, 0.75])),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from pretap_realtime.health import Break, Health
+from pretap_realtime.signal.losses import Break, Health
 
 T0_S = 1e5
 FS = 1000.0

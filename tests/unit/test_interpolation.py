@@ -12,7 +12,7 @@ from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import standard_montage
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap_offline.trials.montage import interpolation_weights, known_positions
-from pretap_realtime.electrodes import Electrodes
+from pretap_realtime.signal.electrodes import Electrodes
 
 
 @pytest.fixture(scope="module")

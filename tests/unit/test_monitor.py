@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pretap_realtime.monitor as package
-from pretap_realtime.chunk import Cue
 from pretap_realtime.lsl import Found
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.monitor.board import Board
@@ -24,6 +23,7 @@ from pretap_realtime.monitor.follower import About, Update, positions
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
 from pretap_realtime.monitor.traces import Traces
 from pretap_realtime.monitor.truths import Truths, class_of
+from pretap_realtime.signal.chunk import Cue
 
 CLASSES = ("left", "right")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.chunk import Decision
 from pretap_realtime.policy import NONE, Evidence, Policy
+from pretap_realtime.signal.chunk import Decision
 
 HOP_S = 0.05
 

@@ -16,12 +16,12 @@ from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics, block_samples, gather_statistics
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.block_checks import unit_words
-from pretap_realtime.chunk import Chunk, Cue
 from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.quality import SOUND, Quality, check_policy
-from pretap_realtime.rate import RateCheck
+from pretap_realtime.signal.block_checks import unit_words
+from pretap_realtime.signal.chunk import Chunk, Cue
+from pretap_realtime.signal.quality import SOUND, Quality, check_policy
+from pretap_realtime.signal.rate import RateCheck
 
 FS = 200.0
 NAMES = ("F3", "Fz", "F4", "FC3", "FCz", "FC4", "C3", "C1", "Cz", "C2", "C4", "CP3", "CPz", "CP4", "O1", "O2")

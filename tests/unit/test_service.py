@@ -9,14 +9,14 @@ import pytest
 
 from pretap.config.serve import PolicyConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
-from pretap_realtime.chunk import Chunk
-from pretap_realtime.contract import Mapping
 from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl import ConnectionLostError
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy
 from pretap_realtime.service import Service, Timing
+from pretap_realtime.signal.chunk import Chunk
+from pretap_realtime.signal.compatibility import Mapping
 
 
 class Clock:

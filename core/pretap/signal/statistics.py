@@ -1,6 +1,6 @@
 """What a bundle knows of the signal it was trained on: how large each channel is, and how the channels go together.
 
-The live service judges a stream by it (`pretap_realtime.quality`). Both sides measure alike: over blocks of a quarter
+The live service judges a stream by it (`pretap_realtime.signal.quality`). Both sides measure alike: over blocks of a quarter
 of a second, each without its mean, because an amplifier's offset says nothing.
 """
 

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.chunk import Cue
-from pretap_realtime.contract import printable
 from pretap_realtime.latencies import percentile
 from pretap_realtime.messages import Message
 from pretap_realtime.monitor.truths import Judged, Truths, class_of
+from pretap_realtime.signal.chunk import Cue
+from pretap_realtime.signal.compatibility import printable
 
 __all__ = ["Board", "DecisionRow", "Event", "Figures", "Log"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pretap_realtime.contract import printable
+from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
     from pretap_realtime.lsl import Found

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pretap_realtime.chunk import Cue
+from pretap_realtime.signal.chunk import Cue
 
 __all__ = ["Judged", "Truths", "class_of", "lead_s"]
 

@@ -24,9 +24,9 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import UsageError
 from pretap.signal.interpolation import can_interpolate
 from pretap.signal.statistics import Statistics, block_samples
-from pretap_realtime.block_checks import BlockChecks, Findings
-from pretap_realtime.cap_check import CapCheck
-from pretap_realtime.rate import RateCheck
+from pretap_realtime.signal.block_checks import BlockChecks, Findings
+from pretap_realtime.signal.cap_check import CapCheck
+from pretap_realtime.signal.rate import RateCheck
 
 __all__ = ["SOUND", "Quality", "Standing", "check_policy"]
 

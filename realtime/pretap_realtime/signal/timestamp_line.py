@@ -1,4 +1,4 @@
-"""The line that the stamps of a sound stream lie on; `pretap_realtime.health` says how it is used."""
+"""The line that the stamps of a sound stream lie on; `pretap_realtime.signal.losses` says how it is used."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.counter import Counter
-from pretap_realtime.rate import StartRate
-from pretap_realtime.stamps import MOST_ROOM, StampLine
+from pretap_realtime.signal.counter import Counter
+from pretap_realtime.signal.rate import StartRate
+from pretap_realtime.signal.timestamp_line import MOST_ROOM, StampLine
 
 __all__ = ["BAD_STAMP_S", "Break", "Checked", "Health"]
 

@@ -1,0 +1,1 @@
+"""Checks and repairs of samples: losses, rate, flat channels, quality, compatibility. Pure."""
