@@ -20,8 +20,8 @@ from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.options import FILE, FOLDER, engine_option, set_option
 from pretap.terminal import plain
 from pretap_realtime.ahead import Ahead
-from pretap_realtime.console_writer import ConsoleWriter
-from pretap_realtime.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
+from pretap_realtime.console.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
+from pretap_realtime.console.writer import ConsoleWriter
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder

@@ -77,7 +77,7 @@ def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: 
 
 def _show_in_browser(session: Session, console: Console, bundle: Path, play: list[str], page: list[str]) -> None:
     """Replay in a loop, decode at every hop and show it all on the monitor's page, until Ctrl-C."""
-    from pretap_realtime.stopping import stop_on_signals
+    from pretap_realtime.console.stopping import stop_on_signals
 
     stop = stop_on_signals()
     session.start("serve", str(bundle), "--hop-ms", "20")

@@ -9,7 +9,7 @@ import click
 
 from pretap.errors import UsageError
 from pretap.options import FILE
-from pretap_realtime.stopping import stop_at_eof, stop_on_signals
+from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 
 __all__ = ["record"]
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from pretap.errors import NoStreamError, StreamRefusedError
 from pretap_realtime import lsl, xdf_writer
+from pretap_realtime.console.stopping import Stop
 from pretap_realtime.disk import Disk
-from pretap_realtime.stopping import Stop
 from pretap_realtime.tracks import Identity, Track
 
 __all__ = ["Recorder"]

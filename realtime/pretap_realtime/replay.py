@@ -15,9 +15,9 @@ import click
 from pretap.errors import UsageError
 from pretap.options import json_option, part_option, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
+from pretap_realtime.console.stopping import Stop, stop_on_signals
 from pretap_realtime.mishaps import BadDay, Kind, Mishap, inject, parse_plan
 from pretap_realtime.pieces import Piece, pieces
-from pretap_realtime.stopping import Stop, stop_on_signals
 
 __all__ = ["LINGER_S", "Feed", "play", "replay"]
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
+from pretap_realtime.console.stopping import Stop
 from pretap_realtime.cues import truth
 from pretap_realtime.express import Express
 from pretap_realtime.lsl import ConnectionLostError
@@ -21,7 +22,6 @@ from pretap_realtime.publisher import Publisher
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
 from pretap_realtime.sink import Call, Item
-from pretap_realtime.stopping import Stop
 from pretap_realtime.summary import Summary
 
 __all__ = ["Connection", "Service", "Timing"]

@@ -29,7 +29,7 @@ from pretap.config.serve import ServeConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
 from pretap_realtime import lsl
-from pretap_realtime.stopping import Stop
+from pretap_realtime.console.stopping import Stop
 
 __all__ = ["SessionFolder"]
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from pretap_realtime.console_writer import ConsoleWriter
+from pretap_realtime.console.stopping import HANGUP, ending_signals
+from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.handover import Handover
-from pretap_realtime.stopping import HANGUP, ending_signals
 
 __all__ = ["Supervisor", "main", "pause_s", "words"]
 

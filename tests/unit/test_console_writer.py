@@ -9,7 +9,7 @@ import sys
 from pretap.errors import NoStreamError
 
 _ACCENTS = """
-from pretap_realtime.console_writer import ConsoleWriter
+from pretap_realtime.console.writer import ConsoleWriter
 console = ConsoleWriter()
 console.say("cap \u00e9")
 console.show("\u00e9lectrode")
@@ -20,7 +20,7 @@ assert console.close()
 _AN_ERROR = """
 import sys
 from pretap.errors import NoStreamError
-from pretap_realtime.console_writer import ConsoleWriter
+from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.several import run_each
 
 def fail(_):

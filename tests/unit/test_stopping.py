@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pretap_realtime.stopping import StopSignal, stop_on_signals
+from pretap_realtime.console.stopping import StopSignal, stop_on_signals
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")

@@ -12,7 +12,7 @@ import click
 
 from pretap.errors import UsageError
 from pretap.options import port_option
-from pretap_realtime.stopping import stop_on_signals
+from pretap_realtime.console.stopping import stop_on_signals
 
 __all__ = ["monitor"]
 

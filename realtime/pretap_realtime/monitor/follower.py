@@ -18,12 +18,12 @@ import msgspec
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
 from pretap_realtime import lsl
+from pretap_realtime.console.stopping import Stop
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
 from pretap_realtime.monitor.choice import choose, service_of
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
 from pretap_realtime.monitor.truths import Judged
 from pretap_realtime.signal.compatibility import Description, printable
-from pretap_realtime.stopping import Stop
 
 __all__ = ["About", "Follower", "Place", "Update", "positions"]
 

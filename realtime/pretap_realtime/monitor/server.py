@@ -17,9 +17,9 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pretap_realtime.console.stopping import Stop
 from pretap_realtime.monitor.follower import Follower, Place
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
-from pretap_realtime.stopping import Stop
 
 __all__ = ["run"]
 

@@ -1,0 +1,1 @@
+"""The terminal and the signals that stop a command."""
