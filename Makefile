@@ -77,7 +77,7 @@ endif
 clean:
 	rm -rf $(VENV) .bench dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py core/pretap/decoder/lanes.c realtime/pretap_realtime/receive.c
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py core/pretap/decoder/lanes.c realtime/pretap_realtime/native/receive.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "pretap needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

@@ -28,7 +28,7 @@ VARIANTS = {
 EXACT_FLAGS = ["-ffp-contract=off"]
 LIBRARIES = [  # source, library, whether it has variants
     ("core/pretap/decoder/lanes.c", "core/pretap/decoder/lanes.so", True),
-    ("realtime/pretap_realtime/receive.c", "realtime/pretap_realtime/receive.so", False),
+    ("realtime/pretap_realtime/native/receive.c", "realtime/pretap_realtime/native/receive.so", False),
 ]
 
 

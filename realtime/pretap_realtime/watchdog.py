@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Final, Protocol
 
-from pretap_realtime.native import library
+from pretap_realtime.native.library import library
 
 __all__ = ["Watch", "new_watch"]
 

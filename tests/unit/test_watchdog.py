@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from pretap_realtime import native, watchdog
+from pretap_realtime import watchdog
+from pretap_realtime.native import library as native
 
 WATCHES = [
     pytest.param(watchdog._PlainWatch, id="python"),
