@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle.file import load
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 CHUNK_S = 0.01
 STREAMS = ("pretap-probabilities", "pretap-markers")
@@ -104,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
         Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
-        from pretap_realtime import lsl
+        from pretap_realtime.lsl import library as lsl
 
         sfreq_hz, n_chunk = manifest.sfreq_hz, round(CHUNK_S * manifest.sfreq_hz)
         amp = lsl.Outlet("amp", "EEG", labels=manifest.channels, format="float32", sfreq_hz=sfreq_hz, unit="uV")

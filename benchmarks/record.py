@@ -25,7 +25,7 @@ import numpy as np
 from random_networks import make_decoder
 
 from pretap.signal.scaling import Scaling
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 NAME = "bench-amplifier"
 
@@ -66,7 +66,7 @@ def wait_for(file: Path, text: str, within_s: float = 30.0) -> None:
 
 
 def send(outlet, n_channels: int, sfreq_hz: float, seconds: float) -> int:
-    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.lsl.library import local_clock
 
     n_chunk = round(0.01 * sfreq_hz)
     x = np.random.default_rng(0).normal(0, 20, (n_chunk, n_channels)).astype(np.float32)
@@ -81,7 +81,7 @@ def send(outlet, n_channels: int, sfreq_hz: float, seconds: float) -> int:
 
 
 def measure(folder: Path, *, n_channels: int, sfreq_hz: float, seconds: float) -> str:
-    from pretap_realtime.lsl import Outlet
+    from pretap_realtime.lsl.library import Outlet
 
     channels = [f"E{i}" for i in range(n_channels)]
     random_bundle(folder / "bench.safetensors", channels, sfreq_hz)

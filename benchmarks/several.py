@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle.file import load
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 NAMES = ("anna", "ben")
 CHUNK_S = 0.01
@@ -37,7 +37,7 @@ def serve(bundle: str, hops_ms: dict[str, float], folder: Path) -> subprocess.Po
 
 
 def measure(bundle: str, hops_ms: dict[str, float], *, seconds: float, folder: Path) -> str:
-    from pretap_realtime import lsl
+    from pretap_realtime.lsl import library as lsl
 
     manifest = load(bundle).manifest
     labels, sfreq_hz = manifest.channels, manifest.sfreq_hz

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pretap.bundle.file import read_bundle
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 
 def start(bundle: str, name: str) -> tuple[subprocess.Popen[str], float]:
@@ -58,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
         Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
-        from pretap_realtime.lsl import Outlet, local_clock
+        from pretap_realtime.lsl.library import Outlet, local_clock
 
         amp = Outlet("amp", "EEG", labels=manifest.channels, format="float32", sfreq_hz=manifest.sfreq_hz, unit="uV")
         flowing, over = threading.Event(), threading.Event()

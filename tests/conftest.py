@@ -13,7 +13,7 @@ from hypothesis import settings
 
 import factories
 from pretap.decoder.decoder import Decoder
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 # A shell's background jobs ignore SIGINT, and what nohup starts ignores SIGHUP; and so would every child that a test
 # starts to see how it ends.

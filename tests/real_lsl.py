@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import pylsl
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.messages import Message
 
 WITHIN_S = 120.0

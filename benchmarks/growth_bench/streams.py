@@ -15,7 +15,7 @@ from peer_bench.noise import SFREQ_HZ
 from peer_bench.processes import Child, child, cpu_s, rss_mb
 from peer_bench.score import Received, Sent, latencies
 
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 __all__ = ["StreamsError", "Way", "serve_streams"]
 

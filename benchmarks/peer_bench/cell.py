@@ -16,7 +16,7 @@ from peer_bench.processes import Child, child, cpu_s, rss_mb
 from peer_bench.score import Received, Sent, count_misplaced, count_wrong, latencies
 from peer_bench.systems import Job, System
 from pretap.decoder.decoder import Decoder
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 __all__ = ["CellError", "run_cell"]
 

@@ -19,8 +19,8 @@ import numpy as np
 from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
 from pretap.recordings.named import open_any
-from pretap_realtime import lsl
 from pretap_realtime.feed import Account
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.messages import Message
 from pretap_realtime.replay import LINGER_S
 from pretap_realtime.session import Session

@@ -19,9 +19,9 @@ from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.options import FILE, FOLDER, engine_option, set_option
 from pretap.terminal import plain
-from pretap_realtime.ahead import Ahead
 from pretap_realtime.console.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
+from pretap_realtime.lsl.ahead import Ahead
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
@@ -304,7 +304,7 @@ def _serve(
 ) -> None:
     from pretap_realtime.cues import bundle_cues
     from pretap_realtime.express import Express, ExpressError
-    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.modes import FreeRunning, Mode, cue_locked
     from pretap_realtime.outlet_sink import OutletSink
     from pretap_realtime.pipeline import Pipeline
@@ -376,7 +376,7 @@ def _serve(
 
 
 def _dry_run(plan: _Plan, stop: Stop, show: Say) -> None:
-    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.pipeline import make_resampler
     from pretap_realtime.signal.compatibility import describe_mapping
 
@@ -443,7 +443,7 @@ def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:
 
 
 def _whats_there(settings: ServeConfig) -> str:
-    from pretap_realtime.lsl import find, listing
+    from pretap_realtime.lsl.library import find, listing
 
     asked = f"Asked for {settings.stream.query!r}" + (f" and {settings.cue.query!r}" if settings.cue.query else "")
     seen = find(wait_s=_LIST_S)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError
-from pretap_realtime import lsl
-from pretap_realtime.ahead import Ahead
+from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.ahead import Ahead
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.compatibility import Description, Mapping, changes, check_stream, printable
 

@@ -80,7 +80,7 @@ def _packages() -> _Check:
 
 
 def _liblsl() -> _Check:
-    from pretap_realtime.lsl import library_version
+    from pretap_realtime.lsl.library import library_version
 
     version = library_version()
     ok = version >= 116
@@ -96,7 +96,7 @@ def _liblsl() -> _Check:
 
 
 def _configuration() -> _Check:
-    from pretap_realtime.api_config import find_configuration, notes, settings
+    from pretap_realtime.lsl.api_config import find_configuration, notes, settings
 
     file = find_configuration()
     if file is None:
@@ -153,7 +153,7 @@ def _way_out() -> list[tuple[str, str]]:
 
 
 def _round_trip() -> _Check:
-    from pretap_realtime.lsl import Inlet, Outlet, find, local_clock
+    from pretap_realtime.lsl.library import Inlet, Outlet, find, local_clock
 
     name = f"pretap-doctor-{secrets.token_hex(4)}"
     outlet = Outlet(name, "pretap-doctor", labels=["x"], format="float32")
@@ -176,7 +176,7 @@ def _round_trip() -> _Check:
 
 
 def _clock() -> _Check:
-    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.lsl.library import local_clock
 
     stamps = np.array([local_clock() for _ in range(10_000)])
     steps = np.diff(stamps)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.lsl import Inlet, Outlet, clock_address
+from pretap_realtime.lsl.library import Inlet, Outlet, clock_address
 from pretap_realtime.native import library as native
 from pretap_realtime.outlet_sink import OutletSink
 from pretap_realtime.pipeline import Pipeline

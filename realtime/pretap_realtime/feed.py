@@ -10,7 +10,7 @@ import numpy as np
 
 from pretap.files import write_json
 from pretap.recordings.recording import Recording
-from pretap_realtime.lsl import Outlet, local_clock
+from pretap_realtime.lsl.library import Outlet, local_clock
 from pretap_realtime.mishaps import Mishap, Wiring
 from pretap_realtime.pieces import Piece
 

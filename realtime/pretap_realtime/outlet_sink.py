@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime.lsl import Outlet
+from pretap_realtime.lsl.library import Outlet
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.sink import Item
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pretap_realtime.lsl import local_clock
+from pretap_realtime.lsl.library import local_clock
 
 if TYPE_CHECKING:
     from pretap_realtime.recorder import Recorder

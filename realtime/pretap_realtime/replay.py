@@ -146,7 +146,7 @@ def replay(
     """
     from pretap.recordings.named import open_any
     from pretap_realtime.feed import LslFeed
-    from pretap_realtime.lsl import local_clock
+    from pretap_realtime.lsl.library import local_clock
 
     stop = stop_on_signals()
     day = _bad_day(**bad)

@@ -14,7 +14,7 @@ from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
 from pretap_realtime.cues import truth
 from pretap_realtime.express import Express
-from pretap_realtime.lsl import ConnectionLostError
+from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.messages import State
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy

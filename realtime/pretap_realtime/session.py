@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pretap.child import run_child
 from pretap.errors import CheckFailedError
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl.api_config import isolation
 
 __all__ = ["Session"]
 

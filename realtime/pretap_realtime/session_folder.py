@@ -28,8 +28,8 @@ from pretap import __version__
 from pretap.config.serve import ServeConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
-from pretap_realtime import lsl
 from pretap_realtime.console.stopping import Stop
+from pretap_realtime.lsl import library as lsl
 
 __all__ = ["SessionFolder"]
 

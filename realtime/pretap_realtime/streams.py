@@ -18,7 +18,7 @@ __all__ = ["streams"]
 @click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, help="Time to wait for streams.")
 def streams(*, json_file: Path | None, wait_s: float) -> None:
     """List the LSL streams on the network with their channels and units."""
-    from pretap_realtime.lsl import ConnectionLostError, Found, describe, find
+    from pretap_realtime.lsl.library import ConnectionLostError, Found, describe, find
     from pretap_realtime.signal.compatibility import Description, printable
 
     rows: list[tuple[Found, Description | str]] = []

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.messages import Message, encode
 from real_lsl import Amplifier, eeg, until
 

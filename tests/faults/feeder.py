@@ -35,7 +35,7 @@ def main(spec: dict) -> None:
         _take_host(spec["host"])
     import pylsl
 
-    from pretap_realtime import lsl
+    from pretap_realtime.lsl import library as lsl
 
     labels, sfreq_hz = spec["labels"], spec["sfreq_hz"]
     outlet = lsl.Outlet(

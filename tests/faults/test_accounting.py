@@ -12,8 +12,8 @@ import pytest
 
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
-from pretap_realtime import lsl
 from pretap_realtime.connection import Connector, Looks
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy

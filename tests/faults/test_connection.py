@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pretap.bundle.file import load
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import LABELS, eeg, until
 
 HOP = ("--hop-ms", "100")

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import LABELS, Mute, eeg, until
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pylsl
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import Child, Listener, until
 
 _MANY_AT_ONCE = ("--hop-ms", "10")  # with 25 samples at a time: 25 decisions are ready together, and pushed in a row

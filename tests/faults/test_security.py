@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import LABELS, Child, eeg, until
 
 CHANNELS = "".join(f"<channel><label>{k}</label><unit>microvolts</unit></channel>" for k in LABELS)

@@ -8,8 +8,8 @@ import resource
 
 import pytest
 
-from pretap_realtime import lsl
-from pretap_realtime.api_config import isolation
+from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.api_config import isolation
 from real_lsl import eeg, until
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import until
 
 

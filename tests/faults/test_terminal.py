@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from real_lsl import WITHIN_S, until
 
 

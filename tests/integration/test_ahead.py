@@ -12,9 +12,9 @@ import pytest
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
 from pretap.errors import StreamRefusedError
-from pretap_realtime import lsl
-from pretap_realtime.ahead import Ahead
 from pretap_realtime.connection import Connector, Looks
+from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.ahead import Ahead
 
 LATER_S = 5.0  # for the answers of several outlets; one answers at once
 

@@ -9,7 +9,7 @@ from pretap.bundle.file import load
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pretap.recordings.competition import CHANNELS
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.signal.chunk import Chunk
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.signal.chunk import Chunk
 
 COMES_S = 2.0  # a sample is there within a millisecond, on a busy machine somewhat later

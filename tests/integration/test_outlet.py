@@ -7,7 +7,8 @@ import numpy as np
 import pylsl
 import pytest
 
-from pretap_realtime import lsl, outlet_sink
+from pretap_realtime import outlet_sink
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.sink import Item
 

@@ -21,7 +21,9 @@ from safetensors.numpy import load_file
 from pretap.bundle.file import load as load_bundle
 from pretap.bundle.file import write_bundle
 from pretap.recordings.continuous import open_recording
-from pretap_realtime import lsl, memory, xdf_writer
+from pretap_realtime import xdf_writer
+from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl import limits as memory
 
 FS = 100.0
 

@@ -11,8 +11,8 @@ import pytest
 
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
-from pretap_realtime import lsl
 from pretap_realtime.connection import Connector, Looks
+from pretap_realtime.lsl import library as lsl
 
 
 def serve(start, bundle, amp, *more, **kwargs):
@@ -270,7 +270,7 @@ def test_cues_are_decided_once_each_and_refused_with_the_reason(start, bundle, k
 
 
 def test_label_format_codes_and_probabilities(start, bundle, kit):
-    from pretap_realtime import lsl
+    from pretap_realtime.lsl import library as lsl
 
     amp, x = kit.Amplifier(), kit.eeg(80)
     x[60, 0] = np.nan

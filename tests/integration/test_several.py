@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from pretap.bundle.file import load
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 
 KINDS = ("codes", "markers", "probabilities")
 

@@ -9,7 +9,7 @@ from pretap.bundle.file import read_bundle
 from pretap.bundle.shipped import find_bundle
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics
-from pretap_realtime import lsl
+from pretap_realtime.lsl import library as lsl
 
 BUNDLE = "single-100hz"
 FS = 250.0

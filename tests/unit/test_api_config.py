@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretap_realtime.api_config import find_configuration, isolation, notes, settings
+from pretap_realtime.lsl.api_config import find_configuration, isolation, notes, settings
 
 
 def test_what_decides_who_is_heard_is_named():

@@ -10,7 +10,7 @@ import pytest
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
 from pretap_realtime.feed import COUNTER_WRAPS_AT, LslFeed
-from pretap_realtime.lsl import Inlet, find
+from pretap_realtime.lsl.library import Inlet, find
 from pretap_realtime.mishaps import BadDay, Mishap, inject, parse_plan
 from pretap_realtime.pieces import Piece, pieces
 

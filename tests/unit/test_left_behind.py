@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from pretap_realtime import sockets
 from pretap_realtime.log_sink import LogSink
+from pretap_realtime.lsl import sockets
 from pretap_realtime.messages import Message
 from pretap_realtime.sink import Item
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pretap_realtime.monitor as package
-from pretap_realtime.lsl import Found
+from pretap_realtime.lsl.library import Found
 from pretap_realtime.messages import Message, encode
 from pretap_realtime.monitor.board import Board
 from pretap_realtime.monitor.choice import choose

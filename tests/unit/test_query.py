@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.errors import UsageError
-from pretap_realtime.queries import parse_query, predicate
+from pretap_realtime.lsl.query import parse_query, predicate
 
 
 @given(st.text() | st.text("abc=,'\"\r\n)(/*[] ", min_size=1).map(lambda text: f"name={text}"))

@@ -10,7 +10,7 @@ import pytest
 from pretap.config.serve import PolicyConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.latencies import Latencies
-from pretap_realtime.lsl import ConnectionLostError
+from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.modes import FreeRunning
 from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.policy import Policy

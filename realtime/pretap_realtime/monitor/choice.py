@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
-    from pretap_realtime.lsl import Found
+    from pretap_realtime.lsl.library import Found
 
 __all__ = ["choose", "service_of"]
 

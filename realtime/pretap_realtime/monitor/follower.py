@@ -17,8 +17,8 @@ import msgspec
 
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
-from pretap_realtime import lsl
 from pretap_realtime.console.stopping import Stop
+from pretap_realtime.lsl import library as lsl
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
 from pretap_realtime.monitor.choice import choose, service_of
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces

@@ -14,9 +14,9 @@ import weakref
 from pathlib import Path
 from typing import Any, Final
 
-from pretap_realtime.api_config import find_configuration
-from pretap_realtime.memory import affordable_s
-from pretap_realtime.queries import parse_query, predicate
+from pretap_realtime.lsl.api_config import find_configuration
+from pretap_realtime.lsl.limits import affordable_s
+from pretap_realtime.lsl.query import parse_query, predicate
 
 __all__ = ["BUFFER_S", "FORGET_S", "QUIET", "Ahead"]
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from pretap.errors import MissingPackageError, StreamRefusedError, UsageError
 from pretap.signal.channels import MISSING
-from pretap_realtime import sockets
-from pretap_realtime.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
-from pretap_realtime.api_config import find_configuration
-from pretap_realtime.memory import MAX_CHANNELS, affordable_s, give_back, resident_bytes
-from pretap_realtime.queries import parse_query, predicate
+from pretap_realtime.lsl import sockets
+from pretap_realtime.lsl.ahead import BUFFER_S, FORGET_S, QUIET, Ahead
+from pretap_realtime.lsl.api_config import find_configuration
+from pretap_realtime.lsl.limits import MAX_CHANNELS, affordable_s, give_back, resident_bytes
+from pretap_realtime.lsl.query import parse_query, predicate
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.compatibility import Description, printable
 

@@ -1,0 +1,1 @@
+"""Lab Streaming Layer: the only package that imports pylsl."""
