@@ -19,8 +19,8 @@ import numpy as np
 
 from pretap.bundle.file import load
 from pretap.decoder.decoder import Decoder
-from pretap_realtime.modes import FreeRunning
-from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.decide.modes import FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk
 
 PAUSE_S = 0.02

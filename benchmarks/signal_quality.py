@@ -26,8 +26,8 @@ from pretap.recordings.resample import resample_epochs
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import gather_statistics
 from pretap_offline.synthetic.command import simulate_epochs, simulate_raw
-from pretap_realtime.modes import FreeRunning
-from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.decide.modes import FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk
 
 FAULT_S = 30.0

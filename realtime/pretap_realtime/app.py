@@ -241,7 +241,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
     looks = Looks(settings, ahead=ahead)
     from pretap.bundle.file import load
     from pretap.bundle.inspect import in_a_line
-    from pretap_realtime.modes import hop_samples
+    from pretap_realtime.decide.modes import hop_samples
     from pretap_realtime.signal.quality import check_policy
 
     if bundle is None:
@@ -302,13 +302,13 @@ def _serve(
     *,
     place: _Place | None,
 ) -> None:
-    from pretap_realtime.cues import bundle_cues
+    from pretap_realtime.decide.cues import bundle_cues
+    from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked
+    from pretap_realtime.decide.pipeline import Pipeline
+    from pretap_realtime.decide.policy import Policy
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl.library import local_clock
-    from pretap_realtime.modes import FreeRunning, Mode, cue_locked
     from pretap_realtime.outlet_sink import OutletSink
-    from pretap_realtime.pipeline import Pipeline
-    from pretap_realtime.policy import Policy
     from pretap_realtime.publisher import Publisher
     from pretap_realtime.service import Service, Timing
 
@@ -376,8 +376,8 @@ def _serve(
 
 
 def _dry_run(plan: _Plan, stop: Stop, show: Say) -> None:
+    from pretap_realtime.decide.pipeline import make_resampler
     from pretap_realtime.lsl.library import local_clock
-    from pretap_realtime.pipeline import make_resampler
     from pretap_realtime.signal.compatibility import describe_mapping
 
     wait_s = plan.settings.stream.wait_s

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pretap.files import writing
-from pretap_realtime.policy import Verdict
+from pretap_realtime.decide.policy import Verdict
 from pretap_realtime.signal.chunk import Decision
 
 __all__ = ["DecisionFile"]

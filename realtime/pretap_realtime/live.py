@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.cues import TRIAL_ENDS
+from pretap_realtime.decide.cues import TRIAL_ENDS
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.messages import Message
 from pretap_realtime.session import Session

@@ -24,11 +24,11 @@ from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels
-from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
+from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
+from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.decide.policy import NONE, Policy, Verdict
 from pretap_realtime.decision_file import DecisionFile
-from pretap_realtime.modes import FreeRunning, Mode, cue_locked, hop_samples
-from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.policy import NONE, Policy, Verdict
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Description, check_stream
 

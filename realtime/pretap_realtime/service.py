@@ -12,12 +12,12 @@ from typing import Any, Literal, Protocol
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.cues import truth
+from pretap_realtime.decide.cues import truth
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.decide.policy import Policy
 from pretap_realtime.express import Express
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.messages import State
-from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate

@@ -13,7 +13,7 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.policy import Evidence, Gate, Weighed
+from pretap_realtime.decide.policy import Evidence, Gate, Weighed
 from pretap_realtime.signal.chunk import Decision
 
 __all__ = ["Due", "Outcome", "Tried", "Worth", "bits_per_selection", "commands", "grid", "pareto", "sweep", "weigh"]
@@ -176,7 +176,7 @@ def weigh(config: PolicyConfig, decisions: Sequence[Decision], manifest: Manifes
 
 
 def commands(config: PolicyConfig, weighed: Iterable[tuple[float, Weighed]]) -> list[Command]:
-    """Give the commands that `pretap_realtime.policy.Policy` gives."""
+    """Give the commands that `pretap_realtime.decide.policy.Policy` gives."""
     gate = Gate(config)
     stepped = ((t_s, gate.step(each)) for t_s, each in weighed)
     return [(t_s, k) for t_s, (k, is_new) in stepped if is_new and k is not None]

@@ -23,8 +23,8 @@ from pretap.options import FILE, engine_option, json_option, part_option, trials
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
-from pretap_realtime.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.modes import CueLocked, FreeRunning, Mode, hop_samples
+from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
+from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
 from pretap_realtime.score import Score, run_over
 from pretap_realtime.signal.chunk import Decision
 from pretap_realtime.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh

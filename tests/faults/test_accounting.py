@@ -13,10 +13,10 @@ import pytest
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
 from pretap_realtime.connection import Connector, Looks
+from pretap_realtime.decide.modes import FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.modes import FreeRunning
-from pretap_realtime.pipeline import Pipeline
-from pretap_realtime.policy import Policy
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.service import Service, Timing
 from pretap_realtime.signal.chunk import Chunk

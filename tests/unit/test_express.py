@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pretap.decoder.compiled import why_not_compiled
 from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
+from pretap_realtime.decide.modes import CueLocked, FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.express import Express, ExpressError
 from pretap_realtime.lsl.library import ConnectionLostError, NativeInlet, local_clock
-from pretap_realtime.modes import CueLocked, FreeRunning
 from pretap_realtime.native import library as native
-from pretap_realtime.pipeline import Pipeline
 from pretap_realtime.publisher import Publisher
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.watchdog import new_watch

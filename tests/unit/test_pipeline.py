@@ -14,8 +14,8 @@ from pretap.errors import StreamRefusedError
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.modes import CueLocked, FreeRunning
-from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.decide.modes import CueLocked, FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk, Cue
 
 FS = 100.0

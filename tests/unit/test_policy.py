@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.policy import NONE, Evidence, Policy
+from pretap_realtime.decide.policy import NONE, Evidence, Policy
 from pretap_realtime.signal.chunk import Decision
 
 HOP_S = 0.05

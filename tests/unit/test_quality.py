@@ -16,8 +16,8 @@ from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics, block_samples, gather_statistics
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.modes import CueLocked, FreeRunning
-from pretap_realtime.pipeline import Pipeline
+from pretap_realtime.decide.modes import CueLocked, FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.block_checks import unit_words
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.quality import SOUND, Quality, check_policy

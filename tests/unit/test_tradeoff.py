@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.policy import Policy
+from pretap_realtime.decide.policy import Policy
 from pretap_realtime.signal.chunk import Decision
 from pretap_realtime.tradeoff import (
     Due,

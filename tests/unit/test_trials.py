@@ -19,7 +19,7 @@ from pretap_offline.evaluate.evaluation import evaluate_trials
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.trials.cut import cut_trials
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.modes import CueLocked
+from pretap_realtime.decide.modes import CueLocked
 from pretap_realtime.score import run_over
 
 RECIPE = TrainConfig(

@@ -84,7 +84,7 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From decisions to verdicts, see `pretap_realtime.policy`; as it is, each decision's likeliest class.
+    """From decisions to verdicts, see `pretap_realtime.decide.policy`; as it is, each decision's likeliest class.
 
     Attributes
     ----------

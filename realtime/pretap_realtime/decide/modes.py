@@ -1,4 +1,4 @@
-"""When is decoded: at each hop, or at cues. Pure, like `pretap_realtime.pipeline`, which hands them clean samples."""
+"""When is decoded: at each hop, or at cues. Pure, like `pretap_realtime.decide.pipeline`, which hands them clean samples."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pretap.decoder.output import Native
 from pretap.errors import StreamRefusedError
 from pretap.signal.resampler import Resampler
 from pretap.signal.ring import Ring
-from pretap_realtime.modes import Mode
+from pretap_realtime.decide.modes import Mode
 from pretap_realtime.signal.block_checks import unit_words
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import same_rate

@@ -1,0 +1,1 @@
+"""From samples to decisions to verdicts. Pure: no clock, network, thread or signal."""
