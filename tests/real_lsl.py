@@ -23,7 +23,7 @@ import numpy as np
 import pylsl
 
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.messages import Message
+from pretap_realtime.send.messages import Message
 
 WITHIN_S = 120.0
 LEAD_S = 60.0  # see `Amplifier`

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pretap.decoder.decoder import Decoder
-from pretap_realtime.messages import Message
+from pretap_realtime.send.messages import Message
 from pretap_realtime.service import TOO_OLD_S
 from soak_bench.truth import Truth
 

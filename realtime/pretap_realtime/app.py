@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pretap_realtime.connection import Connector, LslConnection
     from pretap_realtime.express import Express
     from pretap_realtime.handover import Handover
-    from pretap_realtime.log_sink import LogSink
-    from pretap_realtime.network import OutputSink
+    from pretap_realtime.send.log_sink import LogSink
+    from pretap_realtime.send.network import OutputSink
     from pretap_realtime.session_folder import SessionFolder
     from pretap_realtime.several import Job, Say
 
@@ -191,9 +191,9 @@ def _jobs(
 
 def _leave_where_threads_spin(code: int) -> None:
     """End the process, where the interpreter's end would take seconds since threads of liblsl spin beside it."""
-    if "pretap_realtime.spinning" not in sys.modules:
+    if "pretap_realtime.send.runaway_threads" not in sys.modules:
         return
-    from pretap_realtime import spinning
+    from pretap_realtime.send import runaway_threads as spinning
 
     if spinning.are_there():
         with contextlib.suppress(OSError):
@@ -266,13 +266,13 @@ def _outputs(
 
     What is recorded after a restart goes into a folder `part` in that folder.
     """
-    from pretap_realtime.log_sink import LogSink
+    from pretap_realtime.send.log_sink import LogSink
 
     sinks: list[OutputSink | LogSink] = []
     session = None
     outputs = plan.settings.outputs
     if outputs.websocket or outputs.osc or outputs.udp:
-        from pretap_realtime.network import open_outputs
+        from pretap_realtime.send.network import open_outputs
 
         classes = plan.decoder.manifest.classes
         sinks.append(open_outputs(outputs, root=plan.name, classes=classes, say=plan.say))
@@ -308,8 +308,8 @@ def _serve(
     from pretap_realtime.decide.policy import Policy
     from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl.library import local_clock
-    from pretap_realtime.outlet_sink import OutletSink
-    from pretap_realtime.publisher import Publisher
+    from pretap_realtime.send.outlet_sink import OutletSink
+    from pretap_realtime.send.publisher import Publisher
     from pretap_realtime.service import Service, Timing
 
     settings, decoder, manifest = plan.settings, plan.decoder, plan.decoder.manifest

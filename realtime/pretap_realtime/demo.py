@@ -16,7 +16,7 @@ from pretap.options import port_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pretap_realtime.messages import Message
+    from pretap_realtime.send.messages import Message
     from pretap_realtime.session import Session
 
 __all__ = ["demo"]
@@ -130,7 +130,7 @@ class _Board:
     def result(self) -> str:
         """Give the summary, or say that nothing came."""
         from pretap.errors import CheckFailedError
-        from pretap_realtime.latencies import percentile
+        from pretap_realtime.send.latencies import percentile
 
         n = len(self._rows)
         if not n:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.lsl.library import Inlet, Outlet, clock_address
 from pretap_realtime.native import library as native
-from pretap_realtime.outlet_sink import OutletSink
+from pretap_realtime.send.outlet_sink import OutletSink
+from pretap_realtime.send.watchdog import Watch
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.timestamp_line import MOST_ROOM
-from pretap_realtime.watchdog import Watch
 
 __all__ = ["Express", "ExpressError"]
 

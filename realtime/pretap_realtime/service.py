@@ -17,11 +17,11 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.express import Express
 from pretap_realtime.lsl.library import ConnectionLostError
-from pretap_realtime.messages import State
-from pretap_realtime.publisher import Publisher
+from pretap_realtime.send.messages import State
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.sink import Call, Item
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
-from pretap_realtime.sink import Call, Item
 from pretap_realtime.summary import Summary
 
 __all__ = ["Connection", "Service", "Timing"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pretap_realtime.latencies import Latencies
+from pretap_realtime.send.latencies import Latencies
 
 __all__ = ["Summary"]
 

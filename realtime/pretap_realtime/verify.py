@@ -175,7 +175,7 @@ def _stamp_error_s(live: Collected, stamps: dict[int, float], manifest: Manifest
 
 
 def _percentiles_ms(values_s: list[float]) -> dict[str, float]:
-    from pretap_realtime.latencies import percentile
+    from pretap_realtime.send.latencies import percentile
 
     return {f"p{q}": round(1000 * percentile(values_s, q), 3) for q in (50, 95, 99)}
 

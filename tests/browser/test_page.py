@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.messages import Message, encode
+from pretap_realtime.send.messages import Message, encode
 from real_lsl import Amplifier, eeg, until
 
 LABELS = ("F3", "Fz", "F4", "C3", "Cz", "C4", "O1", "O2")

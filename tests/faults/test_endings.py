@@ -105,7 +105,7 @@ def test_kill_9_of_the_service_leaves_a_whole_log_and_a_free_amplifier(serve, fe
 def _decoded(listener):
     import msgspec
 
-    from pretap_realtime.messages import Message
+    from pretap_realtime.send.messages import Message
 
     with contextlib.suppress(lsl.ConnectionLostError):
         listener.poll()

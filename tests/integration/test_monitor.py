@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.messages import Message, encode
+from pretap_realtime.send.messages import Message, encode
 
 MARKUP = '<img src=x onerror="alert(1)">'
 

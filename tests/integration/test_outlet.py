@@ -7,10 +7,10 @@ import numpy as np
 import pylsl
 import pytest
 
-from pretap_realtime import outlet_sink
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.messages import Message, encode
-from pretap_realtime.sink import Item
+from pretap_realtime.send import outlet_sink
+from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.sink import Item
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pretap_realtime.messages import Message
+from pretap_realtime.send.messages import Message
 
 client = pytest.importorskip("websockets.sync.client", reason="no websockets: pip install 'pretap[outputs]'")
 exceptions = pytest.importorskip("websockets.exceptions")
@@ -105,7 +105,7 @@ def test_a_web_page_needs_a_listed_origin_and_a_program_none(serve):
 
 
 def test_a_client_that_speaks_and_one_too_many_are_disconnected(serve):
-    from pretap_realtime.websocket import MOST_CLIENTS
+    from pretap_realtime.send.websocket import MOST_CLIENTS
 
     _, address = serve()
     for said, code in (("hello", 1008), ("x" * 2000, 1009)):
@@ -238,5 +238,5 @@ def test_without_outputs_nothing_of_them_is_loaded(start, bundle, kit, amp):
     child.wait_for("-> RUNNING")
     assert child.interrupt() == 0
     loaded = set(re.findall(r"\| +([\w.]+)$", child.said, re.MULTILINE))
-    assert "pretap_realtime.outlet_sink" in loaded
-    assert not {"pretap_realtime.network", "asyncio", "websockets", "pythonosc", "ssl"} & loaded
+    assert "pretap_realtime.send.outlet_sink" in loaded
+    assert not {"pretap_realtime.send.network", "asyncio", "websockets", "pythonosc", "ssl"} & loaded

@@ -13,7 +13,7 @@ import pytest
 from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.messages import Message, encode
+from pretap_realtime.send.messages import Message, encode
 
 SFREQ_HZ = 200.0
 

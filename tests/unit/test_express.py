@@ -21,9 +21,9 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.express import Express, ExpressError
 from pretap_realtime.lsl.library import ConnectionLostError, NativeInlet, local_clock
 from pretap_realtime.native import library as native
-from pretap_realtime.publisher import Publisher
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.watchdog import new_watch
 from pretap_realtime.signal.chunk import Chunk
-from pretap_realtime.watchdog import new_watch
 
 FS, N_ROOM, N_SPARE = 100.0, 1000, 70
 LOST = -2

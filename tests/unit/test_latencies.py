@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap_realtime.latencies import Latencies, percentile
+from pretap_realtime.send.latencies import Latencies, percentile
 
 
 def counted(latencies_s):

@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from pretap_realtime.log_sink import LogSink
 from pretap_realtime.lsl import sockets
-from pretap_realtime.messages import Message
-from pretap_realtime.sink import Item
+from pretap_realtime.send.log_sink import LogSink
+from pretap_realtime.send.messages import Message
+from pretap_realtime.send.sink import Item
 
 LONG_S = 60.0
 
@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 _SPIN = r"""
 import ctypes, os, subprocess, sys, threading, time
 from pathlib import Path
-from pretap_realtime import spinning
+from pretap_realtime.send import runaway_threads as spinning
 libc = ctypes.CDLL(None)
 ids = lambda: {int(task.name) for task in Path("/proc/self/task").iterdir()}
 def make(function):

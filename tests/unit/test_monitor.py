@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 import pretap_realtime.monitor as package
 from pretap_realtime.lsl.library import Found
-from pretap_realtime.messages import Message, encode
 from pretap_realtime.monitor.board import Board
 from pretap_realtime.monitor.choice import choose
 from pretap_realtime.monitor.follower import About, Update, positions
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
 from pretap_realtime.monitor.traces import Traces
 from pretap_realtime.monitor.truths import Truths, class_of
+from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.signal.chunk import Cue
 
 CLASSES = ("left", "right")

@@ -9,9 +9,9 @@ import pytest
 from pretap.config.reading import load_config
 from pretap.config.serve import OutputsConfig, ServeConfig
 from pretap.errors import UsageError
-from pretap_realtime.messages import Message
-from pretap_realtime.network import OutputSink
-from pretap_realtime.sink import Item
+from pretap_realtime.send.messages import Message
+from pretap_realtime.send.network import OutputSink
+from pretap_realtime.send.sink import Item
 
 LONG_S = 60
 

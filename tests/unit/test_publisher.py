@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime.publisher import Publisher
-from pretap_realtime.sink import Item
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.sink import Item
 
 MOST_WAITING = 4096
 LONG_S = 60.0  # only guards against hanging: a busy machine may take its time

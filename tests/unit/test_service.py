@@ -12,8 +12,8 @@ from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.latencies import Latencies
 from pretap_realtime.lsl.library import ConnectionLostError
+from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.service import Service, Timing
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.signal.compatibility import Mapping

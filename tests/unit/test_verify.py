@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pretap_realtime.live import Collected
-from pretap_realtime.messages import Message
+from pretap_realtime.send.messages import Message
 from pretap_realtime.verify import compare
 
 N_TRIALS, TRIAL_S, T0_S = 6, 0.5, 100.0

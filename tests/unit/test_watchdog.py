@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from pretap_realtime import watchdog
 from pretap_realtime.native import library as native
+from pretap_realtime.send import watchdog
 
 WATCHES = [
     pytest.param(watchdog._PlainWatch, id="python"),

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.latencies import percentile
-from pretap_realtime.messages import Message
 from pretap_realtime.monitor.truths import Judged, Truths, class_of
+from pretap_realtime.send.latencies import percentile
+from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
 

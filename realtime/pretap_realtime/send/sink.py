@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.messages import Message, MessageType, State
+from pretap_realtime.send.messages import Message, MessageType, State
 
 __all__ = ["Call", "Item", "Sink"]
 

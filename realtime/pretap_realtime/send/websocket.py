@@ -11,9 +11,9 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from pretap.errors import MissingPackageError, UsageError
-from pretap_realtime.address import Address
-from pretap_realtime.messages import Message, encode
-from pretap_realtime.sink import Item
+from pretap_realtime.send.address import Address
+from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.sink import Item
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, broadcast, serve

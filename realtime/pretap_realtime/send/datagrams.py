@@ -8,9 +8,9 @@ from typing import Protocol
 
 from pretap.errors import MissingPackageError
 from pretap.terminal import plain
-from pretap_realtime.address import Address
-from pretap_realtime.messages import Message, encode
-from pretap_realtime.sink import Item
+from pretap_realtime.send.address import Address
+from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.sink import Item
 
 __all__ = ["OscSender", "Sender", "UdpSender"]
 

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pretap.errors import OutletFrozenError, PretapError
-from pretap_realtime import spinning
-from pretap_realtime.latencies import Latencies
-from pretap_realtime.messages import Message
-from pretap_realtime.sink import Call, Item, Sink
-from pretap_realtime.watchdog import new_watch
+from pretap_realtime.send import runaway_threads as spinning
+from pretap_realtime.send.latencies import Latencies
+from pretap_realtime.send.messages import Message
+from pretap_realtime.send.sink import Call, Item, Sink
+from pretap_realtime.send.watchdog import new_watch
 
 __all__ = ["Publisher"]
 

@@ -12,8 +12,8 @@ import msgspec
 
 from pretap.errors import OutletFrozenError
 from pretap_realtime.lsl.library import Outlet
-from pretap_realtime.messages import Message, encode
-from pretap_realtime.sink import Item
+from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.sink import Item
 
 __all__ = ["OutletSink"]
 

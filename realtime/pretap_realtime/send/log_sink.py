@@ -11,8 +11,8 @@ import msgspec
 
 from pretap.files import writing
 from pretap.terminal import json_text
-from pretap_realtime.messages import Message
-from pretap_realtime.sink import Item
+from pretap_realtime.send.messages import Message
+from pretap_realtime.send.sink import Item
 
 __all__ = ["LogSink"]
 

@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from pretap.config.serve import OutputsConfig
-from pretap_realtime.address import describe, resolve, warning
-from pretap_realtime.datagrams import OscSender, Sender, UdpSender
-from pretap_realtime.messages import Message
-from pretap_realtime.sink import Item
+from pretap_realtime.send.address import describe, resolve, warning
+from pretap_realtime.send.datagrams import OscSender, Sender, UdpSender
+from pretap_realtime.send.messages import Message
+from pretap_realtime.send.sink import Item
 
 __all__ = ["OutputSink", "open_outputs"]
 
@@ -114,7 +114,7 @@ def open_outputs(config: OutputsConfig, *, root: str, classes: Sequence[str], sa
     """
     senders: list[Sender] = []
     if config.websocket:
-        from pretap_realtime.websocket import WebSocketServer
+        from pretap_realtime.send.websocket import WebSocketServer
 
         address = resolve("websocket", config.websocket, kind=socket.SOCK_STREAM)
         server = WebSocketServer(address, origins=config.websocket_origins, say=say)

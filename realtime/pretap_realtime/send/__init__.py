@@ -1,0 +1,1 @@
+"""From decisions to the world: numbering, and the sinks that messages go to."""
