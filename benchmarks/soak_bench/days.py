@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pretap_realtime.mishaps import BadDay, Kind, parse_plan
+from pretap_realtime.replay.faults import BadDay, Kind, parse_plan
 
 __all__ = ["Day", "draw"]
 

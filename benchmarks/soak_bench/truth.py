@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import microvolts_per
-from pretap_realtime.mishaps import BadDay, Mishap, Wiring, inject
-from pretap_realtime.pieces import Piece, pieces
+from pretap_realtime.replay.faults import BadDay, Mishap, Wiring, inject
+from pretap_realtime.replay.pieces import Piece, pieces
 
 __all__ = ["Life", "Truth"]
 

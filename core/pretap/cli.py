@@ -37,7 +37,7 @@ _TASKS = {
     "Live": {
         "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
         "monitor": ("pretap_realtime.monitor.command:monitor", "Watch a service in the browser and play its game."),
-        "replay": ("pretap_realtime.replay:replay", "Play a recording as a live LSL stream."),
+        "replay": ("pretap_realtime.replay.command:replay", "Play a recording as a live LSL stream."),
     },
     "Study": {
         "compare": ("pretap_offline.lab.command:compare", "Compare recipes on the same folds, with their uncertainty."),

@@ -9,10 +9,10 @@ import pytest
 
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.feed import COUNTER_WRAPS_AT, LslFeed
 from pretap_realtime.lsl.library import Inlet, find
-from pretap_realtime.mishaps import BadDay, Mishap, inject, parse_plan
-from pretap_realtime.pieces import Piece, pieces
+from pretap_realtime.replay.faults import BadDay, Mishap, inject, parse_plan
+from pretap_realtime.replay.outlets import COUNTER_WRAPS_AT, LslFeed
+from pretap_realtime.replay.pieces import Piece, pieces
 
 CHANNELS = ("C3", "Cz", "C4")
 

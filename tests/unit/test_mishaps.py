@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.mishaps import BadDay, Mishap, Plan, Wiring, inject, parse_plan
-from pretap_realtime.pieces import Piece, pieces
-from pretap_realtime.replay import replay
+from pretap_realtime.replay.command import replay
+from pretap_realtime.replay.faults import BadDay, Mishap, Plan, Wiring, inject, parse_plan
+from pretap_realtime.replay.pieces import Piece, pieces
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "rehearsal.md"
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.pieces import Mark, pieces
-from pretap_realtime.replay import play
+from pretap_realtime.replay.command import play
+from pretap_realtime.replay.pieces import Mark, pieces
 
 N = 100
 

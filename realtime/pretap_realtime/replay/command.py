@@ -16,8 +16,8 @@ from pretap.errors import UsageError
 from pretap.options import json_option, part_option, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
 from pretap_realtime.console.stopping import Stop, stop_on_signals
-from pretap_realtime.mishaps import BadDay, Kind, Mishap, inject, parse_plan
-from pretap_realtime.pieces import Piece, pieces
+from pretap_realtime.replay.faults import BadDay, Kind, Mishap, inject, parse_plan
+from pretap_realtime.replay.pieces import Piece, pieces
 
 __all__ = ["LINGER_S", "Feed", "play", "replay"]
 
@@ -145,8 +145,8 @@ def replay(
     'silent', the reopened outlet keeps its old description. docs/rehearsal.md has examples.
     """
     from pretap.recordings.named import open_any
-    from pretap_realtime.feed import LslFeed
     from pretap_realtime.lsl.library import local_clock
+    from pretap_realtime.replay.outlets import LslFeed
 
     stop = stop_on_signals()
     day = _bad_day(**bad)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import UsageError
 from pretap.signal.channels import microvolts_per
-from pretap_realtime.pieces import Mark, Piece
+from pretap_realtime.replay.pieces import Mark, Piece
 
 __all__ = ["BadDay", "Kind", "Mishap", "Plan", "Wiring", "inject", "parse_plan"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from pretap.files import write_json
 from pretap.recordings.recording import Recording
 from pretap_realtime.lsl.library import Outlet, local_clock
-from pretap_realtime.mishaps import Mishap, Wiring
-from pretap_realtime.pieces import Piece
+from pretap_realtime.replay.faults import Mishap, Wiring
+from pretap_realtime.replay.pieces import Piece
 
 __all__ = ["COUNTER_WRAPS_AT", "Account", "LslFeed"]
 

@@ -1,0 +1,1 @@
+"""`pretap replay`: plays a recording as a live stream."""
