@@ -27,7 +27,7 @@ _TASKS = {
         "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
     },
     "Your own head": {
-        "record": ("pretap_realtime.record:record", "Record LSL streams into an XDF file."),
+        "record": ("pretap_realtime.record.command:record", "Record LSL streams into an XDF file."),
         "train": ("pretap_offline.command:train", "Train and cross-validate a decoder and write its bundle."),
         "evaluate": (
             "pretap_offline.command:evaluate",

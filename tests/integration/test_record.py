@@ -21,9 +21,9 @@ from safetensors.numpy import load_file
 from pretap.bundle.file import load as load_bundle
 from pretap.bundle.file import write_bundle
 from pretap.recordings.continuous import open_recording
-from pretap_realtime import xdf_writer
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.lsl import limits as memory
+from pretap_realtime.record import xdf_writer
 
 FS = 100.0
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from pretap.errors import DataError
 from pretap.recordings.continuous import open_recording
-from pretap_realtime import xdf_writer
-from pretap_realtime.tracks import Identity, Track
+from pretap_realtime.record import xdf_writer
+from pretap_realtime.record.tracks import Identity, Track
 
 FORMATS = ["int8", "int16", "int32", "int64", "float32", "float64"]
 
@@ -288,7 +288,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 from pretap.errors import DataError
-from pretap_realtime import xdf_writer
+from pretap_realtime.record import xdf_writer
 file = xdf_writer.XdfFile(Path(sys.argv[1]))
 file.write([xdf_writer.stream_header(1, sys.argv[2])])
 try:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from pretap.errors import NoStreamError, StreamRefusedError
-from pretap_realtime import xdf_writer
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.disk import Disk
 from pretap_realtime.lsl import library as lsl
-from pretap_realtime.tracks import Identity, Track
+from pretap_realtime.record import xdf_writer
+from pretap_realtime.record.disk import Disk
+from pretap_realtime.record.tracks import Identity, Track
 
 __all__ = ["Recorder"]
 

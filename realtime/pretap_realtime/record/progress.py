@@ -11,7 +11,7 @@ import click
 from pretap_realtime.lsl.library import local_clock
 
 if TYPE_CHECKING:
-    from pretap_realtime.recorder import Recorder
+    from pretap_realtime.record.recorder import Recorder
 
 __all__ = ["Progress"]
 

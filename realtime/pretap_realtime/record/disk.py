@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pretap.errors import DataError
-from pretap_realtime import xdf_writer
+from pretap_realtime.record import xdf_writer
 
 __all__ = ["Disk"]
 

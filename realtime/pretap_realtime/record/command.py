@@ -42,8 +42,8 @@ def record(
     """
     stop = stop_on_signals()  # first: Ctrl-C ends well from the first moment
     from pretap_realtime.lsl.library import parse_query
-    from pretap_realtime.progress import Progress
-    from pretap_realtime.recorder import Recorder
+    from pretap_realtime.record.progress import Progress
+    from pretap_realtime.record.recorder import Recorder
 
     if any(math.isnan(each) for each in (wait_s, seconds or 0.0)):
         raise UsageError("--seconds or --wait-s is NaN: expected a number of seconds.")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime import xdf_writer
+from pretap_realtime.record import xdf_writer
 from pretap_realtime.signal.compatibility import Description, printable
 from pretap_realtime.signal.losses import Health
 

@@ -1,0 +1,1 @@
+"""`pretap record`: writes LSL streams into an XDF file."""
