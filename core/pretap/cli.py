@@ -42,8 +42,8 @@ _TASKS = {
     "Study": {
         "compare": ("pretap_offline.lab.command:compare", "Compare recipes on the same folds, with their uncertainty."),
         "sweep": ("pretap_offline.lab.command:sweep", "Search for a recipe and estimate what the search is worth."),
-        "tune": ("pretap_realtime.tune:tune", "Tune the decision policy on a labelled recording."),
-        "score": ("pretap_realtime.score:score", "Run the live pipeline over a file."),
+        "tune": ("pretap_realtime.score.tune:tune", "Tune the decision policy on a labelled recording."),
+        "score": ("pretap_realtime.score.command:score", "Run the live pipeline over a file."),
         "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
         "inspect": ("pretap.bundle.inspect:inspect", "Describe a bundle and run its self-test."),
         "simulate": ("pretap_offline.synthetic.command:simulate", "Write a synthetic subject's recording or trials."),

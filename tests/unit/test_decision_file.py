@@ -8,7 +8,7 @@ import pytest
 from pretap.errors import UsageError
 from pretap.progress import progress_of
 from pretap_realtime.decide.policy import NONE, Verdict
-from pretap_realtime.decision_file import DecisionFile
+from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.signal.chunk import Decision
 
 DECISIONS = [

@@ -12,7 +12,7 @@ from pretap_offline.trials.cut import cut_trials
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
-from pretap_realtime.score import run_over
+from pretap_realtime.score.command import run_over
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 

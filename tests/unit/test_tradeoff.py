@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from pretap.config.serve import PolicyConfig
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.signal.chunk import Decision
-from pretap_realtime.tradeoff import (
+from pretap_realtime.score.tradeoff import (
     Due,
     Outcome,
     Tried,
@@ -22,6 +21,7 @@ from pretap_realtime.tradeoff import (
     sweep,
     weigh,
 )
+from pretap_realtime.signal.chunk import Decision
 
 HOP_S = 0.05
 

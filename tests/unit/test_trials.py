@@ -20,7 +20,7 @@ from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.trials.cut import cut_trials
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.modes import CueLocked
-from pretap_realtime.score import run_over
+from pretap_realtime.score.command import run_over
 
 RECIPE = TrainConfig(
     network=LstmSpec(hidden=(2,)),

@@ -25,9 +25,9 @@ from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
-from pretap_realtime.score import Score, run_over
+from pretap_realtime.score.command import Score, run_over
+from pretap_realtime.score.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
 from pretap_realtime.signal.chunk import Decision
-from pretap_realtime.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
 
 __all__ = ["Point", "Result", "Stretch", "tune"]
 

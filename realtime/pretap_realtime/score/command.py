@@ -28,7 +28,7 @@ from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import NONE, Policy, Verdict
-from pretap_realtime.decision_file import DecisionFile
+from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Description, check_stream
 

@@ -1,0 +1,1 @@
+"""`pretap score` and `pretap tune`: the live pipeline over a file."""
