@@ -10,7 +10,7 @@ import numpy as np
 
 from pretap.decoder.decoder import Decoder
 from pretap_realtime.send.messages import Message
-from pretap_realtime.service import TOO_OLD_S
+from pretap_realtime.serve.service import TOO_OLD_S
 from soak_bench.truth import Truth
 
 __all__ = ["Checks", "Resources", "check_growth", "check_numbering"]

@@ -35,7 +35,7 @@ _TASKS = {
         ),
     },
     "Live": {
-        "serve": ("pretap_realtime.app:serve", "Decode a live LSL stream."),
+        "serve": ("pretap_realtime.serve.command:serve", "Decode a live LSL stream."),
         "monitor": ("pretap_realtime.monitor.command:monitor", "Watch a service in the browser and play its game."),
         "replay": ("pretap_realtime.replay.command:replay", "Play a recording as a live LSL stream."),
     },

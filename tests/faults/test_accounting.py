@@ -12,13 +12,13 @@ import pytest
 
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
-from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.service import Service, Timing
+from pretap_realtime.serve.connection import Connector, Looks
+from pretap_realtime.serve.service import Service, Timing
 from pretap_realtime.signal.chunk import Chunk
 from real_lsl import LABELS, eeg, until
 

@@ -12,9 +12,9 @@ import pytest
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
 from pretap.errors import StreamRefusedError
-from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.lsl.ahead import Ahead
+from pretap_realtime.serve.connection import Connector, Looks
 
 LATER_S = 5.0  # for the answers of several outlets; one answers at once
 

@@ -11,8 +11,8 @@ import pytest
 
 from pretap.bundle.file import load
 from pretap.config.serve import ServeConfig, StreamConfig
-from pretap_realtime.connection import Connector, Looks
 from pretap_realtime.lsl import library as lsl
+from pretap_realtime.serve.connection import Connector, Looks
 
 
 def serve(start, bundle, amp, *more, **kwargs):

@@ -131,7 +131,7 @@ def test_importing_the_package_loads_nothing_heavy_and_load_brings_numpy_alone(b
 
 
 def test_serve_asks_for_its_stream_before_numpy_is_loaded():
-    loaded = loaded_after("import pretap_realtime.app as app; app.Ahead('name=nobody', opens=True).look()")
+    loaded = loaded_after("import pretap_realtime.serve.command as app; app.Ahead('name=nobody', opens=True).look()")
     assert "msgspec" in loaded
     assert not loaded & {"numpy", "pylsl"}
 

@@ -21,7 +21,7 @@ _AN_ERROR = """
 import sys
 from pretap.errors import NoStreamError
 from pretap_realtime.console.writer import ConsoleWriter
-from pretap_realtime.several import run_each
+from pretap_realtime.serve.several import run_each
 
 def fail(_):
     raise NoStreamError("There is none.")

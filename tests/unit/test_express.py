@@ -18,11 +18,11 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
-from pretap_realtime.express import Express, ExpressError
 from pretap_realtime.lsl.library import ConnectionLostError, NativeInlet, local_clock
 from pretap_realtime.native import library as native
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.watchdog import new_watch
+from pretap_realtime.serve.fast_path import Express, ExpressError
 from pretap_realtime.signal.chunk import Chunk
 
 FS, N_ROOM, N_SPARE = 100.0, 1000, 70

@@ -14,7 +14,7 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.latencies import Latencies
-from pretap_realtime.service import Service, Timing
+from pretap_realtime.serve.service import Service, Timing
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.signal.compatibility import Mapping
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pretap.errors import NoStreamError, PretapError, StreamLostError
-from pretap_realtime.several import run_each
+from pretap_realtime.serve.several import run_each
 
 
 class Jobs:

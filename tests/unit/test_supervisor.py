@@ -10,9 +10,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from pretap_realtime.app import serve
-from pretap_realtime.handover import Handover
-from pretap_realtime.supervisor import Supervisor, pause_s, words
+from pretap_realtime.serve.command import serve
+from pretap_realtime.serve.handover import Handover
+from pretap_realtime.serve.supervisor import Supervisor, pause_s, words
 
 
 def test_the_first_restart_is_at_once_and_the_pauses_grow_to_eight_seconds():
@@ -32,7 +32,7 @@ def test_what_a_worker_notes_is_there_for_the_next_one_even_when_it_was_killed(t
     handover = Handover.create(file)
     assert (handover.n_restarts, handover.why, handover.seq(0), handover.seq(1)) == (0, "", 0, 0)
     code = (
-        "import os, pathlib, sys; from pretap_realtime.handover import Handover\n"
+        "import os, pathlib, sys; from pretap_realtime.serve.handover import Handover\n"
         "handover = Handover(pathlib.Path(sys.argv[1]))\n"
         "handover.keep_seq(0)(12345); handover.keep_seq(1)(2**40); os.kill(os.getpid(), 9)"
     )
@@ -47,8 +47,8 @@ def test_what_a_worker_notes_is_there_for_the_next_one_even_when_it_was_killed(t
 def run_supervised(tmp_path, worker: str):
     """Run a supervisor, in a process of its own, whose worker runs `worker` with `n`, the number of its restarts."""
     code = (
-        "import pathlib, sys; from pretap_realtime.supervisor import Supervisor\n"
-        "worker = 'import os, pathlib, signal, sys, time; from pretap_realtime.handover import Handover\\n'"
+        "import pathlib, sys; from pretap_realtime.serve.supervisor import Supervisor\n"
+        "worker = 'import os, pathlib, signal, sys, time; from pretap_realtime.serve.handover import Handover\\n'"
         "  'handover = Handover(pathlib.Path(sys.argv[1])); n = handover.n_restarts\\n' + sys.argv[1]\n"
         "command = lambda file: [sys.executable, '-c', worker, str(file)]\n"
         "sys.exit(Supervisor(command, say=lambda line: print(line, flush=True)).run())"
@@ -116,12 +116,12 @@ def test_serve_starts_a_supervisor_with_the_arguments_that_click_parsed(monkeypa
     arguments = ["--supervise", "ensemble-1000hz", "--log", "--supervise", "--hop-ms", "20"]
     result = CliRunner().invoke(serve, arguments)
     assert result.exit_code == 0, result.output
-    assert replaced_by == [[sys.executable, "-m", "pretap_realtime.supervisor", *arguments]]
+    assert replaced_by == [[sys.executable, "-m", "pretap_realtime.serve.supervisor", *arguments]]
 
 
 def test_the_supervisor_imports_nothing_heavy():
     code = (
-        "import sys, pretap_realtime.supervisor\n"
+        "import sys, pretap_realtime.serve.supervisor\n"
         "print([name for name in ('numpy', 'pylsl', 'msgspec', 'safetensors') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=500)

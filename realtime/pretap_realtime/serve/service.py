@@ -15,14 +15,14 @@ from pretap_realtime.console.stopping import Stop
 from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.express import Express
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.messages import State
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Call, Item
+from pretap_realtime.serve.fast_path import Express
+from pretap_realtime.serve.summary import Summary
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
-from pretap_realtime.summary import Summary
 
 __all__ = ["Connection", "Service", "Timing"]
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from pretap_realtime.console.stopping import HANGUP, ending_signals
 from pretap_realtime.console.writer import ConsoleWriter
-from pretap_realtime.handover import Handover
+from pretap_realtime.serve.handover import Handover
 
 __all__ = ["Supervisor", "main", "pause_s", "words"]
 

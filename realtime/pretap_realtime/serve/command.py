@@ -25,13 +25,13 @@ from pretap_realtime.lsl.ahead import Ahead
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
-    from pretap_realtime.connection import Connector, LslConnection
-    from pretap_realtime.express import Express
-    from pretap_realtime.handover import Handover
     from pretap_realtime.send.log_sink import LogSink
     from pretap_realtime.send.network import OutputSink
-    from pretap_realtime.session_folder import SessionFolder
-    from pretap_realtime.several import Job, Say
+    from pretap_realtime.serve.connection import Connector, LslConnection
+    from pretap_realtime.serve.fast_path import Express
+    from pretap_realtime.serve.handover import Handover
+    from pretap_realtime.serve.session_folder import SessionFolder
+    from pretap_realtime.serve.several import Job, Say
 
 __all__ = ["serve"]
 
@@ -128,7 +128,7 @@ def serve(
             (job,) = jobs.values()
             job(console.show)
         else:
-            from pretap_realtime.several import run_each
+            from pretap_realtime.serve.several import run_each
 
             run_each(jobs, say=partial(_say, console), show=console.show)
     except OutletFrozenError as error:
@@ -156,7 +156,7 @@ def _jobs(
     """Load and open what each decoder needs; gives by its name what serves."""
     handover = None
     if supervised is not None:
-        from pretap_realtime.handover import Handover
+        from pretap_realtime.serve.handover import Handover
 
         handover = Handover(supervised)
         stop_at_eof(stop)
@@ -204,8 +204,8 @@ def _leave_where_threads_spin(code: int) -> None:
 
 def _supervise(arguments: Sequence[str]) -> int:
     if os.name == "posix":  # in place of this process: the supervisor needs only the standard library
-        os.execv(sys.executable, [sys.executable, "-m", "pretap_realtime.supervisor", *arguments])  # noqa: S606
-    from pretap_realtime.supervisor import main
+        os.execv(sys.executable, [sys.executable, "-m", "pretap_realtime.serve.supervisor", *arguments])  # noqa: S606
+    from pretap_realtime.serve.supervisor import main
 
     return main(arguments)
 
@@ -235,7 +235,7 @@ class _Plan:
 
 
 def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say: Say) -> _Plan:
-    from pretap_realtime.connection import Connector, Looks
+    from pretap_realtime.serve.connection import Connector, Looks
 
     ahead.look()  # the longest of the loading is done
     looks = Looks(settings, ahead=ahead)
@@ -280,7 +280,7 @@ def _outputs(
         own = log_file if is_one else log_file.with_name(f"{log_file.stem}-{plan.name}{log_file.suffix}")
         sinks.append(LogSink(own, say=plan.say))
     if folder is not None:
-        from pretap_realtime.session_folder import SessionFolder
+        from pretap_realtime.serve.session_folder import SessionFolder
 
         if not is_one and not plan.name.strip("."):
             raise UsageError(f"--record: markers.name = {plan.name!r} cannot be the name of a folder. Choose another.")
@@ -306,11 +306,11 @@ def _serve(
     from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked
     from pretap_realtime.decide.pipeline import Pipeline
     from pretap_realtime.decide.policy import Policy
-    from pretap_realtime.express import Express, ExpressError
     from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.send.outlet_sink import OutletSink
     from pretap_realtime.send.publisher import Publisher
-    from pretap_realtime.service import Service, Timing
+    from pretap_realtime.serve.fast_path import Express, ExpressError
+    from pretap_realtime.serve.service import Service, Timing
 
     settings, decoder, manifest = plan.settings, plan.decoder, plan.decoder.manifest
     mode: Mode = FreeRunning(decoder, hop=plan.hop)

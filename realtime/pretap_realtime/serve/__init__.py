@@ -1,0 +1,1 @@
+"""`pretap serve`: the live service."""
