@@ -15,7 +15,7 @@ import re
 import time
 from pathlib import Path
 
-from pretap_realtime.session import Session
+from pretap_realtime.check.isolated_session import Session
 
 
 def figures(pid: int) -> tuple[float, float, int, int, float]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 import websockets
 
-from pretap_realtime.session import Session
+from pretap_realtime.check.isolated_session import Session
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

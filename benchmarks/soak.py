@@ -31,7 +31,7 @@ from pathlib import Path
 
 import click
 
-from pretap_realtime.session import Session
+from pretap_realtime.check.isolated_session import Session
 
 
 @click.command()

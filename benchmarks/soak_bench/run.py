@@ -19,11 +19,11 @@ import numpy as np
 from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
 from pretap.recordings.named import open_any
+from pretap_realtime.check.isolated_session import Session
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.replay.command import LINGER_S
 from pretap_realtime.replay.outlets import Account
 from pretap_realtime.send.messages import Message
-from pretap_realtime.session import Session
 from soak_bench.checks import Checks, Resources, check_growth, check_numbering
 from soak_bench.days import Day, draw
 from soak_bench.truth import Life, Truth

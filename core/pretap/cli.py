@@ -22,9 +22,9 @@ __all__ = ["main", "pretap"]
 # task: name: (module and object of the click command, its line in `pretap --help`)
 _TASKS = {
     "Try it": {
-        "demo": ("pretap_realtime.demo:demo", "Train, replay and decode live. Needs no data."),
-        "doctor": ("pretap_realtime.doctor:doctor", "Check this machine: packages, LSL, clock and engines."),
-        "streams": ("pretap_realtime.streams:streams", "List the LSL streams on the network."),
+        "demo": ("pretap_realtime.check.demo:demo", "Train, replay and decode live. Needs no data."),
+        "doctor": ("pretap_realtime.check.doctor:doctor", "Check this machine: packages, LSL, clock and engines."),
+        "streams": ("pretap_realtime.check.streams:streams", "List the LSL streams on the network."),
     },
     "Your own head": {
         "record": ("pretap_realtime.record.command:record", "Record LSL streams into an XDF file."),
@@ -44,7 +44,7 @@ _TASKS = {
         "sweep": ("pretap_offline.lab.command:sweep", "Search for a recipe and estimate what the search is worth."),
         "tune": ("pretap_realtime.score.tune:tune", "Tune the decision policy on a labelled recording."),
         "score": ("pretap_realtime.score.command:score", "Run the live pipeline over a file."),
-        "verify": ("pretap_realtime.verify:verify", "Verify that live decisions equal offline evaluation."),
+        "verify": ("pretap_realtime.check.verify:verify", "Verify that live decisions equal offline evaluation."),
         "inspect": ("pretap.bundle.inspect:inspect", "Describe a bundle and run its self-test."),
         "simulate": ("pretap_offline.synthetic.command:simulate", "Write a synthetic subject's recording or trials."),
     },

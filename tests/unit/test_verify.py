@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from pretap_realtime.live import Collected
+from pretap_realtime.check.live_run import Collected
+from pretap_realtime.check.verify import compare
 from pretap_realtime.send.messages import Message
-from pretap_realtime.verify import compare
 
 N_TRIALS, TRIAL_S, T0_S = 6, 0.5, 100.0
 OFFLINE = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.6, 0.4], [0.3, 0.7], [0.75, 0.25]])

@@ -16,8 +16,8 @@ from pretap.options import port_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pretap_realtime.check.isolated_session import Session
     from pretap_realtime.send.messages import Message
-    from pretap_realtime.session import Session
 
 __all__ = ["demo"]
 
@@ -34,11 +34,11 @@ _TAP_S = 1.3  # between two taps of the synthetic head, rests included
 @click.option("--browser/--no-browser", default=True, help="Open a browser with --web.")
 def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: bool) -> None:
     """Train a decoder in seconds, replay other trials as a live stream and show how they are decoded."""
-    from pretap_realtime.session import Session
+    from pretap_realtime.check.isolated_session import Session
 
     console = Console()
     with Session() as session:
-        from pretap_realtime.live import LiveRun
+        from pretap_realtime.check.live_run import LiveRun
 
         bundle = session.folder / "demo.safetensors"
         if data == "synthetic":

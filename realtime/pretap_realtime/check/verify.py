@@ -18,7 +18,7 @@ from pretap.options import engine_option, json_option, part_option, trials_optio
 
 if TYPE_CHECKING:
     from pretap.bundle.manifest import Manifest
-    from pretap_realtime.live import Collected
+    from pretap_realtime.check.live_run import Collected
 
 __all__ = ["Parity", "compare", "verify"]
 
@@ -76,7 +76,7 @@ def verify(
 
     from pretap.bundle.file import read_bundle
     from pretap.decoder.decoder import check_engine
-    from pretap_realtime.session import Session
+    from pretap_realtime.check.isolated_session import Session
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
@@ -86,7 +86,7 @@ def verify(
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
     with Session() as session:
-        from pretap_realtime.live import LiveRun
+        from pretap_realtime.check.live_run import LiveRun
 
         if recording is not None:
             data = str(session.folder / "trials-epo.fif")

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap_realtime.check.isolated_session import Session
 from pretap_realtime.decide.cues import TRIAL_ENDS
 from pretap_realtime.lsl import library as lsl
 from pretap_realtime.send.messages import Message
-from pretap_realtime.session import Session
 
 __all__ = ["Collected", "LiveRun"]
 

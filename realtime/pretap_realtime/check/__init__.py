@@ -1,0 +1,1 @@
+"""Checks of the whole path: `pretap verify`, `demo`, `doctor` and `streams`."""
