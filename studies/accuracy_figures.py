@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pretap_offline.lab.report import figures as figures
+from pretap_offline.lab.report import figures
 from pretap_offline.lab.report.patterns import answer_patterns
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results

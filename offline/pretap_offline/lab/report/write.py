@@ -16,8 +16,8 @@ from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error
 from pretap_offline.lab.fits import data_sha256
-from pretap_offline.lab.report import figures as figures
-from pretap_offline.lab.report import texts as texts
+from pretap_offline.lab.report import figures
+from pretap_offline.lab.report import texts
 from pretap_offline.lab.report.page import (
     PNG,
     cards,
