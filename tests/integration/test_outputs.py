@@ -20,7 +20,7 @@ from real_lsl import python_path
 
 client = pytest.importorskip("websockets.sync.client", reason="no websockets: pip install 'pretap[outputs]'")
 exceptions = pytest.importorskip("websockets.exceptions")
-WITHIN_S = 15
+WITHIN_S = 60
 
 
 @pytest.fixture
