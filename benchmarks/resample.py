@@ -37,7 +37,7 @@ def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, f
             spent += time.process_time() - before
             done = at
             for run in runs:
-                resampler.push(run.x_uv, t[done : done + run.n_samples])
+                resampler.process(run.x_uv, t[done : done + run.n_samples])
                 done += run.n_samples
         whole.append(time.process_time() - start)
         judge.append(spent)

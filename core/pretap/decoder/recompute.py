@@ -50,10 +50,10 @@ class Recompute:
         done = 0
         for n_end in self._ends(len(x_uv)):
             take = n_end - self._ring.n_seen
-            self._ring.push(x_uv[done : done + take])
+            self._ring.append(x_uv[done : done + take])
             done += take
             outputs.append(Output(n_end, self._decode_one(self._ring.window(n_end, self._n_window))))
-        self._ring.push(x_uv[done:])
+        self._ring.append(x_uv[done:])
         return outputs
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
@@ -62,7 +62,7 @@ class Recompute:
             return self.push(x_uv), 0
         # Everything up to the hop before the last goes in undecoded; what is left completes one window.
         split = ends[-2] - self._ring.n_seen
-        self._ring.push(x_uv[:split])
+        self._ring.append(x_uv[:split])
         return self.push(x_uv[split:]), len(ends) - 1
 
     def settle(self) -> None:

@@ -112,7 +112,7 @@ class LaneStream:
     def _keep(self) -> None:
         """Put the newest samples into the ring: only an audit looks for them."""
         if self._unkept:
-            self._ring.push(self._unkept[0] if len(self._unkept) == 1 else np.concatenate(self._unkept))
+            self._ring.append(self._unkept[0] if len(self._unkept) == 1 else np.concatenate(self._unkept))
             self._unkept = []
 
     def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:

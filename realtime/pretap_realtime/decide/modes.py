@@ -209,14 +209,14 @@ class CueLocked:
         self._breaks.clear()
 
     def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:  # noqa: ARG002 - a cue is never skipped
-        held = self._ring.stamps(self._ring.n_seen, self._ring.n_held)
+        held = self._ring.timestamps(self._ring.n_seen, self._ring.n_held)
         if self._after_break and len(held) and len(t_s) and t_s[0] < held[-1]:
             self._forget()  # the clock was set back: on it, what came before lies in the future
         self._after_break = self._after_break and not len(t_s)
         decisions = []
         n_piece = self._ring.capacity - self._n_needed  # a long chunk must not push a waiting cue's window out
         for start in range(0, len(t_s), n_piece):
-            self._ring.push(x_uv[start : start + n_piece], t_s[start : start + n_piece])
+            self._ring.append(x_uv[start : start + n_piece], t_s[start : start + n_piece])
             decisions += self._answer()
         return decisions
 
@@ -246,7 +246,7 @@ class CueLocked:
     def _answer(self) -> list[Decision]:
         if not self._waiting:
             return []
-        held = self._ring.stamps(self._ring.n_seen, self._ring.n_held)
+        held = self._ring.timestamps(self._ring.n_seen, self._ring.n_held)
         # A quarter of a sample early is early enough: the next sample would lie further off. Float noise in a cue's
         # stamp must not make it wait for a sample that never comes.
         ready = [pair for pair in self._waiting if len(held) and held[-1] >= self._earliest(pair[0])]

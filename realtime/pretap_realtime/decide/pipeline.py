@@ -315,7 +315,7 @@ class Pipeline:
         replaced: frozenset[int] = frozenset(),
     ) -> list[Decision]:
         if self._resampler is not None:
-            x_uv, t_s = self._resampler.push(x_uv, t_s)
+            x_uv, t_s = self._resampler.process(x_uv, t_s)
         return self._rated(self.mode.push(x_uv, t_s, newest_only=newest_only), replaced)
 
     @property
@@ -405,7 +405,7 @@ class Pipeline:
 
     def _check_amplitude(self, x_uv: NDArray[np.float32]) -> None:
         ring = self._first_window
-        ring.push(x_uv[: ring.capacity - ring.n_seen])
+        ring.append(x_uv[: ring.capacity - ring.n_seen])
         if ring.n_seen < ring.capacity:
             return
         window = ring.window(ring.n_seen, ring.capacity).astype(np.float64)
