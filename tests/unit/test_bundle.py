@@ -418,7 +418,7 @@ def test_a_file_over_16_mib_is_refused_without_reading_the_rest(good, scratch):
     ],
 )
 def test_foreign_files_are_refused(scratch, foreign):
-    assert "no pretap bundle" in refused(scratch, foreign).replace("not a pretap bundle", "no pretap bundle")
+    assert "not a pretap bundle" in refused(scratch, foreign)
 
 
 def test_a_second_metadata_key_is_refused(good, scratch):
@@ -439,7 +439,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, good):
     os.mkfifo(pipe)
     link.symlink_to("/dev/zero")
     for path in (pipe, link):
-        with pytest.raises(BundleError, match="no regular file"):
+        with pytest.raises(BundleError, match="not a regular file"):
             load(path)
     real = tmp_path / "real.safetensors"
     real.write_bytes(good)
@@ -467,9 +467,9 @@ def test_a_key_that_stands_twice_is_refused_in_header_and_manifest(good, scratch
     raw = good[8 : len(good) - len(body)].rstrip()
     name = next(iter(header))
     twice = raw[:-1] + f", {json.dumps(name)}: {json.dumps(header[name])}}}".encode()
-    assert "a key stands twice" in refused(scratch, len(twice).to_bytes(8, "little") + twice + body)
+    assert "a key is repeated" in refused(scratch, len(twice).to_bytes(8, "little") + twice + body)
     manifest_twice = json.dumps(fields)[:-1] + ', "unit": "microvolts"}'
-    assert "a key stands twice" in refused(scratch, join(header, manifest_twice, body))
+    assert "a key is repeated" in refused(scratch, join(header, manifest_twice, body))
 
 
 @pytest.mark.parametrize(
@@ -563,7 +563,7 @@ def test_the_file_itself_says_what_a_decision_costs_and_a_lie_is_refused(good, s
     for name, lie in (("forward_only", False), ("n_window", 9), ("n_parameters", 139)):
         message = refused(scratch, with_manifest(good, streaming={**said, name: lie}))
         assert f"{name}={lie}" in message
-        assert "but its network makes that Streaming(forward_only=True, n_window=8" in message
+        assert "but its network has Streaming(forward_only=True, n_window=8" in message
     assert "manifest is not valid" in refused(scratch, with_manifest(good, streaming={**said, "new": 1}))
 
 
@@ -590,9 +590,9 @@ EEG_256 = tuple(f"E{i}" for i in range(256))
         (ClosedFormSpec(means=1000), 10, 1, "network.means = 1000: expected at most the window's 10 steps."),
         (LrpErdLstmSpec(blocks=1000), 10, 1, "network.blocks = 1000: expected at most the 10 steps"),
         (EegNetSpec(temporal=256, spatial=4, kernel=256), 500_000, 1, "over 500000 steps: expected at most 4096 "),
-        (LstmSpec(hidden=(1,) * 8), 200_000, 64, "takes 102400000 steps one after another, expected at most 131072."),
+        (LstmSpec(hidden=(1,) * 8), 200_000, 64, "takes 102400000 sequential steps, expected at most 131072."),
         (LstmSpec(hidden=(400,)), 5000, 1, "takes 3224005800 multiply-adds: expected at most 2147483648."),
-        (LstmSpec(hidden=(1024,)), 10, 2, "tensors take 33636440 bytes: it holds at most 16777216."),
+        (LstmSpec(hidden=(1024,)), 10, 2, "tensors take 33636440 bytes: expected at most 16777216."),
     ],
 )  # fmt: skip
 def test_what_would_fill_the_memory_or_take_minutes_is_refused_before_it_is_tried(

@@ -140,5 +140,5 @@ def test_units_and_their_factors_to_microvolts(unit, factor):
 def test_another_unit_is_refused_with_the_way_out(unit):
     with pytest.raises(StreamRefusedError) as error:
         microvolts_per(unit, stream="Stream 'Amp'")
-    assert str(error.value).startswith(f"Stream 'Amp' gives its values in {unit!r}")
+    assert str(error.value).startswith(f"Stream 'Amp' has the unit {unit!r}")
     assert '[stream] unit = "uV"' in str(error.value)

@@ -440,7 +440,7 @@ def test_trials_split_one_file_into_disjoint_parts(data, tmp_path):
 
 @pytest.mark.parametrize("trials", ["3", "", "a:b", "5:5", "100:", "1:2:3"])
 def test_a_range_that_picks_no_trials_is_refused(data, bundle, trials):
-    with pytest.raises(UsageError, match="expected A:B with at least one of 12 trials between"):
+    with pytest.raises(UsageError, match="expected A:B with at least one of the 12 trials"):
         invoke("evaluate", bundle, "--data", data, "--part", "train", "--trials", trials)
 
 

@@ -191,9 +191,9 @@ def test_a_missing_set_says_what_was_looked_for_and_where_to_get_it(tmp_path: Pa
         ({"x_train": encoded(N_TRIALS - 1)}, "7 labels for 6 trials"),
         ({"x_train": np.where(encoded(N_TRIALS) == 0, np.nan, encoded(N_TRIALS))}, "NaN or infinite"),
         ({"x_train": encoded(N_TRIALS) * 1e9}, "expected microvolts"),
-        ({"x_train": "text"}, "expected x_train to be an array of numbers, got a text"),
+        ({"x_train": "text"}, "expected x_train to be an array of numbers, got text"),
         ({"y_train": LABELS[None, :] + 1}, r"labels 0 \(left\)"),
-        ({"clab": np.array([["C3"] * 28], dtype=object)}, "one distinct name a channel"),
+        ({"clab": np.array([["C3"] * 28], dtype=object)}, "one distinct name per channel"),
         ({"sfreq": -5.0}, "one positive rate"),
         ({"x_train": encoded(N_TRIALS) + 1j}, "neither numbers, text nor cells"),
     ],
@@ -208,10 +208,10 @@ def test_a_mat_of_another_form_is_refused(tmp_path: Path, changes: dict[str, obj
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "expected trials a line"),
-        ("0 1 2 3\n", "expected trials a line"),
+        ("", "expected one trial per line"),
+        ("0 1 2 3\n", "expected one trial per line"),
         ("0 " + "1 " * 56 + "\n1 " + "1 " * 55 + "\n", "line 2 has 56 values, line 1 has 57"),
-        ("0 " + "1 " * 55 + "x\n", "line 1 holds something that is not a number"),
+        ("0 " + "1 " * 55 + "x\n", "line 1 has a value that is not a number"),
         ("0 " + "1 " * 55 + "nan\n", "NaN or infinite"),
         ("2 " + "1 " * 56 + "\n", "labels 0"),
         ("\xff\xfe", "not a text file of numbers"),
@@ -222,7 +222,7 @@ def test_a_text_of_another_form_is_refused(tmp_path: Path, text: str, sentence: 
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=sentence):
         read_competition(path, part="train")
-    with pytest.raises(DataError, match="holds the training part, but the test part is wanted"):
+    with pytest.raises(DataError, match="has the training part, but the test part is needed"):
         read_competition(path, part="test")
 
 

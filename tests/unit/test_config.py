@@ -495,11 +495,11 @@ def test_decoders_are_an_array_of_tables_of_these_keys_and_no_others(file, text,
 @pytest.mark.parametrize("name", ["anna", "Anna"])
 def test_two_decoders_of_one_name_are_refused(file, name):
     assert decoders_refusal(file, TWO.replace('"ben"', f'"{name}"')) == (
-        f"decoders[0] and decoders[1] both send as markers.name = {name!r}: their outlets would be twins. "
-        "Give each a name of its own; upper and lower case count as one."
+        f"decoders[0] and decoders[1] both have markers.name = {name!r}, but each needs a name of its own. "
+        "Upper and lower case count as the same."
     )
-    assert "'pretap': their outlets would be twins" in decoders_refusal(file, "[[decoders]]\n[[decoders]]")
-    assert "'x': their outlets would be twins" in decoders_refusal(file, TWO, "markers.name=x")
+    assert "'pretap', but each needs a name of its own" in decoders_refusal(file, "[[decoders]]\n[[decoders]]")
+    assert "'x', but each needs a name of its own" in decoders_refusal(file, TWO, "markers.name=x")
 
 
 def test_a_set_cannot_make_decoders_and_its_bad_value_is_refused(file):

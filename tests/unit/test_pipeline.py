@@ -427,7 +427,7 @@ def test_a_cue_after_the_clock_was_set_back_is_decided_on_the_new_samples(decode
 def test_a_stream_at_another_rate_gives_the_decisions_of_the_resampled_recording(decoder):
     x = np.random.default_rng(0).normal(0, 20, (2000, 4)).astype(np.float32)
     t = 1000.0 + np.arange(2000) / 256.0
-    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x, t)
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).process(x, t)
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
     pipeline.begin(sfreq_hz=256.0)
     decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
@@ -445,7 +445,7 @@ def test_a_gap_empties_the_resampler_too(decoder):
     pipeline.begin(sfreq_hz=256.0)
     decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
     after = [d for d in decisions if d.t_s > t[1000]]
-    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x[1000:], t[1000:])
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).process(x[1000:], t[1000:])
     assert [d.t_s for d in after] == at_s[49:].tolist()
     assert agree(after[0].probs, decoder.decode(y[:50]))
     assert max(d.t_s for d in decisions if d.t_s < t[1000]) < t[999]

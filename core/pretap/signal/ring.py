@@ -1,7 +1,4 @@
-"""A ring buffer whose windows are plain contiguous views.
-
-It lies in the core because both `Decoder.stream` and the live service's cue windows stand on it.
-"""
+"""A ring buffer whose windows are contiguous views. Used by `Decoder.stream` and by the live service's cue windows."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.statistics import block_samples
 
 __all__ = ["FLAT_UV", "Electrodes", "Run"]
@@ -55,7 +55,7 @@ class Electrodes:
 
     def __init__(self, channels: Sequence[str], weights: NDArray[np.float64] | None, *, max_share: float) -> None:
         self._channels, self._weights = tuple(channels), weights
-        self._n_most = most_replaced(len(channels), max_share)
+        self._n_most = max_interpolated(len(channels), max_share)
         self.begin(sfreq_hz=1.0)
 
     def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
