@@ -22,3 +22,9 @@ def good_bundle(tmp_path_factory) -> bytes:
 def scratch(tmp_path_factory) -> Path:
     """A file to overwrite: for hypothesis, which runs many examples in one test."""
     return tmp_path_factory.mktemp("scratch") / "scratch.safetensors"
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory) -> Path:
+    """A file to overwrite: for hypothesis, which runs many examples in one test."""
+    return tmp_path_factory.mktemp("config") / "config.toml"
