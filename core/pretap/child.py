@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from pretap.errors import CommandFailedError
 
-__all__ = ["run_child"]
-
 
 def run_child(command: Sequence[str], *, heading: str = "") -> str:
     """Run a command of pretap to its end and return its standard output.

@@ -17,8 +17,6 @@ try:  # Ctrl-C in the 20 ms before `main` ends quietly too
 except KeyboardInterrupt:
     sys.exit(130)
 
-__all__ = ["main", "pretap"]
-
 # task: name: (module and object of the click command, its line in `pretap --help`)
 _TASKS = {
     "Try it": {

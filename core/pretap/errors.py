@@ -69,7 +69,7 @@ class BundleError(PretapError):
 
 
 class DataError(PretapError):
-    """A data file is missing, truncated, of the wrong shape, or holds non-finite values."""
+    """A data file is missing, truncated, of the wrong shape, or has non-finite values."""
 
     exit_code = 7
 

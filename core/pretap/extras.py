@@ -7,8 +7,6 @@ from typing import Any
 
 from pretap.errors import MissingPackageError
 
-__all__ = ["import_extra"]
-
 
 def import_extra(name: str, *, needed_by: str, extra: str = "offline") -> Any:
     """Import a module.

@@ -11,8 +11,6 @@ from typing import Any
 
 from pretap.errors import PretapError, UsageError
 
-__all__ = ["existing_file", "write_json", "write_whole", "writing"]
-
 
 def existing_file(name: str | Path) -> Path | None:
     """Return the path `name` if it exists and is not a directory, otherwise None."""

@@ -17,18 +17,6 @@ import click
 
 from pretap.config.serve import ENGINE_NAMES
 
-__all__ = [
-    "FILE",
-    "FOLDER",
-    "engine_option",
-    "json_option",
-    "part_option",
-    "port_option",
-    "set_option",
-    "trials_option",
-    "xdf_stream_option",
-]
-
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 _JSON_FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)

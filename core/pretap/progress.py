@@ -9,8 +9,6 @@ from typing import Protocol
 
 import click
 
-__all__ = ["Advance", "progress_of"]
-
 
 class Advance(Protocol):
     """Callback that reports `n` further steps as done."""

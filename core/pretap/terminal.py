@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["json_text", "plain"]
-
 
 def plain(text: str) -> str:
     """Replace each unprintable character (escapes, controls, changes of direction) by ``?``, except line breaks."""

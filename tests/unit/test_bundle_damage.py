@@ -190,7 +190,7 @@ def test_one_non_finite_value_in_a_tensor_is_refused_by_the_tensor_s_name(good_b
     def change(values):
         values[0] = value
 
-    assert f"tensor {name!r} holds NaN or infinite" in refused(scratch, with_tensor(good_bundle, name, change))
+    assert f"tensor {name!r} has NaN or infinite" in refused(scratch, with_tensor(good_bundle, name, change))
 
 
 def test_unknown_and_missing_tensors_are_named(good_bundle, scratch):
@@ -217,6 +217,6 @@ def test_tensors_that_overlap_or_leave_gaps_are_refused(good_bundle, scratch):
     start, stop = header["dense.bias"]["data_offsets"]
     for shift in (-4, 4):
         moved = {**header, "dense.bias": {**header["dense.bias"], "data_offsets": [start + shift, stop + shift]}}
-        assert "does not lie where its shape says" in refused(scratch, join(moved, text, body))
+        assert "has the wrong offsets for its shape" in refused(scratch, join(moved, text, body))
     lifted = {n: {**e, "data_offsets": [k + 4 for k in e["data_offsets"]]} for n, e in header.items()}
-    assert "does not lie where its shape says" in refused(scratch, join(lifted, text, b"\0" * 4 + body))
+    assert "has the wrong offsets for its shape" in refused(scratch, join(lifted, text, b"\0" * 4 + body))

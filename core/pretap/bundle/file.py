@@ -31,8 +31,6 @@ from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import COVARIANCE, SCALE
 
-__all__ = ["Bundle", "load", "probe_windows", "read_bundle", "reference_probs", "refusal", "self_test", "write_bundle"]
-
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # values in the matrix of the decimation: 128 MiB
 MAX_MULTIPLY_ADDS = 2**31  # per decision: one to two seconds
@@ -187,12 +185,12 @@ def _parse(data: bytes, path: str) -> Bundle:
             )
         n_bytes = int(np.prod(shape, dtype=np.int64)) * _DTYPES[dtype].itemsize
         if entry.data_offsets != (offset, offset + n_bytes):
-            raise BundleError(f"{path}: tensor {name!r} does not lie where its shape says; the file is damaged.")
+            raise BundleError(f"{path}: tensor {name!r} has the wrong offsets for its shape; the file is damaged.")
         if offset + n_bytes > len(body):
             raise BundleError(f"{path}: cut short in tensor {name!r}; copy the file again.")
         tensors[name] = np.frombuffer(body[offset : offset + n_bytes], _DTYPES[dtype]).reshape(shape)
         if not np.isfinite(tensors[name]).all():
-            raise BundleError(f"{path}: tensor {name!r} holds NaN or infinite values; train it again.")
+            raise BundleError(f"{path}: tensor {name!r} has NaN or infinite values; train it again.")
         offset += n_bytes
     if offset != len(body):
         raise BundleError(f"{path}: {len(body) - offset} bytes follow the last tensor; the file is damaged.")

@@ -19,8 +19,6 @@ from pretap.options import json_option
 from pretap.signal.statistics import Statistics
 from pretap.terminal import plain
 
-__all__ = ["engine_errors", "inspect"]
-
 _HOP_S = 0.05
 
 

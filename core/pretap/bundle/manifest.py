@@ -13,8 +13,6 @@ from pretap.config.train import TrainConfig
 from pretap.networks import Network
 from pretap.signal.scaling import Scaling
 
-__all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
-
 FORMAT_VERSION = 4
 TRIAL_DIGITS = 16  # stored of each trial's sha256: 6 kB for 316 trials; p = 3e-8 that two of a million collide
 

@@ -7,8 +7,6 @@ from typing import Final
 
 from pretap.files import existing_file
 
-__all__ = ["BEST", "BUNDLES", "find_bundle", "shipped_bundles"]
-
 BUNDLES: Final = Path(__file__).parents[1] / "bundles"
 BEST: Final = "ensemble-1000hz"  # most amplifiers run at 250 Hz or more; a stream of 100 Hz would be resampled to it
 

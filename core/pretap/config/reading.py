@@ -16,8 +16,6 @@ from msgspec import Meta
 from pretap.errors import UsageError
 from pretap.files import existing_file
 
-__all__ = ["Label", "Milliseconds", "Positive", "Text", "convert", "find_config", "load_config", "read_toml"]
-
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
 Text = Annotated[str, Meta(max_length=256)]

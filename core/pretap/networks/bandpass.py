@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import RecomputeError
 
-__all__ = [
-    "BANDPASS",
-    "BandHz",
-    "Order",
-    "RunningBandpass",
-    "bandpass_macs",
-    "bandpass_refusal",
-    "bandpassed",
-    "second_order_sections",
-    "toeplitz",
-]
-
 BANDPASS = "bandpass.impulse"  # the tensor's name: the impulse response over a window, (n_steps,) float64
 _MAX_MATRICES = 2**24  # values in the matrices of all members, n_steps ** 2 each: 128 MiB
 BandHz = tuple[Annotated[float, Meta(gt=0, le=1e6)], Annotated[float, Meta(gt=0, le=1e6)]]

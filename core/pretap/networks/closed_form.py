@@ -14,8 +14,6 @@ from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
-__all__ = ["ClosedFormSpec", "window_means"]
-
 
 class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="closed-form", tag_field="kind"):
     """Ridge regression on the log-covariance (ERD), LDA on window means (LRP), and a weighted sum of the two scores.

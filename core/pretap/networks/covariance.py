@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["n_triangle", "oas_covariance", "tangent"]
-
 
 def n_triangle(n_inputs: int) -> int:
     """Count the entries of a symmetric matrix on and above its diagonal."""

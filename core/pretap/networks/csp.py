@@ -23,8 +23,6 @@ from pretap.networks.bandpass import (
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["CspSpec", "log_power"]
-
 
 class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp", tag_field="kind"):
     """Band-pass, common spatial patterns, log power, LDA (Blankertz et al., IEEE Signal Proc. Mag. 25, 2008).

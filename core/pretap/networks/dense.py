@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Engine, Layout, Tensors
 
-__all__ = ["dense", "dense_layout"]
-
 
 def dense_layout(*, n_features: int, n_classes: int) -> Layout:
     """Return the layout of the tensors of `dense`."""

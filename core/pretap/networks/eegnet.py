@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
-__all__ = ["EegNetSpec"]
-
 _MAX_VALUES = 2**22  # n_steps * n_maps of a layer: 16 MiB
 _Count = Annotated[int, Meta(ge=1, le=256)]
 

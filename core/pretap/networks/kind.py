@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "Engine", "Kind", "Layout", "RecomputeError", "Tensors", "softmax"]
-
 Tensors = Mapping[str, NDArray[Any]]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype of each tensor, as safetensors names it (``F32``, ``F64``), and its shape."""

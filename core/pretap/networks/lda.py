@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["LdaSpec"]
-
 
 class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda", tag_field="kind"):
     """Linear discriminant analysis of all steps and inputs (Blankertz et al., NeuroImage 56, 2011).

@@ -24,8 +24,6 @@ from pretap.networks.bandpass import (
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
-__all__ = ["LrpErdLstmSpec", "blocked"]
-
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["LstmSpec"]
-
 _MAX_TURNS = 2**17  # at about 10 us each
 
 

@@ -12,8 +12,6 @@ from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
-__all__ = ["TangentSpaceSpec"]
-
 
 class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tangent-space", tag_field="kind"):
     """Band-pass, shrunk covariance, tangent space, logistic regression (Barachant et al., IEEE TBME 59, 2012).

@@ -56,7 +56,7 @@ _FETCHED_SHA256 = "00c32944043f94fc1924806e081f51671f67aa5ed0b25a3eea313bd4b7c52
 _MAX_UV = 1e7  # 10 V: no electrode reaches it, so the unit is another one or the file is damaged
 _ADVICE = (
     "Get the data from the BCI Competition II page (https://www.bbci.de/competition/ii/, data set IV) and put it in "
-    "{directory}, or set PRETAP_DATA to the directory that holds it, or use `--data synthetic`."
+    "{directory}, or set PRETAP_DATA to its directory, or use `--data synthetic`."
 )
 
 

@@ -84,7 +84,7 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
         eeg = _pick_eeg(raw.copy(), source)
         reader = _RawReader(eeg, source)
         if reader.n_samples == 0:
-            raise DataError(f"{source} holds no samples.")
+            raise DataError(f"{source} has no samples.")
         reader(reader.n_samples - 1, reader.n_samples)  # a truncated file fails here, not in the middle of a replay
         annotations = _annotations(raw, reader.n_samples)
         events = [Event(start, text) for start, _, text in annotations if start >= 0] + _codes(raw, source)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-__all__ = ["matches"]
-
 # MNE's prefixes of the descriptions in a BrainVision file. LSL markers of the same amplifier have none.
 _PREFIXES = ("Stimulus/", "Response/", "Comment/")
 

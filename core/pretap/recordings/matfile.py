@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 
-__all__ = ["MatValue", "read_mat"]
-
 MatValue = NDArray[np.float64] | str | list["MatValue"]
 
 _HEADER_BYTES = 128

@@ -52,7 +52,7 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
     eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE drops bad ones
     x_v = mne_epochs.get_data(picks=eeg, verbose="error")  # (n_epochs, n_channels, n_samples), volts
     if not x_v.size:
-        raise DataError(f"{source} holds no trials.")
+        raise DataError(f"{source} has no trials.")
     labels = np.array([code_of[int(code)] for code in mne_epochs.events[:, 2]], np.int64)
     samples = mne_epochs.events[:, 0].astype(np.int64)
     numbered = np.array_equal(samples, np.arange(len(samples)))

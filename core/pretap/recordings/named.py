@@ -13,8 +13,6 @@ from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
 
-__all__ = ["open_any"]
-
 
 def open_any(
     name: str,

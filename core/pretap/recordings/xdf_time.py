@@ -15,16 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Segment",
-    "fill_timestamps",
-    "find_segments",
-    "is_regular",
-    "measured_hz",
-    "nearest_sample",
-    "timestamps",
-]
-
 _GAP_SAMPLES = 1.5  # a lasting shift by more than this is a break
 _SURE_S = 0.9  # a jump by more than this is a break at once
 _REGULAR_SAMPLES = 0.1  # timestamps this close to n / sfreq are not stored

@@ -14,34 +14,14 @@ from typing import Any
 
 from pretap.errors import StreamRefusedError
 
-__all__ = [
-    "MISSING",
-    "canonical",
-    "electrode_names",
-    "match_channels",
-    "microvolts_per",
-    "mirrored",
-    "standard_names",
-    "unit_factor",
-]
-
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
 _NUMBER = re.compile(r"\d+")
 _GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in the systems that number their electrodes
 _UNITS = {
-    "microvolts": 1.0,
-    "microvolt": 1.0,
-    "uv": 1.0,
-    "nanovolts": 1e-3,
-    "nanovolt": 1e-3,
-    "nv": 1e-3,
-    "millivolts": 1e3,
-    "millivolt": 1e3,
-    "mv": 1e3,
-    "volts": 1e6,
-    "volt": 1e6,
-    "v": 1e6,
+    name: uv_per_unit
+    for prefix, symbol, uv_per_unit in (("micro", "u", 1.0), ("nano", "n", 1e-3), ("milli", "m", 1e3), ("", "", 1e6))
+    for name in (f"{prefix}volts", f"{prefix}volt", f"{symbol}v")
 }
 
 

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INTERPOLATION", "can_interpolate", "interpolating_matrix", "max_interpolated"]
-
 INTERPOLATION = "channels.interpolation"  # the tensor's name in a bundle
 
 

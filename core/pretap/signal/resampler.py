@@ -20,10 +20,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Resampler"]
-
 _HALF_PERIODS = 8
-_KAISER_BETA = 5.0  # passes 0.4 of the lower rate within 0.5 %, holds what would alias down to 0.4 back by 53 dB
+_KAISER_BETA = 5.0  # flat within 0.5 % up to 0.4 of the lower rate; aliases below that are attenuated by 53 dB
 _MAX_PHASES = 1000  # exact for whole rates up to 1000 Hz and their usual partners; 92.67 to 100 Hz is off by 2e-6
 
 

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 
-__all__ = ["Ring"]
-
 
 class Ring:
     """The last `capacity` samples of a stream, with their timestamps.

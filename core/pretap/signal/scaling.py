@@ -9,8 +9,6 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-__all__ = ["FIR", "Scaling"]
-
 FIR = "scaling.fir"  # the tensor's name in a bundle
 
 
@@ -107,6 +105,6 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             x = x - x[..., : self.n_baseline, :].mean(axis=-2, keepdims=True)
         if self.n_block > 1:
             n_steps = x.shape[-2] // self.n_block
-            x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # blocks end where the window ends
+            x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # the last block ends with the window
             x = x.reshape(*x.shape[:-2], n_steps, self.n_block, x.shape[-1]).mean(axis=-2)
         return x / self.divide_uv  # (..., n_steps, n_channels)

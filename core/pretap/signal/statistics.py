@@ -13,8 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COVARIANCE", "SCALE", "Statistics", "block_samples", "gather_statistics", "rereferenced"]
-
 SCALE, COVARIANCE = "channels.scale", "channels.covariance"  # the tensors' names in a bundle
 _BLOCK_S = 0.25
 _MIN_BLOCK_S = 0.05  # in a shorter one, an amplifier with steps of 0.5 uV looks flat

@@ -11,8 +11,6 @@ from torch.nn import functional
 from pretap.networks import Tensors
 from pretap.networks.eegnet import EegNetSpec
 
-__all__ = ["EegNetwork"]
-
 _MAX_NORM = 1.0  # of a spatial filter, as in the paper
 
 

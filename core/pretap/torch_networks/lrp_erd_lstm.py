@@ -14,8 +14,6 @@ from pretap.networks.bandpass import BANDPASS, toeplitz
 from pretap.networks.lrp_erd_lstm import FLOOR
 from pretap.torch_networks.lstm import LstmNetwork
 
-__all__ = ["LrpErdLstmNetwork"]
-
 _SHRINKAGE = 0.02  # of the covariance that the first ERD filters whiten; the average reference makes it singular
 
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from pretap.networks import Cells, LstmSpec, Tensors
 
-__all__ = ["LstmNetwork"]
-
 
 class LstmNetwork(nn.Module):
     """`LstmSpec` in torch. ``forward`` maps scaled windows (batch, n_steps, n_inputs) to logits (batch, n_classes).

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from pretap.networks import Cells, Tensors
 
-__all__ = ["FromData", "Module", "Streams"]
-
 
 class Module(Protocol):
     """A torch module that maps scaled windows (batch, n_steps, n_inputs) float64 to logits (batch, n_classes).
