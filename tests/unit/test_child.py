@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pretap.child import run_child
-from pretap.errors import PretapError
+from pretap.errors import CommandFailedError
 
 
 def child(code: str) -> list[str]:
@@ -26,6 +26,6 @@ def test_what_a_child_printed_is_returned():
     ],
 )
 def test_its_failure_keeps_its_message_and_exit_code(code, message):
-    with pytest.raises(PretapError) as caught:
+    with pytest.raises(CommandFailedError) as caught:
         run_child(child(code), heading="simulate: ")
     assert (str(caught.value), caught.value.exit_code) == (message, 7)
