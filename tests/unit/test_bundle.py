@@ -58,7 +58,7 @@ def test_load_returns_the_decoder_that_was_written(tmp_path, engine):
     np.testing.assert_array_equal(pretap.load(str(path), engine=engine).decode(x), decoder.decode(x))
 
 
-def test_an_unknown_engine_is_the_caller_s_mistake_and_not_the_bundle_s(good_bundle, scratch):
+def test_an_unknown_engine_is_a_usage_error_and_not_a_bundle_error(good_bundle, scratch):
     scratch.write_bytes(good_bundle)
     with pytest.raises(UsageError, match="Unknown engine 'onnx'"):
         load(scratch, engine="onnx")

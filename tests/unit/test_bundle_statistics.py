@@ -49,7 +49,7 @@ def test_a_trained_bundle_has_the_statistics_of_its_trials(trained, epochs):
     np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-6)
 
 
-def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
+def test_inspect_shows_the_statistics_or_that_there_are_none(trained, tmp_path):
     without = tmp_path / "without.safetensors"
     without_statistics(trained, without)
 

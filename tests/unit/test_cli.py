@@ -52,7 +52,7 @@ def test_serve_asks_for_its_stream_before_numpy_is_loaded():
     assert not loaded & {"numpy", "pylsl"}
 
 
-def test_the_help_of_no_command_loads_what_only_training_needs():
+def test_no_help_imports_packages_that_only_training_needs():
     code = "from pretap.cli import pretap" + "".join(
         f"; pretap.main([{name!r}, '--help'], standalone_mode=False)" for name in COMMANDS
     )

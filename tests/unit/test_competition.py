@@ -137,7 +137,7 @@ def test_the_1000_hz_mat_comes_first_and_the_source_says_so(tmp_path: Path) -> N
     assert epochs.source == "BCI Competition II data set IV, training part at 1000 Hz (sp1s_aa_1000Hz.mat)"
 
 
-def test_a_file_of_our_own_may_have_any_rate_and_channels(tmp_path: Path) -> None:
+def test_a_file_of_pretap_may_have_any_rate_and_channels(tmp_path: Path) -> None:
     path = tmp_path / "mine.mat"
     names = np.array([["C3", "C4"]], dtype=object)
     x = encoded(N_TRIALS, 64, 2)
@@ -147,7 +147,7 @@ def test_a_file_of_our_own_may_have_any_rate_and_channels(tmp_path: Path) -> Non
     assert epochs.source == "a test, training part at 128 Hz (mine.mat)"
 
 
-def test_test_labels_come_from_the_file_beside_it_and_must_match_in_number(tmp_path: Path) -> None:
+def test_test_labels_come_from_the_file_next_to_it_and_must_match_in_number(tmp_path: Path) -> None:
     (tmp_path / "sp1s_aa.mat").write_bytes(mat_bytes())
     assert read_competition(tmp_path, part="test").labels is None
     (tmp_path / LABELS_NAME).write_text("1\n0\n1\n")
@@ -162,7 +162,7 @@ def test_test_labels_come_from_the_file_beside_it_and_must_match_in_number(tmp_p
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_set_says_what_was_looked_for_and_where_to_get_it(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_data_set_is_refused_with_the_names_tried_and_where_to_get_it(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("PRETAP_DATA_URL", raising=False)
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError) as caught:
@@ -228,7 +228,7 @@ def test_a_text_of_another_form_is_refused(tmp_path: Path, text: str, sentence: 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), compressed=st.booleans())
-def test_a_damaged_mat_gives_a_sentence_and_never_a_traceback(tmp_path_factory, data, compressed: bool) -> None:
+def test_a_damaged_mat_file_is_a_data_error(tmp_path_factory, data, compressed: bool) -> None:
     small = {"x_train": encoded(N_TRIALS, 4), "x_test": encoded(1, 4)}
     content = bytearray(mat_bytes(compressed=compressed, **small))
     if data.draw(st.booleans(), "truncate"):
@@ -245,7 +245,7 @@ def test_a_damaged_mat_gives_a_sentence_and_never_a_traceback(tmp_path_factory, 
             assert str(path) in str(error)  # noqa: PT017 - either outcome is right
 
 
-def test_the_real_file_cut_short_anywhere_is_refused(competition_dir: Path, tmp_path: Path) -> None:
+def test_the_real_file_truncated_anywhere_is_refused(competition_dir: Path, tmp_path: Path) -> None:
     content = find_competition(competition_dir, part="train").read_bytes()
     path = tmp_path / "sp1s_aa.mat"
     for n_bytes in (0, 1, 127, 128, 135, 200, len(content) // 2, len(content) - 1):

@@ -98,7 +98,7 @@ def test_any_file_is_a_configuration_or_a_usage_error(config_file, content):
     divide_uv=st.floats(1e-6, 1e6),
 )
 @MODEST
-def test_what_is_in_range_arrives_exactly_by_file_and_by_set(config_file, epochs, rate, hidden, divide_uv):
+def test_values_in_range_are_read_exactly_from_a_file_and_from_set(config_file, epochs, rate, hidden, divide_uv):
     table = {
         "network": {"kind": "lstm", "hidden": hidden},
         "fit": {"max_epochs": epochs, "learning_rate": rate},

@@ -48,7 +48,7 @@ def test_a_file_without_decoders_is_one_decoder_whose_bundle_it_does_not_name(co
     ]
 
 
-def test_each_decoder_lays_its_own_keys_over_the_common_ones(config_file):
+def test_the_keys_of_each_decoder_override_the_common_ones(config_file):
     common = ("stream.unit=uV", "decode.hop_ms=20.0", "stream.wait_s=5.0")
     anna = serve(*common, 'stream.query="name=AmpA"', "markers.name=anna")
     ben = serve(
@@ -58,7 +58,7 @@ def test_each_decoder_lays_its_own_keys_over_the_common_ones(config_file):
     assert decoders(config_file, TWO) == [("anna.safetensors", anna), (None, ben)]
 
 
-def test_a_set_holds_for_all_decoders_and_wins_over_their_own_keys(config_file):
+def test_a_set_applies_to_all_decoders_and_overrides_their_keys(config_file):
     both = decoders(config_file, TWO, "decode.hop_ms=40.0", "stream.query=type=EEG")
     assert [(each.decode.hop_ms, each.stream.query) for _, each in both] == [(40.0, "type=EEG")] * 2
     assert [each.stream.wait_s for _, each in both] == [5.0, 7.0]
@@ -109,7 +109,7 @@ def test_a_bad_key_of_a_decoder_is_refused_with_its_path(config_file, more, mess
         ("[[decoder]]", f"Object contains unknown field `decoder`; there are {SECTIONS}"),
     ],
 )
-def test_decoders_are_an_array_of_tables_of_these_keys_and_no_others(config_file, text, message):
+def test_decoders_are_an_array_of_tables_with_known_keys(config_file, text, message):
     assert decoders_refusal(config_file, text) == message
 
 

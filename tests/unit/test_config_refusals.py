@@ -125,7 +125,7 @@ NUMBERS = [
 ]
 
 
-def test_that_list_holds_every_number_there_is():
+def test_the_list_above_has_every_number():
     found = {
         f"{table.name}.{field.name}"
         for kind in (TrainConfig, ServeConfig)
@@ -137,12 +137,12 @@ def test_that_list_holds_every_number_there_is():
 
 
 @pytest.mark.parametrize(("kind", "key"), NUMBERS)
-def test_nan_is_no_number(kind, key):
+def test_nan_is_refused(kind, key):
     assert f"`$.{key}`" in refusal(kind, f"{key}=nan")
 
 
 @pytest.mark.parametrize(("kind", "key"), [item for item in NUMBERS if not item[1].startswith("stream.")])
-def test_infinity_is_out_of_range_everywhere_but_for_waiting(kind, key):
+def test_infinity_is_refused_except_for_waiting_times(kind, key):
     assert f"`$.{key}`" in refusal(kind, f"{key}=inf")
     assert f"`$.{key}`" in refusal(kind, f"{key}=-inf")
 
@@ -188,7 +188,7 @@ def test_a_training_configuration_needs_a_network():
     ],
     ids=["open", "twice", "not utf-8", "nested", "many digits", "json"],
 )
-def test_a_file_that_is_no_toml_is_refused_by_its_name(config_file, content):
+def test_an_invalid_toml_file_is_refused_by_its_name(config_file, content):
     config_file.write_bytes(content)
     with pytest.raises(UsageError) as error:
         load_config(ServeConfig, config_file)

@@ -34,9 +34,7 @@ def write_fif(path: Path, *, types: tuple[str, ...] = ("eeg", "stim", "eeg"), cr
 
 @pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("crop_s", [0.0, 1.5])
-def test_events_lie_on_their_samples_also_where_the_file_was_cropped(
-    tmp_path: Path, dated: bool, crop_s: float
-) -> None:
+def test_events_are_at_their_samples_even_in_a_cropped_file(tmp_path: Path, dated: bool, crop_s: float) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path, crop_s=crop_s, dated=dated)
     recording = open_recording(path)
@@ -51,7 +49,7 @@ def test_events_lie_on_their_samples_also_where_the_file_was_cropped(
         assert value_uv == pytest.approx(np.array([[event.sample + first, event.sample + first + 20_000]]), abs=1e-2)
 
 
-def test_pieces_are_float32_microvolts_time_first_and_equal_the_whole(tmp_path: Path) -> None:
+def test_spans_are_float32_microvolts_time_first_and_equal_the_whole(tmp_path: Path) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path)
     recording = open_recording(path)
@@ -74,7 +72,7 @@ def test_the_subject_is_the_identifier_in_the_file(tmp_path: Path) -> None:
     assert open_recording(tmp_path / "y_raw.fif").subject == "synthetic-4"
 
 
-def test_other_voltages_stand_in_where_no_channel_is_called_eeg(tmp_path: Path) -> None:
+def test_other_voltages_are_used_if_no_channel_is_eeg(tmp_path: Path) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path, types=("ecog", "stim", "ecog"))
     assert open_recording(path).channels == ("E0", "E2")
@@ -193,7 +191,7 @@ def test_an_xdf_becomes_microvolts_with_its_markers_on_the_nearest_samples(tmp_p
     assert (recording.segments, recording.t_s) == ((0,), None)  # stamps that are n / fs need no list
 
 
-def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Path) -> None:
+def test_a_gap_is_one_break_and_jittered_or_chunked_timestamps_are_not(tmp_path: Path) -> None:
     def opened(t_s: list[float], *texts_s: float) -> Recording:
         rows = [[float(i), 0.0] for i in range(len(t_s))]
         parts = [stream_header(1, **EEG), stream_header(2, **MARKERS), samples(1, t_s, rows)]
@@ -219,9 +217,7 @@ def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Pa
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (137, 138), (195, 204), (300, 400), (997, 1000)])
-def test_stamps_that_are_no_time_are_made_from_those_around_them_and_told(
-    tmp_path: Path, bad: float, first: int, last: int
-) -> None:
+def test_invalid_timestamps_are_extrapolated_and_reported(tmp_path: Path, bad: float, first: int, last: int) -> None:
     t_s = (50 + np.arange(1000) / 100).tolist()
     t_s[first:last] = [bad] * (last - first)
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(1000)]
@@ -241,7 +237,7 @@ def test_stamps_that_are_no_time_are_made_from_those_around_them_and_told(
     assert "markers with invalid timestamps, left out: 1" in recording.source
 
 
-def test_samples_that_never_had_a_time_are_left_out_and_clocks_that_are_no_numbers_refused(tmp_path: Path) -> None:
+def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_refused(tmp_path: Path) -> None:
     t_s = [i / 100 for i in range(100)]
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
     parts = [stream_header(1, **EEG), samples(1, [np.nan] * 50, rows[:50]), samples(1, t_s[50:], rows[50:])]
@@ -252,7 +248,7 @@ def test_samples_that_never_had_a_time_are_left_out_and_clocks_that_are_no_numbe
         open_recording(write_xdf(tmp_path / "y.xdf", *parts, offset))
 
 
-def test_messages_of_our_own_service_are_no_markers(tmp_path: Path) -> None:
+def test_messages_of_the_service_are_not_markers(tmp_path: Path) -> None:
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
     message = encode(Message(type="verdict", seq=3, state="RUNNING", t=9.0, sent=9.0)).decode()
     path = write_xdf(
@@ -288,7 +284,7 @@ def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
         open_recording(path, stream="Nobody")
 
 
-def test_a_unit_that_is_no_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:
+def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:
     t_s = [i / 100 for i in range(20)]
     rows: list[list[float] | str] = [[0.0, 1.0]] * 20
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
@@ -336,7 +332,7 @@ def whole(*, n_chunks: int = 6) -> list[bytes]:
     return [*parts, footer(1), footer(2)]
 
 
-def test_an_xdf_cut_anywhere_is_read_up_to_its_last_whole_chunk_and_says_so(tmp_path: Path) -> None:
+def test_an_xdf_file_truncated_anywhere_is_read_up_to_its_last_complete_chunk_with_a_note(tmp_path: Path) -> None:
     parts = whole()
     path = write_xdf(tmp_path / "cut.xdf", *parts)
     content = path.read_bytes()
@@ -361,7 +357,7 @@ def test_a_cut_xdfz_and_a_tail_of_zeros_are_read_too(tmp_path: Path) -> None:
     assert "truncated: 4096 bytes" in recording.source
 
 
-def test_an_xdf_with_whole_chunks_behind_the_damage_is_refused(tmp_path: Path) -> None:
+def test_an_xdf_file_with_complete_chunks_after_the_damage_is_refused(tmp_path: Path) -> None:
     parts = whole()
     for i in (3, 8):  # a boundary comes later; only the footers do
         broken = bytearray(parts[i])
@@ -371,7 +367,7 @@ def test_an_xdf_with_whole_chunks_behind_the_damage_is_refused(tmp_path: Path) -
             open_recording(path)
 
 
-def test_an_xdf_of_the_xdf_project_cut_short_is_refused_or_says_so(xdf_dir: Path, tmp_path: Path) -> None:
+def test_a_truncated_example_file_is_refused_or_noted(xdf_dir: Path, tmp_path: Path) -> None:
     content = (xdf_dir / "minimal.xdf").read_bytes()
     path = tmp_path / "cut.xdf"
     n_read = 0

@@ -26,7 +26,7 @@ def test_inspect_writes_the_json_to_a_file_or_in_place_of_its_report(noise_bundl
         invoke("inspect", noise_bundle, "--json", tmp_path / "nowhere" / "x.json")
 
 
-def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(noise_bundle):
+def test_inspect_json_has_manifest_self_tests_and_hash(noise_bundle):
     done = run("inspect", str(noise_bundle), "--json", "-")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
@@ -44,7 +44,7 @@ def test_inspect_json_is_json_that_holds_manifest_self_tests_and_hash(noise_bund
     assert f"live          {report['streams']}" in run("inspect", str(noise_bundle)).stdout.splitlines()
 
 
-def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(noise_bundle, tmp_path):
+def test_inspect_shows_chance_and_verdict_if_the_bundle_has_them(noise_bundle, tmp_path):
     lines = run("inspect", str(noise_bundle)).stdout.splitlines()
     assert "accuracy      not measured" in lines
     assert not any(line.startswith(("chance", "verdict")) for line in lines)
@@ -70,7 +70,7 @@ def test_inspect_shows_chance_and_verdict_where_the_bundle_has_them(noise_bundle
     assert "verdict       not distinguishable from chance: record more" in lines
 
 
-def test_inspect_shows_members_temperature_decimation_and_what_a_decision_costs(noise_bundle, tmp_path):
+def test_inspect_shows_members_temperature_decimation_and_the_cost_of_a_decision(noise_bundle, tmp_path):
     content = read_bundle(noise_bundle)
     weights = {name: tensor for name, tensor in content.tensors.items() if not name.startswith("probe.")}
     shared = {name: weights.pop(name) for name in (INTERPOLATION, SCALE, COVARIANCE)}

@@ -73,7 +73,7 @@ def test_without_an_order_none_is_claimed() -> None:
     assert not epochs_from_mne(shuffled).is_in_order
 
 
-def test_epochs_that_mne_cut_are_taken_with_its_own_event_codes_and_window() -> None:
+def test_epochs_cut_by_mne_keep_their_event_codes_and_window() -> None:
     raw = mne.io.RawArray(np.arange(3000)[None] * 1e-6, mne.create_info(["Cz"], 250.0, "eeg"), verbose="error")
     events = np.array([[500, 0, 7], [900, 0, 3], [1300, 0, 7]])
     cut = mne.Epochs(
@@ -98,7 +98,7 @@ def test_bad_channels_and_other_types_are_taken_and_left_as_for_recordings() -> 
         epochs_from_mne(made.copy().pick("eog", verbose="error"))
 
 
-def test_what_cannot_be_read_or_written_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_or_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none-epo\.fif does not exist"):
         read_mne_epochs(tmp_path / "none-epo.fif")
     path = tmp_path / "x-epo.fif"
@@ -117,7 +117,7 @@ def test_names_of_files_with_trials() -> None:
     assert not any(is_epochs_file(Path(name)) for name in ("a_raw.fif", "epo.mat", "a-epo.txt"))
 
 
-def test_positions_come_by_electrode_and_lie_where_mne_puts_them() -> None:
+def test_positions_are_those_of_mne_for_each_electrode() -> None:
     info = make_info(("EEG C3-Ref", "T3", "X1"), sfreq_hz=100.0)
     expected = mne.create_info(["C3", "T7"], 100.0, "eeg").set_montage("standard_1005", verbose="error")
     for ours, theirs in zip(info["chs"][:2], expected["chs"], strict=True):

@@ -20,7 +20,7 @@ FAST = [arg for item in ("signal.sfreq_hz=100", "fit.max_epochs=1", "evaluation.
 QUICK = [*FAST, "--set", "network.hidden=[3]"]
 
 
-def test_the_readme_s_way_from_a_raw_of_mne_to_a_decoder_runs_as_it_stands(tmp_path):
+def test_the_readme_example_from_an_mne_raw_to_a_decoder_runs_unchanged(tmp_path):
     simulate_raw(seed=0, n_seconds=60.0, sfreq_hz=250.0).save(tmp_path / "monday_raw.fif", verbose="error")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (b for b in re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE) if "recording_from_raw(" in b)
@@ -62,7 +62,7 @@ def test_train_writes_a_bundle_and_evaluate_writes_predictions_and_figures(noise
     assert f"sha256        {decoder.sha256}" in invoke("inspect", path).splitlines()
 
 
-def test_settings_for_recordings_are_not_passed_over_in_silence_where_trials_come_cut(noise_data, tmp_path):
+def test_settings_for_recordings_are_reported_as_unused_if_trials_come_cut(noise_data, tmp_path):
     note = "[events] and [trials] are for recordings; these trials come cut"
     args = ("--data", noise_data, "--out", tmp_path / "b.safetensors", *FAST)
     assert invoke("train", "own-cap", *args, "--set", "network.hidden=3").splitlines()[1] == note
@@ -99,6 +99,6 @@ def test_the_test_part_has_no_labels_to_train_on_and_too_few_trials_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_comes_from_pretap_data_where_no_flag_says_otherwise(noise_data, noise_bundle, monkeypatch):
+def test_data_comes_from_pretap_data_without_a_flag(noise_data, noise_bundle, monkeypatch):
     monkeypatch.setenv("PRETAP_DATA", str(noise_data))
     assert invoke("evaluate", noise_bundle).startswith("5 trials: ")

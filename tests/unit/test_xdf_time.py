@@ -47,12 +47,12 @@ def jittered(seed: int, n: int, sfreq_hz: float, jitter: float, breaks: list[tup
     jitter=st.sampled_from([0.0, 0.3, 1.5, 4.0]),
     breaks=st.lists(st.tuples(st.floats(0, 1), st.sampled_from([-3.0, 0.01, 0.02, 0.05, 0.3, 0.95, 5.0])), max_size=8),
 )
-def test_stamps_break_where_the_plain_algorithm_breaks_them(seed, n, sfreq_hz, jitter, breaks):
+def test_timestamps_break_at_the_breaks_of_the_plain_algorithm(seed, n, sfreq_hz, jitter, breaks):
     t_s = jittered(seed, n, sfreq_hz, jitter, breaks)
     assert [each.start for each in find_segments(t_s, sfreq_hz)] == plain_starts(t_s, sfreq_hz)
 
 
-def test_jittered_stamps_take_a_fraction_of_the_plain_algorithm_s_time():
+def test_jittered_timestamps_take_a_fraction_of_the_plain_algorithm_s_time():
     t_s = jittered(0, 30_000, 1000.0, 3.0, [(0.7, 3.0)])
     times_s, found = [], []
     for starts in (plain_starts, lambda *of: [each.start for each in find_segments(*of)]):
