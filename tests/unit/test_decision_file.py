@@ -67,7 +67,7 @@ def test_progress_without_a_terminal_is_a_line_a_tenth(capsys, total, steps, per
     assert capsys.readouterr().err.splitlines() == [f"scoring: {percent} %" for percent in percents]
 
 
-def test_progress_says_nothing_of_what_takes_no_time(capsys):
+def test_progress_is_silent_for_short_tasks(capsys):
     with progress_of("scoring", total=10, patience_s=60.0) as advance:
         advance(10)
     assert capsys.readouterr().err == ""

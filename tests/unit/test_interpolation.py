@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import standard_montage
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap_offline.trials.montage import interpolation_weights, known_positions
 from pretap_realtime.signal.electrodes import Electrodes
 
@@ -148,5 +148,5 @@ def test_chunks_decide_nothing(weights, cuts, flat):
 
 
 def test_how_many_may_be_replaced():
-    assert [most_replaced(n, 0.15) for n in (4, 7, 8, 28, 64)] == [0, 1, 1, 4, 9]
-    assert most_replaced(20, 0.15) == 3
+    assert [max_interpolated(n, 0.15) for n in (4, 7, 8, 28, 64)] == [0, 1, 1, 4, 9]
+    assert max_interpolated(20, 0.15) == 3

@@ -70,7 +70,7 @@ def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_pat
 
     trials = read_mne_epochs(saved)
     assert tuple(trial[:16] for trial in trials.trial_ids) == manifest.training.trial_sha256
-    assert trials.in_order
+    assert trials.is_in_order
 
 
 def test_evaluate_cuts_the_trials_that_the_bundle_was_trained_on_and_says_so(files, tmp_path):

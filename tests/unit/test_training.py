@@ -230,7 +230,7 @@ def test_a_rate_of_pass_hz_and_stop_hz_together_is_enough():
         (
             {"network": LstmSpec(hidden=(256, 256)), "fit": FitConfig(members=64)},
             100.0,
-            "tensors take 203031488 bytes: it holds at most 16777216",
+            "tensors take 203031488 bytes: expected at most 16777216",
         ),
         (
             {"network": LdaSpec(), "scaling": ScalingConfig(decimate_to_hz=50_000.0)},

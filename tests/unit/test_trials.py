@@ -81,7 +81,7 @@ def test_every_window_holds_exactly_the_samples_that_end_with_the_one_the_rule_n
         np.testing.assert_allclose(x, expected, rtol=0, atol=2e-3)  # float32 of 30 000
     assert epochs.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
     assert epochs.window_end_ms == window_ms[1]
-    assert epochs.in_order
+    assert epochs.is_in_order
     assert report.n_trials == (5, 4)
 
 
@@ -150,7 +150,7 @@ def test_trials_stay_in_order_where_the_recorder_s_clock_was_set_back():
     t_s = np.arange(5000) / 250 + 100
     t_s[2500:] -= 15
     epochs, _ = cut_trials([recording(TAPS, n=5000, x=noise(), t_s=t_s, segments=(0, 2500))], RECIPE)
-    assert epochs.in_order
+    assert epochs.is_in_order
     assert np.diff(epochs.at_s).min() > 0.5
 
 
@@ -290,7 +290,7 @@ def test_files_share_electrodes_not_positions_and_the_rest_is_reported():
     assert (epochs.x_uv[0, :, 0] + 10_000 == epochs.x_uv[n, :, 0]).all()
     assert (epochs.x_uv[0, :, 1] - 20_000 == epochs.x_uv[n, :, 1]).all()
     assert epochs.files.tolist() == [0] * n + [1] * n
-    assert epochs.in_order
+    assert epochs.is_in_order
     assert [sum(file.n_trials) for file in report.files] == [n, n]
     assert epochs.source == "one, two"
 

@@ -57,12 +57,12 @@ class Split:
 def is_blockwise(epochs: Epochs, config: TrainConfig) -> bool:
     """Say whether trials are held out in contiguous blocks of time."""
     wanted = config.evaluation.split
-    if wanted == "blocks" and not epochs.in_order:
+    if wanted == "blocks" and not epochs.is_in_order:
         raise DataError(
             f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, and theirs is not "
             "known. Train from recordings (--recording), or set split = 'stratified'."
         )
-    return wanted == "blocks" or (wanted == "auto" and epochs.in_order)
+    return wanted == "blocks" or (wanted == "auto" and epochs.is_in_order)
 
 
 def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:

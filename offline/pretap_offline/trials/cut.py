@@ -18,7 +18,7 @@ from pretap.recordings.events import matches
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.signal.channels import MISSING, match_channels, standard_names
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.resampler import Resampler
 from pretap_offline.trials.channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trials.report import FileReport, TrialReport, list_markers, named
@@ -260,7 +260,7 @@ def _match(names: tuple[str, ...], recording: Recording, interpolation: NDArray[
     """Find the channels in a recording; as few as the live service would replace may be `MISSING`."""
     known = [name for k, name in enumerate(names) if interpolation is not None and can_interpolate(interpolation, k)]
     found = match_channels(names, recording.channels, stream=recording.source, replaceable=known)
-    if found.count(MISSING) > most_replaced(len(names), StreamConfig().max_interpolated):
+    if found.count(MISSING) > max_interpolated(len(names), StreamConfig().max_interpolated):
         match_channels(names, recording.channels, stream=recording.source)  # says which
     return found
 
@@ -270,7 +270,7 @@ def _replace(
 ) -> list[tuple[str, str]]:
     """Replace bad channels in place, as the live service would; where it would not, they stay and cost the trials."""
     lost = [epochs.ch_names.index(name) for name, _ in bad]
-    n_most = most_replaced(len(epochs.ch_names), StreamConfig().max_interpolated)
+    n_most = max_interpolated(len(epochs.ch_names), StreamConfig().max_interpolated)
     if interpolation is None or len(lost) > n_most or not all(can_interpolate(interpolation, k) for k in lost):
         return []
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)

@@ -239,7 +239,6 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
     ahead.look()  # the longest of the loading is done
     looks = Looks(settings, ahead=ahead)
     from pretap.bundle.file import load
-    from pretap.bundle.inspect import in_a_line
     from pretap_realtime.decide.modes import hop_samples
     from pretap_realtime.signal.quality import check_policy
 
@@ -247,7 +246,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
         say(f"no BUNDLE named: {BEST}, the default, made for most amplifiers; at 100 Hz name ensemble-100hz")
     file = find_bundle(bundle or BEST)
     decoder = load(file, engine=settings.decode.engine, sha256=settings.decode.bundle_sha256)
-    say(f"bundle {file}: {in_a_line(decoder.manifest)}")
+    say(f"bundle {file}: {decoder.manifest.describe()}")
     check_policy(settings.quality, decoder)
     if decoder.statistics is None:
         say(

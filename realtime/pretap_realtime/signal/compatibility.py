@@ -11,7 +11,7 @@ from pretap.bundle.manifest import Manifest
 from pretap.config.serve import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import MISSING, electrode_names, match_channels, microvolts_per
-from pretap.signal.interpolation import can_interpolate, most_replaced
+from pretap.signal.interpolation import can_interpolate, max_interpolated
 
 __all__ = [
     "Description",
@@ -198,7 +198,7 @@ def _order(
             raise UsageError(f"stream.bad: the bundle has no electrode {name!r}; it has {', '.join(wanted)}.")
         order[electrodes.index(electrode)] = MISSING
     gone = [name for name, i in zip(wanted, order, strict=True) if i == MISSING]
-    n_max = most_replaced(len(wanted), config.max_interpolated)
+    n_max = max_interpolated(len(wanted), config.max_interpolated)
     stuck = [name for name in gone if name not in replaceable]
     if len(gone) > n_max or stuck:
         raise StreamRefusedError(

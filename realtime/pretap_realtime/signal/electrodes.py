@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.statistics import block_samples
 
 __all__ = ["FLAT_UV", "Electrodes", "Repaired"]
@@ -144,7 +144,7 @@ class Electrodes:
         missing: Sequence[int] = (),
     ) -> None:
         self._channels, self._weights = tuple(channels), weights
-        self._n_max = most_replaced(len(channels), max_share)
+        self._n_max = max_interpolated(len(channels), max_share)
         self.n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
         n = len(channels)
         self._extremes, self._heard = _Extremes(self.n_block, n), _Heard(self.n_block, n)
