@@ -27,12 +27,12 @@ from pretap_offline.evaluate.cross_validation import Split, calibrated, cross_va
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab import fits as lab_fits
 from pretap_offline.lab.compare import compare, plan
-from pretap_offline.lab.figures import corrected_t, differences
+from pretap_offline.lab.summary import corrected_t, differences
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, run_fit, versions
-from pretap_offline.lab.plan import draw, set_up
+from pretap_offline.lab.bench import draw, set_up
 from pretap_offline.lab.results import Comparison, Sweep, read_results
 from pretap_offline.lab.running import open_laboratory
-from pretap_offline.lab.sources import source_sha256
+from pretap_offline.lab.fits import source_sha256
 from pretap_offline.lab.space import Choices, Space, read_space
 from pretap_offline.lab.store import Store
 from pretap_offline.lab.study import Study, open_storage

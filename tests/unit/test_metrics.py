@@ -7,7 +7,7 @@ import pytest
 
 from pretap_offline.evaluate.cross_validation import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p
-from pretap_offline.lab.figures import corrected_t, differences, figures
+from pretap_offline.lab.summary import corrected_t, differences, summarise
 
 
 def two(p_right) -> np.ndarray:
@@ -137,7 +137,7 @@ def test_figures_are_means_over_repeats_and_the_interval_counts_trials_once():
     good = two(np.where(labels, 0.8, 0.2))
     bad = good.copy()
     bad[:10] = bad[:10, ::-1]  # ten of forty wrong
-    found = figures(labels, np.stack([good, bad]), seed=0)
+    found = summarise(labels, np.stack([good, bad]), seed=0)
     assert found.accuracies == (1.0, 0.75)
     assert found.accuracy == 0.875
     assert found.accuracy_sd == pytest.approx(0.25 / np.sqrt(2))

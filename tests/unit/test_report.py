@@ -22,9 +22,9 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.lab.compare import compare, plan
-from pretap_offline.lab.plan import set_up
+from pretap_offline.lab.bench import set_up
 from pretap_offline.lab.report.figures import confidence_bins, permutations
-from pretap_offline.lab.report.patterns import Group, HeadMap, answer_patterns, filter_patterns, patterns_of
+from pretap_offline.lab.report.patterns import Group, HeadMap, decision_patterns, filter_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.report.write import write_report
 from pretap_offline.lab.results import Comparison, Permutations, read_results
@@ -269,7 +269,7 @@ def test_patterns_survive_filters_that_are_not_independent():
 def test_the_whole_answer_lies_where_the_classes_differ():
     epochs = trials(n=200)
     probs = np.where(epochs.labels[:, None] == np.arange(2), 0.9, 0.1)
-    slow, power = answer_patterns(epochs, probs)
+    slow, power = decision_patterns(epochs, probs)
     assert [each.title for each in slow.maps] == [f"{a} to {a + 100} ms" for a in range(-630, -130, 100)]
     assert slow.maps[-1].values.argmin() == CHANNELS.index("C3")
     assert slow.maps[-1].values.argmax() == CHANNELS.index("C4")
@@ -415,10 +415,10 @@ def test_compare_writes_the_report_and_from_writes_it_again(written):
     ("arguments", "message"),
     [
         (("{f}/lda.toml", "--report", "{f}/lda.toml/r.html"), r"Cannot write .*r\.html"),
-        (("{f}/lda.toml", "--report", "{f}/x", "--json", "{f}/x"), "x is named twice"),
+        (("{f}/lda.toml", "--report", "{f}/x", "--json", "{f}/x"), "x is given twice"),
         (("--report", "{f}/r.html"), "Missing argument 'CONFIG...'"),
         (("--from", "{f}/r.json"), "needs --report FILE.html"),
-        (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is named twice"),
+        (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is given twice"),
         (
             ("--from", "{f}/r.json", "--report", "{f}/r.html", "--folds", "3"),
             "--folds: with --from nothing is computed",

@@ -197,8 +197,8 @@ def test_bad_channels_go_first_then_trials_and_the_report_says_so():
     epochs, report = cut_trials([recording(TAPS, n=5000, channels=("C3", "C4", "Cz", "Fz"), x=x)], config)
     assert epochs.channels == report.channels == ("C3", "Fz")
     assert [name for name, _ in report.dropped_channels] == ["C4", "Cz"]
-    assert "flat (below 0.5 uV) in 23 of 23 trials" in report.words()
-    assert "above 200 uV peak to peak in 23 of 23 trials" in report.words()
+    assert "flat (below 0.5 uV) in 23 of 23 trials" in report.describe()
+    assert "above 200 uV peak to peak in 23 of 23 trials" in report.describe()
     assert len(epochs) == 22  # the jump lies in the window of the event at 1100 alone
     assert report.files[0].dropped == (("of amplitude outside 0.5 to 200 uV (C3 1)", 1),)
 
@@ -258,7 +258,7 @@ def test_for_a_bundle_flat_and_missing_channels_are_replaced_as_live():
     settings = {"channels": names, "interpolation": weights}
     epochs, report = cut_trials([recording(TAPS, n=5000, channels=names, x=x)], changed(flat_uv=0.5), **settings)
     assert report.replaced_channels[0][0] == "Cz"
-    assert "channel replaced by its neighbours: Cz, flat (below 0.5 uV) in" in report.words()
+    assert "channel replaced by its neighbours: Cz, flat (below 0.5 uV) in" in report.describe()
     whole = x.copy()
     whole[:, 2] = (x @ interpolating_matrix(weights, [2]).T)[:, 2]
     other, _ = cut_trials([recording(TAPS, n=5000, channels=names, x=whole)], changed(flat_uv=0.5), channels=names)
@@ -299,7 +299,7 @@ def test_recordings_at_other_rates_are_brought_to_the_configured_one_or_the_firs
     one, two = recording(TAPS, n=5000, x=noise()), recording(TAPS, n=5000, x=noise(), sfreq_hz=500.0)
     epochs, report = cut_trials([one, two], RECIPE)
     assert (epochs.sfreq_hz, report.recorded_hz, epochs.resampled_from_hz) == (250.0, (250.0, 500.0), 500.0)
-    assert "resampled from 500 Hz" in report.words()
+    assert "resampled from 500 Hz" in report.describe()
     config = msgspec.structs.replace(RECIPE, signal=SignalConfig(sfreq_hz=125.0))
     epochs, _ = cut_trials([one, two], config)
     assert (epochs.sfreq_hz, epochs.n_samples) == (125.0, 19)

@@ -13,7 +13,7 @@ from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, Trai
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.advice import verdict, words
+from pretap_offline.evaluate.advice import advice, describe
 from pretap_offline.evaluate.cross_validation import cross_validate, n_fits, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy
@@ -144,7 +144,7 @@ def test_shuffled_labels_are_called_chance():
     metrics = cross_validate(shuffled, RECIPE, seed=0).metrics
     assert metrics.p_chance > 0.05
     assert metrics.verdict.startswith("not distinguishable from chance (p = 0.")
-    assert "do not go live yet; check electrodes and markers, or record more" in words(metrics)
+    assert "do not go live yet; check electrodes and markers, or record more" in describe(metrics)
 
 
 def test_an_effect_that_is_there_is_worth_going_live():
@@ -158,7 +158,7 @@ def test_an_effect_that_is_there_is_worth_going_live():
     ("accuracy", "chance", "p", "expected"),
     [
         (0.52, 0.5, 0.31, "not distinguishable from chance (p = 0.31): do not go live yet"),
-        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right where guessing gets 5 of 10"),
+        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right, while guessing gets 5 of 10"),
         (0.80, 0.5, 1e-9, "going live makes sense: expect about 8 of 10 right"),
         (0.854, 0.5, 1e-9, "going live makes sense: expect about 17 of 20 right"),
         (0.995, 0.5, 1e-9, "going live makes sense: expect about 19 of 20 right"),
@@ -167,7 +167,7 @@ def test_an_effect_that_is_there_is_worth_going_live():
     ],
 )
 def test_verdicts(accuracy, chance, p, expected):
-    assert verdict(accuracy, chance=chance, p_chance=p).startswith(expected)
+    assert advice(accuracy, chance=chance, p_chance=p).startswith(expected)
 
 
 def test_unbalanced_classes_show_their_balanced_accuracy():
@@ -177,7 +177,7 @@ def test_unbalanced_classes_show_their_balanced_accuracy():
     epochs = trials(n=100, effect_uv=0.0)
     labels = np.zeros(100, np.int64)
     labels[::8] = 1
-    text = words(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
+    text = describe(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
     assert "balanced accuracy 0.5" in text or "balanced accuracy 0.4" in text
     assert "chance 0.870" in text
 
@@ -211,8 +211,8 @@ def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
     [
         ([0.65, 0.74, 0.78, 0.80], 2000, "twice as many trials would give about 0.8"),
         ([0.80, 0.80, 0.80, 0.80], 5000, "twice as many trials would hardly help"),
-        ([0.70, 0.72, 0.70, 0.72], 120, "whether twice as many trials would help cannot be told"),
-        ([0.60, 0.61, 0.62, 0.63], 51, "what more trials would give cannot be told from so few"),
+        ([0.70, 0.72, 0.70, 0.72], 120, "these trials do not show whether twice as many would help"),
+        ([0.60, 0.61, 0.62, 0.63], 51, "51 trials are too few to predict what more would bring"),
     ],
 )
 def test_the_outlook_says_as_much_as_the_trials_allow(accuracies, n, expected):
@@ -226,7 +226,7 @@ def test_the_learning_curve_ends_in_the_cross_validated_accuracy_and_costs_what_
     assert len(calls) == n_fits(recipe) == 4 * len(FRACTIONS)
     assert [n for n, _ in metrics.learning_curve] == [15, 30, 45, 60] or metrics.learning_curve[-1][0] == 60
     assert metrics.learning_curve[-1][1] == metrics.accuracy
-    assert metrics.outlook in words(metrics)
+    assert metrics.outlook in describe(metrics)
     without = cross_validate(trials(), RECIPE, seed=0).metrics
     assert without.accuracy == metrics.accuracy
     assert (without.learning_curve, without.outlook) == ((), "")
