@@ -417,13 +417,13 @@ def test_a_space_names_dotted_keys_as_toml_can_write_them(tmp_path):
         ("[space]\nfit.max_epochs = { low = 3, high = 3 }", "expected low < high, got 3 and 3"),
         ("[space]\nfit.weight_decay = { low = 0.0, high = 1.0, log = true }", "log needs low > 0, got 0"),
         ("[space]\nfit.max_epochs = { low = 1, high = 3, step = 3 }", "expected a step above 0 that fits"),
-        ("[space]\nfit.max_epochs = { low = 1, high = 4, step = 1, log = true }", "log and step exclude each other"),
+        ("[space]\nfit.max_epochs = { low = 1, high = 4, step = 1, log = true }", "log and step cannot be combined"),
         ("[space]\nfit.max_epochs = { low = 1 }", r"missing required field `high`"),
         ("[space]\nfit.max_epochs = { low = 1, high = 2, hight = 3 }", "unknown field `hight`"),
         ("[space]\nfit.max_epochs = 3", r"fit\.max_epochs: expected { low, high } or a list of choices"),
         ("[space]\nfit.max_epochs = [3]", "expected at least two different choices"),
         ("[space]\nfit.max_epochs = {}", "got an empty table"),
-        ("[space]\nevaluation.folds = [3, 4]", r"evaluation\.folds changes nothing about a fit"),
+        ("[space]\nevaluation.folds = [3, 4]", r"evaluation\.folds does not affect the fit"),
         ("[space]\nsignal.sfreq_hz = { low = 50, high = 100 }", "expected a list of rates"),
         ("[space", "is not valid TOML"),
     ],
@@ -507,7 +507,7 @@ def test_a_storage_belongs_to_one_process_until_it_ends_even_if_killed(tmp_path)
         [sys.executable, "-c", HOLD_STORAGE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(UsageError, match=r"--storage .*a\.sqlite: another `pretap sweep` searches there\."):
+        with pytest.raises(UsageError, match=r"--storage .*a\.sqlite: another `pretap sweep` is using this file\."):
             open_storage(path).__enter__()
         holder.kill()
         holder.wait()
@@ -609,7 +609,7 @@ def test_a_sweep_says_how_many_combinations_could_not_be_built_and_why(tmp_path,
     )
     print_sweep(changed(found, tried=tried))
     said = capsys.readouterr().out
-    assert "the best of 4 and so too good (1 diverged)\n" in said
+    assert "optimistic because it is the best of 4 (1 diverged)\n" in said
     assert "2 combinations could not be built, the first because: Why 0.\n" in said
 
 

@@ -202,7 +202,7 @@ def test_an_ensemble_shows_the_filters_of_its_first_member(tmp_path):
     epochs = trials()
     recipes = {"one": LSTM, "two": changed(LSTM, fit=changed(TRAINED, members=2))}
     page = reported(compared(epochs, tmp_path, recipes, repeats=1), tmp_path, epochs)
-    assert "Filters: those of the first of 2 members." in page.text
+    assert "Filters of the first of 2 members." in page.text
     maps = {name: [svg for alt, _, svg in page.pictures if alt.startswith(f"{name}: Input")] for name in recipes}
     assert maps["one"] == maps["two"]
     assert len(maps["one"]) == 2
@@ -421,9 +421,9 @@ def test_compare_writes_the_report_and_from_writes_it_again(written):
         (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is given twice"),
         (
             ("--from", "{f}/r.json", "--report", "{f}/r.html", "--folds", "3"),
-            "--folds: with --from nothing is computed",
+            "--folds: cannot be combined with --from",
         ),
-        (("{f}/lda.toml", "--from", "{f}/r.json", "--report", "{f}/r.html"), "CONFIG: with --from nothing"),
+        (("{f}/lda.toml", "--from", "{f}/r.json", "--report", "{f}/r.html"), "CONFIG: cannot be combined with --from"),
         (("--from", "{f}/lda.toml", "--report", "{f}/r.html"), "lda.toml: not the results of"),
         (("--from", "{f}/r.json", "--report", "{f}/r.html", "--data", "{f}/other-epo.fif"), "Give the same data"),
     ],

@@ -193,13 +193,13 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
         (
             {"decimate_to_hz": 77.0},  # one in 12
             924.0,
-            "decimate_to_hz = 77 keeps 77 samples a second: some of what the filter leaves below stop_hz = 48 would "
+            "decimate_to_hz = 77 keeps 77 samples per second: what the filter leaves below stop_hz = 48 would partly "
             "alias into the band up to pass_hz = 30. Expected decimate_to_hz of at least pass_hz + stop_hz = 78",
         ),
         (
             {"decimate_to_hz": 1.0, "pass_hz": 0.2, "stop_hz": 0.8},
             1000.0,
-            "decimate_to_hz = 1 keeps one sample in 1000 at 1000 Hz, and the window has 500: expected at least 2 Hz",
+            "decimate_to_hz = 1 keeps one sample in 1000 at 1000 Hz, but the window has 500: expected at least 2 Hz",
         ),
         (
             {"start_ms": 600.0, "fir_ms": 600.0},
