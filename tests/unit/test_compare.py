@@ -103,7 +103,7 @@ def test_temperature_is_fitted_on_the_other_folds():
     assert np.abs(scaled - raw).max() > 1e-3
 
 
-def test_permuted_labels_leave_nothing_and_give_the_p_value(fit_store):
+def test_permuted_labels_cannot_be_decoded_and_give_the_p_value(fit_store):
     longer = changed(RECIPE, fit=changed(RECIPE.fit, max_epochs=15))
     found, fresh = compared(trials(effect_uv=60.0), fit_store, {"a": longer}, permutations=4)
     assert fresh == 4 + 4 * 4
@@ -113,7 +113,7 @@ def test_permuted_labels_leave_nothing_and_give_the_p_value(fit_store):
     assert each.permutations.p == 1 / 5
 
 
-def test_permutations_keep_the_number_of_each_class_and_are_split_anew():
+def test_permutations_keep_the_number_of_each_class_and_are_split_again():
     bench = set_up(trials(), [RECIPE], folds=4, repeats=3, seed=0)
     shuffled = lab_fits.permuted(bench.trials, seed=1)
     assert np.bincount(shuffled.labels).tolist() == [20, 20]
@@ -143,7 +143,7 @@ def test_a_part_of_a_fold_is_a_run_of_its_trials():
 
 
 @pytest.mark.parametrize(("in_order", "n_folds"), [(True, 4), (False, 8)])
-def test_repeats_are_new_folds_to_the_t_test_only_where_they_draw_new_folds(in_order, n_folds):
+def test_repeats_count_as_new_folds_in_the_t_test_only_if_they_draw_new_folds(in_order, n_folds):
     epochs = trials(in_order=in_order)
     config = changed(RECIPE, evaluation=EvaluationConfig(folds=4, repeats=2))
     drawn = splits(epochs, config, seed=0)
@@ -163,7 +163,7 @@ def test_repeats_are_new_folds_to_the_t_test_only_where_they_draw_new_folds(in_o
     assert (found.nll, *found.nll_ci95, found.nll_p) == pytest.approx((mean, *interval, p))
 
 
-def test_three_classes_have_all_figures(fit_store):
+def test_three_classes_have_all_scores(fit_store):
     found, _ = compared(trials(n=48, n_classes=3), fit_store)
     f = found.outcomes[0].figures
     assert 0 <= f.auc <= 1

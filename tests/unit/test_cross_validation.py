@@ -1,4 +1,4 @@
-"""Blockwise cross-validation, chance, verdict and learning curve: no figure is better than the evidence."""
+"""Blockwise cross-validation, chance, advice and learning curve: no result claims more than the trials show."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_each_block_is_held_out_once_and_nothing_that_overlaps_it_in_time_is_tra
         assert bool(left_out) == (every_s < 0.5)
 
 
-def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_itself():
+def test_disturbing_a_trial_changes_no_other_score_of_its_block():
     """By experiment: overlapping neighbours of a block are not trained on either."""
     epochs = trials(every_s=0.3, n=40)
     before = cross_validate(epochs, RECIPE, seed=0).raw_probs[0]
@@ -90,7 +90,7 @@ def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_i
     assert differs[20:].all()
 
 
-def test_auto_takes_blocks_where_the_order_is_known_and_random_folds_where_not():
+def test_auto_uses_blocks_if_the_order_is_known_and_random_folds_otherwise():
     epochs = trials()
     unordered = replace(epochs, at_s=None, files=None)
     assert "blockwise" in cross_validate(epochs, RECIPE, seed=0).metrics.protocol
@@ -102,7 +102,7 @@ def test_auto_takes_blocks_where_the_order_is_known_and_random_folds_where_not()
         splits(epochs.select(np.arange(80)[::-1]), changed(split="blocks"), seed=0)
 
 
-def test_classes_recorded_one_after_the_other_cannot_be_told_from_time():
+def test_classes_recorded_one_after_the_other_are_refused():
     epochs = trials()
     one_by_one = replace(epochs, labels=(np.arange(80) >= 60).astype(np.int64))
     with pytest.raises(DataError, match=r"time and class cannot be told apart\. Record the classes mixed"):
@@ -127,7 +127,7 @@ def test_a_drift_that_random_folds_reward_gains_nothing_in_blocks():
     assert random.metrics.accuracy > blocks.metrics.accuracy + 0.1
 
 
-# -- chance and verdict --------------------------------------------------------------------------------------------
+# -- chance and advice ---------------------------------------------------------------------------------------------
 
 
 def test_the_p_value_is_the_binomial_tail_at_the_share_of_the_commonest_class():
@@ -138,7 +138,7 @@ def test_the_p_value_is_the_binomial_tail_at_the_share_of_the_commonest_class():
     assert against_chance(0, labels)[1] == pytest.approx(1.0)
 
 
-def test_shuffled_labels_are_called_chance():
+def test_shuffled_labels_are_not_distinguishable_from_chance():
     epochs = trials(n=120)
     shuffled = replace(epochs, labels=np.random.default_rng(5).permutation(epochs.labels))
     metrics = cross_validate(shuffled, RECIPE, seed=0).metrics
@@ -147,7 +147,7 @@ def test_shuffled_labels_are_called_chance():
     assert "do not go live yet; check electrodes and markers, or record more" in describe(metrics)
 
 
-def test_an_effect_that_is_there_is_worth_going_live():
+def test_a_real_effect_is_worth_going_live():
     metrics = cross_validate(trials(n=120), RECIPE, seed=0).metrics
     assert metrics.accuracy > 0.8
     assert metrics.p_chance < 1e-6
@@ -166,7 +166,7 @@ def test_an_effect_that_is_there_is_worth_going_live():
         (0.90, 0.9, 0.5, "not distinguishable from chance (p = 0.50)"),
     ],
 )
-def test_verdicts(accuracy, chance, p, expected):
+def test_the_advice_depends_on_accuracy_and_chance(accuracy, chance, p, expected):
     assert advice(accuracy, chance=chance, p_chance=p).startswith(expected)
 
 
@@ -200,7 +200,7 @@ def test_the_gain_is_recovered_from_accuracies_that_lie_on_the_curve(shape):
     assert gain_of_twice(SIZES, right, shape=shape) == pytest.approx(expected, abs=1e-3)
 
 
-def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
+def test_the_predicted_gain_is_never_negative_and_never_leads_past_one():
     assert gain_of_twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]), shape=0.5) == 0
     steep = drawn([0.1, 0.5, 0.9, 0.97])
     assert gain_of_twice(SIZES, steep, shape=0.5) == pytest.approx(1 - steep[-1].mean())
@@ -215,11 +215,11 @@ def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
         ([0.60, 0.61, 0.62, 0.63], 51, "51 trials are too few to predict what more would bring"),
     ],
 )
-def test_the_outlook_says_as_much_as_the_trials_allow(accuracies, n, expected):
+def test_the_outlook_claims_no_more_than_the_trials_show(accuracies, n, expected):
     assert outlook(SIZES, drawn(accuracies, n), rng=np.random.default_rng(0)).startswith(expected)
 
 
-def test_the_learning_curve_ends_in_the_cross_validated_accuracy_and_costs_what_it_says():
+def test_the_learning_curve_ends_in_the_cross_validated_accuracy():
     calls = []
     recipe = changed(learning_curve=True)
     metrics = cross_validate(trials(), recipe, seed=0, advance=lambda: calls.append(1)).metrics

@@ -72,7 +72,7 @@ def test_training_moves_every_weight_but_torch_s_second_bias_even_with_weight_de
         assert not layer.bias_hh_l0.requires_grad
 
 
-def test_an_effect_that_is_there_is_learnt():
+def test_a_real_effect_is_learnt():
     recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, max_epochs=20))
     decoder, _ = fit_decoder(EPOCHS, recipe, seed=0)
     fresh = trials(seed=99)
@@ -123,7 +123,7 @@ def test_durations_longer_than_the_window_are_refused(field, duration_ms, senten
         (512.0, 256, (5, 30, 5), 10),  # to 102.4 Hz
     ],
 )
-def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n_window, expected, n_steps):
+def test_every_rate_is_decimated_to_the_same_one_and_blocks_are_counted_there(sfreq_hz, n_window, expected, n_steps):
     config = changed(scaling=ScalingConfig(block_ms=50.0, decimate_to_hz=100.0))
     made = make_scaling(config, sfreq_hz=sfreq_hz, n_window=n_window, n_channels=4)
     assert (made.decimate, made.n_taps, made.n_block) == expected
@@ -163,7 +163,7 @@ def test_every_rate_is_decimated_to_one_and_blocks_are_counted_there(sfreq_hz, n
         ),
     ],
 )
-def test_a_decimation_that_cannot_be_is_refused(changes, sfreq_hz, sentence):
+def test_an_impossible_decimation_is_refused(changes, sfreq_hz, sentence):
     config = changed(scaling=ScalingConfig(**{"decimate_to_hz": 100.0} | changes))
     with pytest.raises(UsageError, match=re.escape(sentence)):
         make_scaling(config, sfreq_hz=sfreq_hz, n_window=round(sfreq_hz / 2), n_channels=4)
@@ -183,7 +183,7 @@ def test_a_clone_is_unfitted_with_the_same_parameters_and_fits_to_the_same_weigh
     assert_same_weights(weights_of(copy.fit(EPOCHS.x_uv, EPOCHS.labels)), weights_of(original))
 
 
-def test_its_seed_is_a_parameter_like_any_other():
+def test_the_seed_is_a_parameter_like_any_other():
     by_name = estimator(seed=0).set_params(network__random_state=4).fit(EPOCHS.x_uv, EPOCHS.labels)
     assert_same_weights(weights_of(by_name), weights_of(estimator(seed=4).fit(EPOCHS.x_uv, EPOCHS.labels)))
 

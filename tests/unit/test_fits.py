@@ -34,12 +34,12 @@ def a_fit(**change) -> Fit:
         {"code": "e"},
     ],
 )
-def test_a_fit_is_another_one_when_anything_it_depends_on_changes(change):
+def test_the_key_of_a_fit_changes_with_anything_it_depends_on(change):
     assert a_fit().key == a_fit().key
     assert a_fit(**change).key != a_fit().key
 
 
-def test_trials_are_others_when_a_sample_a_label_or_a_name_is():
+def test_the_sha256_of_trials_changes_with_a_sample_a_label_or_a_name():
     epochs = trials()
     other = epochs.x_uv.copy()
     other[3, 2, 1] += 1e-3
@@ -56,7 +56,7 @@ def test_trials_are_others_when_a_sample_a_label_or_a_name_is():
     assert data_sha256(replace(epochs, source="another file")) == data_sha256(epochs)
 
 
-def test_the_code_of_a_fit_is_what_it_imports_and_nothing_else(tmp_path, monkeypatch):
+def test_the_code_version_depends_on_imported_modules_only(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     package = tmp_path / "fits_probe"
     package.mkdir()
@@ -73,12 +73,12 @@ def test_the_code_of_a_fit_is_what_it_imports_and_nothing_else(tmp_path, monkeyp
     assert of_a() != before
 
 
-def test_the_libraries_of_every_kind_are_known_and_one_that_is_missing_is_said():
+def test_versions_cover_the_libraries_of_every_kind_and_mark_missing_ones():
     assert {"mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "torch"} == versions().keys()
     assert versions(("numpy", "no-such-library")) == {"numpy": np.__version__, "no-such-library": "not installed"}
 
 
-def test_the_parameters_of_a_fit_are_those_of_its_bundle_and_no_fixed_filter_is_among_them():
+def test_the_parameters_of_a_fit_are_those_of_its_bundle_without_fixed_filters():
     epochs = prepare(trials(), changed(RECIPE, signal=changed(RECIPE.signal, sfreq_hz=250.0)))
     scaling = ScalingConfig(divide_uv=10.0, decimate_to_hz=100.0)
     for config in (RECIPE, changed(RECIPE, scaling=scaling)):
@@ -88,7 +88,7 @@ def test_the_parameters_of_a_fit_are_those_of_its_bundle_and_no_fixed_filter_is_
         assert run_fit(fit, epochs).n_parameters == 54
 
 
-def test_a_worker_with_other_code_is_refused_by_name():
+def test_a_worker_with_other_code_is_refused_with_both_versions():
     with pytest.raises(
         UsageError, match=r"A worker runs pretap .*, this command 0\.0\.0\+old: install the same version"
     ):

@@ -36,7 +36,7 @@ def invoke(folder: Path, *arguments: str):
     return CliRunner().invoke(pretap, [*arguments, *common])
 
 
-def test_compare_prints_a_table_and_writes_what_the_table_says(folder):
+def test_compare_prints_a_table_and_writes_the_same_results(folder):
     done = invoke(
         folder,
         *("compare", f"{folder}/h2.toml", f"{folder}/h3.toml", "--folds", "4", "--repeats", "2"),
@@ -62,7 +62,7 @@ def test_one_repeat_has_no_spread_to_print(folder):
     assert "±" not in done.stdout
 
 
-def test_configurations_with_one_name_are_told_apart_by_their_folders(folder):
+def test_configurations_with_the_same_name_are_named_with_their_folders(folder):
     for name, hidden in (("a", 2), ("b", 3)):
         (folder / name).mkdir()
         (folder / name / "x.toml").write_text(RECIPE_TOML.format(hidden=hidden))
@@ -86,7 +86,7 @@ def test_configurations_with_one_name_are_told_apart_by_their_folders(folder):
         (("{f}/h2.toml", "--folds", "21"), "expected at least 21 trials of each class, got 20 left, 20 right"),
     ],
 )
-def test_compare_refuses_before_it_works(folder, arguments, message):
+def test_compare_refuses_bad_options_before_the_first_fit(folder, arguments, message):
     (folder / "copy.toml").write_text(RECIPE_TOML.format(hidden=2) + "[evaluation]\nfolds = 3\n")
     done = invoke(folder, "compare", *(each.format(f=folder, n=folder.name) for each in arguments))
     said = str(done.exception) if isinstance(done.exception, PretapError) else done.output
@@ -152,7 +152,7 @@ def test_too_many_inner_folds_are_refused(folder):
     assert "an outer fold leaves 10" in str(done.exception)
 
 
-def test_results_that_are_none_are_refused(tmp_path):
+def test_files_that_are_not_results_are_refused(tmp_path):
     with pytest.raises(DataError, match="Cannot read"):
         read_results(tmp_path / "nothing.json")
     (tmp_path / "a.json").write_text("{")

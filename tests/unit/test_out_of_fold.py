@@ -43,7 +43,7 @@ def validation():
     return cross_validate(EPOCHS, RECIPE, seed=0)
 
 
-def test_each_trial_is_scored_once_a_repeat_by_the_decoder_fitted_on_the_other_folds(validation):
+def test_each_trial_is_scored_once_per_repeat_by_the_decoder_fitted_on_the_other_folds(validation):
     assert validation.probs.shape == (2, N_TRIALS, 2)
     for repeat, folds in enumerate(folds_of(seed=0)):
         assert sorted(np.concatenate([score_on for _, score_on in folds])) == list(range(N_TRIALS))
@@ -57,7 +57,7 @@ def test_each_trial_is_scored_once_a_repeat_by_the_decoder_fitted_on_the_other_f
 
 
 def test_disturbing_a_trial_changes_no_score_of_its_own_fold_and_every_score_of_the_others(validation):
-    """By experiment: who was scored by a model that saw trial 17? Nobody of its fold, and everybody else."""
+    """Trial 17 trained the models of all folds but its own, so only their scores change."""
     disturbed = EPOCHS.x_uv.copy()
     disturbed[17, :, 0] += np.linspace(-40, 40, N_SAMPLES)
     again = cross_validate(replace(EPOCHS, x_uv=disturbed, trial_ids=()), RECIPE, seed=0)
@@ -67,7 +67,7 @@ def test_disturbing_a_trial_changes_no_score_of_its_own_fold_and_every_score_of_
         assert set(np.flatnonzero(~differs)) == fold - {17}
 
 
-def test_a_network_that_memorises_coin_tosses_is_not_praised_for_it():
+def test_a_network_that_memorises_coin_tosses_scores_at_chance():
     coins = replace(trials(effect_uv=0.0), labels=np.random.default_rng(8).permutation(EPOCHS.labels))
     recipe = TrainConfig(
         network=LstmSpec(hidden=(16,)),

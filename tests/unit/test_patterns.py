@@ -30,7 +30,7 @@ def test_patterns_survive_filters_that_are_not_independent():
     np.testing.assert_allclose(same.sum(axis=0), [1, 0, 0], atol=0.1)
 
 
-def test_the_whole_answer_lies_where_the_classes_differ():
+def test_the_whole_decision_has_its_maximum_at_the_electrodes_that_differ():
     epochs = trials(n=200)
     probs = np.where(epochs.labels[:, None] == np.arange(2), 0.9, 0.1)
     slow, power = decision_patterns(epochs, probs)
@@ -65,7 +65,7 @@ N_MAPS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_maps_one_value_a_channel(kind):
+def test_every_kind_has_maps_with_one_value_per_channel(kind):
     epochs = trials(n=60)
     decoder, tensors = fit_decoder(epochs, KINDS[kind], seed=0)
     groups = patterns_of(decoder, tensors, epochs)
@@ -91,7 +91,7 @@ def test_left_is_on_the_left_and_the_nose_is_up():
     from matplotlib.image import imread
 
     def centre(channel: str) -> tuple[float, float]:
-        """Where the map of one electrode is reddest, as shares of the picture's width and height from top left."""
+        """Return the centre of the red area in the map of one electrode, as shares of width and height from top left."""
         values = np.array([float(name == channel) for name in CHANNELS])
         import io
 

@@ -28,12 +28,12 @@ HOSTILE = "</style><script>alert('$x_{$')</script>\"&\x1b\ud800"
 
 
 class Page(HTMLParser):
-    """What a page says and shows; every tag is closed in its turn, and nothing lies outside the file."""
+    """Parses a page, and checks that all tags are closed in order and that nothing is loaded from elsewhere."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.pictures: list[tuple[str, str, bytes]] = []  # what it shows in words, its type, its bytes
+        self.pictures: list[tuple[str, str, bytes]] = []  # alternative text, type, bytes
         self.headings: list[str] = []
         self.cells: list[str] = []
         self.text = ""
@@ -89,7 +89,7 @@ def page(found, folder) -> Page:
     return reported(found, folder, trials(), "pretap compare 'a <b>' --report r.html")
 
 
-def test_the_page_tells_every_figure_of_every_decoder(found, page):
+def test_the_page_has_all_scores_of_every_decoder(found, page):
     for each in found.outcomes:
         f = each.figures
         for said in (
@@ -107,7 +107,7 @@ def test_the_page_tells_every_figure_of_every_decoder(found, page):
     assert "{:+.3f} to {:+.3f}".format(*difference.nll_ci95) in page.cells
 
 
-def test_the_page_says_what_somebody_needs_to_do_it_again(found, page):
+def test_the_page_holds_everything_needed_to_repeat_the_comparison(found, page):
     for said in (
         *("noise & <rhythms>", found.trials.sha256, found.setting.protocol, found.setting.code, found.setting.created),
         *("40 (20 left, 20 right), 6 channels, 100 Hz", "4 folds, 2 repeat(s), seeds 0 to 1"),
@@ -116,7 +116,7 @@ def test_the_page_says_what_somebody_needs_to_do_it_again(found, page):
         assert said in page.text
 
 
-def test_what_the_results_hold_has_a_section_and_the_rest_has_none(found, page, folder):
+def test_the_page_has_sections_only_for_what_the_results_hold(found, page, folder):
     whole = ["Accuracy", "Calibration", "Learning curve", "Permuted labels", "Training", "Mistakes", "On the head"]
     assert [each for each in page.headings if each in whole] == whole
     plain = [changed(each, permutations=None, learning_curve=(), losses=()) for each in found.outcomes]
@@ -178,7 +178,7 @@ def test_the_losses_of_an_ensemble_are_its_members_mean():
     assert losses[0] == alone[0] != losses[1]
 
 
-def test_bins_have_equal_mass_and_count_what_is_right():
+def test_bins_have_equal_mass_and_hold_the_share_correct():
     confidence = np.linspace(0.5, 0.995, 100)
     probs = np.stack([1 - confidence, confidence], axis=1)[None]
     probs[0, 0] = (0.49, 0.51)
@@ -221,8 +221,8 @@ def test_channels_without_a_position_give_no_maps_and_the_page_says_so(tmp_path)
     assert {kind for _, kind, _ in page.pictures} == {"image/svg+xml"}
 
 
-def test_published_test_figures_stand_beside_the_competitions_data_alone(found, folder):
-    """Names are drawn as outlines; matplotlib says in a comment what they spell."""
+def test_published_accuracies_appear_only_with_the_data_of_the_competition(found, folder):
+    """Matplotlib draws names as outlines, and repeats them in a comment."""
 
     def lines(subject: str) -> list[str]:
         named = changed(found, trials=changed(found.trials, subject=subject))
@@ -290,7 +290,7 @@ def test_compare_writes_the_report_and_from_writes_it_again(written):
         (("--from", "{f}/r.json", "--report", "{f}/r.html", "--data", "{f}/other-epo.fif"), "Give the same data"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(written, arguments, message):
+def test_impossible_options_are_refused_and_nothing_is_written(written, arguments, message):
     other = trials(seed=1)
     write_mne_epochs(replace(other, x_uv=other.x_uv + 1), written / "other-epo.fif")
     before = (written / "r.json").read_bytes()

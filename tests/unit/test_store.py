@@ -9,13 +9,13 @@ from pretap.errors import UsageError
 from pretap_offline.lab.store import Store
 
 
-def test_a_kept_fit_comes_back_bit_for_bit(fit_store):
+def test_a_stored_fit_comes_back_bit_for_bit(fit_store):
     fit_store.put("ab" * 32, FITTED)
     assert fit_store.get("ab" * 32) == FITTED
     assert fit_store.get("cd" * 32) is None
 
 
-def test_a_damaged_fit_counts_as_missing_wherever_the_damage_is(fit_store):
+def test_a_fit_with_any_damaged_byte_counts_as_missing(fit_store):
     fit_store.put("ab" * 32, FITTED)
     [file] = fit_store.folder.rglob("*.fit")
     content = file.read_bytes()

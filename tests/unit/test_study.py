@@ -24,7 +24,7 @@ def searched(path: Path, space, n: int, *, leave=()) -> list:
         study = Study("s", space, storage, seed=5)
         for number in range(n):
             trial, values = study.ask()
-            if number in leave:  # the process is gone: nobody tells
+            if number in leave:  # the process ended without a result
                 study = Study("s", space, storage, seed=5)
                 trial, values = study.ask()
             study.tell(trial, bowl(values))
@@ -89,12 +89,12 @@ def test_a_storage_belongs_to_one_process_until_it_ends_even_if_killed(tmp_path)
             pass
 
 
-def test_a_storage_where_nothing_can_be_written_is_refused(tmp_path):
+def test_a_storage_that_cannot_be_written_to_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--storage .*: cannot keep trials there: unable to open database file"):
         open_storage(tmp_path / "nowhere" / "a.sqlite").__enter__()
 
 
-def test_a_storage_that_is_no_database_is_refused(tmp_path):
+def test_a_file_that_is_not_a_database_is_refused_as_storage(tmp_path):
     (tmp_path / "a.sqlite").write_bytes(b"no database" * 100)
     with (
         pytest.raises(UsageError, match=r"--storage .*a\.sqlite: cannot keep trials there"),

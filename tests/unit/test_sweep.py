@@ -24,7 +24,7 @@ from pretap_offline.lab.table import print_sweep
 
 
 def fake(fits: list[Fit]) -> list[Fitted]:
-    """Results as good as their key is random."""
+    """Return results whose quality depends on the key of the fit."""
     found = []
     for fit in fits:
         p = np.random.default_rng(int(fit.key[:8], 16)).uniform(0.2, 0.8, len(fit.score_on))
@@ -38,7 +38,7 @@ def swept(storage: Path, space, epochs: Epochs, *, folds: int, repeats: int = 1,
         return sweep(bench, space, run, opened, n_trials=n_trials, n_inner=2, advance=lambda: None)
 
 
-def test_every_outer_fold_of_every_repeat_has_a_search_of_its_own_also_in_blocks(tmp_path):
+def test_every_outer_fold_of_every_repeat_has_its_own_search_also_in_blocks(tmp_path):
     space = read_space(space_file(tmp_path, GOOD))
     fits: list[Fit] = []
 
@@ -54,7 +54,7 @@ def test_every_outer_fold_of_every_repeat_has_a_search_of_its_own_also_in_blocks
         assert [each.n_trials for each in optuna.get_all_study_summaries(opened)] == [4] * 5
 
 
-def test_what_a_sweep_chooses_does_not_depend_on_what_its_storage_saw_before(tmp_path):
+def test_the_choice_of_a_sweep_does_not_depend_on_the_history_of_its_storage(tmp_path):
     space = read_space(space_file(tmp_path, GOOD))
     fresh = swept(tmp_path / "fresh.sqlite", space, trials(), folds=2)
     alone = swept(tmp_path / "used.sqlite", space, trials(), folds=0)
@@ -63,7 +63,7 @@ def test_what_a_sweep_chooses_does_not_depend_on_what_its_storage_saw_before(tmp
     assert changed(after, setting=fresh.setting) == fresh
 
 
-def test_values_that_exclude_each_other_are_tried_and_never_chosen(tmp_path):
+def test_values_that_cannot_be_combined_are_tried_but_never_chosen(tmp_path):
     base = changed(RECIPE, network=LrpErdLstmSpec(blocks=2, band_hz=(1.0, 4.0)), scaling=ScalingConfig(divide_uv=10.0))
     # 500 ms in blocks of 100 ms are 5 steps: too few for 10 blocks of steps.
     space = Space(base, "x", {"scaling.block_ms": Choices((0.0, 100.0)), "network.blocks": Choices((2, 10))})
@@ -89,7 +89,7 @@ def test_a_single_value_that_cannot_be_built_is_refused_before_anything_is_fitte
         swept(tmp_path / "a.sqlite", space, trials(), folds=0, run=run)
 
 
-def test_a_sweep_says_how_many_combinations_could_not_be_built_and_why(tmp_path, capsys):
+def test_a_sweep_prints_how_many_combinations_could_not_be_built_and_why(tmp_path, capsys):
     space = read_space(space_file(tmp_path, GOOD))
     found = swept(tmp_path / "a.sqlite", space, trials(), folds=0)
     first, *others = found.tried

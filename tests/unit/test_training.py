@@ -51,7 +51,7 @@ from training_cases import (
         ),
     ],
 )
-def test_what_no_bundle_could_hold_is_refused_before_anything_is_fitted(tmp_path, recipe, sfreq_hz, sentence):
+def test_a_recipe_that_no_bundle_can_hold_is_refused_before_the_first_fit(tmp_path, recipe, sfreq_hz, sentence):
     epochs = replace(EPOCHS, sfreq_hz=sfreq_hz)
     if sfreq_hz != 100.0:
         epochs = replace(epochs, x_uv=np.tile(EPOCHS.x_uv, (1, 1000, 1)))  # the same again and again: 20000 samples
@@ -105,7 +105,7 @@ def test_one_seed_gives_one_bundle_and_another_seed_another(tmp_path, monkeypatc
     assert one.manifest.created == "2020-01-01"
 
 
-def test_on_another_day_nothing_differs_but_the_date(tmp_path, monkeypatch):
+def test_bundles_of_different_days_differ_only_in_the_date(tmp_path, monkeypatch):
     bundles = []
     for epoch in ("0", "1577836800"):
         monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
@@ -118,7 +118,7 @@ def test_on_another_day_nothing_differs_but_the_date(tmp_path, monkeypatch):
     assert_same_weights(one.tensors, other.tensors)
 
 
-def test_without_a_given_date_two_runs_differ_in_nothing_but_the_date(tmp_path, monkeypatch):
+def test_without_a_given_date_two_runs_differ_only_in_the_date(tmp_path, monkeypatch):
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     for path in paths:
@@ -135,7 +135,7 @@ def test_a_malformed_date_is_refused(monkeypatch, epoch):
         fit_decoder(EPOCHS, RECIPE, seed=0)
 
 
-def test_training_draws_nothing_from_anybody_s_global_generators_and_heeds_none(tmp_path):
+def test_training_neither_uses_nor_changes_global_random_generators(tmp_path):
     torch_before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads_before = torch.get_num_threads()
     first = estimator().fit(EPOCHS.x_uv, EPOCHS.labels)
@@ -157,24 +157,24 @@ def test_a_failed_fit_leaves_the_generator_and_the_threads_as_they_were():
     assert torch.get_num_threads() == threads
 
 
-def test_fitting_twice_starts_afresh():
+def test_fitting_twice_starts_from_new_weights():
     twice = estimator().fit(trials(seed=7).x_uv, EPOCHS.labels).fit(EPOCHS.x_uv, EPOCHS.labels)
     assert_same_weights(weights_of(twice), weights_of(estimator().fit(EPOCHS.x_uv, EPOCHS.labels)))
 
 
-def test_progress_is_told_once_a_fold_and_once_an_epoch_of_the_final_fit(tmp_path):
+def test_progress_advances_once_per_fold_and_once_per_epoch_of_the_final_fit(tmp_path):
     calls = []
     train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0, advance=lambda: calls.append(1))
     assert len(calls) == 4 * 2 + 3
 
 
-def test_without_folds_nothing_is_measured_and_nothing_is_claimed(tmp_path):
+def test_without_folds_the_bundle_has_no_metrics(tmp_path):
     manifest = train(EPOCHS, changed(evaluation=EvaluationConfig(folds=0)), tmp_path / "b.safetensors", seed=0)
     assert manifest.metrics is None
     assert read_bundle(tmp_path / "b.safetensors").manifest.metrics is None
 
 
-def test_the_manifest_says_what_the_weights_were_made_from(tmp_path):
+def test_the_manifest_records_the_origin_of_the_weights(tmp_path):
     path = tmp_path / "b.safetensors"
     manifest = train(EPOCHS, RECIPE, path, seed=11)
     decoder = load(path)
@@ -200,7 +200,7 @@ def test_the_whole_data_s_sha256_depends_on_the_labels_too():
     assert one.data_sha256 != other.data_sha256
 
 
-def test_trials_at_another_rate_are_resampled_and_the_manifest_says_so(tmp_path):
+def test_trials_at_another_rate_are_resampled_and_the_manifest_records_it(tmp_path):
     recipe = changed(signal=SignalConfig(sfreq_hz=200.0))
     manifest = train(EPOCHS, recipe, tmp_path / "b.safetensors", seed=0)
     assert (manifest.sfreq_hz, manifest.n_window) == (200.0, 2 * N_SAMPLES)
@@ -235,7 +235,7 @@ def test_a_wild_fit_is_refused_or_its_bundle_passes_the_self_test_on_every_engin
     assert max(tolerances) > 1e-6  # the case is as hard as it claims to be
 
 
-def test_weights_that_overflow_are_refused_with_what_to_lower(tmp_path):
+def test_overflowing_weights_are_refused_with_the_settings_to_lower(tmp_path):
     exploding = changed(
         fit=FitConfig(optimizer="adamw", learning_rate=1e6, weight_decay=1.0, max_epochs=10),
         evaluation=EvaluationConfig(folds=0),

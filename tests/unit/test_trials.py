@@ -21,7 +21,7 @@ from trial_cases import RECIPE, TAPS, changed, noise, recording
 
 @pytest.mark.parametrize("sfreq_hz", [100.0, 250.0, 256.0, 512.0, 1000.0, 2048.0, 5000.0])
 @pytest.mark.parametrize("window_ms", [(-630.0, -130.0), (-200.0, -50.0), (-100.0, 300.0), (0.0, 33.0), (-7.3, 0.0)])
-def test_every_window_holds_exactly_the_samples_that_end_with_the_one_the_rule_names(sfreq_hz, window_ms):
+def test_every_window_ends_with_the_sample_nearest_to_event_and_end(sfreq_hz, window_ms):
     n_window = round((window_ms[1] - window_ms[0]) / 1000 * sfreq_hz)
     at = [round(2 * sfreq_hz) + k * 317 for k in range(9)]
     taps = [(sample, ("tap/left", "tap/right")[k % 2]) for k, sample in enumerate(at)]
@@ -38,7 +38,7 @@ def test_every_window_holds_exactly_the_samples_that_end_with_the_one_the_rule_n
     assert report.n_trials == (5, 4)
 
 
-def test_windows_at_the_very_edges_are_kept_and_one_sample_further_are_dropped():
+def test_windows_at_the_edges_are_kept_and_one_sample_further_are_dropped():
     last, n = -12, 38  # -50 ms is -12.5: to the even one; 150 ms are 37.5: 38
     first_whole, last_whole = n - 1 - last, 999 - last
     events = [(first_whole - 1, "tap/left"), (first_whole, "tap/left"), (last_whole, "tap/right"), (990, "tap/right")]
@@ -87,7 +87,7 @@ def test_evaluate_and_score_give_the_same_probabilities_trial_by_trial(sfreq_hz,
     np.testing.assert_allclose(epochs.at_s, [d.t_s - start_s for d in decided], rtol=0, atol=1e-9)
 
 
-def test_events_that_are_exported_after_resampling_lie_where_the_file_has_them():
+def test_events_exported_after_resampling_keep_their_times():
     taps = [(sample, ("tap/left", "tap/right")[k % 2]) for k, sample in enumerate(range(1003, 18_000, 1017))]
     segments = (0, 6000, 12_000)
     source = recording(taps, sfreq_hz=1000.0, n=20_000, x=noise(20_000), segments=segments)
@@ -99,7 +99,7 @@ def test_events_that_are_exported_after_resampling_lie_where_the_file_has_them()
     assert np.abs(exported - np.array(kept) / 4).max() <= 1
 
 
-def test_trials_stay_in_order_where_the_recorder_s_clock_was_set_back():
+def test_trials_stay_in_order_if_the_clock_of_the_recorder_was_set_back():
     t_s = np.arange(5000) / 250 + 100
     t_s[2500:] -= 15
     epochs, _ = cut_trials([recording(TAPS, n=5000, x=noise(), t_s=t_s, segments=(0, 2500))], RECIPE)
@@ -131,14 +131,14 @@ def test_an_event_more_than_a_sample_from_the_nearest_one_is_dropped():
     assert report.files[0].dropped == (("more than a sample from the nearest one", 2),)
 
 
-def test_one_event_sent_twice_is_one_trial_and_two_classes_on_one_sample_are_none():
+def test_a_repeated_event_is_one_trial_and_two_classes_on_one_sample_are_dropped():
     events = [(300, "tap/left"), (300, "tap/left"), (400, "tap/left"), (400, "tap/right"), (600, "tap/right")]
     epochs, report = cut_trials([recording(events)], RECIPE)
     assert epochs.labels.tolist() == [0, 1]
     assert report.files[0].dropped == (("on one sample with another class", 2),)
 
 
-def test_bad_channels_go_first_then_trials_and_the_report_says_so():
+def test_bad_channels_are_dropped_before_trials_and_both_are_reported():
     x = noise(n_channels=4)
     x[:, 1] = 3.0  # flat
     x[:, 2] *= 100  # always too large
@@ -172,13 +172,13 @@ def test_windows_with_nan_are_dropped_and_a_recording_in_volts_taken_as_microvol
         cut_trials([recording(TAPS, n=5000, x=noise() * 1e-6)], changed(flat_uv=0.5))
 
 
-def test_a_class_without_a_trial_left_is_refused_with_the_whole_account():
+def test_a_class_without_a_trial_left_is_refused_with_the_whole_report():
     bad = tuple((s - 60, s) for s, text in TAPS if text == "tap/left")
     with pytest.raises(DataError, match=r"A class has no trial left:\n12 trials \(0 left, 12 right\)[^$]*marked bad"):
         cut_trials([recording(TAPS, n=5000, x=noise(), bad=bad)], RECIPE)
 
 
-def test_channels_are_picked_and_left_out_by_electrode():
+def test_channels_are_included_and_excluded_by_electrode():
     source = recording(TAPS, n=5000, channels=("EEG C3-Ref", "T3", "EOG"))
     assert cut_trials([source], changed(exclude=("eog",)))[0].channels == ("EEG C3-Ref", "T3")
     epochs, _ = cut_trials([source], changed(channels=("T7", "C3")))
@@ -216,7 +216,7 @@ def test_for_a_bundle_flat_and_missing_channels_are_replaced_as_live():
     assert np.array_equal(again.x_uv, epochs.x_uv)
 
 
-def test_more_channels_than_live_would_replace_cost_the_trials():
+def test_trials_are_dropped_if_more_channels_are_bad_than_the_service_replaces():
     names = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
     x = noise(n_channels=8)
     x[:, [2, 3]] = 0.0
@@ -242,7 +242,7 @@ def test_files_share_electrodes_not_positions_and_the_rest_is_reported():
     assert epochs.source == "one, two"
 
 
-def test_recordings_at_other_rates_are_brought_to_the_configured_one_or_the_first_one_s():
+def test_recordings_are_resampled_to_the_configured_rate_or_that_of_the_first():
     one, two = recording(TAPS, n=5000, x=noise()), recording(TAPS, n=5000, x=noise(), sfreq_hz=500.0)
     epochs, report = cut_trials([one, two], RECIPE)
     assert (epochs.sfreq_hz, report.recorded_hz, epochs.resampled_from_hz) == (250.0, (250.0, 500.0), 500.0)
@@ -252,7 +252,7 @@ def test_recordings_at_other_rates_are_brought_to_the_configured_one_or_the_firs
     assert (epochs.sfreq_hz, epochs.n_samples) == (125.0, 19)
 
 
-def test_a_class_without_events_lists_the_markers_that_are_there():
+def test_a_class_without_events_lists_the_existing_markers():
     config = msgspec.structs.replace(RECIPE, events={"left": ("tap/left",), "rest": ("rest", "pause*")})
     with pytest.raises(
         DataError, match=r"class 'rest': expected markers like 'rest', 'pause\*'; .* 'tap/right' \(12\)"
@@ -260,7 +260,7 @@ def test_a_class_without_events_lists_the_markers_that_are_there():
         cut_trials([recording(TAPS, n=5000)], config)
 
 
-def test_without_events_the_error_says_what_to_write():
+def test_without_events_the_error_shows_an_example():
     with pytest.raises(UsageError, match=r"\[events\]\n  left = [^$]*'tap/left' \(1\), 'tap/right' \(1\)"):
         cut_trials([recording()], msgspec.structs.replace(RECIPE, events={}))
 

@@ -47,7 +47,7 @@ def test_a_file_of_any_format_gives_the_trials_of_its_raw(tmp_path, kind):
     assert report.files[0].source == path.name
 
 
-def test_codes_of_a_trigger_channel_are_events_beside_the_annotations(tmp_path):
+def test_codes_of_a_trigger_channel_are_events_in_addition_to_annotations(tmp_path):
     path = tmp_path / "taps_raw.fif"
     raw_of_taps(stim=True).save(path, verbose="error")
     coded = msgspec.structs.replace(RECIPE, events={"left": ("1",), "right": ("2",)})
@@ -57,7 +57,7 @@ def test_codes_of_a_trigger_channel_are_events_beside_the_annotations(tmp_path):
 
 
 @pytest.mark.parametrize(("idle", "codes"), [(0, ("1", "2")), (0xFF00, ("1", "2")), (0x1D0000, ("1", "2"))])
-def test_biosemi_s_state_bits_and_floating_lines_are_no_part_of_the_code(idle, codes):
+def test_state_bits_and_floating_lines_of_biosemi_are_removed_from_the_code(idle, codes):
     raw = raw_of_taps(stim=True, notes=False).rename_channels({"STI 014": "Status"}, verbose="error")
     raw.apply_function(lambda x: x + idle, picks="stim", verbose="error")
     assert {event.text for event in recording_from_raw(raw).events} == set(codes)
@@ -82,7 +82,7 @@ def test_bad_annotations_and_boundaries_of_mne_become_bad_spans_and_segments():
     assert len(epochs) == len(TAPS) - 1
 
 
-def test_a_raw_handed_in_is_left_as_it_is():
+def test_the_raw_of_the_caller_is_not_changed():
     raw = raw_of_taps(stim=True)
     names, first = list(raw.ch_names), raw.get_data().copy()
     cut_trials([recording_from_raw(raw)], RECIPE)
@@ -131,7 +131,7 @@ def test_an_xdf_with_breaks_gives_windows_that_lie_in_one_piece(xdf_dir):
         assert not any(end - n + 1 < start <= end for start in found.segments)
 
 
-def test_a_file_without_a_single_window_is_reported_and_alone_refused():
+def test_a_file_without_windows_is_reported_and_refused_if_it_is_the_only_one():
     empty = recording(TAPS, n=5000, x=noise(), bad=((0, 5000),), source="empty")
     epochs, report = cut_trials([recording(TAPS, n=5000, x=noise()), empty], RECIPE)
     assert len(epochs) == len(TAPS)
