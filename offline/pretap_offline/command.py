@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pretap.recordings.epochs import Epochs
     from pretap_offline.trials.report import TrialReport
 
-__all__ = ["evaluate", "train"]
-
 _DATA = click.option(
     "--data",
     help="Directory or file of the competition's data, trials saved by MNE (-epo.fif), 'synthetic' or "

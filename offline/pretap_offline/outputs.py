@@ -8,8 +8,6 @@ from pathlib import Path
 from pretap.errors import UsageError
 from pretap.files import writing
 
-__all__ = ["check_writable", "try_folder"]
-
 
 def check_writable(path: Path) -> None:
     """Create the folder of `path` and check that it can be written to.

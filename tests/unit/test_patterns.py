@@ -91,7 +91,7 @@ def test_left_is_on_the_left_and_the_nose_is_up():
     from matplotlib.image import imread
 
     def centre(channel: str) -> tuple[float, float]:
-        """Return the centre of the red area in the map of one electrode, as shares of width and height from top left."""
+        """Return the centre of the red area in the map of an electrode, as shares of width and height from top left."""
         values = np.array([float(name == channel) for name in CHANNELS])
         import io
 

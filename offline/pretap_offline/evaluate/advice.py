@@ -8,8 +8,6 @@ from pretap.bundle.manifest import Metrics
 from pretap.files import write_json
 from pretap_offline.trials.report import TrialReport
 
-__all__ = ["advice", "describe", "describe_chance", "is_above_chance", "write_training_report"]
-
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
 

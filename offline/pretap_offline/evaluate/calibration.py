@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from pretap.networks import softmax
 
-__all__ = ["cross_fitted", "fit_temperature", "log_probs", "with_temperature"]
-
 _BOUNDS = (0.1, 10.0)  # if all trials are decoded correctly, the likeliest temperature is 0
 
 

@@ -22,8 +22,6 @@ from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
 from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy, score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
 
-__all__ = ["CrossValidation", "Split", "calibrated", "cross_validate", "is_blockwise", "n_fits", "part_of", "splits"]
-
 Index = NDArray[np.int64]
 
 
@@ -134,9 +132,9 @@ def cross_validate(
     """
     assert epochs.labels is not None
     drawn = splits(epochs, config, seed=seed)
-    whole = [(each.fit_on, each.score_on, seed + each.repeat) for each in drawn]
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
-    scored = _score_all(epochs, config, whole + [job for jobs in parts for job in jobs], n_workers, advance)
+    folds = drawn + [fold for part in parts for fold in part]
+    scored = _score_all(epochs, config, folds, seed=seed, n_workers=n_workers, advance=advance)
     raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
     for each, fold in zip(drawn, scored, strict=False):
         raw_probs[each.repeat, each.score_on] = fold
@@ -144,9 +142,9 @@ def cross_validate(
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
         right = np.stack(
-            [*_right(epochs.labels, parts, scored[len(whole) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
+            [*_right(epochs.labels, parts, scored[len(drawn) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
         )
-        sizes = [[len(fit_on) for fit_on, *_ in jobs] for jobs in [*parts, whole]]
+        sizes = [[len(fold.fit_on) for fold in part] for part in [*parts, drawn]]
         metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
     return CrossValidation(raw_probs, probs, temperature, metrics)
 
@@ -159,17 +157,20 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
     return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
 
 
-_Job = tuple[Index, Index, int]  # trials to fit on, trials to score, seed of the network
-
-
 def _score_all(
-    epochs: Epochs, config: TrainConfig, jobs: list[_Job], n_workers: int, advance: Callable[[], None] | None
+    epochs: Epochs,
+    config: TrainConfig,
+    folds: list[Split],
+    *,
+    seed: int,
+    n_workers: int,
+    advance: Callable[[], None] | None,
 ) -> list[NDArray[np.float64]]:
     from joblib import Parallel, delayed
 
     scored = []
     running = Parallel(n_jobs=n_workers, return_as="generator")(
-        delayed(_score_fold)(epochs, config, fit_on, score_on, seed=seed) for fit_on, score_on, seed in jobs
+        delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds
     )
     for fold in running:
         scored.append(fold)
@@ -178,27 +179,23 @@ def _score_all(
     return scored
 
 
-def _score_fold(
-    epochs: Epochs, config: TrainConfig, fit_on: Index, score_on: Index, *, seed: int
-) -> NDArray[np.float64]:
-    decoder, _ = fit_decoder(epochs.select(fit_on), config, seed=seed)
-    return decoder.decode(epochs.x_uv[score_on])
+def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
+    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed)
+    return decoder.decode(epochs.x_uv[fold.score_on])
 
 
 # -- the learning curve --------------------------------------------------------------------------------------------
 
 
-def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[_Job]]:
-    """Return the jobs of each fraction below 1: a part of each fold's training trials, starting at a random one."""
+def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[Split]]:
+    """Return the folds of each fraction below 1, with a part of their training trials that starts at a random one."""
     assert epochs.labels is not None
-    rng = np.random.default_rng([seed, len(epochs)])
-    jobs: list[list[_Job]] = [[] for _ in FRACTIONS[:-1]]
-    for fold in folds:
-        start = int(rng.integers(len(fold.fit_on)))
-        for fraction, each in zip(FRACTIONS, jobs, strict=False):
-            part = part_of(fold, epochs.labels, fraction, start=start)
-            each.append((part.fit_on, part.score_on, seed))
-    return jobs
+    labels, rng = epochs.labels, np.random.default_rng([seed, len(epochs)])
+    starts = [int(rng.integers(len(fold.fit_on))) for fold in folds]
+    return [
+        [part_of(fold, labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
+        for fraction in FRACTIONS[:-1]
+    ]
 
 
 def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split:
@@ -214,14 +211,14 @@ def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split
     return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
 
 
-def _right(labels: Index, parts: list[list[_Job]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
+def _right(labels: Index, parts: list[list[Split]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
     """Return which trials each fraction decoded correctly, (n_epochs,) each."""
     finished = iter(scored)
     rows = []
-    for jobs in parts:
+    for folds in parts:
         row = np.zeros(len(labels), bool)
-        for _, score_on, _ in jobs:
-            row[score_on] = next(finished).argmax(axis=1) == labels[score_on]
+        for fold in folds:
+            row[fold.score_on] = next(finished).argmax(axis=1) == labels[fold.score_on]
         rows.append(row)
     return rows
 

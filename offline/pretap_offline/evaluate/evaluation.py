@@ -20,8 +20,6 @@ from pretap_offline.evaluate.advice import describe_chance
 from pretap_offline.evaluate.metrics import Scores, against_chance, score
 from pretap_offline.trials.report import describe_counts
 
-__all__ = ["Evaluation", "evaluate_trials", "write_predictions", "write_scores"]
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:

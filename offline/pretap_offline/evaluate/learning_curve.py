@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRACTIONS", "SHAPES", "gain_of_twice", "outlook"]
-
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 SHAPES = (0.0, 0.5, 1.0)
 """Exponents c of the curves ``a - b / n**c``; 0 stands for ``a + b log n``, which never levels off.

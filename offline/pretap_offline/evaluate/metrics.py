@@ -7,21 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Calibration",
-    "Scores",
-    "against_chance",
-    "auc",
-    "balanced_accuracy",
-    "calibration",
-    "calibration_error",
-    "calibration_p",
-    "draw_labels",
-    "equal_mass_bins",
-    "score",
-    "wilson95",
-]
-
 _N_BINS = 10
 _MIN_PROB = 1e-15  # replaces a probability of 0 before the logarithm
 

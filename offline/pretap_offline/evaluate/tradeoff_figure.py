@@ -15,8 +15,6 @@ from pretap.errors import MissingPackageError, PretapError, UsageError
 from pretap.files import writing
 from pretap_offline.figure_style import COLOURS, STYLE
 
-__all__ = ["draw_tradeoff"]
-
 _COLOURS = {"report": COLOURS[0], "tuned": COLOURS[7]}
 _NAMES = {"report": "the rest of the recording", "tuned": "the part used for tuning"}
 

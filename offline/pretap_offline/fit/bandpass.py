@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from pretap.errors import UsageError
 
-__all__ = ["bandpass_impulse"]
-
 
 def bandpass_impulse(band_hz: tuple[float, float], *, order: int, sfreq_hz: float, n_steps: int) -> NDArray[np.float64]:
     """Design a Butterworth band-pass and return its impulse response over a window, (n_steps,)."""

@@ -19,8 +19,6 @@ from pretap.networks.covariance import oas_covariance
 from pretap.networks.csp import log_power
 from pretap_offline.fit.bandpass import bandpass_impulse
 
-__all__ = ["export_baseline", "linear_map", "make_csp", "make_lda", "make_tangent_space"]
-
 
 def make_lda(spec: LdaSpec) -> Pipeline:
     """Build shrinkage LDA on all steps and channels."""

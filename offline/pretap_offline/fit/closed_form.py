@@ -20,8 +20,6 @@ from pretap.networks.closed_form import log_covariance, window_means
 from pretap_offline.fit.bandpass import bandpass_impulse
 from pretap_offline.fit.baselines import linear_map
 
-__all__ = ["ClosedFormClassifier", "make_closed_form"]
-
 _MAX_FOLDS = 10
 _MIN_TRIALS = 3  # per class: LDA without a third of them still has more trials than classes
 

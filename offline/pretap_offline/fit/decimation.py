@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["design_fir"]
-
 _MAINS_WEIGHT, _MAINS_WIDTH_HZ = 30.0, 2.0  # mains is ten times the EEG around it, and drifts by less than 1 Hz
 
 

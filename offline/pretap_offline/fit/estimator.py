@@ -22,8 +22,6 @@ from pretap_offline.fit.baselines import export_baseline, make_csp, make_lda, ma
 from pretap_offline.fit.closed_form import make_closed_form
 from pretap_offline.fit.decimation import design_fir
 
-__all__ = ["export_network", "is_trained_by_torch", "make_estimator", "make_fir", "make_scaling"]
-
 
 def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_channels: int) -> Scaling:
     """Convert the configuration's milliseconds to samples at `sfreq_hz`.

@@ -23,8 +23,6 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
-__all__ = ["fit", "fit_decoder", "make_manifest", "n_advances", "self_test_tolerance"]
-
 _MAX_TOLERANCE = 1e-2
 
 

@@ -11,8 +11,6 @@ from pretap.errors import UsageError
 from pretap.signal.channels import electrode_names, mirrored
 from pretap_offline.trials.montage import known_positions
 
-__all__ = ["mirror_partners"]
-
 
 def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.int64]:
     """Return the index of each channel's mirror image, (n_channels,).

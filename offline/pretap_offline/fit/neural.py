@@ -17,8 +17,6 @@ from pretap.networks import Network
 from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
-__all__ = ["NetworkClassifier", "cosine_factor", "make_network_classifier"]
-
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
     "nadam": (torch.optim.NAdam, {"eps": 1e-7, "momentum_decay": 0.004}),

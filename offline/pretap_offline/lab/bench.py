@@ -17,8 +17,6 @@ from pretap_offline.evaluate.cross_validation import Split, is_blockwise, splits
 from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, recipe
 from pretap_offline.training import prepare
 
-__all__ = ["Bench", "draw", "set_up"]
-
 Index = NDArray[np.int64]
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from pretap_offline.lab.store import Store
 
-__all__ = ["compare", "sweep"]
-
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for all folds and fits."

@@ -21,8 +21,6 @@ from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, perm
 from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
 from pretap_offline.lab.summary import differences, summarise
 
-__all__ = ["Plan", "Run", "as_tuples", "compare", "plan", "setting_of", "trials_of"]
-
 Probs = NDArray[np.float64]
 Run = Callable[[list[Fit]], list[Fitted]]
 

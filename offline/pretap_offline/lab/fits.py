@@ -24,18 +24,6 @@ from pretap.config.train import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 
-__all__ = [
-    "Fit",
-    "Fitted",
-    "code_version",
-    "data_sha256",
-    "permuted",
-    "recipe",
-    "run_fit",
-    "source_sha256",
-    "versions",
-]
-
 Index = NDArray[np.int64]
 _OURS = frozenset({"pretap", "pretap_offline"})
 _LIBRARIES = ("mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "torch")

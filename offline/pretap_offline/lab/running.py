@@ -14,8 +14,6 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.lab.fits import Fit, Fitted, code_version, run_fit
 from pretap_offline.lab.store import Store
 
-__all__ = ["Laboratory", "open_laboratory"]
-
 _TIMEOUT_S = 10.0  # a running scheduler answers in milliseconds
 _MAX_LOSSES = 3  # workers lost in a row without a finished fit
 

@@ -19,8 +19,6 @@ from pretap_offline.lab.fits import recipe
 if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial
 
-__all__ = ["Choices", "Range", "Space", "read_space"]
-
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers from `low` to `high`, integers if both are; drawn uniformly, on a logarithmic scale, or in steps."""

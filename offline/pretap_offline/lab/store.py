@@ -13,8 +13,6 @@ from pretap.files import write_whole, writing
 from pretap_offline.lab.fits import Fitted
 from pretap_offline.outputs import try_folder
 
-__all__ = ["Store", "default_store"]
-
 _N_DIGEST = 32  # bytes of sha256 before the content
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial as OptunaTrial
 
-__all__ = ["Study", "open_storage"]
-
 _FAULT = "fault"  # an attribute of a trial
 
 

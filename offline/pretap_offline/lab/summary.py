@@ -9,8 +9,6 @@ from pretap_offline.evaluate.cross_validation import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
 from pretap_offline.lab.results import Difference, Summary
 
-__all__ = ["corrected_t", "differences", "summarise"]
-
 
 def summarise(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int) -> Summary:
     """Summarise out-of-fold probabilities (n_repeats, n_trials, n_classes); `seed` is used for the simulations."""

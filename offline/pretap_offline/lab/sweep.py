@@ -30,8 +30,6 @@ from pretap_offline.lab.summary import summarise
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["configs_of", "n_steps", "sweep"]
-
 Index = NDArray[np.int64]
 Probs = NDArray[np.float64]
 

@@ -11,8 +11,6 @@ from rich.table import Table
 
 from pretap_offline.lab.results import Chosen, Comparison, Difference, Outcome, Sweep
 
-__all__ = ["DIFFERENCE_COLUMNS", "difference_cells", "print_comparison", "print_sweep"]
-
 DIFFERENCE_COLUMNS = ("accuracy", "95 %", "p", "NLL", "95 %", "p")
 _WIDTH = 200  # if the output is not a terminal, so that nothing is cut or wrapped
 

@@ -15,26 +15,10 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import writing
-from pretap.recordings.competition import (
-    CHANNELS,
-    CLASSES,
-    LABELS_NAME,
-    SYNTHETIC_NAME,
-    WINDOW_END_MS,
-    WINDOW_S,
-)
+from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
-from pretap_offline.synthetic.head import (
-    LAST_TAP_S,
-    MIN_SFREQ_HZ,
-    Plan,
-    build_head,
-    draw_plan,
-    simulate_uv,
-)
-
-__all__ = ["simulate", "simulate_epochs", "simulate_raw", "write_competition_mat"]
+from pretap_offline.synthetic.head import LAST_TAP_S, MIN_SFREQ_HZ, Plan, build_head, draw_plan, simulate_uv
 
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
 

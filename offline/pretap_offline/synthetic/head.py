@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import make_info
 
-__all__ = ["LAST_TAP_S", "MIN_SFREQ_HZ", "Head", "Plan", "build_head", "draw_plan", "simulate_uv"]
-
 Array = NDArray[np.float64]
 
 _REFERENCE = "Fpz"  # an electrode on the forehead, as with a real amplifier

@@ -13,8 +13,6 @@ from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
 
-__all__ = ["bad_channels", "common_channels", "peak_to_peak_uv"]
-
 _UV_PER_V = 1e6
 
 

@@ -23,8 +23,6 @@ from pretap.signal.resampler import Resampler
 from pretap_offline.trials.channels import bad_channels, common_channels, peak_to_peak_uv
 from pretap_offline.trials.report import FileReport, TrialReport, first_names, list_markers
 
-__all__ = ["cut_trials"]
-
 _UV_PER_V = 1e6
 _MAX_MS = 60_000.0
 

@@ -16,8 +16,6 @@ from pretap.signal.channels import canonical
 from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
 from pretap_offline.trials.report import describe_counts
 
-__all__ = ["draw_trials"]
-
 _PREFERRED = ("C3", "C4")  # over the motor areas of the two hands
 _BASELINE_MS, _END_MS = 100.0, 50.0  # averaged at the start and at the end of the window
 

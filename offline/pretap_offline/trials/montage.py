@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pretap.recordings.mne_epochs import make_info, standard_montage
 from pretap.signal.channels import canonical
 
-__all__ = ["MIN_ON_MAP", "channels_on_map", "interpolation_weights", "known_positions"]
-
 MIN_ON_MAP = 4
 """The fewest electrodes with a position from which a scalp map can be drawn; MNE fits a sphere to them."""
 

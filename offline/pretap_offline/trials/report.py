@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from pretap.recordings.recording import Recording
 
-__all__ = ["FileReport", "TrialReport", "describe_counts", "first_names", "list_markers"]
-
 _MAX_NAMES = 5  # in one line
 _MAX_MARKERS = 30  # in an error
 

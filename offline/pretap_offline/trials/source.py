@@ -11,8 +11,6 @@ from pretap.recordings.competition import read_competition
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import is_epochs_file, read_mne_epochs
 
-__all__ = ["read_trials"]
-
 _N_TRAIN, _N_TEST = 300, 100  # about as many as in the competition
 
 

@@ -14,8 +14,6 @@ from pretap_offline.figure_style import COLOURS, STYLE
 from pretap_offline.lab.report.page import printable
 from pretap_offline.lab.results import Outcome, Permutations
 
-__all__ = ["accuracies", "confidence_bins", "learning_curves", "permutations", "reliability", "training"]
-
 _MARKERS = "osD^vPX*"
 _N_DRAWS = 1000
 _MAX_NAME = 40  # characters

@@ -6,8 +6,6 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["PNG", "SVG", "cards", "facts", "heading", "page", "paragraph", "picture", "printable", "section", "table"]
-
 SVG, PNG = "image/svg+xml", "image/png"
 
 _CSS = """

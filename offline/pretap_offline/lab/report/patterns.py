@@ -29,8 +29,6 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.evaluate.metrics import auc
 
-__all__ = ["Group", "HeadMap", "decision_patterns", "filter_patterns", "patterns_of"]
-
 Signal = NDArray[np.float64]
 _MAX_FILTERS = 8  # maps of one group
 _N_INTERVALS = 5  # maps of the time course of a window

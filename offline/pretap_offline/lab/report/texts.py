@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "ACCURACY",
-    "CALIBRATION",
-    "DIFFERENCES",
-    "HEAD",
-    "LEARNING_CURVE",
-    "MISTAKES",
-    "PERMUTATIONS",
-    "TRAINING",
-]
-
 ACCURACY = """\
 Every trial is decoded by a decoder that was not fitted on it. The accuracy is the mean over the repeats ± their
 standard deviation, which reflects only folds and seeds. The 95 % interval (Wilson) is the uncertainty that comes

@@ -12,8 +12,6 @@ from pretap.signal.channels import canonical
 from pretap_offline.lab.report.patterns import Group, HeadMap
 from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
 
-__all__ = ["Topographies"]
-
 _LABELLED = frozenset(("C3", "C4"))  # over the motor areas of the two hands
 
 

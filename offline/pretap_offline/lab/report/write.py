@@ -17,25 +17,13 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
 from pretap_offline.lab.fits import data_sha256
 from pretap_offline.lab.report import figures, texts
-from pretap_offline.lab.report.page import (
-    PNG,
-    cards,
-    facts,
-    heading,
-    page,
-    paragraph,
-    picture,
-    section,
-    table,
-)
+from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, paragraph, picture, section, table
 from pretap_offline.lab.report.patterns import Group, decision_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
 from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells
 from pretap_offline.trials.montage import MIN_ON_MAP
 from pretap_offline.trials.report import describe_counts
-
-__all__ = ["check_report", "write_report"]
 
 _PUBLISHED = {
     "bci2-iv-aa": {
