@@ -11,7 +11,7 @@ DESIGN = {"n_taps": 59, "sfreq_hz": 1000.0, "pass_hz": 30.0, "stop_hz": 48.0}
 
 
 def gain(taps, hz, *, sfreq_hz=1000.0):
-    """What is left of sines of these frequencies."""
+    """Return the gain at these frequencies."""
     n = np.arange(len(taps))
     return np.abs(np.exp(-2j * np.pi * np.multiply.outer(hz, n) / sfreq_hz) @ taps)
 

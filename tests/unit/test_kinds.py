@@ -138,7 +138,7 @@ def test_a_last_batch_of_one_value_is_refused_and_of_two_is_not():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_the_closed_form_takes_three_trials_of_a_class_and_no_fewer(n_classes):
+def test_the_closed_form_needs_three_trials_of_a_class(n_classes):
     few = trials(n=n_classes * 3, n_classes=n_classes)
     fit_decoder(few, recipe(ClosedFormSpec()), seed=0)
     with pytest.raises(DataError, match="expected at least 3 trials of each class to fit on, got 2"):
