@@ -1,4 +1,4 @@
-"""Cues of a bundle: which markers ask for a decision, and which class they name. Used by `serve`, `score` and `tune`."""
+"""Cues of a bundle: the markers that ask for a decision, and the class they name. Used by `serve` and `score`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials; the window 
 
 
 def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:
-    """Return the patterns of the events that the bundle was trained on, and the end of its window after them in seconds.
+    """Return the patterns of the bundle's training events, and when its window ends relative to them, in seconds.
 
     A bundle that was trained on trials has no events: its cues are the ends of replayed trials.
     """

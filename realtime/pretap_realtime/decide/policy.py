@@ -1,8 +1,8 @@
 """Policy: turns decisions into verdicts. Used by `serve` and `score`; pure, and in data time.
 
-`EvidenceFilter` combines the decisions up to now, `Gate` decides which class their evidence activates, and `Policy` runs
-both. Time is counted in whole microseconds between timestamps, so that a recording on another clock gives exactly the
-same verdicts.
+`EvidenceFilter` combines the decisions up to now, `Gate` decides which class their evidence activates, and `Policy`
+runs both. Time is counted in whole microseconds between timestamps, so that a recording on another clock gives exactly
+the same verdicts.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class EvidenceFilter:
     """Combines the decisions since the last break into evidence for each class.
 
     ``latest`` is the newest decision's probabilities. ``average`` is their exponential average with the time constant
-    `memory_ms`. ``accumulate`` sums log-probabilities that decay with that time constant, and normalises the sum: Bayes'
-    rule with a leak, for equal priors. Windows overlap, so each decision is weighted by the share of its window that is
-    new.
+    `memory_ms`. ``accumulate`` sums log-probabilities that decay with that time constant, and normalises the sum. This
+    is Bayes' rule with a leak, for equal priors. Windows overlap, so each decision is weighted by the share of its window
+    that is new.
     """
 
     def __init__(self, config: PolicyConfig, manifest: Manifest) -> None:
