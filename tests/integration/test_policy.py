@@ -71,7 +71,7 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
     assert n_commands == sum(chosen["tuned"][key] for key in ("n_hits", "n_wrong", "n_false"))
     again = start(*arguments, "--out", str(config))
     assert again.wait(240) == 2
-    assert "is there already" in again.said
+    assert "already exists" in again.said
 
 
 @pytest.mark.parametrize(

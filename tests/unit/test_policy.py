@@ -184,7 +184,7 @@ def test_a_class_becomes_active_after_its_dwell_time_without_a_break(manifests):
     )
 
 
-def test_no_class_becomes_active_in_the_refractory_period(manifests):
+def test_no_class_becomes_active_before_the_refractory_period_ends(manifests):
     rows = two(0.9, 0.1, 0.1, 0.1, 0.1, 0.9)
     assert labels(PolicyConfig(threshold=0.8, refractory_ms=150), manifests[2], rows) == (
         "right none none left left none"
@@ -192,7 +192,7 @@ def test_no_class_becomes_active_in_the_refractory_period(manifests):
 
 
 def test_the_average_follows_its_time_constant(manifests):
-    config = PolicyConfig(evidence="average", memory_ms=50 / np.log(2), threshold=0.8)  # each hop halves the old evidence
+    config = PolicyConfig(evidence="average", memory_ms=50 / np.log(2), threshold=0.8)  # halves each hop
     # 0, 0.5, 0.75, 0.875; then 0.4375
     assert labels(config, manifests[2], two(0.0, 1.0, 1.0, 1.0, 0.0)) == "left none none right none"
 

@@ -51,8 +51,8 @@ class EvidenceFilter:
 
     ``latest`` is the newest decision's probabilities. ``average`` is their exponential average with the time constant
     `memory_ms`. ``accumulate`` sums log-probabilities that decay with that time constant, and normalises the sum. This
-    is Bayes' rule with a leak, for equal priors. Windows overlap, so each decision is weighted by the share of its window
-    that is new.
+    is Bayes' rule with a leak, for equal priors. Windows overlap, so a decision is weighted by the new share of its
+    window.
     """
 
     def __init__(self, config: PolicyConfig, manifest: Manifest) -> None:
