@@ -94,7 +94,7 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
     until(lambda: service.verdicts()[-1]["t"] > began_s + 2, "two seconds")
     os.kill(pid, signal.SIGKILL)
     killed_s = lsl.local_clock()
-    service.wait_for(r"the recording goes on in .*part-2")
+    service.wait_for(r"the recording continues in .*part-2")
     until((folder / "part-2" / "session.xdf").exists, "the second part")
     service.wait_for_verdict(lambda row: row["valid"] and row["t"] > killed_s + 1)
     assert service.interrupt() == 0
