@@ -18,7 +18,7 @@ from pretap.recordings.recording import Event, Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels
 from pretap_realtime.decide.cues import bundle_cues
-from pretap_realtime.decide.modes import Mode
+from pretap_realtime.decide.modes import CueLocked, Mode
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Description, Mapping, check_stream
@@ -70,9 +70,11 @@ def run_over(
     order = np.array(mapping.order)
     present = order != MISSING
     pipeline = Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated, quality=settings.quality)
-    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+    pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
 
-    cues = iter([Cue(event_s(recording, event), event.text) for event in recording.events])
+    is_cued = isinstance(mode, CueLocked)
+    events = recording.events if is_cued else ()
+    cues = iter([Cue(event_s(recording, event), event.text) for event in events])
     cue = next(cues, None)
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
@@ -81,16 +83,16 @@ def run_over(
             on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
             cue = next(cues, None)
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
-        on_decisions(pipeline.push(Chunk(x_uv, t_s)))
+        on_decisions(pipeline.process(Chunk(x_uv, t_s)))
         advance(stop - start)
-    pipeline.settle()
-    pipeline.end()
+    on_decisions(pipeline.close())
     while cue is not None:  # after the last sample
         on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
         cue = next(cues, None)
-    on_decisions(pipeline.expire(np.inf))
-    n_trained_on = _n_trained_on(recording, decoder.manifest)
-    return RunCounts(pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
+    if is_cued:
+        on_decisions(pipeline.expire(np.inf))
+    counts = pipeline.front_end.losses.counts
+    return RunCounts(counts.n_received, counts.n_lost, _n_trained_on(recording, decoder.manifest))
 
 
 def event_s(recording: Recording, event: Event) -> float:

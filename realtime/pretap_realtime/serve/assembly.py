@@ -26,7 +26,7 @@ from pretap_realtime.send.log_sink import LogSink
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, Looks, LslConnection
-from pretap_realtime.serve.fast_path import Express, ExpressError
+from pretap_realtime.serve.fast_path import FastPath, make_fast_path
 from pretap_realtime.serve.handover import Handover, HandoverSlot
 from pretap_realtime.serve.service import Service, Timing
 from pretap_realtime.serve.session_folder import SessionFolder
@@ -230,7 +230,7 @@ def _make_service(
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
     mode = _make_mode(loaded)
-    loaded.say(f"engine {mode.words}")
+    loaded.say(f"engine {mode.describe()}")
     pipeline = Pipeline(
         loaded.decoder,
         mode,
@@ -239,15 +239,11 @@ def _make_service(
         quality=settings.quality,
     )
 
-    def make_express(connection: LslConnection) -> Express | None:
-        try:
-            hop_s = loaded.hop / manifest.sfreq_hz
-            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
-        except ExpressError:
-            return None
+    def fast_path_of(connection: LslConnection) -> FastPath | None:
+        hop_s = loaded.hop / manifest.sfreq_hz
+        return make_fast_path(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
 
     return Service(
-        loaded.decoder,
         pipeline,
         publisher,
         connect=loaded.connector,
@@ -256,7 +252,7 @@ def _make_service(
         clock=local_clock,
         stop=stop,
         say=loaded.say,
-        make_express=make_express,
+        make_fast_path=fast_path_of,
         restarted=restarted,
     )
 
