@@ -206,7 +206,10 @@ def test_a_signal_fifty_times_too_large_is_said_to_be_without_naming_a_unit():
         (exchanged(*((k, 7 - k) for k in range(4))), "connector 1 of 8 channels is plugged in the wrong way round"),
         (exchanged((6, 10)), "C3 with C4 swapped"),
         ([N - 1, *range(N - 1)], "the signals come one channel later than the stream's labels say"),
-        (np.random.default_rng(5).permutation(N).tolist(), "many electrodes are not on the positions that their labels name"),
+        (
+            np.random.default_rng(5).permutation(N).tolist(),
+            "many electrodes are not on the positions that their labels name",
+        ),
     ],
 )
 def test_a_swapped_cap_is_named_on_this_head_and_on_another(order, words, head):

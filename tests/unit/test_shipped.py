@@ -144,7 +144,8 @@ def test_serve_without_a_bundle_uses_the_best_one_and_reports_which_and_why():
     assert done.returncode == 3
     chosen, what, *_ = done.stderr.splitlines()
     assert chosen == (
-        "no BUNDLE named: ensemble-1000hz, the default, made for most amplifiers; at 100 Hz name ensemble-100hz"
+        "no BUNDLE given: using the default, ensemble-1000hz, which fits most amplifiers; for a stream at 100 Hz, use "
+        "ensemble-100hz"
     )
     assert what.startswith(f"bundle {find_bundle(BEST)}: mean of 10: ")
     assert "500 samples at 1000 Hz; trained on 316 trials of BCI Competition II data set IV" in what

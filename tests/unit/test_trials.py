@@ -15,7 +15,7 @@ from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.trials.cut import cut_trials
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.modes import CueLocked
-from pretap_realtime.score.command import run_over
+from pretap_realtime.score.run import run_over
 from trial_cases import RECIPE, TAPS, changed, noise, recording
 
 
@@ -77,7 +77,7 @@ def test_evaluate_and_score_give_the_same_probabilities_trial_by_trial(sfreq_hz,
     epochs, _ = cut_trials([source], config)
     decoder, _ = fit_decoder(epochs, config, seed=0)
     mode, decisions = CueLocked(decoder, offset_s=-0.13, patterns=("tap/*",)), []
-    run_over(source, decoder, mode, n_chunk=77, take=decisions.extend)
+    run_over(source, decoder, mode, n_chunk=77, on_decisions=decisions.extend)
     decided = [d for d in decisions if d.probs is not None]
     assert len(epochs) == len(decided) > 50
     offline = evaluate_trials(decoder, epochs).probs
