@@ -24,8 +24,6 @@ from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
 from pretap.networks.bandpass import BANDPASS, second_order_sections
 from pretap.networks.lrp_erd_lstm import FLOOR
 
-__all__ = ["LIBRARY", "CompiledLanes", "active_variant", "why_not_compiled"]
-
 LIBRARY: Final = Path(__file__).parent / "lanes.so"  # the same name on every system, since only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "lanes.c"
 _PADDED: Final = 8  # rows of doubles are padded to a multiple of this

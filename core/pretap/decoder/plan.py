@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 
-__all__ = ["Steps", "make_steps"]
-
 _Floats = NDArray[np.float64]
 
 

@@ -17,8 +17,6 @@ from pretap.bundle.manifest import Manifest
 from pretap.decoder.plan import Steps
 from pretap.networks import Cells, softmax
 
-__all__ = ["PythonLanes"]
-
 _Floats = NDArray[np.float64]
 
 
