@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.output import DecoderStream, Output
-from pretap.decoder.plan import Steps, make_steps
+from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
 from pretap.decoder.stream import Lanes, LaneStream, Reference
@@ -125,7 +125,8 @@ class Decoder:
 
     def _compiled(self) -> _DecodeOne:
         """Return a function that decodes a window as the only lane of a stream."""
-        lane = CompiledLanes(self.manifest, self._steps(), self._tensors, hop=self.manifest.n_window)
+        manifest = self.manifest
+        lane = CompiledLanes(manifest, make_steps(manifest, self._fir), self._tensors, hop=manifest.n_window)
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             lane.reset()
@@ -189,10 +190,8 @@ class Decoder:
             )
         if x_uv.ndim == 2:
             return self._decode_one(x_uv)
-        probs = np.empty((len(x_uv), len(self.manifest.classes)))
-        for row, window in zip(probs, x_uv, strict=True):
-            row[:] = self._decode_one(window)
-        return probs  # (n, n_classes)
+        probs = [self._decode_one(window) for window in x_uv]
+        return np.array(probs).reshape(len(x_uv), len(self.manifest.classes))  # (n, n_classes)
 
     def stream(self, hop: int, *, recompute: bool = False) -> DecoderStream:
         """Return a stream of decisions: the first after `n_window` samples, then one every `hop` samples.
@@ -229,11 +228,8 @@ class Decoder:
             reference=Reference(self._reference(), _AUDIT_FACTOR * self.manifest.self_test_tolerance),
         )
 
-    def _steps(self) -> Steps:
-        return make_steps(self.manifest, self._fir)
-
     def _lanes(self, hop: int) -> Lanes:
-        manifest, steps = self.manifest, self._steps()
+        manifest, steps = self.manifest, make_steps(self.manifest, self._fir)
         if self.engine == "compiled":
             return CompiledLanes(manifest, steps, self._tensors, hop=hop)
         n_lanes = -(-manifest.n_window // hop)
