@@ -20,8 +20,9 @@ from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.lsl.library import ConnectionLostError, NativeInlet, local_clock
 from pretap_realtime.native import library as native
+from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.watchdog import new_watch
+from pretap_realtime.send.watchdog import new_watchdog
 from pretap_realtime.serve.fast_path import Express, ExpressError
 from pretap_realtime.signal.chunk import Chunk
 
@@ -94,13 +95,13 @@ class Outlet:
         self.classes, self.rows, self.goes_out = classes, [], True
         self._send = Send(self.send)
         self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
-        self.numbers = self
+        self.probabilities_outlet = self
 
-    def under_way(self, rows, t_s):
+    def begin_sending(self, rows, t_s):
         assert [t for t, _ in self.rows[len(self.rows) - len(rows) + 1 :]] == t_s[:-1]  # those before were handed over
         self.hanging = (t_s[-1], tuple(np.float32(rows[-1]).tolist()))
 
-    def done(self):
+    def end_sending(self):
         assert self.rows[-1] == self.hanging
         self.hanging = None
 
@@ -122,7 +123,7 @@ def decoder(make_decoder):
 def build(decoder, chunks, *, hop=10):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
     inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes)
-    return Express(inlet, pipeline, outlet, watch=new_watch(), hop_s=1e-6), pipeline, inlet, outlet
+    return Express(inlet, pipeline, outlet, watch=new_watchdog(), hop_s=1e-6), pipeline, inlet, outlet
 
 
 def drive(
@@ -312,7 +313,7 @@ def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder)
     resampled.begin(sfreq_hz=250.0)
     for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
         with pytest.raises(ExpressError):
-            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=new_watch(), hop_s=0.1)
+            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=new_watchdog(), hop_s=0.1)
 
 
 def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):
@@ -329,8 +330,8 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
 
     outlet._send = Send(send)
     outlet.native = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
-    publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
-    express._struct.watch = publisher.watch.address
+    leader = Leader(Publisher([], classes=("left", "right"), clock=local_clock, say=print))
+    express._struct.watch = leader.watchdog.address
     hung = []
 
     def loop():
@@ -354,7 +355,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
                     items.append((pipeline.push(express.rest()), 0))
             pipeline.settle()
 
-    publisher.run(loop())
+    leader.run(loop())
     decided = [
         (d.t_s, k < n_sent) for decisions, n_sent in items for k, d in enumerate(decisions) if d.probs is not None
     ]

@@ -26,7 +26,7 @@ from pretap_realtime.lsl.ahead import Ahead
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
     from pretap_realtime.send.log_sink import LogSink
-    from pretap_realtime.send.network import OutputSink
+    from pretap_realtime.send.network.network_sink import NetworkSink
     from pretap_realtime.serve.connection import Connector, LslConnection
     from pretap_realtime.serve.fast_path import Express
     from pretap_realtime.serve.handover import Handover
@@ -193,13 +193,13 @@ def _leave_where_threads_spin(code: int) -> None:
     """End the process, where the interpreter's end would take seconds since threads of liblsl spin beside it."""
     if "pretap_realtime.send.runaway_threads" not in sys.modules:
         return
-    from pretap_realtime.send import runaway_threads as spinning
+    from pretap_realtime.send import runaway_threads
 
-    if spinning.are_there():
+    if runaway_threads.exist():
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        spinning.leave(code)
+        runaway_threads.exit_process(code)
 
 
 def _supervise(arguments: Sequence[str]) -> int:
@@ -261,18 +261,18 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
 
 def _outputs(
     plan: _Plan, *, log_file: Path | None, folder: Path | None, is_one: bool, part: str
-) -> tuple[list[OutputSink | LogSink], SessionFolder | None]:
+) -> tuple[list[NetworkSink | LogSink], SessionFolder | None]:
     """Open outputs, logs and the folder of a session; of several decoders each has its own, by its name.
 
     What is recorded after a restart goes into a folder `part` in that folder.
     """
     from pretap_realtime.send.log_sink import LogSink
 
-    sinks: list[OutputSink | LogSink] = []
+    sinks: list[NetworkSink | LogSink] = []
     session = None
     outputs = plan.settings.outputs
     if outputs.websocket or outputs.osc or outputs.udp:
-        from pretap_realtime.send.network import open_outputs
+        from pretap_realtime.send.network.network_sink import open_outputs
 
         classes = plan.decoder.manifest.classes
         sinks.append(open_outputs(outputs, root=plan.name, classes=classes, say=plan.say))
@@ -295,7 +295,7 @@ def _outputs(
 
 def _serve(
     plan: _Plan,
-    sinks: Sequence[OutputSink | LogSink],
+    sinks: Sequence[NetworkSink | LogSink],
     session: SessionFolder | None,
     stop: StopSignal,
     show: Say,
@@ -307,6 +307,7 @@ def _serve(
     from pretap_realtime.decide.pipeline import Pipeline
     from pretap_realtime.decide.policy import Policy
     from pretap_realtime.lsl.library import local_clock
+    from pretap_realtime.send.leader import Leader
     from pretap_realtime.send.outlet_sink import OutletSink
     from pretap_realtime.send.publisher import Publisher
     from pretap_realtime.serve.fast_path import Express, ExpressError
@@ -321,13 +322,15 @@ def _serve(
     outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
     plan.say(f"engine {mode.words}")
     publisher = Publisher(
-        [outlets, *sinks],
+        sinks,
+        outlets=outlets,
         classes=manifest.classes,
         clock=local_clock,
         say=plan.say,
         first_seq=0 if place is None else place.handover.seq(place.k),
-        keep_seq=None if place is None else place.handover.keep_seq(place.k),
+        keep_seq=(lambda _: None) if place is None else place.handover.keep_seq(place.k),
     )
+    leader = Leader(publisher)
     pipeline = Pipeline(
         decoder,
         mode,
@@ -339,7 +342,7 @@ def _serve(
     def make_express(connection: LslConnection) -> Express | None:
         try:
             hop_s = plan.hop / manifest.sfreq_hz
-            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
+            return Express(connection.inlet, pipeline, outlets, watch=leader.watchdog, hop_s=hop_s)
         except ExpressError:
             return None
 
@@ -359,13 +362,13 @@ def _serve(
     try:
         if session is not None:
             session.start(settings, stop=stop)
-        publisher.run(service.run())
+        leader.run(service.run())
     except OutletFrozenError:
         if place is not None:
             stop.set()  # the other decoders end too: a new process will have them all
         raise
     finally:
-        if not publisher.close(timeout_s=0.3):
+        if not leader.close(timeout_s=0.3):
             plan.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # while the outlets are there: what is unread of an outlet that goes is lost

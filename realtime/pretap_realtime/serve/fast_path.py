@@ -13,7 +13,7 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.lsl.library import Inlet, Outlet, clock_address
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
-from pretap_realtime.send.watchdog import Watch
+from pretap_realtime.send.watchdog import Watchdog
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.timestamp_line import MOST_ROOM
@@ -31,7 +31,7 @@ class ExpressError(Exception):
 class Express:
     """Receives; where there is nothing to say of the samples, it decides and sends the numbers too.
 
-    A `Call` of the publisher; what came of it is asked for after it.
+    A `SendingCall` of the publisher; what came of it is asked for after it.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Express:
         Where there is no library, or the stream or the decoder need more than it does.
     """
 
-    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watch, hop_s: float) -> None:
+    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watchdog, hop_s: float) -> None:
         loaded, source, lanes = native.library(), inlet.native, pipeline.native
         if loaded is None or source is None or lanes is None:
             raise ExpressError
@@ -129,25 +129,27 @@ class Express:
 
     def __call__(self, *, may_send: bool) -> int:
         struct = self._struct
-        outlet = self.sink.numbers if may_send and self._may_send else None  # a frozen one must outlive this call
+        outlet = (
+            self.sink.probabilities_outlet if may_send and self._may_send else None
+        )  # a frozen one must outlive this call
         if outlet is not self._outlet:
             self._outlet = outlet
             struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
         return int(self._calls[self._goes_on](self._at))
 
-    def stop(self) -> bool:
+    def cancel(self) -> bool:
         """Have it send no more, while it hangs; where that is in the sink, that notes what is being sent: True."""
         is_sending = bool(self._stop(self._at))
         if is_sending:
             struct, n = self._struct, self._struct.n_sent
             last = self._ends[:n] - (struct.n_decoded + 1) + (self._first + struct.at)  # rows of the buffers
             stamps = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.stamp_to_clock_s
-            self.sink.under_way([[*p, struct.quality] for p in self._probs[:n].tolist()], stamps.tolist())
+            self.sink.begin_sending([[*p, struct.quality] for p in self._probs[:n].tolist()], stamps.tolist())
         return is_sending
 
-    def returns(self) -> None:
+    def finish(self) -> None:
         """Have the sink forget it."""
-        self.sink.done()
+        self.sink.end_sending()
 
     @property
     def n_sent(self) -> int:

@@ -18,7 +18,7 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.messages import State
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.sink import Call, Item
+from pretap_realtime.send.sink import Outgoing, SendingCall
 from pretap_realtime.serve.fast_path import Express
 from pretap_realtime.serve.summary import Summary
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
@@ -125,7 +125,7 @@ class Service:
         self._told_of_skips = False
         self._summary = Summary()
 
-    def run(self) -> Iterator[Call | None]:
+    def run(self) -> Iterator[SendingCall | None]:
         """Serve until `stop` is set; yields what is in a hurry to be sent or done, see `publisher`.
 
         Raises
@@ -164,7 +164,7 @@ class Service:
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 
-    def _find(self, *, deadline_s: float, first: bool) -> Generator[Call | None, None, Connection | None]:
+    def _find(self, *, deadline_s: float, first: bool) -> Generator[SendingCall | None, None, Connection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
@@ -220,7 +220,7 @@ class Service:
             return refusal
         return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
 
-    def _serve(self, connection: Connection) -> Iterator[Call | None]:
+    def _serve(self, connection: Connection) -> Iterator[SendingCall | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         last_s = self._clock()
         self._audit_due_s = max(self._audit_due_s, last_s + self._window_s + FIRST_AUDIT_S)
@@ -292,7 +292,7 @@ class Service:
 
     def _decide(
         self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_overload: int
-    ) -> Generator[Call | None, None, bool]:
+    ) -> Generator[SendingCall | None, None, bool]:
         """Publish every decision that a chunk completes; of some the numbers are sent already.
 
         Says whether samples were looked at one by one: there may be something to say of them.
@@ -362,7 +362,7 @@ class Service:
                 self._summary.n_judged += true is not None
                 self._summary.n_right += true is not None and verdict.code == true + 1
             items.append(
-                Item(
+                Outgoing(
                     "verdict",
                     self._state,
                     decision.t_s,
@@ -373,14 +373,14 @@ class Service:
                     why=why,
                     n_lost=decision.n_lost,
                     cue=decision.cue,
-                    is_out=is_out,
+                    is_sent=is_out,
                     quality=decision.quality,
                     # On a clock that was set, and that is all there is to go by, no latency is known.
-                    stamp_to_clock_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
+                    clock_offset_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
                 )
             )
         if items:
-            self._publisher.put(*items)
+            self._publisher.publish(*items)
 
     def _withheld(self, decision: Decision, stamp_to_clock_s: float | None) -> str:
         """Say why a decision with probabilities must not become a verdict; empty where it may."""
@@ -419,4 +419,4 @@ class Service:
         self._heartbeat_due_s = now_s + HEARTBEAT_S
         n_lost = self._pipeline.health.n_lost
         bad = self._pipeline.bad if self._state in ("RUNNING", "STALE") else ()
-        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))
+        self._publisher.publish(Outgoing(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))
