@@ -77,9 +77,9 @@ def verdict(t_s=10.0, **more):
     return Outgoing("verdict", "RUNNING", t_s, label="left", code=1, probs=np.array([0.75, 0.25]), **more)
 
 
-def make_leader(*sinks, outlets=None, say=print):
+def make_leader(*sinks, say=print, **more):
     """Return a publisher to these sinks, and its leader."""
-    publisher = Publisher(sinks, outlets=outlets, classes=("left", "right"), clock=lambda: 10.5, say=say)
+    publisher = Publisher(sinks, classes=("left", "right"), clock=lambda: 10.5, say=say, **more)
     return publisher, Leader(publisher)
 
 

@@ -84,6 +84,22 @@ def test_a_sink_without_which_there_is_no_session_ends_the_loop():
     assert [message.type for message in sink.messages] == ["verdict", "state"]
 
 
+def test_if_the_next_number_cannot_be_kept_the_session_ends():
+    def keep_seq(seq):
+        raise OSError("the handover file is gone")
+
+    publisher, leader = make_leader(Sink(), keep_seq=keep_seq)
+
+    def loop():
+        while True:
+            publisher.publish(verdict())
+            yield
+
+    with pytest.raises(OSError, match="the handover file is gone"):
+        leader.run(loop())
+    assert leader.close(timeout_s=LONG_S)
+
+
 # -- outlets that hang ---------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from pretap.errors import OutletFrozenError
@@ -101,18 +102,18 @@ class Leader:
 
     def _work(self, loop: _Loop) -> None:
         """Be the watchdog thread until there is something to take over; then leave that to a new thread."""
-        duty = self._watch()
+        duty = self._watch(loop)
         if duty is not None:
             _start(self._work, loop)
-            duty(loop)
+            duty()
 
-    def _watch(self) -> Callable[[_Loop], None] | None:
+    def _watch(self, loop: _Loop) -> Callable[[], None] | None:
         """Wait until this thread has to lead or to send; return how, or None if the loop has ended."""
         sender = self._sender
         n_polls, n_steps, since_s = 0, -1, 0.0
         while True:
             if self._takes_the_lead():
-                return self._lead
+                return partial(self._lead, loop)
             if sender.thread in (None, self._thread):  # the leader does not hang, or not yet
                 n_polls = 0
                 if not self.watchdog.wait_until_slow(_SLOW_S):
@@ -125,7 +126,7 @@ class Leader:
                 if n_polls == _LOWER_PRIORITY_AT:
                     runaway_threads.lower_priority()  # the leader needs the core
                 if n_polls >= _MAX_POLLS and sender.take_over(n_steps=n_steps, hung_since_s=since_s):
-                    return self._rescue
+                    return sender.rescue
             if self._has_ended.wait(_POLL_S):
                 return None
 
@@ -196,10 +197,6 @@ class Leader:
         if sends and not leads:
             sender.send_pending()  # what was published meanwhile
         return leads
-
-    def _rescue(self, _: _Loop) -> None:
-        self._sender.rescue()
-        runaway_threads.lower_priority()
 
 
 def _start(work: Callable[..., object], *arguments: object) -> threading.Thread:

@@ -7,7 +7,9 @@ import time
 from typing import Final
 
 from pretap.errors import OutletFrozenError, PretapError
+from pretap_realtime.send import runaway_threads
 from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.sink import Sink
 
 __all__ = ["Sender"]
 
@@ -56,9 +58,11 @@ class Sender:
         while True:
             step = publisher.next_step()
             if step is None:
-                if self._end(me):
+                with self.lock:
+                    if publisher.has_pending:
+                        continue
+                    self.thread = None
                     return
-                continue
             failure: Exception | None = None
             try:
                 step.run()
@@ -69,27 +73,18 @@ class Sender:
                     return
                 publisher.end_step()
                 self.n_steps += 1
-            if failure is None:
-                continue
-            if step.sink is None:  # a bug of ours
-                self.thread = None
-                raise failure
-            publisher.drop(step.sink)
-            if isinstance(failure, PretapError):  # there is no session without this sink
-                self.fail(failure)
-                publisher.announce(str(failure))
-            else:
-                name = type(step.sink).__name__
-                publisher.announce(f"{name} failed ({failure!r}): the session goes on without it")
+            if failure is not None:
+                self._leave_out(step.sink, failure)
 
-    def _end(self, me: threading.Thread) -> bool:
-        """Stop being the thread that sends, unless something is pending."""
-        with self.lock:
-            if self._publisher.has_pending and self.thread is me:
-                return False
-            if self.thread is me:
-                self.thread = None
-            return True
+    def _leave_out(self, sink: Sink | None, failure: Exception) -> None:
+        if sink is not None:
+            self._publisher.drop(sink)
+        if sink is None or isinstance(failure, PretapError):  # our own bug, or there is no session without this sink
+            self.fail(failure)
+            self._publisher.announce(str(failure))
+        else:
+            name = type(sink).__name__
+            self._publisher.announce(f"{name} failed ({failure!r}): the session goes on without it")
 
     def end_call(self) -> None:
         """Finish the step of a call that was cancelled and has returned to the thread that sends; hold the lock."""
@@ -129,10 +124,8 @@ class Sender:
         else:
             publisher.end_step()
             publisher.add_step(is_in_outlets=True, run=self._replace_outlet)
-        try:
-            self.send_pending()
-        except BaseException as error:  # noqa: BLE001 - `Leader.run` raises it
-            self.fail(error)
+        self.send_pending()
+        runaway_threads.lower_priority()
 
     def fail(self, error: BaseException) -> None:
         """End the session with this error, unless an earlier one ends it."""
@@ -145,7 +138,7 @@ class Sender:
         self.send_pending()
 
     def send_rest_without_outlets(self) -> bool:
-        """Give the other sinks what is pending if a thread is in the outlets; return whether one is."""
+        """Send what is pending to the other sinks if a thread is in the outlets; return whether one is."""
         with self.lock:
             if not self._publisher.is_in_outlets:
                 return False

@@ -15,7 +15,7 @@ __all__ = ["BlockingSink", "Outgoing", "SendingCall", "Sink"]
 
 
 class Outgoing(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What the loop publishes: a message that has no number and no time of sending yet."""
+    """A message of the loop that has no number and no time of sending yet."""
 
     type: MessageType
     state: State

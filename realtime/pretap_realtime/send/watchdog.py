@@ -19,7 +19,7 @@ _POLL_S: Final = 0.04  # as in receive.c
 
 
 class Watchdog(Protocol):
-    """What the leader and the watchdog thread share.
+    """Shared by the leader and the watchdog thread.
 
     Attributes
     ----------
