@@ -77,9 +77,11 @@ class Sender:
                 self._leave_out(step.sink, failure)
 
     def _leave_out(self, sink: Sink | None, failure: Exception) -> None:
-        if sink is not None:
-            self._publisher.drop(sink)
-        if sink is None or isinstance(failure, PretapError):  # our own bug, or there is no session without this sink
+        if sink is None:  # numbering failed, so nothing can be announced either
+            self.fail(failure)
+            return
+        self._publisher.drop(sink)
+        if isinstance(failure, PretapError):  # there is no session without this sink
             self.fail(failure)
             self._publisher.announce(str(failure))
         else:
