@@ -15,7 +15,7 @@ import re
 import time
 from pathlib import Path
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 
 
 def figures(pid: int) -> tuple[float, float, int, int, float]:
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--hop-ms", type=float, default=50.0)
     options = parser.parse_args()
-    with Session() as session:
+    with IsolatedSession() as session:
         log = str(session.folder / "log.jsonl")
         hop_ms = f"{options.hop_ms:g}"
         service = session.start("serve", options.bundle, "--query", "name=amp", "--hop-ms", hop_ms, "--log", log)
@@ -51,8 +51,8 @@ def main() -> None:
             share = (cpu_s - cpu_before_s) / 60 if minute > 1 else float("nan")
             print(f"| {minute} | {rss_mb:.1f}, {peak_mb:.1f} | {n_threads} | {n_files} | {share:.3f} |", flush=True)
             cpu_before_s = cpu_s
-        session.end(service)
-        print(f"exit code {service.returncode}; it said:\n{session.said(service)}")
+        session.stop(service)
+        print(f"exit code {service.returncode}; it said:\n{session.output_of(service)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 import websockets
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -91,13 +91,13 @@ def main() -> None:
         conditions["open, Chromium"] = lambda url: draw(url, asked.seconds, asked.chromium)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in conditions}
     pooled: dict[str, list[float]] = {name: [] for name in conditions}
-    with Session() as session:
+    with IsolatedSession() as session:
         log = session.folder / "decisions.jsonl"
         source = str(session.folder / "raw.fif")
         session.run("simulate", source, "--seconds", "60")
         session.start("replay", source, "--loop")
         serve = session.start("serve", "ensemble-1000hz", "--hop-ms", "20", "--log", str(log))
-        session.wait_for("RUNNING", lambda: "RUNNING" in session.said(serve) or None, within_s=20)
+        session.wait_for("RUNNING", lambda: "RUNNING" in session.output_of(serve) or None, within_s=20)
         for _ in range(asked.rounds):
             for name, look in conditions.items():
                 figures, values = measure(session, serve, log, look, asked.seconds)
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def measure(
-    session: Session,
+    session: IsolatedSession,
     serve: subprocess.Popen[bytes],
     log: Path,
     look: Callable[[str], dict[str, float]] | None,
@@ -129,7 +129,9 @@ def measure(
     monitor, url = None, ""
     if look is not None:
         monitor = session.start("monitor", "--port", "0")
-        url = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.said(monitor)), within_s=20)[0]
+        url = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.output_of(monitor)), within_s=20)[
+            0
+        ]
         time.sleep(2)  # it finds and connects
     size, start_s = log.stat().st_size, time.monotonic()
     served_s, shown_s = cpu_s(serve.pid), cpu_s(monitor.pid) if monitor else 0.0
@@ -141,7 +143,7 @@ def measure(
     values = latencies(log, size)
     figures["latency_p50_ms"] = statistics.median(values)
     if monitor:
-        session.end(monitor)
+        session.stop(monitor)
     return figures, values
 
 
