@@ -1,4 +1,4 @@
-"""The monitor as a real process: who reads it, and who does not."""
+"""The monitor as a real process: which clients can read it, and what it shows of a service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKUP = '<img src=x onerror="alert(1)">'
 
 @pytest.fixture
 def monitor(start):
-    """Start a monitor that follows a service of its own; gives the process and its port."""
+    """Start a monitor that follows a service of its own; return the process and its port."""
 
     def begin(*arguments: str):
         child = start("monitor", "--port", "0", *(arguments or ("--service", f"none-{secrets.token_hex(4)}")))
@@ -116,14 +116,14 @@ def test_a_port_that_is_taken_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
 def test_listening_for_others_says_so(start):
     child = start("monitor", "--host", "0.0.0.0", "--port", "0", "--allow-host", "lab-pc", "--service", "nobody")
     said = child.wait_for(r"WARNING: .*lab-pc:\d+/")
-    assert "who reaches this port reads the EEG" in said
+    assert "anyone who can reach this port can read the EEG" in said
     port = int(re.search(r"lab-pc:(\d+)", said)[1])
     assert get(port, Host=f"lab-pc:{port}")[0].status == 200
     assert get(port, Host=f"other-pc:{port}")[0].status == 421
 
 
 class Service:
-    """What a service sends, as the test wants it: the three outlets, and a marker stream of another program."""
+    """The three outlets of a service and a marker stream of another program, controlled by the test."""
 
     def __init__(self, name: str, classes=("left", "right")) -> None:
         self.name = name
