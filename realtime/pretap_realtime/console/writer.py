@@ -12,13 +12,13 @@ from typing import Final, Literal
 __all__ = ["ConsoleWriter"]
 
 _CLOSE_S: Final = 1.0
-_MOST_LINES: Final = 10_000  # of a terminal that reads no more: some MB
+_MAX_LINES: Final = 10_000  # pending if the terminal stops reading: a few MB
 
 
 class ConsoleWriter:
-    """Writes lines in a thread of its own: a terminal that is stopped, full or gone costs lines, not the session.
+    """Writes lines in a thread of its own, so that a stopped, full or closed terminal costs lines but not the session.
 
-    `say` and `show` neither wait nor raise, so that callers need no guard.
+    `say` and `show` neither block nor raise.
     """
 
     def __init__(self) -> None:
@@ -27,8 +27,8 @@ class ConsoleWriter:
         self._thread.start()
 
     def say(self, line: str) -> None:
-        """Write a line to stderr, some time."""
-        if self._lines.qsize() < _MOST_LINES:
+        """Write a line to stderr eventually."""
+        if self._lines.qsize() < _MAX_LINES:
             self._lines.put((line, "stderr"))
 
     def show(self, text: str) -> None:
@@ -36,7 +36,7 @@ class ConsoleWriter:
         self._lines.put((text, "stdout"))
 
     def close(self) -> bool:
-        """Wait until all is written; False where the terminal does not take it."""
+        """Wait until everything is written, and return whether it was: a terminal may have stopped reading."""
         self._lines.put(None)
         self._thread.join(_CLOSE_S)
         return not self._thread.is_alive()
@@ -48,11 +48,11 @@ class ConsoleWriter:
 
 def _write(text: str, name: Literal["stdout", "stderr"]) -> None:
     file = getattr(sys, name)
-    if file is None:  # it was closed when the process began
+    if file is None:  # it was closed when the process started
         return
-    harmless = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # an ASCII terminal is no error
+    encodable = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # for an ASCII terminal
     try:
-        print(harmless, file=file, flush=True)
-    except OSError:  # what could not be written would fail again at each flush, at the interpreter's end too
+        print(encodable, file=file, flush=True)
+    except OSError:  # unwritten text would fail again at each flush, also when the interpreter exits
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
