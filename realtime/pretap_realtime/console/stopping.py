@@ -59,7 +59,7 @@ def ending_signals() -> list[int]:
 
 
 def stop_on_signals() -> StopSignal:
-    """Return a stop that SIGINT, SIGTERM or SIGHUP sets; after one of them, SIGINT and SIGTERM end the process at once."""
+    """Return a stop that SIGINT, SIGTERM or SIGHUP sets; a further SIGINT or SIGTERM ends the process at once."""
     stop = StopSignal()
 
     def on_signal(number: int, frame: object) -> None:  # noqa: ARG001

@@ -1,4 +1,4 @@
-// The head from above, an electrode for each channel whose place is known.
+// The head map: a view from above, with an electrode for each channel whose position is known.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -38,7 +38,7 @@ export class Head {
     });
   }
 
-  // Says which channels are bad, by number; `known` is false while nobody judges them.
+  // Show the bad channels and return their numbers; `known` is false if no service is checking them.
   show(bad, known, why) {
     const names = new Set(bad.map((each) => each.toUpperCase()));
     const isBad = (k) => names.has(this.channels[k].toUpperCase()) || names.has(this.electrodes[k]);
@@ -47,7 +47,7 @@ export class Head {
       text?.setAttribute("class", known && isBad(k) ? "bad" : "");
     }
     const n = this.channels.length;
-    let words = "Not known: no service judges them now.";
+    let words = "Not known: no service is checking them.";
     if (known && !bad.length) words = n ? `All ${n} are good.` : "No channels yet.";
     if (known && bad.length) words = `Not good: ${bad.join(", ")}.`;
     if (known && why && why !== words) words += ` ${why}`;

@@ -1,4 +1,4 @@
-// Under the traces, on the same axis: true markers, verdicts, probabilities.
+// True markers, verdicts and probabilities, below the traces and on the same axis.
 
 import { Strip, axis, colour } from "./axis.js";
 
@@ -12,11 +12,11 @@ export class History {
 
   reset(classes) {
     this.classes = classes;
-    this.items = []; // what is to be drawn: [stamp, function, CSS pixels that it needs to the right of the stamp]
-    this.fresh = []; // what is not drawn yet
-    this.last = null; // decision
+    this.items = []; // everything to draw: [timestamp, function, CSS pixels that it needs to the right of the timestamp]
+    this.fresh = []; // items that are not drawn yet
+    this.last = null; // the last decision
     this.lastVerdict = null;
-    this.lettered = -Infinity; // when a verdict had its letter
+    this.lettered = -Infinity; // when a verdict last got a letter
     this.strip.stale = true;
   }
 
@@ -36,7 +36,7 @@ export class History {
     if (isValid) this.keep(stamp, () => this.paintDecision(row, before));
   }
 
-  // Two classes share one line: at the top the second is certain, at the bottom the first.
+  // Two classes share one line: the second is certain at the top, the first at the bottom.
   paintDecision([stamp, p], before) {
     const { context: c, ratio, left } = this.strip;
     const x = this.strip.x(stamp);
@@ -63,7 +63,7 @@ export class History {
     return top + (1 - p) * (this.strip.height - top - 8 * this.strip.ratio);
   }
 
-  // A command, on which games act, is a tick of the lane's whole height.
+  // A command, which games act on, is a tick across the whole height of the lane.
   verdict(stamp, label, command) {
     const k = this.classes.indexOf(label);
     const before = this.lastVerdict;
@@ -121,7 +121,7 @@ export class History {
     const perPx = this.strip.ratio / this.strip.pxPerS;
     if (since === null) {
       this.names();
-      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // as they came
+      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // in order of arrival
     }
     this.fresh = this.fresh.filter(([stamp, paint, room]) => {
       if (stamp + room * perPx > edge) return true;

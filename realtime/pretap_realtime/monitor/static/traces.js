@@ -1,9 +1,9 @@
-// The traces: lowest and highest value of each hundredth of a second, without their slow offset.
+// The traces: minimum and maximum of every hundredth of a second, without the slow offset of the channel.
 
 import { Strip, axis, colour } from "./axis.js";
 
 const KEPT = 2000; // columns
-const BASELINE = 0.01; // of a column in the running mean: a second
+const BASELINE = 0.01; // weight of a column in the running mean: a time constant of a second
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000];
 
 export class Traces {
@@ -30,8 +30,8 @@ export class Traces {
     this.strip.stale = true;
   }
 
-  // A binary frame of the server, see traces.py.
-  take(buffer) {
+  // Add a binary frame of the server, see traces.py.
+  append(buffer) {
     const head = new Uint32Array(buffer, 0, 4);
     const [columns, n] = head;
     if (n !== this.channels.length || buffer.byteLength !== 16 + columns * 8 * (1 + n)) return;
@@ -63,7 +63,7 @@ export class Traces {
     if (this.fresh.length > 200) this.fresh.shift();
   }
 
-  // Draw the lines of the events that the edge has passed.
+  // Draw the lines of events that the edge has passed.
   lines(edge) {
     const passed = edge - (2 * this.strip.ratio) / this.strip.pxPerS;
     this.fresh = this.fresh.filter(({ stamp, kind }) => {
@@ -94,7 +94,7 @@ export class Traces {
     this.strip.stale = true;
   }
 
-  // Choose a scale in which half of the channels fill their row; with some inertia.
+  // Choose a scale in which half of the channels fill their row, with some hysteresis.
   fit() {
     if (this.scale !== "auto") { this.perRow = Number(this.scale); return; }
     const n = this.channels.length;
@@ -170,7 +170,7 @@ export class Traces {
     let to = this.n;
     while (to > from && this.t[(to - 1) % KEPT] > edge) to -= 1;
     if (from >= to) return;
-    const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the column before, to go on from
+    const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the previous column, to connect the line
     c.lineWidth = ratio;
     c.lineJoin = "round";
     c.save();
@@ -208,7 +208,7 @@ export class Traces {
     this.drawn = to;
   }
 
-  words() {
+  describe() {
     const n = this.channels.length;
     if (!n) return "Traces of the channels, none yet";
     return `Traces of ${n} channels, ten seconds, ${this.perRow} ${this.unit || "units"} a row`;
