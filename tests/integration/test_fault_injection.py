@@ -31,7 +31,7 @@ def run(start, bundle, recording, report, *serve, replay, name):
     told = json.loads(report.read_text())
     assert told["n_taken"] == told["n_sent"] + told["n_lost"]
     received, lost, nonfinite = map(
-        int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) non-finite", child.said).groups()
+        int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) not finite", child.said).groups()
     )
     return told, received, lost, nonfinite, child.said
 

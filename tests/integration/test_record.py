@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from pretap.recordings.continuous import open_recording
+from real_lsl import python_path
 from xdf_files import counted, load, markers, n_saved
 
 
@@ -169,7 +169,7 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
 def test_ctrl_c_while_the_command_line_itself_is_imported_ends_it_without_a_traceback(start, recorder, tmp_path):
     slow = tmp_path / "click.py"  # in the place of click: the interrupt comes while it is imported
     slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
-    child = start("record", str(recorder.path), env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    child = start("record", str(recorder.path), env=python_path(tmp_path))
     assert child.wait() == 130
     assert child.said == ""
 

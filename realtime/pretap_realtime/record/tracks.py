@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.signal.compatibility import Description, printable
-from pretap_realtime.signal.losses import Health
+from pretap_realtime.signal.losses import LossDetector
 
 __all__ = ["Identity", "Track"]
 
@@ -53,14 +53,14 @@ class Track:
         self.id, self.identity = stream_id, identity
         self.n_samples = self.n_not_utf8 = self.n_returns = 0
         self._n_lost_before = 0  # in earlier connections
-        self._health = self._new_health()
+        self._losses = self._new_loss_detector()
         self._pending: list[tuple[NDArray[Any], NDArray[np.float64]]] = []  # (n_new, n_channels), (n_new,)
         self._span_s = (0.0, 0.0)  # the timestamps of the first and the last sample
         self._offsets: list[tuple[float, float]] = []
 
-    def _new_health(self) -> Health | None:
+    def _new_loss_detector(self) -> LossDetector | None:
         sfreq_hz = self.identity.sfreq_hz
-        return Health(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
+        return LossDetector(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
 
     @property
     def name(self) -> str:
@@ -73,11 +73,11 @@ class Track:
     @property
     def n_lost(self) -> int:
         """Samples lost according to the timestamps, 0 without a rate; those lost between connections are unknown."""
-        return self._n_lost_before + (self._health.n_lost if self._health is not None else 0)
+        return self._n_lost_before + (self._losses.counts.n_lost if self._losses is not None else 0)
 
     @property
     def counts_losses(self) -> bool:
-        return self._health is not None
+        return self._losses is not None
 
     def append(self, values: NDArray[Any], t_s: NDArray[np.float64]) -> None:
         """Add samples (n_new, n_channels) and their timestamps (n_new,)."""
@@ -90,8 +90,8 @@ class Track:
             return []
         values, t_s = map(np.concatenate, zip(*self._pending, strict=True))
         self._pending.clear()
-        if self._health is not None:
-            self._health.check(np.empty((len(t_s), 0)) if self.is_text else values, t_s)
+        if self._losses is not None:
+            self._losses.check(np.empty((len(t_s), 0)) if self.is_text else values, t_s)
         if self.is_text:
             self.n_not_utf8 += sum(not all(map(_is_utf8, row)) for row in values.tolist())
         self._span_s = (self._span_s[0] if self.n_samples else float(t_s[0]), float(t_s[-1]))
@@ -106,7 +106,7 @@ class Track:
         """Continue with a new connection: timestamps are compared among themselves again, the counts go on."""
         self.n_returns += 1
         self._n_lost_before = self.n_lost
-        self._health = self._new_health()
+        self._losses = self._new_loss_detector()
 
     def footer(self) -> xdf_writer.Chunk:
         facts = {"lost_samples": str(self.n_lost)} if self.counts_losses else {}
