@@ -1,8 +1,8 @@
-"""What a stream at another rate costs: the resampler and the judge of the electrodes, as a share of real time.
+"""Measure the cost of a stream at another rate: resampler and electrode checks, as a share of real time.
 
     python benchmarks/resample.py
 
-One second of signal is pushed in chunks of 10 ms; the figure is the CPU time for it, the median of several seconds.
+The figure is the CPU time for one second of signal in chunks of 10 ms, as the median of several seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ N_SECONDS = 10
 
 
 def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, float]:
-    """CPU seconds for a second of signal: all of it, and the judge of the electrodes alone."""
+    """Return the CPU seconds for a second of signal: in total, and for the electrode checks alone."""
     resampler = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=n_channels)
     electrodes = Electrodes([f"ch{k}" for k in range(n_channels)], None, max_share=0.15)
     electrodes.begin(sfreq_hz=from_hz, n_window=from_hz // 2)

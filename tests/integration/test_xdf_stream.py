@@ -19,7 +19,7 @@ from xdf_files import counted
 
 @pytest.fixture
 def two_eegs(tmp_path) -> Path:
-    """What is left of an amplifier whose order of channels was changed while it was recorded."""
+    """A recording of an amplifier whose channel order changed in the meantime."""
     file = xdf_writer.XdfFile(tmp_path / "two.xdf")
     for number, labels in ((1, "O1 C4 Cz C3"), (5, "C3 Cz C4 O1")):
         channels = "".join(f"<channel><label>{label}</label><unit>uV</unit></channel>" for label in labels.split())

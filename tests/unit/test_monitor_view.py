@@ -1,4 +1,4 @@
-"""What the monitor's page is sent: updates, and the positions of electrodes."""
+"""The updates for the monitor's page, and the positions of electrodes."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def write(path: Path, *chunks: xdf_writer.Chunk) -> Path:
 
 
 def load(path: Path, **options):
-    """Give the streams as pyxdf reads them; it must have nothing to complain about."""
+    """Return the streams as pyxdf reads them, which must log no error."""
     complaints: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: complaints.append(record.getMessage())
