@@ -10,7 +10,7 @@ import numpy as np
 
 from pretap.decoder.decoder import Decoder
 from pretap_realtime.send.messages import Message
-from pretap_realtime.serve.service import TOO_OLD_S
+from pretap_realtime.serve.verdicts import MAX_AGE_S
 from soak_bench.truth import Truth
 
 __all__ = ["Checks", "Resources", "check_growth", "check_numbering"]
@@ -62,7 +62,7 @@ class Checks:
             self.wrong.append(f"seq {message.seq}: p {message.p}, offline {probs.tolist()}")
         if message.state != "RUNNING":
             self.wrong.append(f"seq {message.seq}: a verdict in the state {message.state}")
-        if message.sent - message.t > TOO_OLD_S + 0.1:
+        if message.sent - message.t > MAX_AGE_S + 0.1:
             self.wrong.append(f"seq {message.seq}: a verdict {message.sent - message.t:.2f} s old")
 
     def _states(self, states: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:

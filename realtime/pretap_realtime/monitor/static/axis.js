@@ -12,9 +12,9 @@ export const axis = {
   reset() { this.offset = null; },
 
   // Record that a timestamp has just arrived. The edge follows smoothly, and jumps only if the timestamps do.
-  heard(stamp) {
-    if (!(Math.abs(stamp) < 1e10)) return; // not a time: NaN, or a number so large that a loop over seconds would hang
-    const offset = stamp - (performance.now() / 1000) * this.speed;
+  heard(timestamp) {
+    if (!(Math.abs(timestamp) < 1e10)) return; // NaN, or so large that a loop over seconds would hang
+    const offset = timestamp - (performance.now() / 1000) * this.speed;
     if (this.offset === null || Math.abs(offset - this.offset) > 0.5 * Math.max(1, this.speed)) this.offset = offset;
     else this.offset += 0.1 * (offset - this.offset);
   },
@@ -49,7 +49,7 @@ export class Strip {
   get height() { return this.canvas.height; }
   get pxPerS() { return (this.width - this.left) / SECONDS; }
 
-  x(stamp) { return this.width - (this.edgePx - stamp * this.pxPerS); }
+  x(timestamp) { return this.width - (this.edgePx - timestamp * this.pxPerS); }
 
   // Scroll to the new edge. Return the timestamp from which the strip is empty, or null if all of it is.
   advance(edge) {

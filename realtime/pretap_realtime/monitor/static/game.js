@@ -16,7 +16,7 @@ export class Game {
     this.phase = "ready"; // ready, playing, paused, over
     this.push = 0; // -1 the first class, 1 the second
     this.ball = 0; // its position on the screen
-    this.levels = []; // [stamp, push]
+    this.levels = []; // [timestamp, push]
     this.target = null;
     this.flash = null; // {side, right, until}
     byId("start").addEventListener("click", () => this.toggle());
@@ -37,7 +37,7 @@ export class Game {
     this.classes = classes;
     this.levels = [];
     this.push = 0;
-    this.lastStamp = null;
+    this.lastTimestamp = null;
     if (classes.length > 0 && classes.length !== 2) this.say("The game is for two classes; this service has " + classes.length + ".");
   }
 
@@ -73,22 +73,22 @@ export class Game {
     else this.section.requestFullscreen?.().catch(() => this.say("This browser does not allow full screen."));
   }
 
-  decision([stamp, p]) {
+  decision([timestamp, p]) {
     if (p.length !== 2) return;
     const wanted = p[1] - p[0]; // all zero without a valid window: the ball rolls to the middle
-    const dt = this.lastStamp === null ? 1 : Math.max(0, stamp - this.lastStamp);
-    this.lastStamp = stamp;
+    const dt = this.lastTimestamp === null ? 1 : Math.max(0, timestamp - this.lastTimestamp);
+    this.lastTimestamp = timestamp;
     this.push += (1 - Math.exp(-dt / TAU_S)) * (wanted - this.push);
-    this.levels.push([stamp, this.push]);
+    this.levels.push([timestamp, this.push]);
     const side = this.side(this.push);
     if (side !== this.told) this.canvas.setAttribute("aria-label", `The ball is ${side < 0 ? "in the middle" : this.classes[side]}`);
     this.told = side;
     if (this.levels.length > 4000) this.levels.splice(0, 2000);
   }
 
-  aim(label, stamp) {
+  aim(label, timestamp) {
     this.target = this.classes.indexOf(label);
-    this.aimed = stamp;
+    this.aimed = timestamp;
   }
 
   // Score a true marker: was the ball on its side when the decoder had to decide?
@@ -97,7 +97,7 @@ export class Game {
     if (this.phase !== "playing") return;
     const wanted = t - lead + 0.006;
     let level = 0;
-    for (const [stamp, push] of this.levels) if (stamp <= wanted && stamp > wanted - 0.5) level = push;
+    for (const [timestamp, push] of this.levels) if (timestamp <= wanted && timestamp > wanted - 0.5) level = push;
     const side = this.side(level);
     const right = side === this.classes.indexOf(truth);
     this.n += 1;

@@ -11,9 +11,9 @@ function shape(parent, name, attributes, text) {
 }
 
 export class Head {
-  constructor(svg, words) {
+  constructor(svg, summary) {
     this.svg = svg;
-    this.words = words;
+    this.summary = summary;
     this.reset({ channels: [], places: [], electrodes: [] });
   }
 
@@ -47,12 +47,12 @@ export class Head {
       text?.setAttribute("class", known && isBad(k) ? "bad" : "");
     }
     const n = this.channels.length;
-    let words = "Not known: no service is checking them.";
-    if (known && !bad.length) words = n ? `All ${n} are good.` : "No channels yet.";
-    if (known && bad.length) words = `Not good: ${bad.join(", ")}.`;
-    if (known && why && why !== words) words += ` ${why}`;
-    if (this.nameless.length) words += ` Not on the map: ${this.nameless.slice(0, 12).join(", ")}.`;
-    if (this.words.textContent !== words) this.words.textContent = words;
+    let message = "Not known: no service is checking them.";
+    if (known && !bad.length) message = n ? `All ${n} are good.` : "No channels yet.";
+    if (known && bad.length) message = `Not good: ${bad.join(", ")}.`;
+    if (known && why && why !== message) message += ` ${why}`;
+    if (this.nameless.length) message += ` Not on the map: ${this.nameless.slice(0, 12).join(", ")}.`;
+    if (this.summary.textContent !== message) this.summary.textContent = message;
     return new Set(known ? this.channels.map((_, k) => k).filter(isBad) : []);
   }
 }

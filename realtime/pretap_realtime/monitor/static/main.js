@@ -18,9 +18,9 @@ let frozen = false;
 let known = ""; // the channels and positions that the head map shows
 let again_ms = 500;
 
-function text(id, words) {
+function text(id, content) {
   const element = byId(id);
-  if (element.textContent !== words) element.textContent = words;
+  if (element.textContent !== content) element.textContent = content;
 }
 
 // -- updates -------------------------------------------------------------------------------------------------------
@@ -106,15 +106,15 @@ function receiveEvent(event) {
   } else traces.mark(event.t, event.label === "RUNNING" ? "good" : "fault");
   const item = document.createElement("li");
   const time = document.createElement("time");
-  const words = document.createElement("span");
+  const entry = document.createElement("span");
   time.textContent = event.t.toFixed(1);
-  words.className = event.kind;
+  entry.className = event.kind;
   if (event.kind === "state") {
     const name = document.createElement("b");
     name.textContent = event.label;
-    words.append(name, ` ${event.text}`);
-  } else words.textContent = event.text;
-  item.append(time, words);
+    entry.append(name, ` ${event.text}`);
+  } else entry.textContent = event.text;
+  item.append(time, entry);
   const list = byId("events");
   list.prepend(item);
   while (list.childElementCount > 60) list.lastElementChild.remove();
@@ -176,9 +176,9 @@ function showBar([, p]) {
     bar.children[k].style.width = `${100 * share}%`;
     bar.children[k].textContent = sum && share > 0.22 ? ` ${about.classes[k] ?? ""} ${each.toFixed(2)} ` : "";
   });
-  const words = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
+  const label = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
   if (performance.now() - (showBar.at ?? 0) > 1000) {
-    bar.setAttribute("aria-label", words);
+    bar.setAttribute("aria-label", label);
     showBar.at = performance.now();
   }
 }

@@ -35,11 +35,11 @@ export class Traces {
     const head = new Uint32Array(buffer, 0, 4);
     const [columns, n] = head;
     if (n !== this.channels.length || buffer.byteLength !== 16 + columns * 8 * (1 + n)) return;
-    const stamps = new Float64Array(buffer, 16, columns);
+    const timestamps = new Float64Array(buffer, 16, columns);
     const values = new Float32Array(buffer, 16 + columns * 8, columns * 2 * n);
     for (let i = 0; i < columns; i++) {
       const at = this.n % KEPT;
-      this.t[at] = stamps[i];
+      this.t[at] = timestamps[i];
       for (let c = 0; c < n; c++) {
         const low = values[i * 2 * n + c];
         const high = values[i * 2 * n + n + c];
@@ -53,28 +53,28 @@ export class Traces {
       }
       this.n += 1;
     }
-    if (columns) axis.heard(stamps[columns - 1]);
+    if (columns) axis.heard(timestamps[columns - 1]);
   }
 
-  mark(stamp, kind) {
-    this.events.push({ stamp, kind });
+  mark(timestamp, kind) {
+    this.events.push({ timestamp, kind });
     if (this.events.length > 200) this.events.shift();
-    this.fresh.push({ stamp, kind });
+    this.fresh.push({ timestamp, kind });
     if (this.fresh.length > 200) this.fresh.shift();
   }
 
   // Draw the lines of events that the edge has passed.
   lines(edge) {
     const passed = edge - (2 * this.strip.ratio) / this.strip.pxPerS;
-    this.fresh = this.fresh.filter(({ stamp, kind }) => {
-      if (stamp > passed) return true;
-      this.line(stamp, kind);
+    this.fresh = this.fresh.filter(({ timestamp, kind }) => {
+      if (timestamp > passed) return true;
+      this.line(timestamp, kind);
       return false;
     });
   }
 
-  line(stamp, kind) {
-    const x = this.strip.x(stamp);
+  line(timestamp, kind) {
+    const x = this.strip.x(timestamp);
     if (x < this.strip.left) return;
     const c = this.strip.context;
     c.globalAlpha = 0.55;
