@@ -14,7 +14,7 @@ from real_lsl import python_path
 from xdf_files import counted, load, markers, n_saved
 
 
-def test_eeg_and_markers_come_back_with_their_stamps_descriptions_and_footers(recorder, kit):
+def test_eeg_and_markers_are_recorded_with_timestamps_descriptions_and_footers(recorder, kit):
     amp, cues = kit.Amplifier(), markers()
     child = recorder(amp, cues)
     x = kit.eeg(200)
@@ -40,7 +40,7 @@ def test_eeg_and_markers_come_back_with_their_stamps_descriptions_and_footers(re
 
 
 @pytest.mark.parametrize("fmt", ["int8", "int16", "int32", "int64", "float64"])
-def test_numbers_of_every_format_are_recorded_as_they_are(recorder, kit, fmt):
+def test_numbers_of_every_format_are_recorded_unchanged(recorder, kit, fmt):
     amp = kit.Amplifier(format=fmt)
     child = recorder(amp)
     x = np.random.default_rng(0).integers(-128, 128, (50, 4)).astype(fmt)
@@ -56,7 +56,7 @@ def test_numbers_of_every_format_are_recorded_as_they_are(recorder, kit, fmt):
     assert np.array_equal(stream["time_series"], x)
 
 
-def test_text_that_is_not_utf8_is_kept_and_told(recorder, kit):
+def test_text_that_is_not_utf8_is_kept_and_reported(recorder, kit):
     cues = markers()
     child = recorder(cues)
     cues.push([b"\xff\x00 left"], 10.0)
@@ -68,7 +68,7 @@ def test_text_that_is_not_utf8_is_kept_and_told(recorder, kit):
     assert "2 samples, 1 of them not UTF-8, written unchanged" in child.said
 
 
-def test_after_kill_9_everything_up_to_the_last_second_is_read(recorder, kit):
+def test_after_kill_9_everything_up_to_the_last_second_is_readable(recorder, kit):
     amp = kit.Amplifier(sfreq_hz=1000.0)
     child = recorder(amp)
     while amp.n < 3000:
@@ -82,7 +82,7 @@ def test_after_kill_9_everything_up_to_the_last_second_is_read(recorder, kit):
 
 
 def fill(child, amp, recorder, folder):
-    """Send until the recorder gives up, and check what it leaves."""
+    """Send until the recorder ends, and check the file."""
     x = np.zeros((500, 64), np.float32)
     while child.process.poll() is None and amp.n < 60_000:
         x[:, 0] = np.arange(amp.n, amp.n + 500)
@@ -96,7 +96,7 @@ def fill(child, amp, recorder, folder):
     return len(values)
 
 
-def test_a_full_disk_ends_the_recording_with_exit_7_and_a_sound_file(recorder, kit, tmp_path):
+def test_a_full_disk_ends_the_recording_with_exit_7_and_a_readable_file(recorder, kit, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
@@ -114,7 +114,7 @@ def test_a_full_disk_ends_the_recording_with_exit_7_and_a_sound_file(recorder, k
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_file_that_may_not_grow_ends_the_recording_the_same_way(recorder, kit, tmp_path):
+def test_a_file_size_limit_ends_the_recording_in_the_same_way(recorder, kit, tmp_path):
     amp = kit.Amplifier(labels=[f"E{i}" for i in range(64)], sfreq_hz=2000.0)
 
     def limit():
@@ -125,14 +125,14 @@ def test_a_file_that_may_not_grow_ends_the_recording_the_same_way(recorder, kit,
     assert "File too large" in child.said
 
 
-def test_without_a_stream_it_ends_with_exit_3_and_leaves_no_file(start, recorder):
+def test_without_a_stream_it_ends_with_exit_3_and_writes_no_file(start, recorder):
     child = start("record", str(recorder.path), "--query", "name=nobody", "--wait-s", "0.3")
     assert child.wait() == 3
     assert "No stream answered within 0.3 s" in child.said
     assert not recorder.path.exists()
 
 
-def test_what_is_there_is_not_overwritten_and_what_cannot_be_written_is_refused_at_once(start, recorder, tmp_path):
+def test_existing_files_are_not_overwritten_and_invalid_paths_are_refused_at_once(start, recorder, tmp_path):
     recorder.path.write_bytes(b"precious")
     for out, word in [("out.xdf", "--force"), ("out.edf", "ends in .xdf"), ("nowhere/out.xdf", "is not a directory")]:
         child = start("record", str(tmp_path / out))
@@ -142,13 +142,13 @@ def test_what_is_there_is_not_overwritten_and_what_cannot_be_written_is_refused_
 
 
 @pytest.mark.parametrize("option", ["--seconds", "--wait-s"])
-def test_a_duration_that_is_no_number_is_refused(start, recorder, option):
+def test_a_duration_that_is_nan_is_refused(start, recorder, option):
     child = start("record", str(recorder.path), option, "nan")
     assert child.wait() == 2
     assert "is NaN" in child.said
 
 
-def test_eeg_without_markers_gets_a_word_but_not_with_them_nor_they_alone(recorder, kit, tmp_path):
+def test_eeg_without_markers_causes_a_warning(recorder, kit, tmp_path):
     amp, cues = kit.Amplifier(), markers()
     for i, (sources, is_told) in enumerate([((amp,), True), ((amp, cues), False), ((cues,), False)]):
         child = recorder(*sources, out=tmp_path / f"{i}.xdf")
@@ -156,7 +156,7 @@ def test_eeg_without_markers_gets_a_word_but_not_with_them_nor_they_alone(record
         assert ("No markers were recorded, but training needs them" in child.said) == is_told
 
 
-def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
+def test_it_completes_the_file_when_its_parent_ends(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--until-stdin-closes",), stdin=subprocess.PIPE)
     amp.push(counted(100))
@@ -174,7 +174,7 @@ def test_ctrl_c_while_the_command_line_itself_is_imported_ends_it_without_a_trac
     assert child.said == ""
 
 
-def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
+def test_sigterm_ends_it_like_ctrl_c(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp)
     amp.push(counted(100))
@@ -184,7 +184,7 @@ def test_sigterm_ends_it_as_well_as_ctrl_c_does(recorder, kit):
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["100"]
 
 
-def test_it_stops_by_itself_after_the_seconds_asked_for(recorder, kit):
+def test_it_stops_by_itself_after_the_given_seconds(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp, more=("--seconds", "0.5"))
     assert child.wait() == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from xdf_files import load, n_saved
 
 
-def test_serve_record_leaves_a_folder_with_all_of_a_session(start, kit, bundle, tmp_path):
+def test_serve_record_writes_a_folder_with_the_whole_session(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
         "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
@@ -52,7 +52,7 @@ def test_serve_record_leaves_a_folder_with_all_of_a_session(start, kit, bundle, 
     assert (config["markers"]["name"], config["stream"]["query"]) == (prefix, f"name={amp.name}")
 
 
-def test_what_is_decided_on_is_on_record_from_the_first_sample_on(start, kit, bundle, tmp_path):
+def test_all_samples_that_are_decoded_are_recorded(start, kit, bundle, tmp_path):
     amp, folder = kit.Amplifier(), tmp_path / "session"
     over = threading.Event()
 
@@ -75,7 +75,7 @@ def test_what_is_decided_on_is_on_record_from_the_first_sample_on(start, kit, bu
     assert load(folder / "session.xdf")[amp.name]["time_stamps"][0] <= first_s
 
 
-def test_a_session_folder_that_holds_something_is_refused(start, bundle, tmp_path):
+def test_a_session_folder_that_is_not_empty_is_refused(start, bundle, tmp_path):
     folder = tmp_path / "session"
     folder.mkdir()
     (folder / "notes.txt").write_text("precious")
@@ -85,7 +85,7 @@ def test_a_session_folder_that_holds_something_is_refused(start, bundle, tmp_pat
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def test_a_recorder_that_dies_is_announced_and_serve_goes_on(start, kit, bundle, tmp_path):
+def test_the_death_of_the_recorder_is_announced_and_serve_continues(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
         "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"
@@ -117,7 +117,7 @@ def test_ctrl_c_on_the_terminal_reaches_the_recorder_once_and_through_serve(star
     assert last["seq"] == logged[-1]["seq"]  # the very last message is on record
 
 
-def test_the_recorder_ends_well_when_serve_is_killed(start, kit, bundle, tmp_path):
+def test_the_recorder_completes_the_file_when_serve_is_killed(start, kit, bundle, tmp_path):
     amp, prefix, folder = kit.Amplifier(), f"p-{secrets.token_hex(4)}", tmp_path / "session"
     service = start(
         "serve", str(bundle), "--query", f"name={amp.name}", "--record", str(folder), "--set", f"markers.name={prefix}"

@@ -15,7 +15,7 @@ from pretap_realtime.lsl import limits as memory
 from xdf_files import counted, load, n_saved
 
 
-def test_a_stream_that_dies_and_returns_goes_on_and_another_one_is_another(recorder, kit):
+def test_a_stream_that_returns_is_continued_and_a_different_one_is_not(recorder, kit):
     amp = kit.Amplifier(source_id="same")
     child = recorder(amp)
     amp.push(counted(100))
@@ -43,14 +43,14 @@ def test_a_stream_that_dies_and_returns_goes_on_and_another_one_is_another(recor
     assert streams[1]["time_series"][:, 0].tolist() == list(range(50))
 
 
-def test_a_computer_that_dies_without_a_word_and_returns_goes_on_under_the_same_id(start, recorder, xdf_dir, kit):
+def test_a_computer_that_loses_power_and_returns_is_continued_under_the_same_id(start, recorder, xdf_dir, kit):
     name = f"frozen-{secrets.token_hex(4)}"
     play = ("replay", str(xdf_dir / "clock_resets.xdf"), "--name", name, "--wait")
     first = start(*play)
     child = start("record", str(recorder.path), "--query", f"name={name}")
     child.wait_for(f"recording '{name}'")
     kit.until(lambda: n_saved(recorder.path).get(name, 0) > 20, "samples in the file")
-    first.process.send_signal(signal.SIGSTOP)  # no goodbye on the wire, as when the power goes
+    first.process.send_signal(signal.SIGSTOP)  # the connection is not closed, as when the power fails
     child.wait_for(f"{name} has sent nothing for 3 s")
     n_before = n_saved(recorder.path)[name]
     second = start(*play)
@@ -84,7 +84,7 @@ def test_a_stream_that_appears_late_is_added(start, kit, recorder):
     assert streams[late.name]["time_series"][:, 0].tolist() == list(range(60))
 
 
-def test_losses_are_counted_exactly_in_the_footer_and_in_words(recorder, kit):
+def test_losses_are_counted_exactly_in_the_footer_and_the_summary(recorder, kit):
     amp = kit.Amplifier()
     child = recorder(amp)
     for n_skipped in (1, 7, 100, 0):
@@ -116,15 +116,15 @@ def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recor
     ("fmt", "n_channels", "sfreq_hz", "affordable_s"),
     [("float32", 64, 2000.0, 524), ("float32", 64, 0.0, 10485), ("int16", 256, 30_000.0, 17), ("int8", 1, 1e6, 268)],
 )
-def test_what_waits_for_the_recorder_is_256_mb_at_most(fmt, n_channels, sfreq_hz, affordable_s):
+def test_the_buffer_of_a_stream_holds_at_most_256_mb(fmt, n_channels, sfreq_hz, affordable_s):
     assert memory.affordable_s(n_channels, sfreq_hz, fmt) == affordable_s
     for rate_hz, n in ((1.1e6, 1), (float("nan"), 1), (-1.0, 1), (1e6, 300)):
         with pytest.raises(ValueError, match=r"cannot be|are too much"):
             memory.affordable_s(n, rate_hz, "float32")
 
 
-def test_a_replayed_recording_that_is_recorded_again_is_the_recording(start, xdf_dir, kit, recorder):
-    """A computer restarted in the middle, a rate 7 % off, jitter of 0.3 s: and the copy reads as the original."""
+def test_a_recording_of_a_replay_equals_the_original(start, xdf_dir, kit, recorder):
+    """With a restart in the middle, a rate 7 % off and jitter of 0.3 s, the copy reads as the original."""
     source = xdf_dir / "clock_resets.xdf"
     name = f"copy-{secrets.token_hex(4)}"
     replay = start("replay", str(source), "--name", name, "--wait", "--speed", "60")
@@ -155,7 +155,7 @@ def test_a_replayed_recording_that_is_recorded_again_is_the_recording(start, xdf
         assert copy.late_s == pytest.approx(event.late_s, abs=1e-6)
 
 
-def test_a_recorder_that_stands_still_for_a_while_loses_nothing(recorder, kit):
+def test_a_recorder_that_is_stopped_for_a_while_loses_nothing(recorder, kit):
     amp = kit.Amplifier(sfreq_hz=1000.0)
     child = recorder(amp)
     amp.push(counted(500))

@@ -57,7 +57,7 @@ def test_one_of_two_eeg_streams_is_chosen_by_the_id_that_the_refusal_names(start
         assert (chosen.wait(), bool(re.search(said, chosen.said))) == (code, True), chosen.said
 
 
-def test_a_stream_of_what_is_no_xdf_is_refused(start, bundle, tmp_path):
+def test_xdf_stream_is_refused_for_other_formats(start, bundle, tmp_path):
     for command in (["score", str(bundle), "synthetic"], ["replay", str(tmp_path)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2

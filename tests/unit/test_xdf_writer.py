@@ -1,4 +1,4 @@
-"""The XDF writer: what it writes is what pyxdf reads, and a full disk leaves a whole file."""
+"""The XDF writer: pyxdf reads what it writes, and a full disk leaves a readable file."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_strings_of_any_length_and_number_of_channels_come_back(tmp_path):
     assert stream["info"]["stream_id"] == 7
 
 
-def test_bytes_that_are_not_utf8_stay_in_the_file_and_are_counted(tmp_path):
+def test_bytes_that_are_not_utf8_are_written_unchanged_and_counted(tmp_path):
     identity = Identity("Cues", "Markers", "c", "string", 1, 0.0, ())
     track = Track(1, identity)
     track.append(np.array([[b"ok"], [b"\xff\xfe left"]], object), np.array([1.0, 2.0]))
@@ -166,7 +166,7 @@ def test_what_liblsl_writes_of_a_stream_is_valid_whatever_its_name_and_descripti
 
 
 @given(st.integers(0, 0x200000), st.sampled_from(["&#{};", "&#x{:x};", "&#x{:X};", "&#{:09};", "&#x{:08x};"]))
-def test_references_to_characters_stay_where_xml_has_them(code, written):
+def test_references_to_characters_that_xml_allows_are_kept(code, written):
     reference = written.format(code)
     valid = xdf_writer.valid_xml(f"<info>{reference}</info>")
     is_valid = code in (9, 10, 13) or 32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
@@ -214,7 +214,7 @@ def test_any_recording_comes_back_as_it_was_written(tmp_path_factory, recording)
 
 
 @pytest.mark.parametrize("name", ["minimal.xdf", "clock_resets.xdf", "empty_streams.xdf"])
-def test_the_xdf_projects_files_written_again_read_the_same(xdf_dir, tmp_path, name):
+def test_rewritten_files_of_the_xdf_project_read_the_same(xdf_dir, tmp_path, name):
     raw, _ = pyxdf.load_xdf(xdf_dir / name, **RAW)
     chunks = []
     for stream in raw:
@@ -251,8 +251,8 @@ def test_the_xdf_projects_files_written_again_read_the_same(xdf_dir, tmp_path, n
         st.tuples(st.sampled_from([4, 700, 715, 2000, 2990]), st.sampled_from([0.05, 0.3, 0.7, 3.0, 30.0])), max_size=3
     ),
 )
-def test_a_copy_with_the_stamps_that_are_replayed_is_read_by_pyxdf_as_the_original(tmp_path_factory, seed, rate, gaps):
-    """Our stamps see short gaps that pyxdf smears: where it reads a copy, it must smear them the same."""
+def test_pyxdf_reads_a_copy_with_replayed_timestamps_like_the_original(tmp_path_factory, seed, rate, gaps):
+    """Our timestamps show short gaps that pyxdf smears; it must smear them equally when it reads a copy."""
     folder, rng = tmp_path_factory.mktemp("copy"), np.random.default_rng(seed)
     t_s = 1000 + np.arange(3000) / (100 * rate) + rng.normal(0, 0.003, 3000)
     for at, gap_s in gaps:
@@ -300,7 +300,7 @@ except DataError as error:
 """
 
 
-def test_a_disk_that_is_full_leaves_the_last_whole_chunk_and_says_what_is_saved(tmp_path):
+def test_a_full_disk_keeps_all_whole_chunks_and_reports_what_is_saved(tmp_path):
     path = tmp_path / "x.xdf"
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(path), xml("float32")],
@@ -330,7 +330,7 @@ def test_chunks_carry_the_lengths_and_tags_of_the_specification():
     )
 
 
-def test_the_date_is_written_as_labrecorder_writes_it_for_mnelab_reads_no_other(tmp_path):
+def test_the_date_has_the_format_of_labrecorder_which_mnelab_requires(tmp_path):
     _, header = load(write(tmp_path / "a.xdf"))
     (written,) = header["info"]["datetime"]
     moment = datetime.fromisoformat(written[:-2] + ":" + written[-2:])  # what MNELAB 1.4 does with it
