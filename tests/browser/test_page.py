@@ -107,7 +107,7 @@ def wide(page) -> int:
 
 
 def test_the_page_follows_a_real_replay_through_a_loss_and_its_return(start, monitor, open_page, expect):
-    replay = ["replay", "synthetic", "--name", "real", "--disconnect", "@9:2500"]
+    replay = ["replay", "synthetic", "--name", "real", "--wait", "--disconnect", "@20:5000"]
     start(*replay).wait_for("markers on real-markers")
     start("serve", "ensemble-1000hz", "--query", "name=real", "--set", 'markers.name="real"', "--hop-ms", "20")
     page = open_page(monitor("--service", "real", "--query", "real", "--cue-query", "real-markers"))
