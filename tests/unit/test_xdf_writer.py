@@ -318,7 +318,7 @@ def test_a_full_disk_keeps_all_whole_chunks_and_reports_what_is_saved(tmp_path):
     assert int(n_samples) > 5700  # of the 17 bytes a sample
     recording = open_recording(path)
     assert recording.n_samples == int(n_samples)
-    assert "cut short" not in recording.source
+    assert "truncated" not in recording.source
 
 
 def test_chunks_carry_the_lengths_and_tags_of_the_specification():
