@@ -48,7 +48,7 @@ def exists(text: str, known: set[str]) -> bool:
         return not argument or argument in known
     if "/" in text or re.search(r"\.(py|c|toml)$", text):
         return any((folder / text).exists() for folder in FOLDERS)
-    return all(part in known for part in re.findall(r"[A-Za-z_]+", text.split("=")[0]))
+    return all(part in known for part in re.findall(r"[A-Za-z_]+", text.split("=", maxsplit=1)[0]))
 
 
 @pytest.fixture(scope="module")
