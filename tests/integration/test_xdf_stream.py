@@ -61,7 +61,7 @@ def test_xdf_stream_is_refused_for_other_formats(start, bundle, tmp_path):
     for command in (["score", str(bundle), "synthetic"], ["replay", str(tmp_path)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
-        assert "a stream can be chosen in XDF files only" in child.said
+        assert "only XDF files have streams to choose from" in child.said
     for command in (["train", "own-cap"], ["evaluate", str(bundle)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
