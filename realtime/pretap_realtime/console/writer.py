@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-from queue import SimpleQueue
 from typing import Final, Literal
+
+from pretap_realtime.console.background_writer import BackgroundWriter
 
 __all__ = ["ConsoleWriter"]
 
@@ -22,31 +22,23 @@ class ConsoleWriter:
     """
 
     def __init__(self) -> None:
-        self._lines: SimpleQueue[tuple[str, Literal["stdout", "stderr"]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="console", daemon=True)
-        self._thread.start()
+        self._writer = BackgroundWriter(_write, name="console", max_pending=_MAX_LINES)
 
     def say(self, line: str) -> None:
-        """Write a line to stderr eventually."""
-        if self._lines.qsize() < _MAX_LINES:
-            self._lines.put((line, "stderr"))
+        """Write a line to stderr."""
+        self._writer.put((line, "stderr"))
 
     def show(self, text: str) -> None:
         """Write a result to stdout."""
-        self._lines.put((text, "stdout"))
+        self._writer.put((text, "stdout"))
 
     def close(self) -> bool:
         """Wait until everything is written, and return whether it was: a terminal may have stopped reading."""
-        self._lines.put(None)
-        self._thread.join(_CLOSE_S)
-        return not self._thread.is_alive()
-
-    def _work(self) -> None:
-        while (line := self._lines.get()) is not None:
-            _write(*line)
+        return self._writer.close(_CLOSE_S) == 0
 
 
-def _write(text: str, name: Literal["stdout", "stderr"]) -> None:
+def _write(line: tuple[str, Literal["stdout", "stderr"]]) -> None:
+    text, name = line
     file = getattr(sys, name)
     if file is None:  # it was closed when the process started
         return
