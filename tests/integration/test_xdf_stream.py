@@ -61,8 +61,8 @@ def test_xdf_stream_is_refused_for_other_formats(start, bundle, tmp_path):
     for command in (["score", str(bundle), "synthetic"], ["replay", str(tmp_path)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
-        assert "a stream can be chosen in XDF files only" in child.said
+        assert "only XDF files have streams to choose from" in child.said
     for command in (["train", "own-cap"], ["evaluate", str(bundle)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
-        assert "--xdf-stream chooses a stream of the files that --recording names" in child.said
+        assert "--xdf-stream chooses a stream in the files of --recording" in child.said
