@@ -16,6 +16,7 @@ from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl import library as lsl
+from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, Looks
 from pretap_realtime.serve.service import Service, Timing
@@ -220,9 +221,6 @@ class Notes:
     def __init__(self):
         self.batches = []
 
-    def hurry(self, items):
-        pass
-
     def send(self, batch):
         self.batches += batch
 
@@ -239,7 +237,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
         timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
         clock=lsl.local_clock, stop=stop, say=said.append,
     )  # fmt: skip
-    thread = threading.Thread(target=publisher.run, args=(service.run(),), daemon=True)
+    thread = threading.Thread(target=Leader(publisher).run, args=(service.run(),), daemon=True)
     thread.start()
     until(lambda: any(message.type == "verdict" and message.valid for message, _ in notes.batches), "a verdict")
     mode.stall_s = 3.0
