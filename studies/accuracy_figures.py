@@ -1,4 +1,4 @@
-"""The figures of docs/accuracy.md, from the results of `pretap compare --json`; drawn as its report draws them.
+"""Draw the figures of docs/accuracy.md from the results of `pretap compare --json`, in the style of its report.
 
 python studies/accuracy_figures.py RESULTS.json... --data DIR --out docs/figures
 """
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pretap_offline.lab.report import figures
-from pretap_offline.lab.report.patterns import answer_patterns
+from pretap_offline.lab.report.patterns import decision_patterns
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results
 from pretap_offline.trials.source import read_trials
@@ -43,7 +43,7 @@ def main():
     for path in args.results:
         found = read_results(path)
         assert isinstance(found, Comparison)
-        for each in found.outcomes:  # of a recipe in several files the one with most repeats counts
+        for each in found.outcomes:  # if a recipe is in several files, use the one with the most repeats
             if len(each.probs) >= len(outcomes.get(each.name, each).probs):
                 outcomes[each.name] = each
             if each.learning_curve:
@@ -65,7 +65,7 @@ def main():
         bins = figures.confidence_bins(labels, probs, rng=np.random.default_rng(0))
         (args.out / f"calibration-{each.name}.svg").write_bytes(figures.reliability(bins, probs, large=True))
         (args.out / f"training-{each.name}.svg").write_bytes(figures.training(np.array(each.losses), n_classes=2))
-        maps = [drawn for group in answer_patterns(trials, probs.mean(axis=0)) for drawn in drawing.draw(group)]
+        maps = [drawn for group in decision_patterns(trials, probs.mean(axis=0)) for drawn in drawing.draw(group)]
         in_a_row(maps).save(args.out / f"maps-{each.name}.png")
 
 

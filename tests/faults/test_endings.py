@@ -100,8 +100,7 @@ def test_kill_9_of_the_service_leaves_a_whole_log_and_a_free_amplifier(serve, fe
     again = serve(amp)
     again.wait_for_verdict()
     measured(
-        "kill -9 of the service",
-        "consumers notice; the log has all that was sent up to 0.1 s before; a new service starts",
+        "kill -9 of the service", "consumers notice; the log has all but the last 0.1 s; a new service starts",
         f"consumers notice after {1000 * noticed_s:.0f} ms; the last line is {1000 * (killed_s - last['sent']):.0f} ms "
         "old and whole; the amplifier and a new service go on",
     )  # fmt: skip

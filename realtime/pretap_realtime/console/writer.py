@@ -12,13 +12,13 @@ from pretap_realtime.console.background_writer import BackgroundWriter
 __all__ = ["ConsoleWriter"]
 
 _CLOSE_S: Final = 1.0
-_MAX_LINES: Final = 10_000  # some MB, if the terminal has stopped reading
+_MAX_LINES: Final = 10_000  # pending if the terminal stops reading: a few MB
 
 
 class ConsoleWriter:
-    """Writes lines in a thread of its own: a terminal that is stopped, full or gone costs lines, not the session.
+    """Writes lines in a thread of its own, so that a stopped, full or closed terminal costs lines but not the session.
 
-    `say` and `show` neither wait nor raise, so that callers need no guard.
+    `say` and `show` neither block nor raise.
     """
 
     def __init__(self) -> None:
@@ -33,18 +33,18 @@ class ConsoleWriter:
         self._writer.put((text, "stdout"))
 
     def close(self) -> bool:
-        """Wait until all is written; return False if the terminal does not take it."""
+        """Wait until everything is written, and return whether it was: a terminal may have stopped reading."""
         return self._writer.close(_CLOSE_S) == 0
 
 
 def _write(line: tuple[str, Literal["stdout", "stderr"]]) -> None:
     text, name = line
     file = getattr(sys, name)
-    if file is None:  # it was closed when the process began
+    if file is None:  # it was closed when the process started
         return
-    harmless = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # for a terminal that is ASCII
+    encodable = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # for an ASCII terminal
     try:
-        print(harmless, file=file, flush=True)
-    except OSError:  # what could not be written would fail again at each flush, and at the interpreter's end
+        print(encodable, file=file, flush=True)
+    except OSError:  # unwritten text would fail again at each flush, also when the interpreter exits
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

@@ -25,8 +25,8 @@ _CLOSE_S: Final = 2.0
 class LogSink:
     """One JSON object a line, with the latency of each decision in milliseconds.
 
-    A thread writes each line within some milliseconds, one at a time, so a killed process loses no more than the lines of
-    that time, and never a part of a line. If the disk hangs, lines are kept in memory until it answers.
+    A thread writes each line within some milliseconds, one at a time. So a killed process loses no more than the lines
+    of that time, and never a part of a line. If the disk hangs, lines are kept in memory until it answers.
     """
 
     def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
