@@ -26,6 +26,8 @@ class BackgroundWriter(Generic[T]):
         Writes one item. After an exception nothing more is written, and `put` raises it.
     max_pending
         Items that may be pending. Further ones are dropped and counted.
+    pause_s
+        How long the thread sleeps after it has written all: waking it for every single item costs CPU time.
 
     Attributes
     ----------
@@ -33,9 +35,9 @@ class BackgroundWriter(Generic[T]):
         Items for which the queue was too full.
     """
 
-    def __init__(self, write: Callable[[T], object], *, name: str, max_pending: int) -> None:
+    def __init__(self, write: Callable[[T], object], *, name: str, max_pending: int, pause_s: float = 0.0) -> None:
         self.n_dropped = 0
-        self._write, self._max_pending = write, max_pending
+        self._write, self._max_pending, self._pause_s = write, max_pending, pause_s
         # In C: it wakes the thread in 1 us, and a signal handler may put as well. None ends the thread.
         self._pending: SimpleQueue[T | None] = SimpleQueue()
         self._busy_since_s = math.inf
@@ -71,5 +73,7 @@ class BackgroundWriter(Generic[T]):
                 self._busy_since_s = time.monotonic()
                 self._write(item)
                 self._busy_since_s = math.inf
+                if self._pause_s and self._pending.empty():
+                    time.sleep(self._pause_s)
         except Exception as error:  # noqa: BLE001 - `put` raises it
             self._error = error

@@ -8,23 +8,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.send.messages import Message
 from pretap_realtime.send.sink import BlockingSink, Outgoing, Sink
 
-__all__ = ["Publisher", "Step"]
+__all__ = ["Publisher"]
 
 _MAX_PENDING: Final = 4096  # items: four seconds at 1000 decisions a second
 _MAX_BATCH: Final = 256  # items sent in one step, which takes some milliseconds
 
-
-class Step(NamedTuple):
-    """One operation of the thread that sends; of a sink, or of the publisher itself if `sink` is None."""
-
-    sink: Sink | None
-    run: Callable[[], object]
+# One operation of the thread that sends: a sink, or None for the publisher itself, and what to run.
+_Step = tuple[Sink | None, Callable[[], object]]
 
 
 class Publisher:
@@ -63,11 +59,12 @@ class Publisher:
     ) -> None:
         self.n_dropped = 0
         self.outlets = outlets
-        self._sinks, self._say = list(sinks), say
+        self._sinks: list[Sink] = [*sinks] if outlets is None else [outlets, *sinks]
+        self._say = say
         self._numbering = _Numbering(classes, clock=clock, first_seq=first_seq, keep_seq=keep_seq)
         self._pending: deque[Outgoing] = deque()
         self._newest: Outgoing | None = None  # of those that were sent
-        self._steps: deque[Step] = deque()  # the first one is in progress
+        self._steps: deque[_Step] = deque()  # the first one is in progress
 
     @property
     def latencies(self) -> Latencies:
@@ -86,7 +83,7 @@ class Publisher:
         """Whether items were published that no step covers yet."""
         return bool(self._pending)
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> _Step | None:
         """Return the step to run now, and keep returning it until `end_step`; None if all is sent."""
         if not self._steps and self._pending:
             self._start_batch()
@@ -98,19 +95,19 @@ class Publisher:
 
     def add_step(self, *, is_in_outlets: bool, run: Callable[[], object]) -> None:
         """Put a step in front: a call of the loop that is in progress, or the rescue of the outlets."""
-        self._steps.appendleft(Step(self.outlets if is_in_outlets else None, run))
+        self._steps.appendleft((self.outlets if is_in_outlets else None, run))
 
     @property
     def is_in_outlets(self) -> bool:
         """Whether the step in progress is one of the outlets."""
-        return self.outlets is not None and bool(self._steps) and self._steps[0].sink is self.outlets
+        return self.outlets is not None and bool(self._steps) and self._steps[0][0] is self.outlets
 
     def drop(self, sink: Sink | None) -> None:
         """Leave a sink out, with its steps."""
         if sink is self.outlets:
             self.outlets = None
         self._sinks = [each for each in self._sinks if each is not sink]
-        self._steps = deque(step for step in self._steps if step.sink is not sink)
+        self._steps = deque(step for step in self._steps if step[0] is not sink)
 
     def announce(self, why: str) -> None:
         """Warn the operator, and the readers in a message of the newest state."""
@@ -123,14 +120,14 @@ class Publisher:
     def _start_batch(self) -> None:
         items = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
         self._newest = items[-1]
-        if self.outlets is not None and not all(item.is_sent for item in items):
-            self._steps.append(Step(self.outlets, partial(self.outlets.send_probabilities, items)))
-        self._steps.append(Step(None, partial(self._number, items)))
+        if self.outlets is not None and not all([item.is_sent for item in items]):
+            self._steps.append((self.outlets, partial(self.outlets.send_probabilities, items)))
+        self._steps.append((None, partial(self._number, items)))
 
     def _number(self, items: Sequence[Outgoing]) -> None:
         batch = self._numbering.number(items)
-        for sink in (*([] if self.outlets is None else [self.outlets]), *self._sinks):
-            self._steps.append(Step(sink, partial(sink.send, batch)))
+        for sink in self._sinks:
+            self._steps.append((sink, partial(sink.send, batch)))
 
 
 class _Numbering:

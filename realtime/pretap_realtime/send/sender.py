@@ -63,9 +63,10 @@ class Sender:
                         continue
                     self.thread = None
                     return
+            sink, run = step
             failure: Exception | None = None
             try:
-                step.run()
+                run()
             except Exception as error:  # noqa: BLE001 - announced below
                 failure = error
             with self.lock:
@@ -74,7 +75,7 @@ class Sender:
                 publisher.end_step()
                 self.n_steps += 1
             if failure is not None:
-                self._leave_out(step.sink, failure)
+                self._leave_out(sink, failure)
 
     def _leave_out(self, sink: Sink | None, failure: Exception) -> None:
         if sink is None:  # numbering failed, so nothing can be announced either
@@ -92,7 +93,7 @@ class Sender:
         """Finish the step of a call that was cancelled and has returned to the thread that sends; hold the lock."""
         step = self._publisher.next_step()
         assert step is not None
-        step.run()
+        step[1]()
         self._publisher.end_step()
         self.n_steps += 1
 
