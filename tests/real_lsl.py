@@ -22,7 +22,11 @@ import msgspec
 import numpy as np
 import pylsl
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import MarkerInlet
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
 WITHIN_S = 120.0
@@ -32,14 +36,26 @@ LABELS = ("C3", "Cz", "C4", "O1")
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float = WITHIN_S):
-    """Wait for a condition; gives what it gave."""
-    deadline_s = lsl.local_clock() + within_s
+    """Wait for a condition, and return its value."""
+    deadline_s = local_clock() + within_s
     tick = threading.Event()
     while not (result := condition()):
-        if lsl.local_clock() > deadline_s:
+        if local_clock() > deadline_s:
             raise AssertionError(f"not within {within_s:g} s: {what() if callable(what) else what}")
         tick.wait(0.02)
     return result
+
+
+def resolve(name: str, within_s: float = WITHIN_S) -> StreamInfo:
+    """Wait for the stream with this name."""
+    found = StreamResolver({"name": name}).wait(within_s)
+    assert found, f"not within {within_s:g} s: the stream {name!r}"
+    return found[0]
+
+
+def streams_named(prefix: str) -> list[StreamInfo]:
+    """Return the streams whose names start with `prefix`, after half a second in which they can answer."""
+    return [stream for stream in StreamResolver().streams(gather_s=0.5) if stream.name.startswith(prefix)]
 
 
 def eeg(n, n_channels=4, seed=0):
@@ -111,7 +127,10 @@ class Feeder(Child):
 
 
 class Mute:
-    """A peer that answers those who look for a stream of its name, accepts their connections, and then says nothing."""
+    """A peer that answers queries for a stream of its name, accepts connections, and then sends nothing.
+
+    It hears unicast queries only, which liblsl sends 0.1 s after the multicast ones: outlets answer before it.
+    """
 
     def __init__(self, name: str) -> None:
         config = Path(os.environ["LSLAPICFG"]).read_text()
@@ -176,7 +195,7 @@ class Amplifier:
         self.name = name or f"amp-{secrets.token_hex(4)}"
         self.sfreq_hz = sfreq_hz
         labels = labels or [""] * n_channels
-        self.outlet = lsl.Outlet(
+        self.outlet = Outlet(
             self.name,
             kind,
             labels=labels,
@@ -195,7 +214,7 @@ class Amplifier:
     def start_clock(self, *, lead_s=LEAD_S):
         """Start the clock again: the next sample's timestamp lies `lead_s` after now."""
         self._lead_s = lead_s
-        self.t0_s = lsl.local_clock() + lead_s - (self.n / self.sfreq_hz if self.sfreq_hz else 0.0)
+        self.t0_s = local_clock() + lead_s - (self.n / self.sfreq_hz if self.sfreq_hz else 0.0)
 
     def set_clock(self, step_s):
         """Set the clock of the stamps, as it happens to computers."""
@@ -223,7 +242,7 @@ class Amplifier:
             if self._counter is not None:
                 piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
             chunk_s = len(piece) / self.sfreq_hz if self.sfreq_hz else 0.0
-            due_s = t_s[-1] - self._set_s - lsl.local_clock() if real_time else max(chunk_s / SPEED, 0.005)
+            due_s = t_s[-1] - self._set_s - local_clock() if real_time else max(chunk_s / SPEED, 0.005)
             pause.wait(max(0.0, due_s))
             if one_stamp:
                 self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
@@ -247,9 +266,8 @@ class Listener:
     """A real inlet on the marker stream of a service."""
 
     def __init__(self, name: str = "pretap-markers") -> None:
-        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
-        self._inlet = lsl.MarkerInlet(found[0])
-        self._inlet.open()
+        self._inlet = MarkerInlet(resolve(name))
+        self._inlet.start()
         self.texts: list[str] = []
         self.stamps: list[float] = []
         self.arrived: list[float] = []
@@ -258,7 +276,7 @@ class Listener:
         for cue in self._inlet.pull(0.02):
             self.texts.append(cue.text)
             self.stamps.append(cue.t_s)
-            self.arrived.append(lsl.local_clock())
+            self.arrived.append(local_clock())
 
     @property
     def messages(self) -> list[Message]:
@@ -284,8 +302,7 @@ class Numbers:
     """A real inlet on the codes or the probabilities of a service: `rows` and `stamps` of all that came."""
 
     def __init__(self, name: str) -> None:
-        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
-        self._inlet = pylsl.StreamInlet(found[0].info, recover=False)
+        self._inlet = pylsl.StreamInlet(resolve(name).info, recover=False)
         self._inlet.open_stream(timeout=WITHIN_S)
         self.rows: list[list[float]] = []
         self.stamps: list[float] = []

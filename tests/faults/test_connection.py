@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from pretap.bundle.file import load
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
 from real_lsl import LABELS, eeg, until
 
 HOP = ("--hop-ms", "100")
 
 
 def test_no_stream_is_waited_for_and_then_said(serve, measured):
-    before_s = lsl.local_clock()
+    before_s = local_clock()
     service = serve("name=nobody", "--wait-s", "1")
     assert service.wait() == 3
-    took_s = lsl.local_clock() - before_s
+    took_s = local_clock() - before_s
     assert "Asked for 'name=nobody'" in service.said
     assert service.states() == ["WAITING"]
     measured(
@@ -32,7 +32,7 @@ def test_a_stream_that_comes_late_is_taken(serve, amplifier, measured):
     service = serve("name=late-amp")
     service.wait_for("WAITING")
     service.listener.wait_for(lambda m: m.state == "WAITING", "WAITING")
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     amp = amplifier(name="late-amp")
     running = service.listener.wait_for_state("RUNNING")
     amp.push(eeg(60))
@@ -51,7 +51,7 @@ def test_a_killed_source_is_lost_at_once_and_its_return_flows_again_with_a_full_
     service = serve("source_id=amp-1", "--hop-ms", "10")
     listener = service.listener
     listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     amp.kill()
     lost = listener.wait_for_state("LOST")
     again = feeder(name="amp-kill", source_id="amp-1", waits=True)
@@ -77,11 +77,11 @@ def test_a_replacement_flows_again(serve, amplifier, measured):
     took_s, lost_s = [], []
     seq = -1
     for _ in range(10):
-        gone_s = lsl.local_clock()
+        gone_s = local_clock()
         amp.end()
         lost = listener.wait_for_state("LOST", after=seq)
         lost_s.append(lost.sent - gone_s)
-        up_s = lsl.local_clock()
+        up_s = local_clock()
         amp = amplifier(name="amp-again", source_id="amp-again")
         running = listener.wait_for_state("RUNNING", after=lost.seq)
         took_s.append(running.sent - up_s)
@@ -161,7 +161,7 @@ def test_another_stream_that_returns_and_does_not_fit_is_refused_and_the_right_o
     listener = service.listener
     amp.end()
     lost = listener.wait_for_state("LOST")
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     other = amplifier(**{"name": amp.name, "source_id": "amp-a"} | spec)
     refused = listener.wait_for_state("REFUSED", after=lost.seq)
     assert said in refused.why
@@ -211,7 +211,7 @@ def test_a_twin_that_comes_later_is_announced_and_the_first_is_still_decoded(ser
     listener = service.listener
     amp.wait_for_reader()
     amp.push(eeg(60))
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     twin = amplifier(name="amp-twin", source_id="amp-twin")
     told = listener.wait_for(lambda m: "another stream answers to stream.query" in m.why, "the announcement")
     twin.push(eeg(100, seed=9) * 1000)

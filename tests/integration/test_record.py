@@ -21,8 +21,8 @@ from safetensors.numpy import load_file
 from pretap.bundle.file import load as load_bundle
 from pretap.bundle.file import write_bundle
 from pretap.recordings.continuous import open_recording
-from pretap_realtime.lsl import library as lsl
 from pretap_realtime.lsl import limits as memory
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.record import xdf_writer
 
 FS = 100.0
@@ -39,9 +39,9 @@ def n_saved(path: Path) -> dict[str, int]:
     return {name: len(stream["time_stamps"]) for name, stream in load(path).items()} if path.exists() else {}
 
 
-def markers() -> lsl.Outlet:
+def markers() -> Outlet:
     name = f"cues-{secrets.token_hex(4)}"
-    outlet = lsl.Outlet(name, "Markers", labels=["marker"], format="string")
+    outlet = Outlet(name, "Markers", labels=["marker"], format="string")
     outlet.name = name
     return outlet
 
@@ -100,7 +100,7 @@ def test_numbers_of_every_format_are_recorded_as_they_are(recorder, kit, fmt):
         x[0] = 2**62 + 1
     t_s = amp.stamps(50)
     for row, t in zip(x, t_s, strict=True):
-        amp.outlet.push(row.tolist(), float(t))
+        amp.outlet.push_sample(row.tolist(), float(t))
     kit.until(lambda: n_saved(recorder.path) == {amp.name: 50}, "the samples in the file")
     assert child.interrupt() == 0
     stream = load(recorder.path)[amp.name]
@@ -278,7 +278,7 @@ def test_losses_are_counted_exactly_in_the_footer_and_in_words(recorder, kit):
 
 def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recorded(start, recorder, kit):
     kind = f"Kind{secrets.token_hex(4)}"
-    mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
+    mad = Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
     amp = kit.Amplifier(kind=kind)
     child = start("record", str(recorder.path), "--query", f"type={kind}")
     child.wait_for(f"recording '{amp.name}'")

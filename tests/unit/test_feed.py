@@ -9,7 +9,8 @@ import pytest
 
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.lsl.library import Inlet, find
+from pretap_realtime.lsl.inlets import Inlet
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.replay.faults import BadDay, Mishap, inject, parse_plan
 from pretap_realtime.replay.outlets import COUNTER_WRAPS_AT, LslFeed
 from pretap_realtime.replay.pieces import Piece, pieces
@@ -64,7 +65,7 @@ def test_the_counter_is_the_last_channel_and_starts_again_where_a_float32_stops_
     x = np.zeros((4, 3), np.float32)
     played = Recording(CHANNELS, 100.0, 4, (), lambda start, stop: x[start:stop], "zeros")
     feed = LslFeed(played, name="counted", speed=1.0, unit="uV", counter="COUNT", say=pytest.fail)
-    (found,) = find({"name": "counted"}, wait_s=2.0)
+    (found,) = StreamResolver({"name": "counted"}).wait(2.0)
     inlet = Inlet(found)
     assert inlet.description.labels == (*CHANNELS, "COUNT")
     inlet.open(order=(3,), factors=(1.0,))

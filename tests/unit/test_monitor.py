@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pretap_realtime.monitor as package
-from pretap_realtime.lsl.library import Found
+from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.monitor.board import Board
 from pretap_realtime.monitor.choice import choose
 from pretap_realtime.monitor.follower import About, Update, positions
@@ -210,7 +210,7 @@ def test_electrodes_have_places_and_other_channels_have_none():
 
 
 def found(name, kind="Markers", format="string", n=1, uid="", source_id=""):  # noqa: A002
-    return Found(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
+    return StreamInfo(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
 
 
 def service(name):

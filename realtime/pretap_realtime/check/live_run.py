@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from pretap_realtime.check.isolated_session import Session
 from pretap_realtime.decide.cues import TRIAL_ENDS
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
 __all__ = ["Collected", "LiveRun"]
@@ -45,10 +48,10 @@ class LiveRun:
         cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
         self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
                                     "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
-        self._markers = lsl.MarkerInlet(self._find("pretap-markers"))
+        self._markers = MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _numbers(self._find("pretap-probabilities"))
         self._codes = _numbers(self._find("pretap-codes"))
-        self._markers.open()
+        self._markers.start()
         self.collected = Collected()
         self._next_seq: int | None = None
 
@@ -56,15 +59,15 @@ class LiveRun:
         """Start `pretap replay --wait` with these arguments, and collect until it has ended."""
         session = self._session
         child = session.start("replay", *replay, "--wait")
-        cues = lsl.MarkerInlet(self._find("pretap-replay-markers"))
-        cues.open()
-        deadline_s = lsl.local_clock() + within_s
+        cues = MarkerInlet(self._find("pretap-replay-markers"))
+        cues.start()
+        deadline_s = local_clock() + within_s
         over_s = np.inf
-        while (now_s := lsl.local_clock()) < min(deadline_s, over_s):
+        while (now_s := local_clock()) < min(deadline_s, over_s):
             if child.poll() is not None and over_s == np.inf:
                 over_s = now_s + _LINGER_S
             session.check_children()
-            with contextlib.suppress(lsl.ConnectionLostError):  # the replay has ended, as it should
+            with contextlib.suppress(ConnectionLostError):  # the replay has ended, as it should
                 self.collected.cues |= {cue.text: cue.t_s for cue in cues.pull()}
             self._collect(on_verdict)
         _end(session, child)
@@ -72,9 +75,11 @@ class LiveRun:
         self.collected.service_said = session.said(self._serve)
         return self.collected
 
-    def _find(self, name: str) -> lsl.Found:
-        def look() -> lsl.Found | None:
-            found = lsl.find({"name": name})
+    def _find(self, name: str) -> StreamInfo:
+        resolver = StreamResolver({"name": name})
+
+        def look() -> StreamInfo | None:
+            found = resolver.wait()
             return found[0] if found else None
 
         return self._session.wait_for(f"The stream {name!r}", look, within_s=_START_WITHIN_S)
@@ -96,8 +101,8 @@ class LiveRun:
             self.collected.n_codes += len(chunk.t_s)
 
 
-def _numbers(found: lsl.Found) -> lsl.Inlet:
-    inlet = lsl.Inlet(found)
+def _numbers(found: StreamInfo) -> Inlet:
+    inlet = Inlet(found)
     inlet.open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
     return inlet
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
-    from pretap_realtime.lsl.library import Found
+    from pretap_realtime.lsl.description import StreamInfo
 
 __all__ = ["choose", "service_of"]
 
@@ -21,7 +21,7 @@ _OF_SERVICES: Final = {
 }  # role: end of its name, which is its source_id too: a replay may send markers under the same name
 
 
-def service_of(found: Found) -> str:
+def service_of(found: StreamInfo) -> str:
     """Give the name of the service whose probabilities a stream carries; empty where it carries none."""
     name = found.name.removesuffix("-probabilities")
     is_one = name != found.name and found.type == "Probabilities" and found.format == "float32"
@@ -29,14 +29,14 @@ def service_of(found: Found) -> str:
 
 
 def choose(
-    found: Sequence[Found],
+    found: Sequence[StreamInfo],
     *,
     name: str,
     stream: Mapping[str, str],
     markers: Mapping[str, str] | None,
     followed: str = "",
     has_eeg: bool = False,
-) -> tuple[dict[str, Found], list[str]]:
+) -> tuple[dict[str, StreamInfo], list[str]]:
     """Say which stream is wanted in which role, and what stands in the way.
 
     Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. The service that is `followed` and
@@ -44,7 +44,7 @@ def choose(
     arguments.
     """
     services = sorted({service for each in found if (service := service_of(each))})
-    wanted: dict[str, Found] = {}
+    wanted: dict[str, StreamInfo] = {}
     problems: list[str] = []
     mine = [each for each in services if each == (name or followed or each)]
     if len(mine) == 1:
@@ -70,7 +70,7 @@ def choose(
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
 
 
-def _answers(found: Found, query: Mapping[str, str]) -> bool:
+def _answers(found: StreamInfo, query: Mapping[str, str]) -> bool:
     return all(getattr(found, key) == value for key, value in query.items())
 
 

@@ -18,7 +18,10 @@ import msgspec
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
 from pretap_realtime.monitor.choice import choose, service_of
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
@@ -103,8 +106,8 @@ class Follower:
         self._about = About()
         self._n_abouts = 1  # counts what `about` has been
         self._era = 0  # counts what makes a page begin anew
-        self._inlets: dict[str, lsl.Inlet | lsl.MarkerInlet] = {}
-        self._connected: dict[str, lsl.Found] = {}  # what the inlets read
+        self._inlets: dict[str, Inlet | MarkerInlet] = {}
+        self._connected: dict[str, StreamInfo] = {}  # what the inlets read
         self._followed: tuple[str, tuple[str, ...]] = "", ()  # the service and its classes
         self._aside: dict[str, tuple[float, str]] = {}  # uid of what is not tried: until when, and why
         self._is_local = False
@@ -119,7 +122,7 @@ class Follower:
             is_new = place.era != self._era
             if is_new:
                 place.begin(self._era)
-            board, now_s = self._board, lsl.local_clock()
+            board, now_s = self._board, local_clock()
             update = Update(
                 fresh=is_new,
                 about=self._about if place.n_abouts != self._n_abouts else None,
@@ -138,15 +141,15 @@ class Follower:
     # -- finding and connecting ----------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        watch = lsl.Watch()
+        watch = StreamResolver()
         while not self._stop.wait(_LOOK_S):
-            now_s = lsl.local_clock()
+            now_s = local_clock()
             with self._lock:
                 self._aside = {uid: each for uid, each in self._aside.items() if each[0] > now_s}
                 aside, connected, reads_numbers = dict(self._aside), dict(self._connected), self._reads_numbers()
                 followed = self._followed[0] if "messages" in connected or "probabilities" in connected else ""
             wanted, problems = choose(
-                [each for each in watch.found() if each.uid not in aside],
+                [each for each in watch.streams() if each.uid not in aside],
                 name=self._name,
                 stream=self._stream,
                 markers=self._markers,
@@ -159,29 +162,29 @@ class Follower:
             with self._lock:
                 self._say(problem=" ".join([*problems, *(why for _, why in self._aside.values() if why)][:5]))
 
-    def _connect(self, role: str, stream: lsl.Found) -> None:
+    def _connect(self, role: str, stream: StreamInfo) -> None:
         """Connect one stream; where that fails, leave it aside for a while."""
         try:
             if role == "messages" or role.startswith("marker "):
-                inlet: lsl.Inlet | lsl.MarkerInlet = _opened_markers(stream)
+                inlet: Inlet | MarkerInlet = _opened_markers(stream)
             else:
                 inlet = _opened_numbers(stream, as_microvolts=role == "eeg")
-        except (lsl.ConnectionLostError, StreamRefusedError) as error:
-            why = "" if isinstance(error, lsl.ConnectionLostError) else printable(str(error), limit=300)
+        except (ConnectionLostError, StreamRefusedError) as error:
+            why = "" if isinstance(error, ConnectionLostError) else printable(str(error), limit=300)
             with self._lock:
-                self._aside[stream.uid] = lsl.local_clock() + _AGAIN_S, why
+                self._aside[stream.uid] = local_clock() + _AGAIN_S, why
             return
         with self._lock:
             self._begin(role, stream, inlet)
             self._inlets[role], self._connected[role] = inlet, stream
 
-    def _begin(self, role: str, stream: lsl.Found, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
+    def _begin(self, role: str, stream: StreamInfo, inlet: Inlet | MarkerInlet) -> None:
         """Note what a new inlet changes for the page."""
         if role == "eeg":
-            assert isinstance(inlet, lsl.Inlet)
+            assert isinstance(inlet, Inlet)
             self._begin_eeg(inlet)
         elif role == "probabilities":
-            assert isinstance(inlet, lsl.Inlet)
+            assert isinstance(inlet, Inlet)
             service, classes = service_of(stream), _labels(inlet.description)[:-1]
             if (service, classes) != self._followed:
                 self._followed = service, classes
@@ -191,7 +194,7 @@ class Follower:
         elif role.startswith("marker "):
             self._say(markers=tuple(sorted({*self._about.markers, printable(stream.name)})))
 
-    def _begin_eeg(self, inlet: lsl.Inlet) -> None:
+    def _begin_eeg(self, inlet: Inlet) -> None:
         description = inlet.description
         labels = tuple(printable(label, limit=20) for label in _labels(description))
         before = self._about
@@ -224,13 +227,13 @@ class Follower:
                 for role, inlet in list(self._inlets.items()):
                     try:
                         self._take(role, inlet)
-                    except lsl.ConnectionLostError:
+                    except ConnectionLostError:
                         self._lose(role)
                 if not self._reads_numbers():
                     for role in _NUMBERS & self._inlets.keys():
                         self._inlets.pop(role).close()
                         del self._connected[role]
-                self._board.judge(now_s=lsl.local_clock())
+                self._board.judge(now_s=local_clock())
 
     def _reads_numbers(self) -> bool:
         """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions.
@@ -239,9 +242,9 @@ class Follower:
         """
         return not (self._board.has_messages and self._followed[0])
 
-    def _take(self, role: str, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
-        now_s = lsl.local_clock()
-        if isinstance(inlet, lsl.MarkerInlet):
+    def _take(self, role: str, inlet: Inlet | MarkerInlet) -> None:
+        now_s = local_clock()
+        if isinstance(inlet, MarkerInlet):
             for marker in inlet.pull(0.0):
                 if role == "messages":
                     self._board.add_message(marker.text, now_s=now_s, latency_known=self._is_local)
@@ -262,23 +265,23 @@ class Follower:
     def _lose(self, role: str) -> None:
         """Let go of a stream that ended; what it has shown stays."""
         inlet, stream = self._inlets.pop(role), self._connected.pop(role)
-        self._aside[stream.uid] = lsl.local_clock() + _FORGOTTEN_S, ""
+        self._aside[stream.uid] = local_clock() + _FORGOTTEN_S, ""
         inlet.close()
         if role == "eeg":
-            self._board.note(f"the EEG stream {self._about.eeg} ended", t_s=lsl.local_clock())
+            self._board.note(f"the EEG stream {self._about.eeg} ended", t_s=local_clock())
         elif role == "messages":
             self._board.has_messages = False  # the next one may be of another kind
-            self._board.note(f"the service {self._about.service} ended", t_s=lsl.local_clock())
+            self._board.note(f"the service {self._about.service} ended", t_s=local_clock())
 
 
-def _opened_markers(stream: lsl.Found) -> lsl.MarkerInlet:
-    inlet = lsl.MarkerInlet(stream)
-    inlet.open()
+def _opened_markers(stream: StreamInfo) -> MarkerInlet:
+    inlet = MarkerInlet(stream)
+    inlet.start()
     return inlet
 
 
-def _opened_numbers(stream: lsl.Found, *, as_microvolts: bool) -> lsl.Inlet:
-    inlet = lsl.Inlet(stream)
+def _opened_numbers(stream: StreamInfo, *, as_microvolts: bool) -> Inlet:
+    inlet = Inlet(stream)
     n = inlet.description.n_channels
     if n > _MAX_CHANNELS:
         raise StreamRefusedError(f"{n} channels are too many for a page: at most {_MAX_CHANNELS}")

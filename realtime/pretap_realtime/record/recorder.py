@@ -15,7 +15,10 @@ from typing import Final
 
 from pretap.errors import NoStreamError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import RawInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.record.disk import Disk
 from pretap_realtime.record.tracks import Identity, Track
@@ -47,7 +50,7 @@ class Recorder:
     Parameters
     ----------
     queries
-        See `lsl.parse_query`; empty: all streams.
+        See `pretap_realtime.lsl.query`; empty: all streams.
     """
 
     def __init__(
@@ -58,12 +61,12 @@ class Recorder:
         force: bool = False,
         stop: Stop,
         say: Say,
-        clock: Callable[[], float] = lsl.local_clock,
+        clock: Callable[[], float] = local_clock,
     ) -> None:
         self.tracks: list[Track] = []
         self.started_s: float | None = None
         self._path, self._force, self._stop, self._say, self._clock = path, force, stop, say, clock
-        self._watches = [lsl.Watch(query) for query in queries] or [lsl.Watch()]
+        self._watches = [StreamResolver(query) for query in queries] or [StreamResolver()]
         self._doors = _Doors(clock)
         self._sources: dict[str, _Source] = {}  # by uid
         self._listed: set[str] = set()  # uids that the network knows
@@ -116,7 +119,7 @@ class Recorder:
 
     def _look(self) -> None:
         """Connect, beside the loop, to streams that are not recorded yet."""
-        there = {found.uid: found for watch in self._watches for found in watch.found()}
+        there = {found.uid: found for watch in self._watches for found in watch.streams()}
         for uid, found in there.items():
             if uid not in self._sources:
                 self._doors.knock(found)
@@ -127,7 +130,7 @@ class Recorder:
 
     def _admit(self, now_s: float) -> None:
         for found, opened in self._doors.answers():
-            if not isinstance(opened, lsl.RawInlet):
+            if not isinstance(opened, RawInlet):
                 if opened:
                     self._say(f"{found} is not recorded: {opened}")
                 continue
@@ -136,7 +139,7 @@ class Recorder:
                 self.started_s = now_s
             self._sources[found.uid] = _Source(opened, self._track(found, opened), clock=self._clock)
 
-    def _track(self, found: lsl.Found, inlet: lsl.RawInlet) -> Track:
+    def _track(self, found: StreamInfo, inlet: RawInlet) -> Track:
         """Give the track of a stream that came back, or a new one."""
         identity = Identity.of(inlet.description, kind=found.type, source_id=found.source_id)
         for uid, source in list(self._sources.items()):
@@ -166,7 +169,7 @@ class Recorder:
         for uid, source in list(self._sources.items()):
             try:
                 source.pull()
-            except lsl.ConnectionLostError:
+            except ConnectionLostError:
                 self._drop(uid)
 
     def _hand_over(self) -> None:
@@ -201,7 +204,7 @@ class Recorder:
 class _Source:
     """A live stream and the track that it feeds."""
 
-    def __init__(self, inlet: lsl.RawInlet, track: Track, *, clock: Callable[[], float]) -> None:
+    def __init__(self, inlet: RawInlet, track: Track, *, clock: Callable[[], float]) -> None:
         self.track = track
         self._inlet, self._clock = inlet, clock
         self._heard_s, self._is_silent = clock(), False
@@ -216,7 +219,7 @@ class _Source:
             self.track.add(values, t_s)
             if t_s.size:
                 self._heard_s = self._clock()
-            if t_s.size < self._inlet.n_rows:
+            if t_s.size < self._inlet.max_samples:
                 return
 
     def is_mute(self, now_s: float) -> bool:
@@ -243,7 +246,7 @@ class _Source:
         while not self._closed.is_set():
             try:
                 offset_s = self._inlet.time_correction(_CLOCK_EVERY_S)
-            except lsl.ConnectionLostError:
+            except ConnectionLostError:
                 self._closed.wait(_RETRY_S)
                 continue
             if self._inlet.is_local and abs(offset_s) < _SAME_CLOCK_S:
@@ -263,31 +266,31 @@ class _Doors:
         self._clock = clock
         self._busy: set[str] = set()
         self._again_s: dict[str, float] = {}  # by uid: not before
-        self._answers: queue.SimpleQueue[tuple[lsl.Found, lsl.RawInlet | str]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[StreamInfo, RawInlet | str]] = queue.SimpleQueue()
         self._told: set[str] = set()
 
-    def knock(self, found: lsl.Found) -> None:
+    def knock(self, found: StreamInfo) -> None:
         """Connect, unless that is under way, or failed a moment ago."""
         if found.uid in self._busy or self._clock() < self._again_s.get(found.uid, 0.0):
             return
         self._busy.add(found.uid)
         threading.Thread(target=self._connect, args=(found,), name="connect", daemon=True).start()
 
-    def _connect(self, found: lsl.Found) -> None:
+    def _connect(self, found: StreamInfo) -> None:
         try:
-            inlet = lsl.RawInlet(found, buffer_s=_BUFFER_S)
+            inlet = RawInlet(found, buffer_s=_BUFFER_S)
             inlet.xml = xdf_writer.sound_xml(inlet.xml)
-            inlet.open()
-        except lsl.ConnectionLostError:
+            inlet.start()
+        except ConnectionLostError:
             self._answers.put((found, ""))  # dead, but still listed: no word
         except (ValueError, RuntimeError, StreamRefusedError) as error:  # RuntimeError: pylsl could not make an inlet
             self._answers.put((found, str(error)))
         else:
             self._answers.put((found, inlet))
 
-    def answers(self) -> list[tuple[lsl.Found, lsl.RawInlet | str]]:
+    def answers(self) -> list[tuple[StreamInfo, RawInlet | str]]:
         """Give the streams that have been connected to, and why others were not (told once)."""
-        answers: list[tuple[lsl.Found, lsl.RawInlet | str]] = []
+        answers: list[tuple[StreamInfo, RawInlet | str]] = []
         while not self._answers.empty():
             found, opened = self._answers.get()
             self._busy.discard(found.uid)

@@ -10,7 +10,8 @@ import numpy as np
 
 from pretap.files import write_json
 from pretap.recordings.recording import Recording
-from pretap_realtime.lsl.library import Outlet, local_clock
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.replay.faults import Mishap, Wiring
 from pretap_realtime.replay.pieces import Piece
 
@@ -146,7 +147,7 @@ class LslFeed:
 
     def push(self, piece: Piece, t0_s: float) -> None:
         for mark in piece.markers:  # first, as in a lab: an event is known before an amplifier delivers its samples
-            self._markers.push([mark.text], t0_s + mark.t_s)
+            self._markers.push_sample([mark.text], t0_s + mark.t_s)
         if piece.t_s.size:
             assert self._eeg is not None
             x = self._wiring.values(piece.x_uv)

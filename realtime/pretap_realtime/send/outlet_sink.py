@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime.lsl.library import Outlet
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.sink import Item
 
@@ -168,7 +168,7 @@ class OutletSink:
                 self._facts = dict(task.facts)
                 self._outlets = {kind: self._outlet(kind) for kind in _KINDS}
             else:
-                self._outlets[task.kind].push_all(task.rows, task.t_s)
+                self._outlets[task.kind].push_samples(task.rows, task.t_s)
             if todo is not self._todo:
                 return  # this thread hung here, and was left behind
             todo.popleft()

@@ -21,7 +21,6 @@ from pretap.options import FILE, FOLDER, engine_option, set_option
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal, stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
-from pretap_realtime.lsl.ahead import Ahead
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
@@ -35,13 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-# Where liblsl asks anew in the moment in which the wait ends, it may return 5 s late: of waits of 0.5 s 18 in 152, of
-# 0.45 s none in 360 (pylsl 1.18.6, its default configuration, 8 threads).
 _LIST_S = 0.45
 # Of BLAS, before numpy loads it: after a large product its other threads would spin for a while, on a core that the
 # session may need.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_ANSWER_S = 0.005  # where one stream is on this machine it answers in 1 ms, where there are several in 0.1 s and more
 
 
 _ARGUMENTS = "pretap.serve.arguments"
@@ -163,18 +159,13 @@ def _jobs(
     if dry_run and folder is not None:
         raise UsageError("--record and --dry-run: a dry run decides nothing that could be recorded. Leave out one.")
     is_one = len(chosen) == 1
-    # What is decided on must be on record, and the recorder comes later.
-    ahead = [Ahead(settings.stream.query, opens=folder is None and not settings.cue.query) for _, settings in chosen]
-    for each in ahead:
-        each.look(_ANSWER_S)
     plans = [
         _plan(
             name or bundle,
             settings,
-            each,
             say=partial(_say, console) if is_one else partial(_say_as, console, settings.markers.name),
         )
-        for (name, settings), each in zip(chosen, ahead, strict=True)
+        for name, settings in chosen
     ]
     jobs: dict[str, Job] = {}
     for k, plan in enumerate(plans):
@@ -234,11 +225,10 @@ class _Plan:
         return self.settings.markers.name
 
 
-def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say: Say) -> _Plan:
-    from pretap_realtime.serve.connection import Connector, Looks
+def _plan(bundle: str | Path | None, settings: ServeConfig, *, say: Say) -> _Plan:
+    from pretap_realtime.serve.connection import Connector, StreamSearches
 
-    ahead.look()  # the longest of the loading is done
-    looks = Looks(settings, ahead=ahead)
+    searches = StreamSearches.start(settings)  # streams answer while the bundle is loaded
     from pretap.bundle.file import load
     from pretap.bundle.inspect import in_a_line
     from pretap_realtime.decide.modes import hop_samples
@@ -256,7 +246,7 @@ def _plan(bundle: str | Path | None, settings: ServeConfig, ahead: Ahead, *, say
             "unseen; train it again"
         )
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
-    return _Plan(settings, file, decoder, Connector(decoder, settings, looks=looks, say=say), hop, say)
+    return _Plan(settings, file, decoder, Connector(decoder, settings, searches=searches, say=say), hop, say)
 
 
 def _outputs(
@@ -443,10 +433,11 @@ def _list_where_none_came(job: Job, settings: ServeConfig, show: Say) -> None:
 
 
 def _whats_there(settings: ServeConfig) -> str:
-    from pretap_realtime.lsl.library import find, listing
+    from pretap_realtime.lsl.description import list_streams
+    from pretap_realtime.lsl.resolver import StreamResolver
 
     asked = f"Asked for {settings.stream.query!r}" + (f" and {settings.cue.query!r}" if settings.cue.query else "")
-    seen = find(wait_s=_LIST_S)
+    seen = StreamResolver().streams(gather_s=_LIST_S)
     if not seen:
         return f"{asked}; there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
-    return f"{asked}; on the network are:\n  {listing(seen)}"
+    return f"{asked}; on the network are:\n  {list_streams(seen)}"

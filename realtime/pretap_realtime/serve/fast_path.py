@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.decide.pipeline import Pipeline
-from pretap_realtime.lsl.library import Inlet, Outlet, clock_address
+from pretap_realtime.lsl.inlets import Inlet
+from pretap_realtime.lsl.library import clock_address
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.watchdog import Watch
@@ -55,7 +57,7 @@ class Express:
         self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
         self._may_send = self._goes_on = False
         self._outlet: Outlet | None = None  # what C code sends to
-        self._x, self._stamps, self._row_bytes = source.x, source.stamps, 4 * source.n_channels
+        self._x, self._stamps, self._row_bytes = source.x, source.timestamps, 4 * source.n_channels
         self._n_spare = source.n_spare
         self._n_looks = -1  # of the pipeline, when the terms were asked for
         self._chunk: Chunk | None = None  # what came
@@ -65,8 +67,8 @@ class Express:
             available=source.available,
             inlet=source.inlet,
             x=source.x,
-            stamps=source.stamps,
-            n_room=source.n_room,
+            stamps=source.timestamps,
+            n_room=source.max_samples,
             n_channels=source.n_channels,
             flat_uv=FLAT_UV,
             push=lanes.push,

@@ -16,8 +16,7 @@ from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error
 from pretap_offline.lab.fits import data_sha256
-from pretap_offline.lab.report import figures
-from pretap_offline.lab.report import texts
+from pretap_offline.lab.report import figures, texts
 from pretap_offline.lab.report.page import (
     PNG,
     cards,
