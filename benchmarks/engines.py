@@ -4,7 +4,7 @@
 
 Two tables. The first: each engine along a stream, as lanes and recomputing each window. `us_sample` is all the work of
 a sample; `p50_us` and `p99_us` are what stands between the arrival of a window's last sample and its decision, without
-what `settle` does when that is out. The second: windows a second at every sample of a recording, the compiled lanes
+what `catch_up` does when that is out. The second: windows a second at every sample of a recording, the compiled lanes
 against torch, which decodes batches of windows. Latencies are on the clock, work and rates in processor time of one
 thread. All of it interleaved; medians over the rounds.
 """
@@ -59,8 +59,8 @@ def follow(bundle: Bundle, engine: str, way: str, *, hop: int, n_chunk: int, sec
     x_uv = noise_uv(100 * max(n_chunk, 100), manifest)
     deadline_s = time.perf_counter() + patience_s
     for start in range(0, manifest.n_window - n_chunk, n_chunk):
-        stream.push(x_uv[start : start + n_chunk])
-        stream.settle()
+        stream.process(x_uv[start : start + n_chunk])
+        stream.catch_up()
         if time.perf_counter() > deadline_s:
             raise TooSlowError
     pushes_s: list[float] = []
@@ -69,11 +69,11 @@ def follow(bundle: Bundle, engine: str, way: str, *, hop: int, n_chunk: int, sec
     began_s, cpu_s = time.perf_counter(), time.thread_time()
     while (now_s := time.perf_counter()) - began_s < seconds or not pushes_s:
         start = n_samples % (len(x_uv) - n_chunk + 1)
-        outputs = stream.push(x_uv[start : start + n_chunk])
+        outputs = stream.process(x_uv[start : start + n_chunk])
         if outputs:
             pushes_s.append(time.perf_counter() - now_s)
             n_decisions += len(outputs)
-        stream.settle()
+        stream.catch_up()
         n_samples += n_chunk
     took_s = time.thread_time() - cpu_s
     p50_s, p99_s = np.percentile(pushes_s, (50, 99))
@@ -121,8 +121,8 @@ def compiled_lanes(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np
         stream.reset()
         probs = []
         for start in range(0, len(x_uv), N_CHUNK):
-            probs += [output.probs for output in stream.push(x_uv[start : start + N_CHUNK])]
-            stream.settle()
+            probs += [output.probs for output in stream.process(x_uv[start : start + N_CHUNK])]
+            stream.catch_up()
         return np.array(probs)
 
     return decode

@@ -82,14 +82,14 @@ def cost_us(bundle: Bundle, *, hop: int, seconds: float) -> float:
     stream = bundle.decoder("compiled").stream(hop)
     x_uv = np.random.default_rng(0).normal(0, 20, (100 * _CHUNK, len(bundle.manifest.channels))).astype(np.float32)
     for _ in range(0, bundle.manifest.n_window, len(x_uv)):
-        stream.push(x_uv)
-        stream.settle()
+        stream.process(x_uv)
+        stream.catch_up()
     chunks = [x_uv[start : start + _CHUNK] for start in range(0, len(x_uv), _CHUNK)]
     gc.collect()
     n_chunks, began_s, cpu_s = 0, time.perf_counter(), time.thread_time()
     while time.perf_counter() - began_s < seconds or n_chunks * _CHUNK < 2 * hop:
-        stream.push(chunks[n_chunks % len(chunks)])
-        stream.settle()
+        stream.process(chunks[n_chunks % len(chunks)])
+        stream.catch_up()
         n_chunks += 1
     return (time.thread_time() - cpu_s) / (n_chunks * _CHUNK) * 1e6
 

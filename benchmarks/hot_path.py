@@ -3,8 +3,8 @@
     python benchmarks/hot_path.py [BUNDLE] [--decisions 200]
 
 The same chunks go through the same code, once one after another, once with a pause of 20 ms before each. What a pause
-adds is no work: the processor has slept, and finds its caches filled by others. `push` ends with the decision, `settle`
-does what a decision does not need. Synthetic noise; no network.
+adds is no work: the processor has slept, and finds its caches filled by others. `process` ends with the decision,
+`catch_up` does what a decision does not need. Synthetic noise; no network.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def measure(decoder: Decoder, *, hop: int, n_chunk: int, n_decisions: int, pause
         if is_warm and pause_s:
             time.sleep(pause_s)
         began_s = time.perf_counter()
-        decisions = pipeline.push(chunk)
+        decisions = pipeline.process(chunk)
         pushed_s = time.perf_counter()
-        pipeline.settle()
+        pipeline.catch_up()
         if is_warm and decisions:
             pushes.append(pushed_s - began_s)
             settles.append(time.perf_counter() - pushed_s)

@@ -49,15 +49,15 @@ def alarms(decoder: Decoder, x_uv: Signal, t_s: NDArray[np.float64], sfreq_hz: f
     """Give when, in seconds from the start, something else was said, and what."""
     hop = max(1, round(0.05 * decoder.manifest.sfreq_hz))
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop), max_interpolated=0.15)
-    pipeline.begin(sfreq_hz=sfreq_hz)
+    pipeline.reset(sfreq_hz=sfreq_hz)
     said, now = [], ""
     n_chunk = max(1, round(0.02 * sfreq_hz))
     for start in range(0, len(x_uv), n_chunk):
         try:
-            pipeline.push(Chunk(x_uv[start : start + n_chunk], t_s[start : start + n_chunk]))
+            pipeline.process(Chunk(x_uv[start : start + n_chunk], t_s[start : start + n_chunk]))
         except StreamRefusedError as error:
             return [*said, (start / sfreq_hz, f"REFUSED: {error}")]
-        pipeline.settle()
+        pipeline.catch_up()
         if pipeline.status != now:
             now = pipeline.status
             said.append((start / sfreq_hz, now))

@@ -59,7 +59,7 @@ def drift(
     rng = np.random.default_rng(1)
     offset_uv = rng.uniform(-1e5, 1e5, n_channels).astype(np.float32)
     stream = decoder.stream(hop)
-    assert "each advanced sample by sample" in stream.words, stream.words
+    assert "each advanced sample by sample" in stream.describe(), stream.describe()
     chunks: deque[np.ndarray] = deque(maxlen=-(-(n_window + n_last * hop) // N_CHUNK) + 1)
     outputs: deque = deque(maxlen=n_last)
     n_outputs, streaming_s = 0, 0.0
@@ -67,8 +67,8 @@ def drift(
         n_new = min(N_CHUNK, n_samples - start)
         x_uv = rng.standard_normal((n_new, n_channels), np.float32) * np.float32(20) + offset_uv
         since_s = time.perf_counter()
-        found = stream.push(x_uv)
-        stream.settle()
+        found = stream.process(x_uv)
+        stream.catch_up()
         streaming_s += time.perf_counter() - since_s
         chunks.append(x_uv)
         outputs.extend(found)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import factories
 from pretap.decoder.decoder import Decoder
@@ -22,9 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# The same examples each time: what is found by chance shall not stop somebody else's change, nor shall a busy machine.
-# `pytest --hypothesis-profile default` looks for new ones.
-settings.register_profile("fixed", derandomize=True, deadline=None)
+# The same examples each time, however slow the machine: a change is not stopped by a fault that it did not make, nor by
+# a busy machine. `pytest --hypothesis-profile default` looks for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fixed")
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -31,6 +31,7 @@ def make_manifest(
     config: TrainConfig | None = None,
     seed: int = 0,
     window_end_ms: float = -130.0,
+    self_test_tolerance: float = 1e-6,
     **more: Any,
 ) -> Manifest:
     """Return the manifest of a network with random weights; `more` are further fields of it."""
@@ -55,7 +56,7 @@ def make_manifest(
             config=config or TrainConfig(network=network),
         ),
         metrics=None,
-        self_test_tolerance=1e-6,
+        self_test_tolerance=self_test_tolerance,
         versions={},
         created="2026-11-23",
         **more,
@@ -75,6 +76,7 @@ def make_decoder(
     seed: int = 0,
     spread: float = 0.4,
     engine: str | None = None,
+    tolerance: float = 1e-6,
     path: Path | None = None,
 ) -> Decoder:
     """Return an LSTM decoder whose weights have a standard deviation of `spread`.
@@ -94,6 +96,7 @@ def make_decoder(
         n_window=n_window,
         classes=classes,
         seed=seed,
+        self_test_tolerance=tolerance,
         interpolates=interpolation is not None,
         has_statistics=statistics is not None,
     )

@@ -63,6 +63,12 @@ def eeg(n, n_channels=4, seed=0):
     return np.random.default_rng(seed).normal(0, 20, (n, n_channels)).astype(np.float32)
 
 
+def python_path(folder: Path) -> dict[str, str]:
+    """Return an environment in which modules of a folder come before all others."""
+    before = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), before] if before else [str(folder)])}
+
+
 class Child:
     """A command as a real process; `said` is its stdout and stderr."""
 
@@ -224,11 +230,11 @@ class Amplifier:
     def stamps(self, n):
         return self.t0_s + np.arange(self.n, self.n + n) / self.sfreq_hz
 
-    def push(self, x, *, n_chunk=10, stamps_s=None, one_stamp=False, real_time=False):
-        """Send samples `n_chunk` at a time, at `SPEED` times the stream's rate.
+    def push(self, x, *, n_chunk=10, stamps_s=None, one_stamp=False, speed=SPEED, real_time=False):
+        """Send samples `n_chunk` at a time, at `speed` times the stream's rate.
 
-        Half a second of them at once would be an overload, and decisions be skipped. At this speed that takes a reader
-        that stands still for half of that.
+        Half a second of them at once would be an overload, and decisions be skipped. At twice the rate that takes a
+        service that stands still for a quarter of a second.
 
         `stamps_s` (n,) replaces the timestamps. `one_stamp` sends only the last one of each chunk, and the receiver
         deduces the others. `real_time` sends each chunk when its last sample is due, by a clock without a lead.
@@ -242,7 +248,7 @@ class Amplifier:
             if self._counter is not None:
                 piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
             chunk_s = len(piece) / self.sfreq_hz if self.sfreq_hz else 0.0
-            due_s = t_s[-1] - self._set_s - local_clock() if real_time else max(chunk_s / SPEED, 0.005)
+            due_s = t_s[-1] - self._set_s - local_clock() if real_time else max(chunk_s / speed, 0.005)
             pause.wait(max(0.0, due_s))
             if one_stamp:
                 self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
@@ -250,6 +256,11 @@ class Amplifier:
                 self.outlet.push_chunk(piece, t_s)
             self.n += len(piece)
             self.n_sent += len(piece)
+
+    def window(self, x, t_s, *, n_window=50):
+        """Return the window of the samples x, the first that were sent, that ends at a timestamp."""
+        end = round((t_s - self.t0_s) * self.sfreq_hz) + 1
+        return x[end - n_window : end]
 
     def skip(self, n):
         """Lose n samples."""

@@ -121,11 +121,11 @@ def test_another_stream_that_returns_and_fits_is_checked_anew_and_what_changed_i
     x = eeg(240 if "sfreq_hz" in spec else 60)
     sent = np.zeros((len(x), len(labels)))
     sent[:, [labels.index(label) for label in LABELS]] = x / factor
-    other.push(sent.astype(np.float32), real_time=True)
+    other.push(sent.astype(np.float32), speed=1)
     verdict = service.wait_for_verdict()
     if "sfreq_hz" not in spec:
         assert [verdict["p"]["left"], verdict["p"]["right"]] == pytest.approx(
-            load(bundle).decode(x[:50]).tolist(), abs=1e-6
+            load(bundle).decode(other.window(x, verdict["t"])).tolist(), abs=1e-6
         )
     service.wait_for_states("LOST", "RUNNING", "STALE")  # all has come
     assert service.interrupt() == 0

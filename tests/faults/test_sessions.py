@@ -41,11 +41,11 @@ def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
     amp, folder = amplifier(), tmp_path / "session"
     service = serve(amp, "--hop-ms", "50", "--record", str(folder))
     service.wait_for("-> RUNNING")
-    amp.push(eeg(200), n_chunk=7, real_time=True)  # what is pushed faster may be an overload, and hops be skipped
+    amp.push(eeg(200), n_chunk=7, speed=1)  # an overload would skip decisions
     amp.skip(37)
     x = eeg(250, seed=1)
     x[100:110, 1] = float("nan")
-    amp.push(x, n_chunk=23, real_time=True)
+    amp.push(x, n_chunk=23, speed=1)
     last_s = amp.t0_s + (amp.n - 1) / 100
     service.wait_for_verdict(lambda row: row["t"] > last_s - 0.05)
     assert service.interrupt() == 0
@@ -72,7 +72,7 @@ def test_a_full_disk_costs_the_log_and_nothing_else(serve, amplifier, measured):
     service = serve(amp, "--hop-ms", "10", "--log", "/dev/full")
     listener = service.listener
     amp.wait_for_reader()
-    amp.push(eeg(120), real_time=True)
+    amp.push(eeg(120), speed=1)
     last_s = amp.t0_s + 1.195
     listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s - 0.01, "the last verdict")
     n_valid = sum(m.valid for m in listener.verdicts())

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pretap_realtime.lsl.library import local_clock
-from real_lsl import streams_named, until
+from real_lsl import python_path, streams_named, until
 
 
 def children(pid: int) -> list[int]:
@@ -150,7 +150,7 @@ def test_ends_that_are_meant_are_not_restarted(serve):
 
 def test_a_worker_that_cannot_start_is_given_up(serve, feeder, tmp_path, measured):
     (tmp_path / "sitecustomize.py").write_text("import os, sys\nif '--supervised' in sys.orig_argv: os._exit(1)\n")
-    service = serve("name=nobody", "--supervise", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    service = serve("name=nobody", "--supervise", env=python_path(tmp_path))
     assert service.wait() == 1
     assert service.said.count("; restart ") == 5
     assert "there is no restart" in service.said

@@ -16,7 +16,7 @@ import pytest
 from real_lsl import Child
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SECONDS = "4"
+SECONDS = 8  # of samples in real time, for those examples that end by themselves
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def run(tmp_path):
     """Start an example; it ends with the test."""
     children = []
 
-    def run(name, *arguments):
+    def run(name, *arguments, seconds=SECONDS):
         environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
-        command = [sys.executable, str(EXAMPLES / name), "--seconds", SECONDS, *arguments]
+        command = [sys.executable, str(EXAMPLES / name), "--seconds", str(seconds), *arguments]
         children.append(Child(tmp_path, command, env=environment))
         return children[-1]
 
@@ -92,9 +92,8 @@ def test_polling_once_a_frame_gets_every_verdict_and_never_waits_for_one(start, 
 
 
 def test_receive_udp_prints_verdicts_and_misses_none(start, bundle, kit, amp, run, free_port):
-    child = run("receive_udp.py", "--port", str(free_port))
-    child.wait_for("listening")
-    serve(start, bundle, amp, "--set", f"outputs.udp=:{free_port}")
+    serve(start, bundle, amp, "--set", f"outputs.udp=:{free_port}").wait_for("-> RUNNING")
+    child = run("receive_udp.py", "--port", str(free_port))  # its seconds begin when it listens
     said = feed_to_the_end(kit, amp, child)
     assert len(re.findall(f"^{VERDICT}", said, re.MULTILINE)) > 5
     assert said.endswith("\n0 messages missed\n")
@@ -102,10 +101,13 @@ def test_receive_udp_prints_verdicts_and_misses_none(start, bundle, kit, amp, ru
 
 def test_receive_osc_prints_verdicts_and_states(start, bundle, kit, amp, run, free_port):
     pytest.importorskip("pythonosc", reason="no python-osc: pip install 'pretap[outputs]'")
-    child = run("receive_osc.py", "--port", str(free_port), "--service", "duel")
+    child = run("receive_osc.py", "--port", str(free_port), "--service", "duel", seconds=600)
     child.wait_for("listening")
     serve(start, bundle, amp, "--set", f"outputs.osc=127.0.0.1:{free_port}", "--set", "markers.name=duel")
-    said = feed_to_the_end(kit, amp, child)
+    feed_until(kit, amp, lambda: child.said.count("/duel/verdict") > 10, "verdicts")
+    child.wait_for("/duel/state  STALE")  # the samples have ended, and all before that is printed
+    child.end()
+    said = child.said
     verdicts = re.findall(
         r"^/duel/verdict  (left|right) +code (\d)  p (0\.\d+) (0\.\d+)  quality 1\.00$", said, re.MULTILINE
     )

@@ -39,7 +39,7 @@ base = "a.toml"
 "network.hidden" = [[2], [3], [4]]
 """
 N_FITS = 16  # 2 recipes x 4 folds x 2 repeats
-WITHIN_S = 120.0  # of what takes 5 to 20 s alone: other tests may run beside it
+WITHIN_S = 500.0  # only guards against hanging: alone it takes 5 to 20 s
 
 pytestmark = pytest.mark.timeout(3 * WITHIN_S)
 

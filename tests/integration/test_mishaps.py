@@ -31,7 +31,7 @@ def run(start, bundle, recording, report, *serve, replay, name):
     account = json.loads(report.read_text())
     assert account["n_taken"] == account["n_sent"] + account["n_lost"]
     received, lost, nonfinite = map(
-        int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) non-finite", child.said).groups()
+        int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) not finite", child.said).groups()
     )
     return account, received, lost, nonfinite, child.said
 

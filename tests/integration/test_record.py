@@ -24,6 +24,7 @@ from pretap.recordings.continuous import open_recording
 from pretap_realtime.lsl import limits as memory
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.record import xdf_writer
+from real_lsl import python_path
 
 FS = 100.0
 
@@ -345,7 +346,7 @@ def test_it_ends_well_when_its_parent_is_gone(recorder, kit):
 def test_ctrl_c_while_the_command_line_itself_is_imported_ends_it_without_a_traceback(start, recorder, tmp_path):
     slow = tmp_path / "click.py"  # in the place of click: the interrupt comes while it is imported
     slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
-    child = start("record", str(recorder.path), env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    child = start("record", str(recorder.path), env=python_path(tmp_path))
     assert child.wait() == 130
     assert child.said == ""
 

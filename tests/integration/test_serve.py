@@ -89,7 +89,7 @@ def test_a_non_finite_sample_is_counted_and_decides_nothing(start, bundle, kit):
     _warm_up, silent = [m for m in listener.verdicts() if not m.valid]
     assert "non-finite" in silent.why
     assert child.interrupt() == 0
-    assert "1 non-finite" in child.said
+    assert "1 not finite" in child.said
 
 
 def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start, bundle, kit):

@@ -11,29 +11,42 @@ from hypothesis import strategies as st
 
 from pretap.errors import StreamRefusedError
 from pretap_realtime.signal.counter import Counter
-from pretap_realtime.signal.losses import Health
+from pretap_realtime.signal.losses import LossDetector
+from pretap_realtime.signal.plain_samples import Horizon, count_plain
 
 FS = 1000.0
 
 
-def run(count, t_s, *, cuts=(), health=None, wraps_at=0):
-    """Run a counted stream through a Health; returns it and the breaks with absolute indices."""
-    health = health or Health(sfreq_hz=FS, counter_wraps_at=wraps_at)
+def is_plain(losses, x_uv, t_s):
+    horizon = Horizon(
+        n_samples=len(t_s),
+        n_to_flat_check=len(t_s),
+        n_first=losses.n_first,
+        expected=losses.shifts.line.expected,
+        quality=1.0,
+        is_held=False,
+    )
+    return count_plain(horizon, 0, x_uv, t_s) > 0
+
+
+def run(count, t_s, *, cuts=(), losses=None, wraps_at=0):
+    """Run a counted stream through a LossDetector; returns it and the breaks with absolute indices."""
+    losses = losses or LossDetector(sfreq_hz=FS, counter_wraps_at=wraps_at)
     breaks = []
     for start, b in pairwise([0, *sorted(cuts), len(t_s)]):
-        health.count(count[start:b], t_s[start:b])
+        losses.follow_counter(count[start:b], t_s[start:b], n_ahead=0)
         a = start
         while a < b:
-            m = min(health.room, b - a)
+            m = min(losses.n_plain, b - a)
             x_uv = np.zeros((m or b - a, 2), np.float32)
-            if m and health.is_sound(x_uv, t_s[a : a + m]):
-                health.pass_on(t_s[a : a + m])
+            if m and is_plain(losses, x_uv, t_s[a : a + m]):
+                losses.accept(t_s[a : a + m])
                 a += m
             else:
-                checked = health.check(np.zeros((b - a, 2), np.float32), t_s[a:b])
+                checked = losses.check(np.zeros((b - a, 2), np.float32), t_s[a:b])
                 breaks += [(a + k.index, k.n_lost, k.why) for k in checked.breaks]
                 a = b
-    return health, breaks
+    return losses, breaks
 
 
 def device(n, lost=()):
@@ -43,12 +56,12 @@ def device(n, lost=()):
 
 def test_a_loss_is_counted_at_its_first_sample_by_the_counter():
     n = device(5000, [*range(1000, 1037), 3000])
-    health, breaks = run(n, n / FS)
+    losses, breaks = run(n, n / FS)
     assert breaks == [
         (1000, 37, "gap: 37 samples lost, by the counter"),
         (2963, 1, "gap: 1 samples lost, by the counter"),
     ]
-    assert (health.n_lost, health.n_received, health.n_clock_steps) == (38, 4962, 0)
+    assert (losses.counts.n_lost, losses.counts.n_received, losses.counts.n_clock_steps) == (38, 4962, 0)
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -68,9 +81,9 @@ def test_sent_is_received_plus_lost_whatever_the_stamps_and_the_chunks(seed, jit
         t_s[3000:] -= 1.0  # a clock step
         t_s[5000:5200] = t_s[5200]  # a burst that was stamped when it came
     count = n % wraps_at if wraps_at else n
-    health, breaks = run(count, t_s, cuts=rng.integers(0, n.size, 50), wraps_at=wraps_at)
-    assert health.n_received + health.n_lost == n[-1] - n[0] + 1
-    assert sum(n_lost for _, n_lost, _ in breaks) == health.n_lost
+    losses, breaks = run(count, t_s, cuts=rng.integers(0, n.size, 50), wraps_at=wraps_at)
+    assert losses.counts.n_received + losses.counts.n_lost == n[-1] - n[0] + 1
+    assert sum(n_lost for _, n_lost, _ in breaks) == losses.counts.n_lost
     assert {at for at, n_lost, _ in breaks if n_lost} == set(np.flatnonzero(np.diff(n) > 1) + 1)
 
 
@@ -87,25 +100,25 @@ def test_stamps_that_shift_without_the_counter_are_no_loss():
     n = device(5000)
     t_s = n / FS
     t_s[2000:] += 0.3
-    health, breaks = run(n, t_s)
+    losses, breaks = run(n, t_s)
     assert breaks == [(2000, 0, "clock step: +0.300 s")]
-    assert health.n_lost == 0
+    assert losses.counts.n_lost == 0
 
 
 def test_a_turn_of_the_counter_is_no_loss_and_the_stamps_say_how_many_turns_are_missing():
     n = device(3000, range(1000, 1600))  # two turns of 256, and 88
-    health, breaks = run(n % 256, n / FS, wraps_at=256)
+    losses, breaks = run(n % 256, n / FS, wraps_at=256)
     assert breaks == [(1000, 600, "gap: 600 samples lost, by the counter")]
-    assert health.n_lost == 600
+    assert losses.counts.n_lost == 600
 
 
 @pytest.mark.parametrize("wrong", [0.0, 999.0, 1e9, 1000.5])
 def test_a_counter_that_was_set_anew_breaks_and_is_no_loss(wrong):
     count = device(2000)
     count[1000:] += wrong - 1000
-    health, breaks = run(count, device(2000) / FS)
+    losses, breaks = run(count, device(2000) / FS)
     assert breaks == [(1000, 0, f"the counter went to {wrong:g} where 1000 was expected")]
-    assert health.n_lost == 0
+    assert losses.counts.n_lost == 0
 
 
 def test_a_value_that_is_not_finite_is_no_news():
@@ -123,26 +136,26 @@ def test_a_channel_that_does_not_count_is_refused(values):
 
 def test_what_was_lost_while_the_stream_was_away_is_counted_where_the_stamps_agree():
     n = device(6000, range(2000, 4000))
-    health, _ = run(n[:2000], n[:2000] / FS)
-    health.reset()
-    _, breaks = run(n[2000:], n[2000:] / FS + 0.02, health=health)
+    losses, _ = run(n[:2000], n[:2000] / FS)
+    losses.reset(sfreq_hz=FS)
+    _, breaks = run(n[2000:], n[2000:] / FS + 0.02, losses=losses)
     assert breaks == [(0, 2000, "gap: 2000 samples lost, by the counter")]
-    assert health.n_received + health.n_lost == 6000
+    assert losses.counts.n_received + losses.counts.n_lost == 6000
 
 
 @pytest.mark.parametrize("start", [0, 10_000, 1e9])
 def test_another_device_that_comes_back_is_no_loss(start):
-    health, _ = run(device(2000), device(2000) / FS)
-    health.reset()
-    _, breaks = run(device(2000) + start, device(2000) / FS + 4, health=health)
+    losses, _ = run(device(2000), device(2000) / FS)
+    losses.reset(sfreq_hz=FS)
+    _, breaks = run(device(2000) + start, device(2000) / FS + 4, losses=losses)
     assert breaks == []
-    assert health.n_lost == 0
+    assert losses.counts.n_lost == 0
 
 
 def test_a_chunk_that_is_refused_half_way_is_in_the_accounts():
     n = device(2000, range(1500, 1510))
-    health = Health(sfreq_hz=FS)
-    health.count(n, n / FS)
-    health.check(np.zeros((500, 2), np.float32), n[:500] / FS)
-    health.end()
-    assert (health.n_received, health.n_lost) == (1990, 10)
+    losses = LossDetector(sfreq_hz=FS)
+    losses.follow_counter(n, n / FS, n_ahead=0)
+    losses.check(np.zeros((500, 2), np.float32), n[:500] / FS)
+    losses.close()
+    assert (losses.counts.n_received, losses.counts.n_lost) == (1990, 10)

@@ -229,7 +229,7 @@ def collect(outputs):
 
 
 def push_all(stream, x, cuts=()):
-    return collect([o for chunk in chunks(x, cuts) for o in stream.push(chunk)])
+    return collect([o for chunk in chunks(x, cuts) for o in stream.process(chunk)])
 
 
 def sample_by_sample(one, x, hop):
@@ -289,17 +289,17 @@ def test_windows_that_are_recomputed_as_asked_are_decode_s_bit_for_bit(engine, h
 
 def test_the_first_decision_comes_with_the_sample_that_fills_the_window_and_then_each_hop():
     stream = DECODER.stream(hop=7)
-    assert stream.push(X[: N_WINDOW - 1]) == []
-    ends = [[o.n_end for o in stream.push(sample[None])] for sample in X[N_WINDOW - 1 : N_WINDOW + 14]]
+    assert stream.process(X[: N_WINDOW - 1]) == []
+    ends = [[o.n_end for o in stream.process(sample[None])] for sample in X[N_WINDOW - 1 : N_WINDOW + 14]]
     assert ends == [[20], [], [], [], [], [], [], [27], [], [], [], [], [], [], [34]]
 
 
 @every_engine
 def test_an_empty_chunk_changes_nothing(engine):
     stream = BY_ENGINE[engine].stream(hop=1)
-    assert len(stream.push(X[:N_WINDOW])) == 1
-    assert stream.push(X[:0]) == []
-    assert [o.n_end for o in stream.push(X[N_WINDOW : N_WINDOW + 1])] == [N_WINDOW + 1]
+    assert len(stream.process(X[:N_WINDOW])) == 1
+    assert stream.process(X[:0]) == []
+    assert [o.n_end for o in stream.process(X[N_WINDOW : N_WINDOW + 1])] == [N_WINDOW + 1]
 
 
 @every_engine
@@ -308,7 +308,7 @@ def test_an_empty_chunk_changes_nothing(engine):
 def test_after_a_reset_a_stream_decodes_as_a_new_one(engine, n_before, hop, cuts):
     one = BY_ENGINE[engine]
     stream = one.stream(hop)
-    stream.push(signal(n_before, seed=9))
+    stream.process(signal(n_before, seed=9))
     stream.reset()
     assert_same(push_all(stream, X, cuts), push_all(one.stream(hop), X))
 
@@ -319,13 +319,13 @@ def test_after_a_reset_a_stream_decodes_as_a_new_one(engine, n_before, hop, cuts
 def test_push_newest_skips_all_but_the_last_decision_and_disturbs_none_that_come_later(engine, hop, cuts, data):
     plain, hurried = BY_ENGINE[engine].stream(hop), BY_ENGINE[engine].stream(hop)
     for chunk in chunks(X, cuts):
-        wanted = collect(plain.push(chunk))
+        wanted = collect(plain.process(chunk))
         if data.draw(st.booleans()):
-            outputs, n_skipped = hurried.push_newest(chunk)
+            outputs, n_skipped = hurried.process_newest(chunk)
             assert n_skipped == max(0, len(wanted[0]) - 1)
             wanted = wanted[0][-1:], wanted[1][-1:]
         else:
-            outputs = hurried.push(chunk)
+            outputs = hurried.process(chunk)
         assert_same(collect(outputs), wanted)
 
 
@@ -334,20 +334,20 @@ def test_streams_of_one_decoder_share_nothing(engine):
     one, other = BY_ENGINE[engine].stream(10), BY_ENGINE[engine].stream(10)
     outputs = []
     for chunk in chunks(X, range(0, 150, 7)):
-        one.push(signal(len(chunk), seed=5))
+        one.process(signal(len(chunk), seed=5))
         BY_ENGINE[engine].decode(signal(N_WINDOW, seed=6))
-        outputs += other.push(chunk)
+        outputs += other.process(chunk)
     assert_same(collect(outputs), push_all(BY_ENGINE[engine].stream(10), X))
 
 
 @every_engine
 def test_a_decision_keeps_its_values_while_the_stream_goes_on(engine):
     stream = BY_ENGINE[engine].stream(1)
-    (first,) = stream.push(X[:N_WINDOW])
+    (first,) = stream.process(X[:N_WINDOW])
     kept = first.probs.copy()
     for chunk in chunks(X[N_WINDOW:], (1, 30, 90)):
-        stream.push(chunk)
-        stream.settle()
+        stream.process(chunk)
+        stream.catch_up()
     np.testing.assert_array_equal(first.probs, kept)
 
 
@@ -364,8 +364,8 @@ def test_a_hop_below_one_sample_is_refused(hop):
 @pytest.mark.parametrize("hop", [1, N_WINDOW + 1])
 def test_a_stream_refuses_samples_of_another_shape_and_goes_on_as_if_they_had_not_come(engine, shape, hop):
     stream = BY_ENGINE[engine].stream(hop)
-    before = stream.push(X[:33])
+    before = stream.process(X[:33])
     with pytest.raises(DataError, match=r"Expected samples of shape \(n_new, 5\)"):
-        stream.push(np.zeros(shape, np.float32))
-    after = collect(before + stream.push(X[33:]))
+        stream.process(np.zeros(shape, np.float32))
+    after = collect(before + stream.process(X[33:]))
     assert_same(after, push_all(BY_ENGINE[engine].stream(hop), X))

@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
@@ -54,7 +53,7 @@ def run(pipeline, x, t, cuts=(), cues=()):
     for start, stop in pairwise(edges):
         while waiting and stop > start and waiting[0].t_s <= t[stop - 1]:
             decisions += pipeline.ask(waiting.pop(0), arrived_s=0.0)
-        decisions += pipeline.push(Chunk(x[start:stop], t[start:stop]))
+        decisions += pipeline.process(Chunk(x[start:stop], t[start:stop]))
     return decisions
 
 
@@ -112,128 +111,13 @@ def test_samples_may_be_overwritten_once_they_are_settled(wide, settles_each):
             piece = slice(start + at, start + at + 7)
             room = slice(at, at + len(t[piece]))
             buffer[room], buffer_s[room] = x[piece], t[piece]
-            decisions += reused.push(Chunk(buffer[room], buffer_s[room]))
-            expected += kept.push(Chunk(x[piece], t[piece]))
-        decisions += reused.settle()
-        expected += kept.settle()
+            decisions += reused.process(Chunk(buffer[room], buffer_s[room]))
+            expected += kept.process(Chunk(x[piece], t[piece]))
+        decisions += reused.catch_up()
+        expected += kept.catch_up()
         buffer[:], buffer_s[:] = np.nan, np.nan
     assert plain(decisions) == plain(expected)
     assert len([d for d in decisions if d.probs is not None]) > 50
-
-
-# -- the quick way: samples of which there is nothing to say -------------------------------------------------------
-
-
-class Thorough(Pipeline):
-    """Looks at all samples: the quick way is closed."""
-
-    def _look_ahead(self):
-        self._n_quick = 0
-
-
-class Counting(Pipeline):
-    """Counts what goes the quick way."""
-
-    n_sound = 0
-
-    def account(self):
-        self.n_sound += self._unaccounted.n
-        return super().account()
-
-
-def state(pipeline):
-    """All that the accounts know, so that it can be compared; what is not filled yet is left out."""
-    health, line, electrodes = pipeline.health, pipeline.health._line, pipeline.electrodes
-    filled = slice(line._n_filled)
-    blocks = line._blocks[:, : (line.n_good - line._n_filled) // line.n_block]
-    electrodes._look_at_kept()
-    return {
-        "counts": (
-            health.n_received, health.n_lost, health.n_nonfinite, health.n_bad_stamps, health.n_clock_steps,
-        ),
-        "health": (health._n_seen, health._unclean, tuple(health._pending), tuple(health._steps), health._side),
-        "watch": (health._n_held, health._n_watched, health._peak, health._n_proof),
-        "line": (line.rate_hz, line.limit, line.back, line.exact, line.learnt, line.n_good, line.n_persist),
-        "fit": (repr(line._t0_s), line._n_ref, line._s_ref, line._slope, line._range, line._widened),
-        "block": (line._n[filled].tolist(), line._s[filled].tolist(), line._excess[0].item(), blocks.tolist()),
-        "electrodes": (electrodes.status, electrodes._n_in_block, electrodes._n_heard, electrodes._n_alive.tolist()),
-        "extremes": (electrodes._low.tolist(), electrodes._high.tolist()),
-        "heard": (electrodes._is_heard | electrodes._all_heard).tolist(),
-        "next": (pipeline._amplitude_known, pipeline._last_t_s, pipeline.mode.n_to_next),
-    }  # fmt: skip
-
-
-@st.composite
-def troubled(draw, *, n=900):
-    """Eight channels with gaps, clock steps, jitter, bad stamps, NaN and flat electrodes now and then, or without."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    sfreq_hz = draw(st.sampled_from([FS, FS, 256.0]))
-    x = rng.normal(0, 20, (n, 8)).astype(np.float32)
-    t = draw(st.sampled_from([0.0, 1e5, 1.7e9])) + np.arange(n) / sfreq_hz * (1 + draw(st.sampled_from([0, 5e-5])))
-    t += draw(st.sampled_from([0, 0, 1e-5, 1e-3])) * rng.normal(size=n)
-    moments = st.integers(150, n - 1)
-    for at in draw(st.lists(moments, max_size=2)):
-        t[at:] += draw(st.sampled_from([1 / sfreq_hz, 7 / sfreq_hz, 3.0, 5000.0, -1.0]))
-    for at in draw(st.lists(moments, max_size=2)):
-        x[at : at + draw(st.integers(1, 3)), draw(st.integers(0, 7))] = draw(st.sampled_from([np.nan, np.inf]))
-    for at in draw(st.lists(moments, max_size=1)):
-        x[at : at + draw(st.sampled_from([20, 60, 400])), draw(st.integers(0, 7))] = draw(
-            st.sampled_from([0.0, np.nan])
-        )
-    for at in draw(st.lists(moments, max_size=1)):
-        t[at] = draw(st.sampled_from([np.nan, np.inf, 1e300, -1e300]))
-    sizes = draw(st.sampled_from([(1, 2), (1, 12), (5, 40), (60, 300)]))
-    cuts = np.cumsum(rng.integers(*sizes, n))
-    return sfreq_hz, x, t, [0, *cuts[cuts < n].tolist(), n]
-
-
-@settings(max_examples=40, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
-@given(case=troubled(), hop=st.sampled_from([1, 10, 37]), data=st.data())
-def test_the_quick_way_gives_the_decisions_and_leaves_the_state_that_looking_at_every_sample_does(
-    wide, case, hop, data
-):
-    sfreq_hz, x, t, edges = case
-    wide = Decoder(wide.manifest, wide._all, engine="auto")
-    quick, thorough = (kind(wide, FreeRunning(wide, hop=hop), max_interpolated=0.15) for kind in (Counting, Thorough))
-    for pipeline in (quick, thorough):
-        pipeline.begin(sfreq_hz=sfreq_hz)
-    settles = data.draw(st.sampled_from(["always", "never", "sometimes"]))
-    rng = np.random.default_rng(len(edges))
-    for k, (start, stop) in enumerate(pairwise(edges)):
-        piece = Chunk(x[start:stop], t[start:stop])
-        assert plain(quick.push(piece)) == plain(thorough.push(piece))
-        if settles == "always" or (settles == "sometimes" and rng.random() < 0.5):
-            quick.settle()
-            if k % 32 == 0:
-                thorough.settle()
-                assert state(quick) == state(thorough)
-    for pipeline in (quick, thorough):
-        pipeline.settle()
-    assert state(quick) == state(thorough)
-    assert quick.n_wanted == thorough.n_wanted
-
-
-def test_nearly_all_samples_of_a_sound_stream_go_the_quick_way(wide):
-    pipeline = Counting(wide, FreeRunning(wide, hop=10), max_interpolated=0.15)
-    x = np.random.default_rng(0).normal(0, 20, (2000, 8)).astype(np.float32)
-    for k in range(2000):
-        pipeline.push(Chunk(x[k : k + 1], 1000.0 + np.arange(k, k + 1) / FS))
-        pipeline.settle()
-    assert pipeline.n_sound > 1700
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(hop=st.integers(1, 60), n_before=st.integers(0, 400), n=st.integers(1, 400))
-def test_overload_gives_the_newest_decision_alone_however_the_samples_are_looked_at(decoder, hop, n_before, n):
-    x, t = eeg(), stamps()
-    quick, thorough = (kind(decoder, FreeRunning(decoder, hop=hop)) for kind in (Pipeline, Thorough))
-    for pipeline in (quick, thorough):
-        run(pipeline, x[:n_before], t[:n_before], cuts=range(0, n_before, 10))
-    piece = Chunk(x[n_before : n_before + n], t[n_before : n_before + n])
-    wanted = plain(thorough.push(piece, newest_only=True))
-    assert len([d for d in wanted if d[1] is not None]) <= 1
-    assert plain(quick.push(piece, newest_only=True)) == wanted
-    assert quick.mode.n_skipped == thorough.mode.n_skipped
 
 
 # -- decisions -----------------------------------------------------------------------------------------------------
@@ -255,7 +139,7 @@ def test_a_gap_empties_the_window_and_says_so(decoder):
     t[420:] += 7 / FS
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
     decisions = run(pipeline, x, t)
-    assert pipeline.health.n_lost == 7
+    assert pipeline.front_end.losses.counts.n_lost == 7
     _, silent = [d for d in decisions if d.probs is None]  # the first one is the warm-up
     assert (silent.t_s, silent.n_lost) == (t[420], 7)
     assert "7 samples" in silent.why
@@ -270,7 +154,7 @@ def test_a_non_finite_sample_enters_no_window(decoder, bad):
     x[200, 2] = bad
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
     decisions = run(pipeline, x, t)
-    assert pipeline.health.n_nonfinite == 1
+    assert pipeline.front_end.losses.counts.n_nonfinite == 1
     valid = [d.t_s for d in decisions if d.probs is not None]
     assert not [t_s for t_s in valid if t[200] <= t_s < t[200 + N_WINDOW]]
     assert t[199] in valid
@@ -353,7 +237,7 @@ def test_a_cue_without_a_usable_stamp_is_refused_at_once_with_a_stamp_that_is_on
     pipeline = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
     run(pipeline, eeg(), stamps())
     (refused,) = pipeline.ask(Cue(stamp, "cue"), arrived_s=77.0)
-    assert (refused.t_s, refused.probs, refused.why) == (77.0, None, "its stamp is not a number")
+    assert (refused.t_s, refused.probs, refused.why) == (77.0, None, "its timestamp is not a number")
 
 
 @pytest.mark.parametrize("stamp", [np.nan, np.inf, 1e300])
@@ -364,19 +248,19 @@ def test_a_sample_without_a_usable_stamp_breaks_the_window_under_the_last_usable
     t[500] = stamp
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
     _, silent = [d for d in run(pipeline, x, t, cuts) if d.probs is None]
-    assert (silent.t_s, silent.why) == (usable_s, "non-finite: stamp")
-    assert pipeline.health.n_bad_stamps == 1
+    assert (silent.t_s, silent.why) == (usable_s, "non-finite: timestamp")
+    assert pipeline.front_end.losses.counts.n_bad_timestamps == 1
 
 
 def test_overload_skips_to_the_newest_hop_and_counts_the_others(decoder):
     x, t = eeg(), stamps()
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=20))
     assert run(pipeline, x[:90], t[:90])[-1].t_s == t[89]
-    (newest,) = pipeline.push(Chunk(x[90:300], t[90:300]), newest_only=True)
+    (newest,) = pipeline.process(Chunk(x[90:300], t[90:300]), newest_only=True)
     assert newest.t_s == t[289]
     assert agree(newest.probs, decoder.decode(x[240:290]))
     assert pipeline.mode.n_skipped == 9  # the hops at 110, 130, ... 270
-    (next_one,) = pipeline.push(Chunk(x[300:310], t[300:310]))
+    (next_one,) = pipeline.process(Chunk(x[300:310], t[300:310]))
     assert next_one.t_s == t[309]
 
 
@@ -387,19 +271,19 @@ def test_a_new_connection_starts_with_an_empty_window_and_keeps_the_accounts(dec
     run(pipeline, x[:500], t[:500])
     (silent,) = pipeline.interrupt(1006.0, "the stream was lost")
     assert (silent.probs, silent.why) == (None, "the stream was lost")
-    pipeline.begin(sfreq_hz=FS)
-    again = pipeline.push(Chunk(x[500:560], 5000.0 + t[500:560]))
+    pipeline.reset(sfreq_hz=FS)
+    again = pipeline.process(Chunk(x[500:560], 5000.0 + t[500:560]))
     assert [d.t_s for d in again] == [5000.0 + s for s in t[549:560]]
-    assert (pipeline.health.n_lost, pipeline.health.n_received) == (7, 560)
+    assert (pipeline.front_end.losses.counts.n_lost, pipeline.front_end.losses.counts.n_received) == (7, 560)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6, 0.0])
 def test_an_amplitude_that_no_eeg_has_is_refused_before_any_decision(decoder, factor):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
     x = eeg() * np.float32(factor)
-    assert {d.probs for d in pipeline.push(Chunk(x[:49], stamps()[:49]))} == {None}
+    assert {d.probs for d in pipeline.process(Chunk(x[:49], stamps()[:49]))} == {None}
     with pytest.raises(StreamRefusedError, match=r"EEG lies between.*\[stream\] unit"):
-        pipeline.push(Chunk(x[49:60], stamps()[49:60]))
+        pipeline.process(Chunk(x[49:60], stamps()[49:60]))
 
 
 def test_electrode_offsets_of_100_millivolts_are_no_reason_to_refuse(decoder):
@@ -417,7 +301,7 @@ def test_a_cue_after_the_clock_was_set_back_is_decided_on_the_new_samples(decode
     later = t[300:500] - 500.0
     if reconnected:
         pipeline.interrupt(1005.0, "the stream was lost")
-        pipeline.begin(sfreq_hz=FS)
+        pipeline.reset(sfreq_hz=FS)
     decisions = run(pipeline, x[300:500], later, cuts=(100, 150), cues=[Cue(later[120], "tap/left")])
     (decision,) = [d for d in decisions if d.cue]
     assert decision.t_s == later[120]
@@ -427,9 +311,9 @@ def test_a_cue_after_the_clock_was_set_back_is_decided_on_the_new_samples(decode
 def test_a_stream_at_another_rate_gives_the_decisions_of_the_resampled_recording(decoder):
     x = np.random.default_rng(0).normal(0, 20, (2000, 4)).astype(np.float32)
     t = 1000.0 + np.arange(2000) / 256.0
-    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x, t)
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).process(x, t)
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=10))
-    pipeline.begin(sfreq_hz=256.0)
+    pipeline.reset(sfreq_hz=256.0)
     decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
     assert [d.t_s for d in decisions] == at_s[49::10].tolist()
     for k, d in enumerate(decisions):
@@ -442,14 +326,14 @@ def test_a_gap_empties_the_resampler_too(decoder):
     t = 1000.0 + np.arange(2000) / 256.0
     t[1000:] += 0.5
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=1))
-    pipeline.begin(sfreq_hz=256.0)
+    pipeline.reset(sfreq_hz=256.0)
     decisions = [d for d in run(pipeline, x, t, cuts=range(0, 2000, 7)) if d.probs is not None]
     after = [d for d in decisions if d.t_s > t[1000]]
-    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).push(x[1000:], t[1000:])
+    y, at_s = Resampler(from_hz=256.0, to_hz=FS, n_channels=4).process(x[1000:], t[1000:])
     assert [d.t_s for d in after] == at_s[49:].tolist()
     assert agree(after[0].probs, decoder.decode(y[:50]))
     assert max(d.t_s for d in decisions if d.t_s < t[1000]) < t[999]
-    assert pipeline.health.n_lost == 128
+    assert pipeline.front_end.losses.counts.n_lost == 128
 
 
 def test_a_cue_waits_for_a_window_that_ends_after_it(decoder):

@@ -18,9 +18,9 @@ from pretap.signal.statistics import Statistics, block_samples, gather_statistic
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
-from pretap_realtime.signal.block_checks import unit_words
+from pretap_realtime.signal.block_checks import describe_unit_error
 from pretap_realtime.signal.chunk import Chunk, Cue
-from pretap_realtime.signal.quality import SOUND, Quality, check_policy
+from pretap_realtime.signal.quality import GOOD, QualityCheck, check_policy
 from pretap_realtime.signal.rate import RateCheck
 
 FS = 200.0
@@ -60,12 +60,13 @@ def stamps(n: int, *, rate_hz: float = FS) -> np.ndarray:
 
 def words_of(x: np.ndarray, *, t_s=None, statistics=known, **changes) -> list[str]:
     """All that is said of a signal, in order."""
-    quality = Quality(NAMES, statistics() if statistics else None, QualityConfig(**changes))
-    quality.begin(sfreq_hz=FS, n_window=100)
-    quality.take(x, stamps(len(x)) if t_s is None else t_s)
+    quality = QualityCheck(
+        NAMES, statistics() if statistics else None, QualityConfig(**changes), sfreq_hz=FS, n_window=100
+    )
+    quality.update(x, stamps(len(x)) if t_s is None else t_s)
     said = []
     while quality.next_change < 2**60:
-        said.append(quality.change().words(NAMES))
+        said.append(quality.take_change().describe(NAMES))
     return said
 
 
@@ -150,24 +151,22 @@ def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
 def test_the_fault_is_named_after_a_second_and_a_quarter_and_gone_as_long_after_its_end():
     x = eeg(10)
     x[600:1200, 8] = 187_500  # from 3 s to 6 s
-    quality = Quality(NAMES, known(), QualityConfig())
-    quality.begin(sfreq_hz=FS, n_window=100)
-    quality.take(x, stamps(len(x)))
+    quality = QualityCheck(NAMES, known(), QualityConfig(), sfreq_hz=FS, n_window=100)
+    quality.update(x, stamps(len(x)))
     assert quality.next_change == 600 + 5 * 50
-    assert quality.change().bad == {8: "railed: cut off at the amplifier's limit"}
+    assert quality.take_change().bad == {8: "railed: cut off at the amplifier's limit"}
     assert quality.next_change == 1200 + 5 * 50
-    assert quality.change() == SOUND
+    assert quality.take_change() == GOOD
 
 
 def test_a_window_longer_than_the_blocks_that_count_is_clean_when_its_electrodes_are_good_again():
     x = eeg(20)
     x[600:1200, 8] = 187_500
-    quality = Quality(NAMES, known(), QualityConfig())
-    quality.begin(sfreq_hz=FS, n_window=600)  # 3 s
-    quality.take(x, stamps(len(x)))
-    assert quality.change().bad
+    quality = QualityCheck(NAMES, known(), QualityConfig(), sfreq_hz=FS, n_window=600)  # 3 s
+    quality.update(x, stamps(len(x)))
+    assert quality.take_change().bad
     assert quality.next_change >= 1200 + 600
-    assert quality.change() == SOUND
+    assert quality.take_change() == GOOD
 
 
 @pytest.mark.parametrize(
@@ -182,17 +181,16 @@ def test_a_window_longer_than_the_blocks_that_count_is_clean_when_its_electrodes
 def test_another_unit_is_named_within_two_blocks(factor, words):
     x = eeg(4)
     x[400:] *= np.float32(factor)
-    quality = Quality(NAMES, known(), QualityConfig())
-    quality.begin(sfreq_hz=FS, n_window=100)
-    quality.take(x, stamps(len(x)))
+    quality = QualityCheck(NAMES, known(), QualityConfig(), sfreq_hz=FS, n_window=100)
+    quality.update(x, stamps(len(x)))
     assert quality.next_change == 400 + 3 * 50
-    (said,) = quality.change().faults
+    (said,) = quality.take_change().faults
     assert words in said
 
 
 @pytest.mark.parametrize("ratio", [0.011, 1.0, 99.0, 0.0, math.nan])
 def test_a_ratio_within_a_hundred_is_no_unit(ratio):
-    assert unit_words(ratio) == ""
+    assert describe_unit_error(ratio) == ""
 
 
 def test_a_signal_fifty_times_too_large_is_said_to_be_without_naming_a_unit():
@@ -227,11 +225,10 @@ def test_connectors_are_those_of_the_stream_not_of_the_bundle():
     """The bundle's channels come in another order from an amplifier with two connectors of eight."""
     order = np.random.default_rng(2).permutation(N)  # channel k of the bundle is channel order[k] of the stream
     partner = [int(np.flatnonzero(order == (i + 8) % 16)[0]) for i in order]
-    quality = Quality(NAMES, known(), QualityConfig())
-    quality.begin(sfreq_hz=FS, n_window=100, order=order.tolist())
+    quality = QualityCheck(NAMES, known(), QualityConfig(), sfreq_hz=FS, n_window=100, order=order.tolist())
     x = reordered(eeg(15), partner)
-    quality.take(x, stamps(len(x)))
-    assert "connectors 1 and 2 of 8 channels are swapped" in quality.change().words(NAMES)
+    quality.update(x, stamps(len(x)))
+    assert "connectors 1 and 2 of 8 channels are swapped" in quality.take_change().describe(NAMES)
 
 
 def test_the_cap_is_compared_without_the_electrodes_that_are_bad():
@@ -258,9 +255,8 @@ def test_missing_and_flat_electrodes_are_left_to_the_interpolation():
     x = eeg(15)
     x[:, 3] = 0  # missing: zeros
     x[:, 5] = 12.5
-    quality = Quality(NAMES, known(), QualityConfig())
-    quality.begin(sfreq_hz=FS, n_window=100, missing=[3])
-    quality.take(x, stamps(len(x)))
+    quality = QualityCheck(NAMES, known(), QualityConfig(), sfreq_hz=FS, n_window=100, missing=[3])
+    quality.update(x, stamps(len(x)))
     assert quality.next_change > 2**60
 
 
@@ -269,7 +265,7 @@ def test_missing_and_flat_electrodes_are_left_to_the_interpolation():
 
 def rate_said(ends_s) -> set[str]:
     check = RateCheck(1000.0, n_block=250, percent=0.5)
-    return {check.push(float(end_s)) for end_s in ends_s} - {""}
+    return {check.update(float(end_s)) for end_s in ends_s} - {""}
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -322,8 +318,8 @@ def run(decoder, x, cuts, *, policy, mode=None, t_s=None):
     edges = [0, *sorted(cuts), len(x)]
     decisions = []
     for start, stop in pairwise(edges):
-        decisions += pipeline.push(Chunk(x[start:stop], t_s[start:stop]))
-        pipeline.settle()
+        decisions += pipeline.process(Chunk(x[start:stop], t_s[start:stop]))
+        decisions += pipeline.catch_up()
     return decisions, pipeline
 
 
@@ -348,12 +344,12 @@ def test_chunking_changes_nothing(decoder, cuts, policy, seed):
 def test_flag_says_it_and_lowers_the_quality_but_changes_no_probability(decoder):
     x = faulty(0)
     decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="flag")
-    plain = decoder.stream(10).push(x)
+    plain = decoder.stream(10).process(x)
     assert [tuple(d.probs) for d in decisions if d.probs is not None] == [tuple(o.probs) for o in plain]
     shares = [d.quality for d in decisions]
     assert {1.0, 1 - 1 / N, 1 - 2 / N, 0.0} == set(shares)
     assert all(d.probs is None or not d.why for d in decisions)
-    assert (pipeline.status, pipeline.bad) == ("", ())
+    assert (pipeline.front_end.describe(), pipeline.front_end.bad) == ("", ())
 
 
 def test_hold_gives_no_verdict_while_it_lasts_and_says_why(decoder):
@@ -399,7 +395,7 @@ def test_a_cued_decision_carries_the_quality_too(decoder):
         quality=QualityConfig(policy="hold"),
     )
     asked = [pipeline.ask(Cue(500 + at_s, "tap"), arrived_s=0.0) for at_s in (0.9, 4.0, 11.5)]
-    decisions = pipeline.push(Chunk(x, stamps(len(x))))
+    decisions = pipeline.process(Chunk(x, stamps(len(x))))
     assert asked == [[], [], []]
     assert [d.quality for d in decisions] == [1.0, 1 - 2 / N, 1.0]
     assert [bool(d.why) for d in decisions] == [False, True, False]
@@ -412,7 +408,9 @@ def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
     assert decisions[-1].probs is not None
     assert not decisions[-1].why
     assert decisions[-1].quality == 1 - 1 / N
-    assert pipeline.status == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
+    assert (
+        pipeline.front_end.describe() == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
+    )
 
 
 def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):

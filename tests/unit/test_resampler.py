@@ -19,7 +19,7 @@ def resampled(x, from_hz, to_hz, cuts=()):
     resampler = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=x.shape[1])
     t = np.arange(len(x)) / from_hz
     edges = [0, *sorted(min(cut, len(x)) for cut in cuts), len(x)]
-    pieces = [resampler.push(x[a:b], t[a:b]) for a, b in pairwise(edges)]
+    pieces = [resampler.process(x[a:b], t[a:b]) for a, b in pairwise(edges)]
     return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
 
 
@@ -55,7 +55,7 @@ def test_outputs_stand_at_the_new_rate_and_come_as_late_as_stated(from_hz, to_hz
     latest = []
     stamps = []
     for n in range(round(2 * from_hz)):
-        _, at_s = resampler.push(np.zeros((1, 1), np.float32), np.array([n / from_hz]))
+        _, at_s = resampler.process(np.zeros((1, 1), np.float32), np.array([n / from_hz]))
         stamps += at_s.tolist()
         latest += [n / from_hz - t for t in at_s.tolist()]
     assert np.abs(np.diff(stamps) - 1 / to_hz).max() < 2e-5 / to_hz
@@ -80,10 +80,10 @@ def test_after_a_reset_it_starts_anew():
     x = np.random.default_rng(0).normal(0, 20, (300, 2)).astype(np.float32)
     t = np.arange(300) / 250
     resampler = Resampler(from_hz=250, to_hz=1000, n_channels=2)
-    first = resampler.push(x, t)
-    resampler.push(x[:37] + 1, t[:37])
+    first = resampler.process(x, t)
+    resampler.process(x[:37] + 1, t[:37])
     resampler.reset()
-    again = resampler.push(x, t)
+    again = resampler.process(x, t)
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
 
@@ -91,7 +91,7 @@ def test_after_a_reset_it_starts_anew():
 def test_a_clock_that_runs_fast_stays_as_fast_at_the_other_rate():
     n, fast = 5000, 1 + 50e-6
     resampler = Resampler(from_hz=512, to_hz=1000, n_channels=1)
-    _, at_s = resampler.push(np.zeros((n, 1), np.float32), np.arange(n) / (512 * fast))
+    _, at_s = resampler.process(np.zeros((n, 1), np.float32), np.arange(n) / (512 * fast))
     assert 1 / np.diff(at_s).mean() == pytest.approx(1000 * fast, rel=1e-9)
 
 

@@ -80,7 +80,7 @@ def _streams(bundle: Bundle) -> str:
     manifest = bundle.manifest
     hop = max(1, round(_HOP_S * manifest.sfreq_hz))
     decoder = Decoder(manifest, bundle.tensors, engine=AUTO)
-    return f"{decoder.stream(hop).words} (a decision each {hop} samples)"
+    return f"{decoder.stream(hop).describe()} (a decision each {hop} samples)"
 
 
 def _signal(bundle: Bundle) -> str:

@@ -67,16 +67,16 @@ class _Library:
 
     variant: str
     new: Callable[..., int]
-    push: Callable[..., int]
-    settle: Callable[..., None]
+    process: Callable[..., int]
+    catch_up: Callable[..., None]
     reset: Callable[..., None]
     free: Callable[..., None]
 
 
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "new": (_pointer, [ctypes.POINTER(_Plan)]),
-    "push": (_int, [_pointer, _pointer, _int, _pointer, _pointer]),
-    "settle": (None, [_pointer]),
+    "process": (_int, [_pointer, _pointer, _int, _pointer, _pointer]),
+    "catch_up": (None, [_pointer]),
     "reset": (None, [_pointer]),
     "free": (None, [_pointer]),
 }
@@ -93,8 +93,8 @@ def _library(variant: str = "") -> _Library | str:
         library.pretap_variant.restype = ctypes.c_char_p
         variant = variant or library.pretap_variant().decode()
         functions = {name: getattr(library, f"pretap_{name}_{variant}") for name in _SIGNATURES}
-        # Other threads go on while it settles: the one that sends what was decided.
-        functions["settle"] = getattr(ctypes.CDLL(str(LIBRARY)), f"pretap_settle_{variant}")
+        # Other threads go on while it catches up: the one that sends what was decided.
+        functions["catch_up"] = getattr(ctypes.CDLL(str(LIBRARY)), f"pretap_catch_up_{variant}")
     except (OSError, ValueError, AttributeError) as error:
         missing = not LIBRARY.exists()
         return "pretap was built without a C compiler" if missing else f"it does not load: {str(error)[:200]}"
@@ -142,7 +142,7 @@ class CompiledLanes:
         self._engine = library.new(self._plan)
         if not self._engine:
             raise MemoryError("no memory for the compiled engine")
-        # Not at the process's end: a daemon thread may still be in `settle` then, which holds no lock.
+        # Not at the process's end: a daemon thread may still be in `catch_up` then, which holds no lock.
         weakref.finalize(self, library.free, self._engine).atexit = False
         self._make_room(1)
 
@@ -150,7 +150,7 @@ class CompiledLanes:
         """Close all windows."""
         self._library.reset(self._engine)
 
-    def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
+    def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
         """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
 
         Raises
@@ -162,21 +162,21 @@ class CompiledLanes:
         n_new = len(x_uv)
         if n_new // self._hop >= len(self._ends):
             self._make_room(n_new // self._hop + 1)
-        n_found = self._library.push(self._engine, x_uv.ctypes.data, n_new, *self._found)
+        n_found = self._library.process(self._engine, x_uv.ctypes.data, n_new, *self._found)
         if n_found < 0:
             raise FloatingPointError
         if not n_found:
             return [], self._probs[:0]
         return self._ends[:n_found].tolist(), self._probs[:n_found].copy()
 
-    def settle(self) -> None:
-        """Advance the windows that `push` left for later."""
-        self._library.settle(self._engine)
+    def catch_up(self) -> None:
+        """Advance the windows that `process` left for later."""
+        self._library.catch_up(self._engine)
 
     @property
     def native(self) -> Native:
-        """What C code calls instead of `push` and `settle`."""
-        addresses = [ctypes.cast(f, _pointer).value for f in (self._library.push, self._library.settle)]  # type: ignore[arg-type]
+        """What C code calls instead of `process` and `catch_up`."""
+        addresses = [ctypes.cast(f, _pointer).value for f in (self._library.process, self._library.catch_up)]  # type: ignore[arg-type]
         return Native(addresses[0] or 0, addresses[1] or 0, self._engine)
 
     def _make_room(self, n_most: int) -> None:

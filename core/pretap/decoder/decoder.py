@@ -14,7 +14,7 @@ from pretap.decoder.output import DecoderStream, Output
 from pretap.decoder.plan import Steps, make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
-from pretap.decoder.stream import Lanes, LaneStream
+from pretap.decoder.stream import Lanes, LaneStream, Reference
 from pretap.errors import DataError, UsageError
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION
@@ -127,7 +127,7 @@ class Decoder:
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             lane.reset()
-            probs: NDArray[np.float64] = lane.push(window_uv)[1][0]
+            probs: NDArray[np.float64] = lane.process(window_uv)[1][0]
             return probs
 
         return decode_one
@@ -195,7 +195,7 @@ class Decoder:
         """Follow a stream with one decision each `hop` samples, the first after `n_window` samples.
 
         Windows are advanced sample by sample (`pretap.decoder`) where the network allows it and windows overlap, else
-        recomputed; the stream's `words` say which, and why. `recompute` asks for the latter.
+        recomputed; the stream's `describe` says which, and why. `recompute` asks for the latter.
         """
         if hop < 1:
             raise UsageError(f"The hop must be at least 1 sample, got {hop}.")
@@ -211,8 +211,8 @@ class Decoder:
             except RecomputeError as reason:
                 why_not = str(reason)
         if lanes is None:
-            words = f"{self.engine}: every window is recomputed, {why_not}"
-            return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, words=words)
+            why = f"{self.engine}: every window is recomputed, {why_not}"
+            return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, description=why)
         n_lanes = -(-n_window // hop)
         ring = Ring(n_window + hop - 1, n_channels)  # the newest decision's window, up to the next
         return LaneStream(
@@ -220,9 +220,9 @@ class Decoder:
             ring,
             hop=hop,
             n_window=n_window,
-            words=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by sample",
-            reference=self._reference(),
-            tolerance=_AUDIT * self.manifest.self_test_tolerance,
+            description=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by "
+            "sample",
+            reference=Reference(self._reference(), _AUDIT * self.manifest.self_test_tolerance),
         )
 
     def _steps(self) -> Steps:

@@ -34,7 +34,7 @@
 #define LANES (VECTOR / 4) /* of a block */
 #define WIDE (VECTOR / 8)  /* doubles of a vector */
 #define PADDED 8           /* rows of doubles are padded to a multiple of it */
-#define PENDING 32         /* samples that may wait for `settle` */
+#define PENDING 32         /* samples that may wait for `catch_up` */
 
 typedef float F __attribute__((vector_size(VECTOR)));
 typedef int32_t I __attribute__((vector_size(VECTOR)));
@@ -108,13 +108,13 @@ typedef struct {
     float *scratch_floats;
     double *ring; /* (2 * n_history, n_padded) the newest samples, re-referenced */
     int64_t n_history, ring_end;
-    double *shared;               /* (PENDING, n_feature_padded) steps that all lanes share, of samples not settled */
+    double *shared;               /* (PENDING, n_feature_padded) steps that all lanes share, of samples not advanced yet */
     double *base;                 /* (n_groups, n_blocks, n_features, LANES) baselines */
     double *step;                 /* (n_padded,) */
     double *single;               /* (n_feature_padded,) one of a single lane */
     double *spread;               /* (n_features, LANES) */
     float *inputs, *gates, *sums; /* (members * inputs, LANES), (n_features, LANES), (4 * units, LANES) */
-    int64_t n_seen, n_settled;    /* up to where all lanes were advanced */
+    int64_t n_seen, n_advanced;    /* up to where all lanes were advanced */
 } engine;
 
 INLINE F select_f(I yes, F a, F b) { return (F)((yes & (I)a) | (~yes & (I)b)); }
@@ -468,18 +468,18 @@ INLINE void remember(engine *e, const float *x) {
     e->ring_end++, e->n_seen++;
 }
 
-/* Advance every lane to the newest sample: what `push` left for later. */
-void NAME(pretap_settle)(engine *e) {
-    if (e->n_settled == e->n_seen) return;
+/* Advance every lane to the newest sample: what `process` left for later. */
+void NAME(pretap_catch_up)(engine *e) {
+    if (e->n_advanced == e->n_seen) return;
     for (int64_t g = 0; g < e->n_groups; g++)
         for (int64_t b = 0; b < e->n_blocks; b++) catch_up(e, g, b, e->n_seen);
-    e->n_settled = e->n_seen;
+    e->n_advanced = e->n_seen;
 }
 
 /* Take n samples (n, n_channels); write every decision they complete: `ends`, `probs` (.., n_classes). Returns how many,
    or -1 where a value is not finite; then nothing was taken. Only the lanes whose windows are full are advanced: the
-   others follow with the next `settle` or `push`. */
-int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
+   others follow with the next `catch_up` or `process`. */
+int64_t NAME(pretap_process)(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
     const plan *p = &e->p;
     int32_t bad = 0;
     for (int64_t i = 0; i < n * p->n_channels; i++) {
@@ -490,7 +490,7 @@ int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, d
     if (bad) return -1;
     int64_t n_found = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (e->n_seen - e->n_settled == PENDING || !i) NAME(pretap_settle)(e);
+        if (e->n_seen - e->n_advanced == PENDING || !i) NAME(pretap_catch_up)(e);
         remember(e, x + i * p->n_channels);
         const int64_t now = e->n_seen, phase = now % p->stride;
         if (e->phase_at[phase] == e->phase_at[phase + 1]) continue; /* no step ends here */
@@ -510,7 +510,7 @@ int64_t NAME(pretap_push)(engine *e, const float *x, int64_t n, int64_t *ends, d
 }
 
 void NAME(pretap_reset)(engine *e) {
-    e->n_seen = e->n_settled = e->ring_end = 0;
+    e->n_seen = e->n_advanced = e->ring_end = 0;
     memset(e->done, 0, e->n_groups * e->n_blocks * sizeof(int64_t));
 }
 

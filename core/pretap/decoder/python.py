@@ -62,7 +62,7 @@ class PythonLanes:
         self._n_seen = self._end = 0
         self._start = np.full(self._n_lanes, np.iinfo(np.int64).max // 2)  # first sample of each lane's window
 
-    def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
+    def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
         """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
 
         Raises
@@ -84,7 +84,7 @@ class PythonLanes:
                     probs.append(decision)
         return ends, np.array(probs).reshape(len(ends), len(self._manifest.classes))
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
         """Leave nothing for later."""
 
     def _sample(self, row: _Floats) -> _Floats | None:

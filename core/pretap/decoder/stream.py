@@ -1,36 +1,37 @@
-"""A stream's decoder whose windows are lanes, audited by the reference."""
+"""A decoder that follows a stream on lanes, and is audited while it runs. Made by `Decoder.stream`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.decoder.output import DecoderStream, Native, Output
+from pretap.decoder.output import Native, Output
 from pretap.decoder.recompute import Recompute
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-__all__ = ["LaneStream", "Lanes"]
+__all__ = ["LaneStream", "Lanes", "Reference"]
 
 
 class Lanes(Protocol):
     """All windows that are open, advanced together."""
 
-    def push(self, x_uv: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float64]]:
-        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+    def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float64]]:
+        """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
 
         Raises
         ------
         FloatingPointError
-            For a value that is not finite; then no sample was taken.
+            If a value is not finite; then no sample was processed.
         """
         ...
 
-    def settle(self) -> None:
-        """Advance the windows that `push` left for later."""
+    def catch_up(self) -> None:
+        """Advance the windows that `process` left for later."""
         ...
 
     def reset(self) -> None:
@@ -39,44 +40,52 @@ class Lanes(Protocol):
 
     @property
     def native(self) -> Native | None:
-        """What C code calls instead of `push`; None where there is no such thing."""
+        """What C code calls instead of `process`; None if it cannot."""
         ...
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Another way to decode a window, and how far probabilities may lie from its result."""
+
+    decode: Callable[[NDArray[Any]], NDArray[np.float64]]
+    tolerance: float
+
+    def find_error(self, window_uv: NDArray[np.float32], probs: NDArray[np.float64]) -> str:
+        """Return how the probabilities (n_classes,) of a window differ from the reference's; empty if they do not."""
+        error = float(np.abs(probs - self.decode(window_uv)).max())
+        if error <= self.tolerance:  # False for NaN
+            return ""
+        return (
+            f"the self-audit failed: probabilities differ by {error:.2g} from the reference's, "
+            f"{self.tolerance:.2g} is allowed"
+        )
+
+
 class LaneStream:
-    """A `DecoderStream` on lanes; it recomputes windows from the first audit on that fails.
+    """A `DecoderStream` on lanes. If an audit fails, it recomputes all windows from then on.
 
     Parameters
     ----------
     reference
-        Decodes a window another way, for `audit` and for what follows when that fails.
+        For `audit`, and for what follows if that fails.
     ring
         Holds the newest decision's window until the next.
-    tolerance
-        How far probabilities may lie from the reference's.
     """
 
     def __init__(
-        self,
-        lanes: Lanes,
-        ring: Ring,
-        *,
-        hop: int,
-        n_window: int,
-        words: str,
-        reference: Callable[[NDArray[Any]], NDArray[np.float64]],
-        tolerance: float,
+        self, lanes: Lanes, ring: Ring, *, hop: int, n_window: int, description: str, reference: Reference
     ) -> None:
-        self.words = words
         self._lanes, self._ring, self._hop, self._n_window = lanes, ring, hop, n_window
-        self._reference, self._tolerance = reference, tolerance
+        self._description, self._reference = description, reference
         self._newest: Output | None = None
         self._unkept: list[NDArray[np.float32]] = []  # samples that are not in the ring yet
         self._n_seen = 0
-        self._fallback: DecoderStream | None = None
+        self._fallback: Recompute | None = None
 
     @property
     def native(self) -> Native | None:
+        """What C code may call instead of `process`, reporting to `accept`; None if it cannot."""
         return self._lanes.native if self._fallback is None else None
 
     def reset(self) -> None:
@@ -87,20 +96,22 @@ class LaneStream:
         if self._fallback is None:
             self._lanes.reset()
 
-    def push(self, x_uv: NDArray[np.float32]) -> list[Output]:
+    def process(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        """Return the decisions that samples complete; they must not change before `catch_up` or the next samples."""
         self._keep()
         if self._fallback is not None:
-            return self._fallback.push(x_uv)
+            return self._fallback.process(x_uv)
         self._ring.check(x_uv)
         try:
-            ends, probs = self._lanes.push(x_uv)
+            ends, probs = self._lanes.process(x_uv)
         except FloatingPointError:
             raise DataError(
-                "A sample is NaN or infinite: reset the stream there, and push only finite samples."
+                "A sample is NaN or infinite: reset the stream there, and pass only finite samples."
             ) from None
-        return self.took(x_uv, ends, probs)
+        return self.accept(x_uv, ends, probs)
 
-    def took(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
+    def accept(self, x_uv: NDArray[np.float32], ends: Sequence[int], probs: NDArray[np.float64]) -> list[Output]:
+        """Return as decisions what C code found in samples that it passed to `native`."""
         self._unkept.append(x_uv)
         self._n_seen += len(x_uv)
         if not ends:
@@ -110,22 +121,23 @@ class LaneStream:
         return outputs
 
     def _keep(self) -> None:
-        """Put the newest samples into the ring: only an audit looks for them."""
+        """Put the newest samples into the ring: only an audit looks at them there."""
         if self._unkept:
-            self._ring.push(self._unkept[0] if len(self._unkept) == 1 else np.concatenate(self._unkept))
+            self._ring.append(self._unkept[0] if len(self._unkept) == 1 else np.concatenate(self._unkept))
             self._unkept = []
 
-    def push_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+    def process_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
         if self._fallback is not None:
             self._keep()
-            return self._fallback.push_newest(x_uv)
-        outputs = self.push(x_uv)
+            return self._fallback.process_newest(x_uv)
+        outputs = self.process(x_uv)
         return outputs[-1:], max(0, len(outputs) - 1)
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
+        """Do what `process` left for later; call it when its decisions were sent, or the next `process` does it."""
         self._keep()
         if self._fallback is None:
-            self._lanes.settle()
+            self._lanes.catch_up()
 
     @property
     def n_to_next(self) -> int:
@@ -134,20 +146,23 @@ class LaneStream:
         seen = self._n_seen
         return self._n_window - seen if seen < self._n_window else self._hop - (seen - self._n_window) % self._hop
 
+    def describe(self) -> str:
+        return self._description if self._fallback is None else self._fallback.describe()
+
     def audit(self) -> str:
+        """Compare the newest decision with the reference; return what is wrong, and recompute windows from then on."""
         if self._newest is None or self._fallback is not None:
             return ""
         self._keep()
-        expected = self._reference(self._ring.window(self._newest.n_end, self._n_window))
-        error = float(np.abs(self._newest.probs - expected).max())
-        if error <= self._tolerance:  # False for NaN
+        window_uv = self._ring.window(self._newest.n_end, self._n_window)
+        fault = self._reference.find_error(window_uv, self._newest.probs)
+        if not fault:
             return ""
-        fault = (
-            f"the self-audit failed: probabilities differ by {error:.2g} from the reference's, "
-            f"{self._tolerance:.2g} is allowed"
-        )
-        self.words = f"numpy: every window is recomputed, {fault}"
         self._fallback = Recompute(
-            self._reference, self._ring, hop=self._hop, n_window=self._n_window, words=self.words
+            self._reference.decode,
+            self._ring,
+            hop=self._hop,
+            n_window=self._n_window,
+            description=f"numpy: every window is recomputed, {fault}",
         )
         return f"{fault}; every window is recomputed from now on"

@@ -92,7 +92,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         for first in range(start, stop, n_piece):
             last = min(first + n_piece, stop)
             t_s = np.arange(first, last) / recording.sfreq_hz if recording.t_s is None else recording.t_s[first:last]
-            out_uv, out_s = resampler.push(recording.read(first, last), t_s)
+            out_uv, out_s = resampler.process(recording.read(first, last), t_s)
             pieces.append(out_uv)
             stamps.append(out_s)
             n_out += len(out_uv)

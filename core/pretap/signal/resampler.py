@@ -2,13 +2,14 @@
 
 A windowed-sinc FIR low-pass in polyphase form (Kaiser window; Oppenheim & Schafer, Discrete-Time Signal Processing,
 ch. 4 and 7). It reaches `_HALF_PERIODS` periods of the lower of the two rates to both sides, so an output is known
-that much after the instant it stands for. That instant is its stamp: the delay costs waiting, never a shift in time.
+that much after the instant it stands for. That instant is its timestamp: the delay costs waiting, never a shift in
+time.
 
 Every phase of the filter sums to 1, so a constant passes exactly: with 100 mV of electrode offset, phases that differ
 by 1e-4 would make a rhythm of 10 uV. Each output is one product of fixed shape: chunk boundaries change no bit.
 
-Positions count samples, not stamps: a clock that is off by 50 ppm stays off by 50 ppm at the other rate, as the same
-amplifier set to that rate would be.
+Positions count samples, not timestamps: a clock that is off by 50 ppm stays off by 50 ppm at the other rate, as the
+same amplifier set to that rate would be.
 """
 
 from __future__ import annotations
@@ -63,8 +64,10 @@ class Resampler:
         self._first = 0
         self._n_out = 0
 
-    def push(self, x: NDArray[np.float32], t_s: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Take finite samples (n_new, n_channels) with their stamps (n_new,); give the outputs that they complete."""
+    def process(
+        self, x: NDArray[np.float32], t_s: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return the output samples and timestamps that finite samples (n_new, n_channels) at (n_new,) complete."""
         self._x = np.concatenate([self._x, x])  # float64
         self._t = np.concatenate([self._t, t_s])
         n_phases, n_taps = self._phases.shape
@@ -81,12 +84,12 @@ class Resampler:
             row[:] = self._phases[k] @ self._x[i : i + n_taps]  # (n_taps,) @ (n_taps, n_channels)
         centre = at + self.lead
         before = self._t[centre]
-        stamps = before + phase / n_phases * (self._t[centre + 1] - before)
+        timestamps = before + phase / n_phases * (self._t[centre + 1] - before)
         self._n_out += n_new
         unneeded = self._n_out * stride // n_phases - self._first
         unneeded = min(unneeded, len(self._x))
         self._x, self._t, self._first = self._x[unneeded:], self._t[unneeded:], self._first + unneeded
-        return out, stamps
+        return out, timestamps
 
 
 def _fraction(ratio: float) -> Fraction:

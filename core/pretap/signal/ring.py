@@ -14,7 +14,7 @@ __all__ = ["Ring"]
 
 
 class Ring:
-    """The last `capacity` samples of a stream, with their stamps.
+    """The last `capacity` samples of a stream, with their timestamps.
 
     The storage is twice the capacity: samples are appended, and when the end is reached the last `capacity` of them
     move to the front. Every window is one contiguous slice, at the price of one copy of the ring each `capacity`
@@ -23,7 +23,7 @@ class Ring:
     Attributes
     ----------
     n_seen
-        Samples pushed since the last `reset`. Sample number k (from 0) can be read while
+        Samples appended since the last `reset`. Sample number k (from 0) can be read while
         ``n_seen - capacity <= k < n_seen``.
     """
 
@@ -43,8 +43,8 @@ class Ring:
         if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:
             raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
 
-    def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
-        """Append samples (n_new, n_channels) and, where the caller reads them back, their stamps (n_new,)."""
+    def append(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
+        """Append samples (n_new, n_channels) and, where the caller reads them back, their timestamps (n_new,)."""
         self.check(x_uv)
         n_new = len(x_uv)
         self.n_seen += n_new
@@ -63,12 +63,12 @@ class Ring:
         self._end += n_new
 
     def window(self, end: int, n: int) -> NDArray[np.float32]:
-        """Return samples ``end - n`` to ``end - 1``, counted from the last reset: a view, valid until the next push."""
+        """Return samples ``end - n`` to ``end - 1`` since the reset: a view, valid until the next `append`."""
         stop = self._stop(end, n)
         return self._x[stop - n : stop]  # (n, n_channels)
 
-    def stamps(self, end: int, n: int) -> NDArray[np.float64]:
-        """Return the stamps of the same samples: a view, valid until the next push."""
+    def timestamps(self, end: int, n: int) -> NDArray[np.float64]:
+        """Return the timestamps of the same samples: a view, valid until the next `append`."""
         stop = self._stop(end, n)
         return self._t[stop - n : stop]  # (n,)
 

@@ -1,13 +1,12 @@
-/* What is in a hurry on the live path: samples come from LSL, lie where they should, complete a window, and the numbers
-   go out, all in one call.
+/* The fast path: samples come from LSL, are plain, complete a window, and the probabilities go out, all in one call.
 
-   `express.py` fills the struct and does the rest in Python: the accounts, the messages, and whatever is not plain. The
-   reason is the processor's caches: 20 decisions a second find them cold, and what is in the way then is not work but
-   the amount of code and data that work touches. Python's share of a decision, 15 us of work, takes 150 us then.
+   `fast_path.py` fills the struct and does the rest in Python: the checks, the messages, and whatever is not plain. The
+   reason is the processor's caches. 20 decisions a second find them cold, and then the cost is not the work but the
+   amount of code and data that it touches: Python's share of a decision, 15 us of work, takes 150 us then.
 
-   Nothing is decided here that `Pipeline.push` would decide otherwise: where there is anything to say of a sample, no
-   sample is taken, and Python looks. What a block of samples shows of the electrodes and of the stream's rate holds from
-   the sample after it on: no sample is taken after a block in which an electrode may be flat. */
+   Nothing is decided here that `Pipeline.process` would decide otherwise. If a sample is not plain, none is taken, and
+   Python examines them. What a block of samples shows of the electrodes and of the stream's rate takes effect with the
+   sample after it, so no sample is taken after a block in which an electrode may be flat. */
 
 #include <errno.h>
 #include <math.h>
@@ -20,24 +19,24 @@
 #include <unistd.h>
 #endif
 
-#define LOOK_NS 40000000 /* the loop waits for an outlet for less than 50 ms: somebody looks after so long, or */
-#define SOON_NS 20000000 /* after this, where a timer wakes him */
-#define TURN 1048576
-#define MOST_CLASSES 64
+#define POLL_NS 40000000 /* the loop waits for an outlet for less than 50 ms, so the watchdog looks as often, or */
+#define SLOW_NS 20000000 /* after this long if a timer can wake it */
+#define CLAIM 1048576
+#define MAX_CLASSES 64
 
-static const uint64_t UNTOUCHED = 0x7ff8707265746170; /* a NaN that is no stamp; lsl.py has it too */
+static const uint64_t UNWRITTEN = 0x7ff8707265746170; /* a NaN that is no timestamp; inlets.py has it too */
 
 #ifndef SOURCE_CRC
 #define SOURCE_CRC 0
 #endif
 
-const uint32_t pretap_receive_crc = SOURCE_CRC; /* of this file: a library that was built from another is not used */
+const uint32_t pretap_receive_crc = SOURCE_CRC; /* of this file: a library built from another one is not used */
 
-/* What the thread that watches looks at. It is never freed: a watching thread outlives the interpreter. */
+/* What the watchdog thread looks at. It is never freed, because that thread outlives the interpreter. */
 typedef struct {
-    volatile double since_s; /* when the leader began to send; infinity: it does not */
+    volatile double since_s; /* when the leader began to send; infinity if it does not */
     volatile int32_t ended;
-    int32_t timer; /* a descriptor: who watches sleeps until the leader has been sending for a while; -1: he looks often */
+    int32_t timer; /* a descriptor: the watchdog sleeps until the leader has been sending for a while; -1: it polls */
 } watch;
 
 typedef struct {
@@ -45,33 +44,33 @@ typedef struct {
     unsigned long (*pull)(void *, float *, double *, unsigned long, unsigned long, double, int32_t *);
     uint32_t (*available)(void *);
     void *inlet;
-    float *x;       /* (n_room, n_channels) */
-    double *stamps; /* (n_room,) */
-    int64_t n_room, n_channels;
+    float *x;           /* (max_samples, n_channels) */
+    double *timestamps; /* (max_samples,) */
+    int64_t max_samples, n_channels;
     double timeout_s;
-    /* `Health.is_sound`: up to `n_quick` samples, the first one number `n_seen`, lie within `limit` of their places */
-    int64_t n_quick, n_most; /* nothing is taken of more than n_most: an overload */
-    double t0_s, s_ref, rate_hz, n_ref, n_seen, limit;
-    /* `Electrodes`: a block of `n_block` samples began `n_before` samples before the first of those */
-    int64_t n_block, n_before;
+    /* the horizon, see plain_samples.py: up to n_plain samples, the first one number n_first, are on time */
+    int64_t n_plain, n_overload; /* none is taken of more than n_overload samples */
+    double t0_s, s_ref, rate_hz, n_ref, n_first, limit;
+    /* the flat-channel check comes n_to_flat_check samples after the horizon's start, n_accepted samples ago */
+    int64_t n_to_flat_check, n_accepted;
     double flat_uv;
-    /* the decoder: it has taken `n_decoded` samples since it was reset */
-    int64_t (*push)(void *, const float *, int64_t, int64_t *, double *);
-    void (*settle)(void *);
+    /* the decoder: it has processed n_decoded samples since it was reset */
+    int64_t (*process)(void *, const float *, int64_t, int64_t *, double *);
+    void (*catch_up)(void *);
     void *lanes;
     int64_t n_decoded, n_to_next, n_classes;
-    int64_t *ends;  /* as many as a piece has samples */
+    int64_t *ends; /* as many as there may be plain samples */
     double *probs; /* (as many, n_classes) */
     /* the outlet */
     int32_t (*send)(void *, const float *, double, int32_t);
     void *outlet; /* NULL: nothing is sent */
     double (*clock)(void);
-    double quality; /* goes out behind the probabilities */
-    double stamp_to_clock_s, too_old_s, pause_s;
+    double quality; /* goes out after the probabilities */
+    double clock_offset_s, max_age_s, pause_s;
     watch *watch;
-    int64_t turn, n_calls;
-    /* what came of it */
-    int64_t n_new, at, n_taken, n_found, n_sent; /* the piece is samples at .. at + n_taken of n_new */
+    int64_t claim, n_calls;
+    /* the result: samples start .. start + n_taken of the n_new that came were plain */
+    int64_t n_new, start, n_taken, n_found, n_sent;
     int32_t error;
 } receiver;
 
@@ -102,8 +101,8 @@ watch *pretap_watch(void) {
     return made;
 }
 
-/* Wake who watches each `ns`; 0: never. */
-static void wake_after(const watch *w, int64_t ns) {
+/* Wake the watchdog every `ns`; 0: never. */
+static void wake_every(const watch *w, int64_t ns) {
 #ifdef __linux__
     const struct itimerspec when = {{0, ns}, {0, ns}};
     if (w->timer >= 0) timerfd_settime(w->timer, 0, &when, NULL);
@@ -112,148 +111,160 @@ static void wake_after(const watch *w, int64_t ns) {
 #endif
 }
 
-/* Note since when the leader sends; infinity: it does not. */
+/* Note since when the leader sends; infinity if it does not. */
 void pretap_watch_since(watch *w, double since_s) {
     const int changes = isinf(since_s) != isinf(w->since_s);
     w->since_s = since_s;
-    if (changes) wake_after(w, isinf(since_s) ? 0 : SOON_NS);
+    if (changes) wake_every(w, isinf(since_s) ? 0 : SLOW_NS);
 }
 
 void pretap_watch_end(watch *w) {
     w->ended = 1;
-    wake_after(w, 1);
+    wake_every(w, 1);
 }
 
-/* Wait until the leader has been sending for `slow_s` when somebody looks, or all has ended. */
+/* Wait until the leader has been sending for `slow_s` when the watchdog looks, or the loop has ended. */
 void pretap_wait_until_slow(const watch *w, double slow_s) {
     while (!w->ended && monotonic() - w->since_s <= slow_s) {
 #ifdef __linux__
         uint64_t n_times;
         if (w->timer >= 0 && (read(w->timer, &n_times, sizeof n_times) > 0 || errno == EINTR)) continue;
 #endif
-        pause_for(1e-9 * LOOK_NS);
+        pause_for(1e-9 * POLL_NS);
     }
 }
 
-/* `turn` is a call's number times TURN, plus twice the rows it has sent, plus one while it sends; 0: it was stopped. */
-static int passes(receiver *r, int64_t from) {
-    return __atomic_compare_exchange_n(&r->turn, &from, from + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+/* Two threads may want to send the same row: the one in this call, and the one that replaces it because the call hangs
+   in an outlet. `claim` decides, with one atomic word: the number of the call times CLAIM, plus twice the rows it has
+   sent, plus one while it sends; 0 after it was cancelled.
+   1. Before a row this call changes the word from even to odd, after it from odd to the next even number.
+   2. The other thread swaps the word for 0, and learns from the old value which rows are out, and whether one is being
+      sent at that moment.
+   3. Whichever comes second finds another value than it expects: this call returns without touching the struct again,
+      which may hold the next call's data by then. So each row is sent once, and none is lost. */
+static int claims(receiver *r, int64_t from) {
+    return __atomic_compare_exchange_n(&r->claim, &from, from + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static int64_t new_turn(receiver *r) {
-    const int64_t turn = TURN * ++r->n_calls;
-    __atomic_store_n(&r->turn, turn, __ATOMIC_SEQ_CST);
-    return turn;
+static int64_t new_claim(receiver *r) {
+    const int64_t claim = CLAIM * ++r->n_calls;
+    __atomic_store_n(&r->claim, claim, __ATOMIC_SEQ_CST);
+    return claim;
 }
 
-/* Let the call that hangs send no more; says in `n_sent` how many rows it handed over, and returns whether it hangs in the
-   last of them: then none of them may be out. */
-int64_t pretap_stop(receiver *r) {
-    const int64_t turn = __atomic_exchange_n(&r->turn, 0, __ATOMIC_SEQ_CST);
-    r->n_sent = (turn % TURN + 1) / 2;
-    return turn % 2;
+/* Make a call that hangs send no more rows. Set `n_sent` to the rows it handed over, and return whether it hangs in the
+   last of them: then none of them may have gone out. */
+int64_t pretap_cancel(receiver *r) {
+    const int64_t claim = __atomic_exchange_n(&r->claim, 0, __ATOMIC_SEQ_CST);
+    r->n_sent = (claim % CLAIM + 1) / 2;
+    return claim % 2;
 }
 
-/* Take up to `n` samples. Where the source goes meanwhile liblsl says that none came, though some may lie in the buffers:
-   those whose stamps it has written. */
+/* Pull up to `n` samples. If the source is lost meanwhile, liblsl says that none came, though some may be in the
+   buffers: those whose timestamps it has written. */
 static int64_t pull(receiver *r, int64_t n, double timeout_s, int32_t *error) {
     float *x = r->x + r->n_new * r->n_channels;
-    double *stamps = r->stamps + r->n_new;
-    for (int64_t i = 0; i < n; i++) memcpy(stamps + i, &UNTOUCHED, sizeof UNTOUCHED);
-    const unsigned long most = (unsigned long)n, n_values = most * (unsigned long)r->n_channels;
-    int64_t got = (int64_t)r->pull(r->inlet, x, stamps, n_values, most, timeout_s, error) / r->n_channels;
+    double *timestamps = r->timestamps + r->n_new;
+    for (int64_t i = 0; i < n; i++) memcpy(timestamps + i, &UNWRITTEN, sizeof UNWRITTEN);
+    const unsigned long max = (unsigned long)n, n_values = max * (unsigned long)r->n_channels;
+    int64_t got = (int64_t)r->pull(r->inlet, x, timestamps, n_values, max, timeout_s, error) / r->n_channels;
     if (*error)
-        for (got = 0; got < n && memcmp(stamps + got, &UNTOUCHED, sizeof UNTOUCHED); got++) {}
+        for (got = 0; got < n && memcmp(timestamps + got, &UNWRITTEN, sizeof UNWRITTEN); got++) {}
     return got;
 }
 
-/* Say whether each electrode lives in the block, which is over: nearly always its first samples show it. */
-static int lives(const receiver *r) {
-    const float *x = r->x + (r->at - r->n_before) * r->n_channels;
+/* Whether each channel moves before the flat-channel check: nearly always its first samples show it. */
+static int all_move(const receiver *r) {
+    const float *x = r->x + (r->start - r->n_accepted) * r->n_channels;
     for (int64_t c = 0; c < r->n_channels; c++) {
         int64_t i = 1;
-        while (i < r->n_block && !(fabs((double)x[i * r->n_channels + c] - (double)x[c]) > r->flat_uv)) i++;
-        if (i >= r->n_block) return 0;
+        while (i < r->n_to_flat_check && !(fabs((double)x[i * r->n_channels + c] - (double)x[c]) > r->flat_uv)) i++;
+        if (i >= r->n_to_flat_check) return 0;
     }
     return 1;
 }
 
-/* Decide on the samples that are there and follow those that were taken: as many as make `n_quick` of them.
-   Returns how many decisions were sent: where it hangs, another thread uses the struct before it returns. */
-static int64_t decide(receiver *r, int64_t turn) {
-    const int64_t start = r->at + r->n_taken, n_there = r->n_new - start, n_room = r->n_quick - r->n_taken;
-    const int64_t n_left = r->n_block - r->n_before - r->n_taken; /* of the block */
-    int64_t n = n_there < n_room ? n_there : n_room;
-    if (n <= 0 || n_there > r->n_most) return 0;
-    if (n > n_left && !lives(r)) n = n_left;
+/* Whether consecutive timestamps, the first of sample number `n_first`, are on time: `ExpectedTimestamps.are_met`. */
+static int are_on_time(const receiver *r, const double *timestamps, int64_t n, double n_first) {
+    for (int64_t i = 0; i < n; i++, n_first += 1) /* NaN is off the line too */
+        if (!(fabs(((timestamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (n_first - r->n_ref)) <= r->limit)) return 0;
+    return 1;
+}
+
+/* Decide on the samples that came after those that were taken, up to the horizon.
+   Return how many decisions were sent. If the call hangs, another thread uses the struct before it returns. */
+static int64_t decide(receiver *r, int64_t claim) {
+    const int64_t start = r->start + r->n_taken, n_there = r->n_new - start, n_plain = r->n_plain - r->n_taken;
+    const int64_t n_unchecked = r->n_to_flat_check - r->n_accepted - r->n_taken;
+    int64_t n = n_there < n_plain ? n_there : n_plain;
+    if (n <= 0 || n_there > r->n_overload) return 0;
+    if (n > n_unchecked && !all_move(r)) n = n_unchecked;
     if (n <= 0) return 0;
-    const double *stamps = r->stamps + start;
-    double place = r->n_seen + (double)r->n_taken;
-    for (int64_t i = 0; i < n; i++, place += 1) /* NaN is off the line too */
-        if (!(fabs(((stamps[i] - r->t0_s) - r->s_ref) * r->rate_hz - (place - r->n_ref)) <= r->limit)) return 0;
-    const int64_t n_found = r->push(r->lanes, r->x + start * r->n_channels, n, r->ends, r->probs);
+    const double *timestamps = r->timestamps + start;
+    if (!are_on_time(r, timestamps, n, r->n_first + (double)r->n_taken)) return 0;
+    const int64_t n_found = r->process(r->lanes, r->x + start * r->n_channels, n, r->ends, r->probs);
     if (n_found < 0) return 0; /* a value is not finite */
     const int64_t n_before = r->n_decoded + r->n_taken;
     r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return 0;
     const double pause_s = r->pause_s;
     const int64_t n_classes = r->n_classes;
-    const double oldest_s = r->clock() - r->stamp_to_clock_s - r->too_old_s;
+    const double oldest_s = r->clock() - r->clock_offset_s - r->max_age_s;
     int64_t n_due = 0, k = 0;
-    while (n_due < n_found && stamps[r->ends[n_due] - n_before - 1] >= oldest_s) n_due++;
-    while (k < n_due) { /* what is read here may be another thread's by now; then `passes` says so */
+    while (n_due < n_found && timestamps[r->ends[n_due] - n_before - 1] >= oldest_s) n_due++;
+    while (k < n_due) { /* what is read here may be another thread's by now; then `claims` says so */
         const int64_t i = r->ends[k] - n_before - 1;
         if (i < 0 || i >= n) return k;
-        float row[MOST_CLASSES + 1];
+        float row[MAX_CLASSES + 1];
         for (int64_t c = 0; c < n_classes; c++) row[c] = (float)r->probs[k * n_classes + c];
         row[n_classes] = (float)r->quality;
-        const double t_s = stamps[i] + r->stamp_to_clock_s;
-        if (!passes(r, turn + 2 * k)) return k; /* another thread goes on from here */
+        const double t_s = timestamps[i] + r->clock_offset_s;
+        if (!claims(r, claim + 2 * k)) return k; /* another thread goes on from here */
         if (!k) pretap_watch_since(r->watch, monotonic());
-        r->send(r->outlet, row, t_s, k == n_due - 1); /* they go out with the last one */
-        if (!passes(r, turn + 2 * k++ + 1)) return k;
+        r->send(r->outlet, row, t_s, k == n_due - 1); /* all of them go out with the last one */
+        if (!claims(r, claim + 2 * k++ + 1)) return k;
     }
-    if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which would wait for Python */
+    if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which Python would keep from running */
     return k;
 }
 
-/* Decide on what follows the samples that were taken; returns how many decisions were sent. */
-int64_t pretap_go_on(receiver *r) {
-    r->at += r->n_taken;
+/* Decide on what came after the samples that were taken; return how many decisions were sent. */
+int64_t pretap_take_more(receiver *r) {
+    r->start += r->n_taken;
     r->n_taken = r->n_found = 0;
-    return decide(r, new_turn(r));
+    return decide(r, new_claim(r));
 }
 
-/* Take samples and decide on them: until there is a decision, something to say, or `timeout_s` is over.
+/* Pull samples and decide on them, until there is a decision, a sample that is not plain, or `timeout_s` is over.
 
-   It waits for half of the samples that the next decision needs, then for half of the rest, and so on: so most of its
-   work is done, and the caches are warm, when the last sample comes. Returns how many decisions were sent. */
+   It waits for half of the samples that the next decision needs, then for half of the rest, and so on. So most of the
+   work is done, and the caches are warm, when the last sample comes. Return how many decisions were sent. */
 int64_t pretap_receive(receiver *r) {
-    const int64_t turn = new_turn(r);
+    const int64_t claim = new_claim(r);
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
-    r->n_new = r->at = r->n_taken = r->n_found = 0, r->error = 0;
-    r->settle(r->lanes); /* what the last decision left for later */
+    r->n_new = r->start = r->n_taken = r->n_found = 0, r->error = 0;
+    r->catch_up(r->lanes); /* what the last decision left for later */
     do {
         int64_t n_wanted = (r->n_to_next - r->n_taken + 1) / 2;
         if (n_wanted < 1) n_wanted = 1;
-        if (n_wanted > r->n_room - r->n_new) n_wanted = r->n_room - r->n_new;
+        if (n_wanted > r->max_samples - r->n_new) n_wanted = r->max_samples - r->n_new;
         int32_t error = 0;
         int64_t n_there = n_wanted;
         for (double wait_s = left_s; n_there > 0 && !error; wait_s = 0) { /* then all that is there */
             const int64_t got = pull(r, n_there, wait_s, &error);
             r->n_new += got;
-            const int64_t n_room = r->n_room - r->n_new, n_more = error || !got ? 0 : r->available(r->inlet);
-            n_there = n_more < n_room ? n_more : n_room;
+            const int64_t n_free = r->max_samples - r->n_new, n_more = error || !got ? 0 : r->available(r->inlet);
+            n_there = n_more < n_free ? n_more : n_free;
         }
         if (error) {
-            if (!r->n_new) r->error = error; /* else the next call says so: these samples did come */
+            if (!r->n_new) r->error = error; /* otherwise the next call reports it: these samples did come */
             break;
         }
-        const int64_t n_sent = decide(r, turn);
-        if (n_sent || r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_quick) return n_sent;
-        r->settle(r->lanes);
+        const int64_t n_sent = decide(r, claim);
+        if (n_sent || r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_plain) return n_sent;
+        r->catch_up(r->lanes);
         left_s = until_s - monotonic();
     } while (left_s > 0);
-    return decide(r, turn);
+    return decide(r, claim);
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.signal.compatibility import Description, printable
-from pretap_realtime.signal.losses import Health
+from pretap_realtime.signal.losses import LossDetector
 
 __all__ = ["Identity", "Track"]
 
@@ -42,7 +42,7 @@ class Track:
     Attributes
     ----------
     n_samples, n_lost
-        Received, and counted as lost by its stamps (`Health`; 0 for a stream without a rate). A loss while the
+        Received, and counted as lost by its stamps (`LossDetector`; 0 for a stream without a rate). A loss while the
         stream was gone is not counted: nobody knows what it sent.
     n_not_utf8
         Samples of text that is not UTF-8; the file holds their bytes as they came.
@@ -61,9 +61,9 @@ class Track:
         self._first_s = self._last_s = 0.0
         self._offsets: list[tuple[float, float]] = []
 
-    def _new_health(self) -> Health | None:
+    def _new_health(self) -> LossDetector | None:
         sfreq_hz = self.identity.sfreq_hz
-        return Health(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
+        return LossDetector(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class Track:
 
     @property
     def n_lost(self) -> int:
-        return self._n_lost_before + (self._health.n_lost if self._health is not None else 0)
+        return self._n_lost_before + (self._health.counts.n_lost if self._health is not None else 0)
 
     @property
     def counts_losses(self) -> bool:

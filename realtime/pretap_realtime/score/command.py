@@ -25,7 +25,7 @@ from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import NONE, Policy, Verdict
 from pretap_realtime.score.decision_file import DecisionFile
@@ -87,12 +87,14 @@ def run_over(
     order = np.array(mapping.order)
     present = order != MISSING
     pipeline = Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated, quality=settings.quality)
-    pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+    pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
 
     def stamps(start: int, stop: int) -> NDArray[np.float64]:
         return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
 
-    cues = iter([Cue(float(stamps(e.sample, e.sample + 1)[0]) + e.late_s, e.text) for e in recording.events])
+    is_cued = isinstance(mode, CueLocked)
+    events = recording.events if is_cued else ()
+    cues = iter([Cue(float(stamps(e.sample, e.sample + 1)[0]) + e.late_s, e.text) for e in events])
     cue = next(cues, None)
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
@@ -101,16 +103,17 @@ def run_over(
             take(pipeline.ask(cue, arrived_s=cue.t_s))
             cue = next(cues, None)
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
-        take(pipeline.push(Chunk(x_uv, t_s)))
+        take(pipeline.process(Chunk(x_uv, t_s)))
         advance(stop - start)
-    pipeline.settle()
-    pipeline.end()
+    take(pipeline.close())
     while cue is not None:  # after the last sample
         take(pipeline.ask(cue, arrived_s=cue.t_s))
         cue = next(cues, None)
-    take(pipeline.expire(np.inf))
+    if is_cued:
+        take(pipeline.expire(np.inf))
     n_trained_on = _n_trained_on(recording, manifest)
-    return Score(pipeline.health.n_received, pipeline.health.n_lost, n_trained_on)
+    counts = pipeline.front_end.losses.counts
+    return Score(counts.n_received, counts.n_lost, n_trained_on)
 
 
 def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:

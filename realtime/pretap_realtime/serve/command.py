@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pretap_realtime.send.log_sink import LogSink
     from pretap_realtime.send.network import OutputSink
     from pretap_realtime.serve.connection import Connector, LslConnection
-    from pretap_realtime.serve.fast_path import Express
     from pretap_realtime.serve.handover import Handover
     from pretap_realtime.serve.session_folder import SessionFolder
     from pretap_realtime.serve.several import Job, Say
@@ -299,7 +298,7 @@ def _serve(
     from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.send.outlet_sink import OutletSink
     from pretap_realtime.send.publisher import Publisher
-    from pretap_realtime.serve.fast_path import Express, ExpressError
+    from pretap_realtime.serve.fast_path import FastPath, make_fast_path
     from pretap_realtime.serve.service import Service, Timing
 
     settings, decoder, manifest = plan.settings, plan.decoder, plan.decoder.manifest
@@ -309,7 +308,7 @@ def _serve(
         mode = cue_locked(decoder, settings.cue, patterns=settings.cue.patterns or patterns, offset_s=offset_s)
     markers = settings.markers
     outlets = OutletSink(markers.name, classes=manifest.classes, format=markers.format, sha256=decoder.sha256)
-    plan.say(f"engine {mode.words}")
+    plan.say(f"engine {mode.describe()}")
     publisher = Publisher(
         [outlets, *sinks],
         classes=manifest.classes,
@@ -326,15 +325,11 @@ def _serve(
         quality=settings.quality,
     )
 
-    def make_express(connection: LslConnection) -> Express | None:
-        try:
-            hop_s = plan.hop / manifest.sfreq_hz
-            return Express(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
-        except ExpressError:
-            return None
+    def fast_path_of(connection: LslConnection) -> FastPath | None:
+        hop_s = plan.hop / manifest.sfreq_hz
+        return make_fast_path(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
 
     service = Service(
-        decoder,
         pipeline,
         publisher,
         connect=plan.connector,
@@ -343,7 +338,7 @@ def _serve(
         clock=local_clock,
         stop=stop,
         say=plan.say,
-        make_express=make_express,
+        make_fast_path=fast_path_of,
         restarted="" if place is None else place.handover.why,
     )
     try:

@@ -161,7 +161,7 @@ class LslConnection:
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []
 
-    def stamp_to_clock_s(self) -> float | None:
+    def clock_offset_s(self) -> float | None:
         return self._correction_s
 
     def close(self) -> None:

@@ -1,4 +1,8 @@
-"""The hurry of a decision in one call of C code, see receive.c: from the samples in LSL to the numbers on their way."""
+"""The fast path: from the samples in LSL to the probabilities on their way in one call of C code, see receive.c.
+
+Used by the service. It is a `SendingCall` of the publisher: the leader runs it, and the service then asks what came of
+it. Plain samples are decided on in C; all others the service passes to `Pipeline.process`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.decide.modes import FreeRunning
+from pretap_realtime.decide.pipeline import Pipeline, Taken
 from pretap_realtime.lsl.inlets import Inlet
 from pretap_realtime.lsl.library import clock_address
 from pretap_realtime.lsl.outlet import Outlet
@@ -18,174 +22,189 @@ from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.watchdog import Watch
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
-from pretap_realtime.signal.timestamp_line import MOST_ROOM
+from pretap_realtime.signal.plain_samples import Horizon
+from pretap_realtime.signal.timestamp_line import MAX_PLAIN
 
-__all__ = ["Express", "ExpressError"]
+__all__ = ["FastPath", "make_fast_path"]
 
 _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers arrive 200 us later
-_MOST_ENDS: Final = MOST_ROOM  # decisions in a piece
 
 
-class ExpressError(Exception):
-    """It cannot be done in C here: Python does it, somewhat later."""
-
-
-class Express:
-    """Receives; where there is nothing to say of the samples, it decides and sends the numbers too.
-
-    A `Call` of the publisher; what came of it is asked for after it.
+def make_fast_path(
+    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watch, hop_s: float
+) -> FastPath | None:
+    """Build the fast path; None if there is no library, or the stream or the decoder needs more than it does.
 
     Parameters
     ----------
     hop_s
-        Time between decisions: what comes after one may wait for a part of it.
+        Time between decisions: samples that follow a decision may wait for a part of it.
+    """
+    mode = pipeline.mode
+    if native.library() is None or inlet.native is None or pipeline.resampler is not None:
+        return None
+    if not isinstance(mode, FreeRunning) or mode.lanes is None or mode.lanes.native is None:
+        return None
+    return FastPath(inlet, pipeline, mode, sink, watch=watch, hop_s=hop_s)
 
-    Raises
-    ------
-    ExpressError
-        Where there is no library, or the stream or the decoder need more than it does.
+
+class FastPath:
+    """Receives samples, decides on those that are plain, and sends their probabilities.
+
+    The order of calls is `prepare`, the call itself, `received`, `taken`. As long as samples were taken and not all are
+    done, `take_more`, the call and `taken` follow again.
     """
 
-    def __init__(self, inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watch, hop_s: float) -> None:
-        loaded, source, lanes = native.library(), inlet.native, pipeline.native
-        if loaded is None or source is None or lanes is None:
-            raise ExpressError
-        self._stop = loaded.pretap_stop
-        self._calls = {False: loaded.pretap_receive, True: loaded.pretap_go_on}
-        self._inlet, self._pipeline, self.sink = inlet, pipeline, sink
+    def __init__(
+        self, inlet: Inlet, pipeline: Pipeline, mode: FreeRunning, sink: OutletSink, *, watch: Watch, hop_s: float
+    ) -> None:
+        library, source, lanes = native.library(), inlet.native, mode.lanes
+        assert library is not None
+        assert source is not None
+        assert lanes is not None
+        assert lanes.native is not None
+        self.sink = sink
+        self._inlet, self._pipeline, self._mode = inlet, pipeline, mode
+        self._function = library.pretap_receive
+        self._outlet: Outlet | None = None  # that C code sends to; a frozen one must outlive the call
+        self._horizon: Horizon | None = None  # that the struct holds
+        self._first = 0  # row of the buffers for the next call's samples; those before may not be overwritten yet
         n_classes = len(sink.classes)
-        self._ends, self._probs = np.empty(_MOST_ENDS, np.int64), np.empty((_MOST_ENDS, n_classes))
-        self._may_send = self._goes_on = False
-        self._outlet: Outlet | None = None  # what C code sends to
-        self._x, self._stamps, self._row_bytes = source.x, source.timestamps, 4 * source.n_channels
-        self._n_spare = source.n_spare
-        self._n_looks = -1  # of the pipeline, when the terms were asked for
-        self._chunk: Chunk | None = None  # what came
-        self._first = 0  # row of the buffers where the samples of the next call go: those before wait to be settled
+        self._found = np.empty(MAX_PLAIN, np.int64), np.empty((MAX_PLAIN, n_classes))  # ends of windows, probabilities
         self._struct = native.Receiver(
             pull=source.pull,
             available=source.available,
             inlet=source.inlet,
-            x=source.x,
-            stamps=source.timestamps,
-            n_room=source.max_samples,
+            max_samples=source.max_samples,
             n_channels=source.n_channels,
             flat_uv=FLAT_UV,
-            push=lanes.push,
-            settle=lanes.settle,
-            lanes=lanes.engine,
+            process=lanes.native.process,
+            catch_up=lanes.native.catch_up,
+            lanes=lanes.native.engine,
             n_classes=n_classes,
-            ends=self._ends.ctypes.data,
-            probs=self._probs.ctypes.data,
+            ends=self._found[0].ctypes.data,
+            probs=self._found[1].ctypes.data,
             clock=clock_address(),
             watch=watch.address,
             pause_s=min(_PAUSE_S, hop_s / 4),
         )
-        self._at = ctypes.byref(self._struct)
 
-    def arm(self, *, timeout_s: float, n_most: int, too_old_s: float) -> list[Decision]:
-        """Let the next call wait for samples for up to `timeout_s`, and leave more than `n_most` of them alone.
+    def prepare(
+        self, *, timeout_s: float, n_overload: int, may_send: bool, max_age_s: float, clock_offset_s: float | None
+    ) -> list[Decision]:
+        """Make the next call wait for new samples; return what the checks found meanwhile.
 
-        Gives what settling the samples before gives.
+        Parameters
+        ----------
+        timeout_s
+            How long it may wait.
+        n_overload
+            It decides on nothing if more samples come at once.
+        may_send
+            Whether decisions are verdicts, so that their probabilities may be sent.
+        max_age_s
+            Decisions on older samples are not sent.
+        clock_offset_s
+            Added to the samples' timestamps it gives this machine's clock. None in data time: nothing is too old.
         """
-        self._goes_on = False
-        struct = self._struct
-        struct.timeout_s, struct.n_most, struct.too_old_s = timeout_s, n_most, too_old_s
+        struct, source = self._struct, self._inlet.native
+        assert source is not None
+        struct.timeout_s, struct.n_overload = timeout_s, n_overload
+        struct.clock_offset_s = clock_offset_s or 0.0
+        struct.max_age_s = -math.inf if not may_send else math.inf if clock_offset_s is None else max_age_s
+        self._function = native.library().pretap_receive  # type: ignore[union-attr]
         self._first += struct.n_new
-        decisions = self._set_terms(settles=self._first > self._n_spare)
-        if not self._pipeline.waits:
+        decisions = self._set_horizon(must_catch_up=self._first > source.n_spare)
+        if self._pipeline.is_caught_up:
             self._first = 0
-        struct.x, struct.stamps = self._x + self._first * self._row_bytes, self._stamps + self._first * 8
+        assert self._pipeline.n_accepted <= self._first  # receive.c looks back at all samples of the horizon
+        struct.x = source.x + self._first * 4 * source.n_channels
+        struct.timestamps = source.timestamps + self._first * 8
         return decisions
 
-    def go_on(self) -> list[Decision]:
-        """Let the next call decide on what follows the samples that were taken; gives what settling those gives."""
-        self._goes_on = True
-        return self._set_terms()
+    def take_more(self) -> list[Decision]:
+        """Make the next call decide on what follows the samples that were taken; return what the checks found."""
+        self._function = native.library().pretap_take_more  # type: ignore[union-attr]
+        return self._set_horizon()
 
-    def _set_terms(self, *, settles: bool = False) -> list[Decision]:
-        struct, pipeline = self._struct, self._pipeline
+    def _set_horizon(self, *, must_catch_up: bool = False) -> list[Decision]:
+        struct, pipeline, mode = self._struct, self._pipeline, self._mode
         decisions: list[Decision] = []
-        if not settles and pipeline.n_looks == self._n_looks and struct.n_taken < struct.n_quick:
-            struct.n_quick -= struct.n_taken
-            struct.n_seen += struct.n_taken
-            struct.n_before += struct.n_taken
-        else:
-            if settles or (pipeline.waits and not pipeline.n_native()):
-                decisions = pipeline.settle()
-            self._n_looks = pipeline.n_looks
-            struct.n_quick = pipeline.n_native()
-            struct.quality = pipeline.share()
-            struct.n_block, struct.n_before = pipeline.block
-            if struct.n_quick:
-                struct.t0_s, struct.s_ref, struct.rate_hz, struct.n_ref, struct.n_seen, struct.limit = pipeline.place
-        struct.n_decoded, struct.n_to_next = pipeline.mode.n_seen, pipeline.mode.n_to_next
+        horizon = pipeline.horizon()
+        if must_catch_up or (not pipeline.is_caught_up and pipeline.n_accepted >= horizon.n_samples):
+            decisions = pipeline.catch_up()
+            horizon = pipeline.horizon()
+        if horizon is not self._horizon:
+            self._horizon, line = horizon, horizon.expected
+            struct.t0_s, struct.s_ref, struct.rate_hz = line.t0_s, line.s_ref, line.rate_hz
+            struct.n_ref, struct.limit = line.n_ref, line.limit
+            struct.n_to_flat_check, struct.quality = horizon.n_to_flat_check, horizon.quality
+        n_accepted = pipeline.n_accepted
+        is_native = mode.lanes is not None and mode.lanes.native is not None  # not after an audit that failed
+        struct.n_plain = horizon.n_samples - n_accepted if is_native else 0
+        struct.n_first = horizon.n_first + n_accepted
+        struct.n_accepted = n_accepted
+        struct.n_decoded, struct.n_to_next = mode.n_seen, mode.n_to_next
         return decisions
-
-    def allow(self, *, sending: bool, stamp_to_clock_s: float | None) -> None:
-        """Say whether numbers may be sent: only while a decision is a verdict."""
-        self._may_send = sending
-        self._struct.stamp_to_clock_s = stamp_to_clock_s or 0.0
-        if stamp_to_clock_s is None:  # data time: nothing is too old
-            self._struct.too_old_s = math.inf
 
     def __call__(self, *, may_send: bool) -> int:
-        struct = self._struct
-        outlet = self.sink.numbers if may_send and self._may_send else None  # a frozen one must outlive this call
+        """Receive and decide; send if the publisher lets it and the horizon does not hold verdicts back."""
+        struct, horizon = self._struct, self._horizon
+        assert horizon is not None
+        outlet = self.sink.numbers if may_send and not horizon.is_held else None
         if outlet is not self._outlet:
             self._outlet = outlet
             struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
-        return int(self._calls[self._goes_on](self._at))
+        return int(self._function(ctypes.byref(struct)))
 
     def stop(self) -> bool:
-        """Have it send no more, while it hangs; where that is in the sink, that notes what is being sent: True."""
-        is_sending = bool(self._stop(self._at))
+        """Make a call that hangs send no more; return whether it hangs in the sink, which then notes what is sent."""
+        library, struct = native.library(), self._struct
+        assert library is not None
+        is_sending = bool(library.pretap_cancel(ctypes.byref(struct)))
         if is_sending:
-            struct, n = self._struct, self._struct.n_sent
-            last = self._ends[:n] - (struct.n_decoded + 1) + (self._first + struct.at)  # rows of the buffers
-            stamps = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.stamp_to_clock_s
-            self.sink.under_way([[*p, struct.quality] for p in self._probs[:n].tolist()], stamps.tolist())
+            n, (ends, probs) = struct.n_sent, self._found
+            last = ends[:n] - (struct.n_decoded + 1) + (self._first + struct.start)  # rows of the buffers
+            t_s = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.clock_offset_s
+            self.sink.under_way([[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
         return is_sending
 
     def returns(self) -> None:
-        """Have the sink forget it."""
+        """Tell the sink that a call that hung has returned."""
         self.sink.done()
 
     @property
     def n_sent(self) -> int:
-        """So many of the decisions that were found have their numbers sent."""
-        turn = self._struct.turn  # see `passes` in receive.c
-        return int((turn % native.TURN + 1) // 2 if turn else self._struct.n_sent)
+        """How many of the decisions that were found have their probabilities sent."""
+        claim = self._struct.claim  # see `claims` in receive.c
+        return int((claim % native.CLAIM + 1) // 2 if claim else self._struct.n_sent)
 
-    def chunk(self) -> Chunk | None:
-        """Give all samples that came, of which the first ones may be taken.
+    def received(self) -> Chunk | None:
+        """Return all samples that came, of which the first ones may be taken.
 
         Raises
         ------
         ConnectionLostError
-            When their source is gone.
+            If their source is gone.
         """
-        self._chunk = self._inlet.received(self._first, self._struct.n_new, self._struct.error)
-        return self._chunk
+        return self._inlet.received(self._first, self._struct.n_new, self._struct.error)
 
-    def taken(self) -> Chunk | None:
-        """Give the samples that were taken: the pipeline gets them with `ends` and `probs`."""
-        at, n = self._struct.at, self._struct.n_taken
-        if n and n == self._struct.n_new:
-            return self._chunk
-        return self._inlet.samples(self._first + at, self._first + at + n) if n else None
+    def taken(self) -> Taken | None:
+        """Return the samples that were taken, with the decisions they completed; None if there are none."""
+        struct, lanes = self._struct, self._mode.lanes
+        first, n, n_found = self._first + struct.start, struct.n_taken, struct.n_found
+        if not n or lanes is None:
+            return None
+        chunk, (ends, probs) = self._inlet.samples(first, first + n), self._found
+        outputs = lanes.accept(chunk.x_uv, ends[:n_found].tolist(), probs[:n_found].copy())
+        return Taken(chunk, self._mode.decisions(outputs, chunk.t_s))
 
     @property
     def is_done(self) -> bool:
-        """Whether all that came is taken."""
-        return bool(self._struct.at + self._struct.n_taken == self._struct.n_new)
+        """Whether all samples that came were taken."""
+        return bool(self._struct.start + self._struct.n_taken == self._struct.n_new)
 
-    def rest(self) -> Chunk:
-        """Give the samples that were not taken."""
+    def remainder(self) -> Chunk:
+        """Return the samples that were not taken."""
         first, struct = self._first, self._struct
-        return self._inlet.samples(first + struct.at + struct.n_taken, first + struct.n_new)
-
-    def found(self) -> tuple[list[int], NDArray[np.float64]]:
-        """Give where the windows that were filled end, counted since the last break, and probabilities."""
-        n = self._struct.n_found
-        return self._ends[:n].tolist(), self._probs[:n].copy()
+        return self._inlet.samples(first + struct.start + struct.n_taken, first + struct.n_new)

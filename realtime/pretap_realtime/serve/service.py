@@ -1,47 +1,50 @@
-"""The service: one loop that finds a stream, checks it, decodes it, and says at every moment what state it is in."""
+"""The service: one loop that finds a stream, checks it, decodes it, and publishes what it decides.
+
+Used by `serve`. It gets its connection, clock and stop event as arguments.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Protocol
 
-from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
-from pretap_realtime.send.messages import State
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.sink import Call, Item
-from pretap_realtime.serve.fast_path import Express
+from pretap_realtime.send.sink import Call
+from pretap_realtime.serve.fast_path import FastPath
+from pretap_realtime.serve.self_audit import SelfAudit
+from pretap_realtime.serve.states import OVERLOAD_S, StateReporter
 from pretap_realtime.serve.summary import Summary
+from pretap_realtime.serve.verdicts import MAX_AGE_S, VerdictPublisher
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
 
 __all__ = ["Connection", "Service", "Timing"]
 
-PULL_S = 0.1  # Ctrl-C is only seen when the C call returns
-PULL_WITH_CUES_S = 0.002  # a cue may come after its last sample; it is not seen before this pull returns
-HEARTBEAT_S = 0.5  # a late reader knows the state within a second, while a stream is looked for too
-FIRST_AUDIT_S = 1.0  # after the first whole window
-AUDIT_S = 10.0  # between self-audits, at least
-AUDIT_SHARE = 3e-4  # of the time, at most: numpy takes 2 to 20 ms for a window, and decisions wait meanwhile
-STALE_S = 0.3
-OVERLOAD_S = 0.5  # more than this waiting: skip to the newest hop
-TOO_OLD_S = 1.0  # an older decision is no verdict any more
+PULL_S: Final = 0.1  # Ctrl-C is only seen when the C call returns
+PULL_WITH_CUES_S: Final = 0.002  # a cue may come after its last sample, and is not seen before the pull returns
+STALE_S: Final = 0.3
 
 
 class Connection(Protocol):
     """A stream that was found and fits, flowing."""
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        """Wait for `n_wanted` samples, and give what is there; raises ConnectionLostError when their source is gone."""
+        """Wait for `n_wanted` samples, and return all that are there.
+
+        Raises
+        ------
+        ConnectionLostError
+            If their source is gone.
+        """
         ...
 
     @property
@@ -54,20 +57,20 @@ class Connection(Protocol):
 
     @property
     def changed(self) -> str:
-        """Say in what the stream differs from the one before; empty where there was none."""
+        """How the stream differs from the one before; empty if there was none."""
         ...
 
     @property
     def n_most(self) -> int:
-        """How many samples wait for a pull at most, before the oldest are lost."""
+        """How many samples can wait for a pull before the oldest are lost."""
         ...
 
     def newcomers(self) -> list[str]:
-        """Name each stream that could be meant too and has come since; without waiting."""
+        """Return a sentence for each other stream that answers to the query and has come since, without waiting."""
         ...
 
-    def stamp_to_clock_s(self) -> float | None:
-        """Give what makes the stream's stamps this machine's clock; None where its stamps are data time."""
+    def clock_offset_s(self) -> float | None:
+        """Return what to add to the stream's timestamps to get this machine's clock; None if they are data time."""
         ...
 
     def close(self) -> None: ...
@@ -81,26 +84,44 @@ class Timing:
     reconnect_s: float
 
 
+class _Silence:
+    """How long the stream has sent nothing, and how long that is usual."""
+
+    def __init__(self, now_s: float) -> None:
+        self._last_s = now_s
+        self._intervals_s: deque[float] = deque(maxlen=101)
+
+    def end(self, now_s: float, *, is_usual: bool) -> None:
+        """Note that samples came."""
+        if is_usual:
+            self._intervals_s.append(now_s - self._last_s)
+        self._last_s = now_s
+
+    def too_long_s(self, now_s: float) -> float:
+        """Return for how many seconds there has been silence if that is too long, otherwise 0."""
+        usual_s = 3 * statistics.median(self._intervals_s) if self._intervals_s else 0.0
+        silent_s = now_s - self._last_s
+        return silent_s if silent_s > max(STALE_S, usual_s) else 0.0
+
+
 class Service:
-    """Finds, checks, decodes, publishes; see `run`.
+    """Finds, checks, decodes and publishes; see `run`.
 
     Parameters
     ----------
     connect
-        Tries once, for at most 0.2 s or so: a connection, or None where no stream answers. `validating` is called
-        when one does. Raises StreamRefusedError for one that does not fit.
+        Tries once to connect, for at most about 0.2 s; returns None if no stream answers. It calls its argument as soon
+        as one does. It raises StreamRefusedError if the stream does not fit.
     say
-        Takes one line for the operator.
-    make_express
-        Gives for a connection what receives and sends in C, where that can be done.
+        Shows one line to the operator.
+    make_fast_path
+        Builds the fast path for a connection; returns None if there is none.
     restarted
-        Why this service takes the place of one that crashed, where it does: it then waits for the stream as for one
-        that was lost.
+        Why this service replaces one that crashed, if it does. It then waits for the stream as for a lost one.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
         pipeline: Pipeline,
         publisher: Publisher,
         *,
@@ -110,313 +131,198 @@ class Service:
         clock: Callable[[], float],
         stop: Stop,
         say: Callable[[str], None],
-        make_express: Callable[[Any], Express | None] = lambda _: None,
+        make_fast_path: Callable[[Any], FastPath | None] = lambda _: None,
         restarted: str = "",
     ) -> None:
-        self._make_express, self._restarted = make_express, restarted
-        self._manifest = decoder.manifest
-        self._sfreq_hz = decoder.manifest.sfreq_hz
-        self._window_s = decoder.manifest.n_window / self._sfreq_hz
-        self._pipeline, self._publisher, self._connect = pipeline, publisher, connect
-        self._timing, self._policy, self._clock, self._stop, self._say = timing, policy, clock, stop, say
-        self._state: State | None = None
-        self._heartbeat_due_s = self._audit_due_s = -math.inf
-        self._quality = self._terms = ""
-        self._told_of_skips = False
-        self._summary = Summary()
+        self._pipeline, self._connect, self._make_fast_path = pipeline, connect, make_fast_path
+        self._timing, self._clock, self._stop, self._restarted = timing, clock, stop, restarted
+        self._states = StateReporter(publisher, pipeline, clock=clock, say=say)
+        self._verdicts = VerdictPublisher(publisher, pipeline, self._states, policy, clock=clock)
+        self._audit = SelfAudit(pipeline, clock=clock)
 
     def run(self) -> Iterator[Call | None]:
-        """Serve until `stop` is set; yields what is in a hurry to be sent or done, see `publisher`.
+        """Serve until `stop` is set. Yield when something can be sent, or the call to make before going on.
 
         Raises
         ------
         NoStreamError, StreamRefusedError, StreamLostError
-            When no stream came in time, the first one does not fit, or a lost one did not come back.
+            If no stream came in time, the first one does not fit, or a lost one did not come back.
         """
-        self._enter("WAITING", self._restarted)
-        first = not self._restarted
-        wait_s = self._timing.wait_s if first else self._timing.reconnect_s
-        connection = yield from self._find(deadline_s=self._clock() + wait_s, first=first)
+        self._states.enter("WAITING", self._restarted)
+        is_first = not self._restarted
+        wait_s = self._timing.wait_s if is_first else self._timing.reconnect_s
+        connection = yield from self._find(deadline_s=self._clock() + wait_s, is_first=is_first)
         while connection is not None:
             try:
                 yield from self._serve(connection)
             except ConnectionLostError as lost:
-                self._enter("LOST", str(lost))
-            except StreamRefusedError as refusal:  # by what it sends
-                self._enter("REFUSED", str(refusal))
-                if first:
+                self._states.enter("LOST", str(lost))
+            except StreamRefusedError as refusal:  # because of its samples
+                self._states.enter("REFUSED", str(refusal))
+                if is_first:
                     raise
             finally:
                 connection.close()
-                self._publish_all(self._pipeline.end(), stamp_to_clock_s=connection.stamp_to_clock_s())
+                self._verdicts.publish(self._pipeline.close(), clock_offset_s=connection.clock_offset_s())
             if self._stop.is_set():
                 break
-            self._publish_all(self._pipeline.interrupt(self._clock(), "the stream was lost"), stamp_to_clock_s=None)
-            first = False
-            connection = yield from self._find(deadline_s=self._clock() + self._timing.reconnect_s, first=False)
+            decisions = self._pipeline.interrupt(self._clock(), "the stream was lost")
+            self._verdicts.publish(decisions, clock_offset_s=None)
+            is_first = False
+            deadline_s = self._clock() + self._timing.reconnect_s
+            connection = yield from self._find(deadline_s=deadline_s, is_first=False)
 
     def summary(self) -> Summary:
-        """Give the accounts so far."""
-        health, s = self._pipeline.health, self._summary
-        s.n_received, s.n_lost, s.n_nonfinite = health.n_received, health.n_lost, health.n_nonfinite
-        s.n_bad_stamps, s.n_clock_steps = health.n_bad_stamps, health.n_clock_steps
-        s.smallest_gap_samples, s.n_skipped = health.smallest_gap_samples, self._pipeline.mode.n_skipped
-        s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
-        return s
+        """Return the counts so far."""
+        return self._verdicts.summary()
 
-    def _find(self, *, deadline_s: float, first: bool) -> Generator[Call | None, None, Connection | None]:
+    def _find(self, *, deadline_s: float, is_first: bool) -> Generator[Call | None, None, Connection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
-            self._beat()
+            self._states.beat()
             yield None
             try:
-                connection = self._connect(lambda: self._enter("VALIDATING", ""))
+                connection = self._connect(lambda: self._states.enter("VALIDATING", ""))
             except StreamRefusedError as error:
                 if str(error) != str(refusal):
-                    self._enter("REFUSED", str(error))
+                    self._states.enter("REFUSED", str(error))
                 refusal = error
-                if first:
+                if is_first:
                     raise
                 connection = None
                 self._stop.wait(PULL_S)  # twins answer at once: do not ask without a pause
-            except ConnectionLostError as lost:  # it went away while it was being checked
-                self._enter("WAITING" if first else "LOST", str(lost))
+            except ConnectionLostError as lost:  # while it was being checked
+                self._states.enter("WAITING" if is_first else "LOST", str(lost))
                 connection = None
             if connection is not None:
-                self._begin(connection)
+                self._start(connection)
                 return connection
             if self._clock() > deadline_s:
-                raise self._gave_up(refusal, first=first)
+                raise self._why_given_up(refusal, is_first=is_first)
         return None
 
-    def _begin(self, connection: Connection) -> None:
-        """Get the pipeline ready for this stream, and say on what terms it runs."""
-        pipeline, mapping = self._pipeline, connection.mapping
-        pipeline.health.now_s = lambda: self._stamped_now_s(connection)
-        pipeline.begin(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
-        self._quality = pipeline.status
-        facts = {}
-        self._terms = ""
-        if pipeline.delay_s:
-            self._terms = describe_rate(mapping.sfreq_hz, self._sfreq_hz, delay_s=pipeline.delay_s)
-            facts = {
-                "resampling/from_hz": f"{mapping.sfreq_hz:g}",
-                "resampling/to_hz": f"{self._sfreq_hz:g}",
-                "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
-            }
-        why = "; ".join(filter(None, [connection.changed, self._quality, self._terms]))
-        self._enter("RUNNING", why, facts=facts)
-
-    def _stamped_now_s(self, connection: Connection) -> float:
-        """Give the time on the clock of the stamps; infinite where that is not known."""
-        to_clock_s = connection.stamp_to_clock_s()
-        return math.inf if to_clock_s is None else self._clock() - to_clock_s + self._pipeline.health.stepped_s
-
-    def _gave_up(self, refusal: StreamRefusedError | None, *, first: bool) -> Exception:
-        if first:
+    def _why_given_up(self, refusal: StreamRefusedError | None, *, is_first: bool) -> Exception:
+        if is_first:
             return NoStreamError(f"No stream answered within {self._timing.wait_s:g} s.")
         if refusal is not None:
             return refusal
         return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
 
+    def _start(self, connection: Connection) -> None:
+        """Prepare the pipeline for this stream, and announce it."""
+        pipeline, mapping = self._pipeline, connection.mapping
+        pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+        rate_note, facts, sfreq_hz = "", {}, pipeline.manifest.sfreq_hz
+        if pipeline.delay_s:
+            rate_note = describe_rate(mapping.sfreq_hz, sfreq_hz, delay_s=pipeline.delay_s)
+            facts = {
+                "resampling/from_hz": f"{mapping.sfreq_hz:g}",
+                "resampling/to_hz": f"{sfreq_hz:g}",
+                "resampling/delay_ms": f"{1000 * pipeline.delay_s:g}",
+            }
+        self._states.run(changed=connection.changed, rate_note=rate_note, facts=facts)
+
     def _serve(self, connection: Connection) -> Iterator[Call | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
-        last_s = self._clock()
-        self._audit_due_s = max(self._audit_due_s, last_s + self._window_s + FIRST_AUDIT_S)
-        intervals_s: deque[float] = deque(maxlen=101)
+        silence = _Silence(self._clock())
+        self._audit.start()
         yield None
-        express = self._make_express(connection)
-        n_most = connection.n_most
-        n_overload = n_most  # what came while the stream was checked is no overload
+        fast_path = self._make_fast_path(connection)
+        n_overload = connection.n_most  # samples that came while the stream was checked are no overload
         while not self._stop.is_set():
-            to_clock_s = connection.stamp_to_clock_s()
-            if express is None:
-                chunk = connection.pull(pull_s, self._pipeline.n_wanted)
-            else:
-                self._arm(express, timeout_s=pull_s, n_overload=n_overload, stamp_to_clock_s=to_clock_s)
-                yield express
-                chunk = express.chunk()
+            clock_offset_s = connection.clock_offset_s()
+            chunk = yield from self._receive(
+                connection, fast_path, timeout_s=pull_s, n_overload=n_overload, clock_offset_s=clock_offset_s
+            )
             now_s = self._clock()
             if chunk is not None:
-                if self._state == "STALE":
-                    self._enter("RUNNING", "samples flow again")
-                else:
-                    intervals_s.append(now_s - last_s)
-                last_s = now_s
-                if len(chunk.t_s) >= n_most:
-                    self._summary.n_overflows += 1
-                    self._warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
-                looked = yield from self._decide(chunk, express, stamp_to_clock_s=to_clock_s, n_overload=n_overload)
-                yield None  # what follows has time until the next samples
-                if looked:
-                    self._pipeline.settle()
-                self._look_after(looked=looked, now_s=now_s)
-            else:
-                self._note_silence(now_s - last_s, intervals_s)
+                is_stale = self._states.state == "STALE"
+                silence.end(now_s, is_usual=not is_stale)
+                if is_stale:
+                    self._states.enter("RUNNING", "samples flow again")
+                if len(chunk.t_s) >= connection.n_most:
+                    self._verdicts.count_overflow()
+                    self._states.warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
+                yield from self._decide(chunk, fast_path, n_overload=n_overload, clock_offset_s=clock_offset_s)
+                self._audit.run_if_due(now_s, warn=self._states.warn)
+            elif self._states.state == "RUNNING" and (silent_s := silence.too_long_s(now_s)):
+                self._states.enter("STALE", f"no sample for {silent_s:.1f} s")
             if connection.has_cues:
-                decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
-                decisions += self._pipeline.expire(now_s)
-                self._publish_all(decisions, stamp_to_clock_s=connection.stamp_to_clock_s())
-            if now_s >= self._heartbeat_due_s or n_overload == n_most:
-                n_overload = math.floor(OVERLOAD_S * self._pipeline.health.rate_hz)
+                self._answer_cues(connection, now_s)
+            if self._states.is_heartbeat_due(now_s) or n_overload == connection.n_most:
+                n_overload = math.floor(OVERLOAD_S * self._pipeline.front_end.losses.rate_hz)
                 self._announce(connection)
-            if express is None:  # else what was said goes before its next call
+            if fast_path is None:  # otherwise the items go out before its next call
                 yield None
 
-    def _announce(self, connection: Connection) -> None:
-        """Say at a heartbeat what nobody would see otherwise: a second stream, decisions that were skipped."""
-        if not self._beat():
-            return
-        for newcomer in connection.newcomers():
-            self._warn(newcomer)
-        n_skipped = self._pipeline.mode.n_skipped
-        if n_skipped and not self._told_of_skips:
-            self._told_of_skips = True
-            self._warn(
-                f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. The "
-                "amplifier's program sends too rarely, or this computer is too slow"
-            )
-
-    def _arm(self, express: Express, *, timeout_s: float, n_overload: int, stamp_to_clock_s: float | None) -> None:
-        """Say on what terms it may decide, and send the numbers: not where they may have to be withheld."""
-        is_plain = self._state == "RUNNING" and not self._pipeline.health.stepped_s
-        decisions = express.arm(timeout_s=timeout_s, n_most=n_overload, too_old_s=TOO_OLD_S)
-        self._settled(decisions, stamp_to_clock_s=stamp_to_clock_s)
-        express.allow(sending=is_plain, stamp_to_clock_s=stamp_to_clock_s)
-
-    def _note_silence(self, silent_s: float, intervals_s: Collection[float]) -> None:
-        quiet_s = max(STALE_S, 3 * statistics.median(intervals_s)) if intervals_s else STALE_S
-        if self._state == "RUNNING" and silent_s > quiet_s:
-            self._enter("STALE", f"no sample for {silent_s:.1f} s")
+    def _receive(
+        self,
+        connection: Connection,
+        fast_path: FastPath | None,
+        *,
+        timeout_s: float,
+        n_overload: int,
+        clock_offset_s: float | None,
+    ) -> Generator[Call | None, None, Chunk | None]:
+        """Wait for samples; the fast path decides on them in the same call."""
+        if fast_path is None:
+            return connection.pull(timeout_s, self._pipeline.n_wanted)
+        is_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
+        found = fast_path.prepare(
+            timeout_s=timeout_s,
+            n_overload=n_overload,
+            may_send=self._states.state == "RUNNING" and not is_set,
+            max_age_s=MAX_AGE_S,
+            clock_offset_s=clock_offset_s,
+        )
+        self._publish_findings(found, clock_offset_s=clock_offset_s)
+        yield fast_path
+        return fast_path.received()
 
     def _decide(
-        self, chunk: Chunk, express: Express | None, *, stamp_to_clock_s: float | None, n_overload: int
-    ) -> Generator[Call | None, None, bool]:
-        """Publish every decision that a chunk completes; of some the numbers are sent already.
+        self, chunk: Chunk, fast_path: FastPath | None, *, n_overload: int, clock_offset_s: float | None
+    ) -> Iterator[Call | None]:
+        """Publish every decision that a chunk completes: first those of the fast path, then those on what is left."""
+        pipeline = self._pipeline
+        while fast_path is not None and (taken := fast_path.taken()) is not None:
+            decisions = pipeline.accept(taken)
+            self._verdicts.publish(decisions, clock_offset_s=clock_offset_s, n_sent=fast_path.n_sent)
+            if fast_path.is_done:
+                yield None  # what follows has time until the next samples
+                return
+            self._publish_findings(fast_path.take_more(), clock_offset_s=clock_offset_s)
+            yield fast_path
+        if fast_path is not None:
+            chunk = fast_path.remainder()
+        is_overload = len(chunk.t_s) > n_overload
+        decisions = pipeline.process(chunk, newest_only=is_overload, now_s=self._now_s(clock_offset_s))
+        self._verdicts.publish(decisions, clock_offset_s=clock_offset_s)
+        yield None  # what follows has time until the next samples
+        self._publish_findings(pipeline.catch_up(), clock_offset_s=clock_offset_s)
+        self._states.report_quality()
 
-        Says whether samples were looked at one by one: there may be something to say of them.
-        """
-        while express is not None:
-            taken = express.taken()
-            if taken is None:
-                chunk = express.rest()
-                break
-            decisions = self._pipeline.took(taken, *express.found())
-            self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s, n_sent=express.n_sent)
-            if express.is_done:
-                return False
-            self._settled(express.go_on(), stamp_to_clock_s=stamp_to_clock_s)
-            yield express
-        decisions = self._pipeline.push(chunk, newest_only=len(chunk.t_s) > n_overload)
-        self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
-        return True
+    def _now_s(self, clock_offset_s: float | None) -> float:
+        """Return the time on the clock of the timestamps; infinite if it is not known."""
+        if clock_offset_s is None:
+            return math.inf
+        return self._clock() - clock_offset_s + self._pipeline.front_end.losses.shifts.stepped_s
 
-    def _settled(self, decisions: list[Decision], *, stamp_to_clock_s: float | None) -> None:
-        """Publish what came of settling: an electrode is flat, or lives again."""
-        if decisions:
-            self._publish_all(decisions, stamp_to_clock_s=stamp_to_clock_s)
-            self._tell_quality()
+    def _publish_findings(self, found: list[Decision], *, clock_offset_s: float | None) -> None:
+        """Publish what the checks found when they caught up: an electrode is flat, or works again."""
+        if found:
+            self._verdicts.publish(found, clock_offset_s=clock_offset_s)
+            self._states.report_quality()
 
-    def _look_after(self, *, looked: bool, now_s: float) -> None:
-        """Say what is new of the signal's quality; now and then compare the newest decision with the reference's.
+    def _answer_cues(self, connection: Connection, now_s: float) -> None:
+        decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
+        decisions += self._pipeline.expire(now_s)
+        self._verdicts.publish(decisions, clock_offset_s=connection.clock_offset_s())
 
-        Windows are recomputed once it differs.
-        """
-        if looked:
-            self._tell_quality()
-        if now_s > self._audit_due_s:
-            began_s = self._clock()
-            fault = self._pipeline.audit()
-            ended_s = self._clock()
-            self._audit_due_s = now_s + max(AUDIT_S, (ended_s - began_s) / AUDIT_SHARE)
-            if fault:
-                self._warn(fault)
-
-    def _warn(self, fault: str) -> None:
-        self._say(f"WARNING: {fault}")
-        self._send_state("state", fault)
-
-    def _tell_quality(self) -> None:
-        quality = self._pipeline.status
-        if quality != self._quality:
-            self._quality = quality
-            self._say(quality or "the signal is good again")
-            self._send_state("state", quality or "the signal is good again")
-
-    def _publish_all(self, decisions: list[Decision], *, stamp_to_clock_s: float | None, n_sent: int = 0) -> None:
-        """Publish decisions; of the first `n_sent` with probabilities the numbers are sent already."""
-        assert self._state is not None
-        stepped_s = self._pipeline.health.stepped_s
-        items = []
-        for decision in decisions:
-            is_out = n_sent > 0 and decision.probs is not None
-            n_sent -= is_out
-            why = "" if is_out else decision.why or self._withheld(decision, stamp_to_clock_s)
-            verdict = self._policy.judge(decision, withheld=bool(why))
-            if decision.why:
-                self._summary.n_invalid += 1
-            elif not why:
-                self._summary.n_decisions += 1
-                true = truth(decision.cue, self._manifest) if decision.cue else None
-                self._summary.n_judged += true is not None
-                self._summary.n_right += true is not None and verdict.code == true + 1
-            items.append(
-                Item(
-                    "verdict",
-                    self._state,
-                    decision.t_s,
-                    label=verdict.label,
-                    code=verdict.code,
-                    command=verdict.command,
-                    probs=decision.probs,
-                    why=why,
-                    n_lost=decision.n_lost,
-                    cue=decision.cue,
-                    is_out=is_out,
-                    quality=decision.quality,
-                    # On a clock that was set, and that is all there is to go by, no latency is known.
-                    stamp_to_clock_s=None if stepped_s and stamp_to_clock_s == 0 else stamp_to_clock_s,
-                )
-            )
-        if items:
-            self._publisher.put(*items)
-
-    def _withheld(self, decision: Decision, stamp_to_clock_s: float | None) -> str:
-        """Say why a decision with probabilities must not become a verdict; empty where it may."""
-        if self._state != "RUNNING":
-            return f"the stream is {self._state}"
-        if stamp_to_clock_s is None:
-            return ""
-        sample_s = decision.t_s + stamp_to_clock_s - self._pipeline.health.stepped_s
-        if self._clock() - sample_s > TOO_OLD_S:
-            self._summary.n_too_old += 1
-            return f"older than {TOO_OLD_S:g} s when it was ready"
-        return ""
-
-    def _enter(self, state: State, why: str, *, facts: dict[str, str] | None = None) -> None:
-        before, self._state = self._state, state
-        if before == state:
+    def _announce(self, connection: Connection) -> None:
+        """Announce at a heartbeat what nobody would see otherwise: a second stream, decisions that were skipped."""
+        if not self._states.beat():
             return
-        self._say(
-            f"{before} -> {state}{': ' + why if why else ''}" if before else f"{state}{': ' + why if why else ''}"
-        )
-        self._send_state("state", why, facts=facts)
-
-    def _beat(self) -> bool:
-        """Send a heartbeat where one is due; says whether."""
-        due = self._clock() >= self._heartbeat_due_s
-        if due:
-            why = "; ".join(s for s in (self._terms, self._quality) if s)
-            self._send_state("heartbeat", why if self._state == "RUNNING" else "")
-        return due
-
-    def _send_state(
-        self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None
-    ) -> None:
-        assert self._state is not None
-        now_s = self._clock()
-        self._heartbeat_due_s = now_s + HEARTBEAT_S
-        n_lost = self._pipeline.health.n_lost
-        bad = self._pipeline.bad if self._state in ("RUNNING", "STALE") else ()
-        self._publisher.put(Item(kind, self._state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))
+        for newcomer in connection.newcomers():
+            self._states.warn(newcomer)
+        self._states.warn_of_skips(self._pipeline.mode.n_skipped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pretap_realtime.send.latencies import Latencies
+from pretap_realtime.signal.shifts import LossCounts
 
 __all__ = ["Summary"]
 
@@ -19,12 +20,8 @@ class Summary:
     n_right: int = 0
     n_too_old: int = 0
     n_skipped: int = 0
-    n_received: int = 0
-    n_lost: int = 0
-    n_nonfinite: int = 0
-    n_bad_stamps: int = 0
-    n_clock_steps: int = 0
     n_overflows: int = 0
+    losses: LossCounts = field(default_factory=LossCounts)
     smallest_gap_samples: float = 0.0
     n_dropped: int = 0
     latencies: Latencies = field(default_factory=Latencies)
@@ -32,17 +29,19 @@ class Summary:
     def __str__(self) -> str:
         decisions = (
             f"{self.n_decisions} decisions, {self.n_skipped} skipped, {self.n_too_old} too old to publish, "
-            f"{self.n_invalid} times no valid window"
+            f"{self.n_invalid} windows were invalid"
         )
+        losses = self.losses
         samples = (
-            f"{self.n_received} samples received, {self.n_lost} lost (gaps of {self.smallest_gap_samples:.1f} samples "
-            f"and more are seen), {self.n_nonfinite} non-finite"
+            f"{losses.n_received} samples received, {losses.n_lost} lost (gaps of {self.smallest_gap_samples:.1f} "
+            f"samples and more are counted), {losses.n_nonfinite} not finite"
         )
         lines = [decisions, samples]
-        if self.n_bad_stamps or self.n_clock_steps:
-            lines.append(f"{self.n_bad_stamps} stamps were no times, {self.n_clock_steps} times the clock was set")
+        if losses.n_bad_timestamps or losses.n_clock_steps:
+            times = f"{losses.n_clock_steps} time{'s' * (losses.n_clock_steps != 1)}"
+            lines.append(f"{losses.n_bad_timestamps} timestamps were not times; the clock was set {times}")
         if self.n_overflows:
-            lines.append(f"{self.n_overflows} times too many samples waited: the oldest were lost")
+            lines.append(f"{self.n_overflows} overflows of the buffer: the oldest samples were lost")
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
@@ -50,7 +49,7 @@ class Summary:
             p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
         elif self.n_decisions:
-            lines.append("latency n/a: the stamps are not on this machine's clock (replay at another speed)")
+            lines.append("latency n/a: the timestamps are not on this machine's clock (replay at another speed)")
         if self.n_dropped:
-            lines.append(f"{self.n_dropped} messages were dropped: an outlet hung")
+            lines.append(f"{self.n_dropped} messages were dropped because an outlet hung")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a block of a quarter of a second says about each electrode: pure, and the same bits for the same block."""
+"""Checks of one block of a quarter of a second: what it shows of each electrode. Pure; used by the quality check."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from pretap.config.serve import QualityConfig
 from pretap.signal.statistics import Statistics
 
-__all__ = ["BlockChecks", "Findings", "unit_words"]
+__all__ = ["BlockChecks", "Findings", "describe_unit_error"]
 
 _lowest, _highest = np.minimum.reduce, np.maximum.reduce  # half the cost of the methods
 
 _RAIL_SHARE = 0.2  # of a block's samples are its highest, or its lowest, value: the tops of a clipped wave
-_FEWEST_ON_RAIL = 4  # samples; the competition's blocks of 25 samples in steps of 0.1 uV have up to 3 alike
+_MIN_ON_RAIL = 4  # samples; the competition's blocks of 25 samples in steps of 0.1 uV have up to 3 alike
 _SPAN_UV = 2.0  # a smaller signal has equal values by its steps
 _RAIL_UV = 1000.0  # a constant so far from zero is a rail, not a dead electrode
-_MOST_UV = 1e15  # no voltage; the squares of a block of larger ones would leave float32
+_MAX_UV = 1e15  # no voltage; the squares of a block of larger ones would leave float32
 _SHORTEST_MAINS_S = 0.1  # five periods
 _HIGHEST_MAINS = 0.45  # of the rate
 _SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
@@ -48,7 +48,7 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
     relative
         The electrode's scale, as a multiple of the training's, beside that of all others.
     overall
-        How many times as large as in the training the electrodes are, in the median; None where nobody can tell.
+        How many times as large as in the training the electrodes are, in the median; None if that cannot be told.
     products
         (n_channels, n_channels) of the channels without their means, summed over the block.
     """
@@ -66,7 +66,7 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
 
 
 class BlockChecks:
-    """Looks at blocks of `n_block` samples at `sfreq_hz`; `present` (n_channels,) are the electrodes of the stream."""
+    """Checks blocks of `n_block` samples at `sfreq_hz`; `present` (n_channels,) are the electrodes of the stream."""
 
     def __init__(
         self,
@@ -79,21 +79,21 @@ class BlockChecks:
     ) -> None:
         self._settings, self._known, self._present = settings, known, present
         self._ones = np.ones(n_block, np.float32)
-        self._n_rail = max(_FEWEST_ON_RAIL, round(_RAIL_SHARE * n_block))
+        self._n_rail = max(_MIN_ON_RAIL, round(_RAIL_SHARE * n_block))
         long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
         self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
         self._waves, self._to_power = _waves(self.mains_hz, n_block=n_block, sfreq_hz=sfreq_hz)
         if known is not None:
             self._has_scale = present & (known.scale_uv > 0)
             self._scale_uv = np.where(known.scale_uv > 0, known.scale_uv, 1.0)
-            self._most = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
+            self._max_ratio = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
 
-    def look(self, block_uv: NDArray[np.float32]) -> Findings:
+    def judge(self, block_uv: NDArray[np.float32]) -> Findings:
         """Judge a block (n_block, n_channels), as it came."""
         nonfinite = np.zeros(block_uv.shape[1], bool)
         high, low = _highest(block_uv), _lowest(block_uv)
-        if not ((high < _MOST_UV) & (low > -_MOST_UV)).all():  # NaN too; else there is no need to ask each value
-            usable = np.abs(block_uv) < _MOST_UV
+        if not ((high < _MAX_UV) & (low > -_MAX_UV)).all():  # NaN too; otherwise no value needs a look of its own
+            usable = np.abs(block_uv) < _MAX_UV
             nonfinite = ~usable.all(axis=0) & self._present
             block_uv = np.where(usable, block_uv, np.float32(0))
             high, low = _highest(block_uv), _lowest(block_uv)
@@ -116,7 +116,7 @@ class BlockChecks:
                 overall = statistics.median(size[scaled].tolist())
                 if overall > 0:
                     relative = size / overall
-                    off_scale = scaled & ((relative > self._most) | (relative < 1 / self._most))
+                    off_scale = scaled & ((relative > self._max_ratio) | (relative < 1 / self._max_ratio))
         return Findings(
             nonfinite,
             railed,
@@ -145,16 +145,18 @@ class BlockChecks:
         share = self._to_power * _highest(power) / np.maximum(variance, 1e-12)
         return share > self._settings.mains_share, np.array(self.mains_hz)[power.argmax(axis=0)]
 
-    def whole(self, overall: float | None) -> str:
-        """Say what is wrong with the size of the whole signal, in the same words for the same fault; empty if fine."""
+    def describe_size(self, overall: float | None) -> str:
+        """Return what is wrong with the size of the whole signal, empty for nothing."""
         if overall is None or (1 / _WHOLE <= overall <= _WHOLE):
             return ""
         how = "larger" if overall > 1 else "smaller"
-        return unit_words(overall) or f"all electrodes are more than {_WHOLE:g} times {how} than in the training"
+        return (
+            describe_unit_error(overall) or f"all electrodes are more than {_WHOLE:g} times {how} than in the training"
+        )
 
 
-def unit_words(ratio: float) -> str:
-    """Name the unit error that makes a signal `ratio` times as large as it should be; empty where it is none."""
+def describe_unit_error(ratio: float) -> str:
+    """Return the unit error that makes a signal `ratio` times as large as it should be; empty if it is none."""
     if not ratio > 0 or 1 / _UNIT < ratio < _UNIT:
         return ""
     thousands = round(np.log10(ratio) / 3)
@@ -167,7 +169,7 @@ def unit_words(ratio: float) -> str:
 
 
 def _waves(frequencies_hz: tuple[float, ...], *, n_block: int, sfreq_hz: float) -> tuple[NDArray[np.float32], float]:
-    """Make the rows (2 x n_frequencies, n_block) that find waves under a Hann window, and the factor to their power."""
+    """Return rows (2 x n_frequencies, n_block) that find waves under a Hann window, and the factor to their power."""
     n = np.arange(n_block)
     window = np.sin(np.pi * (n + 0.5) / n_block) ** 2
     angles = [2 * np.pi * f * n / sfreq_hz for f in frequencies_hz]

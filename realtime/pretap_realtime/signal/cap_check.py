@@ -48,8 +48,8 @@ class CapCheck:
         self._channels, self._known = tuple(channels), known
         self._swaps = _known_swaps(channels, order) if len(channels) <= _MOST_CHANNELS else {}
 
-    def verdict(self, covariance: _Floats, good: NDArray[np.bool_]) -> str:
-        """Name the swap that the covariance (n_channels, n_channels) of the `good` channels shows; empty for none."""
+    def find_swap(self, covariance: _Floats, good: NDArray[np.bool_]) -> str:
+        """Return the swap that the covariance (n_channels, n_channels) of the `good` channels shows; empty for none."""
         index = np.flatnonzero(good)
         if not _FEWEST_CHANNELS <= len(index) <= _MOST_CHANNELS:
             return ""

@@ -41,9 +41,9 @@ class Counter:
         self._wraps_at = wraps_at
         self._next = math.nan  # NaN: nothing seen yet
         self._t_s = math.nan  # of the sample before
-        self.begin(sfreq_hz=math.nan)
+        self.reset(sfreq_hz=math.nan)
 
-    def begin(self, *, sfreq_hz: float) -> None:
+    def reset(self, *, sfreq_hz: float) -> None:
         """Get ready for another connection.
 
         What was lost meanwhile is counted where counter and stamps agree on it: then it is the same device, still on.

@@ -1,13 +1,14 @@
-"""Flat and missing electrodes: noticed in the signal, and replaced by what their neighbours say.
+"""Flat and missing electrodes: found in the signal, and replaced by an interpolation of their neighbours.
 
-Pure. A missing electrode arrives as zeros, so it is flat too: one rule for both. An electrode is judged over blocks of
-a quarter of a second that are counted in samples, so chunk boundaries decide nothing.
+Used by the front end. Pure. A missing electrode arrives as zeros, so it is flat too: one rule covers both. An electrode
+is judged over blocks of a quarter of a second that are counted in samples, so chunk boundaries decide nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +16,108 @@ from numpy.typing import NDArray
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
 from pretap.signal.statistics import block_samples
 
-__all__ = ["FLAT_UV", "Electrodes", "Run"]
+__all__ = ["FLAT_UV", "Electrodes", "Repaired"]
 
-FLAT_UV = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode on it is 0.5 uV and more
-_BACK_BLOCKS = 4  # an electrode that lives again must do so for a second before it is believed
+FLAT_UV: Final = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode is 0.5 uV and more
+_BACK_BLOCKS: Final = 4  # an electrode that moves again must do so for a second before it is believed
+
+_Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """Samples that belong together: `x_uv` without holes, or None where too much is missing to make any.
+class Repaired:
+    """Samples that belong together: `x_uv` without flat channels, or None if too many are flat to replace them.
 
-    The channels `replaced` are what their neighbours say. `change` is not empty where, after this run, other electrodes
-    are replaced than before.
+    The channels `replaced` are interpolated. If `change` is not empty, other electrodes are replaced after these
+    samples than before, and it says which.
     """
 
-    x_uv: NDArray[np.float32] | None
+    x_uv: _Samples | None
     n_samples: int
     replaced: frozenset[int]
     change: str = ""
 
 
+class _Extremes:
+    """Lowest and highest value of each channel in the block so far.
+
+    Plain samples are only copied; looking at all of them at once takes as long as looking at one.
+    """
+
+    def __init__(self, n_block: int, n_channels: int) -> None:
+        self.n_block = n_block
+        self._low, self._high = np.empty(n_channels), np.empty(n_channels)
+        self._copied = np.empty((n_block, n_channels), np.float32)
+        self.restart()
+
+    def restart(self) -> None:
+        self.n = self._n_copied = 0
+        self._low.fill(np.inf)
+        self._high.fill(-np.inf)
+
+    @property
+    def n_left(self) -> int:
+        return self.n_block - self.n
+
+    def add(self, x_uv: _Samples) -> None:
+        np.minimum(self._low, np.minimum.reduce(x_uv), out=self._low)
+        np.maximum(self._high, np.maximum.reduce(x_uv), out=self._high)
+        self.n += len(x_uv)
+
+    def add_later(self, x_uv: _Samples) -> None:
+        self._copied[self._n_copied : self._n_copied + len(x_uv)] = x_uv
+        self._n_copied += len(x_uv)
+        self.n += len(x_uv)
+
+    def finish(self) -> NDArray[np.bool_]:
+        """End the block; return which channels moved in it, (n_channels,)."""
+        if self._n_copied:
+            self.add(self._copied[: self._n_copied])
+        moved: NDArray[np.bool_] = self._high - self._low > FLAT_UV
+        self.restart()
+        return moved
+
+
+class _Heard:
+    """Which channels had a finite value in the block so far; its blocks count samples that are not clean too."""
+
+    def __init__(self, n_block: int, n_channels: int) -> None:
+        self._n_block, self._n = n_block, 0
+        self._has_value = np.zeros(n_channels, bool)
+
+    @property
+    def n_left(self) -> int:
+        return self._n_block - self._n
+
+    def add_finite(self, n_samples: int) -> None:
+        """Count samples whose values are all finite."""
+        if n_samples:
+            self._n = (self._n + n_samples) % self._n_block
+            self._has_value[:] = self._n > 0
+
+    def add(self, finite: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count samples, at most `n_left`; return the channels without any finite value if a block ends with them."""
+        self._has_value |= finite.any(axis=0)
+        self._n += len(finite)
+        if self._n < self._n_block:
+            return np.empty(0, np.intp)
+        mute = np.flatnonzero(~self._has_value)
+        self._n = 0
+        self._has_value[:] = False
+        return mute
+
+
 class Electrodes:
-    """Knows which electrodes are flat; see the module.
+    """Finds flat electrodes and replaces them; see the module.
 
     Parameters
     ----------
     channels
-        Names, for what is said.
+        Names of the channels, for messages.
     weights
-        The bundle's interpolation, or None: then a flat electrode cannot be replaced.
+        The bundle's interpolation. Without it a flat electrode cannot be replaced.
     max_share
-        The share of the channels that may be replaced; with more flat ones nothing is decoded.
+        The share of the channels that may be replaced. If more are flat, nothing can be decoded.
 
     Attributes
     ----------
@@ -55,33 +127,35 @@ class Electrodes:
 
     def __init__(self, channels: Sequence[str], weights: NDArray[np.float64] | None, *, max_share: float) -> None:
         self._channels, self._weights = tuple(channels), weights
-        self._n_most = most_replaced(len(channels), max_share)
-        self.begin(sfreq_hz=1.0)
+        self._n_max = most_replaced(len(channels), max_share)
+        self.reset(sfreq_hz=1.0)
 
-    def begin(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
+    def reset(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
         """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
-        self.n_block = block_samples(n_window, sfreq_hz)  # what is flat is known before a window is full
+        n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
         n = len(self._channels)
-        self._low, self._high = np.empty(n), np.empty(n)
-        self._kept = np.empty((self.n_block, n), np.float32)  # what `pass_on` took and nobody has looked at
-        self._n_heard = 0  # samples of the block that `listen` is in
-        self._is_heard = np.zeros(n, bool)  # channels with a finite value in it
-        self._all_heard = False  # by the quick way: all of them have one
-        self._n_alive = np.full(n, _BACK_BLOCKS)  # blocks in a row in which it was not flat
-        self._n_alive[list(missing)] = 0
+        self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
+        self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
+        self._n_moving[list(missing)] = 0
         self._masked: frozenset[int] = frozenset()
-        self.restart()
         self._set_flat(frozenset(missing))
 
-    def restart(self) -> None:
+    def restart_block(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
-        self._n_in_block = self._n_kept = 0
-        self._low.fill(np.inf)
-        self._high.fill(-np.inf)
+        self._extremes.restart()
 
     @property
-    def status(self) -> str:
-        """Say what is replaced, or why nothing can be decoded; empty where all is well."""
+    def n_block(self) -> int:
+        """Length of a block in samples."""
+        return self._extremes.n_block
+
+    @property
+    def n_plain(self) -> int:
+        """How many plain samples may be accepted before the next check; 0 if electrodes are replaced."""
+        return 0 if self.replaced else self._extremes.n_left
+
+    def describe(self) -> str:
+        """Return which electrodes are replaced, or why nothing can be decoded; empty if all are good."""
         if not self.replaced:
             return ""
         names = [self._channels[k] for k in sorted(self.replaced)]
@@ -91,142 +165,109 @@ class Electrodes:
             return f"{which}; interpolated from their neighbours"
         if self._weights is None:
             return f"{which}; this bundle cannot interpolate, train it again"
-        if len(self.replaced) > self._n_most:
-            return f"{which}; at most {self._n_most} may be interpolated (stream.max_interpolated)"
+        if len(self.replaced) > self._n_max:
+            return f"{which}; at most {self._n_max} may be interpolated (stream.max_interpolated)"
         return f"{which}; not all of them have a known position"
 
-    @property
-    def room(self) -> int:
-        """How many finite samples need no repair, the last of a block among them: so many may go to `pass_on`."""
-        return 0 if self.replaced else self.n_block - self._n_in_block
-
     def mask(self, channels: frozenset[int]) -> str:
-        """Replace these too, as if they were flat; says what changes, empty for nothing."""
+        """Replace these too, as if they were flat; return what changes, empty for nothing."""
         before, self._masked = self.replaced, channels
         self._set_flat(self._flat)
-        return "" if self.replaced == before else self.status or "all electrodes are back"
+        return "" if self.replaced == before else self._describe_change()
 
-    def pass_on(self, x_uv: NDArray[np.float32]) -> str:
-        """Take finite samples (n_new, n_channels) as `listen` and `push` would; at most `room` of them.
+    def accept(self, x_uv: _Samples) -> str:
+        """Accept plain samples (n_new, n_channels), as `observe` and `repair` would, at most `n_plain` of them.
 
-        More where it is known that every electrode lives in the blocks before the last sample's. Says what changes
-        after them, empty for nothing.
+        There may be more if every electrode is known to move in each block that ends before the last sample's. Return
+        what changes after these samples, empty for nothing.
         """
-        self._n_heard = (self._n_heard + len(x_uv)) % self.n_block
-        self._all_heard = self._n_heard > 0
-        if not self._all_heard:
-            self._is_heard[:] = False
+        self._heard.add_finite(len(x_uv))
         change, start = "", 0
         while start < len(x_uv):
-            part = x_uv[start : start + self.n_block - self._n_in_block]
+            part = x_uv[start : start + self._extremes.n_left]
             start += len(part)
-            self._kept[self._n_kept : self._n_kept + len(part)] = part
-            self._n_kept += len(part)
-            self._n_in_block += len(part)
-            if self._n_in_block == self.n_block:
-                self._look_at_kept()
+            self._extremes.add_later(part)
+            if not self._extremes.n_left:
                 change = self._become(self._judge())
         return change
 
-    def _look_at_kept(self) -> None:
-        """Find the extremes of what `pass_on` took, all at once: it takes as long as for one sample."""
-        if self._n_kept:
-            self._see(self._kept[: self._n_kept])
-            self._n_kept = 0
+    def observe(self, x_uv: _Samples) -> Iterator[tuple[_Samples, str]]:
+        """Look at all samples as they arrive (n_new, n_channels), before those that are not finite are removed.
 
-    def _see(self, x_uv: NDArray[np.float32]) -> None:
-        np.minimum(self._low, np.minimum.reduce(x_uv), out=self._low)
-        np.maximum(self._high, np.maximum.reduce(x_uv), out=self._high)
-
-    def listen(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], str]]:
-        """Take all samples as they come (n_new, n_channels), before those with NaN are sorted out.
-
-        An electrode with no finite value in a whole block counts as flat from then on. Gives the samples, cut after
-        such a block with what changed; non-finite values of electrodes that are flat already are zeros in them.
+        An electrode without a finite value in a whole block is flat from then on. Yield the samples, cut after such a
+        block, and what changed. In them values that are not finite are zeros if their electrode is known to be flat.
         """
-        if self._all_heard:
-            self._is_heard[:] = True
-            self._all_heard = False
         if np.isfinite(x_uv).all():
-            self._is_heard[:] = True
-            self._n_heard = (self._n_heard + len(x_uv)) % self.n_block
-            if not self._n_heard:
-                self._is_heard[:] = False
+            self._heard.add_finite(len(x_uv))
             yield x_uv, ""
             return
         start = 0
         while start < len(x_uv):
-            part = x_uv[start : start + self.n_block - self._n_heard]
+            part = x_uv[start : start + self._heard.n_left]
             finite = np.isfinite(part)  # (n_part, n_channels)
-            self._is_heard |= finite.any(axis=0)
-            self._n_heard += len(part)
+            mute = frozenset(self._heard.add(finite).tolist())
             start += len(part)
             known = [k for k in self.replaced if not finite[:, k].all()]
             if known:
                 part = part.copy()
                 part[:, known] = np.where(finite[:, known], part[:, known], np.float32(0))
             change = ""
-            if self._n_heard == self.n_block:
-                mute = frozenset(np.flatnonzero(~self._is_heard).tolist())
-                self._n_heard = 0
-                self._is_heard[:] = False
-                if not mute <= self._flat:
-                    self._n_alive[list(mute)] = 0
-                    self._set_flat(self._flat | mute)
-                    change = self.status
+            if not mute <= self._flat:
+                self._n_moving[list(mute)] = 0
+                self._set_flat(self._flat | mute)
+                change = self.describe()
             yield part, change
 
-    def push(self, x_uv: NDArray[np.float32]) -> Iterator[Run]:
-        """Take contiguous clean samples (n_new, n_channels); give them repaired, cut where the repair changes."""
-        self._look_at_kept()
+    def repair(self, x_uv: _Samples) -> Iterator[Repaired]:
+        """Yield contiguous clean samples (n_new, n_channels) repaired, cut if other electrodes must be replaced."""
         start = at = 0
         while at < len(x_uv):
-            stop = min(len(x_uv), at + self.n_block - self._n_in_block)
-            part = x_uv[at:stop]
-            self._see(part)
-            self._n_in_block += stop - at
-            at = stop
-            flat = self._judge() if self._n_in_block == self.n_block else self._flat
+            part = x_uv[at : at + self._extremes.n_left]
+            self._extremes.add(part)
+            at += len(part)
+            flat = self._flat if self._extremes.n_left else self._judge()
             if flat == self._flat and at < len(x_uv):
                 continue
-            repaired, replaced = self._repair(x_uv[start:at]), self.replaced  # as it was before what is found now
-            yield Run(repaired, at - start, replaced, self._become(flat))
+            repaired, replaced = self._replace(x_uv[start:at]), self.replaced  # as before this finding
+            yield Repaired(repaired, at - start, replaced, self._become(flat))
             start = at
 
-    def _repair(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    def _replace(self, x_uv: _Samples) -> _Samples | None:
         if not self.replaced:
             return x_uv
         if self._matrix is None:
             return None
         repaired = x_uv.copy()
         for k in self.replaced:
-            # Row by row, and not one product: its shape, and with it the last bit, would depend on the chunk.
+            # Row by row: the shape of one product, and with it the last bit, would depend on the chunk.
             repaired[:, k] = (x_uv * self._matrix[k]).sum(axis=1)
         return repaired
 
     def _judge(self) -> frozenset[int]:
-        """End the block; says which electrodes are flat from here on."""
-        alive = self._high - self._low > FLAT_UV  # (n_channels,)
-        self.restart()
-        if not self._flat and alive.all():
-            self._n_alive += 1
+        """End the block; return the channels that are flat from here on."""
+        moved = self._extremes.finish()  # (n_channels,)
+        if not self._flat and moved.all():
+            self._n_moving += 1
             return self._flat
-        self._n_alive = np.where(alive, self._n_alive + 1, 0)
-        back = self._n_alive >= _BACK_BLOCKS
-        return frozenset(k for k in range(len(alive)) if not alive[k] or (k in self._flat and not back[k]))
+        self._n_moving = np.where(moved, self._n_moving + 1, 0)
+        back = self._n_moving >= _BACK_BLOCKS
+        return frozenset(k for k in range(len(moved)) if not moved[k] or (k in self._flat and not back[k]))
 
     def _become(self, flat: frozenset[int]) -> str:
-        """Let these be flat from here on; says what changes."""
+        """Set the flat channels; return what changes."""
         if flat == self._flat:
             return ""
         self._set_flat(flat)
-        return self.status or "all electrodes are back"
+        return self._describe_change()
+
+    def _describe_change(self) -> str:
+        return self.describe() or "all electrodes are back"
 
     def _set_flat(self, flat: frozenset[int]) -> None:
         self._flat = flat
         self.replaced = replaced = flat | self._masked
         self._matrix = None
         weights = self._weights
-        few = 0 < len(replaced) <= self._n_most
-        if weights is not None and few and all(can_interpolate(weights, k) for k in replaced):
+        is_few = 0 < len(replaced) <= self._n_max
+        if weights is not None and is_few and all(can_interpolate(weights, k) for k in replaced):
             self._matrix = interpolating_matrix(weights, sorted(replaced))

@@ -1,11 +1,11 @@
-"""The quality of a signal: which electrodes are bad, and what is wrong with the stream as a whole. Pure.
+"""The quality of a signal: which electrodes are bad, and what is wrong with the stream as a whole.
 
-Samples are looked at in blocks of a quarter of a second, counted from the start of a connection, so chunk boundaries
-decide nothing. What a block shows has no effect before another block's length has passed: so it can be computed after
-the decision that came with the block's last sample is out, and still each decision knows what it is to know.
+Used by the front end. Pure. Samples are judged in blocks of a quarter of a second, counted from the start of a
+connection, so chunk boundaries decide nothing. What a block shows takes effect one block later. So it can be computed
+after the decision on the block's last sample was sent, and each decision still has everything it is due.
 
-An electrode is bad when what is found outweighs what is not by four blocks (more where a window is longer), and good
-again when all of that is made up for: a blink or a movement is no fault, and a window that holds a bad block is
+An electrode is bad when the findings against it outweigh those for it by four blocks (more if a window is longer), and
+good again when all of that is made up for. A blink or a movement is no fault, and a window that holds a bad block is
 known to.
 """
 
@@ -28,30 +28,30 @@ from pretap_realtime.signal.block_checks import BlockChecks, Findings
 from pretap_realtime.signal.cap_check import CapCheck
 from pretap_realtime.signal.rate import RateCheck
 
-__all__ = ["SOUND", "Quality", "Standing", "check_policy"]
+__all__ = ["GOOD", "QualityCheck", "SignalQuality", "check_policy"]
 
-_PERSIST = 4  # blocks
-_CAP_BLOCKS = 20  # 5 s: one look at the cap
-_AGREE = 2  # looks at the cap that must say the same
-_FAR: Final = 2**62  # samples: never
-_KINDS = ("non-finite values", "railed", "mains", "off scale")
+_PERSIST: Final = 4  # blocks
+_CAP_BLOCKS: Final = 20  # 5 s: one check of the cap
+_CAP_AGREE: Final = 2  # checks of the cap that must find the same
+_NEVER: Final = 2**62  # samples
+_N_KINDS: Final = 4  # of faults: non-finite values, railed, mains, off scale
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """What is wrong from some sample on: `bad` electrodes, each with its fault in words, and `faults` of the stream."""
+class SignalQuality(msgspec.Struct, frozen=True):
+    """What is wrong from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream."""
 
     bad: dict[int, str] = {}
     faults: tuple[str, ...] = ()
 
-    def words(self, channels: Sequence[str]) -> str:
-        """Say it; empty where nothing is wrong."""
+    def describe(self, channels: Sequence[str]) -> str:
+        """Return all faults as text, empty if there are none."""
         by_fault: dict[str, list[str]] = {}
         for k, fault in self.bad.items():
             by_fault.setdefault(fault, []).append(channels[k])
         return "; ".join([*self.faults, *(f"{', '.join(names)}: {fault}" for fault, names in by_fault.items())])
 
 
-SOUND = Standing()
+GOOD: Final = SignalQuality()
 
 
 def check_policy(settings: QualityConfig, decoder: Decoder) -> None:
@@ -66,163 +66,186 @@ def check_policy(settings: QualityConfig, decoder: Decoder) -> None:
         )
 
 
-class Quality:
-    """See the module.
+class QualityCheck:
+    """Judges the signal of one connection; see the module.
 
     Parameters
     ----------
     known
-        What the training signal was like; None: then scale, unit and cap are not judged.
+        Statistics of the training signal. Without them scale, unit and cap are not judged.
+    n_window
+        Length of the decoder's window, at the stream's rate.
+    missing
+        Channels that the stream lacks.
+    order
+        For each channel of the bundle its number in the stream; by default they are in the same order.
     """
 
-    def __init__(self, channels: Sequence[str], known: Statistics | None, settings: QualityConfig) -> None:
-        self._channels, self._known, self._settings = tuple(channels), known, settings
-        self.begin(sfreq_hz=1.0)
-
-    def begin(
-        self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = (), order: Sequence[int] | None = None
+    def __init__(
+        self,
+        channels: Sequence[str],
+        known: Statistics | None,
+        settings: QualityConfig,
+        *,
+        sfreq_hz: float,
+        n_window: int,
+        missing: Sequence[int] = (),
+        order: Sequence[int] | None = None,
     ) -> None:
-        """Start with a stream; `n_window` is the window's length at its rate.
-
-        `order` says which channel of the stream each of the bundle's is; by default they stand in the same order.
-        """
-        n = len(self._channels)
+        n = len(channels)
         self.n_block = block_samples(n_window, sfreq_hz)
-        self._full = max(_PERSIST, -(-n_window // self.n_block) + 1)  # blocks
-        self._step = -(-self._full // _PERSIST)
-        self._present = np.ones(n, bool)
-        self._present[list(missing)] = False
-        self._checks = BlockChecks(
-            self._settings, self._known, sfreq_hz=sfreq_hz, n_block=self.n_block, present=self._present
-        )
-        self._rate = RateCheck(sfreq_hz, n_block=self.n_block, percent=self._settings.rate_percent)
+        self.n_seen = 0
+        n_persist = max(_PERSIST, -(-n_window // self.n_block) + 1)  # blocks
+        present = np.ones(n, bool)
+        present[list(missing)] = False
+        self._checks = BlockChecks(settings, known, sfreq_hz=sfreq_hz, n_block=self.n_block, present=present)
+        self._rate = RateCheck(sfreq_hz, n_block=self.n_block, percent=settings.rate_percent)
+        self._electrodes = _ElectrodeLevels(present, n_persist)
         self._cap = None
-        if self._known is not None and self._settings.cap:
-            self._cap = CapCheck(self._channels, self._known, order=range(n) if order is None else order)
+        if known is not None and settings.cap:
+            self._cap = _CapTrend(CapCheck(channels, known, order=range(n) if order is None else order), present)
+        self._whole = _Persistent(n_persist, step=-(-n_persist // 2))  # two blocks: no movement lasts as long
         self._block = np.empty((self.n_block, n), np.float32)
-        self._n_filled = 0
-        self.n_taken = 0  # the number of the sample that comes next
-        self._levels = np.zeros((len(_KINDS), n), np.int64)
-        self._is_bad = np.zeros((len(_KINDS), n), bool)
-        self._words: dict[tuple[int, int], str] = {}  # (kind, channel)
-        self._whole = _Persistent(self._full, step=-(-self._full // 2))  # two blocks: no movement does that
-        self._swap = _Persistent(_AGREE, step=1, same=False)
-        self._good = self._present
-        self._restart_cap(self._present)
-        self._due: deque[tuple[int, Standing]] = deque()
-        self._newest = SOUND
-
-    def _restart_cap(self, good: NDArray[np.bool_]) -> None:
-        self._covariance, self._n_in_cap, self._in_cap = np.zeros((len(good), len(good))), 0, good.copy()
+        self._due: deque[tuple[int, SignalQuality]] = deque()  # (number of the first sample, what holds from there)
+        self._newest = GOOD
 
     @property
     def next_change(self) -> int:
-        """The number of the first sample with another standing, as far as is known."""
-        return self._due[0][0] if self._due else _FAR
+        """The number of the first sample with another quality, as far as is known."""
+        return self._due[0][0] if self._due else _NEVER
 
     @property
-    def room(self) -> int:
-        """How many samples may come before `take` has to see them.
+    def n_plain(self) -> int:
+        """How many samples may come before `update` has to see them.
 
-        What a block shows comes into force when the next one is over.
+        What a block shows takes effect when the next block is over, so two blocks may be open.
         """
-        return min(2 * self.n_block - self._n_filled, self.next_change - self.n_taken)
+        return min(2 * self.n_block - self.n_seen % self.n_block, self.next_change - self.n_seen)
 
-    def change(self) -> Standing:
-        """Give the standing that comes into force now."""
+    def take_change(self) -> SignalQuality:
+        """Return the quality that takes effect at `next_change`."""
         return self._due.popleft()[1]
 
-    def take(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
-        """Take samples (n_new, n_channels) and stamps as they came, NaN and all."""
+    def update(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
+        """Add samples (n_new, n_channels) and timestamps as they arrived, including those that are not finite."""
         start, n = 0, len(t_s)
         while start < n:
-            m = min(n - start, self.n_block - self._n_filled)
-            self._block[self._n_filled : self._n_filled + m] = x_uv[start : start + m]
-            self._n_filled += m
-            self.n_taken += m
+            n_filled = self.n_seen % self.n_block
+            m = min(n - start, self.n_block - n_filled)
+            self._block[n_filled : n_filled + m] = x_uv[start : start + m]
+            self.n_seen += m
             start += m
-            if self._n_filled == self.n_block:
-                self._n_filled = 0
-                self._end_block(float(t_s[start - 1]))
+            if n_filled + m == self.n_block:
+                self._judge_block(float(t_s[start - 1]))
 
-    def _end_block(self, end_s: float) -> None:
-        found = self._checks.look(self._block)
-        self._weigh(found)
-        whole = self._whole.push(self._checks.whole(found.overall))
-        swap = self._swap.now if self._cap is None else self._look_at_cap(self._cap, found)
-        faults = tuple(words for words in (whole, swap, self._rate.push(end_s)) if words)
-        standing = Standing(self._bad(), faults)
-        if standing != self._newest:
-            self._newest = standing
-            self._due.append((self.n_taken + self.n_block, standing))
+    def _judge_block(self, end_s: float) -> None:
+        found = self._checks.judge(self._block)
+        self._electrodes.update(found)
+        whole = self._whole.update(self._checks.describe_size(found.overall))
+        swap = "" if self._cap is None else self._cap.update(found, self._electrodes.is_bad)
+        faults = tuple(fault for fault in (whole, swap, self._rate.update(end_s)) if fault)
+        quality = SignalQuality(self._electrodes.describe_bad(), faults)
+        if quality != self._newest:
+            self._newest = quality
+            self._due.append((self.n_seen + self.n_block, quality))
 
-    def _weigh(self, found: Findings) -> None:
-        """Raise the levels of what was found, lower those of what was looked for and not found."""
+
+class _ElectrodeLevels:
+    """Weighs the findings for and against each electrode, kind of fault by kind of fault."""
+
+    def __init__(self, present: NDArray[np.bool_], n_persist: int) -> None:
+        self._present, self._n_persist = present, n_persist
+        self._step = -(-n_persist // _PERSIST)
+        self._levels = np.zeros((_N_KINDS, len(present)), np.int64)
+        self._is_bad = np.zeros((_N_KINDS, len(present)), bool)
+        self._faults: dict[tuple[int, int], str] = {}  # (kind, channel)
+
+    @property
+    def is_bad(self) -> NDArray[np.bool_]:
+        """Whether each electrode is bad, (n_channels,)."""
+        return np.asarray(self._is_bad.any(axis=0))
+
+    def update(self, found: Findings) -> None:
+        """Raise the levels of the faults that were found, and lower those that were looked for and not found."""
         shown = np.stack([found.nonfinite, found.railed, found.mains, found.off_scale])  # (n_kinds, n_channels)
         if not shown.any() and not self._levels.any():
             return
-        looked = np.stack([self._present, found.judged, found.judged, found.scaled])
-        steps = np.where(shown, self._step, np.where(looked, -1, 0))
-        self._levels = np.clip(self._levels + steps, 0, self._full)
-        risen = ~self._is_bad & (self._levels == self._full)
+        judged = np.stack([self._present, found.judged, found.judged, found.scaled])
+        steps = np.where(shown, self._step, np.where(judged, -1, 0))
+        self._levels = np.clip(self._levels + steps, 0, self._n_persist)
+        risen = ~self._is_bad & (self._levels == self._n_persist)
         self._is_bad = (self._is_bad | risen) & (self._levels > 0)
         for kind, channel in np.argwhere(risen).tolist():
-            self._words[kind, channel] = _fault(kind, channel, found)
+            self._faults[kind, channel] = _fault(kind, channel, found)
 
-    def _bad(self) -> dict[int, str]:
+    def describe_bad(self) -> dict[int, str]:
+        """Return the fault of each bad electrode in words: its first kind says most."""
         bad: dict[int, str] = {}
         for kind, channel in np.argwhere(self._is_bad).tolist():
-            bad.setdefault(channel, self._words[kind, channel])  # the first kind says most
+            bad.setdefault(channel, self._faults[kind, channel])
         return bad
 
-    def _look_at_cap(self, cap: CapCheck, found: Findings) -> str:
-        good = found.scaled & ~self._is_bad.any(axis=0)
+
+class _CapTrend:
+    """Collects the covariance of the good electrodes, and checks the cap each 5 s."""
+
+    def __init__(self, check: CapCheck, present: NDArray[np.bool_]) -> None:
+        self._check, self._good = check, present
+        self._swap = _Persistent(_CAP_AGREE, step=1, same=False)
+        self._restart(present)
+
+    def _restart(self, good: NDArray[np.bool_]) -> None:
+        self._covariance, self._n_blocks, self._collected = np.zeros((len(good), len(good))), 0, good.copy()
+
+    def update(self, found: Findings, is_bad: NDArray[np.bool_]) -> str:
+        """Add what a block showed; return the swap that is believed, empty for none."""
+        good = found.scaled & ~is_bad
         before, self._good = self._good, good
-        if (good != self._in_cap).any():
+        if (good != self._collected).any():
             if (good == before).all():  # it stays so
-                self._restart_cap(good)
+                self._restart(good)
             return self._swap.now
         products = found.products if good.all() else found.products * (good & good[:, None])
         total = float(products.trace(dtype=np.float64))
-        own = total - float(products.sum(dtype=np.float64)) / len(good)  # the trace, against the average of all
-        if own > 1e-9 * total:  # each block has the same weight; `cap` takes the average off
+        own = total - float(products.sum(dtype=np.float64)) / len(good)  # the trace against the average of all
+        if own > 1e-9 * total:  # each block has the same weight; the check takes the average off
             self._covariance += products / np.float32(own)
-        self._n_in_cap += 1
-        if self._n_in_cap == _CAP_BLOCKS:
-            self._swap.push(cap.verdict(self._covariance, good))
-            self._restart_cap(good)
+        self._n_blocks += 1
+        if self._n_blocks == _CAP_BLOCKS:
+            self._swap.update(self._check.find_swap(self._covariance, good))
+            self._restart(good)
         return self._swap.now
 
 
 class _Persistent:
-    """Words that are believed once they have come several times, and until they have been absent as long.
+    """A text that is believed once it was found several times, and until it was absent as often.
 
-    Where they need not be the `same` words each time, the newest are believed.
+    If it need not be the `same` text each time, the newest is believed.
     """
 
-    def __init__(self, full: int, *, step: int, same: bool = True) -> None:
-        self._full, self._step, self._same = full, step, same
-        self.now = self._heard = ""
+    def __init__(self, n_persist: int, *, step: int, same: bool = True) -> None:
+        self._n_persist, self._step, self._same = n_persist, step, same
+        self.now = self._candidate = ""
         self._level = 0
 
-    def push(self, words: str) -> str:
-        """Take what was found, empty for nothing; gives what is believed."""
-        if words and (words == self._heard or (self._heard and not self._same)):
-            self._heard = words
-            self._level = min(self._full, self._level + self._step)
-        elif words and not self.now:
-            self._heard, self._level = words, self._step
+    def update(self, text: str) -> str:
+        """Add a finding, empty for nothing; return what is believed."""
+        if text and (text == self._candidate or (self._candidate and not self._same)):
+            self._candidate = text
+            self._level = min(self._n_persist, self._level + self._step)
+        elif text and not self.now:
+            self._candidate, self._level = text, self._step
         else:
             self._level -= 1
-        if self._level >= self._full:
-            self.now = self.now or self._heard
+        if self._level >= self._n_persist:
+            self.now = self.now or self._candidate
         elif self._level <= 0:
-            self.now, self._heard, self._level = "", words, self._step if words else 0
+            self.now, self._candidate, self._level = "", text, self._step if text else 0
         return self.now
 
 
 def _fault(kind: int, channel: int, found: Findings) -> str:
-    """Say what an electrode's fault is."""
+    """Return an electrode's fault in words."""
     if kind == 2:
         return (
             f"dominated by {found.mains_hz[channel]:g} Hz; check its contact, the ground and what is plugged in nearby"

@@ -78,7 +78,7 @@ class RateCheck:
         self._n_off = 0  # looks in a row, negative where the stream is too slow
         self.now = ""
 
-    def push(self, end_s: float) -> str:
+    def update(self, end_s: float) -> str:
         """Take the stamp of a block's last sample; gives what is wrong, empty for nothing."""
         duration_s, self._last_s = end_s - self._last_s, end_s
         if not 0 < duration_s < math.inf:  # the first block, a bad stamp, a clock that was set back

@@ -1,4 +1,4 @@
-"""What receives and decides in C does what Python does, to the bit: receive.c is called with functions of the test."""
+"""The fast path in C does what the pipeline does in Python, to the bit: receive.c calls functions of the test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pretap.decoder.compiled import why_not_compiled
-from pretap.decoder.decoder import Decoder
 from pretap.errors import StreamRefusedError
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
@@ -23,10 +22,10 @@ from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.native import library as native
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.watchdog import new_watch
-from pretap_realtime.serve.fast_path import Express, ExpressError
+from pretap_realtime.serve.fast_path import make_fast_path
 from pretap_realtime.signal.chunk import Chunk
 
-FS, N_ROOM, N_SPARE = 100.0, 1000, 70
+FS, MAX_SAMPLES, N_SPARE = 100.0, 1000, 70
 LOST = -2
 Pull = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
@@ -53,15 +52,15 @@ class Inlet:
     """
 
     def __init__(self, chunks, n_channels):
-        self._x = np.empty((N_ROOM + N_SPARE, n_channels), np.float32)
-        self._t = np.empty(N_ROOM + N_SPARE)
+        self._x = np.empty((MAX_SAMPLES + N_SPARE, n_channels), np.float32)
+        self._t = np.empty(MAX_SAMPLES + N_SPARE)
         self._chunks, self._n_channels = list(chunks), n_channels
         self._pull, self._available = Pull(self.pull), Available(lambda _: self._n_there)
         self._n_there = 0  # of the chunk that came
         self.waited_s = []
         pull, available = (ctypes.cast(f, ctypes.c_void_p).value for f in (self._pull, self._available))
         x, t = self._x.ctypes.data, self._t.ctypes.data
-        self.native = NativeInlet(pull, available, 1, x, t, N_ROOM, N_SPARE, n_channels)
+        self.native = NativeInlet(pull, available, 1, x, t, MAX_SAMPLES, N_SPARE, n_channels)
 
     def pull(self, _inlet, x, t, n_values, n_most, timeout_s, error):
         self.waited_s.append(timeout_s)
@@ -89,11 +88,11 @@ class Inlet:
 
 
 class Outlet:
-    """Keeps the rows that are sent."""
+    """Keeps the rows that are sent; `before_row` is called before each of them."""
 
-    def __init__(self, classes):
+    def __init__(self, classes, before_row):
         self.classes, self.rows, self.goes_out = classes, [], True
-        self._send = Send(self.send)
+        self._send, self._before_row = Send(self.send), before_row
         self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
         self.numbers = self
 
@@ -106,62 +105,60 @@ class Outlet:
         self.hanging = None
 
     def send(self, _outlet, row, t_s, through):
+        self._before_row(len(self.rows))
         self.goes_out = bool(through)
         self.rows.append((t_s, tuple(row[: len(self.classes) + 1])))
         return 0
 
 
-def compiled(decoder):
-    return Decoder(decoder.manifest, decoder._all, engine="compiled")
-
-
 @pytest.fixture(scope="module")
 def decoder(make_decoder):
-    return compiled(make_decoder(sfreq_hz=FS, n_window=50))
+    return make_decoder(sfreq_hz=FS, n_window=50, engine="compiled")
 
 
-def build(decoder, chunks, *, hop=10):
+def build(decoder, chunks, *, hop=10, watch=None, before_row=lambda _: None):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
-    inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes)
-    return Express(inlet, pipeline, outlet, watch=new_watch(), hop_s=1e-6), pipeline, inlet, outlet
+    inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes, before_row)
+    fast_path = make_fast_path(inlet, pipeline, outlet, watch=watch or new_watch(), hop_s=1e-6)
+    return fast_path, pipeline, inlet, outlet
 
 
 def drive(
-    express,
+    fast_path,
     pipeline,
     *,
     may_send=True,
     sending=True,
-    too_old_s=math.inf,
-    n_most=N_ROOM,
-    stamp_to_clock_s=0.0,
+    max_age_s=math.inf,
+    n_overload=MAX_SAMPLES,
+    clock_offset_s=0.0,
     audit=None,
 ):
-    """Run to the end of the source, as the service does; gives the decisions, and how many had their numbers sent."""
+    """Run to the end of the source, as the service does; return the decisions, and how many were sent in C."""
     decisions, n_sent = [], 0
     while True:
-        assert (audit or pipeline.audit)() == ""  # what waits has not been overwritten
-        decisions += express.arm(timeout_s=0.05, n_most=n_most, too_old_s=too_old_s)
-        express.allow(sending=sending, stamp_to_clock_s=stamp_to_clock_s)
-        assert express._struct.n_before <= express._first  # the electrodes' block begins within the buffer
-        n_sent += express(may_send=may_send)
-        assert express.sink.goes_out  # with the last row
+        assert (audit or pipeline.mode.lanes.audit)() == ""  # pending samples have not been overwritten
+        decisions += fast_path.prepare(
+            timeout_s=0.05, n_overload=n_overload, may_send=sending, max_age_s=max_age_s, clock_offset_s=clock_offset_s
+        )
+        n_sent += fast_path(may_send=may_send)
+        assert fast_path.sink.goes_out  # with the last row
         try:
-            chunk = express.chunk()
+            chunk = fast_path.received()
         except ConnectionLostError:
-            return decisions + pipeline.end(), n_sent
+            return decisions + pipeline.close(), n_sent
         if chunk is None:
             continue
-        while (taken := express.taken()) is not None:
-            decisions += pipeline.took(taken, *express.found())
-            if express.is_done:
+        while (taken := fast_path.taken()) is not None:
+            decisions += pipeline.accept(taken)
+            if fast_path.is_done:
                 break
-            decisions += express.go_on()
-            n_sent += express(may_send=may_send)
+            decisions += fast_path.take_more()
+            n_sent += fast_path(may_send=may_send)
         else:
-            rest = express.rest()
-            decisions += pipeline.push(rest, newest_only=len(rest.t_s) > n_most)
-            pipeline.settle()
+            remainder = fast_path.remainder()
+            decisions += pipeline.process(remainder, newest_only=len(remainder.t_s) > n_overload)
+            decisions += pipeline.catch_up()
 
 
 def told(decisions):
@@ -201,14 +198,12 @@ def cases(draw):
 def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_itself(decoder, case, hop):
     x, t_s, sizes = case
     plain = Pipeline(decoder, FreeRunning(decoder, hop=hop))
-    expected = told([d for chunk in cut(x, t_s, sizes) for d in plain.push(chunk)])
-    plain.settle()
-    express, pipeline, _, outlet = build(decoder, cut(x, t_s, sizes), hop=hop)
-    decisions, n_sent = drive(express, pipeline)
+    expected = told([d for chunk in cut(x, t_s, sizes) for d in plain.process(chunk)] + plain.catch_up())
+    fast_path, pipeline, _, outlet = build(decoder, cut(x, t_s, sizes), hop=hop)
+    decisions, n_sent = drive(fast_path, pipeline)
     assert told(decisions) == expected
-    for name in ("n_received", "n_lost", "n_nonfinite", "n_bad_stamps", "n_clock_steps"):
-        assert getattr(pipeline.health, name) == getattr(plain.health, name)
-    assert pipeline.status == plain.status
+    assert pipeline.front_end.losses.counts == plain.front_end.losses.counts
+    assert pipeline.front_end.describe() == plain.front_end.describe()
     assert n_sent == len(outlet.rows)
     rows = [(d.t_s, (*d.probs.astype(np.float32).tolist(), 1.0)) for d in decisions if d.probs is not None]
     assert [row for row in rows if row in outlet.rows] == outlet.rows  # in order, none twice
@@ -216,9 +211,9 @@ def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_it
 
 def test_after_an_overload_what_the_ring_needs_is_still_there(make_decoder):
     x, t_s = noise(900)
-    wide = compiled(make_decoder(sfreq_hz=FS, n_window=100))
-    express, pipeline, _, _ = build(wide, cut(x, t_s, [10] * 30 + [60] + [10] * 50))
-    drive(express, pipeline, n_most=50)  # it audits
+    wide = make_decoder(sfreq_hz=FS, n_window=100, engine="compiled")
+    fast_path, pipeline, _, _ = build(wide, cut(x, t_s, [10] * 30 + [60] + [10] * 50))
+    drive(fast_path, pipeline, n_overload=50)  # it audits
     assert pipeline.mode.n_skipped > 0
 
 
@@ -226,12 +221,12 @@ def test_a_piece_may_hold_more_decisions_than_an_electrodes_block_of_a_slow_stre
     sfreq_hz, n = 5000.0, 9000
     x = noise(n)[0]
     t_s = 1000 + np.arange(n) / sfreq_hz
-    fast = compiled(make_decoder(sfreq_hz=sfreq_hz, n_window=2500))
+    fast = make_decoder(sfreq_hz=sfreq_hz, n_window=2500, engine="compiled")
     chunks = cut(x, t_s, [50] * 140 + [500, 500, 500])
     plain = Pipeline(fast, FreeRunning(fast, hop=1))
-    expected = told([d for chunk in chunks for d in plain.push(chunk)])
-    express, pipeline, _, outlet = build(fast, chunks, hop=1)
-    decisions, _ = drive(express, pipeline)
+    expected = told([d for chunk in chunks for d in plain.process(chunk)])
+    fast_path, pipeline, _, outlet = build(fast, chunks, hop=1)
+    decisions, _ = drive(fast_path, pipeline)
     assert told(decisions) == expected
     assert len(outlet.rows) > 1500
 
@@ -240,25 +235,25 @@ def test_a_piece_may_hold_more_decisions_than_an_electrodes_block_of_a_slow_stre
 def test_a_wrong_rate_is_refused_though_c_code_takes_the_samples(make_decoder, real_hz):
     x = noise(9000)[0]
     t_s = 1000 + np.arange(9000) / real_hz
-    slow = compiled(make_decoder(sfreq_hz=1000.0, n_window=500))
-    express, pipeline, _, outlet = build(slow, cut(x, t_s, [10] * 900), hop=50)
+    slow = make_decoder(sfreq_hz=1000.0, n_window=500, engine="compiled")
+    fast_path, pipeline, _, outlet = build(slow, cut(x, t_s, [10] * 900), hop=50)
     with pytest.raises(StreamRefusedError, match="1000 Hz"):
-        drive(express, pipeline)
+        drive(fast_path, pipeline)
     assert len(outlet.rows) < 2.5 * real_hz / 50
 
 
 def test_pauses_of_a_good_stream_are_no_wrong_rate(decoder):
     x, t_s = noise(6000)
     t_s += 2.0 * (np.arange(6000) // 800)
-    express, pipeline, _, _ = build(decoder, cut(x, t_s, [10] * 600))
-    drive(express, pipeline)
-    assert pipeline.health.n_lost == 7 * 200
+    fast_path, pipeline, _, _ = build(decoder, cut(x, t_s, [10] * 600))
+    drive(fast_path, pipeline)
+    assert pipeline.front_end.losses.counts.n_lost == 7 * 200
 
 
 def test_most_decisions_of_a_sound_stream_are_sent_by_it(decoder):
     x, t_s = noise(3000)
-    express, pipeline, inlet, outlet = build(decoder, cut(x, t_s, [10] * 300))
-    decisions, n_sent = drive(express, pipeline, stamp_to_clock_s=0.25)
+    fast_path, pipeline, inlet, outlet = build(decoder, cut(x, t_s, [10] * 300))
+    decisions, n_sent = drive(fast_path, pipeline, clock_offset_s=0.25)
     assert n_sent > len(decisions) / 2  # at 100 Hz the ends of blocks are near each other
     assert {t for t, _ in outlet.rows} <= {d.t_s + 0.25 for d in decisions}
     assert max(inlet.waited_s) <= 0.05
@@ -266,39 +261,38 @@ def test_most_decisions_of_a_sound_stream_are_sent_by_it(decoder):
 
 @pytest.mark.parametrize(
     "terms",
-    [{"may_send": False}, {"sending": False}, {"too_old_s": -1e9}, {"n_most": 5}],
+    [{"may_send": False}, {"sending": False}, {"max_age_s": -1e9}, {"n_overload": 5}],
     ids=["another thread hangs in the outlet", "not running", "too old", "overload"],
 )
 def test_where_a_decision_may_have_to_be_withheld_nothing_is_sent(decoder, terms):
     x, t_s = noise(1000)
-    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [10] * 100))
-    decisions, n_sent = drive(express, pipeline, **terms)
+    fast_path, pipeline, _, outlet = build(decoder, cut(x, t_s, [10] * 100))
+    decisions, n_sent = drive(fast_path, pipeline, **terms)
     assert (n_sent, outlet.rows) == (0, [])
     assert sum(d.probs is not None for d in decisions) > 90
 
 
 def test_samples_that_came_before_the_source_went_are_not_lost(decoder):
     x, t_s = noise(205)
-    express, pipeline, _, _ = build(decoder, [*cut(x[:200], t_s[:200], [50] * 4), Chunk(x[200:], t_s[200:])])
-    drive(express, pipeline)
-    assert pipeline.health.n_received == 205
+    fast_path, pipeline, _, _ = build(decoder, [*cut(x[:200], t_s[:200], [50] * 4), Chunk(x[200:], t_s[200:])])
+    drive(fast_path, pipeline)
+    assert pipeline.front_end.losses.counts.n_received == 205
 
 
-def test_after_an_audit_that_fails_c_code_takes_no_sample_any_more_and_every_window_is_recomputed(decoder):
+def test_after_an_audit_that_fails_c_code_takes_no_sample_any_more_and_every_window_is_recomputed(make_decoder):
     x, t_s = noise(3000)
+    decoder = make_decoder(sfreq_hz=FS, n_window=50, engine="compiled", tolerance=-1.0)  # no audit passes
     # After it a few samples as they come, then an overload: the first ones must be in the ring before that.
-    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [2] * 1003 + [60] + [2] * 400))
+    fast_path, pipeline, _, outlet = build(decoder, cut(x, t_s, [2] * 1003 + [60] + [2] * 400))
     n_rows = []
 
     def audit():
-        if pipeline.mode.n_seen < 1990 or n_rows:
-            return pipeline.audit()
-        n_rows.append(len(outlet.rows))
-        pipeline.mode._stream._tolerance = -1.0
-        assert "every window is recomputed from now on" in pipeline.audit()
+        if pipeline.mode.n_seen >= 1990 and not n_rows:
+            n_rows.append(len(outlet.rows))
+            assert "every window is recomputed from now on" in pipeline.mode.lanes.audit()
         return ""
 
-    decisions, n_sent = drive(express, pipeline, n_most=50, audit=audit)
+    decisions, n_sent = drive(fast_path, pipeline, n_overload=50, audit=audit)
     assert n_sent == n_rows[0] > 100
     ends = [(round((d.t_s - 1000) * FS) + 1, d.probs) for d in decisions if d.probs is not None]
     assert len(ends) > 270
@@ -310,50 +304,48 @@ def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder)
     cued = Pipeline(decoder, CueLocked(decoder, offset_s=0.0, patterns=("*",)))
     plain = make_decoder(sfreq_hz=FS, n_window=50)
     resampled = Pipeline(decoder, FreeRunning(decoder, hop=10))
-    resampled.begin(sfreq_hz=250.0)
+    resampled.reset(sfreq_hz=250.0)
     for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
-        with pytest.raises(ExpressError):
-            Express(Inlet([], 4), pipeline, Outlet(("a", "b")), watch=new_watch(), hop_s=0.1)
+        outlet = Outlet(("a", "b"), lambda _: None)
+        assert make_fast_path(Inlet([], 4), pipeline, outlet, watch=new_watch(), hop_s=0.1) is None
 
 
 def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):
     x, t_s = noise(1000)
-    express, pipeline, _, outlet = build(decoder, cut(x, t_s, [10] * 100))
-    sent, items, leaders = outlet.send, [], set()
+    items, leaders, hung = [], set(), []
     thaw = threading.Event()
 
-    def send(*arguments):
-        if len(outlet.rows) == 20 and not hung:
+    def hang_once(n_rows):
+        if n_rows == 20 and not hung:
             hung.append(threading.get_ident())
             thaw.wait(60)
-        return sent(*arguments)
 
-    outlet._send = Send(send)
-    outlet.native = ctypes.cast(outlet._send, ctypes.c_void_p).value, 1
     publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
-    express._struct.watch = publisher.watch.address
-    hung = []
+    fast_path, pipeline, _, outlet = build(
+        decoder, cut(x, t_s, [10] * 100), watch=publisher.watch, before_row=hang_once
+    )
 
     def loop():
         while True:
             leaders.add(threading.get_ident())
-            express.arm(timeout_s=0.05, n_most=N_ROOM, too_old_s=math.inf)
-            express.allow(sending=True, stamp_to_clock_s=0.0)
-            yield express
+            fast_path.prepare(
+                timeout_s=0.05, n_overload=MAX_SAMPLES, may_send=True, max_age_s=math.inf, clock_offset_s=0.0
+            )
+            yield fast_path
             try:
-                chunk = express.chunk()
+                chunk = fast_path.received()
             except ConnectionLostError:
                 return
-            while chunk is not None and (taken := express.taken()) is not None:
-                items.append((pipeline.took(taken, *express.found()), express.n_sent))
-                if express.is_done:
+            while chunk is not None and (taken := fast_path.taken()) is not None:
+                items.append((pipeline.accept(taken), fast_path.n_sent))
+                if fast_path.is_done:
                     break
-                express.go_on()
-                yield express
+                fast_path.take_more()
+                yield fast_path
             else:
                 if chunk is not None:
-                    items.append((pipeline.push(express.rest()), 0))
-            pipeline.settle()
+                    items.append((pipeline.process(fast_path.remainder()), 0))
+            pipeline.catch_up()
 
     publisher.run(loop())
     decided = [

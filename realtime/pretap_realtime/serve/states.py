@@ -1,0 +1,103 @@
+"""The state of the service: knows it, and announces changes, heartbeats, warnings and the signal's quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, Literal
+
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.send.messages import State
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.sink import Item
+
+__all__ = ["OVERLOAD_S", "StateReporter"]
+
+OVERLOAD_S: Final = 0.5  # if more samples than this are waiting, the service skips to the newest hop
+HEARTBEAT_S: Final = 0.5  # a late reader knows the state within a second, also while a stream is looked for
+
+
+class StateReporter:
+    """Tells the operator and the readers of the marker stream in which state the service is.
+
+    Parameters
+    ----------
+    say
+        Shows one line to the operator.
+
+    Attributes
+    ----------
+    state
+        The current state; None before the first.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        pipeline: Pipeline,
+        *,
+        clock: Callable[[], float],
+        say: Callable[[str], None],
+    ) -> None:
+        self.state: State | None = None
+        self._publisher, self._pipeline, self._clock, self._say = publisher, pipeline, clock, say
+        self._heartbeat_due_s = -math.inf
+        self._quality = self._rate_note = ""
+        self._has_warned_of_skips = False
+
+    def enter(self, state: State, why: str, *, facts: dict[str, str] | None = None) -> None:
+        """Change the state, for the reason `why`; `facts` are added to the descriptions of our streams."""
+        before, self.state = self.state, state
+        if before == state:
+            return
+        change = f"{before} -> {state}" if before else state
+        self._say(f"{change}: {why}" if why else change)
+        self._send("state", why, facts=facts)
+
+    def run(self, *, changed: str, rate_note: str, facts: dict[str, str]) -> None:
+        """Enter RUNNING with a stream: `changed` is what differs from the last one, `rate_note` the resampling."""
+        self._quality, self._rate_note = self._pipeline.front_end.describe(), rate_note
+        self.enter("RUNNING", "; ".join(filter(None, (changed, self._quality, rate_note))), facts=facts)
+
+    def beat(self) -> bool:
+        """Send a heartbeat if one is due; return whether it was."""
+        is_due = self._clock() >= self._heartbeat_due_s
+        if is_due:
+            why = "; ".join(filter(None, (self._rate_note, self._quality)))
+            self._send("heartbeat", why if self.state == "RUNNING" else "")
+        return is_due
+
+    def warn(self, fault: str) -> None:
+        """Warn the operator and the readers, without a change of state."""
+        self._say(f"WARNING: {fault}")
+        self._send("state", fault)
+
+    def report_quality(self) -> None:
+        """Announce the signal's quality if it has changed."""
+        quality = self._pipeline.front_end.describe()
+        if quality != self._quality:
+            self._quality = quality
+            self._say(quality or "the signal is good again")
+            self._send("state", quality or "the signal is good again")
+
+    def warn_of_skips(self, n_skipped: int) -> None:
+        """Warn once if decisions were skipped."""
+        if n_skipped and not self._has_warned_of_skips:
+            self._has_warned_of_skips = True
+            self.warn(
+                f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. The "
+                "amplifier's program sends too rarely, or this computer is too slow"
+            )
+
+    def is_heartbeat_due(self, now_s: float) -> bool:
+        """Whether `beat` would send a heartbeat at `now_s`."""
+        return now_s >= self._heartbeat_due_s
+
+    def _send(self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None) -> None:
+        assert self.state is not None
+        now_s = self._clock()
+        self._heartbeat_due_s = now_s + HEARTBEAT_S
+        front_end = self._pipeline.front_end
+        n_lost = front_end.losses.counts.n_lost
+        bad = front_end.bad if self.state in ("RUNNING", "STALE") else ()
+        self._publisher.put(Item(kind, self.state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))

@@ -1,0 +1,102 @@
+"""From decisions to published verdicts: the policy, what must be withheld, and the session's counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pretap_realtime.decide.cues import truth
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.decide.policy import Policy
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.send.sink import Item
+from pretap_realtime.serve.states import StateReporter
+from pretap_realtime.serve.summary import Summary
+from pretap_realtime.signal.chunk import Decision
+
+__all__ = ["MAX_AGE_S", "VerdictPublisher"]
+
+MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
+
+
+class VerdictPublisher:
+    """Judges decisions, and publishes each as a verdict, or as what stands in the way of one."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        pipeline: Pipeline,
+        states: StateReporter,
+        policy: Policy,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._publisher, self._pipeline, self._states = publisher, pipeline, states
+        self._policy, self._clock = policy, clock
+        self._summary = Summary()
+
+    def publish(self, decisions: list[Decision], *, clock_offset_s: float | None, n_sent: int = 0) -> None:
+        """Publish decisions; of the first `n_sent` with probabilities those were sent already."""
+        state = self._states.state
+        assert state is not None
+        stepped_s = self._pipeline.front_end.losses.shifts.stepped_s
+        items = []
+        for decision in decisions:
+            is_sent = n_sent > 0 and decision.probs is not None
+            n_sent -= is_sent
+            why = "" if is_sent else decision.why or self._why_withheld(decision, clock_offset_s)
+            verdict = self._policy.judge(decision, withheld=bool(why))
+            self._count(decision, code=verdict.code, is_published=not why)
+            items.append(
+                Item(
+                    "verdict",
+                    state,
+                    decision.t_s,
+                    label=verdict.label,
+                    code=verdict.code,
+                    command=verdict.command,
+                    probs=decision.probs,
+                    why=why,
+                    n_lost=decision.n_lost,
+                    cue=decision.cue,
+                    is_out=is_sent,
+                    quality=decision.quality,
+                    # On a clock that was set, and with nothing else to go by, no latency is known.
+                    stamp_to_clock_s=None if stepped_s and clock_offset_s == 0 else clock_offset_s,
+                )
+            )
+        if items:
+            self._publisher.put(*items)
+
+    def count_overflow(self) -> None:
+        """Count an overflow of the stream's buffer."""
+        self._summary.n_overflows += 1
+
+    def summary(self) -> Summary:
+        """Return the counts so far."""
+        losses, s = self._pipeline.front_end.losses, self._summary
+        s.losses, s.smallest_gap_samples = losses.counts, losses.smallest_gap_samples
+        s.n_skipped = self._pipeline.mode.n_skipped
+        s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
+        return s
+
+    def _count(self, decision: Decision, *, code: int, is_published: bool) -> None:
+        if decision.why:
+            self._summary.n_invalid += 1
+        elif is_published:
+            self._summary.n_decisions += 1
+            true = truth(decision.cue, self._pipeline.manifest) if decision.cue else None
+            self._summary.n_judged += true is not None
+            self._summary.n_right += true is not None and code == true + 1
+
+    def _why_withheld(self, decision: Decision, clock_offset_s: float | None) -> str:
+        """Return why a decision with probabilities must not become a verdict; empty if it may."""
+        if self._states.state != "RUNNING":
+            return f"the stream is {self._states.state}"
+        if clock_offset_s is None:
+            return ""
+        sample_s = decision.t_s + clock_offset_s - self._pipeline.front_end.losses.shifts.stepped_s
+        if self._clock() - sample_s > MAX_AGE_S:
+            self._summary.n_too_old += 1
+            return f"older than {MAX_AGE_S:g} s when it was ready"
+        return ""

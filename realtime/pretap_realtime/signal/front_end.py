@@ -1,0 +1,303 @@
+"""The front end: inspects, checks and repairs samples, and turns them into clean runs and interruptions.
+
+Used by the pipeline. Samples take one of two ways. Plain samples, of which no check has anything to report, are only
+collected by `accept`, and `catch_up` shows them to the checks once the decision they complete was sent. All other
+samples go through `process`, check by check. `horizon` says how many plain samples may be accepted. The same samples
+give the same results on both ways, however they were cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.bundle.manifest import Manifest
+from pretap.config.serve import QualityConfig
+from pretap.errors import StreamRefusedError
+from pretap.signal.statistics import Statistics
+from pretap_realtime.signal.amplitude import AmplitudeCheck
+from pretap_realtime.signal.chunk import Chunk
+from pretap_realtime.signal.electrodes import Electrodes
+from pretap_realtime.signal.losses import BAD_TIMESTAMP_S, LossDetector
+from pretap_realtime.signal.plain_samples import Horizon
+from pretap_realtime.signal.quality import GOOD, QualityCheck
+
+__all__ = ["FrontEnd", "Interruption", "Run"]
+
+
+class Run(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Clean samples in a row, repaired: `x_uv` (n, n_channels) in microvolts and `t_s` (n,) in seconds.
+
+    Attributes
+    ----------
+    replaced
+        Channels that are interpolated from their neighbours.
+    n_lost
+        Samples counted as lost before this run.
+    """
+
+    x_uv: NDArray[np.float32]
+    t_s: NDArray[np.float64]
+    replaced: frozenset[int]
+    n_lost: int
+
+
+class Interruption(msgspec.Struct, frozen=True, gc=False):
+    """The samples before and after `t_s` do not belong together, and `why`; `n_lost` were lost up to here."""
+
+    t_s: float
+    why: str
+    n_lost: int
+
+
+class FrontEnd:
+    """See the module.
+
+    Parameters
+    ----------
+    interpolation, statistics
+        Of the bundle: the weights that replace an electrode, and what the training signal was like.
+    max_interpolated
+        The share of the channels that may be replaced, see `Electrodes`.
+    counter_wraps_at
+        The value at which the device's counter starts again, see `Counter`.
+    config
+        How a bad signal is found, and what follows from it.
+
+    Attributes
+    ----------
+    losses
+        Counts of received and lost samples; they survive a `reset`.
+    n_pending
+        How many plain samples were accepted since the checks last caught up. They must not be overwritten.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        interpolation: NDArray[np.float64] | None,
+        statistics: Statistics | None,
+        max_interpolated: float,
+        counter_wraps_at: int,
+        config: QualityConfig,
+    ) -> None:
+        self._manifest, self._statistics, self._config = manifest, statistics, config
+        self.losses = LossDetector(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at)
+        self._electrodes = Electrodes(manifest.channels, interpolation, max_share=max_interpolated)
+        self.reset(sfreq_hz=manifest.sfreq_hz)
+
+    def reset(self, *, sfreq_hz: float, missing: Sequence[int] = (), order: Sequence[int] | None = None) -> None:
+        """Start with a stream at `sfreq_hz` that lacks the channels `missing`; `order` as for `QualityCheck`."""
+        manifest = self._manifest
+        n_window = max(2, round(manifest.n_window * sfreq_hz / manifest.sfreq_hz))  # in the stream's own samples
+        self._sfreq_hz = sfreq_hz
+        self.losses.reset(sfreq_hz=sfreq_hz)
+        self._electrodes.reset(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
+        self._quality_check = QualityCheck(
+            manifest.channels,
+            self._statistics,
+            self._config,
+            sfreq_hz=sfreq_hz,
+            n_window=n_window,
+            missing=missing,
+            order=order,
+        )
+        self._amplitude = AmplitudeCheck(
+            self._statistics,
+            n_window=n_window,
+            n_channels=len(manifest.channels),
+            removes_offsets=manifest.removes_offsets,
+        )
+        self._quality = GOOD
+        self._pending: list[Chunk] = []
+        self.n_pending = 0
+        self._last_t_s = 0.0  # the newest usable timestamp
+        self._horizon: Horizon | None = None
+
+    def horizon(self) -> Horizon:
+        """Return how many plain samples may be accepted, counted from the last time the checks caught up.
+
+        It is the same object until samples are processed or the checks catch up.
+        """
+        if self._horizon is None:
+            electrodes, losses = self._electrodes, self.losses
+            n_to_flat_check = electrodes.n_plain
+            n_samples = 0
+            if n_to_flat_check and self._amplitude.is_done:
+                n_samples = min(losses.n_plain, n_to_flat_check + electrodes.n_block, self._quality_check.n_plain)
+            self._horizon = Horizon(
+                n_samples=n_samples,
+                n_to_flat_check=n_to_flat_check,
+                n_first=float(losses.n_first),
+                expected=losses.shifts.line.expected,
+                quality=self.quality(),
+                is_held=bool(self.held),
+            )
+        return self._horizon
+
+    def accept(self, chunk: Chunk) -> None:
+        """Collect plain samples, as many as the horizon allows; they must not be overwritten until `catch_up`."""
+        self._pending.append(chunk)
+        self.n_pending += len(chunk.t_s)
+
+    def catch_up(self) -> list[Interruption]:
+        """Show the plain samples that were accepted to the checks; return the interruption that follows them, if any.
+
+        Raises
+        ------
+        StreamRefusedError
+            If the first timestamps have another rate than the nominal one.
+        """
+        if not self._pending:
+            return []
+        pending, self._pending, self.n_pending, self._horizon = self._pending, [], 0, None
+        x_uv, t_s = pending[0].x_uv, pending[0].t_s
+        if len(pending) > 1:
+            x_uv, t_s = np.concatenate([c.x_uv for c in pending]), np.concatenate([c.t_s for c in pending])
+        self.losses.accept(t_s)
+        change = self._electrodes.accept(x_uv)
+        self._last_t_s = float(t_s[-1])
+        interruptions = [self._interruption(self._last_t_s, change)] if change else []
+        self._quality_check.update(x_uv, t_s)
+        self._check_rate()
+        return interruptions
+
+    def follow_counter(self, chunk: Chunk) -> None:
+        """Read the device's counter of a chunk, before its samples are accepted or processed.
+
+        Raises
+        ------
+        StreamRefusedError
+            If the channel does not count samples.
+        """
+        if chunk.count is not None:
+            self.losses.follow_counter(chunk.count, chunk.t_s, n_ahead=self.n_pending)
+            if not self.losses.n_plain:
+                self._horizon = None
+
+    def process(self, chunk: Chunk, *, now_s: float) -> Iterator[Run | Interruption]:
+        """Yield the clean runs and the interruptions of any samples; the checks must have caught up before.
+
+        `now_s` is the time on the clock of the timestamps when they arrived, infinity if it is not known.
+
+        Raises
+        ------
+        StreamRefusedError
+            If the first whole window has an amplitude that no EEG has, or the first timestamps have another rate than
+            the nominal one.
+        """
+        assert not self.n_pending
+        self._horizon = None
+        check, n = self._quality_check, len(chunk.t_s)
+        first = check.n_seen
+        check.update(chunk.x_uv, chunk.t_s)  # what it finds takes effect later than this chunk ends, or piece by piece
+        start = 0
+        while start < n:
+            stop = min(n, check.next_change - first)
+            yield from self._observe(Chunk(chunk.x_uv[start:stop], chunk.t_s[start:stop]), now_s=now_s)
+            if stop < n:
+                yield from self._change_quality()
+            start = stop
+
+    def close(self) -> None:
+        """Count what is still pending in the losses: no more samples follow."""
+        self._horizon = None
+        self.losses.close()
+
+    def quality(self, replaced: frozenset[int] = frozenset()) -> float:
+        """Return the share of good electrodes if `replaced` are interpolated; 0 if the stream as a whole is bad."""
+        if self._quality.faults:
+            return 0.0
+        return 1 - len(replaced.union(self._quality.bad)) / len(self._manifest.channels)
+
+    @property
+    def held(self) -> str:
+        """Why no verdict may be given at the moment; empty if it may."""
+        quality, policy = self._quality, self._config.policy
+        holds = (quality.faults and policy != "flag") or (quality.bad and policy == "hold")
+        return f"held: {quality.describe(self._manifest.channels)}" if holds else ""
+
+    @property
+    def replaced(self) -> frozenset[int]:
+        """The channels that are flat, missing or masked."""
+        return self._electrodes.replaced
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Names of the electrodes that are replaced or bad."""
+        channels = self._manifest.channels
+        return tuple(channels[k] for k in sorted(self._electrodes.replaced.union(self._quality.bad)))
+
+    def describe(self) -> str:
+        """Return which electrodes are replaced or bad, and what is wrong with the stream; empty if nothing is."""
+        return "; ".join(filter(None, (self._electrodes.describe(), self._quality.describe(self._manifest.channels))))
+
+    def _interruption(self, t_s: float, why: str) -> Interruption:
+        self._electrodes.restart_block()
+        return Interruption(t_s, why, self.losses.counts.n_lost)
+
+    def _change_quality(self) -> Iterator[Interruption]:
+        """Let the quality check's next finding take effect."""
+        self._quality = quality = self._quality_check.take_change()
+        if self._config.policy == "mask":
+            change = self._electrodes.mask(frozenset(quality.bad))
+            if change:
+                yield self._interruption(self._last_t_s, change)
+
+    def _observe(self, chunk: Chunk, *, now_s: float) -> Iterator[Run | Interruption]:
+        start = 0
+        for x_uv, change in self._electrodes.observe(chunk.x_uv):
+            yield from self._check(x_uv, chunk.t_s[start : start + len(x_uv)], now_s=now_s)
+            if change:
+                yield self._interruption(self._last_t_s, change)
+            start += len(x_uv)
+
+    def _check(
+        self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, now_s: float
+    ) -> Iterator[Run | Interruption]:
+        """Find the losses, and cut the samples where they were interrupted."""
+        n_lost = self.losses.counts.n_lost
+        checked = self.losses.check(x_uv, t_s, now_s=now_s)
+        self._check_rate()
+        if not self._amplitude.is_done:
+            self._amplitude.update(x_uv[checked.clean])
+        usable = np.abs(t_s) < BAD_TIMESTAMP_S  # (n_new,) False for NaN too
+        newest = np.maximum.accumulate(np.where(usable, np.arange(len(usable)), -1))  # (n_new,) usable one so far
+        times_s = np.where(newest >= 0, t_s[newest], self._last_t_s)
+        if usable.any():
+            self._last_t_s = float(t_s[usable][-1])
+        edges = [0, *(b.index for b in checked.breaks), len(t_s)]
+        for i, (start, stop) in enumerate(pairwise(edges)):
+            if i:
+                found = checked.breaks[i - 1]
+                n_lost += found.n_lost
+                self._electrodes.restart_block()
+                yield Interruption(float(times_s[start]), found.why, n_lost)
+            clean = checked.clean[start:stop]
+            yield from self._repair(x_uv[start:stop][clean], t_s[start:stop][clean], n_lost=n_lost)
+
+    def _repair(
+        self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, n_lost: int
+    ) -> Iterator[Run | Interruption]:
+        start = 0
+        for part in self._electrodes.repair(x_uv):
+            stop = start + part.n_samples
+            if part.x_uv is not None:
+                yield Run(part.x_uv, t_s[start:stop], part.replaced, n_lost)
+            if part.change:
+                self._electrodes.restart_block()
+                yield Interruption(float(t_s[stop - 1]), part.change, n_lost)
+            start = stop
+
+    def _check_rate(self) -> None:
+        wrong_hz = self.losses.wrong_rate_hz
+        if wrong_hz:
+            raise StreamRefusedError(
+                f"The stream says that it has {self._sfreq_hz:g} Hz, and its timestamps say {wrong_hz:.4g}. "
+                "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
+            )
