@@ -1,11 +1,12 @@
-"""Real processes, outlets and inlets, used by the tests of `integration`, `faults` and `browser`.
+"""Real processes, outlets and inlets. Used by the tests of `integration`, `faults` and `browser`.
 
-Every wait ends, but only a test that hangs should get that far: the limits leave room for a busy machine.
+Every wait has a limit, but only a test that hangs should reach it: the limits leave room for a busy machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pylsl
+from pylsl.lib import lib
 
 from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import MarkerInlet
@@ -59,7 +61,7 @@ def streams_named(prefix: str) -> list[StreamInfo]:
 
 
 def eeg(n, n_channels=4, seed=0):
-    """Noise of 20 uV: (n, n_channels)."""
+    """Return noise of 20 uV: (n, n_channels)."""
     return np.random.default_rng(seed).normal(0, 20, (n, n_channels)).astype(np.float32)
 
 
@@ -83,7 +85,7 @@ class Child:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, pattern: str, within_s: float = WITHIN_S) -> str:
-        """Wait until it says something that fits the pattern."""
+        """Wait for output that matches the pattern, and return the match."""
 
         def look():
             found = re.search(pattern, self.said)
@@ -93,7 +95,7 @@ class Child:
         return until(look, lambda: f"{pattern!r} in:\n{self.said}", within_s).group()
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
-        """Send SIGINT or another signal that ends it; gives the exit code."""
+        """Send SIGINT or another signal that ends it, and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
 
@@ -116,7 +118,7 @@ class Child:
 
 
 class Feeder(Child):
-    """An amplifier as a process of its own: from its start on it sends `sfreq_hz` samples a second, see feeder.py."""
+    """An amplifier as a process of its own, which sends `sfreq_hz` samples a second from its start; see feeder.py."""
 
     def __init__(self, folder: Path, spec: dict, **options) -> None:
         self.count = folder / f"{secrets.token_hex(4)}.count"
@@ -128,7 +130,7 @@ class Feeder(Child):
 
     @property
     def n_sent(self) -> int:
-        """How many samples it has sent; true after its death too."""
+        """How many samples it has sent; still true after its death."""
         return int(self.count.read_text() or 0) if self.count.exists() else 0
 
 
@@ -223,7 +225,7 @@ class Amplifier:
         self.t0_s = local_clock() + lead_s - (self.n / self.sfreq_hz if self.sfreq_hz else 0.0)
 
     def set_clock(self, step_s):
-        """Set the clock of the stamps, as it happens to computers."""
+        """Set the clock of the timestamps, as happens to computers."""
         self.t0_s += step_s
         self._set_s += step_s
 
@@ -251,11 +253,22 @@ class Amplifier:
             due_s = t_s[-1] - self._set_s - local_clock() if real_time else max(chunk_s / speed, 0.005)
             pause.wait(max(0.0, due_s))
             if one_stamp:
-                self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
+                self._push_with_one_stamp(piece, float(t_s[-1]))
             else:
                 self.outlet.push_chunk(piece, t_s)
             self.n += len(piece)
             self.n_sent += len(piece)
+
+    def _push_with_one_stamp(self, x, t_s):
+        """Push samples with the timestamp of the last one only, which `Outlet` never does."""
+        x = np.ascontiguousarray(x, np.float32)
+        lib.lsl_push_chunk_ftp(
+            ctypes.c_void_p(self.outlet.native[1]),
+            x.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_ulong(x.size),
+            ctypes.c_double(t_s),
+            ctypes.c_int(1),
+        )
 
     def window(self, x, t_s, *, n_window=50):
         """Return the window of the samples x, the first that were sent, that ends at a timestamp."""
@@ -263,7 +276,7 @@ class Amplifier:
         return x[end - n_window : end]
 
     def skip(self, n):
-        """Lose n samples."""
+        """Lose the next n samples."""
         self.n += n
 
     def wait_for_reader(self):
@@ -305,12 +318,12 @@ class Listener:
         )
 
     def wait_for_state(self, state: str, *, after: int = -1, within_s: float = WITHIN_S) -> Message:
-        """Wait for the message of a change to a state, with a number above `after`."""
+        """Wait for the message that the service has entered a state, with a number above `after`."""
         return self.wait_for(lambda m: m.type == "state" and m.state == state and m.seq > after, state, within_s)
 
 
 class Numbers:
-    """A real inlet on the codes or the probabilities of a service: `rows` and `stamps` of all that came."""
+    """A real inlet on the codes or the probabilities of a service, with all `rows` and `stamps` it has received."""
 
     def __init__(self, name: str) -> None:
         self._inlet = pylsl.StreamInlet(resolve(name).info, recover=False)

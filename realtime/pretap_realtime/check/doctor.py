@@ -23,8 +23,6 @@ from pretap.files import write_json
 from pretap.options import json_option
 from pretap.terminal import plain
 
-__all__ = ["doctor"]
-
 _N_ECHO = 50
 _FIND_S = 2.0  # for our own stream, on one machine
 _SIOCGIFADDR = 0x8915  # ioctl: the address of an interface

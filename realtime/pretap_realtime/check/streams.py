@@ -10,8 +10,6 @@ from pretap.errors import StreamRefusedError
 from pretap.files import write_json
 from pretap.options import json_option
 
-__all__ = ["streams"]
-
 
 @click.command()
 @json_option("Write the list to this file.")

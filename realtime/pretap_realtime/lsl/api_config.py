@@ -10,8 +10,6 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["find_configuration", "isolation", "notes", "settings"]
-
 _MEANINGS = {
     "knownpeers": "computers that are asked for streams, wherever they are",
     "sessionid": "only streams of this session are seen, and only this session sees ours",

@@ -1,4 +1,4 @@
-"""What streams say about themselves: in the answer to a query, and in full over a connection of its own.
+"""Descriptions of streams: short ones in answers to a query, full ones over a connection of their own.
 
 Used by `resolver`, `inlets`, and everything that lists or chooses streams.
 """
@@ -23,17 +23,6 @@ from pretap_realtime.lsl.library import (
 )
 from pretap_realtime.lsl.limits import MAX_CHANNELS, affordable_s, release_memory, resident_bytes
 from pretap_realtime.signal.compatibility import Description, printable
-
-__all__ = [
-    "StreamInfo",
-    "affordable_buffer_s",
-    "describe",
-    "has_ended",
-    "list_streams",
-    "make_inlet",
-    "read_description",
-    "read_full_info",
-]
 
 _CHECK_S: Final = 0.002  # between checks of the memory: over loopback a description grows by 1.5 MB in a millisecond
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels use 5 MB
@@ -118,6 +107,21 @@ def has_ended(stream: StreamInfo) -> bool:
     return False
 
 
+class _StreamInlet(pylsl.StreamInlet):  # type: ignore[misc]
+    """pylsl's inlet, which can also be closed after it was destroyed.
+
+    When the interpreter ends, the order of the two is not known, and liblsl would use freed memory and spin.
+    """
+
+    def __del__(self) -> None:
+        super().__del__()
+        self.obj = None
+
+    def close_stream(self) -> None:
+        if self.obj is not None:
+            super().close_stream()
+
+
 def make_inlet(stream: StreamInfo, *, buffer_s: int) -> Any:
     """Return an inlet of pylsl that is not open yet.
 
@@ -125,7 +129,7 @@ def make_inlet(stream: StreamInfo, *, buffer_s: int) -> Any:
     checking rate, labels or units again.
     """
     with opening(f"the stream {printable(stream.name)!r}"):
-        return pylsl.StreamInlet(stream.info, max_buflen=buffer_s, recover=False)
+        return _StreamInlet(stream.info, max_buflen=buffer_s, recover=False)
 
 
 def affordable_buffer_s(stream: StreamInfo) -> int:
@@ -153,7 +157,6 @@ def read_full_info(stream: StreamInfo, inlet: Any) -> Any:
         if resident_bytes() - before > _MAX_INFO_BYTES:
             del info
             inlet.__del__()  # ends the reading
-            inlet.obj = None
             release_memory()
             raise StreamRefusedError(
                 f"Stream {stream} has a description that takes more than {_MAX_INFO_BYTES >> 20} MB of memory, far "

@@ -37,8 +37,6 @@ from pretap_realtime.lsl.limits import affordable_s
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.compatibility import printable
 
-__all__ = ["Inlet", "MarkerInlet", "NativeInlet", "RawInlet"]
-
 _UNTOUCHED: Final = 0x7FF8707265746170  # bits of a NaN that is no timestamp; receive.c has them too
 _N_SPARE: Final = 1024  # rows for samples that were decided on, and that the checks have not seen yet
 _MIN_SAMPLES: Final = 64  # of a buffer
@@ -49,11 +47,11 @@ _MAX_MARKERS: Final = 1024  # of a pull
 
 
 class NativeInlet(NamedTuple):
-    """What C code needs to pull from an inlet.
+    """Addresses and sizes with which C code pulls from an inlet.
 
-    Addresses: of liblsl's functions that pull and that count available samples, of its inlet, and of the buffers `x`
-    (n_rows, n_channels) and `timestamps` (n_rows,). Of the rows, `max_samples` are for one call, and `n_spare` for
-    samples of calls before it.
+    The addresses are those of liblsl's functions that pull and that count available samples, of its inlet, and of the
+    buffers `x` (n_rows, n_channels) and `timestamps` (n_rows,). Of the rows, `max_samples` are for one call, and
+    `n_spare` for samples of calls before it.
     """
 
     pull: int
@@ -114,7 +112,7 @@ class _Buffer:
         return n_new
 
     def check(self, error: int) -> None:
-        """Raise what a code of liblsl stands for, except that a timeout is no error."""
+        """Raise the error that a code of liblsl stands for, unless it is a timeout."""
         with contextlib.suppress(LslTimeoutError):
             try:
                 handle_error(error)
@@ -143,7 +141,7 @@ class _Selection:
 
 
 class _LslInlet:
-    """What all inlets have in common."""
+    """The parts that all inlets share."""
 
     def __init__(self, stream: StreamInfo, *, buffer_s: int) -> None:
         self.stream = stream

@@ -8,8 +8,6 @@ import mmap
 import os
 from typing import Final
 
-__all__ = ["MAX_CHANNELS", "affordable_s", "release_memory", "resident_bytes"]
-
 _VALUE_BYTES: Final = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
 _MAX_BYTES: Final = 256 << 20  # of pending samples, here and in the sender
 _MAX_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl allocates memory for seconds of it

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from pretap_realtime.lsl import sockets
 from pretap_realtime.lsl.library import FORMATS, address_of, handle_error, opening, pylsl
 
-__all__ = ["Outlet"]
-
 _CODES: Final = {name: code for code, name in FORMATS.items()}
 _CLOSE_S: Final = 0.5  # it takes some milliseconds
 _OPENING: Final = threading.Lock()  # held while an outlet opens: the sockets that appear meanwhile are its own

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from pretap.errors import UsageError
 
-__all__ = ["can_be_queried", "parse_query", "predicate"]
-
 _KEYS = ("name", "type", "source_id", "hostname", "uid")
 
 

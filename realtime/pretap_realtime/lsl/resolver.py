@@ -10,8 +10,6 @@ from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.library import local_clock, opening, pylsl
 from pretap_realtime.lsl.query import predicate
 
-__all__ = ["StreamResolver"]
-
 _FORGET_S: Final = 5.0  # after its last answer a stream is no longer listed
 _MAX_STREAMS: Final = 1024  # that pylsl returns
 # A query of `_ask` ends between two moments at which liblsl sends it again (each 0.5 s, and 0.1 s in an isolated

@@ -12,8 +12,6 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Port", "cut", "of_this_process"]
-
 Port = tuple[socket.SocketKind, int]  # TCP and UDP use the same numbers
 Socket = tuple[int, int]  # descriptor and inode: a descriptor is soon used again, an inode is not
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_LIST_S = 0.45
+_LIST_S = 1.0  # several outlets on one machine may answer only after 0.6 s (liblsl #282)
 # Of BLAS, before numpy loads it: after a large product its other threads would spin for a while, on a core that the
 # session may need.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pretap.config.serve import ServeConfig
-from pretap.errors import StreamRefusedError
+from pretap.errors import StreamRefusedError, UsageError
 from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError
@@ -22,8 +22,6 @@ from pretap_realtime.signal.compatibility import Description, Mapping, changes, 
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
-
-__all__ = ["Connector", "LslConnection", "StreamSearch", "StreamSearches"]
 
 _CORRECTION_EVERY_S: Final = 5.0
 _TWIN_S: Final = 0.2  # for a second stream to answer after the first, before one is decoded
@@ -45,7 +43,7 @@ class StreamSearch:
         self._alike: StreamResolver | None = None  # finds streams of its name and type
 
     def first(self) -> StreamInfo | None:
-        """Return the stream that answers first, None if none or several do; see `only_one` for those that follow."""
+        """Return the stream that answers first, or None if none or several do; see `only_one` for those that follow."""
         found = self._resolver.wait()
         return found[0] if len(found) == 1 else None
 
@@ -77,14 +75,13 @@ class StreamSearch:
         return found[0] if found else None
 
     def connected(self, stream: StreamInfo) -> None:
-        """Note that a stream is connected: it is searched for once it is lost."""
+        """Note which stream is connected now."""
         self._resolver.mark_known(stream)
         self._last, self._alike = stream, None
 
-    def lost(self, stream: StreamInfo | None = None) -> None:
-        """Note that the connected stream is lost, or that `stream` could not be opened: it has to answer again."""
-        if stream := stream or self._last:
-            self._resolver.drop(stream)
+    def lost(self, stream: StreamInfo) -> None:
+        """Note that a stream was lost or could not be opened: it has to answer the query again."""
+        self._resolver.drop(stream)
 
     def newcomers(self) -> list[str]:
         """Return a sentence for each other stream that has come to answer the query, once."""
@@ -97,7 +94,10 @@ class StreamSearch:
         if self._alike is None:
             if not (can_be_queried(lost.name) and can_be_queried(lost.type)):
                 return
-            self._alike = StreamResolver({"name": lost.name, "type": lost.type})
+            try:
+                self._alike = StreamResolver({"name": lost.name, "type": lost.type})
+            except UsageError:  # no room for more open files: the lost stream is still searched for
+                return
         for stream in self._alike.streams():
             wrong = [
                 f"expected {key} {value!r}, found {printable(getattr(stream, key))!r}"
@@ -166,12 +166,10 @@ class LslConnection:
 
     def close(self) -> None:
         self._closed.set()
-        self.inlet.close()
-        if self._cues is not None:
-            self._cues.close()
-        for search in self._searches:
-            if search is not None:
-                search.lost()
+        for inlet, search in zip((self.inlet, self._cues), self._searches, strict=True):
+            if inlet is not None and search is not None:
+                inlet.close()
+                search.lost(inlet.stream)
 
     def _follow_clock(self) -> None:
         while not self._closed.is_set():
@@ -218,9 +216,9 @@ class Connector:
             try:
                 connection = self._connect(eeg, cues, early, on_failure)
             except ConnectionLostError:
-                self._searches.eeg.lost(eeg)
-                if self._searches.cues is not None:
-                    self._searches.cues.lost(cues)
+                for search, stream in zip(self._searches, (eeg, cues), strict=True):
+                    if search is not None and stream is not None:
+                        search.lost(stream)
                 raise
             on_failure.pop_all()
             return connection
@@ -271,16 +269,16 @@ class Connector:
             interpolation=self._decoder.interpolation,
         )
         cue_inlet = None
-        if cues is not None and self._searches.cues is not None:
+        if cues is not None:
             self._say(f"cues from {cues}")
             cue_inlet = MarkerInlet(cues)  # before the EEG: a task that waits for its reader may then send cues
             on_failure.callback(cue_inlet.close)
             cue_inlet.start()
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
-        self._searches.eeg.connected(eeg)
-        if cues is not None and self._searches.cues is not None:
-            self._searches.cues.connected(cues)
+        for search, stream in zip(self._searches, (eeg, cues), strict=True):
+            if search is not None and stream is not None:
+                search.connected(stream)
         self._before = inlet.description
         return LslConnection(inlet, cue_inlet, mapping, searches=self._searches, changed=changed)
 

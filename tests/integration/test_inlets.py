@@ -1,4 +1,4 @@
-"""Samples that came before a source ended are returned, though liblsl reports none for the call that notices the end.
+"""Inlets: samples that came before a source ended are returned, though liblsl reports none when it notices the end.
 
 Samples that are still in liblsl's buffer when the source ends are lost: liblsl returns nothing more of that source.
 """
@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from pretap_realtime.lsl.description import make_inlet
 from pretap_realtime.lsl.inlets import Inlet
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.signal.chunk import Chunk
@@ -64,3 +65,12 @@ def test_a_pull_that_waits_for_more_samples_than_come_returns_those_that_came_be
     with pytest.raises(ConnectionLostError):
         inlet.pull(10.0)
     assert received == x.tolist()
+
+
+def test_an_inlet_that_liblsl_has_destroyed_can_still_be_closed(amp, kit):
+    native = make_inlet(resolve(amp.name), buffer_s=1)
+    native.open_stream(timeout=60)
+    amp.wait_for_reader()
+    native.__del__()
+    native.close_stream()
+    kit.until(lambda: not amp.outlet.has_consumers(), "the end of the inlet")
