@@ -235,7 +235,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     publisher = Publisher([notes], classes=("left", "right"), clock=local_clock, say=said.append)
     connect = Connector(decoder, config, searches=StreamSearches.start(config), say=said.append)
     service = Service(
-        decoder, Pipeline(decoder, mode), publisher, connect=connect,
+        Pipeline(decoder, mode), publisher, connect=connect,
         timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
         clock=local_clock, stop=stop, say=said.append,
     )  # fmt: skip
@@ -244,14 +244,14 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     until(lambda: any(message.type == "verdict" and message.valid for message, _ in notes.batches), "a verdict")
     mode.stall_s = 3.0
     amp.wait_for("all sent")
-    until(lambda: service.summary().n_received == 900, lambda: f"900 samples, got {service.summary()}")
+    until(lambda: service.summary().losses.n_received == 900, lambda: f"900 samples, got {service.summary()}")
     stop.set()
     thread.join(60)
     summary = service.summary()
     published = [m for m, _ in notes.batches if m.type == "verdict" and m.valid]
     oldest_s = max(m.sent - m.t for m in published)
     assert oldest_s < 2.0  # those of the stall would be older
-    assert (summary.n_received, summary.n_lost) == (900, 0)
+    assert (summary.losses.n_received, summary.losses.n_lost) == (900, 0)
     assert summary.n_skipped > 0
     measured(
         "the model stalls for 3 s", "skips to the newest hop and counts; no verdict older than 1 s; no sample lost",
