@@ -22,8 +22,9 @@ N_SECONDS = 10
 def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, float]:
     """CPU seconds for a second of signal: all of it, and the judge of the electrodes alone."""
     resampler = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=n_channels)
-    electrodes = Electrodes([f"ch{k}" for k in range(n_channels)], None, max_share=0.15)
-    electrodes.begin(sfreq_hz=from_hz, n_window=from_hz // 2)
+    electrodes = Electrodes(
+        [f"ch{k}" for k in range(n_channels)], None, max_share=0.15, sfreq_hz=from_hz, n_window=from_hz // 2
+    )
     x = np.random.default_rng(0).normal(0, 20, (from_hz, n_channels)).astype(np.float32)
     n_chunk = max(1, from_hz // 100)
     whole, judge = [], []
@@ -33,11 +34,11 @@ def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, f
         start = time.process_time()
         for at in range(0, from_hz, n_chunk):
             before = time.process_time()
-            runs = list(electrodes.push(x[at : at + n_chunk]))
+            runs = list(electrodes.repair(x[at : at + n_chunk]))
             spent += time.process_time() - before
             done = at
             for run in runs:
-                resampler.push(run.x_uv, t[done : done + run.n_samples])
+                resampler.process(run.x_uv, t[done : done + run.n_samples])
                 done += run.n_samples
         whole.append(time.process_time() - start)
         judge.append(spent)

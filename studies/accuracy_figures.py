@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pretap_offline.lab.report import figures
-from pretap_offline.lab.report.patterns import answer_patterns
+from pretap_offline.lab.report.patterns import decision_patterns
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results
 from pretap_offline.trials.source import read_trials
@@ -65,7 +65,7 @@ def main():
         bins = figures.confidence_bins(labels, probs, rng=np.random.default_rng(0))
         (args.out / f"calibration-{each.name}.svg").write_bytes(figures.reliability(bins, probs, large=True))
         (args.out / f"training-{each.name}.svg").write_bytes(figures.training(np.array(each.losses), n_classes=2))
-        maps = [drawn for group in answer_patterns(trials, probs.mean(axis=0)) for drawn in drawing.draw(group)]
+        maps = [drawn for group in decision_patterns(trials, probs.mean(axis=0)) for drawn in drawing.draw(group)]
         in_a_row(maps).save(args.out / f"maps-{each.name}.png")
 
 

@@ -65,3 +65,11 @@ def xdf_dir() -> Path:
 def make_decoder() -> Callable[..., Decoder]:
     """The factory of decoders with random weights."""
     return factories.make_decoder
+
+
+@pytest.fixture
+def fit_store(tmp_path):
+    """An empty store of fits, as `pretap compare` has it."""
+    from pretap_offline.lab.store import Store
+
+    return Store(tmp_path / "store")

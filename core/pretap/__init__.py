@@ -5,8 +5,8 @@
 >>> decoder.decode(x_uv)                              # doctest: +SKIP
 array([0.81, 0.19])
 
-`x_uv` is one window (n_window, n_channels) or many (n, n_window, n_channels), raw microvolts, time first. Scaling is
-inside. Importing the package imports nothing heavy; `load` brings numpy.
+`x_uv` is one window (n_window, n_channels) or many (n, n_window, n_channels), raw microvolts, time first. The decoder
+applies the scaling itself. Importing the package imports nothing heavy; `load` imports numpy.
 """
 
 from __future__ import annotations

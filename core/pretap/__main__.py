@@ -1,4 +1,4 @@
-"""``python -m pretap`` is the command ``pretap``."""
+"""Run the command ``pretap`` as ``python -m pretap``."""
 
 from pretap.cli import main
 

@@ -1,26 +1,23 @@
-"""Commands run in a process of their own, such as those of the offline side, which the live side does not import."""
+"""Runs commands of pretap in a child process. Used by the live side for offline commands, which it cannot import."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
 
-from pretap.errors import PretapError
-
-__all__ = ["run_child"]
+from pretap.errors import CommandFailedError
 
 
 def run_child(command: Sequence[str], *, heading: str = "") -> str:
-    """Run a command of pretap to its end and return what it printed.
+    """Run a command of pretap to its end and return its standard output.
 
     Raises
     ------
-    PretapError
-        If it failed: its own message after `heading`, with its exit code.
+    CommandFailedError
+        If the command failed: its own message after `heading`, with its exit code.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        error = PretapError(heading + (done.stderr.strip().removeprefix("Error: ") or done.stdout.strip()))
-        error.exit_code = done.returncode
-        raise error
+        message = done.stderr.strip().removeprefix("Error: ") or done.stdout.strip()
+        raise CommandFailedError(heading + message, exit_code=done.returncode)
     return done.stdout

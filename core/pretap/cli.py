@@ -1,4 +1,4 @@
-"""Command line ``pretap``: a group that holds its commands by name and imports one only when it runs."""
+"""The command line ``pretap``: a click group that imports a command only when it runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ try:  # Ctrl-C in the 20 ms before `main` ends quietly too
     from pretap.terminal import plain
 except KeyboardInterrupt:
     sys.exit(130)
-
-__all__ = ["main", "pretap"]
 
 # task: name: (module and object of the click command, its line in `pretap --help`)
 _TASKS = {
@@ -51,7 +49,7 @@ _TASKS = {
 }
 _COMMANDS = {name: place for commands in _TASKS.values() for name, (place, _) in commands.items()}
 
-# Packages of the extras, by the name under which they are imported.
+# Import names of the packages in each extra.
 _EXTRAS = {
     "offline": {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
     "lab": {"distributed", "optuna", "pyriemann"},
@@ -91,10 +89,10 @@ def pretap() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with the code that WIRE.md gives to each kind of failure."""
+    """Run the command line and exit with the code of the failure, see `pretap.errors`."""
     try:
         code = pretap.main(standalone_mode=False)
-        if sys.stdout is not None:  # it was closed when the process began
+        if sys.stdout is not None:  # None if it was closed when the process started
             sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):  # Abort: click's name for Ctrl-C
         click.echo("Interrupted.", err=True)
@@ -113,10 +111,10 @@ def main() -> NoReturn:
         hint = MissingPackageError.for_extra("This command", missing=missing, extra=extra)
         click.echo(f"Error: {hint}", err=True)
         code = hint.exit_code
-    except (BrokenPipeError, SystemExit):  # `pretap ... | head`: nobody reads on, so say nothing more
-        sys.stderr.close()  # SystemExit: click saw it first; pretap itself never raises that
+    except (BrokenPipeError, SystemExit):  # `pretap ... | head`: the reader has gone, so stay silent
+        sys.stderr.close()  # SystemExit: click saw the broken pipe first; pretap itself never raises it
         code = 141
-    except Exception:  # noqa: BLE001 - the last resort: anything that comes here is a bug, exit code 1
+    except Exception:  # noqa: BLE001 - the last resort: anything that gets here is a bug
         traceback.print_exc()
         click.echo("Error: this is a bug in pretap; please report the lines above.", err=True)
         code = 1

@@ -1,4 +1,4 @@
-"""Writing the files that the user asked for. Used by every command that has an output."""
+"""Finding and writing the files that the user names. Used by every command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from typing import Any
 
 from pretap.errors import PretapError, UsageError
 
-__all__ = ["pretty_json", "write_json", "write_whole", "writing"]
+
+def existing_file(name: str | Path) -> Path | None:
+    """Return the path `name` if it exists and is not a directory, otherwise None."""
+    path = Path(name)
+    try:
+        return path if path.exists() and not path.is_dir() else None
+    except OSError:  # such as a name that is too long for a file
+        return None
 
 
 @contextmanager
 def writing(what: object, *, hint: str = "", kind: type[PretapError] = UsageError) -> Iterator[None]:
-    """Turn an `OSError` into an error of `kind` that names `what` could not be written, and why."""
+    """Turn an `OSError` into an error of `kind` that says that `what` could not be written, and why."""
     try:
         yield
     except OSError as error:
@@ -24,7 +31,7 @@ def writing(what: object, *, hint: str = "", kind: type[PretapError] = UsageErro
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that exists whole or not at all, even after a crash of the process or the machine."""
+    """Write a file atomically: even after a crash it has either the old content or all of the new."""
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with partial.open("wb") as file:
@@ -38,19 +45,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON.
+    """Write anything that msgspec can encode as indented JSON.
 
     Raises
     ------
     UsageError
         If the file cannot be written.
     """
-    with writing(path):
-        path.write_bytes(pretty_json(content) + b"\n")
-
-
-def pretty_json(content: Any) -> bytes:
-    """Encode whatever msgspec can encode as indented JSON."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(content))
+    with writing(path):
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")

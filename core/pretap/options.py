@@ -1,6 +1,6 @@
 """Options that several commands share, so that each has one name and one help text.
 
-Used by the command modules; loads no numpy.
+Used by the command modules; imports no numpy.
 """
 
 from __future__ import annotations
@@ -16,18 +16,6 @@ from typing import Any
 import click
 
 from pretap.config.serve import ENGINE_NAMES
-
-__all__ = [
-    "FILE",
-    "FOLDER",
-    "engine_option",
-    "json_option",
-    "part_option",
-    "port_option",
-    "set_option",
-    "trials_option",
-    "xdf_stream_option",
-]
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -62,8 +50,8 @@ xdf_stream_option = click.option(
 def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - click's own name
     """Add ``--json FILE`` to a command, which receives the file as `json_file`; ``-`` is standard output.
 
-    For ``-`` the command receives a temporary file, which is then copied to standard output. The report that the
-    command prints for people is left out, so that a script reads nothing but JSON.
+    For ``-`` the command receives a temporary file, which is then copied to standard output. The command's own report
+    is suppressed, so that a script reads nothing but JSON.
     """
     option = click.option("--json", "json_file", type=_JSON_FILE, help=f"{help} Use - for standard output.")
 
@@ -80,7 +68,7 @@ def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - cl
                 try:
                     with redirect_stdout(io.StringIO()):
                         return command(*args, json_file=file, **options)
-                finally:  # a check that failed has a result too
+                finally:  # a failed check has a result too
                     if file.exists():
                         _print_json(file)
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere."""
+"""Progress of long tasks: a bar on a terminal, lines otherwise. Used by the commands that train, tune and score."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Protocol
 
 import click
 
-__all__ = ["Advance", "progress_of"]
-
 
 class Advance(Protocol):
-    """Says that so many more of the steps are done."""
+    """Callback that reports `n` further steps as done."""
 
     def __call__(self, n: int = 1, /) -> None: ...
 
 
 @contextmanager
 def progress_of(what: str, *, total: int, patience_s: float = 0.0) -> Iterator[Advance]:
-    """Show a progress bar on a terminal, a line per tenth elsewhere, but none before `patience_s` have passed."""
+    """Show a progress bar on a terminal, otherwise a line per tenth, the first after `patience_s` at the earliest."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -30,13 +28,13 @@ def progress_of(what: str, *, total: int, patience_s: float = 0.0) -> Iterator[A
             task = progress.add_task(what, total=total)
             yield lambda n=1: progress.advance(task, n)
         return
-    done, began_s = 0, time.monotonic()
+    done, started_s = 0, time.monotonic()
 
     def advance(n: int = 1, /) -> None:
         nonlocal done
         tenths_before = done * 10 // total
         done += n
-        if done * 10 // total > tenths_before and time.monotonic() - began_s >= patience_s:
+        if done * 10 // total > tenths_before and time.monotonic() - started_s >= patience_s:
             click.echo(f"{what}: {done * 100 // total} %", err=True)
 
     yield advance

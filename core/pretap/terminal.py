@@ -1,23 +1,24 @@
-"""Text that others wrote, made harmless for a terminal: a control sequence in it would be obeyed, not shown."""
+"""Untrusted text made safe to print: a terminal obeys control sequences instead of showing them.
+
+Used for everything that comes from files, streams and the network.
+"""
 
 from __future__ import annotations
 
 import json
 
-__all__ = ["json_text", "plain"]
-
 
 def plain(text: str) -> str:
-    """Give a text with ``?`` for what cannot be printed (escapes, controls, changes of direction); lines stay lines."""
+    """Replace each unprintable character (escapes, controls, changes of direction) by ``?``, except line breaks."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def json_text(encoded: bytes) -> str:
-    r"""Give encoded JSON as text in which all that cannot be printed is escaped: ``\u009b`` and the like.
+    r"""Decode JSON to text in which every unprintable character is escaped, such as ``\u009b``.
 
-    JSON itself asks for that up to U+001F only. It is read back the same.
+    JSON itself requires this only up to U+001F. A parser reads the same content from the text.
     """
     text = encoded.decode()
     if encoded.isascii():

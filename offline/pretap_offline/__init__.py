@@ -1,1 +1,1 @@
-"""The offline side of pretap: it trains and evaluates decoders, and writes bundles."""
+"""The offline side of pretap: trains and evaluates decoders, and writes bundles."""

@@ -1,4 +1,4 @@
-"""``pretap train`` and ``pretap evaluate``."""
+"""The commands ``pretap train`` and ``pretap evaluate``. Started by `pretap.cli`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
     from pretap.recordings.epochs import Epochs
     from pretap_offline.trials.report import TrialReport
-
-__all__ = ["evaluate", "train"]
 
 _DATA = click.option(
     "--data",
@@ -83,7 +81,7 @@ def train(
     check_writable(out)
     from msgspec.structs import replace
 
-    from pretap_offline.evaluate.advice import words, write_report
+    from pretap_offline.evaluate.advice import describe, write_training_report
     from pretap_offline.evaluate.cross_validation import n_fits
     from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
@@ -95,12 +93,12 @@ def train(
     else:
         epochs, report = read_trials(data, part="train"), None
         if recipe.events or recipe.trials != TrialsConfig():
-            note = "[events] and [trials] are for recordings; these trials come cut"
+            note = "[events] and [trials] apply to recordings only; these trials are already cut"
         if tuple(recipe.events) != epochs.classes:
-            recipe = replace(recipe, events={})  # of recordings; these trials have classes of their own
+            recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
     if trials is not None:
         epochs = epochs.select_range(trials)
-    click.echo(f"{len(epochs)} trials: {epochs.source}" if report is None else report.words())
+    click.echo(f"{len(epochs)} trials: {epochs.source}" if report is None else report.describe())
     if note:
         click.echo(note)
     _save(epochs, save_trials)
@@ -109,9 +107,9 @@ def train(
     with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
         manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
     if manifest.metrics is not None:
-        click.echo(words(manifest.metrics))
+        click.echo(describe(manifest.metrics))
     if json_file is not None:
-        write_report(json_file, bundle=out, trials=report, metrics=manifest.metrics)
+        write_training_report(json_file, bundle=out, trials=report, metrics=manifest.metrics)
     click.echo(f"wrote {out}")
 
 
@@ -146,33 +144,33 @@ def evaluate(
     With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
     """
     from pretap.bundle.file import load
-    from pretap_offline.evaluate.evaluation import evaluate_trials, report, write_figures, write_predictions
+    from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
     from pretap_offline.trials.source import read_trials
 
     _check_source(data, recordings, xdf_stream)
     decoder = load(bundle, engine=engine or "auto")
     if recordings:
         epochs, cut = _cut(recordings, _recipe_of(decoder), stream=xdf_stream, decoder=decoder)
-        click.echo(cut.words())
+        click.echo(cut.describe())
     else:
         epochs = read_trials(data, part=part)
     if trials is not None:
         epochs = epochs.select_range(trials)
     _save(epochs, save_trials)
     evaluation = evaluate_trials(decoder, epochs)
-    click.echo(report(evaluation))
+    click.echo(evaluation.describe())
     if predictions is not None:
         write_predictions(evaluation, predictions)
         click.echo(f"wrote {predictions}")
     if json_file is not None:
-        write_figures(evaluation, json_file)
+        write_scores(evaluation, json_file)
 
 
 def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None) -> None:
     if data is not None and recordings:
-        raise UsageError("--data and --recording are two ways to say what the trials are: give one of them.")
+        raise UsageError("--data and --recording both choose the trials: give one of them.")
     if stream is not None and not recordings:
-        raise UsageError("--xdf-stream chooses a stream of the files that --recording names: give both.")
+        raise UsageError("--xdf-stream chooses a stream in the files of --recording: give both.")
 
 
 def _cut(
@@ -188,15 +186,15 @@ def _cut(
 
 
 def _recipe_of(decoder: Decoder) -> TrainConfig:
-    """Give the configuration that a bundle's trials were cut with, at the bundle's rate."""
+    """Return the configuration that cut the bundle's trials, at the bundle's sampling rate."""
     from msgspec.structs import replace
 
     manifest = decoder.manifest
     recipe = manifest.training.config
     if tuple(recipe.events) != manifest.classes:
         raise UsageError(
-            "This bundle was trained on trials, not on recordings: it does not say which markers are its classes "
-            f"({', '.join(manifest.classes)}). Give --data, or `pretap score --cue`."
+            "This bundle was trained on trials, not on recordings: it does not know the markers of its classes "
+            f"({', '.join(manifest.classes)}). Give --data, or use `pretap score --cue`."
         )
     return replace(recipe, signal=replace(recipe.signal, sfreq_hz=manifest.sfreq_hz))
 

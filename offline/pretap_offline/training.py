@@ -1,4 +1,4 @@
-"""From trials to a bundle: check, cross-validate, fit, write."""
+"""Training: turns trials into a bundle (check, cross-validate, fit, write). Used by ``pretap train`` and Python."""
 
 from __future__ import annotations
 
@@ -19,20 +19,27 @@ from pretap.signal.statistics import gather_statistics
 from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise
 from pretap_offline.fit.fitting import fit, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
+from pretap_offline.trials.report import describe_counts
 
 __all__ = ["prepare", "train"]
 
 
 def prepare(epochs: Epochs, config: TrainConfig) -> Epochs:
-    """Resample to the configured rate and check that there is something to learn."""
+    """Check that the trials can be learned from, and resample them to the configured rate.
+
+    Raises
+    ------
+    DataError
+        If the trials have no labels, or a class has too few.
+    """
     if epochs.labels is None:
         raise DataError(f"{epochs.source}: these trials have no labels; train on the training part.")
     counts = np.bincount(epochs.labels, minlength=len(epochs.classes))
     # a block of time may lack a class; a stratified fold may not
-    fewest = 2 if config.evaluation.folds and is_blockwise(epochs, config) else max(2, config.evaluation.folds)
-    if counts.min() < fewest:
-        found = ", ".join(f"{n} {name}" for name, n in zip(epochs.classes, counts, strict=True))
-        raise DataError(f"{epochs.source}: expected at least {fewest} trials of each class, got {found}.")
+    n_required = 2 if config.evaluation.folds and is_blockwise(epochs, config) else max(2, config.evaluation.folds)
+    if counts.min() < n_required:
+        found = describe_counts(counts, epochs.classes)
+        raise DataError(f"{epochs.source}: expected at least {n_required} trials of each class, got {found}.")
     return resample_epochs(epochs, sfreq_hz=config.signal.sfreq_hz or epochs.sfreq_hz)
 
 
@@ -47,8 +54,8 @@ def train(
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
-    `advance` is called once for each fit of the cross-validation and once for each
-    epoch of each member of the final fit. What no bundle could hold is refused before the first of them.
+    `advance` is called once for each fit of the cross-validation and once for each epoch of each member of the final
+    fit. A recipe that no bundle can hold is refused before the first fit.
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)

@@ -105,7 +105,7 @@ def test_an_outlet_that_freezes_again_and_again_restarts_the_worker(serve, feede
     reader = hostile(f"{service.name}-markers", n_times=4)
     announced(service, 3)
     until(
-        lambda: "supervisor: the worker ended since outlets froze too often" in service.said,
+        lambda: "supervisor: the worker ended because outlets froze too often" in service.said,
         lambda: f"a fourth freeze:\n{service.said}\n{reader.said[-2000:]}",
     )
     restarted = until(

@@ -1,4 +1,4 @@
-"""Sessions: side by side, on a full disk, and run again from their recording."""
+"""Sessions: in parallel, on a full disk, and repeated from their recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pretap_realtime.lsl.library import local_clock
 from real_lsl import eeg, until
 
 
-def test_sessions_side_by_side_see_only_their_own_streams(serve, feeder, tmp_path, measured):
+def test_parallel_sessions_see_only_their_own_streams(serve, feeder, tmp_path, measured):
     services = []
     for k in range(3):
         config = tmp_path / f"lsl-{k}.cfg"
@@ -35,9 +35,7 @@ def test_sessions_side_by_side_see_only_their_own_streams(serve, feeder, tmp_pat
     )  # fmt: skip
 
 
-def test_a_run_again_of_the_recording_equals_the_live_session_to_the_bit(
-    serve, start, amplifier, bundle, tmp_path, measured
-):
+def test_score_of_the_recording_equals_the_live_session_exactly(serve, start, amplifier, bundle, tmp_path, measured):
     amp, folder = amplifier(), tmp_path / "session"
     service = serve(amp, "--hop-ms", "50", "--record", str(folder))
     service.wait_for("-> RUNNING")
@@ -83,7 +81,7 @@ def test_a_full_disk_costs_the_log_and_nothing_else(serve, amplifier, measured):
     measured("the log's disk is full", "said once; decoding goes on", f"said once; {n_valid} of 71 decisions sent")
 
 
-def test_a_recording_that_may_not_grow_ends_and_decoding_goes_on(serve, feeder, tmp_path, measured):
+def test_a_recording_that_may_not_grow_ends_and_decoding_continues(serve, feeder, tmp_path, measured):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
@@ -102,7 +100,7 @@ def test_a_recording_that_may_not_grow_ends_and_decoding_goes_on(serve, feeder, 
 
 
 @pytest.mark.parametrize("n_files", [28, 40])
-def test_a_service_that_may_not_open_its_streams_ends_and_says_what_to_do(serve, amplifier, measured, n_files):
+def test_a_service_that_cannot_open_its_streams_ends_and_says_what_to_do(serve, amplifier, measured, n_files):
     amp = amplifier()
     service = serve(amp, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, n_files)))
     code = until(service.process.poll, "its end")

@@ -1,4 +1,4 @@
-"""Supervision: a worker that crashes, a supervisor that dies, and what is left of the session."""
+"""Supervision: a worker that crashes, a supervisor that dies, and the session that must survive."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_crashed_worker_is_restarted_and_its_numbers_go_on(serve, feeder, measured, number):
+def test_a_crashed_worker_is_restarted_and_its_sequence_numbers_continue(serve, feeder, measured, number):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
     old_ids = {f.name: f.source_id for f in streams_named(service.name)}
@@ -94,7 +94,7 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
     until(lambda: service.verdicts()[-1]["t"] > began_s + 2, "two seconds")
     os.kill(pid, signal.SIGKILL)
     killed_s = local_clock()
-    service.wait_for(r"the recording goes on in .*part-2")
+    service.wait_for(r"the recording continues in .*part-2")
     until((folder / "part-2" / "session.xdf").exists, "the second part")
     service.wait_for_verdict(lambda row: row["valid"] and row["t"] > killed_s + 1)
     assert service.interrupt() == 0
@@ -114,7 +114,7 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_supervisor_ends_the_worker_well(serve, feeder, number):
+def test_a_signal_to_the_supervisor_shuts_the_worker_down(serve, feeder, number):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
     pid = worker(service)
@@ -123,8 +123,8 @@ def test_a_signal_to_the_supervisor_ends_the_worker_well(serve, feeder, number):
     assert "decisions," in service.said  # the summary
 
 
-def _whole(line):
-    """Give what a line of a log says; None where it is torn."""
+def _parse(line):
+    """Return the content of a line of a log, or None if the line is incomplete."""
     with contextlib.suppress(json.JSONDecodeError):
         return json.loads(line)
     return None
@@ -142,13 +142,13 @@ def test_no_worker_survives_its_supervisor(serve, feeder, measured):
     measured("kill -9 of the supervisor", "its worker ends well, no orphan", f"gone after {took_s:.2f} s")
 
 
-def test_ends_that_are_meant_are_not_restarted(serve):
+def test_intended_exits_are_not_restarted(serve):
     service = serve("name=nobody", "--supervise", "--wait-s", "0.5")
     assert service.wait() == 3
     assert "restart" not in service.said
 
 
-def test_a_worker_that_cannot_start_is_given_up(serve, feeder, tmp_path, measured):
+def test_a_worker_that_cannot_start_is_given_up_after_five_restarts(serve, feeder, tmp_path, measured):
     (tmp_path / "sitecustomize.py").write_text("import os, sys\nif '--supervised' in sys.orig_argv: os._exit(1)\n")
     service = serve("name=nobody", "--supervise", env=python_path(tmp_path))
     assert service.wait() == 1
@@ -174,7 +174,7 @@ def test_a_full_disk_costs_the_log_and_not_the_session(serve, feeder, tmp_path, 
         said = service.wait_for(r"can be written again; (\d+) messages are missing in it")
         until(lambda: log.stat().st_size > 0, "a log")
         assert service.interrupt() == 0
-        rows = [_whole(line) for line in log.read_text().splitlines()]
+        rows = [_parse(line) for line in log.read_text().splitlines()]
         assert rows.count(None) <= 1  # the line in which the disk became full
         n_missing = int(said.split("; ")[1].split()[0])
         n_verdicts = [row["seq"] for row in rows if row]

@@ -31,7 +31,7 @@ def outlet_info(name):
 
 
 def resampled(x, t, from_hz):
-    return Resampler(from_hz=from_hz, to_hz=100.0, n_channels=x.shape[1]).push(x, t)
+    return Resampler(from_hz=from_hz, to_hz=100.0, n_channels=x.shape[1]).process(x, t)
 
 
 def test_a_stream_at_another_rate_is_resampled_and_its_delay_is_stated(start, wide, kit, tmp_path):

@@ -111,7 +111,7 @@ def test_ctrl_c_says_what_is_kept_and_ends_with_130(kit, start, folder):
     os.killpg(child.process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     assert child.wait(WITHIN_S) == 130
     n = len(kept(folder, "stopped"))
-    assert f"{n} of {N_FITS} fits are kept in {folder}/stopped; the same command goes on from there.\n" in child.said
+    assert f"{n} of {N_FITS} fits are kept in {folder}/stopped; run the same command again to continue.\n" in child.said
     assert "Traceback" not in child.said
 
 

@@ -1,4 +1,4 @@
-"""The policy where it is used: live, over a file, and set by `pretap tune`."""
+"""The policy in use: live, over a file, and tuned by `pretap tune`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recording(tmp_path_factory):
     return path
 
 
-def test_score_gives_the_verdicts_of_the_live_service_to_the_bit(start, recording, tmp_path):
+def test_the_verdicts_of_score_equal_those_of_the_live_service_exactly(start, recording, tmp_path):
     config, log, scored = tmp_path / "serve.toml", tmp_path / "live.jsonl", tmp_path / "scored.json"
     config.write_text(POLICY)
     replay = start("replay", str(recording), "--name", "policy-head", "--speed", "2", "--wait")
@@ -50,7 +50,7 @@ def test_score_gives_the_verdicts_of_the_live_service_to_the_bit(start, recordin
     assert sum(command for *_, command in live) > 5
 
 
-def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_path):
+def test_tune_writes_a_configuration_whose_commands_score_repeats(start, recording, tmp_path):
     config, found, figure = tmp_path / "tuned.toml", tmp_path / "found.json", tmp_path / "found.svg"
     arguments = ("tune", "ensemble-100hz", str(recording), "--max-false-per-min", "1000")
     child = start(*arguments, "--out", str(config), "--json", str(found), "--figure", str(figure))
@@ -71,7 +71,7 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
     assert n_commands == sum(chosen["tuned"][key] for key in ("n_hits", "n_wrong", "n_false"))
     again = start(*arguments, "--out", str(config))
     assert again.wait(240) == 2
-    assert "is there already" in again.said
+    assert "already exists" in again.said
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def test_tune_writes_what_serve_takes_and_score_repeats(start, recording, tmp_pa
         ([], 2, "--max-false-per-min"),
     ],
 )
-def test_tune_says_what_is_wrong(start, recording, arguments, code, sentence):
+def test_tune_refuses_arguments_with_the_reason(start, recording, arguments, code, sentence):
     child = start("tune", "ensemble-100hz", str(recording), *arguments)
     assert child.wait(240) == code
     assert sentence in child.said
 
 
-def test_a_bundle_that_knows_nothing_fits_noise_and_that_is_said(start, recording, bundle):
+def test_tune_reports_chance_for_an_untrained_bundle(start, recording, bundle):
     child = start("tune", str(bundle), str(recording), "--max-false-per-min", "10")
     assert child.wait(240) == 0
     assert "CHANCE" in child.said
 
 
-def test_trials_have_no_pauses_so_only_the_threshold_is_set(start, tmp_path):
+def test_trials_have_no_pauses_so_only_the_threshold_is_tuned(start, tmp_path):
     folder, found = tmp_path / "trials", tmp_path / "found.json"
     assert start("simulate", str(folder), "--epochs", "--seed", "0").wait(240) == 0
     arguments = [str(folder), "--part", "train", "--max-false-per-min", "1000", "--json", str(found)]

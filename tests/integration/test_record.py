@@ -559,7 +559,7 @@ def test_one_of_two_eeg_streams_is_chosen_by_the_id_that_the_refusal_names(start
     for command, (code, said) in commands.items():
         refused = start(*command)
         assert refused.wait() == 7
-        assert "name one with --xdf-stream. It holds 'Amp' (id 1, " in refused.said
+        assert "name one with --xdf-stream. It has 'Amp' (id 1, " in refused.said
         assert "'Amp' (id 5, " in refused.said
         chosen = start(*command, "--xdf-stream", "5")
         assert (chosen.wait(), bool(re.search(said, chosen.said))) == (code, True), chosen.said

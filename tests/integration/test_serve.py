@@ -1,4 +1,4 @@
-"""The service as a real process on real LSL."""
+"""`pretap serve` as a real process on real LSL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def serve(start, bundle, amp, *more, **kwargs):
     return start("serve", str(bundle), "--query", f"name={amp.name}", *more, **kwargs)
 
 
-def test_decisions_equal_offline_decoding_and_carry_the_stamp_of_the_last_sample(start, bundle, kit):
+def test_decisions_equal_offline_decoding_and_carry_the_timestamp_of_the_last_sample(start, bundle, kit):
     amp, x = kit.Amplifier(), kit.eeg(300)
     child = serve(start, bundle, amp, "--hop-ms", "100")
     listener = kit.Listener()
@@ -76,7 +76,7 @@ def test_a_gap_is_counted_and_silences_the_decoder_until_a_window_is_full_again(
     assert "600 samples received, 12 lost" in child.said
 
 
-def test_a_non_finite_sample_is_counted_and_decides_nothing(start, bundle, kit):
+def test_a_non_finite_sample_is_counted_and_invalidates_its_windows(start, bundle, kit):
     amp, x = kit.Amplifier(), kit.eeg(200)
     x[100, 3] = np.nan
     child = serve(start, bundle, amp, "--hop-ms", "10")
@@ -92,7 +92,7 @@ def test_a_non_finite_sample_is_counted_and_decides_nothing(start, bundle, kit):
     assert "1 not finite" in child.said
 
 
-def test_a_lost_stream_is_said_and_its_return_starts_with_an_empty_window(start, bundle, kit):
+def test_a_lost_stream_is_reported_and_starts_with_an_empty_window_when_it_returns(start, bundle, kit):
     amp = kit.Amplifier(source_id="amp-of-the-lab")
     child = start("serve", str(bundle), "--query", "source_id=amp-of-the-lab", "--hop-ms", "10")
     listener = kit.Listener()
@@ -156,7 +156,7 @@ def test_ctrl_c_works_while_waiting(start, bundle):
     assert "0 decisions" in child.said
 
 
-def test_no_stream_ends_with_exit_code_3_and_says_what_is_there(start, bundle, kit):
+def test_no_stream_ends_with_exit_code_3_and_lists_the_streams_on_the_network(start, bundle, kit):
     amp = kit.Amplifier()
     child = start("serve", str(bundle), "--query", "name=nobody", "--wait-s", "0.3")
     assert child.wait() == 3
@@ -222,7 +222,7 @@ def test_a_stream_without_labels_or_unit_is_mapped_by_the_configuration(start, b
     ]
 
 
-def test_cues_are_decided_once_each_and_refused_with_the_reason(start, bundle, kit):
+def test_each_cue_gets_one_decision_or_the_reason_why_it_has_none(start, bundle, kit):
     amp, x = kit.Amplifier(), kit.eeg(200)
     markers = kit.Amplifier(labels=("marker",), kind="Markers", format="string", sfreq_hz=0.0)
     child = serve(
@@ -277,7 +277,7 @@ def test_label_format_codes_and_probabilities(start, bundle, kit):
     assert numbers["probabilities"].description.labels == ("left", "right", "quality")
 
 
-def test_a_late_listener_is_told_the_state(start, bundle, kit):
+def test_a_late_listener_learns_the_state_from_a_heartbeat(start, bundle, kit):
     amp = kit.Amplifier()
     child = serve(start, bundle, amp)
     child.wait_for("-> STALE")
@@ -313,7 +313,7 @@ def test_the_live_path_loads_no_torch_mne_sklearn_or_scipy(start, bundle, kit):
     assert not imported & {"torch", "mne", "sklearn", "scipy", "skorch", "matplotlib", "pretap_offline"}
 
 
-def test_a_stream_of_another_head_is_announced(start, bundle, kit):
+def test_a_stream_of_another_subject_is_announced(start, bundle, kit):
     amp = kit.Amplifier()
     child = serve(start, bundle, amp)
     child.wait_for("-> RUNNING")

@@ -1,4 +1,4 @@
-"""Several decoders in one `pretap serve`, as a real process on real LSL: none disturbs another."""
+"""Several decoders in one `pretap serve` process on real LSL: no decoder disturbs another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = ("codes", "markers", "probabilities")
 
 @pytest.fixture
 def bundles(tmp_path, make_decoder):
-    """Two that answer differently: 50 samples at 100 Hz, 40 samples at 200 Hz."""
+    """Write two different bundles: 50 samples at 100 Hz, and 40 samples at 200 Hz."""
     make_decoder(path=tmp_path / "anna.safetensors", seed=1)
     make_decoder(path=tmp_path / "ben.safetensors", seed=2, n_window=40, sfreq_hz=200.0)
     return {name: load(tmp_path / f"{name}.safetensors") for name in ("anna", "ben")}
@@ -26,7 +26,7 @@ def bundles(tmp_path, make_decoder):
 
 @pytest.fixture
 def serve(start, tmp_path, bundles):
-    """Start decoders `anna` and `ben`, each on an amplifier or a query of its own, at 10 decisions a second."""
+    """Start decoders `anna` and `ben`, each on its own amplifier or query, at 10 decisions per second."""
 
     def serve(*more, decode=None, **streams):
         entries = [
@@ -46,15 +46,14 @@ def serve(start, tmp_path, bundles):
 
 
 def outlets():
-    """Give the names of the service's outlets that are there."""
+    """Return the names of the service's outlets on the network."""
     return {stream.name for stream in streams_named("") if stream.name.rpartition("-")[2] in KINDS}
 
 
 class Feed:
-    """An amplifier's samples on their way through one decoder, and what it must say to them.
+    """Sends an amplifier's samples to one decoder, and knows the decisions that must follow.
 
-    They are sent ten at a time, when all that was due before has been decided: so no hop is skipped, however slow the
-    machine is.
+    Ten samples are sent at a time, after all earlier decisions have arrived, so no hop is skipped on a slow machine.
     """
 
     def __init__(self, amp, x, *, decoder, listener, hop):
@@ -63,21 +62,21 @@ class Feed:
 
     @property
     def expected(self):
-        """The end of each window, and its probabilities."""
+        """The end of each window that was sent, and its probabilities."""
         ends = range(self._n_window, self.amp.n + 1, self._hop)
         probs = [self._decode(self.x[end - self._n_window : end]).tolist() for end in ends]
         return [(end, pytest.approx(each, abs=1e-6)) for end, each in zip(ends, probs, strict=True)]
 
     @property
     def decided(self):
-        """The same of what was sent."""
+        """The end of each window that was decided, and its probabilities."""
         verdicts = [m for m in self.listener.verdicts() if m.valid]
         assert all(m.label == max(m.p, key=m.p.get) for m in verdicts)
         t0_s, sfreq_hz = self.amp.t0_s, self.amp.sfreq_hz
         return [(round((m.t - t0_s) * sfreq_hz) + 1, [m.p["left"], m.p["right"]]) for m in verdicts]
 
     def step(self):
-        """Send ten, if all is decided; says whether all was sent and decided."""
+        """Send ten samples if all earlier ones are decided; return whether all are sent and decided."""
         n_due = len(range(self._n_window, self.amp.n + 1, self._hop))
         if len(self.decided) < n_due:
             return False
@@ -120,7 +119,7 @@ def test_several_decoders_follow_one_stream(serve, bundles, kit):
     feed = Feed(amp, kit.eeg(200), decoder=bundles["anna"], listener=listeners["anna"], hop=10)
     kit.until(feed.step, "all of anna")
     assert feed.decided == feed.expected
-    # ben's bundle is for 200 Hz: his pipeline resamples what anna's takes as it is
+    # ben's bundle is for 200 Hz, so only his pipeline resamples
     listeners["ben"].wait_for(lambda m: m.valid and m.t > amp.t0_s + 1.9, "the last of ben")
     stamps_s = [m.t - amp.t0_s for m in listeners["ben"].verdicts() if m.valid]
     assert [b - a for a, b in pairwise(stamps_s)] == pytest.approx([0.03] * (len(stamps_s) - 1))
@@ -128,7 +127,7 @@ def test_several_decoders_follow_one_stream(serve, bundles, kit):
     assert len(re.findall("  200 samples received, 0 lost", child.said)) == 2
 
 
-def test_a_stream_that_falls_silent_dies_and_returns_costs_the_other_no_decision(serve, bundles, kit):
+def test_a_stream_that_falls_silent_and_returns_costs_the_other_no_decision(serve, bundles, kit):
     anna, ben = kit.Amplifier(), kit.Amplifier(sfreq_hz=200.0, source_id="amp-of-ben")
     y = kit.eeg(60, seed=2)
     child = serve(anna=anna, ben="source_id=amp-of-ben", decode={"anna": {"hop_ms": 10.0}})
@@ -138,7 +137,7 @@ def test_a_stream_that_falls_silent_dies_and_returns_costs_the_other_no_decision
     ben.wait_for_reader()
 
     def meanwhile(condition, what):
-        """Wait until this is true of a message of ben's, and anna's stream has been decided for 0.5 s more."""
+        """Wait for such a message of ben, while 0.5 s of anna's stream are decided."""
         n_enough = anna.n + 50
 
         def look():
@@ -191,7 +190,7 @@ def test_a_decoder_that_cannot_keep_up_costs_the_other_no_decision(serve, make_d
     assert int(n_skipped) + int(n_lost) > 0
 
 
-def test_ctrl_c_ends_all_at_once_with_exit_code_0_whatever_they_do(serve, kit):
+def test_ctrl_c_ends_all_decoders_with_exit_code_0_in_any_state(serve, kit):
     amp = kit.Amplifier()
     child = serve(anna=amp, ben="name=nobody")
     child.wait_for("anna: VALIDATING -> RUNNING")
@@ -245,7 +244,7 @@ def test_dry_run_prints_each_mapping_under_its_name(serve, kit):
     assert row.findall(of_ben) == [("C3", "4"), ("Cz", "3"), ("C4", "2"), ("O1", "1")]
 
 
-def test_each_records_a_session_of_its_own(serve, kit, tmp_path):
+def test_each_decoder_records_its_own_session(serve, kit, tmp_path):
     amps = {"anna": kit.Amplifier(), "ben": kit.Amplifier(sfreq_hz=200.0)}
     child = serve("--record", str(tmp_path / "duel"), **amps)
     for name, amp in amps.items():
@@ -263,21 +262,21 @@ def test_each_records_a_session_of_its_own(serve, kit, tmp_path):
 
 
 @pytest.mark.parametrize("flag, key", [("--query", "stream.query"), ("--cue-query", "cue.query")])
-def test_a_flag_that_names_one_stream_is_refused(serve, flag, key):
+def test_an_option_that_names_one_stream_is_refused(serve, flag, key):
     child = serve(flag, "type=EEG", anna="name=a", ben="name=b")
     assert child.wait() == 2
     assert f"Error: {flag} names the stream of one decoder, and " in child.said
     assert f"has 2. Write {key} into its [[decoders]], or give all of them one stream with --set {key}=" in child.said
 
 
-def test_a_bundle_that_cannot_be_had_stops_all_before_any_starts(serve, tmp_path, bundles):
+def test_an_invalid_bundle_stops_all_decoders_before_any_starts(serve, tmp_path, bundles):
     (tmp_path / "ben.safetensors").write_bytes(b"nonsense")
     child = serve(anna="name=a", ben=f"name={secrets.token_hex(4)}")
     assert child.wait() == 6
     assert "WAITING" not in child.said
 
 
-def test_the_bundle_of_the_command_line_stands_in_where_an_entry_names_none(start, tmp_path, bundles):
+def test_the_bundle_of_the_command_line_is_the_default_of_every_decoder(start, tmp_path, bundles):
     file = tmp_path / "serve.toml"
     own = str(tmp_path / "ben.safetensors")
     names = [{"markers": {"name": "anna"}}, {"markers": {"name": "ben"}, "bundle": own}, {"markers": {"name": "cleo"}}]

@@ -154,4 +154,4 @@ def test_mask_is_refused_at_the_start_where_the_bundle_cannot_interpolate(start,
 def test_a_bundle_without_statistics_is_served_and_what_goes_unseen_is_said(start, bundle):
     child = start("serve", str(bundle), "--query", "name=nobody", "--wait-s", "0.1")
     assert child.wait() == 3
-    assert "this bundle does not know the training's signal" in child.said
+    assert "the bundle has no statistics of its training signal" in child.said

@@ -49,7 +49,7 @@ def test_a_trained_bundle_has_the_statistics_of_its_trials(trained, epochs):
     np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-6)
 
 
-def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
+def test_inspect_shows_the_statistics_or_that_there_are_none(trained, tmp_path):
     without = tmp_path / "without.safetensors"
     without_statistics(trained, without)
 
@@ -58,7 +58,7 @@ def test_inspect_shows_them_or_says_that_they_are_missing(trained, tmp_path):
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=500).stdout
 
     assert "signal        standard deviation in 0.25 s " in inspect(trained)
-    assert "signal        no statistics in it: " in inspect(without)
+    assert "signal        no statistics, so " in inspect(without)
     scale_uv = json.loads(inspect(trained, "--json", "-"))["statistics"]["scale_uv"]
     assert scale_uv == Statistics.from_tensors(read_bundle(trained).tensors).scale_uv.tolist()
     assert json.loads(inspect(without, "--json", "-"))["statistics"] is None

@@ -47,7 +47,7 @@ def test_a_label_is_reduced_to_its_electrode(label, electrode):
     assert canonical(label) == electrode
 
 
-def test_the_competition_s_own_labels_name_28_different_electrodes():
+def test_the_labels_of_the_competition_name_28_different_electrodes():
     assert len({canonical(label) for label in CHANNELS}) == len(CHANNELS) == 28
 
 
@@ -83,11 +83,11 @@ def test_two_labels_for_one_electrode_are_refused_and_both_named(found):
     assert str(error.value).startswith(f"Stream 'Amp': channels {found[0]!r}, {found[1]!r} both name electrode")
 
 
-def test_twins_among_channels_nobody_wants_do_no_harm():
+def test_duplicates_among_unused_channels_do_not_matter():
     assert match_channels(["Cz"], ["AUX", "AUX", "Cz"]) == [2]
 
 
-def test_missing_channels_are_named_all_of_them_with_what_is_there():
+def test_all_missing_channels_are_named_with_those_found():
     with pytest.raises(StreamRefusedError) as error:
         match_channels(["C3", "Cz", "C4", "O1"], ["C4", "Fz"], stream="Stream 'Amp'")
     message = str(error.value)
@@ -140,5 +140,5 @@ def test_units_and_their_factors_to_microvolts(unit, factor):
 def test_another_unit_is_refused_with_the_way_out(unit):
     with pytest.raises(StreamRefusedError) as error:
         microvolts_per(unit, stream="Stream 'Amp'")
-    assert str(error.value).startswith(f"Stream 'Amp' gives its values in {unit!r}")
+    assert str(error.value).startswith(f"Stream 'Amp' has the unit {unit!r}")
     assert '[stream] unit = "uV"' in str(error.value)

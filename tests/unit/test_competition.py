@@ -137,7 +137,7 @@ def test_the_1000_hz_mat_comes_first_and_the_source_says_so(tmp_path: Path) -> N
     assert epochs.source == "BCI Competition II data set IV, training part at 1000 Hz (sp1s_aa_1000Hz.mat)"
 
 
-def test_a_file_of_our_own_may_have_any_rate_and_channels(tmp_path: Path) -> None:
+def test_a_file_of_pretap_may_have_any_rate_and_channels(tmp_path: Path) -> None:
     path = tmp_path / "mine.mat"
     names = np.array([["C3", "C4"]], dtype=object)
     x = encoded(N_TRIALS, 64, 2)
@@ -147,7 +147,7 @@ def test_a_file_of_our_own_may_have_any_rate_and_channels(tmp_path: Path) -> Non
     assert epochs.source == "a test, training part at 128 Hz (mine.mat)"
 
 
-def test_test_labels_come_from_the_file_beside_it_and_must_match_in_number(tmp_path: Path) -> None:
+def test_test_labels_come_from_the_file_next_to_it_and_must_match_in_number(tmp_path: Path) -> None:
     (tmp_path / "sp1s_aa.mat").write_bytes(mat_bytes())
     assert read_competition(tmp_path, part="test").labels is None
     (tmp_path / LABELS_NAME).write_text("1\n0\n1\n")
@@ -162,7 +162,7 @@ def test_test_labels_come_from_the_file_beside_it_and_must_match_in_number(tmp_p
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_set_says_what_was_looked_for_and_where_to_get_it(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_data_set_is_refused_with_the_names_tried_and_where_to_get_it(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("PRETAP_DATA_URL", raising=False)
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError) as caught:
@@ -191,9 +191,9 @@ def test_a_missing_set_says_what_was_looked_for_and_where_to_get_it(tmp_path: Pa
         ({"x_train": encoded(N_TRIALS - 1)}, "7 labels for 6 trials"),
         ({"x_train": np.where(encoded(N_TRIALS) == 0, np.nan, encoded(N_TRIALS))}, "NaN or infinite"),
         ({"x_train": encoded(N_TRIALS) * 1e9}, "expected microvolts"),
-        ({"x_train": "text"}, "expected x_train to be an array of numbers, got a text"),
+        ({"x_train": "text"}, "expected x_train to be an array of numbers, got text"),
         ({"y_train": LABELS[None, :] + 1}, r"labels 0 \(left\)"),
-        ({"clab": np.array([["C3"] * 28], dtype=object)}, "one distinct name a channel"),
+        ({"clab": np.array([["C3"] * 28], dtype=object)}, "one distinct name per channel"),
         ({"sfreq": -5.0}, "one positive rate"),
         ({"x_train": encoded(N_TRIALS) + 1j}, "neither numbers, text nor cells"),
     ],
@@ -208,10 +208,10 @@ def test_a_mat_of_another_form_is_refused(tmp_path: Path, changes: dict[str, obj
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "expected trials a line"),
-        ("0 1 2 3\n", "expected trials a line"),
+        ("", "expected one trial per line"),
+        ("0 1 2 3\n", "expected one trial per line"),
         ("0 " + "1 " * 56 + "\n1 " + "1 " * 55 + "\n", "line 2 has 56 values, line 1 has 57"),
-        ("0 " + "1 " * 55 + "x\n", "line 1 holds something that is not a number"),
+        ("0 " + "1 " * 55 + "x\n", "line 1 has a value that is not a number"),
         ("0 " + "1 " * 55 + "nan\n", "NaN or infinite"),
         ("2 " + "1 " * 56 + "\n", "labels 0"),
         ("\xff\xfe", "not a text file of numbers"),
@@ -222,13 +222,13 @@ def test_a_text_of_another_form_is_refused(tmp_path: Path, text: str, sentence: 
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=sentence):
         read_competition(path, part="train")
-    with pytest.raises(DataError, match="holds the training part, but the test part is wanted"):
+    with pytest.raises(DataError, match="has the training part, but the test part is needed"):
         read_competition(path, part="test")
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), compressed=st.booleans())
-def test_a_damaged_mat_gives_a_sentence_and_never_a_traceback(tmp_path_factory, data, compressed: bool) -> None:
+def test_a_damaged_mat_file_is_a_data_error(tmp_path_factory, data, compressed: bool) -> None:
     small = {"x_train": encoded(N_TRIALS, 4), "x_test": encoded(1, 4)}
     content = bytearray(mat_bytes(compressed=compressed, **small))
     if data.draw(st.booleans(), "truncate"):
@@ -245,7 +245,7 @@ def test_a_damaged_mat_gives_a_sentence_and_never_a_traceback(tmp_path_factory, 
             assert str(path) in str(error)  # noqa: PT017 - either outcome is right
 
 
-def test_the_real_file_cut_short_anywhere_is_refused(competition_dir: Path, tmp_path: Path) -> None:
+def test_the_real_file_truncated_anywhere_is_refused(competition_dir: Path, tmp_path: Path) -> None:
     content = find_competition(competition_dir, part="train").read_bytes()
     path = tmp_path / "sp1s_aa.mat"
     for n_bytes in (0, 1, 127, 128, 135, 200, len(content) // 2, len(content) - 1):

@@ -34,9 +34,7 @@ def write_fif(path: Path, *, types: tuple[str, ...] = ("eeg", "stim", "eeg"), cr
 
 @pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("crop_s", [0.0, 1.5])
-def test_events_lie_on_their_samples_also_where_the_file_was_cropped(
-    tmp_path: Path, dated: bool, crop_s: float
-) -> None:
+def test_events_are_at_their_samples_even_in_a_cropped_file(tmp_path: Path, dated: bool, crop_s: float) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path, crop_s=crop_s, dated=dated)
     recording = open_recording(path)
@@ -51,7 +49,7 @@ def test_events_lie_on_their_samples_also_where_the_file_was_cropped(
         assert value_uv == pytest.approx(np.array([[event.sample + first, event.sample + first + 20_000]]), abs=1e-2)
 
 
-def test_pieces_are_float32_microvolts_time_first_and_equal_the_whole(tmp_path: Path) -> None:
+def test_spans_are_float32_microvolts_time_first_and_equal_the_whole(tmp_path: Path) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path)
     recording = open_recording(path)
@@ -74,13 +72,13 @@ def test_the_subject_is_the_identifier_in_the_file(tmp_path: Path) -> None:
     assert open_recording(tmp_path / "y_raw.fif").subject == "synthetic-4"
 
 
-def test_other_voltages_stand_in_where_no_channel_is_called_eeg(tmp_path: Path) -> None:
+def test_other_voltages_are_used_if_no_channel_is_eeg(tmp_path: Path) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path, types=("ecog", "stim", "ecog"))
     assert open_recording(path).channels == ("E0", "E2")
     for types in (("mag", "stim"), ("misc", "stim")):
         write_fif(path, types=types)
-        with pytest.raises(DataError, match="no channel of EEG, only 1 "):
+        with pytest.raises(DataError, match="no EEG channels, only 1 "):
             open_recording(path)
 
 
@@ -89,7 +87,7 @@ def test_missing_foreign_and_cut_files_are_refused_with_a_sentence(tmp_path: Pat
     with pytest.raises(DataError, match="does not exist"):
         open_recording(path)
     write_fif(path)
-    with pytest.raises(UsageError, match="XDF files only"):
+    with pytest.raises(UsageError, match="Only XDF files"):
         open_recording(path, stream="x")
     content = path.read_bytes()
     for n_bytes in (0, 3, 100, 2000, len(content) // 2, len(content) - 3000):
@@ -109,7 +107,7 @@ def test_a_fif_whose_tags_run_in_a_circle_is_refused_before_it_fills_the_memory(
     second = 16 + size
     content[second + 12 : second + 16] = struct.pack(">i", second)  # the second tag is its own successor
     path.write_bytes(content)
-    with pytest.raises(DataError, match="run in a circle"):
+    with pytest.raises(DataError, match="chain of tags has a cycle"):
         open_recording(path)
 
 
@@ -193,7 +191,7 @@ def test_an_xdf_becomes_microvolts_with_its_markers_on_the_nearest_samples(tmp_p
     assert (recording.segments, recording.t_s) == ((0,), None)  # stamps that are n / fs need no list
 
 
-def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Path) -> None:
+def test_a_gap_is_one_break_and_jittered_or_chunked_timestamps_are_not(tmp_path: Path) -> None:
     def opened(t_s: list[float], *texts_s: float) -> Recording:
         rows = [[float(i), 0.0] for i in range(len(t_s))]
         parts = [stream_header(1, **EEG), stream_header(2, **MARKERS), samples(1, t_s, rows)]
@@ -208,20 +206,18 @@ def test_a_gap_is_one_break_and_jittered_or_chunked_stamps_are_none(tmp_path: Pa
         assert "breaks" not in opened(t_s).source
     gap = [t + (0.5 if i >= 400 else 0.0) for i, t in enumerate(regular)]
     recording = opened(gap, 3.99, 4.25, 4.5)  # the middle one lies in the gap
-    assert "breaks in its time stamps: 1" in recording.source
+    assert "breaks in its timestamps: 1" in recording.source
     assert "markers outside the samples: 1" in recording.source
     assert recording.events == (Event(399, "x"), Event(400, "x", -0.25), Event(400, "x"))
     assert recording.segments == (0, 400)
     assert recording.t_s == pytest.approx(np.array(gap), abs=1e-9)
     short = [t + (0.03 if i >= 400 else 0.0) + (0.02 if i >= 700 else 0.0) for i, t in enumerate(jittered)]
-    assert "breaks in its time stamps: 2" in opened(short).source
+    assert "breaks in its timestamps: 2" in opened(short).source
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (137, 138), (195, 204), (300, 400), (997, 1000)])
-def test_stamps_that_are_no_time_are_made_from_those_around_them_and_told(
-    tmp_path: Path, bad: float, first: int, last: int
-) -> None:
+def test_invalid_timestamps_are_extrapolated_and_reported(tmp_path: Path, bad: float, first: int, last: int) -> None:
     t_s = (50 + np.arange(1000) / 100).tolist()
     t_s[first:last] = [bad] * (last - first)
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(1000)]
@@ -237,22 +233,22 @@ def test_stamps_that_are_no_time_are_made_from_those_around_them_and_told(
     assert (recording.n_samples, recording.segments, recording.t_s) == (1000, (0,), None)
     assert recording.read(0, 1000)[:, 0].tolist() == list(range(1000))
     assert recording.events == (Event(137, "left"), Event(500, "right"))
-    assert f"time stamps that are no time: {last - first}" in recording.source
-    assert "markers whose time stamp is no time, left out: 1" in recording.source
+    assert f"invalid timestamps: {last - first}" in recording.source
+    assert "markers with invalid timestamps, left out: 1" in recording.source
 
 
-def test_samples_that_never_had_a_time_are_left_out_and_clocks_that_are_no_numbers_refused(tmp_path: Path) -> None:
+def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_refused(tmp_path: Path) -> None:
     t_s = [i / 100 for i in range(100)]
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
     parts = [stream_header(1, **EEG), samples(1, [np.nan] * 50, rows[:50]), samples(1, t_s[50:], rows[50:])]
     recording = open_recording(write_xdf(tmp_path / "x.xdf", *parts))
     assert recording.read(0, 100)[:, 0].tolist() == list(range(50, 100))
     offset = chunk(4, struct.pack("<Idd", 1, 0.0, np.nan))
-    with pytest.raises(DataError, match="the clock offsets of 'Amp' are no numbers"):
+    with pytest.raises(DataError, match="the clock offsets of 'Amp' are not finite"):
         open_recording(write_xdf(tmp_path / "y.xdf", *parts, offset))
 
 
-def test_messages_of_our_own_service_are_no_markers(tmp_path: Path) -> None:
+def test_messages_of_the_service_are_not_markers(tmp_path: Path) -> None:
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
     message = encode(Message(type="verdict", seq=3, state="RUNNING", t=9.0, sent=9.0)).decode()
     path = write_xdf(
@@ -288,7 +284,7 @@ def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
         open_recording(path, stream="Nobody")
 
 
-def test_a_unit_that_is_no_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:
+def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:
     t_s = [i / 100 for i in range(20)]
     rows: list[list[float] | str] = [[0.0, 1.0]] * 20
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
@@ -296,11 +292,9 @@ def test_a_unit_that_is_no_voltage_and_a_file_without_samples_are_refused(tmp_pa
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     header = stream_header(1, **EEG, channels=channel("C3", "µV") + channel("T", "celsius", "Aux"))
     assert open_recording(write_xdf(tmp_path / "b.xdf", header, samples(1, t_s, rows))).channels == ("C3",)
-    with pytest.raises(
-        DataError, match=r"no stream of EEG .* It holds 'Amp' \(id 1, type EEG, 2 x float32, 100 Hz, 0 sam"
-    ):
+    with pytest.raises(DataError, match=r"no EEG stream .* It has 'Amp' \(id 1, type EEG, 2 x float32, 100 Hz, 0 sam"):
         open_recording(write_xdf(tmp_path / "c.xdf", stream_header(1, **EEG)))
-    with pytest.raises(DataError, match="It holds no streams at all"):
+    with pytest.raises(DataError, match="It has no streams at all"):
         open_recording(write_xdf(tmp_path / "d.xdf"))
 
 
@@ -312,7 +306,7 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
     resets = open_recording(xdf_dir / "clock_resets.xdf")
     assert (len(resets.channels), resets.n_samples, len(resets.events)) == (8, 27815, 175)
     # the restart (273 s), and 2.4 samples lost 2.5 s before it
-    assert "breaks in its time stamps: 2" in resets.source
+    assert "breaks in its timestamps: 2" in resets.source
     assert resets.segments == (0, 12613, 12876)
     assert resets.sfreq_hz == pytest.approx(92.93, abs=0.01)
     assert "nominally 100 Hz, measured 92.92 Hz" in resets.source
@@ -323,7 +317,7 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
 def test_an_xdf_chunk_that_claims_four_billion_samples_is_refused(tmp_path: Path) -> None:
     claim = chunk(3, struct.pack("<I", 2) + b"\x04" + struct.pack("<I", 0xFFFFFFFF) + b"\x00" * 40)
     path = write_xdf(tmp_path / "x.xdf", stream_header(1, **EEG), stream_header(2, **MARKERS), claim)
-    with pytest.raises(DataError, match="says 4294967295 samples in 45 bytes"):
+    with pytest.raises(DataError, match="announces 4294967295 samples in 45 bytes"):
         open_recording(path)
 
 
@@ -338,7 +332,7 @@ def whole(*, n_chunks: int = 6) -> list[bytes]:
     return [*parts, footer(1), footer(2)]
 
 
-def test_an_xdf_cut_anywhere_is_read_up_to_its_last_whole_chunk_and_says_so(tmp_path: Path) -> None:
+def test_an_xdf_file_truncated_anywhere_is_read_up_to_its_last_complete_chunk_with_a_note(tmp_path: Path) -> None:
     parts = whole()
     path = write_xdf(tmp_path / "cut.xdf", *parts)
     content = path.read_bytes()
@@ -349,31 +343,31 @@ def test_an_xdf_cut_anywhere_is_read_up_to_its_last_whole_chunk_and_says_so(tmp_
         n_sample_chunks = sum(end <= n_bytes for i, end in enumerate(ends) if i in {3, 4, 5, 7, 8, 9})
         assert recording.n_samples == 10 * n_sample_chunks, n_bytes
         n_left = n_bytes - max(end for end in ends if end <= n_bytes)
-        expected = f"cut short: {n_left} bytes after its last whole chunk are not read" if n_left else "not closed"
+        expected = f"truncated: {n_left} bytes after its last complete chunk are not read" if n_left else "not closed"
         assert (expected in recording.source) == (n_bytes < len(content)), n_bytes
 
 
 def test_a_cut_xdfz_and_a_tail_of_zeros_are_read_too(tmp_path: Path) -> None:
     content = write_xdf(tmp_path / "a.xdf", *whole()).read_bytes()
     (tmp_path / "a.xdfz").write_bytes(gzip.compress(content)[:-12])
-    assert "cut short" in open_recording(tmp_path / "a.xdfz").source
+    assert "truncated" in open_recording(tmp_path / "a.xdfz").source
     (tmp_path / "a.xdf").write_bytes(content + bytes(4096))  # what a power failure leaves on some file systems
     recording = open_recording(tmp_path / "a.xdf")
     assert recording.n_samples == 60
-    assert "cut short: 4096 bytes" in recording.source
+    assert "truncated: 4096 bytes" in recording.source
 
 
-def test_an_xdf_with_whole_chunks_behind_the_damage_is_refused(tmp_path: Path) -> None:
+def test_an_xdf_file_with_complete_chunks_after_the_damage_is_refused(tmp_path: Path) -> None:
     parts = whole()
     for i in (3, 8):  # a boundary comes later; only the footers do
         broken = bytearray(parts[i])
         broken[2] = 0x7F  # its length now reaches beyond the end of the file
         path = write_xdf(tmp_path / "x.xdf", *parts[:i], bytes(broken), *parts[i + 1 :])
-        with pytest.raises(DataError, match="not a whole XDF file: a chunk at byte"):
+        with pytest.raises(DataError, match="not a complete XDF file: the chunk at byte"):
             open_recording(path)
 
 
-def test_an_xdf_of_the_xdf_project_cut_short_is_refused_or_says_so(xdf_dir: Path, tmp_path: Path) -> None:
+def test_a_truncated_example_file_is_refused_or_noted(xdf_dir: Path, tmp_path: Path) -> None:
     content = (xdf_dir / "minimal.xdf").read_bytes()
     path = tmp_path / "cut.xdf"
     n_read = 0
@@ -384,5 +378,5 @@ def test_an_xdf_of_the_xdf_project_cut_short_is_refused_or_says_so(xdf_dir: Path
         except DataError:
             continue
         n_read += 1
-        assert "cut short" in recording.source or "not closed by its recorder" in recording.source, n_bytes
+        assert "truncated" in recording.source or "not closed by its recorder" in recording.source, n_bytes
     assert n_read > 50

@@ -117,7 +117,7 @@ def test_a_counter_that_was_set_anew_breaks_and_is_no_loss(wrong):
     count = device(2000)
     count[1000:] += wrong - 1000
     losses, breaks = run(count, device(2000) / FS)
-    assert breaks == [(1000, 0, f"the counter went to {wrong:g} where 1000 was expected")]
+    assert breaks == [(1000, 0, f"the counter went to {wrong:g}, expected 1000")]
     assert losses.counts.n_lost == 0
 
 

@@ -11,7 +11,7 @@ DESIGN = {"n_taps": 59, "sfreq_hz": 1000.0, "pass_hz": 30.0, "stop_hz": 48.0}
 
 
 def gain(taps, hz, *, sfreq_hz=1000.0):
-    """What is left of sines of these frequencies."""
+    """Return the gain at these frequencies."""
     n = np.arange(len(taps))
     return np.abs(np.exp(-2j * np.pi * np.multiply.outer(hz, n) / sfreq_hz) @ taps)
 
@@ -23,7 +23,7 @@ def test_a_constant_passes_unchanged(n_taps):
     assert taps.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_the_filter_is_symmetric_where_its_delay_is_half_its_length():
+def test_the_filter_is_symmetric_if_its_delay_is_half_its_length():
     taps = design_fir(**DESIGN, mains_hz=(50.0, 60.0))
     np.testing.assert_allclose(taps, taps[::-1], atol=1e-9)
 
@@ -43,7 +43,7 @@ def test_mains_is_stopped_and_the_rhythms_pass():
 
 
 @pytest.mark.parametrize("mains_hz", [(50.0,), (60.0,), (50.0, 60.0)])
-def test_what_is_named_is_stopped_better_than_without_being_named(mains_hz):
+def test_named_mains_frequencies_are_stopped_better_than_others(mains_hz):
     named, plain = design_fir(**DESIGN, mains_hz=mains_hz), design_fir(**DESIGN)
     assert (gain(named, mains_hz) < gain(plain, mains_hz) / 4).all()
 

@@ -1,4 +1,4 @@
-"""Decisions as JSON: written as they come, and there as a whole or not at all."""
+"""DecisionFile: decisions are written as they are made, and the file appears complete or not at all."""
 
 import json
 
@@ -25,33 +25,33 @@ ROWS = [
 
 
 @pytest.mark.parametrize("pieces", [[3], [1, 0, 2], [0, 3, 0], [1, 1, 1]])
-def test_the_file_is_the_same_however_the_decisions_came(tmp_path, pieces):
+def test_the_file_does_not_depend_on_how_decisions_are_grouped(tmp_path, pieces):
     path, start = tmp_path / "scored.json", 0
     with DecisionFile(path, ("left", "right")) as file:
         for n in pieces:
-            file.add(DECISIONS[start : start + n], VERDICTS[start : start + n])
+            file.write(DECISIONS[start : start + n], VERDICTS[start : start + n])
             start += n
-        file.end({"n_received": 7, "honest": True})
+        file.finish({"n_received": 7, "honest": True})
     assert json.loads(path.read_text()) == {"decisions": ROWS, "n_received": 7, "honest": True}
     assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
 
 
 def test_without_a_decision_the_list_is_empty(tmp_path):
     with DecisionFile(tmp_path / "scored.json", ("left", "right")) as file:
-        file.end({"n_received": 0})
+        file.finish({"n_received": 0})
     assert json.loads((tmp_path / "scored.json").read_text()) == {"decisions": [], "n_received": 0}
 
 
-def test_what_is_cut_short_leaves_the_file_that_was_there(tmp_path):
+def test_an_interrupted_run_keeps_the_old_file(tmp_path):
     path = tmp_path / "scored.json"
     path.write_text("before")
     with DecisionFile(path, ("left", "right")) as file:
-        file.add(DECISIONS, VERDICTS)
+        file.write(DECISIONS, VERDICTS)
     assert path.read_text() == "before"
     assert [entry.name for entry in tmp_path.iterdir()] == ["scored.json"]
 
 
-def test_a_folder_that_is_not_there_is_told_before_the_work(tmp_path):
+def test_a_missing_folder_is_refused_before_the_run(tmp_path):
     with pytest.raises(UsageError, match=r"Cannot write .*scored\.json: No such file or directory\."):
         DecisionFile(tmp_path / "nowhere" / "scored.json", ("left", "right"))
 
@@ -60,14 +60,14 @@ def test_a_folder_that_is_not_there_is_told_before_the_work(tmp_path):
     ("total", "steps", "percents"),
     [(10, [1] * 10, range(10, 101, 10)), (100, [35, 4, 1, 60], [35, 40, 100]), (3, [3], [100])],
 )
-def test_progress_without_a_terminal_is_a_line_a_tenth(capsys, total, steps, percents):
+def test_progress_without_a_terminal_is_one_line_per_tenth(capsys, total, steps, percents):
     with progress_of("scoring", total=total) as advance:
         for n in steps:
             advance(n)
     assert capsys.readouterr().err.splitlines() == [f"scoring: {percent} %" for percent in percents]
 
 
-def test_progress_says_nothing_of_what_takes_no_time(capsys):
+def test_progress_is_silent_for_short_runs(capsys):
     with progress_of("scoring", total=10, patience_s=60.0) as advance:
         advance(10)
     assert capsys.readouterr().err == ""

@@ -51,7 +51,7 @@ def test_one_label_does_not_make_a_system():
 
 # Luu & Ferree's equivalents in the 128-channel net are up to 16 degrees from the site of MNE's template.
 @pytest.mark.parametrize(("n", "key", "within_deg"), [(64, "64_1.0", 8), (128, "128", 16), (256, "256", 8)])
-def test_egi_electrodes_lie_where_their_10_10_name_says(n, key, within_deg):
+def test_egi_electrodes_are_at_the_position_of_their_10_10_name(n, key, within_deg):
     net = directions(mne.channels.make_standard_montage(f"GSN-HydroCel-{key}"))
     head = directions(standard_montage())
     labels = [f"E{k}" for k in range(1, n + 1)]

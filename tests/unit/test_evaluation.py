@@ -1,4 +1,4 @@
-"""The figures against hand values, and the files that `pretap evaluate` writes, to the letter."""
+"""Scores against values computed by hand, and the exact files that `pretap evaluate` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, Sign
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.evaluation import Evaluation, evaluate_trials, report, write_figures, write_predictions
+from pretap_offline.evaluate.evaluation import Evaluation, evaluate_trials, write_predictions, write_scores
 from pretap_offline.evaluate.metrics import score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
 
@@ -82,7 +82,7 @@ def test_scores_of_three_classes_keep_truth_in_rows_and_prediction_in_columns():
 
 
 @pytest.mark.filterwarnings("ignore:.*only one label in common")
-def test_kappa_is_zero_and_not_nan_where_truth_and_prediction_are_one_class():
+def test_kappa_is_zero_and_not_nan_if_truth_and_prediction_are_one_class():
     scores = score(np.zeros(3, np.int64), np.tile([0.9, 0.1], (3, 1)))
     assert (scores.accuracy, scores.kappa) == (1.0, 0.0)
     assert scores.nll == pytest.approx(-math.log(0.9), abs=1e-15)
@@ -174,7 +174,7 @@ def test_one_trained_trial_among_fresh_ones_is_found(decoder):
     mixed = replace(FRESH, x_uv=np.concatenate([FRESH.x_uv[:9], TRAINED_ON.x_uv[5:6]]), trial_ids=())
     found = evaluate_trials(decoder, mixed)
     assert found.n_trained_on == 1
-    assert "NOT AN ESTIMATE: 1 of 10 trials were trained on" in report(found).splitlines()
+    assert "NOT AN ESTIMATE: 1 of 10 trials were trained on" in found.describe().splitlines()
 
 
 def test_trials_that_were_trained_on_are_recognised_with_their_channels_in_another_order_and_others_between(decoder):
@@ -183,17 +183,17 @@ def test_trials_that_were_trained_on_are_recognised_with_their_channels_in_anoth
     assert evaluate_trials(decoder, shuffled).n_trained_on == 16
 
 
-def test_the_time_is_that_of_decoding_by_the_clock_that_was_given(decoder):
+def test_the_duration_of_decoding_is_measured_with_the_given_clock(decoder):
     ticks = iter([3.0, 4.25])
     assert evaluate_trials(decoder, FRESH, clock=lambda: next(ticks)).scored_in_s == 1.25
 
 
-# -- what is said --------------------------------------------------------------------------------------------------
+# -- descriptions --------------------------------------------------------------------------------------------------
 
 
 def test_the_report_of_labelled_fresh_trials():
     probs = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]]
-    assert report(evaluation(probs, labels=[0, 1, 1, 1])).splitlines() == [
+    assert evaluation(probs, labels=[0, 1, 1, 1]).describe().splitlines() == [
         "4 trials: some trials",
         "predicted: 2 left, 2 right",
         "accuracy 0.750 (3 of 4, 95 % interval 0.301 to 0.954), kappa 0.50, NLL 0.400",
@@ -204,7 +204,7 @@ def test_the_report_of_labelled_fresh_trials():
 
 
 def test_without_labels_there_is_no_accuracy():
-    assert report(evaluation([[0.9, 0.1], [0.2, 0.8]])).splitlines() == [
+    assert evaluation([[0.9, 0.1], [0.2, 0.8]]).describe().splitlines() == [
         "2 trials: some trials",
         "predicted: 1 left, 1 right",
         "no labels, so no accuracy",
@@ -212,15 +212,15 @@ def test_without_labels_there_is_no_accuracy():
     ]
 
 
-def test_trained_trials_make_it_no_estimate_with_labels_and_without():
+def test_trials_used_in_training_are_reported_as_not_an_estimate():
     line = "NOT AN ESTIMATE: 2 of 3 trials were trained on"
     probs = [[0.9, 0.1]] * 3
-    assert line in report(evaluation(probs, labels=[0, 0, 1], n_trained_on=2)).splitlines()
-    assert line in report(evaluation(probs, n_trained_on=2)).splitlines()
-    assert "NOT AN ESTIMATE" not in report(evaluation(probs, labels=[0, 0, 1]))
+    assert line in evaluation(probs, labels=[0, 0, 1], n_trained_on=2).describe().splitlines()
+    assert line in evaluation(probs, n_trained_on=2).describe().splitlines()
+    assert "NOT AN ESTIMATE" not in evaluation(probs, labels=[0, 0, 1]).describe()
 
 
-def test_the_predictions_file_is_exactly_that_of_the_wire(tmp_path):
+def test_the_predictions_file_has_exactly_the_documented_format(tmp_path):
     third = 1 / 3
     probs = [[0.25, 0.75], [0.5, 0.5], [1 - third, third], [1.0, 0.0], [1 - 1.23456789012e-7, 1.23456789012e-7]]
     path = tmp_path / "p.csv"
@@ -248,9 +248,9 @@ def test_the_predictions_file_reads_back_to_9_digits_and_to_the_same_predictions
 
 
 @pytest.mark.parametrize(("n_trained_on", "honest"), [(0, True), (1, False)])
-def test_the_json_says_whether_it_is_honest(tmp_path, n_trained_on, honest):
+def test_the_json_marks_scores_on_training_trials_as_not_honest(tmp_path, n_trained_on, honest):
     path = tmp_path / "e.json"
-    write_figures(evaluation([[0.9, 0.1], [0.2, 0.8]], labels=[0, 1], n_trained_on=n_trained_on), path)
+    write_scores(evaluation([[0.9, 0.1], [0.2, 0.8]], labels=[0, 1], n_trained_on=n_trained_on), path)
     figures = json.loads(path.read_text(encoding="utf-8"))
     assert (figures["honest"], figures["n_trained_on"], figures["n_trials"]) == (honest, n_trained_on, 2)
     assert (figures["source"], figures["classes"]) == ("some trials", ["left", "right"])
@@ -260,11 +260,11 @@ def test_the_json_says_whether_it_is_honest(tmp_path, n_trained_on, honest):
 
 
 def test_the_json_of_unlabelled_trials_has_no_scores(tmp_path):
-    write_figures(evaluation([[0.9, 0.1]]), tmp_path / "e.json")
+    write_scores(evaluation([[0.9, 0.1]]), tmp_path / "e.json")
     assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["scores"] is None
 
 
-def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path):
-    for write in (write_predictions, write_figures):
+def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path):
+    for write in (write_predictions, write_scores):
         with pytest.raises(UsageError, match=r"Cannot write .*: Is a directory"):
             write(evaluation([[0.9, 0.1]]), tmp_path)

@@ -203,7 +203,7 @@ def test_it_decides_and_counts_as_the_pipeline_does_and_sends_what_it_decides_it
     decisions, n_sent = drive(fast_path, pipeline)
     assert told(decisions) == expected
     assert pipeline.front_end.losses.counts == plain.front_end.losses.counts
-    assert pipeline.front_end.describe() == plain.front_end.describe()
+    assert pipeline.front_end.status.describe() == plain.front_end.status.describe()
     assert n_sent == len(outlet.rows)
     rows = [(d.t_s, (*d.probs.astype(np.float32).tolist(), 1.0)) for d in decisions if d.probs is not None]
     assert [row for row in rows if row in outlet.rows] == outlet.rows  # in order, none twice

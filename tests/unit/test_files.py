@@ -37,7 +37,7 @@ def test_json_is_indented_and_ends_with_a_newline(tmp_path):
     assert json.loads(text) == {"a": [1, None]}
 
 
-def test_a_whole_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
+def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "a"
     write_whole(path, b"old")
     write_whole(path, b"new")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pretap.recordings.competition import CHANNELS
 from pretap.recordings.mne_epochs import standard_montage
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap_offline.trials.montage import interpolation_weights, known_positions
 from pretap_realtime.signal.electrodes import Electrodes
 
@@ -68,7 +68,7 @@ def follow(electrodes, x, cuts=()):
     out, changes, seen = [], [], 0
     edges = [0, *sorted(min(c, len(x)) for c in cuts), len(x)]
     for a, b in pairwise(edges):
-        for run in electrodes.push(x[a:b]):
+        for run in electrodes.repair(x[a:b]):
             out += [None] * run.n_samples if run.x_uv is None else list(run.x_uv)
             seen += run.n_samples
             if run.change:
@@ -79,9 +79,7 @@ def follow(electrodes, x, cuts=()):
 @pytest.fixture
 def electrodes(weights):
     def make(**more):
-        judge = Electrodes(CHANNELS, weights, max_share=0.15)
-        judge.begin(sfreq_hz=FS, n_window=50, **more)
-        return judge
+        return Electrodes(CHANNELS, weights, max_share=0.15, sfreq_hz=FS, n_window=50, **more)
 
     return make
 
@@ -113,7 +111,7 @@ def test_a_missing_channel_is_replaced_from_the_first_sample(electrodes):
     judge = electrodes(missing=(5,))
     out, changes = follow(judge, x)
     assert changes == []
-    assert judge.status.startswith("1 of 28 electrodes flat or missing")
+    assert judge.describe().startswith("1 of 28 electrodes flat or missing")
     assert np.array(out)[:, 5].std() > 1
 
 
@@ -126,11 +124,10 @@ def test_with_too_many_flat_nothing_comes_out_until_they_are_back(electrodes):
 
 
 def test_without_the_matrix_a_flat_electrode_stops_the_decoding():
-    judge = Electrodes(CHANNELS, None, max_share=0.5)
-    judge.begin(sfreq_hz=FS, n_window=50)
+    electrodes = Electrodes(CHANNELS, None, max_share=0.5, sfreq_hz=FS, n_window=50)
     x = eeg()
     x[:, 5] = 0
-    out, changes = follow(judge, x)
+    out, changes = follow(electrodes, x)
     assert "this bundle cannot interpolate, train it again" in changes[0][1]
     assert out[24] is not None
     assert out[25:] == [None] * 375
@@ -143,9 +140,7 @@ def test_chunks_decide_nothing(weights, cuts, flat):
     x[80:230, sorted(flat)] = 0
 
     def run(at):
-        judge = Electrodes(CHANNELS, weights, max_share=0.15)
-        judge.begin(sfreq_hz=FS, n_window=50)
-        return follow(judge, x, at)
+        return follow(Electrodes(CHANNELS, weights, max_share=0.15, sfreq_hz=FS, n_window=50), x, at)
 
     (whole, changes), (pieces, other_changes) = run(()), run(cuts)
     assert changes == other_changes
@@ -153,5 +148,5 @@ def test_chunks_decide_nothing(weights, cuts, flat):
 
 
 def test_how_many_may_be_replaced():
-    assert [most_replaced(n, 0.15) for n in (4, 7, 8, 28, 64)] == [0, 1, 1, 4, 9]
-    assert most_replaced(20, 0.15) == 3
+    assert [max_interpolated(n, 0.15) for n in (4, 7, 8, 28, 64)] == [0, 1, 1, 4, 9]
+    assert max_interpolated(20, 0.15) == 3

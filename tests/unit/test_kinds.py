@@ -74,7 +74,7 @@ def fitted(config: TrainConfig, epochs: Epochs):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)
-def test_the_bundle_s_numpy_gives_the_fitted_estimator_s_probabilities(tmp_path, spec, n_classes):
+def test_numpy_inference_from_the_bundle_equals_the_fitted_estimator(tmp_path, spec, n_classes):
     epochs = trials(n_classes=n_classes)
     expected = fitted(recipe(spec), epochs).predict_proba(epochs.x_uv)
     train(epochs, recipe(spec), tmp_path / "b.safetensors", seed=0)
@@ -85,7 +85,7 @@ def test_the_bundle_s_numpy_gives_the_fitted_estimator_s_probabilities(tmp_path,
 
 
 @pytest.mark.parametrize("spec", CLOSED, ids=repr)
-def test_every_closed_form_learns_what_is_there(spec):
+def test_every_closed_form_learns_a_class_difference(spec):
     decoder, _ = fit_decoder(trials(n=200), recipe(spec), seed=0)
     fresh = trials(n=100, seed=1)
     assert (decoder.decode(fresh.x_uv).argmax(axis=1) == fresh.labels).mean() > 0.75
@@ -123,7 +123,7 @@ def test_a_closed_form_has_no_torch_engine_and_no_epochs(tmp_path, spec):
         (LrpErdLstmSpec(blocks=60), r"network\.blocks = 60: expected at most the 40 steps"),
     ],
 )
-def test_what_does_not_fit_the_window_is_refused(spec, sentence):
+def test_a_network_that_does_not_fit_the_window_is_refused(spec, sentence):
     with pytest.raises(UsageError, match=sentence):
         fit_decoder(trials(n=20), recipe(spec), seed=0)
 
@@ -138,7 +138,7 @@ def test_a_last_batch_of_one_value_is_refused_and_of_two_is_not():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_the_closed_form_takes_three_trials_of_a_class_and_no_fewer(n_classes):
+def test_the_closed_form_needs_three_trials_of_a_class(n_classes):
     few = trials(n=n_classes * 3, n_classes=n_classes)
     fit_decoder(few, recipe(ClosedFormSpec()), seed=0)
     with pytest.raises(DataError, match="expected at least 3 trials of each class to fit on, got 2"):
@@ -242,7 +242,7 @@ def test_the_erd_filters_start_with_unit_power_each():
 
 
 @pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)
-def test_a_kind_that_says_so_is_blind_to_electrode_offsets_and_no_other(spec):
+def test_exactly_the_kinds_that_remove_offsets_ignore_electrode_offsets(spec):
     epochs = trials()
     decoder, _ = fit_decoder(epochs, recipe(spec, baseline_ms=0.0), seed=0)
     offsets = np.array([300, -300, 100, -200, 50, 0], np.float32)

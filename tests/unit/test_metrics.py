@@ -7,7 +7,7 @@ import pytest
 
 from pretap_offline.evaluate.cross_validation import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p
-from pretap_offline.lab.figures import corrected_t, differences, figures
+from pretap_offline.lab.summary import corrected_t, differences, summarise
 
 
 def two(p_right) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_the_p_value_of_calibrated_decoders_is_uniform():
     assert 0.04 < low < 0.17  # 200 decoders: 0.1 +- 3 x 0.021
 
 
-def test_the_same_probabilities_five_times_are_no_new_trials():
+def test_five_equal_repeats_do_not_count_as_new_trials():
     labels, probs = drawn(100, slope=0.6)
     once = calibration_p(labels, probs[None], rng=np.random.default_rng(1))
     five = calibration_p(labels, np.stack([probs] * 5), rng=np.random.default_rng(1))
@@ -132,12 +132,12 @@ def test_auc_of_three_classes_is_the_mean_of_each_against_the_rest():
 # -- repeats, differences ------------------------------------------------------------------------------------------
 
 
-def test_figures_are_means_over_repeats_and_the_interval_counts_trials_once():
+def test_scores_are_means_over_repeats_and_the_interval_counts_trials_once():
     labels = np.array([0, 1] * 20)
     good = two(np.where(labels, 0.8, 0.2))
     bad = good.copy()
     bad[:10] = bad[:10, ::-1]  # ten of forty wrong
-    found = figures(labels, np.stack([good, bad]), seed=0)
+    found = summarise(labels, np.stack([good, bad]), seed=0)
     assert found.accuracies == (1.0, 0.75)
     assert found.accuracy == 0.875
     assert found.accuracy_sd == pytest.approx(0.25 / np.sqrt(2))
@@ -155,7 +155,7 @@ def test_the_corrected_t_test_widens_the_variance_by_the_share_of_shared_trainin
     assert p == pytest.approx(0.2062, abs=1e-3)
 
 
-def test_equal_predictions_differ_by_nothing_and_a_gain_in_every_fold_is_certain():
+def test_equal_predictions_have_no_difference_and_a_constant_gain_is_certain():
     assert corrected_t(np.zeros(10), ratio=0.1) == (0.0, (0.0, 0.0), 1.0)
     assert corrected_t(np.full(4, 0.25), ratio=0.1) == (0.25, (0.25, 0.25), 0.0)
 

@@ -67,7 +67,7 @@ def test_every_standard_electrode_s_partner_is_the_nearest_to_its_mirror_image()
         (("C3", "C4"), 3, "expected 2 classes, got 3"),
     ],
 )
-def test_what_has_no_mirror_image_is_refused(channels, n_classes, sentence):
+def test_channels_without_a_mirror_image_are_refused(channels, n_classes, sentence):
     with pytest.raises(UsageError, match=sentence):
         classifier(channels=channels, n_classes=n_classes, mirror=0.5)
 

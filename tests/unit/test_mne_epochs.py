@@ -48,7 +48,7 @@ def test_trials_written_and_read_again_are_the_same_to_the_bit(tmp_path: Path) -
     assert after.trial_ids == before.trial_ids
     assert (after.classes, after.channels, after.sfreq_hz) == (before.classes, before.channels, before.sfreq_hz)
     assert (after.window_end_ms, after.subject, after.source) == (-132.0, "s1", "x-epo.fif")
-    assert after.in_order
+    assert after.is_in_order
     np.testing.assert_allclose(after.at_s, before.at_s, atol=1e-9)
     assert read_trials(str(path), part="train").trial_ids == before.trial_ids
     recording = open_any(str(path), part="test")
@@ -61,19 +61,19 @@ def test_trials_of_several_files_stay_in_order_and_apart(tmp_path: Path) -> None
     at_s = np.array([1.0, 2, 3, 1, 2, 3, 0.5, 1, 2, 3, 4, 5])
     files = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2])
     back = epochs_from_mne(epochs_to_mne(replace(trials(at_s=at_s), files=files)))
-    assert back.in_order
+    assert back.is_in_order
     gaps_s = np.diff(back.at_s)
     np.testing.assert_allclose(gaps_s[[0, 1, 3, 4, 6, 7]], [1, 1, 1, 1, 0.5, 1], atol=0.005)
     assert gaps_s[[2, 5]].min() > 125 / 250
 
 
 def test_without_an_order_none_is_claimed() -> None:
-    assert not epochs_from_mne(epochs_to_mne(trials())).in_order
+    assert not epochs_from_mne(epochs_to_mne(trials())).is_in_order
     shuffled = epochs_to_mne(trials(at_s=np.arange(12) * 0.8))[[3, 1, 2]]
-    assert not epochs_from_mne(shuffled).in_order
+    assert not epochs_from_mne(shuffled).is_in_order
 
 
-def test_epochs_that_mne_cut_are_taken_with_its_own_event_codes_and_window() -> None:
+def test_epochs_cut_by_mne_keep_their_event_codes_and_window() -> None:
     raw = mne.io.RawArray(np.arange(3000)[None] * 1e-6, mne.create_info(["Cz"], 250.0, "eeg"), verbose="error")
     events = np.array([[500, 0, 7], [900, 0, 3], [1300, 0, 7]])
     cut = mne.Epochs(
@@ -94,11 +94,11 @@ def test_bad_channels_and_other_types_are_taken_and_left_as_for_recordings() -> 
     epochs = epochs_from_mne(made)
     assert epochs.channels == ("C3", "C4")
     assert epochs.x_uv[0, 0].tolist() == [0, 2]
-    with pytest.raises(DataError, match="no channel of EEG"):
+    with pytest.raises(DataError, match="no EEG channels"):
         epochs_from_mne(made.copy().pick("eog", verbose="error"))
 
 
-def test_what_cannot_be_read_or_written_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_or_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none-epo\.fif does not exist"):
         read_mne_epochs(tmp_path / "none-epo.fif")
     path = tmp_path / "x-epo.fif"
@@ -117,7 +117,7 @@ def test_names_of_files_with_trials() -> None:
     assert not any(is_epochs_file(Path(name)) for name in ("a_raw.fif", "epo.mat", "a-epo.txt"))
 
 
-def test_positions_come_by_electrode_and_lie_where_mne_puts_them() -> None:
+def test_positions_are_those_of_mne_for_each_electrode() -> None:
     info = make_info(("EEG C3-Ref", "T3", "X1"), sfreq_hz=100.0)
     expected = mne.create_info(["C3", "T7"], 100.0, "eeg").set_montage("standard_1005", verbose="error")
     for ours, theirs in zip(info["chs"][:2], expected["chs"], strict=True):

@@ -28,7 +28,7 @@ def test_without_json_the_report_is_printed():
     assert run().stdout == "a report for people\n"
 
 
-def test_json_is_written_to_a_file_beside_the_report(tmp_path):
+def test_json_is_written_to_a_file_in_addition_to_the_report(tmp_path):
     file = tmp_path / "x.json"
     assert run("--json", str(file)).stdout == f"a report for people\nwrote {file}\n"
     assert file.read_text(encoding="utf-8") == '{\n  "text": "\x9b"\n}\n'

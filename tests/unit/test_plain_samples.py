@@ -55,9 +55,9 @@ def state(pipeline):
     return {
         "counts": front_end.losses.counts,
         "gap": front_end.losses.smallest_gap_samples,
-        "electrodes": (front_end.describe(), front_end.bad),
+        "electrodes": (front_end.status.describe(), front_end.status.bad),
         "horizon": repr(pipeline.front_end.horizon()),  # repr: there is no line yet if t0_s is NaN
-        "next": (pipeline.mode.n_to_next, pipeline.n_wanted),
+        "next": pipeline.mode.n_to_next,
     }
 
 

@@ -1,4 +1,4 @@
-"""From decisions to verdicts: what a class needs to be given, how long it stays, and what a break forgets."""
+"""Policy: when a class becomes active, how long it stays active, and what a break resets."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.decide.policy import NONE, Evidence, Policy
+from pretap_realtime.decide.policy import NONE, EvidenceFilter, Policy
 from pretap_realtime.signal.chunk import Decision
 
 HOP_S = 0.05
@@ -23,7 +23,7 @@ def manifests(make_decoder):
 
 
 def decisions_of(rows, *, t0_s=0.0, hop_s=HOP_S):
-    """Decisions at each hop; None is a break."""
+    """Return a decision for each hop; None is a break."""
     return [
         Decision(t0_s + k * hop_s, None if row is None else np.array(row, np.float64), "gap" if row is None else "")
         for k, row in enumerate(rows)
@@ -93,25 +93,25 @@ def test_by_default_each_decision_names_its_likeliest_class(manifests, case):
         (None, 0.0, NONE, 0),
     ],
 )
-def test_a_verdict_needs_its_threshold_and_a_tie_is_the_first_class(manifests, probs, threshold, label, code):
+def test_a_verdict_needs_its_threshold_and_a_tie_goes_to_the_first_class(manifests, probs, threshold, label, code):
     (verdict,) = verdicts(PolicyConfig(threshold=threshold), manifests[2], [probs])
     assert (verdict.label, verdict.code) == (label, code)
 
 
-# -- what always holds ---------------------------------------------------------------------------------------------
+# -- properties ----------------------------------------------------------------------------------------------------
 
 
 @given(configs(), CASES)
-def test_a_command_is_a_class_that_the_verdict_before_was_not(manifests, config, case):
+def test_a_verdict_is_a_command_only_if_its_class_is_new(manifests, config, case):
     n, rows = case
-    given_ = verdicts(config, manifests[n], rows)
-    before = [NONE, *(verdict.label for verdict in given_)]
-    assert [v.command for v in given_] == [v.label not in (NONE, last) for v, last in zip(given_, before, strict=False)]
-    assert [v.code for v in given_] == [(NONE, *manifests[n].classes).index(v.label) for v in given_]
+    judged = verdicts(config, manifests[n], rows)
+    before = [NONE, *(verdict.label for verdict in judged)]
+    assert [v.command for v in judged] == [v.label not in (NONE, last) for v, last in zip(judged, before, strict=False)]
+    assert [v.code for v in judged] == [(NONE, *manifests[n].classes).index(v.label) for v in judged]
 
 
 @given(configs(), CASES)
-def test_commands_keep_the_refractory_period_over_breaks_too(manifests, config, case):
+def test_commands_keep_the_refractory_period_across_breaks(manifests, config, case):
     n, rows = case
     at_ms = [50 * k for k, verdict in enumerate(verdicts(config, manifests[n], rows)) if verdict.command]
     assert all(later - earlier >= config.refractory_ms for earlier, later in itertools.pairwise(at_ms))
@@ -126,7 +126,7 @@ def test_after_a_break_nothing_before_it_counts(manifests, config, case):
 
 
 @given(configs(), CASES, st.sampled_from([0.0, 12.345678, 3e5 + 1 / 3, 1.7e9]), st.sampled_from([50, 51.2, 128]))
-def test_verdicts_do_not_depend_on_the_clock_of_the_stamps(manifests, config, case, t0_s, n_hertz):
+def test_verdicts_do_not_depend_on_the_clock_of_the_timestamps(manifests, config, case, t0_s, n_hertz):
     n, rows = case
     hop_s = 7 / n_hertz
     at_zero = verdicts(config, manifests[n], rows, hop_s=hop_s)
@@ -144,16 +144,16 @@ def test_a_withheld_decision_is_a_break(manifests, config, case):
 
 
 @given(configs(), st.integers(2, 4).flatmap(lambda n: st.tuples(st.just(n), row_of(n))))
-def test_steady_probabilities_give_the_likeliest_class_or_none_and_stay_there(manifests, config, case):
+def test_constant_probabilities_settle_on_the_likeliest_class_or_none(manifests, config, case):
     n, row = case
-    n_rows = 60 + math.ceil(10 * config.memory_ms / (1000 * HOP_S))  # e^-10 of what was before is left
-    given_ = verdicts(config, manifests[n], [row] * n_rows)
-    assert {verdict.label for verdict in given_[-20:]} in ({NONE}, {manifests[n].classes[int(np.argmax(row))]})
-    assert sum(verdict.command for verdict in given_) <= 1
+    n_rows = 60 + math.ceil(10 * config.memory_ms / (1000 * HOP_S))  # e^-10 of the start is left
+    judged = verdicts(config, manifests[n], [row] * n_rows)
+    assert {verdict.label for verdict in judged[-20:]} in ({NONE}, {manifests[n].classes[int(np.argmax(row))]})
+    assert sum(verdict.command for verdict in judged) <= 1
 
 
 @given(configs(), st.lists(st.tuples(st.sampled_from(["tap/left", ""]), row_of(2)), max_size=30))
-def test_a_cue_is_answered_by_its_own_decision_alone(manifests, config, asked):
+def test_a_cue_is_judged_by_its_own_decision_alone(manifests, config, asked):
     policy = Policy(config, manifests[2])
     for k, (cue, row) in enumerate(asked):
         verdict = policy.judge(Decision(k * HOP_S, np.array(row), cue=cue))
@@ -162,7 +162,7 @@ def test_a_cue_is_answered_by_its_own_decision_alone(manifests, config, asked):
             assert (verdict.code, verdict.command) == (best, best > 0)
 
 
-# -- its parts -----------------------------------------------------------------------------------------------------
+# -- examples ------------------------------------------------------------------------------------------------------
 
 
 def test_a_class_stays_until_it_falls_below_the_release(manifests):
@@ -172,19 +172,19 @@ def test_a_class_stays_until_it_falls_below_the_release(manifests):
     )
 
 
-def test_another_class_takes_the_place_of_one_that_stands(manifests):
+def test_another_class_replaces_the_active_one(manifests):
     rows = two(0.85, 0.5, 0.1, 0.5)
     assert labels(PolicyConfig(threshold=0.8, release=0.05), manifests[2], rows) == "right right left left"
 
 
-def test_a_class_is_given_after_its_dwell_without_a_break(manifests):
+def test_a_class_becomes_active_after_its_dwell_time_without_a_break(manifests):
     rows = two(0.9, 0.9, 0.5, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1)
     assert labels(PolicyConfig(threshold=0.8, dwell_ms=100), manifests[2], rows) == (
         "none none none none none right none none left"
     )
 
 
-def test_nothing_is_given_in_the_refractory_period_and_what_stands_then_after_it(manifests):
+def test_no_class_becomes_active_before_the_refractory_period_ends(manifests):
     rows = two(0.9, 0.1, 0.1, 0.1, 0.1, 0.9)
     assert labels(PolicyConfig(threshold=0.8, refractory_ms=150), manifests[2], rows) == (
         "right none none left left none"
@@ -192,16 +192,16 @@ def test_nothing_is_given_in_the_refractory_period_and_what_stands_then_after_it
 
 
 def test_the_average_follows_its_time_constant(manifests):
-    config = PolicyConfig(evidence="average", memory_ms=50 / np.log(2), threshold=0.8)  # half is kept at each hop
+    config = PolicyConfig(evidence="average", memory_ms=50 / np.log(2), threshold=0.8)  # halves each hop
     # 0, 0.5, 0.75, 0.875; then 0.4375
     assert labels(config, manifests[2], two(0.0, 1.0, 1.0, 1.0, 0.0)) == "left none none right none"
 
 
 def accumulated(manifest, right, n, *, hop_s):
-    evidence = Evidence(PolicyConfig(evidence="accumulate", memory_ms=60_000), manifest)
+    evidence = EvidenceFilter(PolicyConfig(evidence="accumulate", memory_ms=60_000), manifest)
     for k in range(n):
-        last = evidence.add(k * hop_s, [1 - right, right]).shares
-    return last[1]
+        last = evidence.process(k * hop_s, [1 - right, right])
+    return last.probs[1]
 
 
 def test_accumulated_log_odds_are_those_of_bayes_for_windows_that_do_not_overlap(manifests):
@@ -209,20 +209,20 @@ def test_accumulated_log_odds_are_those_of_bayes_for_windows_that_do_not_overlap
     assert accumulated(manifests[2], 0.6, 2, hop_s=0.5) == pytest.approx(odds / (1 + odds), abs=1e-12)
 
 
-def test_windows_that_overlap_count_for_what_is_new_in_them(manifests):
-    seldom = accumulated(manifests[2], 0.55, 20, hop_s=0.5)
-    assert accumulated(manifests[2], 0.55, 200, hop_s=0.05) == pytest.approx(seldom, abs=0.02)
-    assert seldom > 0.9
+def test_overlapping_windows_are_weighted_by_their_new_share(manifests):
+    disjoint = accumulated(manifests[2], 0.55, 20, hop_s=0.5)
+    assert accumulated(manifests[2], 0.55, 200, hop_s=0.05) == pytest.approx(disjoint, abs=0.02)
+    assert disjoint > 0.9
 
 
-def test_one_sure_decision_rules_no_class_out_for_good(manifests):
+def test_one_certain_decision_never_rules_a_class_out_forever(manifests):
     config = PolicyConfig(evidence="accumulate", memory_ms=200, threshold=0.9)
     rows = two(1.0, *[0.0] * 40)
     assert labels(config, manifests[2], rows).split()[-1] == "left"
 
 
-def test_a_clock_that_was_set_back_forgets_everything(manifests):
+def test_a_clock_that_is_set_back_resets_everything(manifests):
     policy = Policy(PolicyConfig(threshold=0.8, refractory_ms=500, dwell_ms=50), manifests[2])
     sure = np.array([0.0, 1.0])
-    given_ = [policy.judge(Decision(t_s, sure)).label for t_s in (100.0, 100.05, 50.0, 50.05)]
-    assert given_ == [NONE, "right", NONE, "right"]
+    judged = [policy.judge(Decision(t_s, sure)).label for t_s in (100.0, 100.05, 50.0, 50.05)]
+    assert judged == [NONE, "right", NONE, "right"]

@@ -206,7 +206,10 @@ def test_a_signal_fifty_times_too_large_is_said_to_be_without_naming_a_unit():
         (exchanged(*((k, 7 - k) for k in range(4))), "connector 1 of 8 channels is plugged in the wrong way round"),
         (exchanged((6, 10)), "C3 with C4 swapped"),
         ([N - 1, *range(N - 1)], "the signals come one channel later than the stream's labels say"),
-        (np.random.default_rng(5).permutation(N).tolist(), "many electrodes are not where their labels say"),
+        (
+            np.random.default_rng(5).permutation(N).tolist(),
+            "many electrodes are not on the positions that their labels name",
+        ),
     ],
 )
 def test_a_swapped_cap_is_named_on_this_head_and_on_another(order, words, head):
@@ -349,7 +352,7 @@ def test_flag_says_it_and_lowers_the_quality_but_changes_no_probability(decoder)
     shares = [d.quality for d in decisions]
     assert {1.0, 1 - 1 / N, 1 - 2 / N, 0.0} == set(shares)
     assert all(d.probs is None or not d.why for d in decisions)
-    assert (pipeline.front_end.describe(), pipeline.front_end.bad) == ("", ())
+    assert (pipeline.front_end.status.describe(), pipeline.front_end.status.bad) == ("", ())
 
 
 def test_hold_gives_no_verdict_while_it_lasts_and_says_why(decoder):
@@ -409,7 +412,8 @@ def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
     assert not decisions[-1].why
     assert decisions[-1].quality == 1 - 1 / N
     assert (
-        pipeline.front_end.describe() == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
+        pipeline.front_end.status.describe()
+        == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
     )
 
 

@@ -1,4 +1,4 @@
-"""compare --report: one page that needs nothing else, whatever the recipes are called, and maps that are right."""
+"""compare --report: one self-contained page, whatever the recipes are called."""
 
 from __future__ import annotations
 
@@ -15,64 +15,25 @@ from click.testing import CliRunner
 from msgspec.structs import replace as changed
 
 from pretap.cli import pretap
-from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import PretapError, UsageError
-from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, LstmSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import write_mne_epochs
 from pretap_offline.fit.fitting import fit_decoder
-from pretap_offline.lab.compare import compare, plan
-from pretap_offline.lab.plan import set_up
 from pretap_offline.lab.report.figures import confidence_bins, permutations
-from pretap_offline.lab.report.patterns import Group, HeadMap, answer_patterns, filter_patterns, patterns_of
-from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.report.write import write_report
 from pretap_offline.lab.results import Comparison, Permutations, read_results
-from pretap_offline.lab.running import open_laboratory
-from pretap_offline.lab.store import Store
+from report_cases import LDA, LSTM, TRAINED, compared, trials
 
-CHANNELS = ("C3", "Cz", "C4", "O1", "F3", "F4")
-SCALING = ScalingConfig(reference="average", divide_uv=10.0)
-TRAINED = FitConfig(optimizer="adamw", learning_rate=3e-2, batch_size=20, max_epochs=3)
-LDA = TrainConfig(network=LdaSpec(), scaling=changed(SCALING, block_ms=100.0))
-LSTM = TrainConfig(network=LstmSpec(hidden=(2,)), scaling=changed(SCALING, block_ms=100.0), fit=TRAINED)
 HOSTILE = "</style><script>alert('$x_{$')</script>\"&\x1b\ud800"
 
 
-def trials(*, n=40, classes=("left", "right"), channels=CHANNELS, seed=0) -> Epochs:
-    """Noise; before a movement of the last class C3 sinks and C4 rises, and C3 has less power."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(n) % len(classes))
-    x = rng.normal(0, 5, (n, 50, len(channels)))
-    last = labels == len(classes) - 1
-    x[last, :, 0] *= 0.3
-    x[last, :, 0] -= np.linspace(0, 15, 50)
-    x[last, :, 2] += np.linspace(0, 15, 50)
-    return Epochs(
-        x_uv=x.astype(np.float32),
-        labels=labels,
-        classes=classes,
-        channels=channels,
-        sfreq_hz=100.0,
-        window_end_ms=-130.0,
-        source="noise & <rhythms>",
-    )
-
-
-def compared(epochs: Epochs, folder: Path, configs: dict[str, TrainConfig], *, repeats=2, **options) -> Comparison:
-    bench = set_up(epochs, list(configs.values()), folds=4, repeats=repeats, seed=0)
-    with open_laboratory(Store(folder / "store"), n_workers=1, cluster=None) as laboratory:
-        planned = plan(bench, configs, **options)
-        return compare(planned, lambda fits: laboratory.run(fits, bench.epochs), files=dict.fromkeys(configs, ""))
-
-
 class Page(HTMLParser):
-    """What a page says and shows; every tag is closed in its turn, and nothing lies outside the file."""
+    """Parses a page, and checks that all tags are closed in order and that nothing is loaded from elsewhere."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.pictures: list[tuple[str, str, bytes]] = []  # what it shows in words, its type, its bytes
+        self.pictures: list[tuple[str, str, bytes]] = []  # alternative text, type, bytes
         self.headings: list[str] = []
         self.cells: list[str] = []
         self.text = ""
@@ -128,7 +89,7 @@ def page(found, folder) -> Page:
     return reported(found, folder, trials(), "pretap compare 'a <b>' --report r.html")
 
 
-def test_the_page_tells_every_figure_of_every_decoder(found, page):
+def test_the_page_has_all_scores_of_every_decoder(found, page):
     for each in found.outcomes:
         f = each.figures
         for said in (
@@ -146,7 +107,7 @@ def test_the_page_tells_every_figure_of_every_decoder(found, page):
     assert "{:+.3f} to {:+.3f}".format(*difference.nll_ci95) in page.cells
 
 
-def test_the_page_says_what_somebody_needs_to_do_it_again(found, page):
+def test_the_page_holds_everything_needed_to_repeat_the_comparison(found, page):
     for said in (
         *("noise & <rhythms>", found.trials.sha256, found.setting.protocol, found.setting.code, found.setting.created),
         *("40 (20 left, 20 right), 6 channels, 100 Hz", "4 folds, 2 repeat(s), seeds 0 to 1"),
@@ -155,7 +116,7 @@ def test_the_page_says_what_somebody_needs_to_do_it_again(found, page):
         assert said in page.text
 
 
-def test_what_the_results_hold_has_a_section_and_the_rest_has_none(found, page, folder):
+def test_the_page_has_sections_only_for_what_the_results_hold(found, page, folder):
     whole = ["Accuracy", "Calibration", "Learning curve", "Permuted labels", "Training", "Mistakes", "On the head"]
     assert [each for each in page.headings if each in whole] == whole
     plain = [changed(each, permutations=None, learning_curve=(), losses=()) for each in found.outcomes]
@@ -202,7 +163,7 @@ def test_an_ensemble_shows_the_filters_of_its_first_member(tmp_path):
     epochs = trials()
     recipes = {"one": LSTM, "two": changed(LSTM, fit=changed(TRAINED, members=2))}
     page = reported(compared(epochs, tmp_path, recipes, repeats=1), tmp_path, epochs)
-    assert "Filters: those of the first of 2 members." in page.text
+    assert "Filters of the first of 2 members." in page.text
     maps = {name: [svg for alt, _, svg in page.pictures if alt.startswith(f"{name}: Input")] for name in recipes}
     assert maps["one"] == maps["two"]
     assert len(maps["one"]) == 2
@@ -217,10 +178,7 @@ def test_the_losses_of_an_ensemble_are_its_members_mean():
     assert losses[0] == alone[0] != losses[1]
 
 
-# -- figures -------------------------------------------------------------------------------------------------------
-
-
-def test_bins_have_equal_mass_and_count_what_is_right():
+def test_bins_have_equal_mass_and_hold_the_share_correct():
     confidence = np.linspace(0.5, 0.995, 100)
     probs = np.stack([1 - confidence, confidence], axis=1)[None]
     probs[0, 0] = (0.49, 0.51)
@@ -249,104 +207,11 @@ def test_equal_results_give_equal_pictures():
     assert permutations(null, 0.8) == permutations(null, 0.8)
 
 
-# -- on the head ---------------------------------------------------------------------------------------------------
-
-
-def test_a_filter_that_cancels_noise_shows_the_place_of_its_source():
-    rng = np.random.default_rng(0)
-    source, noise = rng.normal(size=(2, 20_000))
-    x = np.stack([source + noise, noise, 0 * noise], axis=1)  # the source reaches channel 0 alone
-    (pattern,) = filter_patterns(np.array([[1.0, -1.0, 0.0]]), x)  # the weights are as large on channel 1
-    np.testing.assert_allclose(pattern, [1, 0, 0], atol=0.03)
-
-
-def test_patterns_survive_filters_that_are_not_independent():
-    x = np.random.default_rng(0).normal(size=(1000, 3))
-    same = filter_patterns(np.array([[1.0, 0, 0], [1.0, 0, 0]]), x)
-    np.testing.assert_allclose(same.sum(axis=0), [1, 0, 0], atol=0.1)
-
-
-def test_the_whole_answer_lies_where_the_classes_differ():
-    epochs = trials(n=200)
-    probs = np.where(epochs.labels[:, None] == np.arange(2), 0.9, 0.1)
-    slow, power = answer_patterns(epochs, probs)
-    assert [each.title for each in slow.maps] == [f"{a} to {a + 100} ms" for a in range(-630, -130, 100)]
-    assert slow.maps[-1].values.argmin() == CHANNELS.index("C3")
-    assert slow.maps[-1].values.argmax() == CHANNELS.index("C4")
-    assert power.maps[0].values.argmin() == CHANNELS.index("C3")
-
-
-KINDS = {
-    "lda": LDA,
-    "csp": TrainConfig(network=CspSpec(filters=2), scaling=SCALING),
-    "tangent-space": TrainConfig(network=TangentSpaceSpec(), scaling=SCALING),
-    "closed-form": TrainConfig(network=ClosedFormSpec(), scaling=SCALING),
-    "lstm": LSTM,
-    "eegnet": TrainConfig(network=EegNetSpec(temporal=2), scaling=SCALING, fit=TRAINED),
-    "lrp-erd-lstm": TrainConfig(
-        network=LrpErdLstmSpec(lrp_filters=3, erd_filters=2),
-        scaling=changed(SCALING, divide_uv=1.0),
-        fit=TRAINED,
-    ),
-}
-N_MAPS = {
-    "lda": (5, 5),
-    "csp": (2,),
-    "tangent-space": (6,),
-    "closed-form": (6, 5, 5),
-    "lstm": (2,),
-    "eegnet": (4,),
-    "lrp-erd-lstm": (3, 2),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_maps_one_value_a_channel(kind):
-    epochs = trials(n=60)
-    decoder, tensors = fit_decoder(epochs, KINDS[kind], seed=0)
-    groups = patterns_of(decoder, tensors, epochs)
-    assert tuple(len(group.maps) for group in groups) == N_MAPS[kind]
-    for group in groups:
-        for each in group.maps:
-            assert each.values.shape == (len(CHANNELS),)
-            assert np.isfinite(each.values).all()
-            assert each.values.any()
-
-
-def test_lda_sees_the_ramp_at_its_end_and_csp_the_weaker_rhythm():
-    epochs = trials(n=200)
-    pattern, _ = patterns_of(*fit_decoder(epochs, LDA, seed=0), epochs)
-    assert pattern.maps[-1].values.argmin() == CHANNELS.index("C3")
-    assert pattern.maps[-1].values.argmax() == CHANNELS.index("C4")
-    (csp,) = patterns_of(*fit_decoder(epochs, KINDS["csp"], seed=0), epochs)
-    assert csp.maps[0].values.argmax() == CHANNELS.index("C3")
-    assert re.fullmatch(r"less power: right, AUC (0\.9\d|1\.00)", csp.maps[0].title)
-
-
 def test_three_classes_have_maps(tmp_path):
     epochs = trials(n=60, classes=("left", "foot", "right"))
     page = reported(compared(epochs, tmp_path, {"lda": LDA}, repeats=1), tmp_path, epochs)
     assert "foot → right" in page.text
     assert sum(kind == "image/png" for _, kind, _ in page.pictures) == 16
-
-
-def test_left_is_on_the_left_and_the_nose_is_up():
-    from matplotlib.image import imread
-
-    def centre(channel: str) -> tuple[float, float]:
-        """Where the map of one electrode is reddest, as shares of the picture's width and height from top left."""
-        values = np.array([float(name == channel) for name in CHANNELS])
-        import io
-
-        (png,) = Topographies(CHANNELS).draw(Group("", (HeadMap("", values),)))
-        pixels = imread(io.BytesIO(png))[..., :3]
-        red = (pixels[..., 0] - pixels[..., 2]).clip(0.3) - 0.3  # (height, width)
-        down, across = np.indices(red.shape)
-        return (red * across).sum() / red.sum() / red.shape[1], (red * down).sum() / red.sum() / red.shape[0]
-
-    assert centre("C3")[0] < 0.45
-    assert centre("C4")[0] > 0.55
-    assert centre("F3")[1] < centre("O1")[1] - 0.3
 
 
 def test_channels_without_a_position_give_no_maps_and_the_page_says_so(tmp_path):
@@ -356,8 +221,8 @@ def test_channels_without_a_position_give_no_maps_and_the_page_says_so(tmp_path)
     assert {kind for _, kind, _ in page.pictures} == {"image/svg+xml"}
 
 
-def test_published_test_figures_stand_beside_the_competitions_data_alone(found, folder):
-    """Names are drawn as outlines; matplotlib says in a comment what they spell."""
+def test_published_accuracies_appear_only_with_the_data_of_the_competition(found, folder):
+    """Matplotlib draws names as outlines, and repeats them in a comment."""
 
     def lines(subject: str) -> list[str]:
         named = changed(found, trials=changed(found.trials, subject=subject))
@@ -370,9 +235,6 @@ def test_published_test_figures_stand_beside_the_competitions_data_alone(found, 
         b"test set, published: second-order bilinear (0.87)",
     ]
     assert lines("") == []
-
-
-# -- the command ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -415,20 +277,20 @@ def test_compare_writes_the_report_and_from_writes_it_again(written):
     ("arguments", "message"),
     [
         (("{f}/lda.toml", "--report", "{f}/lda.toml/r.html"), r"Cannot write .*r\.html"),
-        (("{f}/lda.toml", "--report", "{f}/x", "--json", "{f}/x"), "x is named twice"),
+        (("{f}/lda.toml", "--report", "{f}/x", "--json", "{f}/x"), "x is given twice"),
         (("--report", "{f}/r.html"), "Missing argument 'CONFIG...'"),
         (("--from", "{f}/r.json"), "needs --report FILE.html"),
-        (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is named twice"),
+        (("--from", "{f}/r.json", "--report", "{f}/r.json"), r"r\.json is given twice"),
         (
             ("--from", "{f}/r.json", "--report", "{f}/r.html", "--folds", "3"),
-            "--folds: with --from nothing is computed",
+            "--folds: cannot be combined with --from",
         ),
-        (("{f}/lda.toml", "--from", "{f}/r.json", "--report", "{f}/r.html"), "CONFIG: with --from nothing"),
+        (("{f}/lda.toml", "--from", "{f}/r.json", "--report", "{f}/r.html"), "CONFIG: cannot be combined with --from"),
         (("--from", "{f}/lda.toml", "--report", "{f}/r.html"), "lda.toml: not the results of"),
         (("--from", "{f}/r.json", "--report", "{f}/r.html", "--data", "{f}/other-epo.fif"), "Give the same data"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(written, arguments, message):
+def test_impossible_options_are_refused_and_nothing_is_written(written, arguments, message):
     other = trials(seed=1)
     write_mne_epochs(replace(other, x_uv=other.x_uv + 1), written / "other-epo.fif")
     before = (written / "r.json").read_bytes()

@@ -24,7 +24,7 @@ def resampled(x, from_hz, to_hz, cuts=()):
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), RATES)
-def test_a_sine_comes_out_as_the_same_sine_at_the_stamps_that_are_given(from_hz, to_hz):
+def test_a_sine_comes_out_as_the_same_sine_at_its_timestamps(from_hz, to_hz):
     slower = min(from_hz, to_hz)
     t = np.arange(round(4 * from_hz)) / from_hz
     for share in (0.02, 0.1, 0.3, 0.4):
@@ -35,7 +35,7 @@ def test_a_sine_comes_out_as_the_same_sine_at_the_stamps_that_are_given(from_hz,
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(1000, 250), (2048, 1000), (512, 100)])
-def test_what_would_alias_into_the_pass_band_is_held_back_by_50_db(from_hz, to_hz):
+def test_frequencies_that_would_alias_into_the_pass_band_are_attenuated_by_50_db(from_hz, to_hz):
     t = np.arange(round(8 * from_hz)) / from_hz
     for f_hz in (0.6 * to_hz, 0.9 * to_hz, to_hz):  # they would appear at 0.4, 0.1 and 0 of the new rate
         x = np.sin(2 * np.pi * f_hz * t + 0.5)[:, None].astype(np.float32)
@@ -76,7 +76,7 @@ def test_chunks_change_no_bit(rates, cuts, seed):
     assert np.array_equal(whole[1], pieces[1])
 
 
-def test_after_a_reset_it_starts_anew():
+def test_after_a_reset_it_starts_again():
     x = np.random.default_rng(0).normal(0, 20, (300, 2)).astype(np.float32)
     t = np.arange(300) / 250
     resampler = Resampler(from_hz=250, to_hz=1000, n_channels=2)
@@ -152,7 +152,7 @@ def test_a_bad_span_at_the_start_of_several_segments_stays_there():
     assert last[1] == out.n_samples
 
 
-def test_a_bad_span_over_a_break_stays_bad_on_both_sides_and_reaches_no_further_than_its_segments():
+def test_a_bad_span_over_a_break_stays_bad_on_both_sides_within_its_segments():
     x = np.zeros((9000, 1), np.float32)
     t_s = np.arange(9000) / 1000.0
     t_s[3000:] += 50.0

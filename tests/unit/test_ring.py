@@ -31,7 +31,7 @@ def rings_and_pushes(draw):
 
 @given(rings_and_pushes())
 @MODEST
-def test_every_window_that_is_held_equals_the_same_slice_of_the_whole_recording(case):
+def test_every_available_window_equals_the_same_slice_of_the_recording(case):
     capacity, n_channels, sizes = case
     ring, n = Ring(capacity, n_channels), 0
     for size in sizes:
@@ -46,7 +46,7 @@ def test_every_window_that_is_held_equals_the_same_slice_of_the_whole_recording(
 
 @given(rings_and_pushes())
 @MODEST
-def test_samples_never_seen_and_samples_no_longer_held_are_an_index_error(case):
+def test_future_samples_and_overwritten_samples_are_an_index_error(case):
     capacity, n_channels, sizes = case
     ring = Ring(capacity, n_channels)
     for size in sizes:

@@ -16,7 +16,7 @@ from pretap.signal.scaling import Scaling
 X = np.array([[1, 3], [5, 11], [2, 8], [6, 0], [10, -2]], np.float32)
 
 
-def test_the_default_divides_by_200_microvolts_and_does_nothing_else():
+def test_the_default_only_divides_by_200_microvolts():
     np.testing.assert_array_equal(Scaling().apply(X), X.astype(np.float64) / 200)
 
 
@@ -30,7 +30,7 @@ def test_the_baseline_is_the_mean_of_each_channel_s_first_samples():
     np.testing.assert_array_equal(Scaling(n_baseline=2, divide_uv=1).apply(X), expected)
 
 
-def test_blocks_are_means_and_end_where_the_window_ends_so_the_first_sample_falls_away():
+def test_blocks_are_means_and_the_last_one_ends_with_the_window_so_the_first_sample_is_dropped():
     expected = [[3.5, 9.5], [8, -1]]  # samples 1-2 and 3-4
     np.testing.assert_array_equal(Scaling(n_block=2, divide_uv=1).apply(X), expected)
 
@@ -42,7 +42,7 @@ def test_the_order_is_reference_then_baseline_then_blocks_then_division():
 
 
 @pytest.mark.parametrize(("n_window", "n_block", "n_steps"), [(500, 50, 10), (500, 1, 500), (7, 2, 3), (3, 4, 0)])
-def test_n_steps_counts_whole_blocks(n_window, n_block, n_steps):
+def test_n_steps_counts_complete_blocks(n_window, n_block, n_steps):
     scaling = Scaling(n_block=n_block)
     assert scaling.n_steps(n_window) == n_steps
     assert scaling.apply(np.zeros((n_window, 1))).shape == (n_steps, 1)
@@ -121,7 +121,7 @@ def scaled(scaling, x, fir):
     return scaling.apply(x, decimation=scaling.decimation(np.atleast_2d(fir), n_window=x.shape[-2]))
 
 
-def test_the_kept_samples_end_where_the_window_ends_and_are_never_from_before_it():
+def test_the_last_kept_sample_is_the_last_of_the_window_and_none_is_from_before_it():
     """The signal is its own sample number; the taps pick the newest sample, then the oldest of their span."""
     x = np.arange(500.0)[:, None]
     scaling = Scaling(decimate=10, n_taps=59, n_start=30, divide_uv=1)

@@ -1,4 +1,4 @@
-"""Jobs beside each other: one that ends, fails or breaks leaves the others alone, and nothing of it is lost."""
+"""Several jobs in one process: a job that ends or fails does not affect the others, and every error is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pretap_realtime.serve.several import run_each
 
 
 class Jobs:
-    """Jobs that end one after the other, in the order in which they are added."""
+    """Jobs that end one after another, in the order in which they were added."""
 
     def __init__(self):
         self.jobs, self._last = {}, threading.Event()
@@ -48,7 +48,7 @@ def test_results_are_shown_in_the_order_of_the_jobs_each_under_its_name_when_all
     assert jobs.said == []
 
 
-def test_the_first_error_sets_the_exit_code_and_every_sentence_is_repeated():
+def test_the_first_error_sets_the_exit_code_and_every_error_is_repeated():
     jobs = Jobs()
     jobs.add("ben", StreamLostError("It was lost."), show=["2 decisions"])
     jobs.add("cleo", NoStreamError("There is none."))
@@ -60,7 +60,7 @@ def test_the_first_error_sets_the_exit_code_and_every_sentence_is_repeated():
     assert jobs.shown == ["ben:\n  2 decisions", "anna:\n  4 decisions"]
 
 
-def test_a_bug_is_shown_with_its_traceback_and_ends_with_exit_code_1_whatever_came_before():
+def test_a_bug_is_shown_with_its_traceback_and_sets_exit_code_1_even_after_other_errors():
     jobs = Jobs()
     jobs.add("ben", NoStreamError("There is none."))
     jobs.add("cleo", ZeroDivisionError("by zero"))

@@ -55,7 +55,7 @@ def test_a_file_comes_before_a_name_and_a_folder_does_not(shipped_two, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["three", "nobody/README", "", "x" * 5000])
-def test_a_name_that_nobody_has_stays_a_path_and_cannot_be_read(name, shipped_two):
+def test_an_unknown_name_stays_a_path_and_cannot_be_read(name, shipped_two):
     assert str(find_bundle(name, folder=shipped_two)) == (name or ".")
     with pytest.raises(BundleError, match="Make one with `pretap train`") as refusal:
         pretap.load(name)
@@ -79,7 +79,7 @@ def test_it_loads_by_its_name_and_passes_its_self_test(name, engine):
 
 
 @each
-def test_it_is_what_its_name_says_trained_on_all_trials_and_measured(name):
+def test_a_shipped_bundle_matches_its_name_and_is_trained_on_all_trials_and_measured(name):
     manifest = read_bundle(name).manifest
     kind, rate = name.removesuffix("hz").split("-")
     assert (manifest.n_members > 1) == (kind == "ensemble")
@@ -118,11 +118,11 @@ def test_the_model_card_has_its_size_cost_and_hash(name):
     assert f"| {find_bundle(name).stat().st_size / 1000:.0f} kB | `{bundle.sha256[:16]}` |" in row
 
 
-def test_the_model_card_has_no_figure_still_to_come():
+def test_the_model_card_has_no_placeholder_figures():
     assert "TBD" not in CARD
 
 
-def test_the_model_card_says_what_it_must():
+def test_the_model_card_has_the_required_statements():
     plain = " ".join(CARD.split())
     for said in (
         "ONE head, recorded in 2001",
@@ -138,13 +138,14 @@ def test_bundles_and_card_are_data_of_the_package():
     assert {file.name for file in folder.iterdir()} == {"README.md", *(f"{name}.safetensors" for name in NAMES)}
 
 
-def test_serve_without_a_bundle_takes_the_best_one_and_says_which_and_why():
+def test_serve_without_a_bundle_uses_the_best_one_and_reports_which_and_why():
     command = [sys.executable, "-m", "pretap", "serve", "--query", "name=nobody", "--wait-s", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 3
     chosen, what, *_ = done.stderr.splitlines()
     assert chosen == (
-        "no BUNDLE named: ensemble-1000hz, the default, made for most amplifiers; at 100 Hz name ensemble-100hz"
+        "no BUNDLE given: using the default, ensemble-1000hz, which fits most amplifiers; for a stream at 100 Hz, use "
+        "ensemble-100hz"
     )
     assert what.startswith(f"bundle {find_bundle(BEST)}: mean of 10: ")
     assert "500 samples at 1000 Hz; trained on 316 trials of BCI Competition II data set IV" in what

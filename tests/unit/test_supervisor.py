@@ -1,8 +1,9 @@
-"""The supervisor and what a worker leaves to the next, with workers that are a line of Python."""
+"""Supervisor and handover, with workers that are a line of Python."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from pretap_realtime.serve.command import serve
 from pretap_realtime.serve.handover import Handover
-from pretap_realtime.serve.supervisor import Supervisor, pause_s, words
+from pretap_realtime.serve.supervisor import HangDetector, describe_exit, pause_s
 
 
 def test_the_first_restart_is_at_once_and_the_pauses_grow_to_eight_seconds():
@@ -21,49 +22,53 @@ def test_the_first_restart_is_at_once_and_the_pauses_grow_to_eight_seconds():
 
 @pytest.mark.parametrize(
     "code, said",
-    [(1, "ended with exit code 1"), (10, "ended since outlets froze too often"), (-9, "was ended by SIGKILL")],
+    [(1, "ended with exit code 1"), (10, "ended because outlets froze too often"), (-9, "was ended by SIGKILL")],
 )
-def test_the_end_of_a_worker_in_words(code, said):
-    assert words(code) == said
+def test_the_exit_of_a_worker_is_described(code, said):
+    assert describe_exit(code) == said
 
 
-def test_what_a_worker_notes_is_there_for_the_next_one_even_when_it_was_killed(tmp_path):
+def test_the_sequence_numbers_of_a_killed_worker_reach_the_next_one(tmp_path):
     file = tmp_path / "handover"
     handover = Handover.create(file)
-    assert (handover.n_restarts, handover.why, handover.seq(0), handover.seq(1)) == (0, "", 0, 0)
+    assert (handover.n_restarts, handover.why) == (0, "")
+    assert (handover.slot(0).first_seq, handover.slot(1).first_seq) == (0, 0)
     code = (
         "import os, pathlib, sys; from pretap_realtime.serve.handover import Handover\n"
         "handover = Handover(pathlib.Path(sys.argv[1]))\n"
-        "handover.keep_seq(0)(12345); handover.keep_seq(1)(2**40); os.kill(os.getpid(), 9)"
+        "handover.slot(0).keep_seq(12345); handover.slot(1).keep_seq(2**40); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=500).returncode == -9
-    handover.restart("because of ünïcode")
-    handover.restart("x" * 9999)
+    handover.add_restart("because of ünïcode")
+    handover.add_restart("x" * 9999)
     after = Handover(file)
-    assert (after.n_restarts, after.seq(0), after.seq(1)) == (2, 12345, 2**40)
-    assert after.why == "x" * 504
+    assert (after.n_restarts, after.slot(0).first_seq, after.slot(1).first_seq) == (2, 12345, 2**40)
+    assert after.why == after.slot(0).why == "x" * 504
 
 
-def run_supervised(tmp_path, worker: str):
-    """Run a supervisor, in a process of its own, whose worker runs `worker` with `n`, the number of its restarts."""
+def run_supervised(tmp_path, worker: str, *, check_s: float = 5.0):
+    """Start a supervisor process whose worker runs the code `worker` with `n`, the number of restarts."""
     code = (
         "import pathlib, sys; from pretap_realtime.serve.supervisor import Supervisor\n"
         "worker = 'import os, pathlib, signal, sys, time; from pretap_realtime.serve.handover import Handover\\n'"
         "  'handover = Handover(pathlib.Path(sys.argv[1])); n = handover.n_restarts\\n' + sys.argv[1]\n"
         "command = lambda file: [sys.executable, '-c', worker, str(file)]\n"
-        "sys.exit(Supervisor(command, say=lambda line: print(line, flush=True)).run())"
+        "say = lambda line: print(line, flush=True)\n"
+        "sys.exit(Supervisor(command, say=say, check_s=float(sys.argv[2])).run())"
     )
-    return subprocess.Popen([sys.executable, "-c", code, worker], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, worker, str(check_s)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
 
 
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6])
-def test_an_end_that_is_meant_is_kept(tmp_path, code):
+def test_an_intended_exit_is_not_restarted(tmp_path, code):
     process = run_supervised(tmp_path, f"sys.exit({code})")
     assert process.communicate(timeout=500)[0] == ""
     assert process.returncode == code
 
 
-def test_a_crash_is_restarted_and_said(tmp_path):
+def test_a_crash_is_restarted_and_reported(tmp_path):
     process = run_supervised(tmp_path, "print(handover.why); sys.exit(0) if n else os.kill(os.getpid(), 9)")
     first, line, why = process.communicate(timeout=500)[0].splitlines()
     assert first == ""
@@ -74,7 +79,7 @@ def test_a_crash_is_restarted_and_said(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_the_second_signal_ends_a_worker_that_does_not_listen(tmp_path):
+def test_the_second_signal_kills_a_worker_that_ignores_the_first(tmp_path):
     process = run_supervised(tmp_path, "print('up', flush=True); time.sleep(600)")
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
@@ -85,32 +90,24 @@ def test_the_second_signal_ends_a_worker_that_does_not_listen(tmp_path):
     process.stdout.close()
 
 
+def test_a_worker_hangs_if_three_checks_find_no_message_after_its_first_one():
+    detector = HangDetector(b"0")
+    assert not any(detector.update(b"0") for _ in range(9))  # it has sent nothing: loading may take long
+    assert not any(detector.update(f"{n}".encode()) for n in range(1, 9))
+    assert [detector.update(b"8") for _ in range(3)] == [False, False, True]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_a_worker_that_has_sent_messages_and_then_none_is_ended_as_hung(tmp_path):
-    handover = Handover.create(tmp_path / "handover")
-    supervisor = Supervisor(lambda file: [str(file)], say=print)
-    supervisor._handover = handover
-    supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    try:
-        supervisor._numbers = handover.numbers()
-        for _ in range(9):
-            supervisor._look(0, None)  # it has not begun: loading may take long
-        assert supervisor._child.poll() is None
-        for n in range(1, 9):
-            handover.keep_seq(0)(n)
-            supervisor._look(0, None)
-        for _ in range(2):
-            supervisor._look(0, None)
-        assert supervisor._child.poll() is None
-        supervisor._look(0, None)
-        assert supervisor._child.wait(60) == -signal.SIGKILL
-    finally:
-        supervisor._child.kill()
-        supervisor._child.wait()
+def test_a_worker_that_hangs_is_killed_and_restarted(tmp_path):
+    worker = "sys.exit(0) if n else handover.slot(0).keep_seq(1); time.sleep(600)"
+    process = run_supervised(tmp_path, worker, check_s=0.2)
+    said, _ = process.communicate(timeout=500)
+    assert re.fullmatch(r"supervisor: the worker hung and was ended after \d+\.\d s; restart 1\n", said)
+    assert process.returncode == 0
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere the process is not replaced")
-def test_serve_starts_a_supervisor_with_the_arguments_that_click_parsed(monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not replace the process")
+def test_serve_starts_a_supervisor_with_its_own_arguments(monkeypatch):
     replaced_by = []
     monkeypatch.setattr("os.execv", lambda _, command: replaced_by.append(command) or sys.exit(0))
     arguments = ["--supervise", "ensemble-1000hz", "--log", "--supervise", "--hop-ms", "20"]

@@ -181,7 +181,7 @@ def test_the_command_writes_trials_that_the_reader_finds_in_their_directory(tmp_
         ("x.mat", "--epochs", "--n-test", "0"),
     ],
 )
-def test_a_flag_that_cannot_be_honoured_is_refused_and_nothing_written(tmp_path: Path, arguments) -> None:
+def test_an_option_without_effect_is_refused_and_nothing_is_written(tmp_path: Path, arguments) -> None:
     result = run(tmp_path / arguments[0], *arguments[1:])
     assert isinstance(result.exception, UsageError)
     assert list(tmp_path.iterdir()) == []

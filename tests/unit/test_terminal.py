@@ -18,17 +18,17 @@ def test_controls_become_question_marks_and_lines_stay_lines():
 
 
 @given(_TEXT)
-def test_what_is_plain_can_be_printed(text):
+def test_plain_text_is_printable(text):
     assert all(c.isprintable() or c == "\n" for c in plain(text))
     assert len(plain(text)) == len(text)
 
 
 @given(_TEXT)
-def test_json_text_can_be_printed_and_is_read_back_the_same(text):
+def test_json_text_is_printable_and_reads_back_the_same(text):
     encoded = json_text(msgspec.json.encode({"text": text}))
     assert encoded.isprintable()
     assert json.loads(encoded) == {"text": text}
 
 
-def test_json_text_escapes_what_json_lets_pass():
+def test_json_text_escapes_characters_that_json_permits():
     assert json_text(msgspec.json.encode("\x7f\x9b\u202e\U000e0001ü")) == '"\\u007f\\u009b\\u202e\\udb40\\udc01ü"'

@@ -1,4 +1,4 @@
-"""What a policy is worth: commands against events, exactly, and what the sweep finds is what the service does."""
+"""Trade-off of policies: commands are scored against events, and are the same commands as those of the service."""
 
 import math
 
@@ -10,43 +10,43 @@ from hypothesis import strategies as st
 from pretap.config.serve import PolicyConfig
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.score.tradeoff import (
-    Due,
+    CommandScorer,
     Outcome,
-    Tried,
-    Worth,
+    ScoredPolicy,
+    Target,
     bits_per_selection,
     commands,
-    grid,
-    pareto,
-    sweep,
-    weigh,
+    filter_evidence,
+    pareto_front,
+    policy_grid,
+    score_policies,
 )
 from pretap_realtime.signal.chunk import Decision
 
 HOP_S = 0.05
 
 
-def stamps(n_seconds):
+def timestamps_s(n_seconds):
     return [k * HOP_S for k in range(round(n_seconds / HOP_S))]
 
 
-def due(*events):
-    return [Due(t_s, t_s, k) for t_s, k in events]
+def targets(*events):
+    return [Target(t_s, t_s, k) for t_s, k in events]
 
 
 def test_the_first_command_within_a_second_before_an_event_is_its_hit():
-    worth = Worth(stamps(60), due((10.0, 0), (11.0, 1), (30.0, 0)), hop_s=HOP_S, n_classes=2)
-    given_ = [
+    scorer = CommandScorer(timestamps_s(60), targets((10.0, 0), (11.0, 1), (30.0, 0)), hop_s=HOP_S, n_classes=2)
+    made = [
         (8.95, 0),  # in a pause
         (9.85, 0),  # a hit
         (9.95, 1),  # a second one: wrong
         (10.25, 0),  # the other class: wrong
-        (10.75, 1),  # too late to mend that: wrong
+        (10.75, 1),  # too late to correct that: wrong
         (11.45, 0),  # just after an event: wrong
         (20.0, 1),  # in a pause
         (30.0, 0),  # a hit, without any lead
     ]
-    found = worth.of(given_)
+    found = scorer.score(made)
     assert (found.n_events, found.n_hits, found.n_wrong, found.n_false) == (3, 2, 4, 2)
     assert found.lead_ms == pytest.approx(75.0)
     assert found.minutes == pytest.approx(1.0)
@@ -57,16 +57,16 @@ def test_the_first_command_within_a_second_before_an_event_is_its_hit():
     assert found.bits_per_min == 0.0  # 2 of 6 are right: below chance
 
 
-def test_without_pauses_no_false_activations_are_known():
-    found = Worth(stamps(1), due((0.5, 0), (0.99, 1)), hop_s=HOP_S, n_classes=2).of([])
+def test_without_pauses_false_activations_are_unknown():
+    found = CommandScorer(timestamps_s(1), targets((0.5, 0), (0.99, 1)), hop_s=HOP_S, n_classes=2).score([])
     assert (found.pause_minutes, found.false_per_min, found.lead_ms) == (0.0, None, None)
 
 
-def test_each_command_is_a_hit_or_wrong_or_false():
+def test_each_command_is_either_a_hit_or_wrong_or_false():
     rng = np.random.default_rng(0)
-    events = due(*((float(t), int(k)) for t, k in zip(np.cumsum(rng.uniform(0.8, 4, 40)), rng.integers(0, 3, 40))))  # noqa: B905
-    given_ = [(float(t), int(k)) for t, k in zip(np.sort(rng.uniform(0, 100, 300)), rng.integers(0, 3, 300))]  # noqa: B905
-    found = Worth(stamps(100), events, hop_s=HOP_S, n_classes=3).of(given_)
+    events = targets(*((float(t), int(k)) for t, k in zip(np.cumsum(rng.uniform(0.8, 4, 40)), rng.integers(0, 3, 40))))  # noqa: B905
+    made = [(float(t), int(k)) for t, k in zip(np.sort(rng.uniform(0, 100, 300)), rng.integers(0, 3, 300))]  # noqa: B905
+    found = CommandScorer(timestamps_s(100), events, hop_s=HOP_S, n_classes=3).score(made)
     assert found.n_hits + found.n_wrong + found.n_false == 300
     assert 0 < found.n_hits < 40
 
@@ -87,10 +87,10 @@ def test_bits_are_those_of_wolpaw(n_classes, accuracy, bits):
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), st.integers(0, 10_000))
-def test_the_sweep_gives_the_commands_of_the_policy(make_decoder, rights, pick):
+def test_commands_are_those_of_the_policy(make_decoder, rights, pick):
     manifest = make_decoder().manifest
-    settings = [config for alike in grid(n_classes=2, at_cues=False).values() for config in alike]
-    config = settings[pick % len(settings)]
+    configs = [config for group in policy_grid(n_classes=2, at_cues=False).values() for config in group]
+    config = configs[pick % len(configs)]
     decisions = [
         Decision(7.1 + k * HOP_S, None if p is None else np.array([1 - p, p]), "gap" if p is None else "")
         for k, p in enumerate(rights)
@@ -98,45 +98,45 @@ def test_the_sweep_gives_the_commands_of_the_policy(make_decoder, rights, pick):
     policy = Policy(config, manifest)
     judged = [(decision.t_s, policy.judge(decision)) for decision in decisions]
     expected = [(t_s, verdict.code - 1) for t_s, verdict in judged if verdict.command]
-    assert commands(config, weigh(config, decisions, manifest)) == expected
+    assert commands(config, filter_evidence(config, decisions, manifest)) == expected
 
 
 @given(st.lists(st.floats(0, 1), max_size=30))
-def test_at_cues_too(make_decoder, rights):
+def test_commands_at_cues_are_those_of_the_policy(make_decoder, rights):
     manifest = make_decoder().manifest
     decisions = [Decision(k / 2, np.array([1 - p, p]), cue="trial/0/end") for k, p in enumerate(rights)]
-    (alike,) = grid(n_classes=2, at_cues=True).values()
-    for config in alike:
+    (policies,) = policy_grid(n_classes=2, at_cues=True).values()
+    for config in policies:
         policy = Policy(config, manifest)
         judged = [(decision.t_s, policy.judge(decision)) for decision in decisions]
         expected = [(t_s, verdict.code - 1) for t_s, verdict in judged if verdict.command]
-        assert commands(config, weigh(config, decisions, manifest)) == expected
+        assert commands(config, filter_evidence(config, decisions, manifest)) == expected
 
 
-def test_every_setting_of_the_grid_is_tried_once(make_decoder):
-    settings = grid(n_classes=2, at_cues=False)
+def test_every_policy_of_the_grid_is_scored_once(make_decoder):
+    policies = policy_grid(n_classes=2, at_cues=False)
     n = []
-    worth = Worth(stamps(1), due((0.5, 0)), hop_s=HOP_S, n_classes=2)
-    tried = sweep([], worth, make_decoder().manifest, settings=settings, advance=lambda: n.append(1))
-    policies = {each.policy for each in tried}
-    assert len(n) == len(tried) == len(policies) == sum(map(len, settings.values()))
+    scorer = CommandScorer(timestamps_s(1), targets((0.5, 0)), hop_s=HOP_S, n_classes=2)
+    scored = score_policies(policies, [], scorer, manifest=make_decoder().manifest, advance=lambda: n.append(1))
+    tried = {each.policy for each in scored}
+    assert len(n) == len(scored) == len(tried) == sum(map(len, policies.values()))
 
 
-def test_the_front_holds_what_nothing_beats():
-    def tried(threshold, n_hits, n_wrong, false_per_min, lead_ms=100.0):
+def test_the_front_holds_the_policies_that_no_other_beats():
+    def scored(threshold, n_hits, n_wrong, false_per_min, lead_ms=100.0):
         found = Outcome(
             n_events=9, n_hits=n_hits, n_wrong=n_wrong, n_false=0, minutes=1.0, pause_minutes=1.0,
             false_per_min=false_per_min, wrong_per_min=0.0, lead_ms=lead_ms, bits_per_min=0.0,
         )  # fmt: skip
-        return Tried(PolicyConfig(threshold=threshold), found)
+        return ScoredPolicy(PolicyConfig(threshold=threshold), found)
 
     every = [
-        tried(0.1, 9, 1, 5.0),
-        tried(0.2, 5, 0, 2.0, lead_ms=50.0),
-        tried(0.3, 5, 0, 2.0),  # earlier
-        tried(0.4, 6, 2, 3.0),  # costs more, gains less
-        tried(0.5, 1, 1, 0.0),  # gains nothing
-        tried(0.6, 9, 1, 6.0),
+        scored(0.1, 9, 1, 5.0),
+        scored(0.2, 5, 0, 2.0, lead_ms=50.0),
+        scored(0.3, 5, 0, 2.0),  # longer lead
+        scored(0.4, 6, 2, 3.0),  # higher cost, smaller gain
+        scored(0.5, 1, 1, 0.0),  # no gain
+        scored(0.6, 9, 1, 6.0),
     ]
-    front = pareto(every, cost=lambda each: each.false_per_min or 0.0)
+    front = pareto_front(every, cost=lambda each: each.false_per_min or 0.0)
     assert [each.policy.threshold for each in front] == [0.3, 0.1]

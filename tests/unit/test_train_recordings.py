@@ -70,10 +70,10 @@ def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_pat
 
     trials = read_mne_epochs(saved)
     assert tuple(trial[:16] for trial in trials.trial_ids) == manifest.training.trial_sha256
-    assert trials.in_order
+    assert trials.is_in_order
 
 
-def test_evaluate_cuts_the_trials_that_the_bundle_was_trained_on_and_says_so(files, tmp_path):
+def test_evaluate_cuts_the_trials_of_the_training_and_recognises_them(files, tmp_path):
     out, figures, saved = tmp_path / "b.safetensors", tmp_path / "e.json", tmp_path / "t-epo.fif"
     invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
     n, other = n_taps(files[0]), n_taps(files[1])
@@ -108,7 +108,7 @@ def test_another_rate_is_resampled_as_live_data_are(files, tmp_path):
     assert f"accuracy {scores['accuracy']:.3f} ({scores['n_correct']} of {scores['n_trials']})" in said
 
 
-def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(files, tmp_path):
+def test_unusable_recordings_are_refused_before_anything_is_written(files, tmp_path):
     out = ("--out", tmp_path / "b.safetensors")
     with pytest.raises(UsageError, match="give one of them"):
         invoke("train", "own-cap", "--recording", files[0], "--data", "synthetic", *out)
@@ -129,7 +129,7 @@ def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(file
     assert not saved.exists()
 
 
-def test_a_missing_channel_of_the_bundle_is_replaced_and_many_are_named(files, tmp_path):
+def test_a_missing_channel_is_replaced_and_too_many_are_named(files, tmp_path):
     out, short = tmp_path / "b.safetensors", tmp_path / "short_raw.fif"
     invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
     raw = mne.io.read_raw(files[1], verbose="error")
@@ -151,6 +151,6 @@ def test_the_picture_is_drawn_without_positions_and_with_one_channel(tmp_path):
     recipe = ("own-cap", "--recording", path, "--out", out, *QUICK)
     said = invoke("train", *recipe, "--set", "scaling.reference=none")
     assert "no scalp map: 0 of 1 channels have a known position" in said
-    assert "no C3 and C4: shown is E1" in said
+    assert "no C3 and C4: the figure shows E1" in said
     with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
         invoke("train", *recipe)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pretap.recordings.xdf_time import cut
+from pretap.recordings.xdf_time import find_segments
 
 
 def plain_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
@@ -47,15 +47,15 @@ def jittered(seed: int, n: int, sfreq_hz: float, jitter: float, breaks: list[tup
     jitter=st.sampled_from([0.0, 0.3, 1.5, 4.0]),
     breaks=st.lists(st.tuples(st.floats(0, 1), st.sampled_from([-3.0, 0.01, 0.02, 0.05, 0.3, 0.95, 5.0])), max_size=8),
 )
-def test_stamps_break_where_the_plain_algorithm_breaks_them(seed, n, sfreq_hz, jitter, breaks):
+def test_timestamps_break_at_the_breaks_of_the_plain_algorithm(seed, n, sfreq_hz, jitter, breaks):
     t_s = jittered(seed, n, sfreq_hz, jitter, breaks)
-    assert [each.start for each in cut(t_s, sfreq_hz)] == plain_starts(t_s, sfreq_hz)
+    assert [each.start for each in find_segments(t_s, sfreq_hz)] == plain_starts(t_s, sfreq_hz)
 
 
-def test_jittered_stamps_take_a_fraction_of_the_plain_algorithm_s_time():
+def test_jittered_timestamps_take_a_fraction_of_the_plain_algorithm_s_time():
     t_s = jittered(0, 30_000, 1000.0, 3.0, [(0.7, 3.0)])
     times_s, found = [], []
-    for starts in (plain_starts, lambda *of: [each.start for each in cut(*of)]):
+    for starts in (plain_starts, lambda *of: [each.start for each in find_segments(*of)]):
         began_s = time.process_time()
         found.append(starts(t_s, 1000.0))
         times_s.append(time.process_time() - began_s)
@@ -64,5 +64,5 @@ def test_jittered_stamps_take_a_fraction_of_the_plain_algorithm_s_time():
 
 
 def test_four_minutes_at_1000_hz_with_jitter_of_three_samples_break_at_the_gap_alone():
-    segments = cut(jittered(0, 240_000, 1000.0, 3.0, [(0.7, 3.0)]), 1000.0)
+    segments = find_segments(jittered(0, 240_000, 1000.0, 3.0, [(0.7, 3.0)]), 1000.0)
     assert [round(each.start / 240_000, 3) for each in segments] == [0.0, 0.7]

@@ -318,7 +318,7 @@ def test_a_disk_that_is_full_leaves_the_last_whole_chunk_and_says_what_is_saved(
     assert int(n_samples) > 5700  # of the 17 bytes a sample
     recording = open_recording(path)
     assert recording.n_samples == int(n_samples)
-    assert "cut short" not in recording.source
+    assert "truncated" not in recording.source
 
 
 def test_chunks_carry_the_lengths_and_tags_of_the_specification():

@@ -1,1 +1,1 @@
-"""Bundles: the file, the manifest, the shipped ones, and `pretap inspect`."""
+"""Bundles: the file format, the manifest, the shipped bundles, and `pretap inspect`."""

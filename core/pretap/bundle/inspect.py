@@ -1,4 +1,4 @@
-"""``pretap inspect``: what a bundle is, and whether it still computes what it computed when it was made."""
+"""``pretap inspect``: describes a bundle and runs its self-test."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from pretap.files import write_json
 from pretap.options import json_option
 from pretap.signal.statistics import Statistics
 from pretap.terminal import plain
-
-__all__ = ["engine_errors", "in_a_line", "inspect"]
 
 _HOP_S = 0.05
 
@@ -47,7 +45,7 @@ def inspect(bundle: Path, *, json_file: Path | None) -> None:
             "manifest": msgspec.to_builtins(content.manifest),
         }
         write_json(json_file, report)
-    click.echo(plain(_describe(content.manifest, sha256=content.sha256)))
+    click.echo(plain(_table(content.manifest, sha256=content.sha256)))
     click.echo(f"signal        {_signal(content)}")
     for engine, result in results.items():
         verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
@@ -59,24 +57,24 @@ def inspect(bundle: Path, *, json_file: Path | None) -> None:
 
 
 def engine_errors() -> dict[str, float]:
-    """Give by how much each engine that is here differs from float64, on the self-test of the default bundle."""
+    """Return the error of each available engine, in the self-test of the default bundle."""
     bundle = read_bundle(BEST)
     results = {engine: _self_test(bundle, engine) for engine in ENGINES}
     return {engine: result for engine, result in results.items() if not isinstance(result, str)}
 
 
 def _self_test(bundle: Bundle, engine: str) -> float | str:
-    """Give the error of an engine, or why it is not there."""
+    """Return the error of an engine, or why it is not available."""
     if engine == "torch" and importlib.util.find_spec("torch") is None:
         return "not installed"
     try:
         return self_test(Decoder(bundle.manifest, bundle.tensors, engine=engine), bundle)
     except UsageError as error:
-        return f"not for this bundle here: {error}"
+        return f"not available for this bundle: {error}"
 
 
 def _streams(bundle: Bundle) -> str:
-    """Say how a stream is decoded by default, every 50 ms, and why that way."""
+    """Describe how a stream is decoded by default, every 50 ms, and why."""
     manifest = bundle.manifest
     hop = max(1, round(_HOP_S * manifest.sfreq_hz))
     decoder = Decoder(manifest, bundle.tensors, engine=AUTO)
@@ -84,10 +82,10 @@ def _streams(bundle: Bundle) -> str:
 
 
 def _signal(bundle: Bundle) -> str:
-    """Say what the training signal was like: what the live service judges a stream by."""
+    """Describe the training signal, with which the live service compares a stream."""
     statistics = Statistics.from_tensors(bundle.tensors)
     if statistics is None:
-        return "no statistics in it: a live stream's scale, unit and cap are not compared with the training's"
+        return "no statistics, so a live stream's scale, unit and cap are not compared with the training's"
     scale_uv = statistics.scale_uv
     smallest, largest = int(scale_uv.argmin()), int(scale_uv.argmax())
     names = bundle.manifest.channels
@@ -105,18 +103,7 @@ def _statistics_json(bundle: Bundle) -> dict[str, object] | None:
     return {"scale_uv": statistics.scale_uv.tolist(), "spread_log10": statistics.spread.tolist()}
 
 
-def in_a_line(manifest: Manifest) -> str:
-    """Say what a bundle is, for a log."""
-    training, metrics = manifest.training, manifest.metrics
-    accuracy = "accuracy not measured" if metrics is None else f"cross-validated accuracy {metrics.accuracy:.3f}"
-    return (
-        f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}; "
-        f"{manifest.n_window} samples at {manifest.sfreq_hz:g} Hz; trained on {training.n_trials} trials of "
-        f"{' '.join(training.data.split())[:200]}; {accuracy}"
-    )
-
-
-def _describe(manifest: Manifest, *, sha256: str) -> str:
+def _table(manifest: Manifest, *, sha256: str) -> str:
     training = manifest.training
     window_ms = 1000 * manifest.n_window / manifest.sfreq_hz
     resampled = f", resampled from {training.resampled_from_hz:g} Hz" if training.resampled_from_hz is not None else ""
@@ -128,8 +115,7 @@ def _describe(manifest: Manifest, *, sha256: str) -> str:
             f"ends {manifest.window_end_ms:+g} ms from the event"
         ),
         "scaling": _scaling(manifest),
-        "network": f"{_members(manifest)}{manifest.network.words(n_classes=len(manifest.classes))}, "
-        f"{manifest.streaming.n_parameters} parameters",
+        "network": f"{manifest.describe_network()}, {manifest.streaming.n_parameters} parameters",
         **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
         "a decision": _cost(manifest),
         "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
@@ -152,10 +138,6 @@ def _scaling(manifest: Manifest) -> str:
     return ", ".join([*steps, f"divided by {scaling.divide_uv:g} uV"])
 
 
-def _members(manifest: Manifest) -> str:
-    return "" if manifest.n_members == 1 else f"mean of {manifest.n_members}: "
-
-
 def _cost(manifest: Manifest) -> str:
     streaming = manifest.streaming
     direction = "forward-only" if streaming.forward_only else "not forward-only"
@@ -174,7 +156,7 @@ def _accuracy(manifest: Manifest) -> str:
 
 
 def _against_chance(manifest: Manifest) -> dict[str, str]:
-    """Return what the accuracy is compared with, and what it means for going live, if it was measured."""
+    """Return the rows for the chance level and the verdict, if the accuracy was measured."""
     metrics = manifest.metrics
     if metrics is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a bundle says about itself."""
+"""The manifest of a bundle: its signal, network, scaling, training and measured accuracy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from pretap.config.train import TrainConfig
 from pretap.networks import Network
 from pretap.signal.scaling import Scaling
 
-__all__ = ["FORMAT_VERSION", "TRIAL_DIGITS", "Manifest", "Metrics", "Streaming", "Training"]
-
 FORMAT_VERSION = 4
-TRIAL_DIGITS = 16  # of a trial's sha256 are stored: 6 kB for 316; two of a million alike: p = 3e-8
+TRIAL_DIGITS = 16  # stored of each trial's sha256: 6 kB for 316 trials; p = 3e-8 that two of a million collide
 
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -25,20 +23,22 @@ _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How good the recipe was found to be, and how that was measured.
+    """The measured accuracy of the recipe, and how it was measured.
 
-    The figures are of models trained by the same recipe on parts of the data, never of the shipped weights on the
-    trials they were trained on.
+    The figures are those of models trained by the same recipe on parts of the data, never those of the stored weights
+    on the trials they were trained on.
 
     Attributes
     ----------
     chance, p_chance
-        The share of the most frequent class, and how likely this accuracy or a higher one would be at that rate
-        (one-sided exact binomial test).
+        The share of the most frequent class, and the probability of this or a higher accuracy at that rate (one-sided
+        exact binomial test).
     learning_curve
-        (trials trained on, accuracy) for parts of the data; `outlook` says in words what twice as many would give.
+        (trials trained on, accuracy) for parts of the data.
+    outlook
+        A sentence on the accuracy to expect from twice as many trials.
     verdict
-        Whether going live makes sense, in words.
+        A sentence on whether going live makes sense.
     """
 
     protocol: str
@@ -57,7 +57,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the weights were made from.
+    """The data, seed and configuration that the weights were trained with.
 
     `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash.
     """
@@ -78,12 +78,18 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a decision takes: `multiply_adds` for scaling and all members, over a window of `n_window` samples.
+    """The cost of a decision. It follows from the rest of the manifest and is stored for readers other than pretap.
 
-    `n_parameters` counts the numbers of all members, fitted or designed. It follows from the manifest; a bundle says it
-    for those who read the file without pretap.
-
-    `forward_only`: the network's state can be advanced sample by sample, so that one step could cost one step.
+    Attributes
+    ----------
+    forward_only
+        Whether the state of the network can be advanced sample by sample.
+    n_window
+        Samples of the window.
+    n_parameters
+        Parameters of all members, fitted or designed.
+    multiply_adds
+        Multiply-adds of the scaling and all members.
     """
 
     forward_only: bool
@@ -93,25 +99,26 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The manifest of a bundle; stored as sorted JSON under the metadata key ``pretap``.
+    """The manifest of a bundle, stored as sorted JSON under the metadata key ``pretap``.
 
     Attributes
     ----------
     sfreq_hz, n_window
-        The rate in hertz and the window in samples that the decoder takes.
+        The rate in hertz and the length in samples of the decoder's window.
     window_end_ms
-        Where the training windows ended relative to the event, in milliseconds.
+        The end of the training windows relative to the event, in milliseconds.
     self_test_tolerance
-        How far an engine's probabilities may lie from the float64 reference on the two probe windows: 1e-6, or ten
-        times the error of torch float32 where the weights make the network more sensitive than that.
+        How far an engine's probabilities may be from the float64 reference on the two probe windows: 1e-6, or ten
+        times the error of torch float32 if the weights make the network more sensitive than that.
     interpolates
-        Whether the tensor ``channels.interpolation`` is there, see `pretap.signal.interpolation`.
+        Whether the bundle has the tensor ``channels.interpolation``, see `pretap.signal.interpolation`.
     has_statistics
-        Whether the tensors of `pretap.signal.statistics` are there.
+        Whether the bundle has the tensors of `pretap.signal.statistics`.
     n_members
-        Networks of one kind whose logits are averaged. Of several, each one's tensors are ``members.{i}.<name>``.
+        The number of networks whose logits are averaged. If it is more than one, the tensors of each are named
+        ``members.{i}.<name>``.
     temperature
-        The averaged logits are divided by it before the softmax (Guo et al., ICML 2017).
+        Divides the averaged logits before the softmax (Guo et al., ICML 2017).
     """
 
     format_version: int
@@ -135,17 +142,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def n_steps(self) -> int:
-        """Time steps that the network sees of a window."""
+        """Time steps of the network's input."""
         return self.scaling.n_steps(self.n_window)
 
     @property
     def removes_offsets(self) -> bool:
-        """Whether a constant on an electrode changes nothing."""
+        """Whether a constant offset of a channel does not change the decision."""
         return self.scaling.removes_offsets or self.network.removes_offsets
 
     @property
     def streaming(self) -> Streaming:
-        """What deciding costs."""
+        """The cost of a decision."""
         n_channels, n_classes = len(self.channels), len(self.classes)
         network = self.network.multiply_adds(n_steps=self.n_steps, n_inputs=n_channels, n_classes=n_classes)
         layout = self.network.tensors(n_steps=self.n_steps, n_inputs=n_channels, n_classes=n_classes)
@@ -156,3 +163,18 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             n_parameters=self.n_members * sum(math.prod(shape) for _, shape in layout.values()),
             multiply_adds=scaling + self.n_members * network,
         )
+
+    def describe(self) -> str:
+        """Describe the bundle in one line."""
+        accuracy = "accuracy not measured"
+        if self.metrics is not None:
+            accuracy = f"cross-validated accuracy {self.metrics.accuracy:.3f}"
+        return (
+            f"{self.describe_network()}; {self.n_window} samples at {self.sfreq_hz:g} Hz; trained on "
+            f"{self.training.n_trials} trials of {' '.join(self.training.data.split())[:200]}; {accuracy}"
+        )
+
+    def describe_network(self) -> str:
+        """Describe the kind, size and number of the networks."""
+        members = "" if self.n_members == 1 else f"mean of {self.n_members}: "
+        return members + self.network.describe(n_classes=len(self.classes))

@@ -1,4 +1,4 @@
-"""Configurations: read and checked, for serving and for training. Imports no numpy."""
+"""Configurations for training and serving: TOML files read into checked structs. Imports no numpy."""
 
 from pretap.config.reading import find_config, load_config
 

@@ -1,12 +1,10 @@
-"""Configuration: TOML files read into frozen structs, unknown keys refused with their path.
+"""Reads TOML files into frozen structs and rejects unknown keys with their path. Used by every command.
 
-What `pretap train` reads is in `pretap.config.train`, what `pretap serve` reads in `pretap.config.serve`. This module
-and that one load no numpy: `pretap serve` asks for its stream first.
+The structs are in `pretap.config.train` and `pretap.config.serve`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,15 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from pretap.errors import UsageError
-
-__all__ = ["Label", "Milliseconds", "Positive", "Text", "convert", "find_config", "load_config", "read_toml"]
+from pretap.files import existing_file
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
 Text = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
-_MOST_SHOWN = 60  # characters of a value
+_MAX_SHOWN = 60  # characters of a value in a message
 
 Config = TypeVar("Config", bound=msgspec.Struct)
 
@@ -35,25 +32,25 @@ def load_config(
     overrides: Iterable[str] = (),
     values: Mapping[str, object] | None = None,
 ) -> Config:
-    """Read a TOML file, or the defaults without one, into `kind` and override some of its keys.
+    """Read a TOML file (without one: the defaults) into `kind` and override some of its keys.
 
     Parameters
     ----------
     overrides
-        Texts such as ``fit.max_epochs=30``, whose right side is TOML or a bare word.
+        Strings such as ``fit.max_epochs=30``; the right-hand side is TOML or a bare word.
     values
         Values by dotted key, applied last. A value of None leaves its key as it is.
 
     Raises
     ------
     UsageError
-        With the path of the key that is unknown, of the wrong type or out of range.
+        If a key is unknown, of the wrong type or out of range; the message has its path.
     """
     return convert(read_toml(path), kind, path=path, overrides=overrides, values=values)
 
 
 def read_toml(path: Path | None) -> dict[str, Any]:
-    """Read a TOML file; without one nothing is set."""
+    """Read a TOML file; without one the table is empty."""
     if path is None:
         return {}
     try:
@@ -85,12 +82,12 @@ def convert(
     try:
         return msgspec.convert(table, kind, strict=True)
     except msgspec.ValidationError as error:
-        where = "configuration" if path is None else str(path)
-        raise UsageError(f"{where}: {_in_words(str(error), table, kind)}") from None
+        source = "configuration" if path is None else str(path)
+        raise UsageError(f"{source}: {_detailed(str(error), table, kind)}") from None
 
 
-def _in_words(error: str, table: Any, kind: Any) -> str:
-    """Add to msgspec's words what was given, or the keys that there are."""
+def _detailed(error: str, table: Any, kind: Any) -> str:
+    """Add to a message of msgspec the value that was given, or the keys that are known."""
     said, _, place = error.partition(" - at `$")
     names = place.strip(".`").split(".") if place else []
     if "unknown field" in said:
@@ -101,17 +98,15 @@ def _in_words(error: str, table: Any, kind: Any) -> str:
         return f"{error}; there are {', '.join(field.encode_name for field in msgspec.structs.fields(kind))}"
     for name in names:
         table = table.get(name) if isinstance(table, dict) else None
-    return error if ", got " in said or table is None else f"{error}, got {str(table)[:_MOST_SHOWN]!r}"
+    return error if ", got " in said or table is None else f"{error}, got {str(table)[:_MAX_SHOWN]!r}"
 
 
 def find_config(name: str) -> Path:
-    """Find a configuration: a path, or the name of one that is shipped (``default``, ``tutorial``)."""
-    path = Path(name)
-    with contextlib.suppress(OSError):  # a name too long for a file is an unknown name
-        if path.exists() and not path.is_dir():
-            return path
+    """Find a configuration by its path, or by the name of a shipped one (``default``, ``tutorial``)."""
+    if path := existing_file(name):
+        return path
     package = Path(__file__).parents[1]
-    homes = (package / "configs", package.parents[1] / "configs")  # the wheel's copy; the checkout
+    homes = (package / "configs", package.parents[1] / "configs")  # in a wheel; in a checkout
     shipped = [file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))]
     for file in shipped:
         if name in (file.stem, file.name):
@@ -121,7 +116,7 @@ def find_config(name: str) -> Path:
 
 
 def _check_utf8(text: str, *, source: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):  # Python's stand-in for invalid bytes in argv
+    if any("\ud800" <= character <= "\udfff" for character in text):  # stands for an invalid byte in argv
         raise UsageError(f"{source}: not valid UTF-8.")
 
 
@@ -133,7 +128,7 @@ def _parse_override(text: str) -> tuple[str, object]:
         parsed = tomllib.loads(f"value = {raw}")
     except (ValueError, RecursionError):
         return key.strip(), raw  # a bare word is a string: --set scaling.reference=average
-    return key.strip(), parsed["value"] if len(parsed) == 1 else raw  # a second line does not set a second key
+    return key.strip(), parsed["value"] if len(parsed) == 1 else raw  # a second line must not set another key
 
 
 def _put(table: dict[str, Any], key: str, value: object, *, source: str) -> None:

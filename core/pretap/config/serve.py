@@ -1,4 +1,4 @@
-"""What `pretap serve` reads from its TOML file."""
+"""The configuration of `pretap serve`. Its keys are those of the TOML file; `configs/serve.toml` explains them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,21 @@ _Origin = Annotated[str, Meta(pattern=r"^(null|[a-z][a-z0-9+.-]{0,31}://[A-Za-z0
 
 
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which LSL stream is decoded, and what it does not say about itself.
+    """The LSL stream to decode, and properties that its own description lacks.
 
-    `query` is ``key=value`` pairs joined by commas (name, type, source_id, hostname), or just a name. `channels`,
-    `unit` and `sfreq_hz` stand in for the stream's own description. `counter` is the channel in which the device counts
-    its samples, `counter_wraps_at` the value that is 0 again (256 where it counts to 255; 0: it never starts again). Of
-    the bundle's channels, `bad` ones are not used, and the share `max_interpolated` may be missing, bad or flat.
+    Attributes
+    ----------
+    query
+        Pairs ``key=value`` joined by commas (name, type, source_id, hostname), or just a name.
+    channels, unit, sfreq_hz
+        Replace the stream's own description.
+    counter, counter_wraps_at
+        The channel in which the device counts its samples, and the count at which it returns to 0: 256 if it counts to
+        255, and 0 if it never does.
+    bad
+        Channels of the bundle that are not used.
+    max_interpolated
+        The share of the bundle's channels that may be missing, bad or flat.
     """
 
     query: Text = "type=EEG"
@@ -58,9 +67,9 @@ ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
 
 class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often is decoded, and by which engine: ``auto`` takes the fastest that is here.
+    """The time between decisions, and the engine; ``auto`` is the fastest one available.
 
-    With `bundle_sha256` no other bundle than the one with this sha256 is decoded with; `pretap inspect` shows it.
+    If `bundle_sha256` is set, a bundle with another sha256 is refused; `pretap inspect` shows the sha256.
     """
 
     hop_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50.0
@@ -69,11 +78,11 @@ class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Cue-locked decoding: on when `query` names a marker stream.
+    """Cue-locked decoding; it is on if `query` names a marker stream.
 
-    A decision is made once for each marker that fits one of `patterns` (shell-style: ``*`` and ``?``), for the window
-    that ends `offset_ms` from it. By default these are the events that the bundle was trained on. With `votes` more
-    than 1 the decision is the mean of so many windows' probabilities: the others end `vote_step_ms` earlier each.
+    Each marker that matches one of `patterns` (shell-style: ``*`` and ``?``) gives one decision, for the window that
+    ends `offset_ms` after it. By default these are the events and the offset that the bundle was trained on. If `votes`
+    is more than 1, the decision is the mean probability of that many windows, each ending `vote_step_ms` earlier.
     """
 
     query: Text = ""
@@ -84,20 +93,21 @@ class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From decisions to verdicts, see `pretap_realtime.decide.policy`; as it is, each decision's likeliest class.
+    """From decisions to verdicts, see `pretap_realtime.decide.policy`. By default: each decision's likeliest class.
 
     Attributes
     ----------
     evidence, memory_ms
-        Decisions are taken one by one (``latest``), averaged (``average``) or added up in log-probabilities
-        (``accumulate``): one that is `memory_ms` old weighs 1/e.
+        Each decision counts alone (``latest``), or decisions are averaged (``average``) or summed as log-probabilities
+        (``accumulate``); one that is `memory_ms` old weighs 1/e.
     threshold, release
-        The evidence, as a probability, that a class needs, else the verdict is ``none``; once given, it stays until its
-        evidence falls below `release` (without it: `threshold`). A threshold of 0 always names the likeliest.
+        The probability that the evidence for a class must reach, otherwise the verdict is ``none``. A class that was
+        given stays until its evidence falls below `release` (by default `threshold`). With a threshold of 0 the verdict
+        is always the likeliest class.
     dwell_ms
-        For so long a class must have reached the threshold before it is given.
+        How long a class must stay above the threshold before it is given.
     refractory_ms
-        For so long after a class was given no other one is, nor the same one anew.
+        How long after a class was given neither another class nor the same one again is given.
     """
 
     evidence: Literal["latest", "average", "accumulate"] = "latest"
@@ -110,8 +120,8 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.release is not None and self.release > self.threshold:
             raise ValueError(
-                f"release = {self.release:g} lies above threshold = {self.threshold:g}: expected at most that, or a "
-                "class would be let go as it is given"
+                f"release = {self.release:g} lies above threshold = {self.threshold:g}: expected at most the "
+                "threshold, otherwise a class would be released as soon as it is given"
             )
         if (self.memory_ms > 0) != (self.evidence != "latest"):
             raise ValueError(
@@ -127,23 +137,23 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is made of a bad signal.
+    """How the service reacts to a bad signal, and when a signal counts as bad.
 
     Attributes
     ----------
     policy
-        ``flag`` says it and goes on; ``mask`` replaces bad electrodes by their neighbours, as flat ones are; ``hold``
-        gives no verdict while it lasts. What is wrong with the whole stream holds under ``mask`` too.
+        ``flag`` reports it and goes on. ``mask`` interpolates bad channels from their neighbours, like flat ones.
+        ``hold`` gives no verdict while it lasts; ``mask`` does the same for faults of the whole stream.
     mains_hz, mains_share
-        An electrode is dominated by mains where one of these frequencies has this share of its variance; an empty list
-        looks for none.
+        A channel is dominated by mains if one of these frequencies has this share of its variance. Without
+        frequencies there is no check.
     off_scale
-        An electrode is off scale where it is larger or smaller by this factor than the training's, all others taken
-        into account.
+        A channel is off scale if its amplitude, relative to that of all others, differs by this factor from the
+        training's.
     rate_percent
-        The rate has drifted where the stamps are further from the nominal rate than this.
+        The rate has drifted if the timestamps deviate from the nominal rate by more than this.
     cap
-        Whether the labels are compared with the training's: a swapped cap.
+        Whether the signal is checked for channels whose labels were swapped since training.
     """
 
     policy: Literal["flag", "mask", "hold"] = "flag"
@@ -155,21 +165,21 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The streams that go out: `name` is the common prefix of their names and source_ids."""
+    """The outgoing LSL streams; `name` is the common prefix of their names and source_ids."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")] = "pretap"
     format: Literal["json", "label"] = "json"
 
 
 class OutputsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the messages go beside the LSL streams; empty: nowhere. Addresses are ``host:port``; ``:port`` is loopback.
+    """Outputs besides the LSL streams. Addresses are ``host:port``; ``:port`` is loopback; an empty one is off.
 
     Attributes
     ----------
     websocket, websocket_origins
-        Listen here; web pages of these origins may connect, and programs.
+        The address to listen on. Programs and web pages of these origins may connect.
     osc, udp
-        Send datagrams there.
+        The address to send datagrams to.
     """
 
     websocket: _HostPort = ""
@@ -188,7 +198,7 @@ class OutputsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that `pretap serve` takes from a file."""
+    """The whole configuration of one decoder of `pretap serve`."""
 
     stream: StreamConfig = StreamConfig()
     decode: DecodeConfig = DecodeConfig()
@@ -201,13 +211,13 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.cue.query and self.policy.has_memory:
             raise ValueError(
-                f'cue.query = "{self.cue.query}" decides once per cue, each for itself: of [policy] only threshold '
+                f'cue.query = "{self.cue.query}" decides once per cue, each on its own: of [policy] only threshold '
                 "applies, and evidence, memory_ms, release, dwell_ms and refractory_ms must be left out"
             )
 
 
 class _DecoderTable(ServeConfig, frozen=True, forbid_unknown_fields=True):
-    """One of the ``[[decoders]]``: its bundle, and what it lays over the file's common tables."""
+    """One of the ``[[decoders]]``: its bundle, and the keys that override the file's common tables."""
 
     bundle: Annotated[str, Meta(min_length=1)] | None = None
 
@@ -227,28 +237,28 @@ def load_decoders(
     Raises
     ------
     UsageError
-        As `load_config`, with the path (``$.decoders[1].stream``), or if the outlets of two would have the same name.
+        As `load_config`, with the path (``$.decoders[1].stream``), or if two decoders have the same outlet name.
     """
     table = read_toml(path)
     if "decoders" not in table:
         return [(None, convert(table, ServeConfig, path=path, overrides=overrides, values=values))]
-    convert(table, _ServeFile, path=path)  # before they are merged: this way an error says in which of them it is
+    convert(table, _ServeFile, path=path)  # before merging, so that an error names the decoder
     overrides = list(overrides)
     decoders = []
     for own in table.pop("decoders"):
         bundle = own.pop("bundle", None)
         merged = {key: table.get(key, {}) | own.get(key, {}) for key in (*table, *own)}
         decoders.append((bundle, convert(merged, ServeConfig, path=path, overrides=overrides, values=values)))
-    _refuse_twins([config.markers.name for _, config in decoders], path)
+    _check_names([config.markers.name for _, config in decoders], path)
     return decoders
 
 
-def _refuse_twins(names: list[str], path: Path | None) -> None:
+def _check_names(names: list[str], path: Path | None) -> None:
     first: dict[str, int] = {}
     for i, name in enumerate(names):
-        twin = first.setdefault(name.casefold(), i)  # 'Anna' and 'anna' would be one file for some file systems
+        twin = first.setdefault(name.casefold(), i)  # to some file systems 'Anna' and 'anna' are one file
         if twin != i:
             raise UsageError(
-                f"{path}: decoders[{twin}] and decoders[{i}] both send as markers.name = {name!r}: their outlets would "
-                "be twins. Give each a name of its own; upper and lower case count as one."
+                f"{path}: decoders[{twin}] and decoders[{i}] both have markers.name = {name!r}, but each "
+                "needs a name of its own. Upper and lower case count as the same."
             )

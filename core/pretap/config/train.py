@@ -1,4 +1,4 @@
-"""What `pretap train` reads from its TOML file."""
+"""The configuration of `pretap train`, also stored in each bundle. Its keys are those of the TOML file."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class SignalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The signal a decoder takes. Data at another rate are resampled to `sfreq_hz`; without it, their rate is kept."""
+    """The signal that a decoder reads. Data are resampled to `sfreq_hz`; without it they keep their rate."""
 
     sfreq_hz: Positive | None = None
 
 
 class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How trials are cut out of continuous recordings, see `TrainConfig.events`.
+    """How trials are cut out of continuous recordings. `TrainConfig.events` names the events.
 
     Attributes
     ----------
     window_ms
         Where a trial starts and ends, relative to its event: ``[-630, -130]`` ends 130 ms before a tap.
     channels, exclude
-        Take these channels only (all of EEG where empty), and leave these out; by name or electrode.
+        The channels to use (by default all EEG channels) and those to leave out, by name or electrode.
     reject_uv, flat_uv
-        A trial is dropped where a channel's peak-to-peak amplitude exceeds the one or stays below the other; 0 drops
-        none.
+        A trial is dropped if the peak-to-peak amplitude of a channel is above `reject_uv` or below `flat_uv`; 0 turns
+        the check off.
     """
 
     window_ms: tuple[Milliseconds, Milliseconds] = (-630.0, -130.0)
@@ -43,12 +43,12 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`pretap.signal.scaling.Scaling` in milliseconds, so that one file serves every rate.
+    """`pretap.signal.scaling.Scaling` in milliseconds, so that one file works at every rate.
 
-    `decimate_to_hz` is the rate to which the window is brought after the reference, or the next above it of which the
-    data's is a whole multiple: by a causal FIR filter of about `fir_ms` that passes up to `pass_hz`, `delay_ms` late,
-    and stops from `stop_hz`, best near each of `mains_hz`. Near the window's start, from `start_ms` on, shorter filters
-    stand in.
+    After the reference, the window is decimated to `decimate_to_hz`, or to the next higher rate of which the data's
+    rate is a whole multiple. A causal FIR filter of about `fir_ms` passes up to `pass_hz` with a delay of `delay_ms`,
+    and stops from `stop_hz` on, best near each of `mains_hz`. From `start_ms` to `fir_ms` after the window's start,
+    shorter filters are used.
     """
 
     reference: Literal["none", "average"] = "none"
@@ -67,11 +67,17 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the network is fitted.
 
-    `members` networks are fitted, each from its own seed, and their logits averaged. `calibrate` divides the logits by
-    a temperature that is fitted to the cross-validation's predictions; without cross-validation there is none.
-    `schedule` ``cosine`` raises the learning rate over the first tenth of the batches and lets it fall to 0 over the
-    others. With probability `mirror` a training window is mirrored: left and right electrodes are swapped, and so are
-    the two classes.
+    Attributes
+    ----------
+    members
+        How many networks are fitted, each from its own seed; their logits are averaged.
+    calibrate
+        Whether the logits are divided by a temperature that is fitted to the predictions of the cross-validation.
+        Without cross-validation they are not.
+    schedule
+        ``cosine`` raises the learning rate over the first tenth of the batches and lowers it to 0 over the rest.
+    mirror
+        The probability that a training window is mirrored: left and right electrodes and the two classes are swapped.
     """
 
     optimizer: Literal["nadam", "adamw"] = "nadam"
@@ -89,9 +95,9 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The cross-validation that `pretap train` reports; `folds = 0` skips it.
 
-    `split` is ``blocks`` (contiguous in time, never shuffled), ``stratified`` (random), or ``auto``: blocks where the
-    trials stand in the order of recording. Blocks have no repeats that differ in more than the network's seed.
-    `learning_curve` also trains on 25 and 50 and 75 % of each fold's trials, to say what more trials would give.
+    `split` is ``blocks`` (contiguous in time, never shuffled), ``stratified`` (random), or ``auto``: blocks if the
+    order of recording is known. Repeats of blocks differ only in the seed of the network. With `learning_curve`,
+    training is repeated on 25, 50 and 75 % of each fold's trials, to estimate the gain from more trials.
     """
 
     folds: Annotated[int, Meta(ge=0, le=1000)] = 5
@@ -105,10 +111,10 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that `pretap train` takes from a file.
+    """The whole configuration of `pretap train`.
 
-    `events` names the classes of continuous recordings, in order, and for each the markers or annotations that are
-    its events (see `pretap.recordings.events`): ``left = ["tap/left", "S  1"]``.
+    `events` lists the classes of continuous recordings, in order, each with the markers or annotations that are its
+    events: ``left = ["tap/left", "S  1"]``, see `pretap.recordings.events`.
     """
 
     network: Network

@@ -1,6 +1,6 @@
-"""The networks as data and as plain numpy: what a bundle's tensors are called, and what they compute.
+"""The kinds of networks, one file each: their settings, the layout of their tensors, and inference in numpy.
 
-One file per kind. The torch modules that training uses compute the same and stand in `pretap.torch_networks`.
+`pretap.torch_networks` has the torch modules for training, which compute the same.
 """
 
 from __future__ import annotations
@@ -33,4 +33,4 @@ __all__ = [
 ]
 
 Network = LstmSpec | LrpErdLstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
-"""Any of the kinds; in TOML and JSON the key ``kind`` says which."""
+"""Any kind of network; the key ``kind`` tells them apart in TOML and JSON."""

@@ -1,11 +1,9 @@
-"""Covariance matrices and their logarithms."""
+"""Covariance matrices and their logarithms. Used by the kinds `closed-form` and `tangent-space`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["n_triangle", "oas_covariance", "tangent"]
 
 
 def n_triangle(n_inputs: int) -> int:
@@ -14,10 +12,10 @@ def n_triangle(n_inputs: int) -> int:
 
 
 def oas_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance (n_inputs, n_inputs) of a window (n_steps, n_inputs), shrunk towards its mean variance.
+    """Compute the covariance (n_inputs, n_inputs) of a window (n_steps, n_inputs), shrunk towards its mean variance.
 
-    The share of shrinkage is a formula in the data, no parameter: the oracle approximating shrinkage of Chen et al.
-    (IEEE Trans. Signal Processing 58, 2010) as scikit-learn writes it.
+    The amount of shrinkage follows from the data: the oracle approximating shrinkage of Chen et al. (IEEE Trans. Signal
+    Processing 58, 2010), as in scikit-learn.
     """
     n, p = x.shape
     x = x - x.mean(axis=0)
@@ -30,10 +28,10 @@ def oas_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tangent(covariance: NDArray[np.float64], whitening: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the logarithm of the whitened covariance as a vector (n_triangle,).
+    """Compute the logarithm of the whitened covariance as a vector (n_triangle,).
 
-    Off-diagonal entries count twice, so they are multiplied by sqrt(2): lengths stay what they are (Barachant et al.,
-    IEEE Trans. Biomed. Eng. 59, 2012).
+    Off-diagonal entries appear twice in the matrix, so they are multiplied by sqrt(2) to keep its norm (Barachant et
+    al., IEEE Trans. Biomed. Eng. 59, 2012).
     """
     values, vectors = np.linalg.eigh(whitening @ covariance @ whitening.T)
     logarithm = (vectors * np.log(np.maximum(values, 1e-300))) @ vectors.T  # (n_inputs, n_inputs)

@@ -1,4 +1,4 @@
-"""Common spatial patterns: the power of a few spatial filters in one band."""
+"""Common spatial patterns: the log power of a few spatial filters in one band."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from pretap.networks.bandpass import (
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["CspSpec", "log_power"]
-
 
 class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp", tag_field="kind"):
     """Band-pass, common spatial patterns, log power, LDA (Blankertz et al., IEEE Signal Proc. Mag. 25, 2008).
@@ -34,9 +32,9 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
     band_hz, order
         The causal Butterworth band-pass.
     filters
-        Spatial filters.
+        The number of spatial filters.
     regularisation
-        Of the classes' covariances: the share of their mean variance.
+        Share of the mean variance in the covariance of each class.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
@@ -49,11 +47,11 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
     regularisation: Annotated[float, Meta(ge=0, le=1)] = 0.1
 
     def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Bound the filter's matrices."""
+        """Limit the matrices of the filter."""
         return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Name the tensors: filter in time, filters in space, linear map."""
+        """Return the layout: the band-pass, the spatial filters and the linear map."""
         return {
             BANDPASS: ("F64", (n_steps,)),
             "csp.filters": ("F64", (self.filters, n_inputs)),
@@ -61,34 +59,34 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
         }
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the filter's matrix."""
+        """Build the filter's matrix and the linear map."""
         matrix, filters = toeplitz(tensors[BANDPASS]), tensors["csp.filters"]
         return dense(tensors, lambda x: log_power(bandpassed(x, matrix), filters))
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
-        """Carry the band-pass and each lane's power."""
+        """Build the band-pass and the power of each lane."""
         sections = second_order_sections(tensors[BANDPASS], self.band_hz, order=self.order, sfreq_hz=sfreq_hz)
         return _CspCells(tensors, sections, n_steps=n_steps, n_lanes=n_lanes)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count the band-pass, the spatial filters, squares and the map."""
+        """Count the band-pass, the spatial filters, the squares and the linear map."""
         per_step = self.filters * (n_inputs + 1)
         return bandpass_macs(n_steps=n_steps, n_inputs=n_inputs) + n_steps * per_step + self.filters * (n_classes + 1)
 
-    def words(self, *, n_classes: int) -> str:
-        """Give band and filters."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the band and the filters."""
         low, high = self.band_hz
         return f"CSP {low:g} to {high:g} Hz, {self.filters} filters, LDA -> {n_classes}"
 
 
 def log_power(x: NDArray[np.float64], filters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the log mean square of each spatial filter, (..., n_filters), of windows (..., n_steps, n_inputs)."""
+    """Compute the log power (..., n_filters) of windows (..., n_steps, n_inputs) after each spatial filter."""
     power = np.mean((x @ filters.T) ** 2, axis=-2)  # (..., n_filters)
     return np.asarray(np.log(np.maximum(power, 1e-300)))
 
 
 class _CspCells:
-    """Filters and power in many lanes."""
+    """The filters and their power in many lanes."""
 
     def __init__(self, tensors: Tensors, sections: NDArray[np.float64], *, n_steps: int, n_lanes: int) -> None:
         self._filters = tensors["csp.filters"].T  # (n_inputs, n_filters)
@@ -99,10 +97,10 @@ class _CspCells:
         self._power = np.zeros((n_lanes, n_filters))
 
     def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-        fresh = lanes[t == 0]
-        self._first[fresh] = x[t == 0]
-        self._bandpass.rest(fresh)
-        self._power[fresh] = 0.0
+        starting = lanes[t == 0]
+        self._first[starting] = x[t == 0]
+        self._bandpass.reset(starting)
+        self._power[starting] = 0.0
         fast = self._bandpass.step(lanes, (x - self._first[lanes]) @ self._filters)  # (n, n_filters)
         self._power[lanes] += fast * fast
 

@@ -1,4 +1,4 @@
-"""The last layer of the kinds that are a few features and one linear map."""
+"""The output layer of the kinds that map a few features linearly to logits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Engine, Layout, Tensors
 
-__all__ = ["dense", "dense_layout"]
-
 
 def dense_layout(*, n_features: int, n_classes: int) -> Layout:
-    """Name the tensors of `dense`."""
+    """Return the layout of the tensors of `dense`."""
     return {"dense.weight": ("F64", (n_classes, n_features)), "dense.bias": ("F64", (n_classes,))}
 
 
 def dense(tensors: Tensors, features: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Engine:
-    """Map what `features` gives for a window, (n_features,), to logits (n_classes,)."""
+    """Build the engine that maps the `features` (n_features,) of a window to logits (n_classes,)."""
     weight, bias = tensors["dense.weight"], tensors["dense.bias"]
     return lambda x: np.asarray(weight @ features(x) + bias)

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
-__all__ = ["EegNetSpec"]
-
-_MAX_VALUES = 2**22  # of a layer, n_steps * n_maps: 16 MiB
+_MAX_VALUES = 2**22  # n_steps * n_maps of a layer: 16 MiB
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
 class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="eegnet", tag_field="kind"):
-    """EEGNet (Lawhern et al., J. Neural Eng. 15, 2018), the last pooling over all steps that are left.
+    """EEGNet (Lawhern et al., J. Neural Eng. 15, 2018), with the last pooling over all remaining steps.
 
     Attributes
     ----------
     temporal
-        Filters in time, F1 of the paper; `spatial` filters over the channels for each of them, D.
+        Temporal filters, F1 in the paper.
+    spatial
+        Spatial filters for each temporal filter, D in the paper.
     kernel, separable_kernel
-        Lengths of the two convolutions in time, in steps.
+        Lengths of the two temporal convolutions, in steps.
     pool
-        Steps averaged between the two.
+        Steps averaged between these convolutions.
     dropout
-        Share of values set to 0 in training.
+        Share of the values that are set to 0 in training.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
@@ -45,21 +45,21 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
 
     @property
     def n_maps(self) -> int:
-        """Maps after the spatial filters, F1 * D; as many come out of the second convolution, F2."""
+        """Maps after the spatial filters, F1 * D, and after the second convolution, F2."""
         return self.temporal * self.spatial
 
-    def refusal(self, *, n_steps: int, n_members: int) -> str:  # noqa: ARG002 - one after another
-        """Bound the values between its layers."""
+    def refusal(self, *, n_steps: int, n_members: int) -> str:  # noqa: ARG002 - members run one after another
+        """Limit the values between the layers."""
         n_values = n_steps * self.n_maps
         if n_values <= _MAX_VALUES:
             return ""
         return (
             f"EEGNet of {self.n_maps} maps over {n_steps} steps: expected at most {_MAX_VALUES // self.n_maps} steps. "
-            "Bring the window to a lower rate (scaling.decimate_to_hz)."
+            "Use a lower rate (scaling.decimate_to_hz)."
         )
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
-        """Name the tensors, batch normalisation folded into the layer before it."""
+        """Return the layout, with each batch normalisation folded into the layer before it."""
         n_maps = self.n_maps
         return {
             "temporal.weight": ("F32", (self.temporal, self.kernel)),
@@ -73,7 +73,7 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
         }
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the network in numpy. The filters over channels come first: they commute with those in time."""
+        """Build the network in numpy. Spatial filters come first, since they commute with the temporal ones."""
         temporal = np.repeat(tensors["temporal.weight"], self.spatial, axis=0)  # (n_maps, kernel)
         depthwise, dtype = tensors["depthwise.weight"], temporal.dtype
 
@@ -87,18 +87,18 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
         return logits
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
-        """Refuse: its work comes after the last sample."""
-        raise RecomputeError("its convolutions read what comes later in the window")
+        """Refuse: most of the work follows the last sample."""
+        raise RecomputeError("its convolutions read later samples of the window")
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count both stages, exponentials as one."""
+        """Count both stages."""
         n_maps, n_pooled = self.n_maps, max(1, n_steps // self.pool)
         first = n_steps * n_maps * (n_inputs + self.kernel + 2)
         second = n_pooled * n_maps * (self.separable_kernel + n_maps + 2)
         return first + second + n_maps * n_classes
 
-    def words(self, *, n_classes: int) -> str:
-        """Give the maps of both stages."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the filters of both stages."""
         return f"EEGNet-{self.temporal},{self.spatial} -> {n_classes}"
 
 
@@ -107,7 +107,7 @@ def _elu(z: NDArray[Any]) -> NDArray[Any]:
 
 
 def _convolve(z: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
-    """Slide each map's own kernel (n_maps, kernel) over (n_steps, n_maps), zeros around, the length kept."""
+    """Convolve each map of (n_steps, n_maps) with its kernel (n_maps, kernel), zero-padded to keep the length."""
     kernel = weight.shape[1]
     padded = np.pad(z, (((kernel - 1) // 2, kernel // 2), (0, 0)))
     spans = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)  # (n_steps, n_maps, kernel)
@@ -115,7 +115,7 @@ def _convolve(z: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
 
 
 def _pooled(z: NDArray[Any], pool: int) -> NDArray[Any]:
-    """Average blocks of `pool` steps from the first on, (n_steps, n_maps); steps left over at the end are dropped."""
+    """Average blocks of `pool` steps of (n_steps, n_maps); an incomplete block at the end is dropped."""
     pool = min(pool, len(z))
     n_blocks = len(z) // pool
     return np.asarray(z[: n_blocks * pool].reshape(n_blocks, pool, -1).mean(axis=1))

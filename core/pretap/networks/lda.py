@@ -1,4 +1,4 @@
-"""Linear discriminant analysis of the scaled window: with block means, that of the slow potential's shape."""
+"""Linear discriminant analysis of the scaled window. With block means it reads the shape of the slow potential."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["LdaSpec"]
-
 
 class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda", tag_field="kind"):
     """Linear discriminant analysis of all steps and inputs (Blankertz et al., NeuroImage 56, 2011).
@@ -21,7 +19,7 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
     Attributes
     ----------
     shrinkage
-        Of the covariance towards its mean variance; ``auto`` is Ledoit's and Wolf's.
+        Shrinkage of the covariance towards its mean variance; ``auto`` is that of Ledoit and Wolf.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
@@ -31,32 +29,32 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
     shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
 
     def refusal(self, *, n_steps: int, n_members: int) -> str:  # noqa: ARG002
-        """Take any: the weights themselves grow with the steps."""
+        """Refuse nothing: the size of the weights already bounds the steps."""
         return ""
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Name the tensors: one weight for each step of each input."""
+        """Return the layout: one weight for each step of each input."""
         return dense_layout(n_features=n_steps * n_inputs, n_classes=n_classes)
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the map; steps vary slowest."""
+        """Build the linear map; in its weights, steps vary slowest."""
         return dense(tensors, lambda x: x.astype(tensors["dense.weight"].dtype, copy=False).reshape(-1))
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
-        """Carry each lane's sum."""
+        """Build the running sum of each lane."""
         return _LdaCells(tensors["dense.weight"], tensors["dense.bias"], n_steps=n_steps, n_lanes=n_lanes)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count one for each weight."""
+        """Count one multiply-add for each weight."""
         return n_steps * n_inputs * n_classes
 
-    def words(self, *, n_classes: int) -> str:
-        """Name it."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the classifier."""
         return f"shrinkage LDA -> {n_classes}"
 
 
 class _LdaCells:
-    """The map's sum over the steps so far, in many lanes."""
+    """The linear map summed over the steps so far, in many lanes."""
 
     def __init__(self, weight: NDArray[Any], bias: NDArray[Any], *, n_steps: int, n_lanes: int) -> None:
         self._by_step = np.ascontiguousarray(weight.reshape(len(weight), n_steps, -1).transpose(1, 2, 0))

@@ -1,7 +1,8 @@
-"""The lateralised readiness potential and the desynchronised rhythms, step by step into one LSTM."""
+"""Two branches, for the lateralised readiness potential and for desynchronised rhythms, into one LSTM."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -23,23 +24,21 @@ from pretap.networks.bandpass import (
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
-__all__ = ["LrpErdLstmSpec", "blocked"]
-
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
 class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lrp-erd-lstm", tag_field="kind"):
-    """Two branches over equal blocks of time, each with spatial filters of its own; the LSTM reads both.
+    """Two branches with their own spatial filters over equal blocks of time; an LSTM reads both.
 
-    LRP: the block's mean, less that of the first block, spatially filtered. ERD: the log power of each filter in the
-    band, in the block. It takes microvolts: scaling.divide_uv = 1.
+    LRP: the mean of the block minus that of the first block, spatially filtered. ERD: the log power of each filter in
+    the band and block. The input is in microvolts (scaling.divide_uv = 1).
 
     Attributes
     ----------
     blocks
-        Equal blocks that the window is cut into, the last ending with it: the LSTM's steps.
+        The number of equal blocks, which are the steps of the LSTM. The last one ends with the window.
     lrp_filters, erd_filters
-        Spatial filters of the branches.
+        The number of spatial filters of each branch.
     lrp_uv
         The slow potential is divided by this many microvolts.
     band_hz, order
@@ -47,7 +46,7 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     hidden
         Units of the LSTM.
     dropout
-        Share of the inputs (for all blocks alike) and of the last hidden values that are set to 0 in training.
+        Share of the inputs (the same ones in all blocks) and of the last hidden values set to 0 in training.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
@@ -65,20 +64,17 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
     @property
     def lstm(self) -> LstmSpec:
-        """The LSTM that reads the branches, and its dense layer."""
+        """The LSTM that reads the branches, with its dense layer."""
         return LstmSpec(hidden=(self.hidden,))
 
     def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Ask for a step in each block, and bound the filter's matrices."""
+        """Require a step in each block, and limit the matrices of the filter."""
         if self.blocks > n_steps:
-            return (
-                f"network.blocks = {self.blocks}: expected at most the {n_steps} steps that scaling leaves of the "
-                "window."
-            )
+            return f"network.blocks = {self.blocks}: expected at most the {n_steps} steps of the scaled window."
         return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Name the tensors: the filter in time, those in space, the LSTM's."""
+        """Return the layout: the band-pass, the spatial filters and the LSTM."""
         n_features = self.lrp_filters + self.erd_filters
         return {
             BANDPASS: ("F64", (n_steps,)),
@@ -88,7 +84,7 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         }
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the band-pass's matrix and the LSTM."""
+        """Build the matrix of the band-pass and the LSTM."""
         matrix, lstm = toeplitz(tensors[BANDPASS]), self.lstm.engine(tensors)
         lrp, erd = tensors["lrp.filters"].T, tensors["erd.filters"].T  # (n_inputs, n_filters)
 
@@ -102,20 +98,20 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         return logits
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
-        """Carry the band-pass, the sums of each lane's block, and the LSTM's states."""
+        """Build the band-pass, the block sums and the LSTM states of each lane."""
         sections = second_order_sections(tensors[BANDPASS], self.band_hz, order=self.order, sfreq_hz=sfreq_hz)
         lstm = self.lstm.cells(tensors, n_steps=self.blocks, n_lanes=n_lanes, sfreq_hz=sfreq_hz)
         return _LrpErdCells(self, tensors, sections, lstm, n_steps=n_steps, n_lanes=n_lanes)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count the band-pass, the spatial filters, squares, and the LSTM."""
+        """Count the band-pass, the spatial filters, the squares and the LSTM."""
         filters = self.blocks * self.lrp_filters * n_inputs + n_steps * self.erd_filters * (n_inputs + 1)
         n_features = self.lrp_filters + self.erd_filters
         lstm = self.lstm.multiply_adds(n_steps=self.blocks, n_inputs=n_features, n_classes=n_classes)
         return bandpass_macs(n_steps=n_steps, n_inputs=n_inputs) + filters + lstm
 
-    def words(self, *, n_classes: int) -> str:
-        """Give the branches and the LSTM."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the branches and the LSTM."""
         low, high = self.band_hz
         return (
             f"LRP ({self.lrp_filters} filters) and ERD {low:g} to {high:g} Hz ({self.erd_filters} filters) over "
@@ -123,13 +119,23 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         )
 
 
-FLOOR = 0.1  # added to a power before its logarithm; the filters start with a mean power of 1
+FLOOR = 0.1  # added to each power before the logarithm; the filters start with a mean power of 1
 
 
 def blocked(x: NDArray[Any], n_blocks: int) -> NDArray[Any]:
-    """Cut a window (n_steps, n) into equal blocks (n_blocks, n_each, n), the last ending with it."""
+    """Cut a window (n_steps, n) into equal blocks (n_blocks, n_each, n); the last one ends with the window."""
     n_each = len(x) // n_blocks
     return x[len(x) - n_blocks * n_each :].reshape(n_blocks, n_each, x.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _BranchState:
+    """The state of both branches in many lanes."""
+
+    first: NDArray[np.float64]  # (n_lanes, n_inputs), the window's first step
+    slow: NDArray[np.float64]  # (n_lanes, n_inputs), sum over the block
+    slow_first: NDArray[np.float64]  # (n_lanes, n_inputs), mean of the first block
+    power: NDArray[np.float64]  # (n_lanes, n_filters), sum of squares over the block
 
 
 class _LrpErdCells:
@@ -151,35 +157,30 @@ class _LrpErdCells:
         self._n_lead = n_steps - spec.blocks * self._n_each  # steps before the first block
         n_inputs, n_erd = self._erd.shape
         self._bandpass = RunningBandpass(sections, n_lanes=n_lanes, n_inputs=n_erd)
-        self._first = np.zeros((n_lanes, n_inputs))  # the window's first step
-        self._slow = np.zeros((n_lanes, n_inputs))  # sum over the block
-        self._slow_first = np.zeros((n_lanes, n_inputs))  # mean of the first block
-        self._power = np.zeros((n_lanes, n_erd))  # sum of squares over the block
+        self._state = _BranchState(*(np.zeros((n_lanes, n)) for n in (n_inputs, n_inputs, n_inputs, n_erd)))
 
     def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-        block, place = np.divmod(t - self._n_lead, self._n_each)
-        self._begin(lanes[t == 0], x[t == 0])
-        at_start = lanes[place == 0]
-        self._slow[at_start] = 0.0
-        self._power[at_start] = 0.0
-        self._slow[lanes] += x
+        state, (block, position) = self._state, np.divmod(t - self._n_lead, self._n_each)
+        state.first[lanes[t == 0]] = x[t == 0]
+        self._bandpass.reset(lanes[t == 0])
+        at_start = lanes[position == 0]
+        state.slow[at_start] = 0.0
+        state.power[at_start] = 0.0
+        state.slow[lanes] += x
         # Filters in time and in space commute, and there are fewer spatial filters than inputs.
-        fast = self._bandpass.step(lanes, (x - self._first[lanes]) @ self._erd)  # (n, erd_filters)
-        self._power[lanes] += fast * fast
-        ends = (place == self._n_each - 1) & (block >= 0)
+        fast = self._bandpass.step(lanes, (x - state.first[lanes]) @ self._erd)  # (n, erd_filters)
+        state.power[lanes] += fast * fast
+        ends = (position == self._n_each - 1) & (block >= 0)
         if ends.any():
             self._end_block(lanes[ends], block[ends])
 
-    def _begin(self, lanes: NDArray[np.intp], x: NDArray[np.float64]) -> None:
-        self._first[lanes] = x
-        self._bandpass.rest(lanes)
-
     def _end_block(self, lanes: NDArray[np.intp], block: NDArray[np.int64]) -> None:
-        mean = self._slow[lanes] / self._n_each  # (n, n_inputs)
-        opened = block == 0
-        self._slow_first[lanes[opened]] = mean[opened]
-        slow = ((mean - self._slow_first[lanes]) / self._spec.lrp_uv).astype(self._lrp.dtype) @ self._lrp
-        power = self._power[lanes] / self._n_each
+        state = self._state
+        mean = state.slow[lanes] / self._n_each  # (n, n_inputs)
+        is_first = block == 0
+        state.slow_first[lanes[is_first]] = mean[is_first]
+        slow = ((mean - state.slow_first[lanes]) / self._spec.lrp_uv).astype(self._lrp.dtype) @ self._lrp
+        power = state.power[lanes] / self._n_each
         self._lstm.advance(lanes, block, np.concatenate([slow, np.log(power + FLOOR)], axis=1))
 
     def logits(self, lane: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""LSTM layers one on another: the tutorial's kind of network."""
+"""Stacked LSTM layers: the network of the tutorial."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
-__all__ = ["LstmSpec"]
-
-_MAX_TURNS = 2**17  # of about 10 us each
+_MAX_TURNS = 2**17  # at about 10 us each
 
 
 class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lstm", tag_field="kind"):
-    """LSTM layers one on another, then a dense layer on the last hidden state.
+    """Stacked LSTM layers, then a dense layer on the last hidden state.
 
     Attributes
     ----------
     hidden
-        Units of each layer, first to last.
+        Units of each layer, from first to last.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
@@ -32,18 +30,17 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1, max_length=8)]
 
     def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Bound the steps that are taken one after another."""
+        """Limit the number of sequential steps."""
         n_turns = n_members * len(self.hidden) * n_steps
         if n_turns <= _MAX_TURNS:
             return ""
         return (
             f"LSTM of {len(self.hidden)} layer(s) over {n_steps} steps in {n_members} member(s): a decision takes "
-            f"{n_turns} steps one after another, expected at most {_MAX_TURNS}. Bring the window to a lower rate "
-            "(scaling.decimate_to_hz)."
+            f"{n_turns} sequential steps, expected at most {_MAX_TURNS}. Use a lower rate (scaling.decimate_to_hz)."
         )
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:  # noqa: ARG002 - any length
-        """Name each tensor; gates lie in torch's order: input, forget, cell, output."""
+        """Return the layout; gates are in torch's order: input, forget, cell, output."""
         layout: Layout = {}
         for layer, n_hidden in enumerate(self.hidden):
             layout[f"lstm.{layer}.weight_ih"] = ("F32", (4 * n_hidden, n_inputs))
@@ -55,7 +52,7 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
         return layout
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the network in numpy.
+        """Build the network in numpy.
 
         The cell is that of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), see
         docs/tutorial-network.md.
@@ -75,19 +72,19 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
         return [_Layer(*(tensors[f"lstm.{layer}.{name}"] for name in names)) for layer in range(len(self.hidden))]
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
-        """Carry each lane's hidden and cell states."""
+        """Build the hidden and cell states of each lane."""
         return _LstmCells(self._layers(tensors), tensors["dense.weight"], tensors["dense.bias"], n_lanes=n_lanes)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count four gates of each unit over its inputs and the layer's own state, and the cell's few products."""
+        """Count the four gates of each unit, over inputs and hidden states, and the few products of the cell."""
         n = 0
         for n_hidden in self.hidden:
             n += n_steps * n_hidden * (4 * (n_inputs + n_hidden) + 8)
             n_inputs = n_hidden
         return n + n_classes * n_inputs
 
-    def words(self, *, n_classes: int) -> str:
-        """Give the layers' sizes."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the sizes of the layers."""
         return f"LSTM {' -> '.join(map(str, self.hidden))} -> {n_classes}"
 
 
@@ -109,17 +106,17 @@ class _Layer:
         return np.zeros((*shape, self._n_hidden), self._dtype)
 
     def inputs(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Give what the inputs (n, n_in) add to the gates, (n, 4 * n_hidden)."""
+        """Compute the contribution of the inputs (n, n_in) to the gates, (n, 4 * n_hidden)."""
         return np.asarray((x.astype(self._dtype, copy=False) @ self._inputs + self._bias) * self._half)
 
     def step(self, z: NDArray[Any], h: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Advance states (..., n_hidden) by what `inputs` gave for the step, (..., 4 * n_hidden)."""
+        """Advance states (..., n_hidden) by one step of `inputs`, (..., 4 * n_hidden)."""
         n_hidden = self._n_hidden
         gates = np.tanh(z + h @ self._recurrent) * self._half + self._offset  # (..., 4 * n_hidden) i, f, g, o
         i, f = gates[..., :n_hidden], gates[..., n_hidden : 2 * n_hidden]
         g, o = gates[..., 2 * n_hidden : 3 * n_hidden], gates[..., 3 * n_hidden :]
         c = f * c + i * g  # the cell state: forget some of the old, add some of the new
-        return o * np.tanh(c), c  # what the cell shows
+        return o * np.tanh(c), c  # the hidden state
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         hidden = self.zeros(len(x))
@@ -131,16 +128,16 @@ class _Layer:
 
 
 class _LstmCells:
-    """Layers in many lanes."""
+    """The stacked layers in many lanes."""
 
     def __init__(self, layers: list[_Layer], weight: NDArray[Any], bias: NDArray[Any], *, n_lanes: int) -> None:
         self._layers, self._weight, self._bias = layers, weight, bias
         self._states = [(layer.zeros(n_lanes), layer.zeros(n_lanes)) for layer in layers]
 
     def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[Any]) -> None:
-        begun = t > 0  # (n,) the others start from zero
+        running = (t > 0)[:, None]  # (n, 1), the others start from zero
         for layer, (h, c) in zip(self._layers, self._states, strict=True):
-            x, c[lanes] = layer.step(layer.inputs(x), h[lanes] * begun[:, None], c[lanes] * begun[:, None])
+            x, c[lanes] = layer.step(layer.inputs(x), h[lanes] * running, c[lanes] * running)
             h[lanes] = x
 
     def logits(self, lane: int) -> NDArray[Any]:

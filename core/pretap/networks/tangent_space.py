@@ -1,4 +1,4 @@
-"""Riemannian tangent space: the band's covariance, seen from the mean of the training trials."""
+"""Riemannian tangent space: the covariance of a band in the tangent space at the mean of the training trials."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, ban
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
 from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
-
-__all__ = ["TangentSpaceSpec"]
 
 
 class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tangent-space", tag_field="kind"):
@@ -35,11 +33,11 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     c: Annotated[float, Meta(gt=0, le=1e6)] = 0.1
 
     def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Bound the filter's matrices."""
+        """Limit the matrices of the filter."""
         return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Name the tensors: filter, the mean's inverse square root, linear map."""
+        """Return the layout: the filter, the inverse square root of the mean and the linear map."""
         return {
             BANDPASS: ("F64", (n_steps,)),
             "tangent.whitening": ("F64", (n_inputs, n_inputs)),
@@ -47,21 +45,21 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         }
 
     def engine(self, tensors: Tensors) -> Engine:
-        """Prepare the filter's matrix."""
+        """Build the filter's matrix and the linear map."""
         matrix, whitening = toeplitz(tensors[BANDPASS]), tensors["tangent.whitening"]
         return dense(tensors, lambda x: tangent(oas_covariance(bandpassed(x, matrix)), whitening))
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
-        """Refuse: its work comes after the last sample."""
-        raise RecomputeError("the logarithm of its covariance is taken when the window is whole")
+        """Refuse: most of the work follows the last sample."""
+        raise RecomputeError("the logarithm of its covariance needs the whole window")
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count the band-pass, the covariance, some 12 products of that size for the logarithm, and the map."""
+        """Count the band-pass, the covariance, about 12 products of that size for the logarithm, and the linear map."""
         covariance = n_steps * n_inputs**2 + 12 * n_inputs**3
         bandpass = bandpass_macs(n_steps=n_steps, n_inputs=n_inputs)
         return bandpass + covariance + n_triangle(n_inputs) * n_classes
 
-    def words(self, *, n_classes: int) -> str:
-        """Give the band."""
+    def describe(self, *, n_classes: int) -> str:
+        """Describe the band and the classifier."""
         low, high = self.band_hz
         return f"Riemannian tangent space {low:g} to {high:g} Hz, logistic regression -> {n_classes}"

@@ -1,1 +1,1 @@
-"""Readers: recordings of every kind into time-first microvolts with events or labels."""
+"""Readers of recordings and trials of every format: time first, in microvolts, with events or labels."""

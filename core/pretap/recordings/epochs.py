@@ -1,4 +1,4 @@
-"""Trials cut out of recordings: the one shape that training, evaluation and replay share."""
+"""Trials: the data structure that training, evaluation and replay share."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Epochs:
     x_uv
         float32, (n_epochs, n_samples, n_channels), microvolts.
     labels
-        int64, (n_epochs,), the index into `classes` of each trial; None where the labels are withheld.
+        int64, (n_epochs,), the index into `classes` of each trial; None if the labels are not known.
     classes, channels
-        Class and channel names, in the order of the label indices and of the last axis.
+        Names of the classes, in the order of the labels, and of the channels, in the order of the last axis.
     sfreq_hz
         Sampling rate in hertz.
     window_end_ms
-        Where the last sample lies relative to the event, in milliseconds: -130 is 130 ms before it.
+        Time of the last sample relative to the event, in milliseconds: -130 is 130 ms before it.
     source
-        What the trials are, in words, for reports and manifests.
+        A description of the trials, for reports and manifests.
     subject
-        Whose head it is, as an identifier (``bci2-iv-aa``, ``synthetic-0``); empty where unknown.
+        An identifier of the subject (``bci2-iv-aa``, ``synthetic-0``); empty if unknown.
     resampled_from_hz
-        The rate of the file, where the trials were resampled after reading; else None.
+        The rate of the file if the trials were resampled after reading, otherwise None.
     trial_ids
-        sha256 of each trial as it was read (before any resampling), see `trial_sha256`.
+        sha256 of each trial as it was read, before any resampling, see `trial_sha256`.
     at_s, files
-        float64 and int64, (n_epochs,), where the trials stand in the order of recording: when the last sample was
-        recorded, in seconds on the clock of its file, and which file that is. None where the order is unknown.
+        float64 and int64, (n_epochs,), the order of recording: the time of the last sample in seconds on the clock of
+        its file, and the number of that file. None if the order is not known.
     """
 
     x_uv: NDArray[np.float32]
@@ -69,12 +69,12 @@ class Epochs:
         if self.at_s is not None and self.files is None:
             object.__setattr__(self, "files", np.zeros(len(self.x_uv), np.int64))
         if any(each is not None and each.shape != (len(self.x_uv),) for each in (self.at_s, self.files)):
-            raise DataError(f"{self.source}: expected a time and a file for each of {len(self.x_uv)} trials.")
+            raise DataError(f"{self.source}: expected a time and a file for each of the {len(self.x_uv)} trials.")
         if not np.isfinite(self.x_uv).all():
             bad = np.unique(np.argwhere(~np.isfinite(self.x_uv))[:, 0])
             raise DataError(
-                f"{self.source}: {len(bad)} of {len(self.x_uv)} trials hold NaN or infinite values, "
-                f"the first is trial {bad[0]}. Drop them, or read the original file again."
+                f"{self.source}: {len(bad)} of {len(self.x_uv)} trials have NaN or infinite values, "
+                f"the first one is trial {bad[0]}. Drop them, or read the original file again."
             )
         if not self.trial_ids:
             object.__setattr__(self, "trial_ids", tuple(trial_sha256(x) for x in self.x_uv))
@@ -83,8 +83,8 @@ class Epochs:
         return len(self.x_uv)
 
     @property
-    def in_order(self) -> bool:
-        """Whether the trials are known to stand in the order of recording."""
+    def is_in_order(self) -> bool:
+        """Whether the trials are known to be in the order of recording."""
         if self.at_s is None or self.files is None:
             return False
         same = np.diff(self.files) == 0
@@ -92,11 +92,11 @@ class Epochs:
 
     @property
     def n_samples(self) -> int:
-        """Samples in one trial."""
+        """Samples per trial."""
         return int(self.x_uv.shape[1])
 
     def select(self, index: NDArray[np.int64] | slice) -> Epochs:
-        """Return the trials that `index` picks, ids and labels with them."""
+        """Return the trials that `index` selects, with their labels and ids."""
         rows = np.arange(len(self))[index]
         return replace(
             self,
@@ -108,7 +108,7 @@ class Epochs:
         )
 
     def pick(self, channels: tuple[str, ...]) -> Epochs:
-        """Return the trials with these channels in this order, matched by name; ids are those of the picked samples."""
+        """Return the trials with these channels in this order, matched by name; their ids change accordingly."""
         try:
             order = match_channels(channels, self.channels, stream=self.source)
         except StreamRefusedError as error:
@@ -118,21 +118,22 @@ class Epochs:
         return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())
 
     def select_range(self, text: str) -> Epochs:
-        """Return the trials that ``A:B`` picks, as Python counts (``:256``, ``256:``, ``-40:``)."""
+        """Return the trials that ``A:B`` selects like a Python slice (``:256``, ``256:``, ``-40:``)."""
         start, colon, stop = text.partition(":")
         try:
             picked = self.select(slice(int(start) if start else None, int(stop) if stop else None))
         except ValueError:
             colon = ""
         if not colon or not len(picked):
-            raise UsageError(f"--trials {text!r}: expected A:B with at least one of {len(self)} trials between.")
+            raise UsageError(f"--trials {text!r}: expected A:B with at least one of the {len(self)} trials.")
         return picked
 
 
 def trial_sha256(x_uv: NDArray[np.float32]) -> str:
-    """Identify one trial (n_samples, n_channels) by its values in steps of 0.1 uV, the resolution of the competition.
+    """Compute the id of a trial (n_samples, n_channels) from its values, rounded to 0.1 uV.
 
-    The rounding makes a trial the same trial in a .mat file, a text file and a float32 copy.
+    That is the resolution of the competition. Rounding gives a trial the same id in a .mat file, a text file and a
+    float32 copy.
     """
     steps = np.rint(np.asarray(x_uv, np.float64) * 10).astype("<i4")
     return hashlib.sha256(repr(steps.shape).encode() + np.ascontiguousarray(steps).tobytes()).hexdigest()

@@ -1,7 +1,7 @@
-"""A strict reader of MATLAB 5 files: arrays of numbers, texts, and cells of these.
+"""A strict reader of MATLAB 5 files: numeric arrays, text, and cells of these. Used by the competition's reader.
 
-SciPy's `loadmat` ends the whole process with a segmentation fault on some damaged files (seen with 1.17, a few flipped
-bytes); a file that somebody downloaded must give an error instead. Format: *MAT-File Format*, MathWorks.
+On some damaged files (seen with 1.17 and a few flipped bytes), SciPy's `loadmat` ends the process with a segmentation
+fault. A downloaded file must give an error instead. Format: *MAT-File Format*, MathWorks.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 
-__all__ = ["MatValue", "read_mat"]
-
 MatValue = NDArray[np.float64] | str | list["MatValue"]
 
 _HEADER_BYTES = 128
-_LARGEST_BYTES = 1 << 30  # of one variable, unpacked; the 1000 Hz release has 0.04 GB
-_DEEPEST_CELL = 3
+_MAX_VARIABLE_BYTES = 1 << 30  # unpacked; the 1000 Hz release has 0.04 GB
+_MAX_CELL_DEPTH = 3
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
@@ -31,22 +29,22 @@ _COMPLEX_FLAG = 0x0800
 
 
 class _DamagedError(Exception):
-    """What is wrong with the bytes; `read_mat` adds which file it is."""
+    """The bytes are invalid; `read_mat` adds the name of the file."""
 
 
 def read_mat(path: Path, *, names: Collection[str]) -> dict[str, MatValue]:
-    """Read those variables of a MATLAB 5 file (versions 5 to 7) that are called one of `names`.
+    """Read the variables with these names, if there are such, from a MATLAB file of version 5 to 7.
 
     Returns
     -------
     dict
-        Numbers of any type as float64 in MATLAB's shape; texts of one row as str; cells, and texts of several rows,
-        as a flat list.
+        Numbers of any type as float64 in MATLAB's shape, text of one row as str. Cells, and text of several rows, as a
+        flat list.
 
     Raises
     ------
     DataError
-        The file is missing, not of this format, truncated or damaged, or one of the variables is of another kind.
+        If the file is missing, of another format, truncated or damaged, or if a variable is of another kind.
     """
     try:
         content = path.read_bytes()
@@ -55,7 +53,9 @@ def read_mat(path: Path, *, names: Collection[str]) -> dict[str, MatValue]:
     try:
         return _variables(content, names=names)
     except (_DamagedError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole MATLAB file: {error}. Truncated or damaged? Get it again.") from error
+        raise DataError(
+            f"{path} is not a complete MATLAB file: {error}. Truncated or damaged? Get it again."
+        ) from error
 
 
 def _variables(content: bytes, *, names: Collection[str]) -> dict[str, MatValue]:
@@ -65,7 +65,7 @@ def _variables(content: bytes, *, names: Collection[str]) -> dict[str, MatValue]
         inside = _elements(_unpacked(body), order) if kind == _COMPRESSED else iter([(kind, body)])
         kind_inside, matrix = _next(inside)
         if kind_inside != _MATRIX:
-            raise _DamagedError(f"an element of type {kind_inside} where a variable should be")
+            raise _DamagedError(f"expected a variable, found an element of type {kind_inside}")
         name, value = _matrix(matrix, order, names=names)
         if value is not None:
             found[name] = value
@@ -83,20 +83,20 @@ def _byte_order(content: bytes) -> str:
 
 def _unpacked(packed: memoryview) -> memoryview:
     unpacker = zlib.decompressobj()
-    body = unpacker.decompress(packed, _LARGEST_BYTES)
+    body = unpacker.decompress(packed, _MAX_VARIABLE_BYTES)
     if not unpacker.eof:
-        raise _DamagedError("a compressed variable that ends early, or holds more than 1 GiB")
+        raise _DamagedError("a compressed variable that ends early or has more than 1 GiB")
     return memoryview(body)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Walk the data elements that stand one after another: (type, bytes)."""
+    """Iterate over consecutive data elements: (type, bytes)."""
     position = 0
     while position < len(data):
         if position + 8 > len(data):
             raise _DamagedError(f"{len(data) - position} bytes left over")
         first, second = np.frombuffer(data[position : position + 8], f"{order}u4").tolist()
-        if first >> 16:  # small: type and size in the first four bytes, up to four bytes of content behind them
+        if first >> 16:  # small: type and size in the first four bytes, then up to four bytes of content
             kind, size, start = first & 0xFFFF, first >> 16, position + 4
             step = 8
             fits = size <= 4
@@ -105,7 +105,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
             step = 8 + (size if kind == _COMPRESSED else -(-size // 8) * 8)
             fits = start + size <= len(data)
         if not fits:
-            raise _DamagedError(f"an element of {size} bytes where {max(0, len(data) - start)} are left")
+            raise _DamagedError(f"an element of {size} bytes, but only {max(0, len(data) - start)} are left")
         yield kind, data[start : start + size]
         position += step
 
@@ -113,7 +113,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 def _matrix(
     body: memoryview, order: str, *, names: Collection[str] | None, depth: int = 0
 ) -> tuple[str, MatValue | None]:
-    """Read one array; None where `names` does not hold its name."""
+    """Read one array; its value is None if `names` does not contain its name."""
     if not len(body):
         return "", np.zeros((0, 0))  # an empty cell
     elements = _elements(body, order)
@@ -134,7 +134,7 @@ def _matrix(
         return name, values.reshape(shape, order="F")
     if kind == _CHAR_CLASS:
         return name, _text(*_next(elements), order, shape=shape)
-    if kind == _CELL_CLASS and depth < _DEEPEST_CELL:
+    if kind == _CELL_CLASS and depth < _MAX_CELL_DEPTH:
         cells = [_matrix(_next(elements)[1], order, names=None, depth=depth + 1)[1] for _ in range(n_values)]
         return name, [cell for cell in cells if cell is not None]
     raise _DamagedError(f"variable {name!r} is neither numbers, text nor cells (MATLAB class {kind})")
@@ -150,7 +150,7 @@ def _next(elements: Iterator[tuple[int, memoryview]]) -> tuple[int, memoryview]:
 def _numbers(kind: int, data: memoryview, order: str) -> NDArray[np.float64]:
     if kind not in _NUMBERS:
         raise _DamagedError(f"numbers of the unknown type {kind}")
-    # numpy raises ValueError where the size is no multiple of the item's
+    # numpy raises ValueError if the size is not a multiple of the item size
     with np.errstate(invalid="ignore", over="ignore"):  # damaged bits may be signalling NaN
         return np.frombuffer(data, np.dtype(order + _NUMBERS[kind])).astype(np.float64)
 
@@ -166,4 +166,4 @@ def _text(kind: int, data: memoryview, order: str, *, shape: tuple[int, ...]) ->
         raise _DamagedError(f"a text of shape {shape} with {len(text)} characters")
     if shape[0] == 1:
         return text
-    return [text[row :: shape[0]] for row in range(shape[0])]  # column after column
+    return [text[row :: shape[0]] for row in range(shape[0])]  # stored column by column

@@ -1,4 +1,4 @@
-"""MNE's objects in and out: trials as `mne.Epochs`, files that end in ``-epo.fif``."""
+"""Conversion of trials from and to `mne.Epochs`, and of files that end in ``-epo.fif``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import canonical
@@ -27,31 +28,31 @@ _UV_PER_V = 1e6
 
 
 def is_epochs_file(path: Path) -> bool:
-    """Say whether a file's name is one that MNE gives to trials."""
+    """Whether the file has one of the suffixes that MNE requires for trials."""
     return path.name.lower().endswith(_SUFFIXES)
 
 
 def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
-    """Take `mne.Epochs` as trials: EEG channels, time first, microvolts.
+    """Convert `mne.Epochs` to trials: EEG channels, time first, in microvolts.
 
-    The classes are the keys of ``event_id``, in its order. Where the samples of the events ascend, the trials are taken
-    to stand in the order of recording; `mne.EpochsArray` without events numbers them 0, 1, 2, ..., which says nothing.
+    The classes are the keys of ``event_id``, in the order of their codes. If the samples of the events ascend, the
+    trials are in the order of recording, except for 0, 1, 2, ...: `mne.EpochsArray` numbers trials without events so.
 
     Raises
     ------
     DataError
-        Trials without EEG or without samples.
+        If there is no EEG channel or no sample.
     """
     if "eeg" not in mne_epochs.get_channel_types():
-        raise DataError(f"{source} has no channel of EEG. Set the channel types first (epochs.set_channel_types).")
-    # MNE sorts no dict, but its files come back in the order of the codes: so do ours
+        raise DataError(f"{source} has no EEG channels. Set the channel types first (epochs.set_channel_types).")
+    # by code, as MNE orders them when it reads a file, so that a file and the object agree
     names = sorted(mne_epochs.event_id, key=lambda name: mne_epochs.event_id[name])
     code_of = {int(mne_epochs.event_id[name]): index for index, name in enumerate(names)}
     kinds = mne_epochs.get_channel_types()
-    eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE leaves out bad ones
+    eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE drops bad ones
     x_v = mne_epochs.get_data(picks=eeg, verbose="error")  # (n_epochs, n_channels, n_samples), volts
     if not x_v.size:
-        raise DataError(f"{source} holds no trials.")
+        raise DataError(f"{source} has no trials.")
     labels = np.array([code_of[int(code)] for code in mne_epochs.events[:, 2]], np.int64)
     samples = mne_epochs.events[:, 0].astype(np.int64)
     numbered = np.array_equal(samples, np.arange(len(samples)))
@@ -72,10 +73,10 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
 
 
 def read_mne_epochs(path: Path) -> Epochs:
-    """Read the trials of an ``-epo.fif`` file, see `epochs_from_mne`."""
-    mne = _mne(f"Reading {path.name}")
+    """Read trials from an ``-epo.fif`` file, see `epochs_from_mne`."""
+    mne = import_extra("mne", needed_by=f"Reading {path.name}")
     if not path.exists():
-        raise DataError(f"{path} does not exist: expected trials that MNE saved (...-epo.fif).")
+        raise DataError(f"{path} does not exist: expected trials saved by MNE (...-epo.fif).")
     try:
         epochs = mne.read_epochs(path, verbose="error")
     except Exception as error:  # MNE raises anything on damaged bytes
@@ -85,11 +86,12 @@ def read_mne_epochs(path: Path) -> Epochs:
 
 
 def epochs_to_mne(epochs: Epochs) -> Any:
-    """Give labelled trials as `mne.EpochsArray`: volts, positions where known, the event of each at its sample.
+    """Convert labelled trials to `mne.EpochsArray`, in volts, with the known positions of electrodes.
 
-    Trials of several files follow each other, a second apart; without an order they are numbered 0, 1, 2, ...
+    The events have their samples in the recording. Trials of several files follow each other, a second apart. Without
+    an order of recording, they are numbered 0, 1, 2, ...
     """
-    mne = _mne("Trials as MNE epochs")
+    mne = import_extra("mne", needed_by="Trials as MNE epochs")
     if epochs.labels is None:
         raise DataError(f"{epochs.source}: expected labelled trials to save as MNE epochs.")
     info = make_info(epochs.channels, sfreq_hz=epochs.sfreq_hz)
@@ -110,17 +112,17 @@ def epochs_to_mne(epochs: Epochs) -> Any:
 
 
 def write_mne_epochs(epochs: Epochs, path: Path) -> None:
-    """Write trials as ``-epo.fif``, in double precision: read again, they are the same to the bit."""
+    """Write trials to an ``-epo.fif`` file, in double precision: they are read back bit for bit."""
     if not is_epochs_file(path):
-        raise UsageError(f"Expected a file for trials that ends in -epo.fif (MNE's rule), got {path.name}.")
-    made = epochs_to_mne(epochs)
+        raise UsageError(f"Expected a file name that ends in -epo.fif, as MNE requires for trials, got {path.name}.")
+    mne_epochs = epochs_to_mne(epochs)
     with writing(path):
-        made.save(path, fmt="double", overwrite=True, verbose="error")
+        mne_epochs.save(path, fmt="double", overwrite=True, verbose="error")
 
 
 def _event_samples(epochs: Epochs, last: int) -> Any:
-    """Give the sample of each trial's event, (n_epochs,), files one after another."""
-    if epochs.at_s is None or epochs.files is None or not epochs.in_order:
+    """Return the sample of the event of each trial, (n_epochs,), with files one after another."""
+    if epochs.at_s is None or epochs.files is None or not epochs.is_in_order:
         return np.arange(len(epochs))
     samples = np.rint(epochs.at_s * epochs.sfreq_hz).astype(np.int64) - last  # (n_epochs,)
     for file in np.unique(epochs.files)[1:]:
@@ -132,32 +134,24 @@ def _event_samples(epochs: Epochs, last: int) -> Any:
 
 def standard_montage() -> Any:
     """Return MNE's standard 10-05 montage."""
-    mne = _mne("Electrode positions")
+    mne = import_extra("mne", needed_by="Electrode positions")
     # MNE 1.13 renamed its standard_1005
     known = "colin27_1005" in mne.channels.get_builtin_montages()
     return mne.channels.make_standard_montage("colin27_1005" if known else "standard_1005")
 
 
 def make_info(names: tuple[str, ...], *, sfreq_hz: float) -> Any:
-    """Describe EEG channels for MNE, with the standard 10-05 position of every electrode that has one."""
-    mne = _mne("MNE's description of channels")
+    """Create `mne.Info` for EEG channels, with the standard 10-05 positions of all electrodes that have one."""
+    mne = import_extra("mne", needed_by="MNE's description of channels")
     info = mne.create_info(list(names), sfreq_hz, "eeg")
     montage = standard_montage()
     positions = montage.get_positions()["ch_pos"]
     by_electrode = {canonical(name): xyz for name, xyz in positions.items()}
     known = {name: by_electrode[canonical(name)] for name in names if canonical(name) in by_electrode}
     if known:
-        # in head coordinates as `set_montage` of the whole montage would place them
+        # with all landmarks, so that the head coordinates are those of the whole montage
         placed = mne.channels.make_dig_montage(
             known, **{key: montage.get_positions()[key] for key in ("nasion", "lpa", "rpa", "coord_frame")}
         )
         info.set_montage(placed, on_missing="ignore", verbose="error")
     return info
-
-
-def _mne(what: str) -> Any:
-    try:
-        import mne
-    except ImportError:
-        raise MissingPackageError.for_extra(what, missing="mne") from None
-    return mne

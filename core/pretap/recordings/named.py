@@ -1,4 +1,4 @@
-"""Recordings by name: what ``replay`` and ``score`` take as RECORDING."""
+"""Opens the RECORDING of `pretap replay`, `score` and `tune`: trials, a recording, or the synthetic subject."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
 
-__all__ = ["open_any"]
-
 
 def open_any(
     name: str,
@@ -26,10 +24,10 @@ def open_any(
     channels: tuple[str, ...] | None = None,
     stream: str | None = None,
 ) -> Recording:
-    """Open trials (competition or -epo.fif, laid end to end), a continuous recording, or the synthetic subject.
+    """Open trials (competition or -epo.fif, joined end to end), a continuous recording, or the synthetic subject.
 
-    `sfreq_hz` resamples whatever it is, `trials_at_hz` trials only. `trials` and `channels` pick among trials,
-    `stream` among the streams of an XDF file.
+    `sfreq_hz` resamples any of them, `trials_at_hz` only trials. `trials` and `channels` select from trials, and
+    `stream` selects a stream of an XDF file.
     """
     path = Path(name)
     if name.partition(":")[0] == "synthetic" and not path.exists():
@@ -60,16 +58,16 @@ def open_any(
 
 def _refuse_stream(stream: str | None, name: str) -> None:
     if stream is not None:
-        raise UsageError(f"--xdf-stream {stream}: a stream can be chosen in XDF files only, and {name} is none.")
+        raise UsageError(f"--xdf-stream {stream}: only XDF files have streams to choose from, and {name} is not one.")
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:
-    """Have `pretap simulate` write a recording, and read it: the live side does not import the offline side."""
+    """Generate a recording with `pretap simulate`, in a child process since the live side cannot import it."""
     from pretap.recordings.continuous import open_recording
 
     _, _, seed = name.partition(":")
     if seed and not seed.isdecimal():
-        raise UsageError(f"{name!r}: expected synthetic or synthetic:SEED, SEED a whole number.")
+        raise UsageError(f"{name!r}: expected synthetic or synthetic:SEED with a whole number SEED.")
     with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
         file = Path(folder) / "synthetic_raw.fif"
         command = [sys.executable, "-m", "pretap", "simulate", str(file), "--seed", seed or "0", "--seconds", "120"]
@@ -77,7 +75,7 @@ def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:
             command += ["--sfreq-hz", f"{sfreq_hz:g}"]
         run_child(command)
         on_disk = open_recording(file)
-        x_uv = on_disk.read(0, on_disk.n_samples)  # into memory: the file goes away
+        x_uv = on_disk.read(0, on_disk.n_samples)  # into memory, since the file will be deleted
     return replace(
         on_disk,
         read=lambda start, stop: x_uv[start:stop],

@@ -1,4 +1,4 @@
-"""A continuous recording with its events: what replay plays and score reads, whatever file it came from."""
+"""A continuous recording with its events, from a file of any format. Used by `replay`, `score` and `train`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["TIE_SAMPLES", "Event", "Recording", "from_epochs", "pick", "sample_a
 
 
 TIE_SAMPLES = 1e-3
-"""Two samples are equally near when their distances differ by less than twice this: float noise must not decide."""
+"""Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
 
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """A marker of a recording: the index of the sample nearest to it, its text, and how much later than that sample."""
+    """A marker in a recording: the nearest sample, the text, and how much later than that sample it is."""
 
     sample: int
     text: str
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A recording that is read in pieces, time first, in microvolts.
+    """A recording whose samples are read on demand, time first, in microvolts.
 
     Attributes
     ----------
@@ -43,22 +43,22 @@ class Recording:
     n_samples
         Length in samples.
     events
-        Sorted by sample. One whose ``|late_s|`` is more than a sample lies in a break or outside the recording: it is
-        replayed, but no window may be cut around it.
+        Sorted by sample. An event whose ``|late_s|`` is more than a sample is in a break or outside the recording. It
+        is replayed, but no window may be cut around it.
     segments
-        Where unbroken runs of samples start, in samples; the first is 0. No window may cross such a start.
+        First samples of the unbroken segments; the first one is 0. No window may cross the start of a segment.
     bad
-        Spans ``(start, stop)`` in samples that somebody marked as bad (MNE's ``BAD_...`` annotations).
+        Spans ``(start, stop)``, in samples, that are marked as bad (MNE's ``BAD_...`` annotations).
     t_s
-        Seconds of each sample on the recorder's clock, (n_samples,); None where they are ``n / sfreq_hz``.
+        Timestamps of the samples on the recorder's clock, (n_samples,); None if they are ``n / sfreq_hz``.
     read
-        ``read(start, stop)`` gives float32 (stop - start, n_channels) in microvolts.
+        ``read(start, stop)`` returns float32 (stop - start, n_channels) in microvolts.
     source
-        What it is, in words.
+        A description of the recording.
     subject
-        Whose head it is, as an identifier; empty where unknown.
+        An identifier of the subject; empty if unknown.
     trials
-        The trials that it was made of, end to end, where it was (`from_epochs`); else None.
+        The trials that were joined to this recording (`from_epochs`), otherwise None.
     """
 
     channels: tuple[str, ...]
@@ -75,10 +75,10 @@ class Recording:
 
 
 def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:
-    """Find the sample nearest to `offset_s` after an event, by the stamps of the event's segment.
+    """Find the sample nearest to `offset_s` after an event, by the timestamps of the event's segment.
 
-    Halfway between two samples it is the later one, as in the live service (`CueLocked`). What lies outside of the
-    segment is counted on at the nominal rate.
+    Halfway between two samples it is the later one, as in the live service (`CueLocked`). Outside the segment, samples
+    are counted at the nominal rate.
     """
     t_s = recording.t_s
     if t_s is None:
@@ -101,7 +101,7 @@ def _nearest(position: float) -> int:
 
 
 def pick(recording: Recording, channels: Sequence[str]) -> Recording:
-    """Return the recording with these channels only, in this order, matched by name."""
+    """Return the recording with only these channels, in this order, matched by name."""
     try:
         order = match_channels(channels, recording.channels, stream=recording.source)
     except StreamRefusedError as error:
@@ -114,10 +114,10 @@ def pick(recording: Recording, channels: Sequence[str]) -> Recording:
 
 
 def from_epochs(epochs: Epochs) -> Recording:
-    """Lay trials end to end, with the markers ``trial/<n>/start`` and ``trial/<n>/end`` (and ``/<label>`` where known).
+    """Join trials end to end, with the markers ``trial/<n>/start`` and ``trial/<n>/end`` (and ``/<label>`` if known).
 
-    The start marker stands on a trial's first sample, the end marker on its last. The seams are discontinuities:
-    only windows that lie in one trial mean anything.
+    The start marker is at the first sample of a trial, the end marker at the last one. The signal is discontinuous
+    between trials, so only windows within one trial are meaningful.
     """
     n = epochs.n_samples
     flat = np.ascontiguousarray(epochs.x_uv.reshape(-1, len(epochs.channels)))  # (n_epochs * n_samples, n_channels)

@@ -1,4 +1,4 @@
-"""Trials at another sampling rate, without ruining the end of the window, which says most."""
+"""Resampling of trials and recordings. It preserves the end of the window, which is the most informative part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.recording import Event, Recording
 from pretap.signal.resampler import Resampler
@@ -20,34 +21,31 @@ __all__ = ["resample_epochs", "resample_recording"]
 
 
 def resample_epochs(epochs: Epochs, *, sfreq_hz: float) -> Epochs:
-    """Resample trials to `sfreq_hz`, keeping the last sample of each window where it is.
+    """Resample trials to `sfreq_hz` and keep the time of the last sample of each window.
 
-    ``scipy.signal.resample_poly(..., padtype="line")`` on the time-reversed window, reversed back. From 100 to 1000 Hz,
-    sample k lies at index 10 k + 9: the last sample stays the last, and only the first nine are extrapolated. Done
-    the obvious way (forwards, zero padding) the last ten samples fade out. Going down, the last sample is kept and
-    every `down`-th one before it, after the anti-alias filter.
+    This is ``scipy.signal.resample_poly(..., padtype="line")`` of the time-reversed window, reversed back. From 100 to
+    1000 Hz, sample k moves to index 10 k + 9: the last sample stays the last one, and only the first nine are
+    extrapolated. Without the reversal and with zero padding, the last ten samples would fade out. To a lower rate, the
+    last sample and every `down`-th one before it are kept, after the anti-alias filter.
 
     Parameters
     ----------
     epochs
-        Trials at any rate; at `sfreq_hz` already, they come back as they are.
+        Trials at any rate; they are returned as they are if it is `sfreq_hz`.
     sfreq_hz
-        The new rate in hertz. The ratio of the rates is taken as a fraction with a denominator of at most 10 000.
+        The new rate in hertz. The ratio of the rates is rounded to a fraction with a denominator of at most 10 000.
 
     Returns
     -------
     Epochs
-        float32, (n_epochs, ceil(n_samples * ratio), n_channels). Labels and `trial_ids` (of the trials as read) stay;
-        `resampled_from_hz` says the rate of the file.
+        float32, (n_epochs, ceil(n_samples * ratio), n_channels). Labels and `trial_ids` (of the trials as read) do not
+        change; `resampled_from_hz` is the rate of the file.
     """
     if not (math.isfinite(sfreq_hz) and sfreq_hz > 0):
-        raise UsageError(f"Expected a positive sampling rate in hertz to resample to, got {sfreq_hz}.")
+        raise UsageError(f"Cannot resample to {sfreq_hz} Hz: expected a positive rate.")
     if sfreq_hz == epochs.sfreq_hz:
         return epochs
-    try:
-        from scipy.signal import resample_poly
-    except ImportError:
-        raise MissingPackageError.for_extra("Resampling", missing="scipy") from None
+    resample_poly = import_extra("scipy.signal", needed_by="Resampling").resample_poly
     ratio = (Fraction(sfreq_hz) / Fraction(epochs.sfreq_hz)).limit_denominator(10_000)
     if ratio == 0:
         raise UsageError(
@@ -64,26 +62,26 @@ def resample_epochs(epochs: Epochs, *, sfreq_hz: float) -> Epochs:
     )
 
 
-_PIECE_S = 10.0  # what is read at a time
+_PIECE_S = 10.0  # length of the pieces that are read
 
 
 def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
-    """Resample a continuous recording as the live service resamples a stream, sample by sample the same.
+    """Resample a continuous recording to exactly the samples that the live service would get from a stream.
 
-    Each unbroken segment starts the filter anew; the samples that fill it have no output, so a segment loses
-    ``2 * delay_s`` of its length. Events stay at their times (`late_s` keeps what rounding to the new samples takes),
-    bad spans grow by the filter's reach, and `t_s` says when each sample is.
+    The filter is reset for each unbroken segment. Samples that fill the filter have no output, so a segment loses
+    ``2 * delay_s`` of its length. Events keep their times (`late_s` has the difference to the new sample), bad spans
+    grow by the reach of the filter, and `t_s` has the time of each sample.
 
     Returns
     -------
     Recording
-        In memory, at `sfreq_hz`; at that rate already, it comes back as it is.
+        In memory, at `sfreq_hz`; it is returned as it is if that is its rate.
     """
     if sfreq_hz == recording.sfreq_hz:
         return recording
     resampler = Resampler(from_hz=recording.sfreq_hz, to_hz=sfreq_hz, n_channels=len(recording.channels))
     edges = [*recording.segments, recording.n_samples]
-    pieces, stamps, starts = [], [], []
+    pieces, timestamps, starts = [], [], []
     n_out = 0
     for start, stop in pairwise(edges):
         resampler.reset()
@@ -94,32 +92,30 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
             t_s = np.arange(first, last) / recording.sfreq_hz if recording.t_s is None else recording.t_s[first:last]
             out_uv, out_s = resampler.process(recording.read(first, last), t_s)
             pieces.append(out_uv)
-            stamps.append(out_s)
+            timestamps.append(out_s)
             n_out += len(out_uv)
     if not n_out:
         raise DataError(f"{recording.source}: too short to be resampled to {sfreq_hz:g} Hz.")
-    x_uv, t_s = np.concatenate(pieces), np.concatenate(stamps)
+    x_uv, t_s = np.concatenate(pieces), np.concatenate(timestamps)
 
-    def place(sample: float, k: int) -> int:
-        """Find the output nearest to a sample of segment `k` of the input, within that segment."""
+    def nearest(sample: float, k: int) -> int:
+        """Return the output sample nearest to an input sample of segment `k`, within that segment."""
         last = (starts[k + 1] if k + 1 < len(starts) else n_out) - 1
         m = round((sample - recording.segments[k] - resampler.lead) / resampler.step)
         return min(max(starts[k] + m, starts[k], 0), max(last, starts[k], 0), n_out - 1)
 
     def event(each: Event) -> Event:
-        at_s = (each.sample / recording.sfreq_hz if recording.t_s is None else float(recording.t_s[each.sample])) + (
-            each.late_s
-        )
-        k = bisect_right(recording.segments, each.sample) - 1  # not that of the instant, which may lie in a break
-        sample = place(each.sample + each.late_s * recording.sfreq_hz, k)
-        return Event(sample, each.text, at_s - float(t_s[sample]))
+        sample_s = each.sample / recording.sfreq_hz if recording.t_s is None else float(recording.t_s[each.sample])
+        k = bisect_right(recording.segments, each.sample) - 1  # of the sample: the event itself may be in a break
+        sample = nearest(each.sample + each.late_s * recording.sfreq_hz, k)
+        return Event(sample, each.text, sample_s + each.late_s - float(t_s[sample]))
 
     def spans(start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Give a bad span with the filter's reach, segment by segment: the filter reaches across no break."""
+        """Return a bad span with the reach of the filter, for each segment: the filter does not reach across breaks."""
         for k, (first, end) in enumerate(pairwise(edges)):
-            empty = starts[k] == (starts[k + 1] if k + 1 < len(starts) else n_out)
-            if start < end and stop > first and not empty:
-                yield place(max(start, first) - reach, k), place(min(stop, end) + reach, k) + 1
+            is_empty = starts[k] == (starts[k + 1] if k + 1 < len(starts) else n_out)
+            if start < end and stop > first and not is_empty:
+                yield nearest(max(start, first) - reach, k), nearest(min(stop, end) + reach, k) + 1
 
     reach = resampler.lead + 1
     return replace(

@@ -1,4 +1,4 @@
-"""XDF files (LSL recordings) opened as a `Recording`: one EEG stream, and the string markers beside it."""
+"""Opens XDF files (LSL recordings) as a `Recording`: one EEG stream and the string markers of the file."""
 
 from __future__ import annotations
 
@@ -14,59 +14,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, MissingPackageError
+from pretap.errors import DataError
+from pretap.extras import import_extra
 from pretap.recordings.recording import Event, Recording
-from pretap.recordings.xdf_chunks import whole_chunks
-from pretap.recordings.xdf_time import Segment, cut, fill, follows, measured_hz, nearest, stamps
+from pretap.recordings.xdf_chunks import complete_chunks
+from pretap.recordings.xdf_time import (
+    Segment,
+    fill_timestamps,
+    find_segments,
+    is_regular,
+    measured_hz,
+    nearest_sample,
+    timestamps,
+)
 from pretap.signal.channels import unit_factor
 
-__all__ = ["open_xdf"]
-
-_MAX_STAMP_S = 1e12  # 30 000 years; beyond, floats do not even resolve 0.1 ms
+_MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _OUR_MESSAGE = '{"v":'  # WIRE.md
-_RATE_TOLERANCE = 0.01  # beyond, the measured rate stands instead of the nominal one
+_RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
 def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
 
-    Stamps are brought to one clock by pyxdf, and their jitter removed (`xdf_time`): `t_s` holds them where they are
-    not ``n / sfreq_hz``, and `segments` says where they break. Stamps that are no time (NaN) are made from those before
-    them. The rate is the measured one where it is more than 1 %
-    from the nominal one. Every marker becomes an event of its nearest sample, with its exact distance in `late_s`;
-    `source` counts those more than a sample from any. A file cut short is read up to its last whole chunk.
+    pyxdf brings the timestamps to one clock, and their jitter is removed (`xdf_time`). They are in `t_s` unless they
+    are ``n / sfreq_hz``, and `segments` has their breaks. Invalid timestamps (NaN) are extrapolated from those before
+    them. If the measured rate differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an
+    event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
+    away. A truncated file is read up to its last complete chunk.
 
     Raises
     ------
     DataError
-        A damaged file, or none or several streams that could be meant; the sentence lists what was found.
+        If the file is damaged, or if no stream or several streams could be the EEG; the message lists the streams.
     """
-    loaded, cut_short, repairs = _load(path)
+    loaded, truncation, repairs = _load(path)
     streams = [_Stream.of(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     if not np.isfinite(eeg.t_s).all():
-        raise DataError(f"{path}: the clock offsets of {eeg.name!r} are no numbers, so its samples have no time.")
-    columns, channels, uv_per_unit, assumed = _channels(eeg, path)
+        raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
+    columns, channels, uv_per_unit, is_assumed = _channels(eeg, path)
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
-    segments = cut(eeg.t_s, eeg.sfreq_hz)
-    t_s = stamps(segments)  # (n_samples,)
+    segments = find_segments(eeg.t_s, eeg.sfreq_hz)
+    t_s = timestamps(segments)  # (n_samples,)
     sfreq_hz = _rate_hz(eeg, segments)
     events = _events(streams, segments)
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     notes = [f"stream {eeg.name!r}"]
-    if assumed:
-        notes.append("no unit given, taken as microvolts")
+    if is_assumed:
+        notes.append("no unit given, assumed to be microvolts")
     if len(segments) > 1:
-        notes.append(f"breaks in its time stamps: {len(segments) - 1}")
+        notes.append(f"breaks in its timestamps: {len(segments) - 1}")
     if n_filled := repairs.n_by_stream[eeg.id]:
-        notes.append(f"time stamps that are no time: {n_filled}")
+        notes.append(f"invalid timestamps: {n_filled}")
     if n_untimed := sum(repairs.n_by_stream[each.id] for each in streams if each.is_text):
-        notes.append(f"markers whose time stamp is no time, left out: {n_untimed}")
-    if cut_short:
-        notes.append(cut_short)
+        notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
+    if truncation:
+        notes.append(truncation)
     elif not all(each.is_closed for each in streams):
-        notes.append("not closed by its recorder: it may have ended early")
+        notes.append("not closed by its recorder, so it may have ended early")
     if n_outside:
         notes.append(f"markers outside the samples: {n_outside}")
     if sfreq_hz != eeg.sfreq_hz:
@@ -80,7 +87,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         source=f"{path.name} ({', '.join(notes)})",
         subject=eeg.subject,
         segments=tuple(each.start for each in segments),
-        t_s=None if follows(t_s, sfreq_hz) else t_s,
+        t_s=None if is_regular(t_s, sfreq_hz) else t_s,
     )
 
 
@@ -96,7 +103,7 @@ def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Stream:
-    """One stream of the file: values (n_samples, n_channels) with a stamp each, seconds on the recorder's clock."""
+    """One stream of the file: values (n_samples, n_channels) and timestamps in seconds on the recorder's clock."""
 
     id: str
     name: str
@@ -134,7 +141,7 @@ class _Stream:
         return self.format == "string"
 
     @property
-    def may_be_eeg(self) -> bool:
+    def can_be_eeg(self) -> bool:
         return not self.is_text and self.sfreq_hz > 0 and len(self.t_s) > 0
 
     def __str__(self) -> str:
@@ -146,13 +153,13 @@ class _Stream:
 
 
 def _first(node: Any, key: str) -> str:
-    """Return the text of an XML child as pyxdf keeps it: ``{key: [text]}``; empty where there is none."""
+    """Return the text of an XML child, which pyxdf stores as ``{key: [text]}``; empty if there is none."""
     values = node.get(key) if isinstance(node, dict) else None
     return values[0].strip() if isinstance(values, list) and values and isinstance(values[0], str) else ""
 
 
 def _below(node: Any, key: str) -> Any:
-    """Return the XML child of that name, or None."""
+    """Return the XML child with that name, or None."""
     found = node.get(key) if isinstance(node, dict) else None
     return found[0] if isinstance(found, list) and found else None
 
@@ -163,8 +170,8 @@ def _channel_info(info: dict[str, Any]) -> tuple[dict[str, str], ...]:
     return tuple({key: _first(each, key) for key in ("label", "unit", "type")} for each in channels)
 
 
-class _Complaints(logging.Handler):
-    """Keeps what pyxdf only logs: that a part of the file is damaged."""
+class _Errors(logging.Handler):
+    """Collects the errors of pyxdf, which only logs that a part of the file is damaged."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -175,22 +182,22 @@ class _Complaints(logging.Handler):
 
 
 @contextmanager
-def _listen(logger: logging.Logger) -> Iterator[_Complaints]:
-    complaints = _Complaints()
+def _collect_errors(logger: logging.Logger) -> Iterator[_Errors]:
+    errors = _Errors()
     before = logger.propagate
-    logger.addHandler(complaints)
+    logger.addHandler(errors)
     logger.propagate = False
     try:
-        yield complaints
+        yield errors
     finally:
-        logger.removeHandler(complaints)
+        logger.removeHandler(errors)
         logger.propagate = before
 
 
 class _Repairs:
-    """Takes stamps that are no time out of the chunks that pyxdf reads, before it fits clocks to them.
+    """Replaces or drops invalid timestamps in the chunks that pyxdf reads, before pyxdf fits clocks to them.
 
-    pyxdf takes the first NaN for the sample where a clock was reset.
+    pyxdf would take the first NaN for a reset of the clock.
     """
 
     def __init__(self) -> None:
@@ -200,15 +207,15 @@ class _Repairs:
     def __call__(
         self, values: Any, t_s: NDArray[np.float64], info: dict[str, Any], stream_id: int
     ) -> tuple[Any, NDArray[np.float64], dict[str, Any]]:
-        """Mend one chunk: (n_new, n_channels) values, or a list of texts, and (n_new,) stamps."""
-        is_time = np.abs(t_s) < _MAX_STAMP_S  # (n_new,), False for NaN
-        if not is_time.all():
-            self.n_by_stream[str(stream_id)] += int(np.count_nonzero(~is_time))
+        """Repair one chunk: values (n_new, n_channels), or a list of texts, and timestamps (n_new,)."""
+        is_valid = np.abs(t_s) < _MAX_TIMESTAMP_S  # (n_new,), False for NaN
+        if not is_valid.all():
+            self.n_by_stream[str(stream_id)] += int(np.count_nonzero(~is_valid))
             sfreq_hz = float(_first(info["info"], "nominal_srate") or 0)
-            if sfreq_hz > 0 and (is_time.any() or stream_id in self._last_s):
-                t_s = fill(t_s, is_time, before_s=self._last_s.get(stream_id), step_s=1 / sfreq_hz)
-            else:  # nothing says when these were
-                kept = np.flatnonzero(is_time)
+            if sfreq_hz > 0 and (is_valid.any() or stream_id in self._last_s):
+                t_s = fill_timestamps(t_s, is_valid, before_s=self._last_s.get(stream_id), step_s=1 / sfreq_hz)
+            else:  # there is nothing to extrapolate from
+                kept = np.flatnonzero(is_valid)
                 values = [values[i] for i in kept.tolist()] if isinstance(values, list) else values[kept]
                 t_s = t_s[kept]
         if t_s.size:
@@ -217,24 +224,21 @@ class _Repairs:
 
 
 def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
-    """Give the streams, where the file was cut short, if it was, and what had to be mended."""
-    try:
-        import pyxdf
-    except ImportError:
-        raise MissingPackageError.for_extra(f"Reading {path.name}", missing="pyxdf") from None
-    content, cut_short = whole_chunks(path)
+    """Return the streams, a note if the file is truncated, and the repairs."""
+    pyxdf = import_extra("pyxdf", needed_by=f"Reading {path.name}")
+    content, truncation = complete_chunks(path)
     repairs = _Repairs()
-    damaged = f"{path} is not a whole XDF file"
-    with _listen(logging.getLogger("pyxdf.pyxdf")) as complaints:
+    damaged = f"{path} is not a complete XDF file"
+    with _collect_errors(logging.getLogger("pyxdf.pyxdf")) as errors:
         try:
-            # Jitter is removed below: pyxdf sees breaks of more than a second only, and smears shorter ones.
+            # Jitter is removed by `xdf_time`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
             streams, _ = pyxdf.load_xdf(io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False)
         except Exception as error:
-            # a parser on damaged bytes raises anything
+            # on damaged bytes, a parser raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
-    if complaints.texts:
-        raise DataError(f"{damaged}: {complaints.texts[0]}. Copy it again.")
-    return streams, cut_short, repairs
+    if errors.texts:
+        raise DataError(f"{damaged}: {errors.texts[0]}. Copy it again.")
+    return streams, truncation, repairs
 
 
 # -- choosing ------------------------------------------------------------------------------------------------------
@@ -245,26 +249,26 @@ def _choose(streams: Sequence[_Stream], *, path: Path, stream: str | None) -> _S
     if stream is not None:
         found = [each for each in streams if stream in {each.name, each.id, each.source_id}]
         if len(found) != 1:
-            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. It holds {listing}.")
-        if not found[0].may_be_eeg:
-            raise DataError(f"{path}: {found[0]} has no numeric samples at a regular rate. It holds {listing}.")
+            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. It has {listing}.")
+        if not found[0].can_be_eeg:
+            raise DataError(f"{path}: {found[0]} has no numeric samples at a regular rate. It has {listing}.")
         return found[0]
-    usable = [each for each in streams if each.may_be_eeg]
+    usable = [each for each in streams if each.can_be_eeg]
     named = [each for each in usable if each.type.lower() == "eeg"]
     candidates = named or usable
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise DataError(f"{path} has no stream of EEG (numeric, regular rate, not empty). It holds {listing}.")
+        raise DataError(f"{path} has no EEG stream (numeric, regular rate, not empty). It has {listing}.")
     raise DataError(
-        f"{path} has {len(candidates)} streams that could be the EEG: name one with --xdf-stream. It holds {listing}."
+        f"{path} has {len(candidates)} streams that could be the EEG: name one with --xdf-stream. It has {listing}."
     )
 
 
 def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
     """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed."""
     info = eeg.channel_info
-    if len(info) != eeg.n_channels:  # none described, or a description that does not fit
+    if len(info) != eeg.n_channels:  # no description, or one that does not fit
         return list(range(eeg.n_channels)), _numbered(eeg.n_channels), np.ones(eeg.n_channels), True
     columns = [i for i, each in enumerate(info) if each["type"].lower() == "eeg"] or list(range(eeg.n_channels))
     factors = []
@@ -288,9 +292,9 @@ def _numbered(n_channels: int) -> tuple[str, ...]:
 
 
 def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
-    """Give every string marker to its nearest sample, with how much later it is, however far that is.
+    """Return an event for every string marker, at its nearest sample, however far away that is.
 
-    The messages of `pretap serve`, which a session's recording holds too, are no markers of the task.
+    The messages of `pretap serve`, which are also in the recording of a session, are not markers of the task.
     """
     events = []
     for stream in streams:
@@ -299,6 +303,6 @@ def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Ev
         for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
             text = " ".join(str(each).strip() for each in texts).strip()
             if text and not text.startswith(_OUR_MESSAGE):
-                sample, late_s = nearest(t_s, segments)
-                events.append((t_s, Event(sample, text, round(late_s, 9))))  # stamps near 1e6 s resolve 1e-10 s
+                sample, late_s = nearest_sample(t_s, segments)
+                events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

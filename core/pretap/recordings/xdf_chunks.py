@@ -1,6 +1,6 @@
-"""Whether the chunks of an XDF file are whole, before pyxdf believes the counts in them.
+"""Checks the chunks of an XDF file before pyxdf reads them. Used by the XDF reader.
 
-pyxdf sets aside memory for as many samples as a chunk claims to hold: one damaged byte can claim 4 billion.
+pyxdf allocates memory for as many samples as a chunk announces, and one damaged byte can announce 4 billion.
 Format: https://github.com/sccn/xdf/wiki/Specifications.
 """
 
@@ -13,61 +13,59 @@ from pathlib import Path
 
 from pretap.errors import DataError
 
-__all__ = ["whole_chunks"]
-
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _STREAM_FOOTER = 1, 2, 3, 4, 5, 6
 _BOUNDARY_MARK = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 _VALUE_BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "double64": 8, "string": 2}  # at least
 
 
 class _DamagedError(Exception):
-    """What is wrong with the bytes; `whole_chunks` adds which file it is."""
+    """The bytes are invalid; `complete_chunks` adds the name of the file."""
 
 
-def whole_chunks(path: Path) -> tuple[bytes, str]:
-    """Walk all chunks of an XDF file; give its content up to the last whole one, and what was cut off in words.
+def complete_chunks(path: Path) -> tuple[bytes, str]:
+    """Read an XDF file up to its last complete chunk, with a note if bytes after it are left out.
 
-    A recorder that lost power, or its disk, leaves a chunk that says more bytes than the file has, or zeros. Where
-    whole chunks come after that (a boundary, or the last footer), it is damage.
+    A recorder that lost power or its disk leaves an incomplete chunk, or zeros, at the end. If complete chunks follow
+    (a boundary, or the last footer), the file is damaged.
 
     Raises
     ------
     DataError
-        Where a chunk before the end is damaged, or claims more samples than it can hold.
+        If a chunk before the end is damaged or announces more samples than it can have.
     """
     try:
         content = path.read_bytes()
         if path.name.lower().endswith((".xdfz", ".xdf.gz")):
             content = _unzip(content)
-        n_whole = _walk(memoryview(content))
+        n_complete = _walk(memoryview(content))
     except (_DamagedError, OSError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole XDF file: {error}. Copy it again.") from error
-    n_left = len(content) - n_whole
-    note = f"cut short: {n_left} bytes after its last whole chunk are not read" if n_left else ""
-    return content[:n_whole], note
+        raise DataError(f"{path} is not a complete XDF file: {error}. Copy it again.") from error
+    n_left = len(content) - n_complete
+    note = f"truncated: {n_left} bytes after its last complete chunk are not read" if n_left else ""
+    return content[:n_complete], note
 
 
 def _unzip(content: bytes) -> bytes:
     parts = []
     while content:
-        member = zlib.decompressobj(wbits=31)  # gzip; unlike gzip.decompress it gives what there is of a cut file
+        member = zlib.decompressobj(wbits=31)  # gzip; unlike gzip.decompress it also reads a truncated file
         parts.append(member.decompress(content))
         content = member.unused_data
     return b"".join(parts)
 
 
 def _walk(content: memoryview) -> int:
-    """Give where the last whole chunk ends."""
+    """Return the position after the last complete chunk."""
     if bytes(content[:4]) != b"XDF:":
         raise _DamagedError("it does not begin with 'XDF:'")
-    sample_bytes: dict[bytes, int] = {}  # what one sample of each stream takes at least
+    sample_bytes: dict[bytes, int] = {}  # minimum size of a sample, by stream
     position = 4
     while position < len(content):
         try:
             size, start = _count(content, position)
             if size < 2 or size > len(content) - start:
                 left = len(content) - start
-                raise _DamagedError(f"a chunk at byte {position} says {size} bytes where {left} are left")  # noqa: TRY301
+                raise _DamagedError(f"the chunk at byte {position} announces {size} bytes, but {left} are left")  # noqa: TRY301
         except _DamagedError:
             if _is_end(content[position:], sample_bytes):
                 return position
@@ -78,7 +76,7 @@ def _walk(content: memoryview) -> int:
 
 
 def _is_end(rest: memoryview, streams: Collection[bytes]) -> bool:
-    """Say whether what follows the last whole chunk is the beginning of one more, or zeros, and nothing else."""
+    """Whether the rest of the file is nothing but the beginning of a chunk, or zeros."""
     tail = bytes(rest)
     if not tail.strip(b"\0"):
         return True
@@ -102,17 +100,17 @@ def _check(chunk: memoryview, sample_bytes: dict[bytes, int], *, position: int) 
     if tag == _STREAM_HEADER:
         sample_bytes[stream] = _sample_bytes(bytes(body))
     elif tag in {_SAMPLES, _CLOCK_OFFSET, _STREAM_FOOTER} and stream not in sample_bytes:
-        raise _DamagedError(f"a chunk at byte {position} belongs to no stream")
+        raise _DamagedError(f"the chunk at byte {position} belongs to no stream")
     elif tag not in {_FILE_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _STREAM_FOOTER}:
-        raise _DamagedError(f"a chunk at byte {position} is of the unknown kind {tag}")
+        raise _DamagedError(f"the chunk at byte {position} is of the unknown kind {tag}")
     if tag == _SAMPLES:
         n_samples, first = _count(body, 0)
         if n_samples * sample_bytes[stream] > len(body) - first:
-            raise _DamagedError(f"a chunk at byte {position} says {n_samples} samples in {len(body)} bytes")
+            raise _DamagedError(f"the chunk at byte {position} announces {n_samples} samples in {len(body)} bytes")
 
 
 def _count(content: memoryview, position: int) -> tuple[int, int]:
-    """Read a length of 1, 4 or 8 bytes, and where it ends."""
+    """Read a length of 1, 4 or 8 bytes, and return it with the position after it."""
     n_bytes = content[position] if position < len(content) else 0
     if n_bytes not in {1, 4, 8} or position + 1 + n_bytes > len(content):
         raise _DamagedError(f"no length at byte {position}")

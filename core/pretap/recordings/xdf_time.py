@@ -1,9 +1,9 @@
-"""Time in XDF files: where the stamps of a stream break, and the stamp of each sample without its jitter.
+"""Timestamps in XDF files: finds their breaks and removes their jitter. Used by the XDF reader.
 
-pyxdf removes jitter too, but sees only breaks of more than a second and 500 samples, and smears shorter ones. Here each
-unbroken run gets a line of its own, by least squares. The two agree where it counts: the runs found here subdivide
-pyxdf's, and a least-squares line through least-squares lines is the line through the stamps themselves. So a copy
-of a recording that carries the stamps made here is read by pyxdf exactly as the recording is.
+pyxdf removes jitter too, but it finds only breaks of more than a second and 500 samples, and blurs shorter ones. Here
+each unbroken segment gets its own least-squares line. These segments subdivide those of pyxdf, and a least-squares line
+through least-squares lines is the line through the timestamps themselves. So pyxdf reads a copy of a recording that has
+these timestamps exactly like the recording.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segment", "cut", "fill", "follows", "measured_hz", "nearest", "stamps"]
-
-_GAP_SAMPLES = 1.5  # more than this beyond the expected step is a break, once it persists
-_SURE_S = 0.9
-_OFF_SAMPLES = 0.1  # stamps within this of n / sfreq need no list
+_GAP_SAMPLES = 1.5  # a lasting shift by more than this is a break
+_SURE_S = 0.9  # a jump by more than this is a break at once
+_REGULAR_SAMPLES = 0.1  # timestamps this close to n / sfreq are not stored
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An unbroken run of samples; sample ``start + k`` has the stamp ``t_s + k * step_s`` (jitter removed)."""
+    """An unbroken segment: without jitter, sample ``start + k`` has the timestamp ``t_s + k * step_s``."""
 
     start: int
     n_samples: int
@@ -32,15 +30,15 @@ class Segment:
     step_s: float
 
 
-def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
-    """Cut the stamps where they shift for good by more than 1.5 samples, and fit a line to each piece.
+def find_segments(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
+    """Split timestamps at lasting shifts by more than 1.5 samples, and fit a line to each segment.
 
-    Chunks that share a stamp, or late ones, jump too; but the median over the second around them does not. A jump of
-    almost a second is a break in any case: for pyxdf it can be one.
+    Late chunks, and chunks with one timestamp for all samples, jump too, but not the median over the second around
+    them. A jump by almost a second is always a break, since it can be one for pyxdf.
     """
     n_around = max(2, round(sfreq_hz))
     step_s, lag = 1 / sfreq_hz, 10 * n_around
-    if len(t_s) > 2 * lag:  # the measured step: one sample file is 8 % from nominal
+    if len(t_s) > 2 * lag:  # measured, since an example file is 8 % from the nominal rate
         step_s = max(float(np.median(t_s[lag:] - t_s[:-lag])) / lag, 0.5 * step_s)
     late: NDArray[np.float64] = t_s / step_s - np.arange(len(t_s))  # how late each sample is, in samples
     medians = _Medians(late, n_around)
@@ -48,23 +46,23 @@ def cut(t_s: NDArray[np.float64], sfreq_hz: float) -> tuple[Segment, ...]:
     n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
     starts = [0]
     for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
-        place = bisect_right(starts, i)
-        start, stop = starts[place - 1], starts[place] if place < len(starts) else len(late)
+        index = bisect_right(starts, i)
+        start, stop = starts[index - 1], starts[index] if index < len(starts) else len(late)
         if jumps[i - 1] * step_s > _SURE_S:
-            starts.insert(place, i)
+            starts.insert(index, i)
         elif min(i - start, stop - i, n_around) < n_around // 4:
-            continue  # too short to tell a shift from a late chunk
+            continue  # too short to distinguish a shift from a late chunk
         elif abs(medians.after(i, stop) - medians.before(i, start)) > _GAP_SAMPLES:
-            starts.insert(place, i)
+            starts.insert(index, i)
     ends = [*starts[1:], len(t_s)]
     return tuple(_fit(t_s[a:b], start=a, sfreq_hz=sfreq_hz) for a, b in zip(starts, ends, strict=True))
 
 
 class _Medians:
-    """Medians of up to `n_around` samples before or after any sample, for a millionth of a second each.
+    """Medians of up to `n_around` samples before or after any sample, in about a microsecond each.
 
-    With jitter of some samples nearly every sample is a candidate. So medians are worked out in runs, each from the one
-    before it: at places that lie `n_around` from any break in blocks, near a break outwards from it.
+    With a jitter of several samples, nearly every sample is a candidate for a break. So each median is computed from
+    the previous one: near a break outwards from it, and in blocks if it is at least `n_around` samples away.
     """
 
     def __init__(self, x: NDArray[np.float64], n_around: int) -> None:
@@ -74,7 +72,7 @@ class _Medians:
         self._to: dict[int, list[float]] = {}
 
     def before(self, i: int, start: int) -> float:
-        """Give the median of the `n_around` samples before i, of those from `start` on."""
+        """Return the median of the `n_around` samples before `i`, or of those from `start` on."""
         if i - start >= self._n:
             return self._whole(i)
         if start not in self._from:
@@ -82,7 +80,7 @@ class _Medians:
         return self._from[start][i - start - 1]
 
     def after(self, i: int, stop: int) -> float:
-        """Give the median of the `n_around` samples from i on, of those before `stop`."""
+        """Return the median of the `n_around` samples from `i` on, or of those before `stop`."""
         if stop - i >= self._n:
             return self._whole(i + self._n)
         if stop not in self._to:
@@ -90,16 +88,16 @@ class _Medians:
         return self._to[stop][stop - i - 1]
 
     def _whole(self, stop: int) -> float:
-        """Give the median of the `n_around` samples before `stop`."""
-        block, place = divmod(stop - self._n, self._n)
+        """Return the median of the `n_around` samples before `stop`."""
+        block, offset = divmod(stop - self._n, self._n)
         if block not in self._blocks:
             first = block * self._n
             self._blocks[block] = _sliding(self._x[first : first + 2 * self._n - 1].tolist(), self._n)
-        return self._blocks[block][place]
+        return self._blocks[block][offset]
 
 
 def _growing(x: Sequence[float]) -> list[float]:
-    """Give the medians of the first 1, 2, 3 ... values."""
+    """Compute the medians of the first 1, 2, 3 ... values."""
     ordered: list[float] = []
     medians = []
     for each in x:
@@ -109,7 +107,7 @@ def _growing(x: Sequence[float]) -> list[float]:
 
 
 def _sliding(x: Sequence[float], n: int) -> list[float]:
-    """Give the medians of all n values in a row."""
+    """Compute the medians of every n consecutive values."""
     ordered = sorted(x[:n])
     medians = [_middle(ordered)]
     for old, new in zip(x, x[n:], strict=False):
@@ -124,18 +122,18 @@ def _middle(ordered: Sequence[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def fill(
-    t_s: NDArray[np.float64], is_time: NDArray[np.bool_], *, before_s: float | None, step_s: float
+def fill_timestamps(
+    t_s: NDArray[np.float64], is_valid: NDArray[np.bool_], *, before_s: float | None, step_s: float
 ) -> NDArray[np.float64]:
-    """Give stamps (n_samples,) in which those that are no time count on from the last one that is.
+    """Extrapolate invalid timestamps of (n_samples,) from the last valid one.
 
-    `before_s` is the stamp before the first; None: the first ones count back from the first that is a time.
+    `before_s` is the timestamp before the first one. If it is None, the first timestamps are extrapolated backwards.
     """
     index = np.arange(len(t_s))
-    known = np.maximum.accumulate(np.where(is_time, index, -1))  # (n_samples,), -1: none so far
-    start_s = t_s[is_time.argmax()] - step_s * (is_time.argmax() + 1) if before_s is None else before_s
+    known = np.maximum.accumulate(np.where(is_valid, index, -1))  # (n_samples,), -1: none so far
+    start_s = t_s[is_valid.argmax()] - step_s * (is_valid.argmax() + 1) if before_s is None else before_s
     from_s = np.where(known < 0, start_s, t_s[known])
-    filled: NDArray[np.float64] = np.where(is_time, t_s, from_s + step_s * (index - known))
+    filled: NDArray[np.float64] = np.where(is_valid, t_s, from_s + step_s * (index - known))
     return filled
 
 
@@ -149,27 +147,27 @@ def _fit(t_s: NDArray[np.float64], *, start: int, sfreq_hz: float) -> Segment:
     return Segment(start, len(t_s), float(t_s.mean() - step_s * k.mean()), step_s)
 
 
-def stamps(segments: Sequence[Segment]) -> NDArray[np.float64]:
-    """Give the stamp of each sample without its jitter, (n_samples,)."""
+def timestamps(segments: Sequence[Segment]) -> NDArray[np.float64]:
+    """Return the timestamps (n_samples,) without jitter."""
     return np.concatenate([each.t_s + np.arange(each.n_samples) * each.step_s for each in segments])
 
 
-def follows(t_s: NDArray[np.float64], sfreq_hz: float) -> bool:
-    """Say whether stamps (n_samples,) are ``n / sfreq_hz`` after the first, to a tenth of a sample."""
+def is_regular(t_s: NDArray[np.float64], sfreq_hz: float) -> bool:
+    """Whether timestamps (n_samples,) are ``n / sfreq_hz`` after the first one, to a tenth of a sample."""
     off = (t_s - t_s[0]) * sfreq_hz - np.arange(len(t_s))  # (n_samples,)
-    return bool(np.abs(off).max() <= _OFF_SAMPLES)
+    return bool(np.abs(off).max() <= _REGULAR_SAMPLES)
 
 
 def measured_hz(segments: Sequence[Segment]) -> float | None:
-    """Give the rate inside the unbroken runs; None where there are too few samples to tell."""
+    """Return the rate within the segments, or None if there are too few samples to measure it."""
     n_steps = sum(each.n_samples - 1 for each in segments)
     if n_steps < 9:
         return None
     return n_steps / sum((each.n_samples - 1) * each.step_s for each in segments)
 
 
-def nearest(t_s: float, segments: Sequence[Segment]) -> tuple[int, float]:
-    """Give the sample nearest to a stamp, and by how many seconds the stamp is later than the sample's."""
+def nearest_sample(t_s: float, segments: Sequence[Segment]) -> tuple[int, float]:
+    """Return the sample nearest to a time, and by how many seconds the time is later than the sample."""
     best = (0, np.inf)
     for each in segments:
         k = min(max(round((t_s - each.t_s) / each.step_s), 0), each.n_samples - 1)

@@ -1,1 +1,1 @@
-"""Channels, scaling and resampling: what training and serving do to samples alike."""
+"""Channels, scaling and resampling: the processing that training and serving share."""

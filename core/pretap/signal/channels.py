@@ -1,6 +1,6 @@
-"""Matching a stream's channels and units to a bundle's, by name and never by position.
+"""Matches channels and units of streams and recordings to those of a bundle, by name and never by position.
 
-Which names mean the same electrode stands in ``electrodes.toml`` beside this file.
+``electrodes.toml`` lists the names that mean the same electrode.
 """
 
 from __future__ import annotations
@@ -14,39 +14,19 @@ from typing import Any
 
 from pretap.errors import StreamRefusedError
 
-__all__ = [
-    "MISSING",
-    "canonical",
-    "electrode_names",
-    "match_channels",
-    "microvolts_per",
-    "mirrored",
-    "standard_names",
-    "unit_factor",
-]
-
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
 _NUMBER = re.compile(r"\d+")
-_GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in systems with a numbering of their own
+_GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in the systems that number their electrodes
 _UNITS = {
-    "microvolts": 1.0,
-    "microvolt": 1.0,
-    "uv": 1.0,
-    "nanovolts": 1e-3,
-    "nanovolt": 1e-3,
-    "nv": 1e-3,
-    "millivolts": 1e3,
-    "millivolt": 1e3,
-    "mv": 1e3,
-    "volts": 1e6,
-    "volt": 1e6,
-    "v": 1e6,
+    name: uv_per_unit
+    for prefix, symbol, uv_per_unit in (("micro", "u", 1.0), ("nano", "n", 1e-3), ("milli", "m", 1e3), ("", "", 1e6))
+    for name in (f"{prefix}volts", f"{prefix}volt", f"{symbol}v")
 }
 
 
 def canonical(label: str) -> str:
-    """Reduce a channel label to the electrode's name: ``EEG C3-Ref`` and ``c3..`` are both ``C3``, ``T3`` is ``T7``."""
+    """Reduce a channel label to the name of its electrode: ``EEG C3-Ref`` and ``c3..`` to ``C3``, ``T3`` to ``T7``."""
     name = label.strip().upper()
     name = re.sub(r"^EEG[ _:-]+", "", name)
     name = re.sub(r"[ _-](REF|LE|AVG|AV|A1|A2|M1|M2|A1A2|M1M2|LINKED)$", "", name)
@@ -61,12 +41,12 @@ def _table() -> dict[str, Any]:
 
 
 def electrode_names(labels: Sequence[str]) -> list[str]:
-    """Give the electrode of each label as `canonical` writes it; A1, B7 or E36 by the system that all labels show."""
+    """Return the electrode of each label. All labels together decide which system A1, B7 or E36 belongs to."""
     return [canonical(name) for name in standard_names(labels)]
 
 
 def standard_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """Give the labels as they are, but where they show a system of their own (BioSemi, EGI) the 10-20 names of it."""
+    """Return the labels, with 10-20 names if together they are those of another system (BioSemi, EGI)."""
     names = [canonical(label) for label in labels]
     if any(_GRID_NAME.fullmatch(name) for name in names):
         for system in _table()["system"]:
@@ -77,22 +57,22 @@ def standard_names(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def mirrored(name: str) -> str:
-    """Give the electrode on the other side of the head: C4 of C3, AFF1H of AFF2H, Cz of Cz."""
+    """Return the electrode on the other side of the head: C4 for C3, AFF1H for AFF2H, Cz for Cz."""
     return _NUMBER.sub(lambda number: str(int(number[0]) + (1 if int(number[0]) % 2 else -1)), name)
 
 
 def match_channels(
     wanted: Sequence[str], found: Sequence[str], *, stream: str = "stream", replaceable: Sequence[str] = ()
 ) -> list[int]:
-    """Give, for each wanted channel, its index among the found labels.
+    """Return the index of each wanted channel among the found labels.
 
-    A label that is equal to the letter wins; otherwise electrodes are compared (`electrode_names`). A missing channel
-    that is among the `replaceable` ones gets the index `MISSING`.
+    An identical label wins, otherwise electrodes are compared (`electrode_names`). A missing channel that is one of the
+    `replaceable` ones gets the index `MISSING`.
 
     Raises
     ------
     StreamRefusedError
-        When another channel is missing, or two labels name the same electrode.
+        If another channel is missing, or if two labels name the same electrode.
     """
     labels, names, wanted_names = standard_names(found), electrode_names(found), electrode_names(wanted)
     index, missing = [], []
@@ -124,16 +104,16 @@ def match_channels(
 
 
 def unit_factor(unit: str) -> float | None:
-    """Give the factor that turns values in `unit` into microvolts; None for a unit that is no voltage known here."""
+    """Return the factor from `unit` to microvolts, or None if the unit is not a known voltage."""
     return _UNITS.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek mu
 
 
 def microvolts_per(unit: str, *, stream: str = "stream") -> float:
-    """Do what `unit_factor` does for a live stream, and refuse an unknown unit."""
+    """Return the factor from the unit of a live stream to microvolts; refuse an unknown unit."""
     factor = unit_factor(unit)
     if factor is None:
         raise StreamRefusedError(
-            f"{stream} gives its values in {unit!r}: expected one of microvolts, millivolts, volts, nanovolts. "
-            'Say it in the configuration: [stream] unit = "uV".'
+            f"{stream} has the unit {unit!r}: expected microvolts, millivolts, volts or nanovolts. "
+            'Set the unit in the configuration: [stream] unit = "uV".'
         )
     return factor

@@ -1,10 +1,10 @@
-"""Replacing electrodes that are missing or flat by what their neighbours say.
+"""Interpolates missing or flat channels from their neighbours. Used for trials and for live streams.
 
-A bundle carries one matrix, made through MNE at training time (`pretap_offline.trials.montage`): row k holds the weights with
-which the other channels predict channel k by spherical splines (Perrin et al., Electroenceph. Clin. Neurophysiol. 72,
-1989). Leave-one-out rows are enough for any set of channels: where several are missing, each row holds at once, with
-the others' predictions on its right side. Solved for the missing ones, that is the spline through the remaining
-channels.
+A bundle has one matrix, computed with MNE at training time (`pretap_offline.trials.montage`). Row k holds the weights
+with which the other channels predict channel k by spherical splines (Perrin et al., Electroenceph. Clin. Neurophysiol.
+72, 1989). These leave-one-out rows are enough for any set of channels. If several are missing, all their rows hold at
+once, and each contains the predictions of the others. The solution of this linear system is the spline through the
+remaining channels.
 """
 
 from __future__ import annotations
@@ -14,35 +14,32 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INTERPOLATION", "can_interpolate", "interpolating_matrix", "most_replaced"]
-
 INTERPOLATION = "channels.interpolation"  # the tensor's name in a bundle
 
 
 def can_interpolate(weights: NDArray[np.float64], channel: int) -> bool:
-    """Say whether the matrix knows how to predict `channel`: without a known position its row is zero."""
+    """Whether the matrix can predict `channel`: its row is zero if the position of the electrode is unknown."""
     return bool(weights[channel].any())
 
 
-def most_replaced(n_channels: int, share: float) -> int:
-    """Say how many of the channels may be replaced, rounded down."""
+def max_interpolated(n_channels: int, share: float) -> int:
+    """Return how many channels may be interpolated, rounded down."""
     return int(share * n_channels + 1e-9)
 
 
 def interpolating_matrix(weights: NDArray[np.float64], missing: Sequence[int]) -> NDArray[np.float64]:
-    """Give the matrix (n_channels, n_channels) that replaces the `missing` channels and keeps the others.
+    """Compute the matrix (n_channels, n_channels) that interpolates the `missing` channels and keeps the others.
 
     Parameters
     ----------
     weights
-        (n_channels, n_channels), the tensor ``channels.interpolation``: row k predicts channel k, its diagonal is zero.
+        (n_channels, n_channels), the tensor ``channels.interpolation``: row k predicts channel k, the diagonal is zero.
     missing
-        Channels to replace; each must be one that `can_interpolate`.
+        The channels to interpolate; `can_interpolate` must be true for each.
 
     Returns
     -------
-    ``x @ matrix.T`` turns samples (n, n_channels) into samples without holes; what stands in the missing channels of
-    `x` does not matter.
+    ``x @ matrix.T`` interpolates samples (n, n_channels). The values of the missing channels in `x` do not matter.
     """
     n = len(weights)
     lost = np.array(sorted(missing), np.intp)

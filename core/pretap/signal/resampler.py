@@ -1,4 +1,4 @@
-"""Changing the rate of a running signal: causal, sample by sample, the same live and offline.
+"""Resamples a running signal, causally and sample by sample. Used for live streams and for recordings.
 
 A windowed-sinc FIR low-pass in polyphase form (Kaiser window; Oppenheim & Schafer, Discrete-Time Signal Processing,
 ch. 4 and 7). It reaches `_HALF_PERIODS` periods of the lower of the two rates to both sides, so an output is known
@@ -20,15 +20,13 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Resampler"]
-
 _HALF_PERIODS = 8
-_KAISER_BETA = 5.0  # passes 0.4 of the lower rate within 0.5 %, holds what would alias down to 0.4 back by 53 dB
+_KAISER_BETA = 5.0  # flat within 0.5 % up to 0.4 of the lower rate; aliases below that are attenuated by 53 dB
 _MAX_PHASES = 1000  # exact for whole rates up to 1000 Hz and their usual partners; 92.67 to 100 Hz is off by 2e-6
 
 
 class Resampler:
-    """Turns samples at one rate into samples at another; see the module.
+    """Resamples from one rate to another, see the module.
 
     Parameters
     ----------
@@ -38,9 +36,9 @@ class Resampler:
     Attributes
     ----------
     delay_s
-        How long after its own instant an output is known, in seconds.
+        The time from the timestamp of an output until it is known, in seconds.
     lead
-        Input samples before the first output: output 0 stands at input sample `lead` (counted from the reset).
+        Input samples before the first output: output 0 is at input sample `lead`, counted from the reset.
     step
         Input samples from one output to the next, an exact fraction: output m stands at ``lead + m * step``.
     """
@@ -58,8 +56,8 @@ class Resampler:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all samples: the next output comes when the filter is full again."""
-        self._x = np.empty((0, self._n_channels))  # what later outputs still need, from input sample `_first` on
+        """Forget all samples: the next output comes once the filter is full again."""
+        self._x = np.empty((0, self._n_channels))  # input samples from `_first` on, which later outputs still need
         self._t = np.empty(0)
         self._first = 0
         self._n_out = 0
@@ -93,16 +91,16 @@ class Resampler:
 
 
 def _fraction(ratio: float) -> Fraction:
-    """Write a ratio as a fraction whose numerator, the number of phases, is at most `_MAX_PHASES`."""
+    """Approximate a ratio by a fraction whose numerator, the number of phases, is at most `_MAX_PHASES`."""
     if ratio >= 1:
         return 1 / Fraction(1 / ratio).limit_denominator(_MAX_PHASES)
     return Fraction(ratio).limit_denominator(_MAX_PHASES)
 
 
 def _phases(n_phases: int, n_half: int, *, cutoff: float) -> NDArray[np.float64]:
-    """Design the filter; row k weighs the 2 n_half samples around an instant k / n_phases after the middle one.
+    """Design the filter. Row k weights the 2 n_half samples around the instant k / n_phases after the middle one.
 
-    `cutoff` is the corner in units of half the input rate.
+    `cutoff` is the corner frequency in units of half the input rate.
     """
     tap = np.arange(2 * n_half) - (n_half - 1)
     off = np.arange(n_phases)[:, None] / n_phases - tap  # (n_phases, 2 n_half) input samples from tap to instant

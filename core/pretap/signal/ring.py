@@ -1,7 +1,4 @@
-"""A ring buffer whose windows are plain contiguous views.
-
-It lies in the core because both `Decoder.stream` and the live service's cue windows stand on it.
-"""
+"""A ring buffer whose windows are contiguous views. Used by `Decoder.stream` and by the live service's cue windows."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError
-
-__all__ = ["Ring"]
 
 
 class Ring:
@@ -39,12 +34,12 @@ class Ring:
         self.n_seen = self._end = 0
 
     def check(self, x_uv: NDArray[np.float32]) -> None:
-        """Refuse samples that are not (n_new, n_channels): numpy would stretch one channel over all."""
+        """Refuse samples of another shape than (n_new, n_channels): numpy would broadcast one channel to all."""
         if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:
             raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
 
     def append(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
-        """Append samples (n_new, n_channels) and, where the caller reads them back, their timestamps (n_new,)."""
+        """Append samples (n_new, n_channels) and, if the caller reads them back, their timestamps (n_new,)."""
         self.check(x_uv)
         n_new = len(x_uv)
         self.n_seen += n_new
@@ -74,7 +69,7 @@ class Ring:
 
     @property
     def n_held(self) -> int:
-        """How many samples can be read now."""
+        """The number of samples that can be read now."""
         return min(self.n_seen, self.capacity)
 
     def _stop(self, end: int, n: int) -> int:

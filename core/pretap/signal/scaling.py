@@ -1,4 +1,4 @@
-"""From raw microvolts to what a network reads. The only place where scaling happens, offline and live alike."""
+"""Scaling of raw microvolts to the input of a network. The only place where scaling happens, offline and live."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-__all__ = ["FIR", "Scaling"]
-
-FIR = "scaling.fir"  # the name of the taps in a bundle
+FIR = "scaling.fir"  # the tensor's name in a bundle
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is done to a window, in this order. It is data: it travels inside the bundle.
+    """The steps that scale a window, in this order. They are data inside the bundle.
 
     Attributes
     ----------
     reference
         ``average`` subtracts the mean over channels from each sample (common average reference).
     decimate, n_taps, n_start
-        A causal FIR filter of `n_taps` runs over the window and every `decimate`-th output is kept, the last one at
-        the window's last sample. Near its start, from `n_start` samples on, shorter filters stand in; outputs before
-        those are set to the first of them. What follows counts the kept samples, ``n_window // decimate``.
+        A causal FIR filter of `n_taps` runs over the window, and every `decimate`-th output is kept, the last one at
+        the last sample of the window. Between `n_start` and `n_taps` samples after the window's start, shorter filters
+        are used; earlier outputs are set to the first of these. The next steps count the kept samples,
+        ``n_window // decimate``.
     n_baseline
-        The mean of the window's first `n_baseline` samples is subtracted from each channel; 0 leaves it.
+        The mean of the first `n_baseline` samples is subtracted from each channel; 0 turns this off.
     n_block
-        Successive blocks of so many samples are replaced by their mean; 1 keeps every sample.
+        Each block of this many samples is replaced by its mean; 1 keeps every sample.
     divide_uv
-        What is left is divided by this many microvolts.
+        The result is divided by this many microvolts.
     """
 
     reference: Literal["none", "average"] = "none"
@@ -49,26 +48,26 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def removes_offsets(self) -> bool:
-        """Whether a constant on an electrode changes nothing."""
+        """Whether a constant offset of a channel does not change the result."""
         return self.n_baseline > 0
 
     def n_steps(self, n_window: int) -> int:
-        """Time steps that a network sees of a window of `n_window` samples."""
+        """Count the time steps that a network gets from a window of `n_window` samples."""
         return self.n_kept(n_window) // self.n_block
 
     def n_kept(self, n_window: int) -> int:
-        """Count the samples that are left of a window of `n_window` after the decimation; 0 where it is too short."""
+        """Count the samples of a window of `n_window` after the decimation; 0 if the window is too short."""
         return n_window // self.decimate if n_window >= max(self.n_start, 1) else 0
 
     def filter_lengths(self, n_window: int) -> list[int]:
-        """Give the length of each filter of the decimation, rising to `n_taps`: the rows of its taps."""
+        """Return the length of each filter of the decimation, ascending to `n_taps`; each is a row of the taps."""
         return sorted({min(seen, self.n_taps) for seen in self._seen(n_window)})
 
     def decimation(self, fir: NDArray[np.float64], *, n_window: int) -> NDArray[np.float64]:
-        """Write the decimation as the matrix (n_kept, n_window) that maps a window's samples to the kept ones.
+        """Return the decimation as a matrix (n_kept, n_window) that maps the samples of a window to the kept ones.
 
-        `fir` (n_filters, n_taps) holds a filter a row, see `filter_lengths`, each with the tap for the newest sample
-        first and zeros after its last.
+        `fir` (n_filters, n_taps) has one filter per row, see `filter_lengths`. The tap for the newest sample comes
+        first, and zeros follow the last tap.
         """
         row_of = {n: row for row, n in enumerate(self.filter_lengths(n_window))}
         matrix = np.zeros((self.n_kept(n_window), n_window))
@@ -78,13 +77,13 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return matrix
 
     def _seen(self, n_window: int) -> list[int]:
-        """Give the samples that each kept one is made of, counted from the window's start: at least `n_start`."""
+        """Return for each kept sample the number of samples, from the window's start, that its filter may use."""
         ends = [n_window - self.decimate * back for back in reversed(range(self.n_kept(n_window)))]
         first = next((end for end in ends if end >= self.n_start), 0)
         return [max(first, end) for end in ends]
 
     def multiply_adds(self, *, n_window: int, n_channels: int) -> int:
-        """Count the multiplications of one window, each with its addition, of every step that is switched on."""
+        """Count the multiply-adds of one window."""
         n_kept = self.n_kept(n_window)
         per_channel = n_window * (self.reference == "average") + n_kept * self.n_taps + n_kept * (self.n_baseline > 0)
         return n_channels * (per_channel + n_kept * (self.n_block > 1) + self.n_steps(n_window))
@@ -92,9 +91,9 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def apply(self, x_uv: NDArray[Any], *, decimation: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Scale windows (..., n_window, n_channels) in microvolts to (..., n_steps, n_channels), unitless.
 
-        `decimation` is the matrix of that name, where `n_taps` says that there is one.
+        `decimation` is the matrix of that method; it is required if `n_taps` is not 0.
 
-        In float64: a baseline taken from a signal that rides on 100 mV of electrode offset loses 1e-3 uV in float32.
+        In float64: with 100 mV of electrode offset, subtracting a baseline in float32 would lose 1e-3 uV.
         """
         x = np.asarray(x_uv, np.float64)
         if self.reference == "average":
@@ -106,6 +105,6 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             x = x - x[..., : self.n_baseline, :].mean(axis=-2, keepdims=True)
         if self.n_block > 1:
             n_steps = x.shape[-2] // self.n_block
-            x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # blocks end where the window ends
+            x = x[..., x.shape[-2] - n_steps * self.n_block :, :]  # the last block ends with the window
             x = x.reshape(*x.shape[:-2], n_steps, self.n_block, x.shape[-1]).mean(axis=-2)
         return x / self.divide_uv  # (..., n_steps, n_channels)

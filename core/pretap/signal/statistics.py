@@ -1,7 +1,7 @@
-"""What a bundle knows of the signal it was trained on: how large each channel is, and how the channels go together.
+"""Statistics of the training signal: the amplitude of each channel, and the covariance of the channels.
 
-The live service judges a stream by it (`pretap_realtime.signal.quality`). Both sides measure alike: over blocks of a quarter
-of a second, each without its mean, because an amplifier's offset says nothing.
+They are part of a bundle. The live service compares a stream with them (`pretap_realtime.signal.quality`). Both sides
+measure over blocks of a quarter of a second, each without its mean, since an amplifier's offset carries no information.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COVARIANCE", "SCALE", "Statistics", "block_samples", "gather_statistics", "rereferenced"]
-
 SCALE, COVARIANCE = "channels.scale", "channels.covariance"  # the tensors' names in a bundle
 _BLOCK_S = 0.25
-_SHORTEST_S = 0.05  # shorter, and an amplifier with steps of 0.5 uV looks flat
-_TO_SD = 1.4826  # the median distance from the median, of a normal distribution, times this is its sd
+_MIN_BLOCK_S = 0.05  # in a shorter one, an amplifier with steps of 0.5 uV looks flat
+_TO_SD = 1.4826  # factor from the median absolute deviation of a normal distribution to its standard deviation
 
 
 class Statistics(msgspec.Struct, frozen=True, eq=False):
-    """See the module.
+    """Amplitude and covariance of the channels, see the module.
 
     Attributes
     ----------
     scale_uv
-        (n_channels,) median over blocks of a channel's standard deviation, in microvolts, as recorded (no reference
-        is taken off).
+        (n_channels,) median over blocks of a channel's standard deviation, in microvolts, as recorded, with no other
+        reference.
     spread
-        (n_channels,) how much that varies from block to block: a robust standard deviation of its decimal logarithm.
+        (n_channels,) its variation from block to block: a robust standard deviation of the decimal logarithm.
     covariance
-        (n_channels, n_channels) of the channels against their common average; each block has the same weight, its total
-        variance is n_channels. What the reference was cannot be seen in it.
+        (n_channels, n_channels) of the channels in common average reference, so that it does not depend on the
+        recording's reference. Each block has the same weight, a total variance of n_channels.
     """
 
     scale_uv: NDArray[np.float64]
@@ -42,14 +40,14 @@ class Statistics(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Statistics | None:
-        """Read them from a bundle's tensors; None where it carries none."""
+        """Read the statistics from the tensors of a bundle; None if it has none."""
         if SCALE not in tensors:
             return None
         scale_uv, spread = np.asarray(tensors[SCALE], np.float64)
         return cls(scale_uv, spread, np.asarray(tensors[COVARIANCE], np.float64))
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """Give the tensors for a bundle."""
+        """Return the tensors for a bundle."""
         return {
             SCALE: np.stack([self.scale_uv, self.spread]).astype(np.float32),  # (2, n_channels)
             COVARIANCE: self.covariance.astype(np.float32),
@@ -57,12 +55,15 @@ class Statistics(msgspec.Struct, frozen=True, eq=False):
 
 
 def block_samples(n_window: int, sfreq_hz: float) -> int:
-    """Give the length of a block, in samples: 0.25 s, or half a window where that is shorter, but at least 0.05 s."""
-    return max(2, round(min(_BLOCK_S, max(_SHORTEST_S, n_window / sfreq_hz / 2)) * sfreq_hz))
+    """Return the length of a block in samples: 0.25 s or, if shorter, half a window, but at least 0.05 s."""
+    return max(2, round(min(_BLOCK_S, max(_MIN_BLOCK_S, n_window / sfreq_hz / 2)) * sfreq_hz))
 
 
 def gather_statistics(x_uv: NDArray[np.float32], *, sfreq_hz: float) -> Statistics:
-    """Measure trials (n_epochs, n_samples, n_channels), in microvolts as recorded; their ends are cut into blocks."""
+    """Compute the statistics of trials (n_epochs, n_samples, n_channels), in microvolts as recorded.
+
+    Blocks are cut from the end of each trial.
+    """
     _, n_samples, n_channels = x_uv.shape
     n_block = min(n_samples, block_samples(n_samples, sfreq_hz))
     n_used = n_samples // n_block * n_block
@@ -81,7 +82,7 @@ def gather_statistics(x_uv: NDArray[np.float32], *, sfreq_hz: float) -> Statisti
 
 
 def rereferenced(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the covariance (n, n) against the average of all n channels, its trace n; zeros where nothing is left."""
+    """Return a covariance (n, n) in common average reference, scaled to a trace of n, or zeros if nothing is left."""
     rows = covariance - covariance.mean(axis=0)
     result: NDArray[np.float64] = rows - rows.mean(axis=1, keepdims=True)
     total = float(np.trace(result))

@@ -1,6 +1,6 @@
-"""The networks as torch modules: what is trained, and the reference that every engine must reproduce.
+"""Torch modules of the networks: training uses them, and every engine must reproduce their results.
 
-One file per kind that torch trains; `pretap.networks` has the same in numpy.
+One file per kind that torch trains. `pretap.networks` computes the same in numpy.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _MODULES: dict[type[Network], type[Module]] = {
 
 
 def module_of(spec: Network) -> type[Module]:
-    """Give the torch module of a kind whose `engines` name torch."""
+    """Return the torch module of a kind that has the engine torch."""
     return _MODULES[type(spec)]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread meanwhile.
+    """Run torch on one thread inside the block.
 
-    Matrices this small gain nothing from a second core: a tutorial window takes 1.2 ms on one thread and 3.5 ms on
-    two, and up to seconds where the cores are busy. With several, sums are also added in another order.
+    Matrices this small gain nothing from a second core: a window of the tutorial takes 1.2 ms on one thread and 3.5 ms
+    on two, and up to seconds if the cores are busy. More threads would also change the order of summation.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -11,21 +11,18 @@ from torch.nn import functional
 from pretap.networks import Tensors
 from pretap.networks.eegnet import EegNetSpec
 
-__all__ = ["EegNetwork"]
-
 _MAX_NORM = 1.0  # of a spatial filter, as in the paper
 
 
 class EegNetwork(nn.Module):
     """Maps scaled windows (batch, n_steps, n_inputs) to logits (batch, n_classes).
 
-    A window of one map is (n_maps, 1, n_steps) to torch's convolutions: here, time is last.
+    Inside, time is the last axis, as torch's convolutions need it.
     """
 
-    def __init__(self, spec: EegNetSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:
+    def __init__(self, spec: EegNetSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:  # noqa: ARG002
         super().__init__()
         self.spec, n_maps = spec, spec.n_maps
-        self.pool = min(spec.pool, n_steps)
         self.temporal = nn.Conv2d(1, spec.temporal, (1, spec.kernel), padding="same", bias=False)
         self.temporal_norm = nn.BatchNorm2d(spec.temporal)
         self.spatial = nn.Conv2d(spec.temporal, n_maps, (n_inputs, 1), groups=spec.temporal, bias=False)
@@ -43,24 +40,24 @@ class EegNetwork(nn.Module):
         )  # (batch, temporal, n_inputs, n_steps)
         z = functional.conv2d(z, self._spatial_weight(), groups=self.spec.temporal)[:, :, 0]  # (batch, n_maps, n_steps)
         z = functional.elu(self.spatial_norm(z))
-        z = self.dropout(functional.avg_pool1d(z, self.pool))  # (batch, n_maps, n_steps // pool)
+        z = self.dropout(_pooled(z, self.spec.pool))  # (batch, n_maps, n_steps // pool)
         z = functional.elu(self.pointwise_norm(self.pointwise(self.depthwise(z))))
         return self.dense(self.dropout(z.mean(dim=2)))  # type: ignore[no-any-return]  # (batch, n_classes)
 
     def _spatial_weight(self) -> Tensor:
-        """Give the spatial filters (n_maps, 1, n_inputs, 1), none longer than 1."""
+        """Return the spatial filters (n_maps, 1, n_inputs, 1), with their norms limited to 1."""
         weight = self.spatial.weight
         shrink: Tensor = _MAX_NORM / weight.norm(dim=2, keepdim=True).clamp(min=_MAX_NORM)
         return weight * shrink
 
     @torch.no_grad()
     def export(self) -> dict[str, NDArray[np.float32]]:
-        """Fold the batch normalisations, which are affine once trained, into the layers before them."""
+        """Return the tensors of `EegNetSpec.tensors`, with the batch normalisations folded into the other layers."""
         gain, offset = _affine(self.temporal_norm)  # (temporal,)
         spatial = self._spatial_weight()[:, 0, :, 0].double()  # (n_maps, n_inputs)
         gain_2, offset_2 = _affine(self.spatial_norm)  # (n_maps,)
         gain_3, offset_3 = _affine(self.pointwise_norm)
-        through = offset.repeat_interleave(self.spec.spatial) * spatial.sum(dim=1)  # what a constant becomes
+        through = offset.repeat_interleave(self.spec.spatial) * spatial.sum(dim=1)  # the output for a constant input
         tensors = {
             "temporal.weight": self.temporal.weight[:, 0, 0].double() * gain[:, None],
             "spatial.weight": spatial * gain_2[:, None],
@@ -79,20 +76,20 @@ class EegNetwork(nn.Module):
         spec: EegNetSpec,
         tensors: Tensors,
         *,
-        n_steps: int,
-        n_inputs: int,  # noqa: ARG003 - the tensors know
+        n_steps: int,  # noqa: ARG003 - the tensors have all sizes
+        n_inputs: int,  # noqa: ARG003
         n_classes: int,  # noqa: ARG003
     ) -> _FoldedEegNetwork:
-        """Build the folded network that computes what `tensors` say."""
-        return _FoldedEegNetwork(spec, tensors, pool=min(spec.pool, n_steps))
+        """Build the folded network with the weights in `tensors`."""
+        return _FoldedEegNetwork(spec, tensors)
 
 
 class _FoldedEegNetwork(nn.Module):
-    """EEGNet with its batch normalisations folded: for use, not for training."""
+    """EEGNet with folded batch normalisations, for inference only."""
 
-    def __init__(self, spec: EegNetSpec, tensors: Tensors, *, pool: int) -> None:
+    def __init__(self, spec: EegNetSpec, tensors: Tensors) -> None:
         super().__init__()
-        self.spec, self.pool = spec, pool
+        self.spec = spec
         self.tensors = {name: torch.from_numpy(np.array(tensors[name], np.float32)) for name in tensors}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,14 +98,18 @@ class _FoldedEegNetwork(nn.Module):
         z = functional.conv2d(z, w["temporal.weight"][:, None, None], padding="same")
         z = functional.conv2d(z, w["spatial.weight"][:, None, :, None], groups=spec.temporal)[:, :, 0]
         z = functional.elu(z + w["spatial.bias"][:, None])  # (batch, n_maps, n_steps)
-        z = functional.avg_pool1d(z, self.pool)
+        z = _pooled(z, spec.pool)
         z = functional.conv1d(z, w["depthwise.weight"][:, None], padding="same", groups=spec.n_maps)
         z = functional.elu(functional.conv1d(z, w["pointwise.weight"][:, :, None], w["pointwise.bias"]))
         return functional.linear(z.mean(dim=2), w["dense.weight"], w["dense.bias"])
 
 
+def _pooled(z: Tensor, pool: int) -> Tensor:
+    return functional.avg_pool1d(z, min(pool, z.shape[-1]))
+
+
 def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Write a trained batch normalisation as gain and offset, float64."""
+    """Return the gain and offset of a trained batch normalisation, in float64."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)

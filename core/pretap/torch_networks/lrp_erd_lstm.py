@@ -14,16 +14,14 @@ from pretap.networks.bandpass import BANDPASS, toeplitz
 from pretap.networks.lrp_erd_lstm import FLOOR
 from pretap.torch_networks.lstm import LstmNetwork
 
-__all__ = ["LrpErdLstmNetwork"]
-
 _SHRINKAGE = 0.02  # of the covariance that the first ERD filters whiten; the average reference makes it singular
 
 
 class LrpErdLstmNetwork(nn.Module):
     """Maps windows (batch, n_steps, n_inputs) in microvolts to logits (batch, n_classes).
 
-    The LRP filters start Glorot-uniform, the ERD filters as random orthonormal directions in whitened space (see
-    `initialise_from`), the LSTM as `LstmNetwork` does. The band-pass is fixed; it and the baseline run in float64.
+    The LRP filters are initialised Glorot-uniform, the ERD filters as random orthonormal directions in whitened space
+    (`initialise_from`), the LSTM as in `LstmNetwork`. The band-pass is fixed. It and the baseline run in float64.
     """
 
     def __init__(
@@ -42,7 +40,7 @@ class LrpErdLstmNetwork(nn.Module):
 
     @torch.no_grad()
     def initialise_from(self, x: Tensor) -> None:
-        """Let the ERD filters see unit power in the training windows (n_epochs, n_steps, n_inputs)."""
+        """Initialise the ERD filters for unit power in the training windows (n_epochs, n_steps, n_inputs)."""
         fast = self._bandpassed(x).flatten(0, 1)  # (n_epochs * n_steps, n_inputs) float64
         covariance = fast.T @ fast / len(fast)  # (n_inputs, n_inputs)
         n_inputs = len(covariance)
@@ -58,26 +56,30 @@ class LrpErdLstmNetwork(nn.Module):
         slow = self._blocked(x.double()).mean(dim=2)  # (batch, blocks, n_inputs)
         fast = self._blocked(self._bandpassed(x))  # (batch, blocks, n_each, n_inputs)
         features = self.features(slow - slow[:, :1], fast)  # (batch, blocks, n_features)
-        features = features * self.dropout(torch.ones_like(features[:, :1]))  # a filter is dropped in all blocks alike
+        features = features * self.dropout(torch.ones_like(features[:, :1]))  # the same filters in all blocks
         return self.network.dense(self.dropout(self.network.last_hidden(features)))  # type: ignore[no-any-return]
 
     def features(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Map blocks' means less the first block's (..., n_inputs), and their fast steps (..., n_each, n_inputs)."""
+        """Compute the features of blocks.
+
+        `slow` (..., n_inputs) are their means minus that of the first block, `fast` (..., n_each, n_inputs) their
+        band-passed steps.
+        """
         slow = self.lrp((slow / self.spec.lrp_uv).float())  # (..., lrp_filters)
         power = self.erd(fast.float()).square().mean(dim=-2)  # (..., erd_filters)
         return torch.cat([slow, torch.log(power + FLOOR)], dim=-1)
 
     def cells(self, n_lanes: int) -> Cells:
-        """Keep what each lane has seen, and the LSTM's states."""
+        """Build the samples so far and the LSTM states of each lane."""
         return _LrpErdCells(self, n_lanes)
 
     def _bandpassed(self, x: Tensor) -> Tensor:
-        """Filter (batch, n_steps, n_inputs), less the first sample, from rest; float64."""
+        """Filter (batch, n_steps, n_inputs) minus its first sample, from rest, in float64."""
         matrix = self.get_buffer("bandpass")
         return matrix @ (x - x[:, :1]).double()
 
     def _blocked(self, x: Tensor) -> Tensor:
-        """Cut (batch, n_steps, n) into blocks (batch, blocks, n_each, n), the last ending with the window."""
+        """Cut (batch, n_steps, n) into blocks (batch, blocks, n_each, n); the last one ends with the window."""
         blocks, n_each = self.spec.blocks, self.n_each
         return x[:, x.shape[1] - blocks * n_each :].reshape(len(x), blocks, n_each, x.shape[2])
 
@@ -93,9 +95,9 @@ class LrpErdLstmNetwork(nn.Module):
     def from_tensors(
         cls, spec: LrpErdLstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
     ) -> LrpErdLstmNetwork:
-        """Build the module that computes what `tensors` say."""
+        """Build a module with the weights in `tensors`."""
         sizes = {"n_inputs": n_inputs, "n_classes": n_classes}
-        with torch.random.fork_rng(devices=[]):  # initialising draws numbers; they are the caller's
+        with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
             module = cls(spec, n_steps=n_steps, **sizes, impulse=tensors[BANDPASS])
         sizes["n_inputs"] = spec.lrp_filters + spec.erd_filters
         module.network = LstmNetwork.from_tensors(spec.lstm, tensors, n_steps=spec.blocks, **sizes)
@@ -106,7 +108,7 @@ class LrpErdLstmNetwork(nn.Module):
 
 
 class _LrpErdCells:
-    """The trained parts, block by block: what a lane has seen goes through the rows of the band-pass's matrix."""
+    """The trained layers, block by block. The matrix of the band-pass filters the samples of a lane so far."""
 
     def __init__(self, module: LrpErdLstmNetwork, n_lanes: int) -> None:
         self._module, self._lstm = module, module.network.cells(n_lanes)
@@ -120,8 +122,8 @@ class _LrpErdCells:
         n_each, n_lead = self._module.n_each, self._n_lead
         matrix = self._module.get_buffer("bandpass")  # (n_steps, n_steps)
         for lane, step in zip(lanes.tolist(), t.tolist(), strict=True):
-            block, place = divmod(step - n_lead, n_each)
-            if block < 0 or place < n_each - 1:
+            block, position = divmod(step - n_lead, n_each)
+            if block < 0 or position < n_each - 1:
                 continue
             seen = self._x[lane, : step + 1]  # (step + 1, n_inputs)
             slow = seen[-n_each:].mean(dim=0) - seen[n_lead : n_lead + n_each].mean(dim=0)

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from pretap.networks import Cells, LstmSpec, Tensors
 
-__all__ = ["LstmNetwork"]
-
 
 class LstmNetwork(nn.Module):
     """`LstmSpec` in torch. ``forward`` maps scaled windows (batch, n_steps, n_inputs) to logits (batch, n_classes).
 
-    Initialised as Keras does: Glorot-uniform input and dense weights, orthogonal recurrent weights, zero biases but 1
-    for the forget gate (Jozefowicz et al. 2015). Keras has one bias per gate; torch has two, so the second is frozen
-    at 0. The gates use the exact sigmoid; Keras before 2.3 used a piecewise-linear 'hard' one.
+    Initialised as in Keras: Glorot-uniform input and dense weights, orthogonal recurrent weights, and zero biases
+    except 1 for the forget gate (Jozefowicz et al. 2015). Keras has one bias per gate and torch two, so the second one
+    is frozen at 0. The gates use the exact sigmoid; Keras before 2.3 used a piecewise-linear "hard" one.
     """
 
     def __init__(self, spec: LstmSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:  # noqa: ARG002
@@ -39,7 +37,7 @@ class LstmNetwork(nn.Module):
             nn.init.xavier_uniform_(weights[f"lstm.{layer}.weight_ih"])  # (4 * n_hidden, n_in)
             nn.init.orthogonal_(weights[f"lstm.{layer}.weight_hh"])  # (4 * n_hidden, n_hidden)
             bias = weights[f"lstm.{layer}.bias"].zero_()
-            bias[n_hidden : 2 * n_hidden] = 1.0  # the forget gate starts open
+            bias[n_hidden : 2 * n_hidden] = 1.0  # so that the forget gate is open at first
             second_bias = self.lstm[layer].get_parameter("bias_hh_l0")
             second_bias.zero_().requires_grad_(False)  # noqa: FBT003 - torch's own signature
         nn.init.xavier_uniform_(self.dense.weight)
@@ -50,18 +48,18 @@ class LstmNetwork(nn.Module):
         return self.dense(self.last_hidden(x))  # type: ignore[no-any-return]  # (batch, n_classes)
 
     def last_hidden(self, x: Tensor) -> Tensor:
-        """Map (batch, n_steps, n_inputs) to what the last layer shows after the last step, (batch, n_hidden)."""
+        """Map (batch, n_steps, n_inputs) to the last hidden state of the last layer, (batch, n_hidden)."""
         x = x.float()
         for layer in self.lstm:
             x, _ = layer(x)  # (batch, n_steps, n_hidden)
         return x[:, -1]
 
     def cells(self, n_lanes: int) -> Cells:
-        """Carry the layers' states of each lane."""
+        """Build the states of the layers in each lane."""
         return _LstmCells(self, n_lanes)
 
     def bundle_parameters(self) -> dict[str, Tensor]:
-        """Map the names of `LstmSpec.tensors` to the parameters; torch's frozen second bias is not among them."""
+        """Map the names of `LstmSpec.tensors` to the parameters, without torch's frozen second bias."""
         parameters = {"dense.weight": self.dense.weight, "dense.bias": self.dense.bias}
         for i, layer in enumerate(self.lstm):
             parameters[f"lstm.{i}.weight_ih"] = layer.get_parameter("weight_ih_l0")
@@ -80,17 +78,17 @@ class LstmNetwork(nn.Module):
     def from_tensors(
         cls, spec: LstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
     ) -> LstmNetwork:
-        """Build the module that computes what `tensors` say."""
-        with torch.random.fork_rng(devices=[]):  # initialising draws numbers; they are the caller's
+        """Build a module with the weights in `tensors`."""
+        with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
             network = cls(spec, n_steps=n_steps, n_inputs=n_inputs, n_classes=n_classes)
         with torch.no_grad():
             for name, parameter in network.bundle_parameters().items():
-                parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch takes no read-only array
+                parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch needs a writable copy
         return network.eval()
 
 
 class _LstmCells:
-    """The trained layers themselves, called for one step with the states (1, n_lanes, n_hidden) of the step before."""
+    """The trained layers, called for one step at a time with the states (1, n_lanes, n_hidden) of the step before."""
 
     def __init__(self, network: LstmNetwork, n_lanes: int) -> None:
         self._network = network
@@ -98,10 +96,10 @@ class _LstmCells:
 
     @torch.inference_mode()
     def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[Any]) -> None:
-        begun = torch.from_numpy(t > 0)[:, None]  # (n, 1) the others start from zero
+        running = torch.from_numpy(t > 0)[:, None]  # (n, 1), the others start from zero
         y = torch.from_numpy(x).float()[:, None]  # (n, 1, n_inputs)
         for layer, (h, c) in zip(self._network.lstm, self._states, strict=True):
-            y, (h_new, c_new) = layer(y, (h[:, lanes] * begun, c[:, lanes] * begun))
+            y, (h_new, c_new) = layer(y, (h[:, lanes] * running, c[:, lanes] * running))
             h[:, lanes], c[:, lanes] = h_new, c_new
 
     @torch.inference_mode()

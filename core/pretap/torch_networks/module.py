@@ -1,4 +1,4 @@
-"""What every torch module of a network offers."""
+"""The protocols of the torch modules. Training and the decoder's engine torch use them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pretap.networks import Cells, Tensors
-
-__all__ = ["FromData", "Module", "Streams"]
 
 
 class Module(Protocol):
@@ -23,28 +21,28 @@ class Module(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def export(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the tensors of its kind's `tensors`."""
+        """Return copies of the weights under the names of the kind's `tensors`."""
         ...
 
     @classmethod
     def from_tensors(cls, spec: Any, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int) -> nn.Module:
-        """Build the module that computes what `tensors` say, ready to be used and no more trained."""
+        """Build a module with the weights in `tensors`, for inference."""
         ...
 
 
 @runtime_checkable
 class Streams(Protocol):
-    """A module whose state can be carried from step to step."""
+    """A module that can also be advanced step by step."""
 
     def cells(self, n_lanes: int) -> Cells:
-        """Prepare the same computation step by step, with this module's own layers."""
+        """Build the same computation step by step, with the layers of this module."""
         ...
 
 
 @runtime_checkable
 class FromData(Protocol):
-    """A module whose first weights depend on the training windows."""
+    """A module whose initial weights depend on the training windows."""
 
     def initialise_from(self, x: Tensor) -> None:
-        """Set weights in place from the scaled training windows (n_epochs, n_steps, n_inputs), before any step."""
+        """Initialise weights from the scaled training windows (n_epochs, n_steps, n_inputs), before training."""
         ...

@@ -1,1 +1,1 @@
-"""Evaluate decoders, and advise what to do with the result."""
+"""Evaluation of decoders, and advice on whether to go live."""

@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., ICML 2017): one number that makes probabilities as sure as they are right."""
+"""Temperature scaling (Guo et al., ICML 2017): calibrates probabilities with one number. Used by cross-validation."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from numpy.typing import NDArray
 
 from pretap.networks import softmax
 
-__all__ = ["cross_fitted", "fit_temperature", "log_probs", "with_temperature"]
-
-_BOUNDS = (0.1, 10.0)  # where all trials are decoded right, the likeliest temperature is 0
+_BOUNDS = (0.1, 10.0)  # if all trials are decoded correctly, the likeliest temperature is 0
 
 
 def log_probs(probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the logarithm; a probability of 0 becomes the smallest that is not."""
+    """Return the logarithm of probabilities; 0 is replaced by the smallest positive number."""
     return np.asarray(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
 
 
 def with_temperature(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Give the probabilities (..., n_classes) that the logits divided by `temperature` have."""
+    """Return the probabilities (..., n_classes) after dividing the logits by `temperature`."""
     return softmax(log_probs(probs) / temperature)
 
 
 def fit_temperature(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Find the temperature, within 0.1 to 10, at which these predictions are likeliest.
+    """Find the temperature from 0.1 to 10 that maximises the likelihood of the labels.
 
     Parameters
     ----------
     probs
-        (n, n_classes), each predicted without its own trial.
+        (n, n_classes), each row predicted without its own trial.
     labels
         (n,) class indices.
     """
@@ -50,7 +48,7 @@ def fit_temperature(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
 def cross_fitted(
     probs: NDArray[np.float64], labels: NDArray[np.int64], folds: Iterable[NDArray[np.int64]]
 ) -> NDArray[np.float64]:
-    """Scale the trials of each fold by a temperature that was fitted to those of the other folds, (n, n_classes)."""
+    """Scale the trials of each fold by a temperature fitted on the other folds, (n, n_classes)."""
     scaled = np.empty_like(probs)
     for fold in folds:
         others = np.ones(len(labels), bool)

@@ -1,4 +1,7 @@
-"""Cross-validation: every trial is scored by a decoder that saw neither it nor a trial whose window overlaps it."""
+"""Cross-validation: scores every trial with a decoder fitted on other trials that do not overlap it.
+
+Used by training, `lab` and the studies.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,29 @@ from pretap.bundle.manifest import Metrics
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.advice import is_above_chance, verdict
+from pretap_offline.evaluate.advice import advice, is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
 from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy, score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
-
-__all__ = ["CrossValidation", "Split", "calibrated", "cross_validate", "is_blockwise", "n_fits", "part_of", "splits"]
 
 Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """Out-of-fold probabilities (n_repeats, n_epochs, n_classes): no trial was seen by the model that scored it.
+    """Out-of-fold probabilities (n_repeats, n_epochs, n_classes) and their metrics.
 
     Attributes
     ----------
     raw_probs
-        As the decoders gave them.
+        The probabilities as decoded.
     probs
-        What `metrics` judges: with `config.fit.calibrate`, each fold's are scaled by a temperature fitted to the other
-        folds of its repeat (`pretap_offline.evaluate.calibration`); else the raw ones.
+        The probabilities that `metrics` describes. With `config.fit.calibrate`, each fold is scaled by a temperature
+        fitted on the other folds of its repeat (`pretap_offline.evaluate.calibration`); otherwise the raw ones.
     temperature
-        Fitted to all of `raw_probs`: for the decoder that is fitted to all trials. 1 without `calibrate`.
+        The temperature fitted on all of `raw_probs`, for the decoder that is fitted on all trials. 1 without
+        `calibrate`.
     """
 
     raw_probs: NDArray[np.float64]
@@ -47,7 +49,7 @@ class CrossValidation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One fold of one repeat: the trials to fit on and those to score, by index."""
+    """One fold of one repeat: indices of the trials to fit on and of those to score."""
 
     repeat: int
     fit_on: Index
@@ -55,21 +57,21 @@ class Split:
 
 
 def is_blockwise(epochs: Epochs, config: TrainConfig) -> bool:
-    """Say whether trials are held out in contiguous blocks of time."""
+    """Whether trials are held out in contiguous blocks of time."""
     wanted = config.evaluation.split
-    if wanted == "blocks" and not epochs.in_order:
+    if wanted == "blocks" and not epochs.is_in_order:
         raise DataError(
-            f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, and theirs is not "
-            "known. Train from recordings (--recording), or set split = 'stratified'."
+            f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, but their order is "
+            "unknown. Train from recordings (--recording), or set split = 'stratified'."
         )
-    return wanted == "blocks" or (wanted == "auto" and epochs.in_order)
+    return wanted == "blocks" or (wanted == "auto" and epochs.is_in_order)
 
 
 def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:
-    """Give the folds of all repeats, one repeat after another.
+    """Return the folds of all repeats, one repeat after another.
 
-    Blocks are the same in every repeat: contiguous, as equal as can be, in the order of recording; trials whose
-    windows overlap one of the block are neither fitted nor scored in that fold. Else each repeat draws its own
+    Blocks are contiguous, of nearly equal size, and the same in every repeat. Trials whose windows overlap the held-out
+    block are neither fitted nor scored in that fold. If trials are not split into blocks, each repeat draws its own
     stratified folds.
     """
     assert epochs.labels is not None
@@ -85,30 +87,30 @@ def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:
     for fit_on, _ in folds:
         if len(np.unique(epochs.labels[fit_on])) < len(epochs.classes):
             raise DataError(
-                f"{epochs.source}: without one of {n_folds} blocks of time a class is missing, so time and class "
+                f"{epochs.source}: a class is missing outside one of the {n_folds} blocks of time, so time and class "
                 "cannot be told apart. Record the classes mixed, or set evaluation.folds or split = 'stratified'."
             )
     return [Split(repeat, *fold) for repeat in range(n_repeats) for fold in folds]
 
 
 def _clear_of(epochs: Epochs, block: Index) -> Index:
-    """Give the trials outside `block` whose windows share no sample with one inside."""
+    """Return the trials outside `block` whose windows share no sample with a trial inside it."""
     assert epochs.at_s is not None
     assert epochs.files is not None
-    window_s = (epochs.n_samples - 0.5) / epochs.sfreq_hz  # half a sample: stamps are rounded
+    window_s = (epochs.n_samples - 0.5) / epochs.sfreq_hz  # less half a sample, because timestamps are rounded
     clear = np.ones(len(epochs), bool)
     clear[block] = False
     for file in np.unique(epochs.files[block]):
         held_s = epochs.at_s[block[epochs.files[block] == file]]
         same = epochs.files == file
-        # a block is contiguous in time: what overlaps any of it overlaps its ends
+        # a block is contiguous in time, so comparing with its ends is enough
         near = (epochs.at_s > held_s.min() - window_s) & (epochs.at_s < held_s.max() + window_s)
         clear &= ~(same & near)
     return np.flatnonzero(clear)
 
 
 def n_fits(config: TrainConfig) -> int:
-    """Count the decoders that `cross_validate` fits."""
+    """Return the number of decoders that `cross_validate` fits."""
     n = config.evaluation.folds * config.evaluation.repeats
     if config.evaluation.folds and config.evaluation.learning_curve:
         n += config.evaluation.folds * (len(FRACTIONS) - 1)
@@ -123,16 +125,16 @@ def cross_validate(
     n_workers: int = 1,
     advance: Callable[[], None] | None = None,
 ) -> CrossValidation:
-    """Repeated cross-validation, see `splits`; each fold's decoder is fitted anew and scores raw microvolts.
+    """Run a repeated cross-validation on the folds of `splits`, with a new decoder for each fold.
 
-    The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve` the folds of the first
-    repeat are fitted on parts of their trials too. `advance` is called as each fit finishes.
+    The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve`, the folds of the first
+    repeat are also fitted on parts of their trials. `advance` is called after each fit.
     """
     assert epochs.labels is not None
     drawn = splits(epochs, config, seed=seed)
-    whole = [(each.fit_on, each.score_on, seed + each.repeat) for each in drawn]
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
-    scored = _score_all(epochs, config, whole + [job for jobs in parts for job in jobs], n_workers, advance)
+    folds = drawn + [fold for part in parts for fold in part]
+    scored = _score_all(epochs, config, folds, seed=seed, n_workers=n_workers, advance=advance)
     raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
     for each, fold in zip(drawn, scored, strict=False):
         raw_probs[each.repeat, each.score_on] = fold
@@ -140,32 +142,35 @@ def cross_validate(
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
         right = np.stack(
-            [*_right(epochs.labels, parts, scored[len(whole) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
+            [*_right(epochs.labels, parts, scored[len(drawn) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
         )
-        sizes = [[len(fit_on) for fit_on, *_ in jobs] for jobs in [*parts, whole]]
+        sizes = [[len(fold.fit_on) for fold in part] for part in [*parts, drawn]]
         metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
     return CrossValidation(raw_probs, probs, temperature, metrics)
 
 
 def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]) -> tuple[NDArray[np.float64], float]:
-    """Give each repeat's probabilities with cross-fitted temperatures, and one temperature for all of them."""
+    """Return the probabilities of each repeat with cross-fitted temperatures, and one temperature fitted on all."""
     folds = [[each.score_on for each in drawn if each.repeat == repeat] for repeat in range(len(raw_probs))]
     probs = np.stack([cross_fitted(p, labels, f) for p, f in zip(raw_probs, folds, strict=True)])
     together = raw_probs.reshape(-1, raw_probs.shape[-1])  # (n_repeats * n_epochs, n_classes)
     return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
 
 
-_Job = tuple[Index, Index, int]  # the trials to fit on, those to score, the network's seed
-
-
 def _score_all(
-    epochs: Epochs, config: TrainConfig, jobs: list[_Job], n_workers: int, advance: Callable[[], None] | None
+    epochs: Epochs,
+    config: TrainConfig,
+    folds: list[Split],
+    *,
+    seed: int,
+    n_workers: int,
+    advance: Callable[[], None] | None,
 ) -> list[NDArray[np.float64]]:
     from joblib import Parallel, delayed
 
     scored = []
     running = Parallel(n_jobs=n_workers, return_as="generator")(
-        delayed(_score_fold)(epochs, config, fit_on, score_on, seed=seed) for fit_on, score_on, seed in jobs
+        delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds
     )
     for fold in running:
         scored.append(fold)
@@ -174,33 +179,29 @@ def _score_all(
     return scored
 
 
-def _score_fold(
-    epochs: Epochs, config: TrainConfig, fit_on: Index, score_on: Index, *, seed: int
-) -> NDArray[np.float64]:
-    decoder, _ = fit_decoder(epochs.select(fit_on), config, seed=seed)
-    return decoder.decode(epochs.x_uv[score_on])
+def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
+    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed)
+    return decoder.decode(epochs.x_uv[fold.score_on])
 
 
 # -- the learning curve --------------------------------------------------------------------------------------------
 
 
-def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[_Job]]:
-    """Give for each fraction but the whole, and each fold, a part of its training trials that starts at random."""
+def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[Split]]:
+    """Return the folds of each fraction below 1, with a part of their training trials that starts at a random one."""
     assert epochs.labels is not None
-    rng = np.random.default_rng([seed, len(epochs)])
-    jobs: list[list[_Job]] = [[] for _ in FRACTIONS[:-1]]
-    for fold in folds:
-        start = int(rng.integers(len(fold.fit_on)))
-        for fraction, each in zip(FRACTIONS, jobs, strict=False):
-            part = part_of(fold, epochs.labels, fraction, start=start)
-            each.append((part.fit_on, part.score_on, seed))
-    return jobs
+    labels, rng = epochs.labels, np.random.default_rng([seed, len(epochs)])
+    starts = [int(rng.integers(len(fold.fit_on))) for fold in folds]
+    return [
+        [part_of(fold, labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
+        for fraction in FRACTIONS[:-1]
+    ]
 
 
 def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split:
-    """Leave a fold a share of its training trials: of each class its part, at least two.
+    """Keep a fraction of a fold's training trials, with at least two of each class.
 
-    It is a run that starts at the training trial `start` and wraps around, so trials in order stay a shorter recording.
+    The kept trials run from the training trial `start` on and wrap around, as if the recording were shorter.
     """
     rolled = np.roll(fold.fit_on, -start)
     picked = []
@@ -210,20 +211,20 @@ def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split
     return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
 
 
-def _right(labels: Index, parts: list[list[_Job]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
-    """Say for each fraction which trials were decoded right, (n_epochs,) each."""
-    done = iter(scored)
+def _right(labels: Index, parts: list[list[Split]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
+    """Return which trials each fraction decoded correctly, (n_epochs,) each."""
+    finished = iter(scored)
     rows = []
-    for jobs in parts:
+    for folds in parts:
         row = np.zeros(len(labels), bool)
-        for _, score_on, _ in jobs:
-            row[score_on] = next(done).argmax(axis=1) == labels[score_on]
+        for fold in folds:
+            row[fold.score_on] = next(finished).argmax(axis=1) == labels[fold.score_on]
         rows.append(row)
     return rows
 
 
 def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, seed: int) -> Metrics:
-    """Add the learning curve: mean training size and out-of-fold accuracy of each fraction, and what it says."""
+    """Add the learning curve: mean training size and out-of-fold accuracy of each fraction, and the outlook."""
     return replace(
         metrics,
         learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
@@ -231,7 +232,7 @@ def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, see
     )
 
 
-# -- in numbers and words ------------------------------------------------------------------------------------------
+# -- summary -------------------------------------------------------------------------------------------------------
 
 
 def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
@@ -267,5 +268,5 @@ def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> 
         balanced_accuracy=float(np.mean([balanced_accuracy(labels, p) for p in probs])),
         chance=chance,
         p_chance=p_chance,
-        verdict=verdict(accuracy, chance=chance, p_chance=p_chance),
+        verdict=advice(accuracy, chance=chance, p_chance=p_chance),
     )

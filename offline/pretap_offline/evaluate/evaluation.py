@@ -1,4 +1,4 @@
-"""Scoring a bundle on trials, through the same decoder that serves live."""
+"""Evaluation of a bundle on trials, through the decoder that also runs live. Used by ``pretap evaluate``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.evaluate.advice import chance_words
+from pretap_offline.evaluate.advice import describe_chance
 from pretap_offline.evaluate.metrics import Scores, against_chance, score
-
-__all__ = ["Evaluation", "evaluate_trials", "report", "write_figures", "write_predictions"]
+from pretap_offline.trials.report import describe_counts
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a decoder said about trials: `probs` (n_trials, n_classes), and `scores` where labels are known.
+    """The decoded trials: `probs` (n_trials, n_classes), and `scores` if labels are known.
 
-    `n_trained_on` counts the trials that the decoder was trained on; where there are any, the scores are no estimate
-    of how it does on new ones. `scored_in_s` is how long decoding all trials took, without reading and resampling.
+    `n_trained_on` counts the trials that the decoder was trained on. If it is not 0, the scores do not estimate the
+    accuracy on new trials. `scored_in_s` is the time to decode all trials, without reading and resampling.
     """
 
     source: str
@@ -37,13 +36,46 @@ class Evaluation:
     n_trained_on: int
     scored_in_s: float
 
+    def describe(self) -> str:
+        """Return the predictions and the scores in a few lines."""
+        n, scores, scored_in_s = len(self.probs), self.scores, self.scored_in_s
+        counts = np.bincount(self.probs.argmax(1), minlength=len(self.classes))
+        lines = [f"{n} trials: {self.source}", f"predicted: {describe_counts(counts, self.classes)}"]
+        if self.n_trained_on:
+            lines.append(f"NOT AN ESTIMATE: {self.n_trained_on} of {n} trials were trained on")
+        if scores is None:
+            lines.append("no labels, so no accuracy")
+        else:
+            low, high = scores.accuracy_ci95
+            confusion = (
+                f"{name}: {describe_counts(row, self.classes)}"
+                for name, row in zip(self.classes, scores.confusion, strict=True)
+            )
+            lines += [
+                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials}, "
+                f"95 % interval {low:.3f} to {high:.3f}), kappa {scores.kappa:.2f}, NLL {scores.nll:.3f}",
+                "confusion (truth in rows): " + "; ".join(confusion),
+            ]
+            if not self.n_trained_on:
+                lines.append(describe_chance(*against_chance(scores.n_correct, scores.labels())))
+        lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
+        return "\n".join(lines)
+
 
 def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], float] = time.perf_counter) -> Evaluation:
-    """Decode every trial. Channels and classes are matched by name, and another rate is resampled to the bundle's."""
+    """Decode every trial, after matching channels and classes by name and resampling to the bundle's rate.
+
+    Raises
+    ------
+    DataError
+        If classes, channels or the length of the trials do not fit the bundle.
+    """
     manifest = decoder.manifest
     if epochs.labels is not None and epochs.classes != manifest.classes:
         if not set(epochs.classes) <= set(manifest.classes):
-            raise DataError(f"{epochs.source} has the classes {epochs.classes}, the bundle decodes {manifest.classes}.")
+            raise DataError(
+                f"{epochs.source} has the classes {epochs.classes}, but the bundle decodes {manifest.classes}."
+            )
         order = np.array([manifest.classes.index(name) for name in epochs.classes], np.int64)
         epochs = replace(epochs, labels=order[epochs.labels], classes=manifest.classes)
     epochs = epochs.pick(manifest.channels)
@@ -66,38 +98,8 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], flo
     )
 
 
-def report(evaluation: Evaluation) -> str:
-    """Say it in words."""
-    n, counts = len(evaluation.probs), np.bincount(evaluation.probs.argmax(1), minlength=len(evaluation.classes))
-    predicted = ", ".join(f"{k} {name}" for name, k in zip(evaluation.classes, counts, strict=True))
-    lines = [f"{n} trials: {evaluation.source}", f"predicted: {predicted}"]
-    if evaluation.n_trained_on:
-        lines.append(f"NOT AN ESTIMATE: {evaluation.n_trained_on} of {n} trials were trained on")
-    scores = evaluation.scores
-    if scores is None:
-        lines.append("no labels, so no accuracy")
-    else:
-        low, high = scores.accuracy_ci95
-        lines += [
-            (
-                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials}, "
-                f"95 % interval {low:.3f} to {high:.3f}), kappa {scores.kappa:.2f}, NLL {scores.nll:.3f}"
-            ),
-            "confusion (truth in rows): "
-            + "; ".join(
-                f"{name}: " + ", ".join(f"{k} {other}" for other, k in zip(evaluation.classes, row, strict=True))
-                for name, row in zip(evaluation.classes, scores.confusion, strict=True)
-            ),
-        ]
-        if not evaluation.n_trained_on:
-            lines.append(chance_words(*against_chance(scores.n_correct, scores.labels())))
-    took_s = evaluation.scored_in_s
-    lines.append(f"scored {n} trials in {took_s:.2f} s ({1000 * took_s / n:.1f} ms each), after loading")
-    return "\n".join(lines)
-
-
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
-    """Write the file that WIRE.md defines: ``trial,predicted,p_<class>...``, 9 significant digits."""
+    """Write one CSV row per trial: ``trial,predicted,p_<class>...`` with 9 significant digits."""
     rows = [",".join(["trial", "predicted", *(f"p_{name}" for name in evaluation.classes)])]
     for trial, probs in enumerate(evaluation.probs):
         rows.append(",".join([str(trial), str(int(probs.argmax())), *(f"{p:.9g}" for p in probs)]))
@@ -105,9 +107,9 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def write_figures(evaluation: Evaluation, path: Path) -> None:
-    """Write the figures; ``honest`` is false where any trial was trained on."""
-    figures: dict[str, Any] = {
+def write_scores(evaluation: Evaluation, path: Path) -> None:
+    """Write the scores as JSON; ``honest`` is false if the decoder was trained on any of the trials."""
+    content: dict[str, Any] = {
         "source": evaluation.source,
         "classes": evaluation.classes,
         "n_trials": len(evaluation.probs),
@@ -116,4 +118,4 @@ def write_figures(evaluation: Evaluation, path: Path) -> None:
         "honest": evaluation.n_trained_on == 0,
         "scores": None if evaluation.scores is None else asdict(evaluation.scores),
     }
-    write_json(path, figures)
+    write_json(path, content)

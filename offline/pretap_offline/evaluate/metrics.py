@@ -1,4 +1,4 @@
-"""Figures about predictions, with their uncertainty."""
+"""Metrics of predictions, with their uncertainty. Used by evaluation, cross-validation and `lab`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Calibration",
-    "Scores",
-    "against_chance",
-    "auc",
-    "balanced_accuracy",
-    "calibration",
-    "calibration_error",
-    "calibration_p",
-    "score",
-    "wilson95",
-]
-
 _N_BINS = 10
-_SMALLEST = 1e-15  # probability whose logarithm is taken for that of 0
+_MIN_PROB = 1e-15  # replaces a probability of 0 before the logarithm
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How predictions compare with the truth.
+    """Scores of predictions against the true labels.
 
-    `confusion` counts trials, truth in rows and prediction in columns; `nll` is the mean negative log-likelihood in
-    nats; `kappa` is Cohen's.
+    `confusion` counts trials, with the truth in rows and the prediction in columns. `nll` is the mean negative
+    log-likelihood in nats. `kappa` is Cohen's.
     """
 
     n_trials: int
@@ -41,18 +28,18 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
 
     def labels(self) -> NDArray[np.int64]:
-        """Give the true classes (n_trials,), sorted: what the confusion counts."""
+        """Return the true classes (n_trials,), sorted."""
         return np.repeat(np.arange(len(self.confusion)), [sum(row) for row in self.confusion])
 
 
 def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
-    """Compare class indices (n,) with probabilities (n, n_classes). A tie goes to the first class."""
+    """Score probabilities (n, n_classes) against class indices (n,). A tie counts as the first class."""
     from sklearn.metrics import cohen_kappa_score, confusion_matrix, log_loss
 
     classes = np.arange(probs.shape[1])
     predicted = probs.argmax(axis=1)
     n_correct = int((predicted == labels).sum())
-    # undefined where truth and prediction are one same class, which scikit-learn warns of: no better than chance then
+    # undefined if truth and prediction are the same single class (scikit-learn warns): no better than chance
     one_class = len(set(labels) | set(predicted)) == 1
     kappa = 0.0 if one_class else float(cohen_kappa_score(labels, predicted, labels=classes))
     return Scores(
@@ -67,7 +54,7 @@ def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
 
 
 def wilson95(n_correct: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion (Wilson, JASA 1927)."""
+    """Compute Wilson's 95 % interval of a proportion (Wilson, JASA 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(n_correct, n).proportion_ci(0.95, method="wilson")
@@ -75,10 +62,10 @@ def wilson95(n_correct: int, n: int) -> tuple[float, float]:
 
 
 def against_chance(n_correct: int, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Give the accuracy of always naming the most frequent class, and the p-value of `n_correct` against it.
+    """Return the accuracy of always predicting the commonest class, and the p-value of `n_correct` against it.
 
-    One-sided exact binomial test. It takes the trials as independent, which decoders of folds that share trials make
-    them almost, not quite.
+    One-sided exact binomial test. It assumes independent trials, which is not quite true if the decoders of several
+    folds share training trials.
     """
     from scipy.stats import binomtest
 
@@ -87,13 +74,13 @@ def against_chance(n_correct: int, labels: NDArray[np.int64]) -> tuple[float, fl
 
 
 def balanced_accuracy(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Give the mean over the classes of the share of their trials that were decoded right."""
+    """Return the mean over the classes of the share of their trials that were decoded correctly."""
     right = probs.argmax(axis=1) == labels
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
 def auc(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Give the area under the ROC curve; with more than two classes the mean of each against the rest."""
+    """Return the area under the ROC curve; with more than two classes, the mean of each against the rest."""
     from sklearn.metrics import roc_auc_score
 
     curves = [1] if probs.shape[1] == 2 else range(probs.shape[1])
@@ -104,23 +91,22 @@ def auc(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
 
 
 def calibration_error(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Give the expected calibration error (ECE) of the predicted class's probability, in ten bins of equal mass.
+    """Compute the expected calibration error (ECE) of the predicted class's probability, in bins of equal mass.
 
-    The trials, sorted by that probability, are cut into ten runs as equal as can be (fewer with fewer trials); the
-    error is the mean over trials of ``|share right - mean probability|`` of their run. A perfectly calibrated decoder
-    does not show 0: with 316 trials about 0.04 (see `calibration_p`).
+    The error is the mean over trials of ``|share correct - mean probability|`` of their bin, see `equal_mass_bins`.
+    A perfectly calibrated decoder does not reach 0: with 316 trials it has about 0.04 (see `calibration_p`).
     """
-    predicted = probs.argmax(axis=1)
-    return float(_error(_bins(probs), probs.max(axis=1), (predicted == labels).astype(np.float64)[None])[0])
+    confidence, predicted = probs.max(axis=1), probs.argmax(axis=1)
+    return float(_error(equal_mass_bins(confidence), confidence, (predicted == labels).astype(np.float64)[None])[0])
 
 
 def calibration_p(
     labels: NDArray[np.int64], probs: NDArray[np.float64], *, rng: np.random.Generator, n_draws: int = 1000
 ) -> float:
-    """Give the share of perfectly calibrated decoders whose calibration error is as large, or larger.
+    """Compute the share of perfectly calibrated decoders whose calibration error is at least as large.
 
-    Labels are drawn from the probabilities themselves. All repeats share the draw of a trial, and their mean error is
-    compared: so repeats do not count as new trials.
+    Labels are drawn from the probabilities themselves. All repeats share the random number of a trial, and their mean
+    error is compared, so repeats do not count as new trials.
 
     Parameters
     ----------
@@ -132,32 +118,40 @@ def calibration_p(
     drawn = rng.random((n_draws, len(labels), 1))
     observed, simulated = 0.0, np.zeros(n_draws)
     for each in probs:
-        bins, predicted, confidence = _bins(each), each.argmax(axis=1), each.max(axis=1)
+        predicted, confidence = each.argmax(axis=1), each.max(axis=1)
         observed += calibration_error(labels, each)
-        # inverse of the distribution function: the last class takes what rounding leaves
-        label = (drawn > each.cumsum(axis=1)[None, :, :-1]).sum(axis=2)  # (n_draws, n_trials)
-        simulated += _error(bins, confidence, (label == predicted).astype(np.float64))
+        right = (draw_labels(drawn, each) == predicted).astype(np.float64)
+        simulated += _error(equal_mass_bins(confidence), confidence, right)
     return float((1 + (simulated >= observed - 1e-12).sum()) / (1 + n_draws))
 
 
-def _bins(probs: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    order = np.argsort(probs.max(axis=1), kind="stable")
+def draw_labels(drawn: NDArray[np.float64], probs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Turn uniform random numbers (n_draws, n_trials, 1) into labels (n_draws, n_trials) distributed like `probs`.
+
+    This inverts the distribution function; rounding errors of its sum go to the last class.
+    """
+    return np.asarray((drawn > probs.cumsum(axis=1)[None, :, :-1]).sum(axis=2))
+
+
+def equal_mass_bins(confidence: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Sort predictions (n,) by confidence and split their indices into ten runs of nearly equal size, or fewer."""
+    order = np.argsort(confidence, kind="stable")
     return [run for run in np.array_split(order, _N_BINS) if len(run)]
 
 
 def _error(
     bins: list[NDArray[np.int64]], confidence: NDArray[np.float64], right: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the calibration error for each row of `right` (n_rows, n_trials)."""
+    """Compute the calibration error of each row of `right` (n_rows, n_trials)."""
     gaps = [np.abs(right[:, run].sum(axis=1) - confidence[run].sum()) for run in bins]
     return np.asarray(np.sum(gaps, axis=0) / len(confidence), np.float64)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slope and intercept of the truth against the logit: 1 and 0 where calibrated, a slope below 1 is overconfident.
+    """Slope and intercept of the truth against the logit: 1 and 0 if calibrated, a slope below 1 if overconfident.
 
-    None where the classes do not overlap (no finite fit); `intercept` is None with more than two classes.
+    None if the classes do not overlap (no finite fit). `intercept` is None with more than two classes.
     """
 
     slope: float | None
@@ -170,7 +164,7 @@ def calibration(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Calibr
     With more than two classes the slope is the inverse temperature b that maximises the likelihood of
     ``softmax(b log p)``.
     """
-    logs = np.log(np.clip(probs, _SMALLEST, None))
+    logs = np.log(np.clip(probs, _MIN_PROB, None))
     if probs.shape[1] > 2:
         return Calibration(_inverse_temperature(labels, logs), None)
     from sklearn.linear_model import LogisticRegression
@@ -188,7 +182,7 @@ def _inverse_temperature(labels: NDArray[np.int64], logs: NDArray[np.float64]) -
     from scipy.special import logsumexp
 
     own = logs[np.arange(len(labels)), labels]
-    if (own >= logs.max(axis=1)).all():  # every trial right: the larger the better
+    if (own >= logs.max(axis=1)).all():  # all correct: the likelihood grows without limit
         return None
     found = minimize_scalar(
         lambda b: float(np.mean(logsumexp(b * logs, axis=1) - b * own)),

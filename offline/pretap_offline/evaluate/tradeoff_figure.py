@@ -1,6 +1,6 @@
-"""Draw what `pretap tune` found: ``python -m pretap_offline.evaluate.tradeoff_figure RESULT.json FIGURE``.
+"""The figure of ``pretap tune``: ``python -m pretap_offline.evaluate.tradeoff_figure RESULT.json FIGURE``.
 
-The live side starts this as a process of its own: it does not import matplotlib.
+The live side runs this in a separate process, because it may not import matplotlib.
 """
 
 from __future__ import annotations
@@ -13,28 +13,21 @@ from typing import Any
 
 from pretap.errors import MissingPackageError, PretapError, UsageError
 from pretap.files import writing
+from pretap_offline.figure_style import COLOURS, STYLE
 
-__all__ = ["draw_tradeoff"]
-
-_COLOURS = {"report": "#0072B2", "tuned": "#7F7F7F"}  # Okabe's and Ito's
-_NAMES = {"report": "the rest of the time", "tuned": "the part that chose"}
-_STYLE: Any = {
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "pretap",
-}
+_COLOURS = {"report": COLOURS[0], "tuned": COLOURS[7]}
+_NAMES = {"report": "the rest of the recording", "tuned": "the part used for tuning"}
 
 
 def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
-    """Draw a result, as its JSON: hits, lead time and bits against false activations, or wrong commands, a minute.
+    """Draw hits, lead time and bits against false activations, or wrong commands, per minute.
+
+    `result` is the decoded JSON of `pretap tune`.
 
     Raises
     ------
     UsageError
-        When the file cannot be written, or its ending is no picture's.
+        If the file cannot be written, or Matplotlib does not know its suffix.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -43,11 +36,11 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
     limited = result["limited"]
     panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
         ("hits, % of the events", lambda o: 100 * o["n_hits"] / max(1, o["n_events"])),
-        ("bits a minute (Wolpaw)", lambda o: o["bits_per_min"]),
+        ("bits per minute (Wolpaw)", lambda o: o["bits_per_min"]),
     ]
     if limited == "false_per_min":
         panels.insert(1, ("lead before the event, ms (median)", lambda o: _or_nan(o["lead_ms"])))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.3 * len(panels), 3.6), layout="constrained")
         FigureCanvasAgg(figure)
         for axis, (name, value) in zip(figure.subplots(1, len(panels)), panels, strict=True):
@@ -60,7 +53,7 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
                 )  # fmt: skip
             chosen = result["chosen"]["report"]
             axis.plot(
-                chosen[limited], value(chosen), "*", color="#D55E00", markersize=12, zorder=3, label="what was chosen"
+                chosen[limited], value(chosen), "*", color=COLOURS[1], markersize=12, zorder=3, label="chosen setting"
             )
             axis.axvline(result["max_per_min"], color="0.7", linewidth=1, linestyle=":", label="the limit")
             axis.set_xscale("symlog", linthresh=1.0, linscale=0.5)
@@ -69,8 +62,8 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
             axis.minorticks_off()
             highest = max(each[part][limited] for each in result["front"] for part in _NAMES)
             axis.set(xlim=(-0.05, 1.2 * max(1.0, highest, result["max_per_min"])), ylim=(0, None), title=name)
-        what = "false activations a minute of pause" if limited == "false_per_min" else "wrong commands a minute"
-        figure.supxlabel(what, fontsize=9)
+        name = "false activations per minute of pause" if limited == "false_per_min" else "wrong commands per minute"
+        figure.supxlabel(name, fontsize=9)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
         try:

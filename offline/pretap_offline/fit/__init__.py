@@ -1,1 +1,1 @@
-"""Fit classifiers on epochs."""
+"""Fitting of classifiers to epochs."""

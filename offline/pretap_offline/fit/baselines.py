@@ -1,4 +1,4 @@
-"""Classical decoders as scikit-learn pipelines of scaled windows, and what a bundle stores of them."""
+"""Classical decoders as scikit-learn pipelines on scaled windows, and their tensors. Used by `estimator`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance
 from pretap.networks.csp import log_power
 from pretap_offline.fit.bandpass import bandpass_impulse
-
-__all__ = ["export_baseline", "linear_map", "make_csp", "make_lda", "make_tangent_space"]
 
 
 def make_lda(spec: LdaSpec) -> Pipeline:
@@ -54,7 +52,7 @@ def make_tangent_space(spec: TangentSpaceSpec, *, sfreq_hz: float, n_steps: int)
 
 
 def export_baseline(fitted: Pipeline) -> dict[str, NDArray[np.float64]]:
-    """Give a fitted pipeline's tensors under a bundle's names."""
+    """Return the tensors of a fitted pipeline under the names used in a bundle."""
     steps = fitted.named_steps
     tensors = linear_map(steps["linear"])
     if "band" in steps:
@@ -63,12 +61,12 @@ def export_baseline(fitted: Pipeline) -> dict[str, NDArray[np.float64]]:
         tensors["csp.filters"] = steps["csp"].filters_
     if "tangent" in steps:
         values, vectors = np.linalg.eigh(steps["tangent"].reference_)
-        tensors["tangent.whitening"] = (vectors / np.sqrt(values)) @ vectors.T  # the mean's inverse square root
+        tensors["tangent.whitening"] = (vectors / np.sqrt(values)) @ vectors.T  # inverse square root of the mean
     return tensors
 
 
 def linear_map(model: Any) -> dict[str, NDArray[np.float64]]:
-    """Write a linear classifier of scikit-learn as a dense layer; of two classes each gets half the score."""
+    """Convert a linear scikit-learn classifier to a dense layer; with two classes, each gets half the score."""
     weight, bias = model.coef_, model.intercept_  # (1 or n_classes, n_features), (1 or n_classes,)
     if len(bias) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
@@ -76,7 +74,7 @@ def linear_map(model: Any) -> dict[str, NDArray[np.float64]]:
 
 
 class _Band(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Filter windows (n_epochs, n_steps, n_channels); nothing is fitted."""
+    """Filters windows (n_epochs, n_steps, n_channels); nothing is fitted."""
 
     def __init__(self, impulse: NDArray[np.float64]) -> None:
         self.impulse = impulse
@@ -92,7 +90,7 @@ class _Band(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Patterns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Common spatial patterns by MNE, and the log power of each."""
+    """Common spatial patterns fitted by MNE, and the log power of each."""
 
     def __init__(self, n_filters: int, regularisation: float) -> None:
         self.n_filters, self.regularisation = n_filters, regularisation
@@ -102,7 +100,7 @@ class _Patterns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         with mne.utils.use_log_level("ERROR"):
             csp = mne.decoding.CSP(n_components=self.n_filters, reg=self.regularisation or None)
-            csp.fit(np.ascontiguousarray(X.transpose(0, 2, 1)), y)  # (n_epochs, n_channels, n_steps), as MNE has it
+            csp.fit(np.ascontiguousarray(X.transpose(0, 2, 1)), y)  # (n_epochs, n_channels, n_steps), as MNE expects
         self.filters_ = csp.filters_[: self.n_filters]  # (n_filters, n_channels)
         return self
 

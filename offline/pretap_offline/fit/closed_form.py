@@ -1,4 +1,4 @@
-"""The closed form: two linear scores of one window, weighed by how well each foretells held-out trials."""
+"""The kind `closed-form`: two linear scores of a window, combined by logistic regression. Used by `estimator`."""
 
 from __future__ import annotations
 
@@ -20,33 +20,31 @@ from pretap.networks.closed_form import log_covariance, window_means
 from pretap_offline.fit.bandpass import bandpass_impulse
 from pretap_offline.fit.baselines import linear_map
 
-__all__ = ["ClosedFormClassifier", "make_closed_form"]
-
 _MAX_FOLDS = 10
-_MIN_TRIALS = 3  # of a class: LDA without a third of them still has more trials than classes
+_MIN_TRIALS = 3  # per class: LDA without a third of them still has more trials than classes
 
 
 class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """scikit-learn's classifier of `ClosedFormSpec`; takes scaled windows (n_epochs, n_steps, n_channels).
+    """scikit-learn classifier of `ClosedFormSpec` for scaled windows (n_epochs, n_steps, n_channels).
 
-    The weights of the two scores are a logistic regression on scores of trials that the branches were not fitted on.
+    A logistic regression weights the two scores. It is fitted on scores of trials that were held out of the branches.
     """
 
     def __init__(self, spec: ClosedFormSpec, impulse: NDArray[np.float64], random_state: int = 0) -> None:
         self.spec, self.impulse, self.random_state = spec, impulse, random_state
 
     def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> ClosedFormClassifier:  # noqa: N803
-        """Fit both branches, and their weights on cross-fitted scores of the same trials."""
+        """Fit both branches, and then their weights on cross-fitted scores of the same trials."""
         self.classes_ = np.unique(y)
-        fewest = int(np.bincount(y)[self.classes_].min())
-        if fewest < _MIN_TRIALS:
+        n_smallest = int(np.bincount(y)[self.classes_].min())
+        if n_smallest < _MIN_TRIALS:
             raise DataError(
-                f"A network of kind 'closed-form' weighs its scores on held-out trials: expected at least "
-                f"{_MIN_TRIALS} trials of each class to fit on, got {fewest}. Record more trials, or fit on more of "
-                "them: evaluation.learning_curve = false, more evaluation.folds."
+                f"A network of kind 'closed-form' weights its scores on held-out trials: expected at least "
+                f"{_MIN_TRIALS} trials of each class to fit on, got {n_smallest}. Record more trials, or fit on more "
+                "of them with evaluation.learning_curve = false or more evaluation.folds."
             )
         features = self._features(X)
-        n_folds = min(_MAX_FOLDS, fewest)
+        n_folds = min(_MAX_FOLDS, n_smallest)
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
         branches = [
             make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.array(self.spec.ridge))),
@@ -61,7 +59,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[np.float64]:  # noqa: N803
-        """Give the class probabilities (n_epochs, n_classes)."""
+        """Return the class probabilities (n_epochs, n_classes)."""
         scores = [
             branch.decision_function(x).reshape(len(x), -1)
             for branch, x in zip(self.branches_, self._features(X), strict=True)
@@ -69,12 +67,12 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return np.asarray(self.weigher_.predict_proba(np.concatenate(scores, axis=1)))
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:  # noqa: N803
-        """Give the likeliest classes (n_epochs,)."""
+        """Return the most probable classes (n_epochs,)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def export(self) -> dict[str, NDArray[np.float64]]:
-        """Multiply standardisation, branches and weights out into one dense layer."""
-        maps = [_multiplied_out(branch) for branch in self.branches_]
+        """Return the tensors of a bundle: standardisation, branches and weights multiplied into one dense layer."""
+        maps = [_multiplied(branch) for branch in self.branches_]
         weigher = linear_map(self.weigher_)
         split = np.split(weigher["dense.weight"], [len(maps[0][1])], axis=1)  # (n_classes, n_scores) each
         weight = np.concatenate([w @ m for w, (m, _) in zip(split, maps, strict=True)], axis=1)
@@ -88,13 +86,13 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
 
 def make_closed_form(spec: ClosedFormSpec, *, sfreq_hz: float, n_steps: int, seed: int) -> ClosedFormClassifier:
-    """Build the untrained classifier of windows of `n_steps` at `sfreq_hz`."""
+    """Build the untrained classifier for windows of `n_steps` at `sfreq_hz`."""
     impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
     return ClosedFormClassifier(spec, impulse, random_state=seed)
 
 
-def _multiplied_out(branch: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give a standardised linear score as weights (n_scores, n_features) and bias (n_scores,)."""
+def _multiplied(branch: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a standardised linear score as weights (n_scores, n_features) and bias (n_scores,)."""
     scaler, model = branch[0], branch[-1]
-    weight = np.atleast_2d(model.coef_) / scaler.scale_  # of two classes, ridge gives (n_features,) and LDA a row
+    weight = np.atleast_2d(model.coef_) / scaler.scale_  # with two classes, ridge has (n_features,), LDA has a row
     return weight, np.atleast_1d(model.intercept_) - weight @ scaler.mean_

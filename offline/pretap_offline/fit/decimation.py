@@ -1,4 +1,4 @@
-"""The low-pass filters that a decimation needs."""
+"""Design of the low-pass filters for decimation. Used by `estimator`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["design_fir"]
-
-_MAINS_WEIGHT, _MAINS_WIDTH_HZ = 30.0, 2.0  # mains is ten times the EEG beside it, and drifts by less than 1 Hz
+_MAINS_WEIGHT, _MAINS_WIDTH_HZ = 30.0, 2.0  # mains is ten times the EEG around it, and drifts by less than 1 Hz
 
 
 def design_fir(
@@ -21,17 +19,18 @@ def design_fir(
     mains_hz: Sequence[float] = (),
     delay_ms: float | None = None,
 ) -> NDArray[np.float64]:
-    """Design a low-pass by least squares, (n_taps,), the tap for the newest sample first.
+    """Design a low-pass by least squares, (n_taps,), with the tap for the newest sample first.
 
-    Up to `pass_hz` it comes near a pure delay of `delay_ms`, half its length where that is shorter or None; from
-    `stop_hz` near zero, and near each of `mains_hz` an error counts 30 times as much. A constant passes it unchanged.
+    Up to `pass_hz` the filter approximates a pure delay of `delay_ms`, at most half its length (the default). From
+    `stop_hz` on it approximates zero; near each of `mains_hz`, an error has 30 times the weight. A constant passes
+    unchanged.
     """
     nyquist_hz = sfreq_hz / 2
     half_s = (n_taps - 1) / 2 / sfreq_hz
     delay_s = half_s if delay_ms is None else min(half_s, delay_ms / 1000)
     passed, stopped = np.linspace(0, pass_hz, 64), np.arange(stop_hz, nyquist_hz, 0.5)
     near_mains = (np.abs(stopped[:, None] - np.asarray(mains_hz)) <= _MAINS_WIDTH_HZ).any(axis=1)
-    weights = np.concatenate(  # an integral over both bands, each point with its share of the frequencies
+    weights = np.concatenate(  # integrates over both bands: each point stands for its share of the frequencies
         [np.full(len(passed), pass_hz / len(passed)), 0.5 * np.where(near_mains, _MAINS_WEIGHT, 1.0)]
     )
     at_hz = np.concatenate([passed, stopped])

@@ -1,4 +1,4 @@
-"""The estimator: scaling and network as one scikit-learn pipeline, whatever the kind of network."""
+"""The estimator: scaling and network as one scikit-learn pipeline, for every kind of network. Used by `fitting`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ from pretap_offline.fit.baselines import export_baseline, make_csp, make_lda, ma
 from pretap_offline.fit.closed_form import make_closed_form
 from pretap_offline.fit.decimation import design_fir
 
-__all__ = ["export_network", "is_trained_by_torch", "make_estimator", "make_fir", "make_scaling"]
-
 
 def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_channels: int) -> Scaling:
-    """Turn the configuration's milliseconds into samples at `sfreq_hz`; the one place where that is done.
+    """Convert the configuration's milliseconds to samples at `sfreq_hz`.
 
-    A duration that is no whole number of samples becomes the nearest, at least 1: 50 ms at 256 Hz are 13 samples.
+    Durations are rounded to the nearest number of samples, at least 1: 50 ms at 256 Hz are 13 samples.
 
     Raises
     ------
     UsageError
-        When a duration is longer than the window, a rate does not fit, or the average reference is that of one channel.
+        If a duration is longer than the window, a rate does not fit, or a single channel has the average reference.
     """
     wanted = config.scaling
     if wanted.reference == "average" and n_channels == 1:
         raise UsageError(
-            "scaling.reference = 'average' of a single channel is the channel itself: nothing but zeros would be left. "
+            "scaling.reference = 'average' of a single channel is the channel itself, so only zeros would be left. "
             "Set scaling.reference = 'none' (--set scaling.reference=none)."
         )
     decimate, n_taps, n_start = _decimation(config, sfreq_hz=sfreq_hz)
@@ -49,7 +47,7 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
     if decimate > n_window:
         raise UsageError(
             f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps one sample in {decimate} at {sfreq_hz:g} Hz, "
-            f"and the window has {n_window}: expected at least {sfreq_hz / n_window:g} Hz."
+            f"but the window has {n_window}: expected at least {sfreq_hz / n_window:g} Hz."
         )
     if n_kept < 1:
         raise UsageError(
@@ -63,7 +61,7 @@ def make_scaling(config: TrainConfig, *, sfreq_hz: float, n_window: int, n_chann
 
 
 def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]:
-    """Give the factor, and the taps of the longest and the shortest filter; (1, 0, 0) for none."""
+    """Return the factor, and the taps of the longest and the shortest filter; (1, 0, 0) without decimation."""
     wanted = config.scaling
     if wanted.decimate_to_hz is None or sfreq_hz < 2 * wanted.decimate_to_hz:
         return 1, 0, 0
@@ -71,13 +69,13 @@ def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]
     if not wanted.pass_hz < wanted.stop_hz < sfreq_hz / 2:
         raise UsageError(
             f"scaling.pass_hz = {wanted.pass_hz:g} and stop_hz = {wanted.stop_hz:g}: expected pass_hz < stop_hz < "
-            f"{sfreq_hz / 2:g}, half the data's rate."
+            f"{sfreq_hz / 2:g}, half the rate of the data."
         )
     kept_hz = sfreq_hz / decimate
     if wanted.stop_hz > kept_hz - wanted.pass_hz:
         raise UsageError(
-            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps {kept_hz:g} samples a second: some of what the "
-            f"filter leaves below stop_hz = {wanted.stop_hz:g} would alias into the band up to pass_hz = "
+            f"scaling.decimate_to_hz = {wanted.decimate_to_hz:g} keeps {kept_hz:g} samples per second: what the filter "
+            f"leaves below stop_hz = {wanted.stop_hz:g} would partly alias into the band up to pass_hz = "
             f"{wanted.pass_hz:g}. Expected decimate_to_hz of at least pass_hz + stop_hz = "
             f"{wanted.pass_hz + wanted.stop_hz:g}."
         )
@@ -86,7 +84,7 @@ def _decimation(config: TrainConfig, *, sfreq_hz: float) -> tuple[int, int, int]
 
 
 def make_fir(config: TrainConfig, scaling: Scaling, *, sfreq_hz: float, n_window: int) -> NDArray[np.float64] | None:
-    """Design the filters that `scaling` decimates with, (n_filters, n_taps); None where it does not."""
+    """Design the filters that `scaling` decimates with, (n_filters, n_taps); None if it does not decimate."""
     if not scaling.n_taps:
         return None
     wanted = config.scaling
@@ -113,9 +111,9 @@ def make_estimator(
     fir: NDArray[np.float64] | None = None,
     advance: Callable[[], None] | None = None,
 ) -> Pipeline:
-    """Build the untrained pipeline; it takes raw microvolts (n_epochs, n_window, n_channels) of epochs like these.
+    """Build the untrained pipeline for epochs `like` these, in raw microvolts (n_epochs, n_window, n_channels).
 
-    The last step is named ``network``. `advance` is called after each epoch of a kind that torch trains.
+    The last step is named ``network``. `advance` is called after each training epoch of kinds trained by torch.
     """
     decimation = None if fir is None else scaling.decimation(fir, n_window=like.n_samples)
     scale = FunctionTransformer(scaling.apply, kw_args={"decimation": decimation})
@@ -124,13 +122,13 @@ def make_estimator(
 
 
 def export_network(fitted: Pipeline) -> dict[str, NDArray[Any]]:
-    """Give the tensors of the fitted pipeline's network, under the names of its kind."""
+    """Return the tensors of the fitted network, under the names of its kind."""
     network = fitted.named_steps["network"]
     return dict(export_baseline(network) if isinstance(network, Pipeline) else network.export())
 
 
 def is_trained_by_torch(config: TrainConfig) -> bool:
-    """Say whether the configured kind is trained in epochs, from a seed."""
+    """Whether the configured kind is trained by torch, in epochs and from a seed."""
     return "torch" in config.network.engines
 
 
@@ -171,36 +169,36 @@ def _network(
 
 
 def _fixed(spec: Network, *, sfreq_hz: float, n_steps: int) -> dict[str, Any]:
-    """Give what a kind's module takes and does not learn."""
+    """Return the arguments of the module that are not learned."""
     if not isinstance(spec, LrpErdLstmSpec):
         return {}
     return {"impulse": bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)}
 
 
 def _check_fit(config: TrainConfig) -> None:
-    """Refuse settings of a training that this kind does not have."""
+    """Refuse [fit] settings that have no effect on this kind."""
     defaults = FitConfig(calibrate=config.fit.calibrate)
     changed = [name for name in defaults.__struct_fields__ if getattr(config.fit, name) != getattr(defaults, name)]
     if changed:
         kind = config.network.__struct_config__.tag
         raise UsageError(
-            f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, in one go and without "
-            "a seed that matters. Leave them out; only fit.calibrate holds for it."
+            f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, without "
+            "training epochs. Leave these settings out; only fit.calibrate applies."
         )
 
 
 def _check_batches(spec: EegNetSpec, *, n_steps: int, n_trials: int, batch_size: int) -> None:
-    """Refuse a batch of one value for each map: batch normalisation needs two."""
+    """Refuse a last batch with one value per map, because batch normalisation needs two."""
     if n_steps < 2 * spec.pool and (n_trials - 1) % batch_size == 0:
         raise UsageError(
-            f"network.pool = {spec.pool} leaves one of {n_steps} steps, and fit.batch_size = {batch_size} a last batch "
-            f"of one of {n_trials} trials: expected two values for the batch normalisation. Set a smaller network.pool "
-            "or another fit.batch_size."
+            f"network.pool = {spec.pool} leaves 1 of {n_steps} steps, and fit.batch_size = {batch_size} leaves 1 of "
+            f"{n_trials} trials in the last batch: batch normalisation needs two values. Set a smaller network.pool or "
+            "another fit.batch_size."
         )
 
 
 def _n_samples(duration_ms: float, key: str, *, sfreq_hz: float, n_window: int) -> int:
-    """Give the nearest number of samples, at least 1; 0 ms is none."""
+    """Return the nearest number of samples, at least 1 unless the duration is 0."""
     if duration_ms == 0:
         return 0
     n = max(1, round(duration_ms * sfreq_hz / 1000))

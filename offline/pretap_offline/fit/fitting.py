@@ -1,4 +1,4 @@
-"""One fit: from trials to weights, and to the decoder that has them."""
+"""One fit: turns trials into weights, and weights into a decoder. Used by training, cross-validation and `lab`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
-__all__ = ["fit", "fit_decoder", "make_manifest", "n_advances", "self_test_tolerance"]
-
 _MAX_TOLERANCE = 1e-2
 
 
@@ -45,7 +43,7 @@ def fit(
     advance: Callable[[], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Fit the networks that `manifest` plans (see `make_manifest`) on all of `epochs`, and return their tensors.
+    """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
 
     `advance` is called `n_advances` times. If torch trains the kind, each member's loss on its training trials in each
     epoch is appended to `losses`.
@@ -66,7 +64,7 @@ def fit(
 
 
 def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:
-    """Return all that is known of a decoder before it is fitted, with the smallest tolerance of the self-test."""
+    """Return everything known about a decoder before it is fitted, with the smallest tolerance of the self-test."""
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
     library = "torch" if is_trained_by_torch(config) else "scikit-learn"
     return Manifest(
@@ -89,12 +87,12 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
 
 
 def n_advances(config: TrainConfig) -> int:
-    """Count the calls of `advance` by `fit`: each epoch of each member; none in closed form."""
+    """Return how often `fit` calls `advance`: for each epoch of each member, or never in closed form."""
     return config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 0
 
 
 def _member_seed(seed: int, member: int) -> int:
-    """Give the ensemble's seed to its first member, and to the others what follows from it."""
+    """Return the seed of a member: the ensemble's own for the first one, and seeds derived from it for the others."""
     return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
@@ -114,7 +112,9 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
 
 
 def self_test_tolerance(manifest: Manifest, tensors: dict[str, NDArray[Any]]) -> float:
-    """Compute ten times the training engine's own error on the probes, at least 1e-6: a network can be chaotic.
+    """Compute ten times the error of the training engine on the probe windows, at least 1e-6.
+
+    A network can be chaotic, so a fixed tolerance would not fit all.
 
     Raises
     ------
@@ -122,12 +122,12 @@ def self_test_tolerance(manifest: Manifest, tensors: dict[str, NDArray[Any]]) ->
         If training diverged.
     """
     windows = probe_windows(manifest.n_window, len(manifest.channels)).astype(np.float32) / 10
-    with np.errstate(all="ignore"):  # weights that overflow are told by the difference
+    with np.errstate(all="ignore"):  # overflowing weights show up in the difference
         probs = Decoder(manifest, tensors, engine=manifest.network.engines[-1]).decode(windows)
         error = float(np.abs(probs - reference_probs(manifest, tensors)).max())
     if not 10 * error <= _MAX_TOLERANCE:
         raise DataError(
-            f"Training diverged: float32 and float64 disagree by {error:.2g} about the same window. "
+            f"Training diverged: float32 and float64 disagree by {error:.2g} on the same window. "
             "Lower fit.learning_rate or fit.max_epochs."
         )
     return max(1e-6, 10 * error)

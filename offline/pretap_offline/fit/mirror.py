@@ -1,4 +1,4 @@
-"""Mirror augmentation: a head seen in a mirror taps with the other hand."""
+"""Mirror augmentation: swaps electrodes left and right, and the two classes with them. Used by `neural`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from pretap.errors import UsageError
 from pretap.signal.channels import electrode_names, mirrored
 from pretap_offline.trials.montage import known_positions
 
-__all__ = ["mirror_partners"]
-
 
 def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.int64]:
-    """Say for each channel which one lies where it would be in a mirror, (n_channels,).
+    """Return the index of each channel's mirror image, (n_channels,).
 
-    Electrodes of the 10-05 system only, or what `pretap.signal.channels` knows to be one. There odd numbers are on the left,
-    even ones on the right, z is the midline: C3 and C4, FCz and FCz.
+    All channels must be electrodes of the 10-05 system, or names that `pretap.signal.channels` maps to one. Odd numbers
+    are on the left, even numbers on the right, z is the midline: C3 and C4, FCz and FCz.
 
     Raises
     ------
     UsageError
-        When an electrode has no partner, all lie on the midline, or there are not two classes to swap.
+        If an electrode has no partner, all lie on the midline, or the number of classes is not two.
     """
     if n_classes != 2:
         raise UsageError(f"fit.mirror swaps the two classes left and right: expected 2 classes, got {n_classes}.")
@@ -40,7 +38,7 @@ def mirror_partners(channels: Sequence[str], *, n_classes: int) -> NDArray[np.in
         )
     if partners == list(range(len(channels))):
         raise UsageError(
-            f"fit.mirror: all {len(channels)} electrodes lie on the midline, so that a mirror changes nothing but the "
+            f"fit.mirror: all {len(channels)} electrodes lie on the midline, so mirroring would change only the "
             "class. Expected electrodes on both sides of the head; set fit.mirror = 0."
         )
     return np.array(partners, np.int64)

@@ -1,4 +1,4 @@
-"""Training through skorch: any kind of network that has a torch module, as a scikit-learn classifier."""
+"""Training through skorch: wraps torch modules as scikit-learn classifiers. Used by `estimator`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from pretap.networks import Network
 from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
-__all__ = ["NetworkClassifier", "cosine_factor", "make_network_classifier"]
-
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
     "nadam": (torch.optim.NAdam, {"eps": 1e-7, "momentum_decay": 0.004}),
@@ -27,15 +25,14 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C, on its way past skorch."""
+    """Carries Ctrl-C past skorch, which would swallow a KeyboardInterrupt."""
 
 
 class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch has no types
-    """skorch's classifier with a `random_state`: the same data and state give the same weights, bit for bit.
+    """skorch classifier with a `random_state`: equal data and state produce equal weights, bit for bit.
 
-    With probability `mirror` a training window is mirrored, see `pretap_offline.fit.mirror`; `partners` says which input
-    takes the place of which.
-    ``fit`` leaves torch's global generator as it was; all is computed on one thread.
+    Training windows are mirrored with probability `mirror` (see `pretap_offline.fit.mirror`); `partners` holds the
+    mirror image of each input. ``fit`` restores torch's global generator and computes on one thread.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         return self
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> NetworkClassifier:
-        """Run skorch's loop and let Ctrl-C through; skorch alone would go on with the half-trained network."""
+        """Run skorch's loop and pass on Ctrl-C; skorch alone would continue with the half-trained network."""
         try:
             super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
@@ -69,7 +66,7 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         return self
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
-        """Mirror some of the batch's windows (batch, n_steps, n_inputs), with their labels (batch,), then learn."""
+        """Mirror some windows (batch, n_steps, n_inputs) and their labels (batch,), then do the training step."""
         x, y = batch
         if self.mirror:
             swap = torch.rand(len(y)) < self.mirror  # (batch,)
@@ -78,18 +75,18 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         return super().train_step_single((x, y), **fit_params)
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
-        """Show the training windows to a module that starts from them."""
+        """Initialise the module from the training windows, if it supports that."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         if isinstance(self.module_, FromData):
             with torch.no_grad():
                 self.module_.initialise_from(torch.from_numpy(X))
 
     def export(self) -> dict[str, NDArray[Any]]:
-        """Return the fitted tensors under a bundle's names."""
+        """Return the fitted tensors under the names used in a bundle."""
         return dict(self.module_.export())
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
-        """Give the class probabilities (n_epochs, n_classes) of scaled windows."""
+        """Return the class probabilities (n_epochs, n_classes) of scaled windows."""
         with one_thread():
             return np.asarray(super().predict_proba(X))
 
@@ -103,7 +100,7 @@ class _EpochProgress(Callback):  # type: ignore[misc]
 
 
 class _Cosine(Callback):  # type: ignore[misc]
-    """The learning rate of each batch: up in a straight line over the first tenth, down along a cosine after it."""
+    """Sets the learning rate of each batch: a linear rise over the first tenth, then a cosine decay."""
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002, N803
         self.n_batches_ = net.max_epochs * math.ceil(len(X) / net.batch_size)
@@ -117,7 +114,7 @@ class _Cosine(Callback):  # type: ignore[misc]
 
 
 def cosine_factor(n_done: int, *, n_batches: int) -> float:
-    """Give the share of the learning rate after `n_done` of `n_batches`."""
+    """Return the factor of the learning rate after `n_done` of `n_batches`."""
     n_warm = max(1, round(0.1 * n_batches))
     if n_done < n_warm:
         return (n_done + 1) / n_warm
@@ -137,7 +134,7 @@ def make_network_classifier(
 ) -> NetworkClassifier:
     """Build the untrained classifier of scaled windows.
 
-    `fixed` is what the kind's module takes besides, and does not learn; `advance` is called after each epoch.
+    `fixed` holds arguments of the module that are not learned. `advance` is called after each epoch.
     """
     callbacks: list[Callback] = [_Cosine()] if fit.schedule == "cosine" else []
     if advance is not None:

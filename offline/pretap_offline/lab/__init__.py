@@ -1,1 +1,1 @@
-"""The laboratory: recipes compared on the same folds, and searched for without fooling oneself."""
+"""The laboratory: comparison of recipes on the same folds, and search with nested cross-validation."""

@@ -1,4 +1,4 @@
-"""``pretap compare`` and ``pretap sweep``."""
+"""The commands ``pretap compare`` and ``pretap sweep``. Started by `pretap.cli`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pretap_offline.lab.store import Store
-
-__all__ = ["compare", "sweep"]
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
@@ -104,9 +102,9 @@ def compare(
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
     _check_differ(recipes)
     _check_options(workers=workers, cluster=cluster, files=(json_file, report))
+    from pretap_offline.lab.bench import set_up
     from pretap_offline.lab.compare import compare as compare_planned
     from pretap_offline.lab.compare import plan
-    from pretap_offline.lab.plan import set_up
     from pretap_offline.lab.report.write import check_report, write_report
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
@@ -121,7 +119,7 @@ def compare(
     store = _open_store(store_dir)
     click.echo(f"{len(keys)} fits, {store.count(keys)} of them in {store.folder}", err=True)
     with (
-        _goes_on(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
+        _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,
         open_laboratory(store, n_workers=workers or 1, cluster=cluster, advance=advance) as laboratory,
     ):
@@ -200,9 +198,8 @@ def sweep(
 
     searched = read_space(space)
     _check_options(workers=workers, cluster=cluster, files=(json_file, out, storage))
-    from pretap_offline.lab.chosen import write_chosen
-    from pretap_offline.lab.plan import set_up
-    from pretap_offline.lab.results import write_results
+    from pretap_offline.lab.bench import set_up
+    from pretap_offline.lab.results import write_chosen, write_results
     from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.study import open_storage
     from pretap_offline.lab.sweep import configs_of, n_steps
@@ -213,7 +210,7 @@ def sweep(
     bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
     store = _open_store(store_dir)
     with (
-        _goes_on(lambda: f"Finished fits are kept in {store.folder}"),
+        _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
         open_laboratory(store, n_workers=workers or 1, cluster=cluster) as laboratory,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
@@ -236,15 +233,15 @@ def sweep(
 
 
 def _report_from(context: click.Context, file: Path) -> None:
-    """Write the report of results that are there; every option that would compute them is refused."""
-    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    computing = {*given} - {"from_file", "report", "data"}
+    """Write the report of existing results; refuse every option that would compute results."""
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    computing = given - {"from_file", "report", "data"}
     refused = [_spelled(each) for each in context.command.params if each.name in computing]
     if refused:
-        raise UsageError(f"{', '.join(refused)}: with --from nothing is computed. Leave it out, or leave out --from.")
+        raise UsageError(f"{', '.join(refused)}: cannot be combined with --from, which computes nothing.")
     report: Path | None = context.params["report"]
     if report is None:
-        raise UsageError("--from RESULTS.json needs --report FILE.html: where to write the page.")
+        raise UsageError("--from RESULTS.json needs --report FILE.html, the page to write.")
     check_writable(report)
     _check_apart(file, report)
     from pretap_offline.lab.report.write import check_report, write_report
@@ -253,7 +250,7 @@ def _report_from(context: click.Context, file: Path) -> None:
 
     found = read_results(file)
     if not isinstance(found, Comparison):
-        raise UsageError(f"{file} is the result of `pretap sweep`: expected that of `pretap compare`.")
+        raise UsageError(f"{file} is a result of `pretap sweep`: expected one of `pretap compare`.")
     data: str | None = context.params["data"]
     trials = None if data is None else read_trials(data, part="train")
     check_report(found, trials)
@@ -266,23 +263,24 @@ def _spelled(parameter: click.Parameter) -> str:
 
 
 def _command() -> str:
-    """Give the command as it was typed."""
+    """Return the command as the user typed it."""
     return shlex.join(["pretap", *sys.argv[1:]])
 
 
 @contextmanager
-def _goes_on(kept: Callable[[], str]) -> Iterator[None]:
+def _resumable(kept: Callable[[], str]) -> Iterator[None]:
+    """Print after Ctrl-C what is kept, and that the command can be run again."""
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"{kept()}; the same command goes on from there.", err=True)
+        click.echo(f"{kept()}; run the same command again to continue.", err=True)
         raise
 
 
 def _check_options(*, workers: int | None, cluster: str | None, files: tuple[Path | None, ...]) -> None:
-    """Refuse before the work, not after it."""
+    """Check options and output files before the work starts."""
     if workers is not None and cluster is not None:
-        raise UsageError("--workers are processes of this machine, --cluster brings its own workers: give one of them.")
+        raise UsageError("--workers starts processes here, and --cluster has its own workers: give one of them.")
     for file in files:
         if file is not None:
             check_writable(file)
@@ -293,7 +291,7 @@ def _check_apart(*files: Path | None) -> None:
     given = [file.resolve() for file in files if file is not None]
     for file in given:
         if given.count(file) > 1:
-            raise UsageError(f"{file} is named twice: one would overwrite the other. Give each a file of its own.")
+            raise UsageError(f"{file} is given twice, so one output would overwrite the other. Give each its own file.")
 
 
 def _open_store(folder: Path | None) -> Store:
@@ -303,11 +301,11 @@ def _open_store(folder: Path | None) -> Store:
 
 
 def _named(configs: tuple[str, ...]) -> dict[str, Path]:
-    """Name each configuration by its file's stem, with as many folders before it as tell them apart."""
+    """Name each configuration after its file, preceded by as many folders as it takes to make the names unique."""
     files = [find_config(config).resolve() for config in configs]
     for file in files:
         if files.count(file) > 1:
-            raise UsageError(f"{file} is given twice: a recipe differs from itself by nothing.")
+            raise UsageError(f"{file} is given twice: leave one of them out.")
     paths = [file.with_suffix("") for file in files]
     names = {}
     for path, file in zip(paths, files, strict=True):

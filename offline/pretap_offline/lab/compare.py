@@ -1,4 +1,4 @@
-"""Frozen configurations, fresh repeats: every one fitted and scored on the same folds."""
+"""Comparison: fits and scores every configuration on the same folds. Used by ``pretap compare``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from pretap.errors import DataError
 from pretap_offline.evaluate.cross_validation import Split, calibrated, part_of
 from pretap_offline.evaluate.learning_curve import FRACTIONS
 from pretap_offline.evaluate.metrics import wilson95
-from pretap_offline.lab.figures import differences, figures
+from pretap_offline.lab.bench import Bench, draw
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
-from pretap_offline.lab.plan import Bench, draw
 from pretap_offline.lab.results import Comparison, CurvePoint, Fold, Outcome, Permutations, Setting, Trials
-
-__all__ = ["Plan", "Run", "as_tuples", "compare", "plan", "setting_of", "trials_of"]
+from pretap_offline.lab.summary import differences, summarise
 
 Probs = NDArray[np.float64]
 Run = Callable[[list[Fit]], list[Fitted]]
@@ -29,7 +27,7 @@ Run = Callable[[list[Fit]], list[Fitted]]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All fits of a comparison: of each configuration, the whole folds, then the parts, then the permutations."""
+    """All fits of a comparison: for each configuration the whole folds, then the parts, then the permutations."""
 
     bench: Bench
     configs: Mapping[str, TrainConfig]
@@ -38,7 +36,7 @@ class Plan:
     shuffled: list[tuple[int, list[Split]]]
 
     def fits(self) -> list[Fit]:
-        """Give every fit, configuration by configuration; see `_Outcomes` for what is read back in the same order."""
+        """Return every fit, configuration by configuration; `compare` reads the results in the same order."""
         return [fit for config in self.configs.values() for fit in self._fits_of(config)]
 
     def _fits_of(self, config: TrainConfig) -> Iterator[Fit]:
@@ -51,7 +49,7 @@ class Plan:
 def plan(
     bench: Bench, configs: Mapping[str, TrainConfig], *, permutations: int = 0, learning_curve: bool = False
 ) -> Plan:
-    """Draw all folds: of the trials as they are, of parts of them, and of permuted labels."""
+    """Draw all folds: of the trials as they are, of parts of them, and with permuted labels."""
     any_config = next(iter(configs.values()))
     folds = draw(bench, any_config)
     parts = []
@@ -66,7 +64,7 @@ def plan(
 
 
 def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
-    """Run what is not in the store yet, and compute all figures. `files` says where each configuration came from."""
+    """Run the fits and summarise their results. `files` holds the file of each configuration."""
     bench, labels = planned.bench, planned.bench.labels
     finished = iter(run(planned.fits()))
     outcomes = []
@@ -77,7 +75,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
         curve = [_right(labels, folds, list(islice(finished, len(folds)))) for folds in planned.parts]
         null = [_accuracy_of(bench, folds, shuffle, finished) for shuffle, folds in planned.shuffled]
         probs = calibrated(raw, labels, planned.folds)[0] if config.fit.calibrate else raw
-        summary = figures(labels, probs, seed=bench.seed)
+        summary = summarise(labels, probs, seed=bench.seed)
         outcomes.append(
             Outcome(
                 name=name,
@@ -85,7 +83,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
                 kind=_kind(config),
                 config=msgspec.to_builtins(config),
                 figures=summary,
-                raw=figures(labels, raw, seed=bench.seed),
+                raw=summarise(labels, raw, seed=bench.seed),
                 n_parameters=whole[0].n_parameters,
                 fit_s=float(np.median([each.fit_s for each in whole])),
                 forward_only=config.network.forward_only,
@@ -107,12 +105,12 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
 
 
 def as_tuples(probs: Probs) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """Turn (n_repeats, n_trials, n_classes) into what a results file holds."""
+    """Convert probabilities (n_repeats, n_trials, n_classes) to the tuples of a results file."""
     return tuple(tuple(map(tuple, each)) for each in probs.tolist())
 
 
 def trials_of(bench: Bench) -> Trials:
-    """Say what the trials are."""
+    """Return the description of the trials for a results file."""
     trials = bench.trials
     return Trials(
         source=trials.source,
@@ -127,7 +125,7 @@ def trials_of(bench: Bench) -> Trials:
 
 
 def setting_of(bench: Bench) -> Setting:
-    """Say how is split, and what computes."""
+    """Return the protocol, the code and the libraries for a results file."""
     wanted = bench.evaluation
     blockwise = wanted.split == "blocks"
     how = "blockwise (contiguous in time)" if blockwise else "stratified"
@@ -156,7 +154,7 @@ def _check_converged(name: str, fitted: list[Fitted]) -> None:
 
 
 def _start_of(fold: Split, *, seed: int) -> int:
-    """Pick the training trial that a fold's parts start at: each fold its own, however many repeats there are."""
+    """Pick the training trial at which the parts of a fold start, independent of the number of repeats."""
     rng = np.random.default_rng([seed, fold.repeat, int(fold.score_on[0])])
     return int(rng.integers(len(fold.fit_on)))
 
@@ -173,7 +171,7 @@ def _collect(bench: Bench, folds: list[Split], fitted: list[Fitted]) -> Probs:
 
 
 def _right(labels: NDArray[np.int64], folds: list[Split], fitted: list[Fitted]) -> tuple[float, float]:
-    """Give the mean number of trials fitted on, and the share of trials decoded right."""
+    """Return the mean number of training trials, and the share of trials decoded correctly."""
     right = [
         np.array(each.probs).argmax(axis=1) == labels[fold.score_on] for fold, each in zip(folds, fitted, strict=True)
     ]

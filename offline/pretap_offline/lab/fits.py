@@ -1,12 +1,18 @@
-"""The laboratory's unit of work: one recipe fitted on some trials, scored on others. It can run on any machine."""
+"""Fits of the laboratory: one recipe fitted on some trials and scored on others, on any machine.
+
+Used by `compare` and `sweep`. A fit is identified by everything its result depends on, including the source code.
+"""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import time
 from functools import cache
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,19 +23,17 @@ from pretap import __version__
 from pretap.config.train import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.lab.sources import source_sha256
-
-__all__ = ["Fit", "Fitted", "code_version", "data_sha256", "permuted", "recipe", "run_fit", "versions"]
 
 Index = NDArray[np.int64]
+_OURS = frozenset({"pretap", "pretap_offline"})
 _LIBRARIES = ("mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "torch")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
-    """One fit: which recipe, on which trials, from which seed; ``key`` names its result.
+    """One fit: recipe, trials and seed; ``key`` identifies its result.
 
-    `shuffle` is the seed that permuted the labels, or None; `data` and `code` identify trials and sources.
+    `shuffle` is the seed that permuted the labels, or None. `data` and `code` identify trials and source code.
     """
 
     config: TrainConfig
@@ -42,7 +46,7 @@ class Fit:
 
     @property
     def key(self) -> str:
-        """Identify the fit by everything that its result depends on (sha256); probabilities are calibrated later."""
+        """The sha256 of everything the result depends on, except `calibrate`: calibration happens later."""
         parts = (
             replace(self.config, fit=replace(self.config.fit, calibrate=True)),
             self.fit_on.tolist(),
@@ -56,10 +60,10 @@ class Fit:
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """What one fit gave: probabilities (n_scored, n_classes) of its `score_on`, seconds, parameters.
+    """The result of one fit: probabilities (n_scored, n_classes) of its `score_on`, seconds, parameters.
 
-    `error` says why there are none: training diverged. `losses` (n_epochs,) on the training trials, the mean over an
-    ensemble's members; empty in closed form.
+    If training diverged, `probs` is empty and `error` describes the reason. `losses` (n_epochs,) are those on the
+    training trials, averaged over the members of an ensemble; empty in closed form.
     """
 
     probs: tuple[tuple[float, ...], ...]
@@ -70,12 +74,12 @@ class Fitted(msgspec.Struct, frozen=True):
 
 
 def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
-    """Fit and score, on one thread: the same bits in whatever process on the same kind of processor.
+    """Fit and score on one thread, so that every process on the same kind of processor computes the same bits.
 
     Raises
     ------
     UsageError
-        When this process runs another version of the code than the one that planned the fit.
+        If this process runs another version of the code than the one that planned the fit.
     """
     from threadpoolctl import threadpool_limits
 
@@ -106,21 +110,21 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
 
 
 def permuted(epochs: Epochs, *, seed: int) -> Epochs:
-    """Give the trials with their labels in another order: nothing is left to learn."""
+    """Return the trials with permuted labels."""
     assert epochs.labels is not None
     return dataclasses.replace(epochs, labels=np.random.default_rng(seed).permutation(epochs.labels))
 
 
 def recipe(config: TrainConfig) -> TrainConfig:
-    """Leave in a configuration what its figures on given folds depend on: what is left identifies it."""
+    """Reset the parts of a configuration that scores on given folds do not depend on; the rest identifies it."""
     return replace(config, evaluation=EvaluationConfig(), events={}, trials=TrialsConfig())
 
 
 def data_sha256(epochs: Epochs) -> str:
-    """Identify trials by their samples, labels and everything that is said of them."""
+    """Return the sha256 of samples, labels and metadata of trials."""
     digest = hashlib.sha256(np.ascontiguousarray(epochs.x_uv, "<f4").tobytes())
-    said = (epochs.x_uv.shape, epochs.classes, epochs.channels, epochs.sfreq_hz, epochs.window_end_ms)
-    digest.update(repr(said).encode())
+    metadata = (epochs.x_uv.shape, epochs.classes, epochs.channels, epochs.sfreq_hz, epochs.window_end_ms)
+    digest.update(repr(metadata).encode())
     for each in (epochs.labels, epochs.at_s, epochs.files):
         digest.update(b"-" if each is None else np.ascontiguousarray(each).tobytes())
     return digest.hexdigest()
@@ -128,18 +132,62 @@ def data_sha256(epochs: Epochs) -> str:
 
 @cache
 def code_version() -> str:
-    """Give the version, and a digest of the sources and libraries that a fit depends on."""
-    said = source_sha256(__name__) + repr(sorted(versions().items()))
-    return f"{__version__}+{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    """Return the version, with a digest of the source code and libraries that a fit depends on."""
+    depends_on = source_sha256(__name__) + repr(sorted(versions().items()))
+    return f"{__version__}+{hashlib.sha256(depends_on.encode()).hexdigest()[:16]}"
 
 
 def versions(libraries: tuple[str, ...] = _LIBRARIES) -> dict[str, str]:
-    """Give the versions of the libraries that compute."""
+    """Return the versions of the libraries that results depend on."""
     return {name: _version(name) for name in libraries}
 
 
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:  # pyriemann is needed by one kind alone
+    except importlib.metadata.PackageNotFoundError:  # only one kind needs pyriemann
         return "not installed"
+
+
+# -- source code -------------------------------------------------------------------------------------------------
+
+
+def source_sha256(module: str, *, packages: frozenset[str] = _OURS) -> str:
+    """Return the sha256 of the source of `module` and of all modules in `packages` that it imports, also indirectly."""
+    found: dict[str, bytes] = {}
+    to_read = [module]
+    while to_read:
+        name = to_read.pop()
+        if name in found:
+            continue
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        found[name] = Path(spec.origin).read_bytes()
+        to_read += _imported(found[name], packages)
+    digest = hashlib.sha256()
+    for name, source in sorted(found.items()):
+        digest.update(f"{name}\0{len(source)}\0".encode() + source)
+    return digest.hexdigest()
+
+
+def _imported(source: bytes, packages: frozenset[str]) -> list[str]:
+    """Return the modules of `packages` that `source` imports, also inside functions."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and _package(node.module) in packages:
+            names.append(node.module)
+            names += [f"{node.module}.{each.name}" for each in node.names if _is_module(node.module, each.name)]
+    return [name for name in names if _package(name) in packages]
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_module(package: str, name: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    homes = [] if spec is None else spec.submodule_search_locations or []
+    return any((Path(home) / f"{name}.py").exists() or (Path(home) / name).is_dir() for home in homes)

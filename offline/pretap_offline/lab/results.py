@@ -1,4 +1,4 @@
-"""What `pretap compare --json` and `pretap sweep --json` write, and how it is read again."""
+"""Results of `pretap compare` and `pretap sweep`: their JSON files, and the chosen recipe as TOML."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ __all__ = [
     "Comparison",
     "CurvePoint",
     "Difference",
-    "Figures",
     "Fold",
     "Outcome",
     "Permutations",
     "Setting",
+    "Summary",
     "Sweep",
     "Trial",
     "Trials",
     "read_results",
+    "write_chosen",
     "write_results",
 ]
 
 
 class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The trials that everything was fitted and scored on; `labels` (n_trials,) are indices into `classes`."""
+    """The trials of the cross-validation; `labels` (n_trials,) are indices into `classes`."""
 
     source: str
     subject: str
@@ -42,18 +43,18 @@ class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How was split and with which code: what somebody needs to do it again.
+    """The protocol and the code, for repeating the computation.
 
     Attributes
     ----------
     protocol
-        In words, for a caption.
+        A description for a caption.
     blockwise
-        Whether trials were held out in contiguous blocks of time (then the blocks are the same in every repeat).
+        Whether trials were held out in contiguous blocks of time (the blocks are then the same in every repeat).
     seed
-        Of the folds; the networks of repeat r start from ``seed + r``.
+        The seed of the folds; the networks of repeat r start from ``seed + r``.
     code
-        Version and sha256 of the sources that a fit depends on.
+        Version and sha256 of the source code that a fit depends on.
     """
 
     protocol: str
@@ -67,29 +68,29 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The trials that were held out of one fit, by index, and the seed of its network."""
+    """The indices of the trials held out of one fit, and the seed of its network."""
 
     repeat: int
     seed: int
     score_on: tuple[int, ...]
 
 
-class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Figures of out-of-fold probabilities: means over the repeats.
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of out-of-fold probabilities: means over the repeats.
 
     Attributes
     ----------
     accuracies
-        One for each repeat; `accuracy` is their mean, `accuracy_sd` their standard deviation (0 for one repeat).
+        The accuracy of each repeat; `accuracy` is their mean, `accuracy_sd` their standard deviation (0 for one).
     accuracy_ci95
-        Wilson's interval, n = the number of trials (repeats are no new trials).
+        Wilson's interval with n = the number of trials, because repeats are not new trials.
     ece, ece_p
-        Calibration error in ten bins of equal mass, and the p-value of the simulation: how often a perfectly calibrated
-        decoder shows an error as large.
+        Calibration error in ten bins of equal mass, and its p-value: how often a simulated, perfectly calibrated
+        decoder has an error as large.
     slope, intercept
-        Of the label's logistic regression on the logit: 1 and 0 where calibrated, a slope below 1 is overconfident.
-        With more than two classes the slope is the best inverse temperature, without an intercept. None where the
-        classes do not overlap.
+        The logistic regression of the label on the logit: 1 and 0 if calibrated, a slope below 1 if overconfident. With
+        more than two classes, the slope is the best inverse temperature, without an intercept. None if the classes do
+        not overlap.
     """
 
     accuracy: float
@@ -104,14 +105,14 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kappa: float
     auc: float
 
-    def accuracy_words(self) -> str:
-        """Give the mean over the repeats, and their spread where there is one to speak of."""
+    def describe_accuracy(self) -> str:
+        """Return the mean accuracy, with the standard deviation if there are several repeats."""
         spread = f" ± {self.accuracy_sd:.3f}" if len(self.accuracies) > 1 else ""
         return f"{self.accuracy:.3f}{spread}"
 
 
 class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One point of a learning curve: the mean number of trials fitted on, accuracy, and Wilson's interval."""
+    """One point of a learning curve: mean number of training trials, accuracy, and Wilson's interval."""
 
     n_trials: int
     accuracy: float
@@ -119,35 +120,35 @@ class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Permutations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Accuracies of the same recipe on permuted labels, one repeat each, and the p-value of the true one."""
+    """Accuracies of a recipe on permuted labels, one repeat each, and the p-value of its accuracy."""
 
     accuracies: tuple[float, ...]
     p: float
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What became of one configuration.
+    """The result of one configuration.
 
     Attributes
     ----------
     figures, raw
-        Of the calibrated probabilities (temperature fitted across the folds), and of those that the networks gave.
+        Summaries of the calibrated probabilities (temperatures fitted across the folds), and of the raw ones.
     fit_s
-        Median seconds of one fit.
+        Median duration of one fit in seconds.
     forward_only
-        Whether the decoder's state can be advanced sample by sample (one-step cost live).
+        Whether the decoder's state can be advanced sample by sample, so that a live step costs one step.
     probs, raw_probs
-        (n_repeats, n_trials, n_classes), out of fold, calibrated and not.
+        Calibrated and raw out-of-fold probabilities (n_repeats, n_trials, n_classes).
     losses
-        (n_fits, n_epochs), the loss on the training trials of each fold; empty for kinds in closed form.
+        Loss on the training trials of each fold (n_fits, n_epochs); empty for kinds in closed form.
     """
 
     name: str
     file: str
     kind: str
     config: dict[str, Any]
-    figures: Figures
-    raw: Figures
+    figures: Summary
+    raw: Summary
     n_parameters: int
     fit_s: float
     forward_only: bool
@@ -161,8 +162,8 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One configuration minus the first: accuracy and NLL, 95 % interval and p of the corrected resampled t-test.
 
-    Nadeau and Bengio, Machine Learning 52 (2003); over the folds of all repeats. Blocks of time are the same in every
-    repeat: each counts once, with the mean over the repeats.
+    Nadeau and Bengio, Machine Learning 52 (2003), over the folds of all repeats. Blocks of time are the same in every
+    repeat, so each counts once, with the mean over the repeats.
     """
 
     name: str
@@ -176,7 +177,7 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="compare", tag_field="what"):
-    """The whole result of `pretap compare`; `outcomes` in the order of the command line."""
+    """The result of `pretap compare`, with `outcomes` in the order of the command line."""
 
     trials: Trials
     setting: Setting
@@ -185,11 +186,16 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c
     differences: tuple[Difference, ...]
     format_version: int = 1
 
+    @property
+    def best_first(self) -> list[Outcome]:
+        """The outcomes sorted by accuracy, the highest first."""
+        return sorted(self.outcomes, key=lambda each: -each.figures.accuracy)
+
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One set of values that was tried, and its calibrated NLL over the inner folds.
+    """One candidate of a sweep, and its calibrated NLL over the inner folds.
 
-    Without one either training diverged, or `fault` says why these values cannot be built together.
+    `nll` is None if training diverged, or if the values cannot be built together for the reason in `fault`.
     """
 
     values: dict[str, Any]
@@ -198,7 +204,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the inner folds of one outer fold chose; `accuracy` and `nll` on the fold's held-out trials."""
+    """The candidate chosen on the inner folds of one outer fold; `accuracy` and `nll` are on its held-out trials."""
 
     repeat: int
     fold: int
@@ -210,22 +216,22 @@ class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep", tag_field="what"):
-    """The whole result of `pretap sweep`.
+    """The result of `pretap sweep`.
 
     Attributes
     ----------
     nested
-        Figures of the nested cross-validation: an estimate of search and fit together. None with ``--outer-folds 0``.
+        Scores of the nested cross-validation: an estimate for search and fit together. None with ``--outer-folds 0``.
     chosen
-        One for each outer fold.
+        The choice of each outer fold.
     tried
-        The trials of the study on all the data; `values` are the best of them, `nll` theirs: a choice, no estimate.
+        The candidates of the search on all data. `values` is the best of them; its `nll` is optimistic.
     """
 
     trials: Trials
     setting: Setting
     space: dict[str, Any]
-    nested: Figures | None
+    nested: Summary | None
     chosen: tuple[Chosen, ...]
     probs: tuple[tuple[tuple[float, ...], ...], ...]
     tried: tuple[Trial, ...]
@@ -236,13 +242,13 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
 
 
 def write_results(results: Comparison | Sweep, path: Path) -> None:
-    """Write the file at once or not at all."""
+    """Write results as JSON; the file exists whole or not at all."""
     with writing(path):
         write_whole(path, msgspec.json.encode(results, order="deterministic") + b"\n")
 
 
 def read_results(path: Path) -> Comparison | Sweep:
-    """Read what `pretap compare --json` or `pretap sweep --json` wrote."""
+    """Read the JSON file of `pretap compare` or `pretap sweep`."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Comparison | Sweep)
     except OSError as error:
@@ -251,3 +257,23 @@ def read_results(path: Path) -> Comparison | Sweep:
         raise DataError(f"{path}: not the results of this version's `pretap compare` or `sweep`: {error}.") from None
     except msgspec.DecodeError as error:
         raise DataError(f"{path}: expected the JSON of `pretap compare` or `pretap sweep`: {error}.") from None
+
+
+def write_chosen(found: Sweep, path: Path) -> None:
+    """Write the chosen configuration as TOML, with its origin and scores in a comment."""
+    import tomli_w
+
+    lines = [f"# Chosen by `pretap sweep` on {found.setting.created[:10]} from {found.trials.source},"]
+    lines.append(f"# {found.setting.protocol}.")
+    lines.append(f"# NLL on the inner folds: {found.nll:.3f}, optimistic because it is the best of {len(found.tried)}.")
+    if found.nested is not None:
+        lines.append(f"# Nested estimate: accuracy {found.nested.accuracy:.3f}, NLL {found.nested.nll:.3f}.")
+    with writing(path):
+        path.write_text("\n".join(lines) + "\n\n" + tomli_w.dumps(_without_none(found.config)), encoding="utf-8")
+
+
+def _without_none(value: Any) -> Any:
+    """Remove keys that are None, which TOML cannot express."""
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return value

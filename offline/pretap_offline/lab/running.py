@@ -1,4 +1,4 @@
-"""Fits run side by side: in processes of this machine, or on a dask cluster. What is finished is kept at once."""
+"""Runs fits in parallel, in processes or on a dask cluster, and stores each result. Used by the lab commands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.lab.fits import Fit, Fitted, code_version, run_fit
 from pretap_offline.lab.store import Store
 
-__all__ = ["Laboratory", "open_laboratory"]
-
-_ANSWER_S = 10.0  # a scheduler that runs answers in milliseconds
-_MAX_LOSSES = 3  # workers lost in a row without one fit between
+_TIMEOUT_S = 10.0  # a running scheduler answers in milliseconds
+_MAX_LOSSES = 3  # workers lost in a row without a finished fit
 
 
 Data = Mapping[float | None, Epochs]
-"""The trials by the rate that a recipe asks for."""
+"""The trials at each rate that a recipe asks for."""
 
 
 def _nothing() -> None:
@@ -30,10 +28,10 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Laboratory:
-    """Runs fits that are not in the store yet.
+    """Runs the fits that are not in the store yet.
 
-    `work` computes them, in any order; `check` raises when there is nobody to work; `advance` is called for each
-    fit that is finished or found.
+    `work` computes fits in any order. `check` raises if no worker is available. `advance` is called for each fit that
+    finishes or is found in the store.
     """
 
     store: Store
@@ -42,9 +40,9 @@ class Laboratory:
     advance: Callable[[], None] = _nothing
 
     def run(self, fits: Sequence[Fit], epochs: Data) -> list[Fitted]:
-        """Give the result of each fit, in order; `epochs` by the rate that a recipe asks for.
+        """Return the result of each fit, in order.
 
-        Equal fits are run once. After a lost worker process what is missing is run again.
+        Equal fits run once. After a worker process is lost, the missing fits run again.
         """
         done: dict[str, Fitted] = {}
         wanted = {fit.key: fit for fit in fits}
@@ -66,7 +64,8 @@ class Laboratory:
                 losses = 1 if len(done) > n_before else losses + 1
                 if losses == _MAX_LOSSES:
                     raise UsageError(
-                        f"Worker processes keep dying ({type(error).__name__}): is the memory full? Try fewer workers."
+                        f"Worker processes keep dying ({type(error).__name__}), perhaps because the memory is full. "
+                        "Try fewer workers."
                     ) from None
         return [done[fit.key] for fit in fits]
 
@@ -80,7 +79,7 @@ def _in_processes(n_workers: int, fits: Sequence[Fit], epochs: Data) -> Iterator
 
 
 def _on_cluster(client: Any, fits: Sequence[Fit], epochs: Data) -> Iterator[tuple[str, Fitted]]:
-    """Let dask work. Not through joblib: with a single worker it computes in this process, and ignores later ones."""
+    """Run fits on dask, but not through joblib: with one worker it computes in this process and ignores later ones."""
     from distributed import as_completed
 
     sent = {rate: client.scatter(each, broadcast=True) for rate, each in epochs.items()}  # once to every worker
@@ -93,32 +92,32 @@ def _on_cluster(client: Any, fits: Sequence[Fit], epochs: Data) -> Iterator[tupl
 def open_laboratory(
     store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = _nothing
 ) -> Iterator[Laboratory]:
-    """Open a laboratory of `n_workers` processes, or of the cluster whose scheduler answers at `cluster`."""
+    """Open a laboratory with `n_workers` processes, or with the cluster whose scheduler is at `cluster`."""
     if cluster is None:
         yield Laboratory(store, partial(_in_processes, n_workers), advance=advance)
         return
     from distributed import Client
 
-    for name in ("distributed", "distributed.client"):  # the import gave each a level; what they say is raised too
+    for name in ("distributed", "distributed.client"):  # their messages are also raised as errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
     _check_answers(cluster)
-    with Client(cluster, timeout=_ANSWER_S, set_as_default=False) as client:
+    with Client(cluster, timeout=_TIMEOUT_S, set_as_default=False) as client:
         check = partial(_check_workers, client, cluster)
         yield Laboratory(store, partial(_on_cluster, client), check=check, advance=advance)
 
 
 def _check_workers(client: Any, address: str) -> None:
-    """Refuse a cluster that cannot work, instead of waiting for it for ever."""
+    """Refuse a cluster that cannot work, instead of waiting for it forever."""
     if client.status != "running":
-        raise UsageError(f"--cluster {address}: the scheduler is gone. Start it again; the same command goes on.")
+        raise UsageError(f"--cluster {address}: the scheduler is gone. Start it, and run the same command again.")
     try:
-        client.wait_for_workers(1, timeout=_ANSWER_S)
+        client.wait_for_workers(1, timeout=_TIMEOUT_S)
     except TimeoutError:
         raise UsageError(
             f"--cluster {address}: the scheduler has no workers. Start some: `dask worker {address} --nthreads 1`."
         ) from None
     others = set(client.run(code_version).values()) - {code_version()}
-    if others:  # said here, since another version may not even unpickle what it is sent
+    if others:  # checked here, because another version may fail to unpickle a fit
         raise UsageError(
             f"--cluster {address}: workers run pretap {', '.join(sorted(others))}, this command {code_version()}: "
             "install the same version on every machine, and start the workers again."
@@ -126,19 +125,19 @@ def _check_workers(client: Any, address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Shake hands with the scheduler: a client that cannot tries for half a minute, and says so in tracebacks."""
+    """Check that the scheduler answers; a dask client would try for half a minute and print tracebacks."""
     import asyncio
 
     from distributed.comm import connect
 
     async def shake_hands() -> None:
-        comm = await asyncio.wait_for(connect(address, timeout=_ANSWER_S), _ANSWER_S)
+        comm = await asyncio.wait_for(connect(address, timeout=_TIMEOUT_S), _TIMEOUT_S)
         await comm.close()
 
     try:
         asyncio.run(shake_hands())
-    except (OSError, ValueError, MemoryError) as error:  # MemoryError: something else answers, and is taken for lengths
-        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or f"not within {_ANSWER_S:g} s"
+    except (OSError, ValueError, MemoryError) as error:  # MemoryError: another server's reply read as a length
+        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or f"not within {_TIMEOUT_S:g} s"
         raise UsageError(
             f"--cluster {address}: no dask scheduler answers ({reason}). Start one with `dask scheduler`, and give the "
             "tcp:// address that it prints."

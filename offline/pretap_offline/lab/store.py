@@ -1,4 +1,4 @@
-"""Finished fits on disk: one small file each, written whole or not at all."""
+"""Stores finished fits on disk, one small file each, whole or not at all. Used by the lab commands."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from pretap.files import write_whole, writing
 from pretap_offline.lab.fits import Fitted
 from pretap_offline.outputs import try_folder
 
-__all__ = ["Store", "default_store"]
-
 _N_DIGEST = 32  # bytes of sha256 before the content
 
 
 def default_store() -> Path:
-    """Give the user's cache folder for fits (``~/.cache/pretap/lab`` on Linux)."""
+    """Return the user's cache folder for fits (``~/.cache/pretap/lab`` on Linux)."""
     import pooch
 
     return Path(pooch.os_cache("pretap")) / "lab"
 
 
 class Store:
-    """A folder of fits by key. Any number of processes may use it; a damaged file counts as missing.
+    """A folder of fits by key. Any number of processes may use it, and a damaged file counts as missing.
 
-    Opening it shows whether it can be written to.
+    Raises
+    ------
+    UsageError
+        If the folder cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +38,7 @@ class Store:
             try_folder(folder)
 
     def get(self, key: str) -> Fitted | None:
-        """Read a finished fit; None where there is none, or what is there was damaged."""
+        """Return a finished fit, or None if it is missing or damaged."""
         try:
             content = self._path(key).read_bytes()
             if hashlib.sha256(content[_N_DIGEST:]).digest() != content[:_N_DIGEST]:
@@ -47,18 +48,18 @@ class Store:
             return None
 
     def count(self, keys: Iterable[str]) -> int:
-        """Count the keys whose fit is finished."""
+        """Return how many of the keys have a finished fit."""
         return sum(self.get(key) is not None for key in keys)
 
     def put(self, key: str, fitted: Fitted) -> None:
-        """Keep a finished fit: after a crash of process or machine it is there as a whole, or not."""
+        """Write a finished fit; after a crash of process or machine it exists whole or not at all."""
         content = msgspec.msgpack.encode(fitted)
         path = self._path(key)
         try:
             path.parent.mkdir(exist_ok=True)
             write_whole(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            raise UsageError(f"Cannot keep a fit in {self.folder}: {error.strerror}. What is there stays.") from None
+            raise UsageError(f"Cannot keep a fit in {self.folder}: {error.strerror}. Stored fits are safe.") from None
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.fit"

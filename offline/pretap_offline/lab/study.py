@@ -1,4 +1,4 @@
-"""One search for values: Optuna's sampler over trials on disk, the same after any interruption."""
+"""One search: Optuna's sampler over trials on disk, with the same picks after any interruption. Used by `sweep`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial as OptunaTrial
 
-__all__ = ["Study", "open_storage"]
-
 _FAULT = "fault"  # an attribute of a trial
 
 
 @contextmanager
 def open_storage(path: Path) -> Iterator[BaseStorage]:
-    """Open or make the SQLite file that keeps trials, for this process alone: a second one is refused.
+    """Open or create the SQLite file that stores trials; a second process is refused.
 
-    SQLite, because a process killed while it writes leaves a file that opens. Optuna's journal, killed, leaves its lock
-    behind: the next command waits for it.
+    SQLite is used because its file stays readable if a process is killed while writing. Optuna's journal would leave
+    its lock behind, and the next command would wait for it.
     """
     import optuna
     from sqlalchemy.exc import DBAPIError
@@ -49,7 +47,7 @@ def open_storage(path: Path) -> Iterator[BaseStorage]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends: the system's own, which SQLite takes on a file."""
+    """Hold a lock that ends with the process in any case: the operating system's file lock, taken through SQLite."""
     import sqlite3
 
     try:
@@ -59,7 +57,7 @@ def _locked(path: Path) -> Iterator[None]:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise UsageError(f"--storage {path}: cannot keep trials there: {error} ({path.name}.lock).") from None
         raise UsageError(
-            f"--storage {path}: another `pretap sweep` searches there. Wait for its end, or give another file."
+            f"--storage {path}: another `pretap sweep` is using this file. Wait until it ends, or give another file."
         ) from None
     try:
         yield
@@ -68,10 +66,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class Study:
-    """Asks for values and is told how good they were; state is on disk alone.
+    """Picks values and stores how good they were; all state is on disk.
 
-    The sampler (TPE) starts anew for each trial, from a seed that the number of finished trials makes: so a search that
-    was killed and goes on picks the same values as one that was not. The storage must be this process's alone.
+    The sampler (TPE) is created again for each trial, from a seed that depends on the number of finished trials.
+    Therefore a search that was killed and continued picks the same values as an uninterrupted one. No other process may
+    use the storage.
     """
 
     def __init__(self, name: str, space: Space, storage: BaseStorage, *, seed: int) -> None:
@@ -81,16 +80,16 @@ class Study:
         self._seed = seed
         self._study: OptunaStudy = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
         for trial in self._study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:  # of a process that is no more
+            if trial.state == optuna.trial.TrialState.RUNNING:  # left by a process that ended
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     @property
     def n_finished(self) -> int:
-        """Trials with a verdict; those that were interrupted do not count."""
+        """The number of trials with a result; interrupted trials do not count."""
         return len(self._finished())
 
     def ask(self) -> tuple[OptunaTrial, dict[str, Any]]:
-        """Pick the next values."""
+        """Return the next trial and its values."""
         import optuna
 
         state = np.random.SeedSequence([self._seed, self.n_finished]).generate_state(1)
@@ -99,7 +98,7 @@ class Study:
         return trial, self._space.suggest(trial)
 
     def tell(self, trial: OptunaTrial, nll: float | None, *, fault: str = "") -> None:
-        """Say how good the values were; None when training diverged, or with the `fault` why nothing can be built."""
+        """Store the NLL of a trial; None if training diverged, or if the values cannot be built because of `fault`."""
         from optuna.trial import TrialState
 
         if fault:
@@ -110,23 +109,23 @@ class Study:
             self._study.tell(trial, nll)
 
     def tried(self, n: int) -> tuple[Trial, ...]:
-        """Give the first `n` finished trials, in order."""
+        """Return the first `n` finished trials, in order."""
         return tuple(
             Trial(self._values(each), each.value, each.user_attrs.get(_FAULT, "")) for each in self._finished()[:n]
         )
 
     def best(self, n: int) -> Trial:
-        """Give the best of the first `n`; of equals the first."""
+        """Return the best of the first `n` trials, the earliest of equal ones."""
         tried = self.tried(n)
         good = [each for each in tried if each.nll is not None]
         faults = [each.fault for each in tried if each.fault]
         if not good and faults:
             raise DataError(
-                f"None of the {len(tried)} combinations that were tried could be fitted; {len(faults)} could not be "
-                f"built, the first because: {faults[0]}"
+                f"None of the {len(tried)} combinations could be fitted; {len(faults)} could not be built, the first "
+                f"because: {faults[0]}"
             )
         if not good:
-            raise DataError("Training diverged with all values that were tried: lower the range of fit.learning_rate.")
+            raise DataError("Training diverged with all values. Lower the range of fit.learning_rate.")
         return min(good, key=lambda each: each.nll or 0.0)
 
     def _finished(self) -> list[FrozenTrial]:

@@ -1,4 +1,4 @@
-"""Search for a recipe, and what searching and fitting is worth: nested cross-validation."""
+"""Search for a recipe, with an estimate from nested cross-validation. Used by ``pretap sweep``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ from pretap.errors import DataError, UsageError
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
 from pretap_offline.evaluate.cross_validation import Split, splits
 from pretap_offline.evaluate.metrics import score
+from pretap_offline.lab.bench import Bench, draw
 from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
-from pretap_offline.lab.figures import figures
 from pretap_offline.lab.fits import code_version, recipe
-from pretap_offline.lab.plan import Bench, draw
 from pretap_offline.lab.results import Chosen, Setting, Sweep
 from pretap_offline.lab.space import Space
 from pretap_offline.lab.study import Study
+from pretap_offline.lab.summary import summarise
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-
-__all__ = ["configs_of", "n_steps", "sweep"]
 
 Index = NDArray[np.int64]
 Probs = NDArray[np.float64]
@@ -38,7 +36,10 @@ Probs = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """One study on the trials `on`: the training part of the fold `outer`, or all. `inner` folds count within `on`."""
+    """One study on the trials `on`: the training part of the fold `outer`, or all trials.
+
+    The folds of `inner` hold indices into `on`.
+    """
 
     study: Study
     on: Index
@@ -46,19 +47,19 @@ class _Search:
     outer: Split | None
 
     def folds(self) -> list[Split]:
-        """Give the inner folds by the index of all trials; their networks start as those of the outer repeat."""
+        """Return the inner folds as indices of all trials; their networks have the seed of the outer repeat."""
         repeat = self.outer.repeat if self.outer else 0
         return [Split(repeat, self.on[each.fit_on], self.on[each.score_on]) for each in self.inner]
 
 
 def configs_of(space: Space) -> list[TrainConfig]:
-    """Give recipes that need all the rates and ways to split that the space can ask for."""
+    """Return recipes that cover all rates and ways to split in the space."""
     axes = space.axes.items()
     return [space.base, *(space.config({key: value}) for key, axis in axes for value in axis.extremes())]
 
 
 def n_steps(bench: Bench, *, n_trials: int) -> int:
-    """Count the steps of a sweep that its progress shows: trials of all studies, and the outer fits."""
+    """Return the number of steps of a sweep: the trials of all studies, and the outer fits."""
     n_outer = bench.evaluation.folds * bench.evaluation.repeats
     return (n_outer + 1) * n_trials + n_outer
 
@@ -75,20 +76,20 @@ def sweep(
 ) -> Sweep:
     """Search on the inner folds of every outer fold, and on all trials; score each choice on its outer fold.
 
-    All studies go side by side, one trial of each at a time, so that many workers have work. With `bench.evaluation`
-    of 0 folds there is no nested estimate. `advance` is called for each finished step of `n_steps`. Values that exclude
-    each other are a trial that is never chosen.
+    All studies advance together, one trial of each at a time, so that many workers are busy. If `bench.evaluation` has
+    0 folds, the nested estimate is left out. `advance` is called for each finished step of `n_steps`. A trial whose
+    values cannot be combined is never chosen.
 
     Raises
     ------
     UsageError
-        Before anything is fitted, when the base recipe with one value of one key cannot be built for these trials.
+        Before the first fit, if the base recipe with one value of one key cannot be built for these trials.
     """
     _check_values(bench, space)
     searches = _searches(bench, space, storage, n_inner=n_inner)
     for number in range(n_trials):
-        open_ = [each for each in searches if each.study.n_finished <= number]
-        _one_trial_each(bench, space, run, open_)
+        unfinished = [each for each in searches if each.study.n_finished <= number]
+        _one_trial_each(bench, space, run, unfinished)
         for _ in searches:
             advance()
     *outer, whole = searches
@@ -101,7 +102,7 @@ def sweep(
         trials=trials_of(bench),
         setting=_setting(bench, n_trials=n_trials, n_inner=n_inner),
         space=space.content(),
-        nested=figures(bench.labels, probs, seed=bench.seed) if outer else None,
+        nested=summarise(bench.labels, probs, seed=bench.seed) if outer else None,
         chosen=tuple(chosen),
         probs=as_tuples(probs) if outer else (),
         tried=whole.study.tried(n_trials),
@@ -131,8 +132,8 @@ def _searches(bench: Bench, space: Space, storage: BaseStorage, *, n_inner: int)
         repeat = fold.repeat if fold else 0
         how = (on.tolist(), n_inner, bench.evaluation.split, bench.seed, repeat)
         search = _digest(space.content(), recipe(space.base), how)
-        # The name has all that results depend on: a search of something else starts anew in the same file. The
-        # sampler's seed has what is searched and how: not what else is in the file, no sample of a held-out trial.
+        # The name covers everything that results depend on, so another search gets its own study in the same file. The
+        # sampler's seed depends on the space and the folds only: not on other studies, nor on held-out samples.
         name = _digest(search, sorted(bench.sha256.values()), code_version())
         study = Study(name, space, storage, seed=int(search[:8], 16))
         searches.append(_Search(study, on, inner, fold))
@@ -140,14 +141,14 @@ def _searches(bench: Bench, space: Space, storage: BaseStorage, *, n_inner: int)
 
 
 def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> list[Split]:
-    """Split the trials `on`; indices count within them."""
+    """Split the trials `on`; the folds hold indices into `on`."""
     trials = bench.trials.select(on)
     assert trials.labels is not None
     counts = np.bincount(trials.labels, minlength=len(trials.classes))
     if counts.min() < n_inner:
         raise DataError(
-            f"{trials.source}: {n_inner} inner folds need as many trials of each class, and an outer fold leaves "
-            f"{counts.min()}. Lower --inner-folds, or record more."
+            f"{trials.source}: {n_inner} inner folds need as many trials of each class, but an outer fold leaves "
+            f"{counts.min()}. Lower --inner-folds, or record more trials."
         )
     evaluation = replace(bench.evaluation, folds=n_inner, repeats=1)
     return splits(trials, replace(config, evaluation=evaluation), seed=bench.seed)
@@ -174,7 +175,7 @@ def _one_trial_each(bench: Bench, space: Space, run: Run, searches: list[_Search
 
 
 def _inner_probs(bench: Bench, run: Run, wanted: list[tuple[_Search, TrainConfig]]) -> list[Probs | None]:
-    """Give the out-of-fold probabilities (n_on, n_classes) of each search's trials; None where training diverged."""
+    """Return the out-of-fold probabilities (n_on, n_classes) of each search, or None if training diverged."""
     fits = [fit for search, config in wanted for fit in bench.fits(config, search.folds())]
     finished = iter(run(fits))
     found: list[Probs | None] = []
@@ -200,10 +201,10 @@ def _nll(bench: Bench, search: _Search, config: TrainConfig, probs: Probs) -> fl
 def _score_choices(
     bench: Bench, space: Space, run: Run, searches: list[_Search], *, n_trials: int
 ) -> tuple[list[Chosen], Probs]:
-    """Refit each outer fold's choice, with the temperature of its inner folds, and score what was held out."""
+    """Refit the choice of each outer fold, with the temperature of its inner folds, and score the held-out trials."""
     best = [each.study.best(n_trials) for each in searches]
     configs = [space.config(each.values) for each in best]
-    inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))  # all in the store
+    inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))  # read from the store
     outer = [each.outer for each in searches if each.outer is not None]
     fitted = run([fit for config, fold in zip(configs, outer, strict=True) for fit in bench.fits(config, [fold])])
     probs = np.empty((bench.evaluation.repeats, len(bench.trials), len(bench.trials.classes)))
@@ -230,5 +231,5 @@ def _setting(bench: Bench, *, n_trials: int, n_inner: int) -> Setting:
     setting = setting_of(bench)
     search = f"{n_trials} trials of TPE on {n_inner} inner folds by calibrated NLL"
     if not bench.evaluation.folds:
-        return replace(setting, protocol=f"{search} of all trials, from seed {bench.seed}: a choice, no estimate")
+        return replace(setting, protocol=f"{search} of all trials, from seed {bench.seed}: a choice, not an estimate")
     return replace(setting, protocol=f"nested: {setting.protocol}; in each outer fold's training part {search}")

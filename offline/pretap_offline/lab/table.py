@@ -1,4 +1,4 @@
-"""What `pretap compare` and `pretap sweep` print."""
+"""Tables that `pretap compare` and `pretap sweep` print."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ from rich.table import Table
 
 from pretap_offline.lab.results import Chosen, Comparison, Difference, Outcome, Sweep
 
-__all__ = ["print_comparison", "print_sweep"]
-
-_WIDTH = 200  # of what is not a terminal: nothing is cut or wrapped
+DIFFERENCE_COLUMNS = ("accuracy", "95 %", "p", "NLL", "95 %", "p")
+_WIDTH = 200  # if the output is not a terminal, so that nothing is cut or wrapped
 
 
 def print_comparison(found: Comparison) -> None:
-    """Print the configurations, best accuracy first, and the differences to the first one given."""
+    """Print the configurations, the best accuracy first, and their differences from the first one given."""
     console = _console()
-    _say(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
-    best_first = sorted(found.outcomes, key=lambda each: -each.figures.accuracy)
-    console.print(_figures(best_first))
+    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
+    console.print(_scores(found.best_first))
     console.print()
-    console.print(_decoders(best_first))
+    console.print(_decoders(found.best_first))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
         console.print(_differences(found.differences))
 
 
-def _figures(outcomes: Sequence[Outcome]) -> Table:
+def _scores(outcomes: Sequence[Outcome]) -> Table:
     table = _table("name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p")
     for each in outcomes:
         f = each.figures
         low, high = f.accuracy_ci95
         table.add_row(
             each.name,
-            f.accuracy_words(),
+            f.describe_accuracy(),
             f"{low:.3f}-{high:.3f}",
             f"{f.nll:.3f}",
             f"{f.ece:.3f} ({f.ece_p:.2g})",
@@ -62,18 +60,22 @@ def _decoders(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _differences(found: tuple[Difference, ...]) -> Table:
-    table = _table("name", "accuracy", "95 %", "p", "NLL", "95 %", "p")
+    table = _table("name", *DIFFERENCE_COLUMNS)
     for each in found:
-        table.add_row(
-            each.name,
-            f"{each.accuracy:+.3f}",
-            "{:+.3f} to {:+.3f}".format(*each.accuracy_ci95),
-            f"{each.accuracy_p:.2g}",
-            f"{each.nll:+.3f}",
-            "{:+.3f} to {:+.3f}".format(*each.nll_ci95),
-            f"{each.nll_p:.2g}",
-        )
+        table.add_row(each.name, *difference_cells(each))
     return table
+
+
+def difference_cells(found: Difference) -> tuple[str, ...]:
+    """Format a difference for the columns `DIFFERENCE_COLUMNS`."""
+    return (
+        f"{found.accuracy:+.3f}",
+        "{:+.3f} to {:+.3f}".format(*found.accuracy_ci95),
+        f"{found.accuracy_p:.2g}",
+        f"{found.nll:+.3f}",
+        "{:+.3f} to {:+.3f}".format(*found.nll_ci95),
+        f"{found.nll_p:.2g}",
+    )
 
 
 def _table(*columns: str) -> Table:
@@ -84,27 +86,27 @@ def _table(*columns: str) -> Table:
 
 
 def print_sweep(found: Sweep) -> None:
-    """Print the nested estimate, what the outer folds chose, and what all trials chose."""
+    """Print the choices of the outer folds, the nested estimate, and the choice on all trials."""
     console = _console()
-    _say(console, f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
+    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
     if found.nested is not None:
         console.print(_choices(found.chosen))
         n = found.nested
-        _say(
+        _print(
             console,
-            f"\nnested estimate: accuracy {n.accuracy_words()} (95 % interval "
+            f"\nnested estimate: accuracy {n.describe_accuracy()} (95 % interval "
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
         )
     faults = [each.fault for each in found.tried if each.fault]
     n_diverged = sum(each.nll is None for each in found.tried) - len(faults)
-    _say(
+    _print(
         console,
-        f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, the best of "
-        f"{len(found.tried)} and so too good ({n_diverged} diverged)",
+        f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, optimistic "
+        f"because it is the best of {len(found.tried)} ({n_diverged} diverged)",
     )
     if faults:
-        _say(console, f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
+        _print(console, f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
 
 
 def _choices(chosen: tuple[Chosen, ...]) -> Table:
@@ -119,8 +121,8 @@ def _values(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=not console.is_terminal)  # in a file a sentence is one line
+def _print(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=not console.is_terminal)  # in a file, a sentence is one line
 
 
 def _console() -> Console:

@@ -1,1 +1,1 @@
-"""A synthetic subject: signals through a head model, and `pretap simulate`."""
+"""A synthetic subject: EEG simulated through a head model, and `pretap simulate`."""

@@ -1,6 +1,6 @@
-"""A synthetic subject: 28 channels of plausible EEG with left and right taps whose answers are known.
+"""A synthetic subject: 28 channels of plausible EEG with known left and right taps. Used by ``pretap simulate``.
 
-The signal is made in `pretap_offline.synthetic.head`; here it becomes recordings, trials and files.
+`pretap_offline.synthetic.head` simulates the signal; this module turns it into recordings, trials and files.
 """
 
 from __future__ import annotations
@@ -15,27 +15,10 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import writing
-from pretap.recordings.competition import (
-    CHANNELS,
-    CLASSES,
-    LABELS_NAME,
-    SYNTHETIC_NAME,
-    WINDOW_END_MS,
-    WINDOW_S,
-)
+from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
 from pretap.recordings.epochs import Epochs
-from pretap_offline.synthetic.head import (
-    LAST_TAP_S,
-    LOWEST_HZ,
-    Plan,
-    build_head,
-    draw_plan,
-    make_info,
-    require_mne,
-    simulate_uv,
-)
-
-__all__ = ["simulate", "simulate_epochs", "simulate_raw", "write_competition_mat"]
+from pretap.recordings.mne_epochs import make_info
+from pretap_offline.synthetic.head import LAST_TAP_S, MIN_SFREQ_HZ, Plan, build_head, draw_plan, simulate_uv
 
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
 
@@ -44,7 +27,7 @@ _MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
 
 
 def _rngs(seed: int, session: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """Return the streams of the head, of the plan of taps and of the noise; the head depends on the seed alone."""
+    """Return the random generators of head, tap plan and noise; the head depends on the seed only."""
     if seed < 0 or session < 0:
         raise UsageError(f"Expected seed and session of 0 or more, got seed {seed}, session {session}.")
     return (
@@ -59,8 +42,8 @@ def _on_grid(plan: Plan, sfreq_hz: float) -> Plan:
 
 
 def _checked_rate(sfreq_hz: float) -> float:
-    if not (np.isfinite(sfreq_hz) and sfreq_hz >= LOWEST_HZ):
-        raise UsageError(f"Expected a sampling rate of at least {LOWEST_HZ:g} Hz, got {sfreq_hz:g}.")
+    if not (np.isfinite(sfreq_hz) and sfreq_hz >= MIN_SFREQ_HZ):
+        raise UsageError(f"Expected a sampling rate of at least {MIN_SFREQ_HZ:g} Hz, got {sfreq_hz:g}.")
     return float(sfreq_hz)
 
 
@@ -70,30 +53,31 @@ def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, sessi
     Parameters
     ----------
     seed
-        Picks the head: where its sources lie, how they point, how strong and at what frequencies they are.
+        Seed of the head: positions, orientations, amplitudes and frequencies of its sources.
     n_seconds
-        Length. Taps come about once a second from 2 s on; every half a minute or so there is a rest of 5 to 10 s.
+        Duration. Taps come about once a second from 2 s on, with a rest of 5 to 10 s about every half minute.
     sfreq_hz
         Sampling rate, at least 80 Hz.
     session
-        Another number gives other taps and noise of the same head.
+        Number of the session. Each session of a head has its own taps and noise.
 
     Returns
     -------
     mne.io.RawArray
-        The competition's 28 channels, recorded against Fpz (not average-referenced), in volts as MNE keeps
-        them, with the annotations ``tap/left``, ``tap/right`` (on a sample, no duration) and ``rest`` (with one).
-        The same arguments give the same samples, bit for bit on one machine.
+        The competition's 28 channels, referenced to Fpz, in volts as usual in MNE, with the annotations ``tap/left``
+        and ``tap/right`` (on a sample, no duration) and ``rest`` (with a duration). Equal arguments produce equal
+        samples, bit for bit on one machine.
     """
     sfreq_hz = _checked_rate(sfreq_hz)
     if not (np.isfinite(n_seconds) and n_seconds >= 1):
-        raise UsageError(f"Expected a length of at least 1 second, got {n_seconds:g}.")
-    mne = require_mne()
+        raise UsageError(f"Expected a duration of at least 1 second, got {n_seconds:g}.")
     head_rng, plan_rng, noise_rng = _rngs(seed, session)
     plan = _on_grid(draw_plan(plan_rng, n_seconds), sfreq_hz)
     n_samples = round(n_seconds * sfreq_hz)
     x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
-    info = make_info(mne, CHANNELS, sfreq_hz=sfreq_hz)
+    import mne
+
+    info = make_info(CHANNELS, sfreq_hz=sfreq_hz)
     info["subject_info"] = {"his_id": f"synthetic-{seed}"}
     raw = mne.io.RawArray(x_uv * 1e-6, info, verbose="error")
     onsets_s = [*plan.taps_s.tolist(), *(onset_s for onset_s, _ in plan.rests_s)]
@@ -105,9 +89,10 @@ def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, sessi
 def simulate_epochs(
     *, seed: int, n_train: int, n_test: int, sfreq_hz: float = 1000.0, session: int = 0
 ) -> tuple[Epochs, Epochs]:
-    """Simulate trials in the competition's form, cut from one continuous recording in its order.
+    """Simulate trials like the competition's, cut from one continuous recording and in its order.
 
-    Each is the 0.5 s that end 130 ms before a tap, in microvolts rounded to 0.1, against Fpz. Both parts have labels.
+    Each trial is the 0.5 s that end 130 ms before a tap, in microvolts rounded to 0.1, referenced to Fpz. Both parts
+    have labels.
 
     Returns
     -------
@@ -116,10 +101,10 @@ def simulate_epochs(
     """
     sfreq_hz = _checked_rate(sfreq_hz)
     if n_train < 1 or n_test < 1:
-        raise UsageError(f"Expected at least one trial in each part, got {n_train} to train and {n_test} to test.")
+        raise UsageError(f"Expected at least one trial in each part, got {n_train} for training, {n_test} for testing.")
     n_epochs = n_train + n_test
     head_rng, plan_rng, noise_rng = _rngs(seed, session)
-    plan = _on_grid(draw_plan(plan_rng, 60 + 2.0 * n_epochs), sfreq_hz)  # a tap takes 1.3 s, rests included
+    plan = _on_grid(draw_plan(plan_rng, 60 + 2.0 * n_epochs), sfreq_hz)  # taps are 1.3 s apart on average, with rests
     plan = Plan(plan.taps_s[:n_epochs], plan.hands[:n_epochs], ())
     n_samples = round((plan.taps_s[-1] + LAST_TAP_S) * sfreq_hz)
     x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
@@ -144,12 +129,11 @@ def simulate_epochs(
 
 
 def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
-    """Write trials as the competition's ``.mat``, and the answers of the test part beside it.
+    """Write trials as the competition's ``.mat``, and the labels of the test part next to it.
 
     The variables are the competition's (``clab``, ``x_train`` (time, channel, trial), ``y_train``, ``x_test``), and
-    ``sfreq``, ``source`` and ``subject``. The answers go to ``labels_data_set_iv.txt``, one 0 or 1 a line, where `test`
-    has labels.
-    Equal trials give equal bytes: the date that SciPy puts in the header is left out.
+    ``sfreq``, ``source`` and ``subject``. If `test` has labels, they go to ``labels_data_set_iv.txt``, one 0 or 1 per
+    line. Equal trials produce equal bytes, because the date in SciPy's header is overwritten.
     """
     try:
         from scipy.io import savemat
@@ -171,13 +155,13 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     }
     savemat(content, variables, do_compression=True)
     whole = content.getvalue()
-    Path(path).write_bytes(_MAT_HEADER.ljust(116) + whole[116:])  # the header's text is 116 bytes
+    Path(path).write_bytes(_MAT_HEADER.ljust(116) + whole[116:])  # the text in the header has 116 bytes
     if test.labels is not None:
         Path(path).with_name(LABELS_NAME).write_text("".join(f"{label}\n" for label in test.labels), encoding="ascii")
 
 
 def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:
-    """Return (n_samples, n_channels, n_epochs) in steps of 0.1 uV, as the competition has them."""
+    """Return (n_samples, n_channels, n_epochs) in steps of 0.1 uV, like the competition's data."""
     return np.asarray(np.rint(epochs.x_uv.transpose(1, 2, 0).astype(np.float64) * 10) / 10)
 
 
@@ -216,7 +200,7 @@ def simulate(
         return
     if out.suffix.lower() != ".mat":
         if out.suffix and not out.is_dir():
-            raise UsageError(f"With --epochs, OUT is a directory or ends in .mat; got {out}.")
+            raise UsageError(f"With --epochs, expected OUT to be a directory or to end in .mat, got {out}.")
         out = out / SYNTHETIC_NAME
     _refuse_overwriting(out, force=force)
     _refuse_overwriting(out.with_name(LABELS_NAME), force=force)
@@ -226,21 +210,21 @@ def simulate(
     labels = np.concatenate([each.labels for each in (train, test) if each.labels is not None])
     click.echo(
         f"{out}: {train.source}, {n_train} + {n_test} trials of {WINDOW_S:g} s ({int(np.sum(labels == 0))} left, "
-        f"{int(np.sum(labels == 1))} right), {sfreq_hz:g} Hz, {len(CHANNELS)} channels, answers in {LABELS_NAME}"
+        f"{int(np.sum(labels == 1))} right), {sfreq_hz:g} Hz, {len(CHANNELS)} channels, test labels in {LABELS_NAME}"
     )
 
 
 def _refuse_unused(context: click.Context, *, as_epochs: bool) -> None:
-    """Refuse options of the other kind of output: an option is honoured or refused, never ignored."""
+    """Refuse options of the other kind of output, which would be ignored."""
     unused = {"n_seconds": "--seconds"} if as_epochs else {"n_train": "--n-train", "n_test": "--n-test"}
     for name, flag in unused.items():
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"{flag} means nothing {'with' if as_epochs else 'without'} --epochs.")
+            raise UsageError(f"{flag} has no effect {'with' if as_epochs else 'without'} --epochs: leave it out.")
 
 
 def _refuse_overwriting(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
-        raise UsageError(f"{path} exists already. Give another name, or --force to overwrite it.")
+        raise UsageError(f"{path} already exists. Choose another name, or give --force to overwrite it.")
 
 
 def _write_raw(out: Path, *, seed: int, session: int, n_seconds: float, sfreq_hz: float, force: bool) -> None:

@@ -1,47 +1,33 @@
-"""The head of the synthetic subject: where its sources lie, what they do around a tap, what the electrodes see.
+"""The head of the synthetic subject: its sources, their activity around a tap, and the signal at the electrodes.
 
-A few dipoles in MNE's spherical head make the signal. Around each tap the motor area across from the hand shows what
-people show: a slow negative shift (the lateralised readiness potential), and weaker mu and beta rhythms. The rest is
-background: 1/f sources all over the cortex, alpha at the back of the head, noise of each electrode.
+The signal comes from a few dipoles in MNE's spherical head model. Around each tap, the motor area opposite to the hand
+shows a slow negative shift (the lateralised readiness potential) and weaker mu and beta rhythms, as in people. The
+rest is background: 1/f sources all over the cortex, alpha at the back of the head, and noise of each electrode. Used by
+`pretap_offline.synthetic.command`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import MissingPackageError
 from pretap.recordings.competition import CHANNELS
-from pretap.recordings.mne_epochs import standard_montage
-
-__all__ = [
-    "LAST_TAP_S",
-    "LOWEST_HZ",
-    "Head",
-    "Plan",
-    "build_head",
-    "draw_plan",
-    "make_info",
-    "require_mne",
-    "simulate_uv",
-]
+from pretap.recordings.mne_epochs import make_info
 
 Array = NDArray[np.float64]
 
-_REFERENCE = "Fpz"  # recorded against an electrode on the forehead, as a real amplifier would
-LOWEST_HZ = 80.0  # below it the beta rhythm does not fit
+_REFERENCE = "Fpz"  # an electrode on the forehead, as with a real amplifier
+MIN_SFREQ_HZ = 80.0  # lower rates cannot represent the beta rhythm
 _N_BACKGROUND = 24
-_BACKGROUND_UV = 4.0  # rms of each background source where it shows most
-_LRP_UV = 15.0  # size of the shift at the tap, over the motor area across from the hand
+_BACKGROUND_UV = 4.0  # rms of each background source at the electrode with the largest gain
+_LRP_UV = 15.0  # amplitude of the shift at the tap, over the motor area opposite to the hand
 _MIDLINE_UV = 4.0  # the readiness potential common to both hands
 _MU_UV, _BETA_UV, _ALPHA_UV = 4.0, 2.0, 9.0  # rms at rest
 _SENSOR_UV = 1.5
-_FIRST_TAP_S, LAST_TAP_S = 2.0, 0.5  # from the start, to the end
-_REST_MARGIN_S = 1.0  # nothing of a tap within a rest
+_FIRST_TAP_S, LAST_TAP_S = 2.0, 0.5  # after the start, before the end
+_REST_MARGIN_S = 1.0  # keeps the activity of taps out of a rest
 
 
 # -- the head ------------------------------------------------------------------------------------------------------
@@ -49,7 +35,7 @@ _REST_MARGIN_S = 1.0  # nothing of a tap within a rest
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What stays the same in all recordings of one subject. Gains are 1 where the source shows most.
+    """The properties that all recordings of one subject share. The largest gain of each source is 1.
 
     Shapes: `motor` (n_channels, 2) left and right hemisphere, `midline` (n_channels, 1), `alpha` (n_channels, 2),
     `background` (n_channels, n_background).
@@ -67,10 +53,11 @@ class Head:
 
 
 def build_head(rng: np.random.Generator) -> Head:
-    """Place the sources in a spherical head and compute what the electrodes see of them."""
-    mne = require_mne()
+    """Place the sources in a spherical head and compute their gains at the electrodes."""
     names = (*CHANNELS, _REFERENCE)
-    info = make_info(mne, names, sfreq_hz=1000.0)
+    info = make_info(names, sfreq_hz=1000.0)
+    import mne
+
     sphere = mne.make_sphere_model("auto", "auto", info, verbose="error")
     centre_m, radius_m = sphere["r0"], sphere["layers"][0]["rad"]
     electrodes_m = dict(zip(names, (channel["loc"][:3] for channel in info["chs"]), strict=True))
@@ -83,7 +70,7 @@ def build_head(rng: np.random.Generator) -> Head:
     spots = [under(name, jitter=0.06) for name in ("C3", "C4", "FCz", "O1", "O2")]
     spread = rng.standard_normal((_N_BACKGROUND, 3)) + np.array([0.0, 0.0, 0.5])  # mostly the upper half of the head
     spots += list(spread / np.linalg.norm(spread, axis=1, keepdims=True))
-    tilts = np.r_[np.full(5, 0.25), np.full(_N_BACKGROUND, 1.0)]  # the first five nearly radial, the others any way
+    tilts = np.r_[np.full(5, 0.25), np.full(_N_BACKGROUND, 1.0)]  # the first five are nearly radial
     axes = np.array(spots) + tilts[:, None] * rng.standard_normal((len(spots), 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     positions_m = centre_m + np.array(spots) * radius_m * rng.uniform(0.68, 0.78, size=(len(spots), 1))
@@ -91,9 +78,9 @@ def build_head(rng: np.random.Generator) -> Head:
         times=np.zeros(len(spots)), pos=positions_m, amplitude=np.ones(len(spots)), ori=axes, gof=np.ones(len(spots))
     )
     forward, _ = mne.make_forward_dipole(dipoles, sphere, info, verbose="error")
-    seen = forward["sol"]["data"]  # (n_channels + 1, n_sources)
-    gain = seen[:-1] - seen[-1]  # (n_channels, n_sources), against the reference
-    gain = gain / _largest(gain - gain.mean(axis=0))  # sources are in microvolts where they show most
+    field = forward["sol"]["data"]  # (n_channels + 1, n_sources)
+    gain = field[:-1] - field[-1]  # (n_channels, n_sources), relative to the reference
+    gain = gain / _largest(gain - gain.mean(axis=0))  # so amplitudes are microvolts at the largest gain
     return Head(
         motor=gain[:, :2],
         midline=gain[:, 2:3],
@@ -108,30 +95,16 @@ def build_head(rng: np.random.Generator) -> Head:
 
 
 def _largest(gain: Array) -> Array:
-    """Return the entry of largest size of each column, (n_sources,), with its sign."""
+    """Return the entry with the largest magnitude in each column, (n_sources,), with its sign."""
     return np.asarray(gain[np.argmax(np.abs(gain), axis=0), np.arange(gain.shape[1])])
 
 
-def require_mne() -> Any:
-    try:
-        import mne
-    except ImportError:
-        raise MissingPackageError.for_extra("The synthetic subject", missing="mne") from None
-    return mne
-
-
-def make_info(mne: Any, names: Sequence[str], *, sfreq_hz: float) -> Any:
-    """Describe EEG electrodes at the standard 10-05 positions."""
-    info = mne.create_info(list(names), sfreq_hz, "eeg")
-    return info.set_montage(standard_montage(), verbose="error")
-
-
-# -- what it does --------------------------------------------------------------------------------------------------
+# -- activity --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Taps (n_taps,) at seconds and as class indices; rests as (onset, duration) in seconds."""
+    """Times (n_taps,) and class indices (n_taps,) of the taps, and rests as (onset, duration) in seconds."""
 
     taps_s: Array
     hands: NDArray[np.int64]
@@ -139,9 +112,9 @@ class Plan:
 
 
 def draw_plan(rng: np.random.Generator, n_seconds: float) -> Plan:
-    """Draw taps about once a second, never closer than 0.75 s, with a rest of 5 to 10 s every half a minute or so.
+    """Draw taps about once a second, at least 0.75 s apart, with a rest of 5 to 10 s about every half minute.
 
-    A longer plan from the same `rng` begins with the shorter one.
+    A longer plan from the same `rng` starts with the taps of a shorter one.
     """
     taps_s: list[float] = []
     hands: list[int] = []
@@ -150,7 +123,7 @@ def draw_plan(rng: np.random.Generator, n_seconds: float) -> Plan:
     next_rest_s = rng.uniform(25.0, 35.0)
     while t_s <= n_seconds - LAST_TAP_S:
         if len(hands) == len(taps_s):
-            hands += rng.permutation(np.arange(20) % 2).tolist()  # balanced in every 20 taps
+            hands += rng.permutation(np.arange(20) % 2).tolist()  # balanced within every 20 taps
         taps_s.append(t_s)
         if t_s >= next_rest_s:
             duration_s = rng.uniform(5.0, 10.0)
@@ -164,20 +137,20 @@ def draw_plan(rng: np.random.Generator, n_seconds: float) -> Plan:
 
 
 def _shift(t_s: Array) -> Array:
-    """Return the course of the readiness potential, t in seconds from the tap: 0 until -0.6, 1 at 0, gone at 0.2."""
+    """Return the time course of the readiness potential: 0 until -0.6 s from the tap, 1 at 0, and 0 from 0.2 s."""
     growing = np.clip((t_s + 0.6) / 0.6, 0.0, 1.0) ** 1.5
     fading = np.clip(1 - t_s / 0.2, 0.0, 1.0)
     return growing * np.minimum(fading, 1.0)
 
 
 def _weakening(t_s: Array) -> Array:
-    """Return the course of the desynchronisation: from -0.9 s on, full from -0.3 to 0.1, gone at 0.4."""
+    """Return the time course of the desynchronisation: 0 until -0.9 s, 1 from -0.3 to 0.1 s, and 0 from 0.4 s."""
     return np.clip(np.minimum((t_s + 0.9) / 0.6, (0.4 - t_s) / 0.3), 0.0, 1.0)
 
 
 def _coloured(rng: np.random.Generator, shape: Array, *, n_sources: int, n_samples: int) -> Array:
     """Draw noise (n_sources, n_samples) of rms 1 whose amplitude spectrum is `shape` (n_frequencies,)."""
-    drawn = shape > 1e-4 * shape.max()  # drawing all of a narrow band would take most of the time
+    drawn = shape > 1e-4 * shape.max()  # skips nearly all frequencies of a narrow band, which saves most of the time
     spectrum = np.zeros((n_sources, len(shape)), complex)
     spectrum[:, drawn] = rng.standard_normal((n_sources, drawn.sum(), 2)) @ np.array([1, 1j]) * shape[drawn]
     noise = np.fft.irfft(spectrum, axis=-1)[:, :n_samples]
@@ -185,30 +158,30 @@ def _coloured(rng: np.random.Generator, shape: Array, *, n_sources: int, n_sampl
 
 
 def _around_taps(plan: Plan, sizes: Array, *, sfreq_hz: float, n_samples: int) -> tuple[Array, Array, Array]:
-    """Lay out what happens around the taps.
+    """Compute the activity around the taps.
 
     Returns
     -------
     lateral, common, weak
-        (2, n_samples) shift of the left and right motor area, (n_samples,) shift of the midline, (2, n_samples)
-        desynchronisation 0..1 of both motor areas.
+        Shift of the left and right motor area (2, n_samples), shift of the midline (n_samples,), desynchronisation 0
+        to 1 of both motor areas (2, n_samples).
     """
     lateral, common, weak = np.zeros((2, n_samples)), np.zeros(n_samples), np.zeros((2, n_samples))
     for tap_s, hand, size in zip(plan.taps_s, plan.hands, sizes, strict=True):
         start, stop = max(0, round((tap_s - 1) * sfreq_hz)), min(n_samples, round((tap_s + 0.5) * sfreq_hz))
         t_s = np.arange(start, stop) / sfreq_hz - tap_s  # seconds from the tap
-        across = 1 - int(hand)  # the left hand (0) is moved by the right hemisphere (1)
-        lateral[across, start:stop] -= size * _shift(t_s)
+        opposite = 1 - int(hand)  # the right hemisphere (1) moves the left hand (0)
+        lateral[opposite, start:stop] -= size * _shift(t_s)
         common[start:stop] -= size * _shift(t_s)
-        weak[across, start:stop] = np.maximum(weak[across, start:stop], _weakening(t_s))
+        weak[opposite, start:stop] = np.maximum(weak[opposite, start:stop], _weakening(t_s))
     return lateral, common, weak
 
 
 def simulate_uv(head: Head, plan: Plan, rng: np.random.Generator, *, sfreq_hz: float, n_samples: int) -> Array:
-    """Return (n_channels, n_samples) microvolts: the sources, seen by the electrodes, and noise."""
-    sizes = rng.lognormal(-0.5 * 0.3**2, 0.3, len(plan.taps_s))  # mean 1: no two taps are alike
+    """Return the signal at the electrodes in microvolts, (n_channels, n_samples): sources and noise."""
+    sizes = rng.lognormal(-0.5 * 0.3**2, 0.3, len(plan.taps_s))  # mean 1; every tap has its own amplitude
     lateral, common, weak = _around_taps(plan, sizes, sfreq_hz=sfreq_hz, n_samples=n_samples)
-    n_fft = 1 << (n_samples - 1).bit_length()  # a length with a large prime factor would take ten times as long
+    n_fft = 1 << (n_samples - 1).bit_length()  # a length with a large prime factor takes ten times as long
     f_hz = np.fft.rfftfreq(n_fft, 1 / sfreq_hz)
     one_over_f = np.where((f_hz > 0.05) & (f_hz < 100), 1 / np.maximum(f_hz, 0.5), 0.0)  # amplitude; flat below 0.5 Hz
 
@@ -220,7 +193,7 @@ def simulate_uv(head: Head, plan: Plan, rng: np.random.Generator, *, sfreq_hz: f
     motor = head.lrp_uv * lateral + (1 - head.desynchronisation * weak) * rhythms
     x_uv = head.motor @ motor + head.midline * (_MIDLINE_UV * common)  # (n_channels, n_samples)
     x_uv += head.alpha @ (_ALPHA_UV * rhythm(head.alpha_hz, 0.7))
-    for first in range(0, _N_BACKGROUND, 4):  # in fours: an hour at 1000 Hz then fits in 1 GB
+    for first in range(0, _N_BACKGROUND, 4):  # four at a time, so that an hour at 1000 Hz fits in 1 GB
         sources = _coloured(rng, one_over_f, n_sources=4, n_samples=n_samples)
         x_uv += head.background[:, first : first + 4] @ (_BACKGROUND_UV * sources)
     for channel in range(len(x_uv)):

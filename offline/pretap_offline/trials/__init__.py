@@ -1,4 +1,4 @@
-"""Trials of recordings: cut, checked, and reported."""
+"""Trials cut from recordings, with their report and figure."""
 
 from pretap_offline.trials.cut import cut_trials
 

@@ -1,4 +1,4 @@
-"""Which channels trials are cut from: those that were asked for, that every recording has, and that are alive."""
+"""Selects the channels of trials: configured, present in every recording, and not bad. Used by `cut_trials`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
 
-__all__ = ["bad_channels", "common_channels", "peak_to_peak_uv"]
-
 _UV_PER_V = 1e6
 
 
 def common_channels(
     recordings: Sequence[Recording], config: TrainConfig
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    """Give the channels to cut, in the first file's order, and those that not every file has."""
+    """Return the channels to cut, in the order of the first file, and those that some files lack as (name, reason)."""
     wanted, first = config.trials, recordings[0]
     names = wanted.channels or first.channels
     try:
@@ -37,7 +35,7 @@ def common_channels(
     everywhere = [{canonical(name) for name in recording.channels} for recording in recordings]
     common = tuple(name for name in names if all(canonical(name) in each for each in everywhere))
     if not common:
-        raise DataError("No channel is left that all recordings have. See channels and exclude in [trials].")
+        raise DataError("No channel is left that all recordings have. Check channels and exclude in [trials].")
     union = {canonical(name): name for recording in reversed(recordings) for name in recording.channels}
     missing = [] if wanted.channels else [k for k in union if k not in excluded and not all(k in e for e in everywhere)]
     missing += [canonical(name) for name in names if wanted.channels and name not in common]
@@ -45,7 +43,7 @@ def common_channels(
 
 
 def bad_channels(epochs: Any, config: TrainConfig) -> list[tuple[str, str]]:
-    """Find channels that are flat, or too large, in more than half of the trials."""
+    """Return the channels that are flat, or too large, in more than half of the trials, as (name, reason)."""
     names = epochs.ch_names
     swing_uv = peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
     n = len(swing_uv)
@@ -59,13 +57,13 @@ def bad_channels(epochs: Any, config: TrainConfig) -> list[tuple[str, str]]:
             bad.append((name, f"above {config.trials.reject_uv:g} uV peak to peak in {n_loud} of {n} trials"))
     if len(bad) == len(names):
         raise DataError(
-            f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as MNE keeps it, or with "
-            "its unit in the file; see reject_uv and flat_uv in [trials]."
+            f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as in MNE, or with its "
+            "unit in the file. Check reject_uv and flat_uv in [trials]."
         )
     return bad
 
 
 def peak_to_peak_uv(epochs: Any) -> NDArray[np.float64]:
-    """Give the largest less the smallest value of each channel in each trial, (n_epochs, n_channels)."""
+    """Return the peak-to-peak amplitude of each channel in each trial, (n_epochs, n_channels)."""
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_samples)
     return np.asarray(np.ptp(x_v, axis=2) * _UV_PER_V)

@@ -1,4 +1,4 @@
-"""A picture of trials before they are trained on: whether there is anything to decode, and where on the head."""
+"""Figure of the trials: class averages at two channels, and scalp maps. Used by ``pretap train``."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
-
-__all__ = ["draw_trials"]
+from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
+from pretap_offline.trials.report import describe_counts
 
 _PREFERRED = ("C3", "C4")  # over the motor areas of the two hands
-_BASELINE_MS, _END_MS = 100.0, 50.0  # the pieces that are averaged: the window's start and its end
-_FEWEST_PLACED = 4  # electrodes, for a map
+_BASELINE_MS, _END_MS = 100.0, 50.0  # averaged at the start and at the end of the window
 
 
 def draw_trials(epochs: Epochs, path: Path) -> str:
     """Write a figure (.png): the average potential of each class at two channels, and scalp maps of the window's end.
 
-    The potential is relative to the mean of the window's first 100 ms. The map shows the difference between two
-    classes, or of more classes each one's difference from the mean of all, over the last 50 ms; without known positions
-    there is none.
+    The potential is relative to the mean of the first 100 ms of the window. The map shows the last 50 ms: the
+    difference between two classes, or the difference of each class from the mean of all. Without known electrode
+    positions, the map is left out.
 
     Returns
     -------
-    What stands in it that is not obvious, in words; may be empty.
+    Notes about channels and maps that a reader would not expect; may be empty.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,8 +37,8 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     mean_uv, error_uv, end_uv = _averages(epochs)
     picked, notes = _two_channels(epochs, end_uv)
     effects = _effects(epochs, end_uv)  # (title, (n_channels,) uV)
-    known = _placed(epochs.channels)
-    if len(known) < _FEWEST_PLACED:
+    known = channels_on_map(epochs.channels)
+    if len(known) < MIN_ON_MAP:
         notes.append(f"no scalp map: {len(known)} of {len(epochs.channels)} channels have a known position")
         effects = []
     n_columns = len(picked) + len(effects)
@@ -51,13 +50,12 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     margin_uv = 0.08 * (high_uv - low_uv) or 1.0
     for axis, channel in zip(axes, picked, strict=False):
         _draw_course(axis, epochs, mean_uv[:, :, channel], error_uv[:, :, channel], channel=channel)
-        axis.set_ylim(low_uv - margin_uv, high_uv + 2 * margin_uv)  # one scale for both, and room for the legend
+        axis.set_ylim(low_uv - margin_uv, high_uv + 2 * margin_uv)  # one scale for both, and space for the legend
     if effects:
         _draw_maps(figure, axes[len(picked) :], epochs, effects, known=known, picked=picked)
     counts = np.bincount(_labels(epochs), minlength=len(epochs.classes))
-    named = ", ".join(f"{n} {name}" for n, name in zip(counts, epochs.classes, strict=True))
     source = epochs.source if len(epochs.source) <= 60 else epochs.source[:57] + "..."
-    figure.suptitle(f"{source}: {len(epochs)} trials ({named})", fontsize=11)
+    figure.suptitle(f"{source}: {len(epochs)} trials ({describe_counts(counts, epochs.classes)})", fontsize=11)
     with writing(path):
         figure.savefig(path, dpi=120)
     return "; ".join(notes)
@@ -70,9 +68,9 @@ def _labels(epochs: Epochs) -> NDArray[np.int64]:
 
 
 def _averages(epochs: Epochs) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Give each class's mean and its standard error (n_classes, n_samples, n_channels), and the trials' ends.
+    """Return mean and standard error of each class (n_classes, n_samples, n_channels), and the end of each trial.
 
-    The ends are (n_epochs, n_channels), microvolts: the mean of the last 50 ms less the baseline.
+    The ends (n_epochs, n_channels) are the mean of the last 50 ms in microvolts, relative to the baseline.
     """
     labels = _labels(epochs)
     n_base = min(epochs.n_samples, max(1, round(_BASELINE_MS / 1000 * epochs.sfreq_hz)))
@@ -93,7 +91,7 @@ def _averages(epochs: Epochs) -> tuple[NDArray[np.float64], NDArray[np.float64],
 
 
 def _two_channels(epochs: Epochs, end_uv: NDArray[np.float64]) -> tuple[list[int], list[str]]:
-    """Pick C3 and C4, else the two channels whose ends differ most between the classes (ANOVA's F)."""
+    """Pick C3 and C4, or the two channels whose ends differ most between the classes (F of an ANOVA), and notes."""
     names = [canonical(name) for name in epochs.channels]
     if all(name in names for name in _PREFERRED):
         return [names.index(name) for name in _PREFERRED], []
@@ -103,7 +101,7 @@ def _two_channels(epochs: Epochs, end_uv: NDArray[np.float64]) -> tuple[list[int
     within = np.asarray(sum(((g - g.mean(axis=0)) ** 2).sum(axis=0) for g in groups))  # (n_channels,)
     largest = np.argsort(-np.asarray(between) / np.maximum(within, 1e-12))[:2].tolist()
     chosen = " and ".join(epochs.channels[i] for i in largest)
-    return largest, [f"no C3 and C4: shown is {chosen}, where the classes differ most"]
+    return largest, [f"no C3 and C4: the figure shows {chosen}, where the classes differ most"]
 
 
 def _effects(epochs: Epochs, end_uv: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64]]]:
@@ -113,14 +111,6 @@ def _effects(epochs: Epochs, end_uv: NDArray[np.float64]) -> list[tuple[str, NDA
         return [(f"{epochs.classes[1]} minus {epochs.classes[0]}", means[1] - means[0])]
     overall = np.mean(means, axis=0)
     return [(f"{name} minus mean of all", mean - overall) for name, mean in zip(epochs.classes, means, strict=True)]
-
-
-def _placed(channels: tuple[str, ...]) -> list[int]:
-    """Give the channels that have a position, as indices; MNE marks the others with NaN or zeros."""
-    info = make_info(channels, sfreq_hz=1.0)
-    return [
-        i for i, each in enumerate(info["chs"]) if np.isfinite(each["loc"][:3]).all() and np.any(each["loc"][:3] != 0)
-    ]
 
 
 def _draw_course(axis: Any, epochs: Epochs, mean_uv: Any, error_uv: Any, *, channel: int) -> None:
@@ -146,7 +136,7 @@ def _draw_maps(
 
     info = make_info(tuple(epochs.channels[i] for i in known), sfreq_hz=epochs.sfreq_hz)
     limit_uv = max(float(np.abs(values[known]).max()) for _, values in effects) or 1.0
-    names = [epochs.channels[i] if i in picked else "" for i in known]  # those whose courses are shown
+    names = [epochs.channels[i] if i in picked else "" for i in known]  # only those with a time course in the figure
     image = None
     for axis, (title, values) in zip(axes, effects, strict=True):
         image, _ = mne.viz.plot_topomap(

@@ -1,4 +1,4 @@
-"""Where the electrodes sit, and what that lets a bundle do: predict a lost electrode from its neighbours."""
+"""Electrode positions, and the weights that predict an electrode from the others. Used by training and figures."""
 
 from __future__ import annotations
 
@@ -7,44 +7,50 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.mne_epochs import standard_montage
+from pretap.recordings.mne_epochs import make_info, standard_montage
 from pretap.signal.channels import canonical
 
-__all__ = ["interpolation_weights", "known_positions"]
-
-_FEWEST = 4  # electrodes; MNE fits a sphere to them
+MIN_ON_MAP = 4
+"""The fewest electrodes with a position from which a scalp map can be drawn; MNE fits a sphere to them."""
 
 
 def known_positions(channels: Sequence[str]) -> dict[str, str]:
-    """Map each channel whose electrode is in the standard montage to the montage's name for it."""
+    """Map each channel whose electrode is in the standard montage to its name there."""
     by_electrode = {canonical(name): name for name in reversed(standard_montage().ch_names)}
     return {name: by_electrode[canonical(name)] for name in channels if canonical(name) in by_electrode}
 
 
-def interpolation_weights(channels: Sequence[str]) -> NDArray[np.float64] | None:
-    """Compute what `pretap.signal.interpolation` needs, through MNE's spherical splines.
+def channels_on_map(channels: Sequence[str]) -> list[int]:
+    """Return the indices of the channels that have a position; MNE marks the others with NaN or zeros."""
+    info = make_info(tuple(channels), sfreq_hz=1.0)
+    at = [each["loc"][:3] for each in info["chs"]]
+    return [i for i, xyz in enumerate(at) if np.isfinite(xyz).all() and xyz.any()]
 
-    Row k is what `mne.Evoked.interpolate_bads` makes of the other channels when channel k alone is bad. All rows come
-    from one call (n calls take minutes for 128 channels): a twin of each electrode, marked bad, is interpolated from
-    all of them. The spline smooths by alpha, so this gives I - alpha B, with B the inverse of the spline's matrix, and
-    a leave-one-out prediction is -B[k, j] / B[k, k] (Dubrule, Math. Geology 15, 1983); alpha cancels.
+
+def interpolation_weights(channels: Sequence[str]) -> NDArray[np.float64] | None:
+    """Compute the weights of `pretap.signal.interpolation` from MNE's spherical splines.
+
+    Row k holds the weights that `mne.Evoked.interpolate_bads` applies to the other channels if only channel k is bad.
+    All rows come from one call, because n calls take minutes for 128 channels: a twin of each electrode, marked bad, is
+    interpolated from all of them. The spline smooths by alpha, so the result is I - alpha B, with B the inverse of the
+    spline's matrix. A leave-one-out prediction is -B[k, j] / B[k, k] (Dubrule, Math. Geology 15, 1983); alpha cancels.
 
     Returns
     -------
-    (n_channels, n_channels), float64, zero rows and columns for channels without a known position; None where fewer
+    (n_channels, n_channels), float64, with zero rows and columns for channels without a known position. None if fewer
     than five channels have one.
     """
     known = known_positions(channels)
-    if len(known) <= _FEWEST:
+    if len(known) <= MIN_ON_MAP:
         return None
     import mne
 
     n, names = len(known), list(known.values())
     info = mne.create_info(names, 1000.0, "eeg").set_montage(standard_montage(), verbose="error")
     origin = mne.bem.fit_sphere_to_headshape(info, dig_kinds="eeg", units="m", verbose="error")[1]
-    where = {name: channel["loc"][:3] for name, channel in zip(names, info["chs"], strict=True)}
-    twins = {f"twin of {name}": where[name] for name in names}
-    montage = mne.channels.make_dig_montage(where | twins, coord_frame="head")
+    positions = {name: channel["loc"][:3] for name, channel in zip(names, info["chs"], strict=True)}
+    twins = {f"twin of {name}": positions[name] for name in names}
+    montage = mne.channels.make_dig_montage(positions | twins, coord_frame="head")
     info = mne.create_info([*names, *twins], 1000.0, "eeg").set_montage(montage, verbose="error")
     unit = mne.EvokedArray(np.vstack([np.eye(n), np.zeros((n, n))]), info, verbose="error")
     unit.info["bads"] = list(twins)

@@ -1,22 +1,20 @@
-"""What became of the events of recordings on their way to trials, in words and as data."""
+"""Report of the trials cut from recordings: counts of events, trials and dropped events. Used by `cut_trials`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pretap.recordings.recording import Recording
 
-__all__ = ["FileReport", "TrialReport", "list_markers", "named"]
-
-_N_NAMED = 5  # channels named in one line
-_N_LISTED = 30  # marker texts listed in an error
+_MAX_NAMES = 5  # in one line
+_MAX_MARKERS = 30  # in an error
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """One recording: how many events and trials of each class, and how many events were dropped for which reason."""
+    """Counts of one recording: events and trials of each class, and dropped events as (reason, count)."""
 
     source: str
     n_events: tuple[int, ...]
@@ -26,10 +24,10 @@ class FileReport:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """All recordings of one training or evaluation.
+    """Counts of all recordings of one training or evaluation.
 
-    `channels` are those of the trials; `dropped_channels` and `replaced_channels` hold (name, reason). `sfreq_hz` is
-    the rate of the trials, `recorded_hz` that of each file.
+    `channels` are the channels of the trials; `dropped_channels` and `replaced_channels` hold (name, reason).
+    `sfreq_hz` is the rate of the trials, and `recorded_hz` the rate of each file.
     """
 
     classes: tuple[str, ...]
@@ -44,20 +42,20 @@ class TrialReport:
 
     @property
     def n_trials(self) -> tuple[int, ...]:
-        """Trials of each class, over all files."""
+        """The number of trials of each class, over all files."""
         return tuple(sum(file.n_trials[index] for file in self.files) for index in range(len(self.classes)))
 
-    def words(self) -> str:
-        """Say it in a few lines."""
+    def describe(self) -> str:
+        """Return the report in a few lines."""
         start_ms, end_ms = self.window_ms
         lines = [
-            f"{sum(self.n_trials)} trials ({_counted(self.n_trials, self.classes)}) of {self.n_window} samples, "
+            f"{sum(self.n_trials)} trials ({describe_counts(self.n_trials, self.classes)}) of {self.n_window} samples, "
             f"{start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz, {len(self.channels)} channels"
         ]
         lines += [f"channel dropped: {name}, {why}" for name, why in self.dropped_channels]
         lines += [f"channel replaced by its neighbours: {name}, {why}" for name, why in self.replaced_channels]
         for file, recorded_hz in zip(self.files, self.recorded_hz, strict=True):
-            n_events = _counted(file.n_events, self.classes)
+            n_events = describe_counts(file.n_events, self.classes)
             line = f"{file.source}: {sum(file.n_trials)} of {sum(file.n_events)} events ({n_events})"
             if recorded_hz != self.sfreq_hz:
                 line += f", resampled from {recorded_hz:g} Hz"
@@ -67,21 +65,22 @@ class TrialReport:
         return "\n".join(lines)
 
 
-def _counted(counts: Sequence[int], classes: Sequence[str]) -> str:
+def describe_counts(counts: Iterable[int], classes: Sequence[str]) -> str:
+    """Join the counts of classes as in ``12 left, 11 right``."""
     return ", ".join(f"{n} {name}" for n, name in zip(counts, classes, strict=True))
 
 
-def named(names: Sequence[str]) -> str:
-    """Join a few names; of many, the first ones."""
-    more = len(names) - _N_NAMED
-    return ", ".join(names[:_N_NAMED]) + (f" and {more} more" if more > 0 else "")
+def first_names(names: Sequence[str]) -> str:
+    """Join the first few names, and count the others."""
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def list_markers(recordings: Sequence[Recording]) -> str:
-    """List the marker texts of recordings with their counts, the commonest first."""
+    """Return the marker texts of recordings with their counts, the commonest first."""
     counts = Counter(event.text for recording in recordings for event in recording.events)
     if not counts:
         return "no markers at all"
-    rows = [f"{text!r} ({n})" for text, n in counts.most_common(_N_LISTED)]
+    rows = [f"{text!r} ({n})" for text, n in counts.most_common(_MAX_MARKERS)]
     more = len(counts) - len(rows)
     return ", ".join(rows) + (f" and {more} other texts" if more > 0 else "")

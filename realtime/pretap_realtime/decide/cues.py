@@ -1,4 +1,4 @@
-"""Which markers are cues of a bundle where nobody says."""
+"""Cues of a bundle: the markers that ask for a decision, and the class they name. Used by `serve` and `score`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pretap.recordings.events import matches
 
 __all__ = ["TRIAL_ENDS", "bundle_cues", "truth"]
 
-TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials: the window ends where the trial does
+TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials; the window ends with the trial
 
 
 def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:
-    """Give the patterns of the events that the bundle was trained on, and where its window ends from them, in seconds.
+    """Return the patterns of the bundle's training events, and when its window ends relative to them, in seconds.
 
     A bundle that was trained on trials has no events: its cues are the ends of replayed trials.
     """
@@ -22,7 +22,11 @@ def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:
 
 
 def truth(cue: str, manifest: Manifest) -> int | None:
-    """Give the class whose events a cue is one of, or that its text ends with (``trial/3/end/left``), if any."""
+    """Return the class of a cue, or None if it names no class.
+
+    A cue names a class if it is one of the events of that class in training, or if its text ends with the name of the
+    class (``trial/3/end/left``).
+    """
     classes = manifest.classes
     for name, patterns in manifest.training.config.events.items():
         if name in classes and matches(cue, patterns):

@@ -203,6 +203,10 @@ class CueLocked:
     `vote_step` samples before the one before.
     """
 
+    lanes = None
+    n_to_next = 1
+    n_skipped = 0  # a cue is never skipped
+
     def __init__(
         self,
         decoder: Decoder,
@@ -213,8 +217,6 @@ class CueLocked:
         vote_step: int = 1,
     ) -> None:
         manifest = decoder.manifest
-        self.lanes, self.n_to_next = None, 1
-        self.n_skipped = 0  # a cue is never skipped
         self._decoder, self._offset_s, self._patterns = decoder, offset_s, patterns
         self._ends_before = [k * vote_step for k in range(n_votes)]
         self._n_needed = manifest.n_window + self._ends_before[-1]

@@ -7,6 +7,7 @@ however fast they came.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,7 @@ from pretap_realtime.decide.modes import CueLocked, Mode
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import same_rate
 from pretap_realtime.signal.front_end import FrontEnd, Interruption, Run
+from pretap_realtime.signal.losses import LossDetector
 from pretap_realtime.signal.plain_samples import Horizon, count_plain
 
 __all__ = ["Pipeline", "Taken", "make_resampler"]
@@ -76,12 +78,13 @@ class Pipeline:
     ) -> None:
         self.manifest = manifest = decoder.manifest
         self.mode = mode
-        self.front_end = FrontEnd(
+        self._make_front_end = functools.partial(
+            FrontEnd,
             manifest,
+            LossDetector(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at),
             interpolation=decoder.interpolation,
             statistics=decoder.statistics,
             max_interpolated=max_interpolated,
-            counter_wraps_at=counter_wraps_at,
             config=quality,
         )
         self.reset(sfreq_hz=manifest.sfreq_hz)
@@ -91,7 +94,7 @@ class Pipeline:
 
         `order` gives for each channel of the bundle its number in the stream.
         """
-        self.front_end.reset(sfreq_hz=sfreq_hz, missing=missing, order=order)
+        self.front_end = self._make_front_end(sfreq_hz=sfreq_hz, missing=missing, order=order)
         self.resampler = make_resampler(sfreq_hz, self.manifest)
         self.delay_s = 0.0 if self.resampler is None else self.resampler.delay_s
         self.mode.reset(delay_s=self.delay_s)
@@ -119,11 +122,11 @@ class Pipeline:
         x_uv, t_s = chunk.x_uv, chunk.t_s
         while len(t_s):
             # In an overload the newest decision of all samples is wanted, not that of each plain piece.
-            n = 0 if newest_only else count_plain(self.horizon(), self.n_accepted, x_uv, t_s)
+            n = 0 if newest_only else count_plain(self.horizon(), self.front_end.backlog.n, x_uv, t_s)
             if n:
                 decisions += self.accept(Taken(Chunk(x_uv[:n], t_s[:n])))
                 x_uv, t_s = x_uv[n:], t_s[n:]
-            elif self.n_accepted:
+            elif self.front_end.backlog.n:
                 decisions += self._decide(self.front_end.catch_up())
             else:
                 parts = self.front_end.process(Chunk(x_uv, t_s), now_s=now_s)
@@ -133,11 +136,6 @@ class Pipeline:
     def horizon(self) -> Horizon:
         """Return how many plain samples may be accepted, counted from the last time the checks caught up."""
         return self.front_end.horizon()
-
-    @property
-    def n_accepted(self) -> int:
-        """How many plain samples of the horizon were accepted."""
-        return self.front_end.n_pending
 
     def accept(self, taken: Taken) -> list[Decision]:
         """Accept plain samples; return the decisions that they complete.
@@ -179,22 +177,13 @@ class Pipeline:
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Return the decisions that a cue, which arrived at `arrived_s` of the caller's clock, gets at once."""
         assert isinstance(self.mode, CueLocked)
-        decisions = self._rate(self.mode.ask(cue, arrived_s), self.front_end.replaced)
+        decisions = self._rate(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
         return _with_losses(decisions, self.front_end.losses.counts.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
         """Return refusals of the cues that have waited too long for their samples."""
         assert isinstance(self.mode, CueLocked)
         return _with_losses(self.mode.expire(now_s), self.front_end.losses.counts.n_lost)
-
-    @property
-    def n_wanted(self) -> int:
-        """How many samples are worth waiting for: half of those that the next decision needs.
-
-        So a hop of 50 samples that arrive one by one takes 7 pulls instead of 50. Before the last sample most of the
-        work is done and the processor's caches are warm.
-        """
-        return 1 if self.resampler is not None else (self.mode.n_to_next + 1) // 2
 
     def _decide(self, parts: Iterable[Run | Interruption], *, newest_only: bool = False) -> list[Decision]:
         decisions: list[Decision] = []
@@ -215,9 +204,9 @@ class Pipeline:
 
     def _rate(self, decisions: list[Decision], replaced: frozenset[int] = frozenset()) -> list[Decision]:
         """Add the quality of the signal to decisions on it, and why they must be held back, if so."""
-        if not decisions or (quality := self.front_end.quality(replaced)) == 1:
+        if not decisions or (quality := self.front_end.status.share(replaced)) == 1:
             return decisions
-        held = self.front_end.held
+        held = self.front_end.status.held
         return [replace(decision, quality=quality, why=decision.why or held) for decision in decisions]
 
 

@@ -1,1 +1,1 @@
-"""`pretap score` and `pretap tune`: the live pipeline over a file."""
+"""`pretap score` and `pretap tune`, which run the live pipeline over a file."""

@@ -1,4 +1,7 @@
-"""Decisions as JSON, written as they come: an hour at every sample is 400 MB of text, and never in memory."""
+"""DecisionFile: writes decisions as JSON while they are made. Used by `score`.
+
+An hour of decisions at every sample is 400 MB of text, which is never held in memory.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,19 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class DecisionFile:
-    """A JSON object: ``decisions``, a list of ``{t, p, why, cue, label, command}``, then the figures.
+    """A JSON object with ``decisions``, a list of ``{t, p, why, cue, label, command}``, followed by the figures.
 
-    It appears whole, with `end`, or not at all.
+    The file appears when `finish` has written everything, or not at all.
 
     Raises
     ------
     UsageError
-        Here and in each method: it cannot be written.
+        If the file cannot be written; every method raises this.
     """
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path, self._classes = path, tuple(classes)
-        is_device = path.exists() and not path.is_file()  # such as /dev/stdout: nothing can take its place
+        is_device = path.exists() and not path.is_file()  # such as /dev/stdout, which a file must not replace
         self._part = path if is_device else path.with_name(path.name + ".part")
         with writing(self._path):
             self._file = self._part.open("wb")
@@ -52,18 +55,18 @@ class DecisionFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._file.closed:  # cut short
+        if not self._file.closed:  # `finish` was not called
             with suppress(OSError):
                 self._file.close()
             if self._part != self._path:
                 self._part.unlink(missing_ok=True)
 
-    def add(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
-        """Append decisions, and the verdict on each."""
+    def write(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
+        """Append decisions and their verdicts."""
         if not decisions:
             return
         rows = [
-            _Row(d.t_s, self._named(d), d.why, d.cue, v.label, v.command)
+            _Row(d.t_s, self._by_class(d), d.why, d.cue, v.label, v.command)
             for d, v in zip(decisions, verdicts, strict=True)
         ]
         text = msgspec.json.encode(rows)[1:-1]
@@ -71,11 +74,11 @@ class DecisionFile:
             self._file.write(text if self._is_empty else b"," + text)
         self._is_empty = False
 
-    def _named(self, decision: Decision) -> dict[str, float] | None:
+    def _by_class(self, decision: Decision) -> dict[str, float] | None:
         return None if decision.probs is None else dict(zip(self._classes, decision.probs.tolist(), strict=True))
 
-    def end(self, figures: dict[str, Any]) -> None:
-        """Close the list, write the figures, and let the file appear."""
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Close the list, write the figures, and move the file into place."""
         with writing(self._path):
             self._file.write(b"]," + msgspec.json.encode(figures)[1:] + b"\n")
             self._file.flush()

@@ -1,4 +1,4 @@
-"""What a policy is worth on labelled decisions, and which settings are worth most: pure."""
+"""Trade-off of policies: scores commands against labelled events and compares settings. Used by `tune`; pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
-from pretap_realtime.decide.policy import Evidence, Gate, Weighed
+from pretap_realtime.decide.policy import Evidence, EvidenceFilter, Gate
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["Due", "Outcome", "Tried", "Worth", "bits_per_selection", "commands", "grid", "pareto", "sweep", "weigh"]
+__all__ = [
+    "CommandScorer",
+    "Outcome",
+    "ScoredPolicy",
+    "Target",
+    "bits_per_selection",
+    "commands",
+    "filter_evidence",
+    "pareto_front",
+    "policy_grid",
+    "score_policies",
+]
 
-BEFORE_S, AFTER_S = 1.0, 0.5
-"""A command may announce an event for so long before it is due; a pause begins so long after one was due."""
+_MAX_LEAD_S = 1.0  # a command this long before a target's deadline may announce it
+_MAX_LAG_S = 0.5  # a command this long after the deadline is wrong; a pause begins then
 
-_Evidence = tuple[str, float]  # kind, memory_ms
-_EVIDENCES: tuple[_Evidence, ...] = (
+_EvidenceSettings = tuple[str, float]  # evidence, memory_ms
+_EVIDENCE: tuple[_EvidenceSettings, ...] = (
     ("latest", 0.0),
     *itertools.product(("average", "accumulate"), (100.0, 200.0, 400.0, 800.0)),
 )
@@ -33,30 +44,30 @@ _DWELLS_MS, _REFRACTORIES_MS = (0.0, 100.0, 200.0), (0.0, 400.0, 800.0)
 Command = tuple[float, int]  # t_s, class index
 
 
-class Due(NamedTuple):
-    """What a command should announce: the class, the latest stamp at which it still counts, and the event's own."""
+class Target(NamedTuple):
+    """An event that a command should announce, and the latest time at which the command still counts."""
 
-    by_s: float
+    deadline_s: float
     event_s: float
-    k: int
+    class_index: int
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy's commands were worth.
+    """Hits, errors and rates of a policy's commands.
 
     Attributes
     ----------
     n_events, n_hits
-        Events, and those of which the first command, within a second before it was due, named the class.
+        Number of events, and of those whose first command, in the second before the deadline, named their class.
     n_wrong
-        Commands near an event that are no hit: another class, a second one, or up to half a second after it.
+        Commands near an event that are not hits: another class, a second command, or up to half a second late.
     n_false, pause_minutes, false_per_min
-        Commands in pauses: more than half a second after an event and more than a second before the next. The minutes
-        count valid decisions. The rate is None where there are no pauses.
+        Commands in pauses: more than half a second after one deadline and more than a second before the next. The
+        minutes count valid decisions. The rate is None if there are no pauses.
     minutes
-        All that was decided on.
+        Duration of all valid decisions.
     wrong_per_min, bits_per_min
-        Wrong commands, and `bits_per_selection` times hits and wrong commands, per minute of all that was decided on.
+        Wrong commands, and `bits_per_selection` times hits and wrong commands, per minute of valid decisions.
     lead_ms
         Median time from a hit's last sample to the event, in milliseconds; None without hits.
     """
@@ -74,7 +85,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def n_net(self) -> int:
-        """Hits less wrong commands."""
+        """Hits minus wrong commands."""
         return self.n_hits - self.n_wrong
 
     def __str__(self) -> str:
@@ -86,20 +97,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Tried(msgspec.Struct, frozen=True):
-    """A policy and what came of it."""
+class ScoredPolicy(msgspec.Struct, frozen=True):
+    """A policy and its outcome."""
 
     policy: PolicyConfig
     outcome: Outcome
 
 
 def bits_per_selection(n_classes: int, accuracy: float) -> float:
-    """Give what one selection tells, in bits: Wolpaw et al. 2002, Clin. Neurophysiol. 113:767-791.
+    """Compute the information of one selection in bits: Wolpaw et al. 2002, Clin. Neurophysiol. 113:767-791.
 
     ``log2 N + P log2 P + (1 - P) log2((1 - P) / (N - 1))`` holds for equally likely classes, errors that spread evenly
-    over the other classes, and selections that do not depend on each other; it knows no 'none'. What is missed shows in
-    the number of selections only, and what is given in a pause not at all. At chance and below it is 0 here, where the
-    formula rises again.
+    over the other classes, and independent selections; it ignores 'none'. Missed events only lower the number of
+    selections, and commands in pauses do not count at all. The formula rises again below chance, so this function
+    returns 0 there.
     """
     if accuracy * n_classes <= 1:
         return 0.0
@@ -109,48 +120,49 @@ def bits_per_selection(n_classes: int, accuracy: float) -> float:
     return bits
 
 
-class Worth:
-    """Compares commands with the events of a stretch.
+class CommandScorer:
+    """Compares commands with targets.
 
     Parameters
     ----------
     t_s
-        Stamps of the valid decisions, `hop_s` apart.
-    due
-        Sorted by `Due.by_s`.
+        Timestamps of the valid decisions, `hop_s` apart.
+    targets
+        Sorted by `Target.deadline_s`.
     """
 
-    def __init__(self, t_s: Sequence[float], due: Sequence[Due], *, hop_s: float, n_classes: int) -> None:
-        self._due, self._by_s, self._n_classes = due, [each.by_s for each in due], n_classes
+    def __init__(self, t_s: Sequence[float], targets: Sequence[Target], *, hop_s: float, n_classes: int) -> None:
+        self._targets, self._deadlines_s = targets, [target.deadline_s for target in targets]
+        self._n_classes = n_classes
         self._minutes = len(t_s) * hop_s / 60
-        self._pause_minutes = sum(self._place(each) is None for each in t_s) * hop_s / 60
+        self._pause_minutes = sum(self._target_at(each) is None for each in t_s) * hop_s / 60
 
-    def _place(self, t_s: float) -> int | None:
-        """Give the event that a command at `t_s` announces, -1 just after one, None in a pause."""
-        k = bisect_left(self._by_s, t_s)
-        if k < len(self._due) and t_s > self._by_s[k] - BEFORE_S:
+    def _target_at(self, t_s: float) -> int | None:
+        """Return the target that a command at `t_s` announces, -1 just after a target, None in a pause."""
+        k = bisect_left(self._deadlines_s, t_s)
+        if k < len(self._targets) and t_s > self._deadlines_s[k] - _MAX_LEAD_S:
             return k
-        return -1 if k and t_s <= self._by_s[k - 1] + AFTER_S else None
+        return -1 if k and t_s <= self._deadlines_s[k - 1] + _MAX_LAG_S else None
 
-    def of(self, given: Iterable[Command]) -> Outcome:
+    def score(self, commands: Iterable[Command]) -> Outcome:
         """Count hits, wrong and false commands."""
-        answered: set[int] = set()
+        announced: set[int] = set()
         n_near = n_false = 0
         leads_ms = []
-        for t_s, k in given:
-            place = self._place(t_s)
-            if place is None:
+        for t_s, class_index in commands:
+            k = self._target_at(t_s)
+            if k is None:
                 n_false += 1
                 continue
             n_near += 1
-            if place >= 0 and place not in answered:
-                answered.add(place)
-                if self._due[place].k == k:
-                    leads_ms.append(1000 * (self._due[place].event_s - t_s))
+            if k >= 0 and k not in announced:
+                announced.add(k)
+                if self._targets[k].class_index == class_index:
+                    leads_ms.append(1000 * (self._targets[k].event_s - t_s))
         n_hits, minutes = len(leads_ms), self._minutes
         bits = bits_per_selection(self._n_classes, n_hits / n_near) * n_near if n_near else 0.0
         return Outcome(
-            n_events=len(self._due),
+            n_events=len(self._targets),
             n_hits=n_hits,
             n_wrong=n_near - n_hits,
             n_false=n_false,
@@ -163,75 +175,77 @@ class Worth:
         )
 
 
-def weigh(config: PolicyConfig, decisions: Sequence[Decision], manifest: Manifest) -> list[tuple[float, Weighed]]:
-    """Give the evidence at each valid decision; of those on cues each stands for itself."""
-    evidence = Evidence(config, manifest)
-    weighed = []
+def filter_evidence(
+    config: PolicyConfig, decisions: Sequence[Decision], manifest: Manifest
+) -> list[tuple[float, Evidence]]:
+    """Compute the evidence at each valid decision; decisions on cues do not depend on each other."""
+    evidence_filter = EvidenceFilter(config, manifest)
+    evidence = []
     for decision in decisions:
         if decision.why or decision.probs is None or decision.cue:
-            evidence.reset()
+            evidence_filter.reset()
         if not decision.why and decision.probs is not None:
-            weighed.append((decision.t_s, evidence.add(decision.t_s, decision.probs.tolist())))
-    return weighed
+            evidence.append((decision.t_s, evidence_filter.process(decision.t_s, decision.probs.tolist())))
+    return evidence
 
 
-def commands(config: PolicyConfig, weighed: Iterable[tuple[float, Weighed]]) -> list[Command]:
-    """Give the commands that `pretap_realtime.decide.policy.Policy` gives."""
+def commands(config: PolicyConfig, evidence: Iterable[tuple[float, Evidence]]) -> list[Command]:
+    """Return the commands of a policy: the same as those of `pretap_realtime.decide.policy.Policy`."""
     gate = Gate(config)
-    stepped = ((t_s, gate.step(each)) for t_s, each in weighed)
-    return [(t_s, k) for t_s, (k, is_new) in stepped if is_new and k is not None]
+    gated = ((t_s, gate.process(each)) for t_s, each in evidence)
+    return [(t_s, k) for t_s, (k, is_new) in gated if is_new and k is not None]
 
 
-def grid(*, n_classes: int, at_cues: bool) -> dict[_Evidence, list[PolicyConfig]]:
-    """Give the settings to try, by their evidence; at cues only the threshold matters."""
+def policy_grid(*, n_classes: int, at_cues: bool) -> dict[_EvidenceSettings, list[PolicyConfig]]:
+    """Return the policies to try, grouped by evidence settings; at cues only the threshold matters."""
     if at_cues:
         return {("latest", 0.0): [PolicyConfig(threshold=each) for each in _THRESHOLDS_AT_CUES]}
-    found: dict[_Evidence, list[PolicyConfig]] = {}
+    policies: dict[_EvidenceSettings, list[PolicyConfig]] = {}
     spans = list(itertools.product(_DWELLS_MS, _REFRACTORIES_MS))
-    for kind, memory_ms in _EVIDENCES:
+    for kind, memory_ms in _EVIDENCE:
         settings = {"evidence": kind, "memory_ms": memory_ms}
-        found[kind, memory_ms] = [
+        policies[kind, memory_ms] = [
             msgspec.convert(
-                settings | {"threshold": high, "release": low, "dwell_ms": dwell_ms, "refractory_ms": rest_ms},
+                settings | {"threshold": high, "release": low, "dwell_ms": dwell_ms, "refractory_ms": refractory_ms},
                 PolicyConfig,
             )
             for high in _THRESHOLDS
             for low in (None, round((high + 1 / n_classes) / 2, 4))
             if low is None or low < high
-            for dwell_ms, rest_ms in spans
+            for dwell_ms, refractory_ms in spans
         ]
-    return found
+    return policies
 
 
-def sweep(
+def score_policies(
+    policies: dict[_EvidenceSettings, list[PolicyConfig]],
     decisions: Sequence[Decision],
-    worth: Worth,
-    manifest: Manifest,
+    scorer: CommandScorer,
     *,
-    settings: dict[_Evidence, list[PolicyConfig]],
+    manifest: Manifest,
     advance: Callable[[], None],
-) -> list[Tried]:
-    """Try every setting."""
-    tried = []
-    for alike in settings.values():
-        weighed = weigh(alike[0], decisions, manifest)
-        for config in alike:
-            tried.append(Tried(config, worth.of(commands(config, weighed))))
+) -> list[ScoredPolicy]:
+    """Score the commands of every policy."""
+    scored = []
+    for same_evidence in policies.values():
+        evidence = filter_evidence(same_evidence[0], decisions, manifest)
+        for policy in same_evidence:
+            scored.append(ScoredPolicy(policy, scorer.score(commands(policy, evidence))))
             advance()
-    return tried
+    return scored
 
 
-def pareto(tried: Sequence[Tried], *, cost: Callable[[Outcome], float]) -> list[Tried]:
-    """Give the settings that nothing beats in both cost and hits less wrong commands, the cheapest first.
+def pareto_front(scored: Sequence[ScoredPolicy], *, cost: Callable[[Outcome], float]) -> list[ScoredPolicy]:
+    """Return the policies that no other beats in both cost and hits minus wrong commands, the cheapest first.
 
-    Of equals it is the one whose commands come earlier.
+    Among equals, the one with the longest lead is kept.
     """
 
-    def rank(each: Tried) -> tuple[float, int, float]:
+    def rank(each: ScoredPolicy) -> tuple[float, int, float]:
         return cost(each.outcome), -each.outcome.n_net, -(each.outcome.lead_ms or 0.0)
 
-    front: list[Tried] = []
-    for each in sorted(tried, key=rank):
+    front: list[ScoredPolicy] = []
+    for each in sorted(scored, key=rank):
         if each.outcome.n_net > (front[-1].outcome.n_net if front else 0):
             front.append(each)
     return front

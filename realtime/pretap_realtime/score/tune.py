@@ -1,10 +1,10 @@
-"""``pretap tune``: set the policy on a labelled recording, and say what it is worth on the rest of it."""
+"""``pretap tune``: chooses a policy on one part of a labelled recording, and reports its outcome on the rest."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,65 +25,76 @@ from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
-from pretap_realtime.score.command import Score, run_over
-from pretap_realtime.score.tradeoff import Due, Outcome, Tried, Worth, commands, grid, pareto, sweep, weigh
+from pretap_realtime.score.run import PATIENCE_S, RunCounts, event_s, run_over
+from pretap_realtime.score.tradeoff import (
+    CommandScorer,
+    Outcome,
+    ScoredPolicy,
+    Target,
+    commands,
+    filter_evidence,
+    pareto_front,
+    policy_grid,
+    score_policies,
+)
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["Point", "Result", "Stretch", "tune"]
+__all__ = ["LabelledDecisions", "TradeoffPoint", "TuneResult", "tune"]
 
 _TUNED_SHARE = 0.6  # of the time; the rest is for the report
-_LATE_S = 0.5  # where a window ends after its event, a command counts for so long after the window's end
-_PATIENCE_S = 3.0
+_Limited = Literal["false_per_min", "wrong_per_min"]
+_LATE_S = 0.5  # if a window ends after its event, a command counts for this long after the window's end
 
 
-class Stretch(msgspec.Struct, frozen=True, eq=False):
-    """Decisions in order, `hop_s` apart, and what they should have announced."""
+class LabelledDecisions(msgspec.Struct, frozen=True, eq=False):
+    """Decisions in order, `hop_s` apart, and the targets that they should announce."""
 
     decisions: Sequence[Decision]
-    due: Sequence[Due]
+    targets: Sequence[Target]
     hop_s: float
 
-    def cut(self) -> tuple[Stretch, Stretch]:
-        """Cut it in two at one point in time."""
+    def split(self) -> tuple[LabelledDecisions, LabelledDecisions]:
+        """Split in time: the first part chooses the policy, the second part is for the report."""
         first_s, last_s = self.decisions[0].t_s, self.decisions[-1].t_s
-        at_s = first_s + _TUNED_SHARE * (last_s - first_s)
-        return (
-            Stretch([d for d in self.decisions if d.t_s <= at_s], [e for e in self.due if e.by_s <= at_s], self.hop_s),
-            Stretch([d for d in self.decisions if d.t_s > at_s], [e for e in self.due if e.by_s > at_s], self.hop_s),
-        )
+        cut_s = first_s + _TUNED_SHARE * (last_s - first_s)
+        return self._part(lambda t_s: t_s <= cut_s), self._part(lambda t_s: t_s > cut_s)
 
-    def worth(self, n_classes: int) -> Worth:
-        """Prepare the comparison with commands."""
+    def _part(self, contains: Callable[[float], bool]) -> LabelledDecisions:
+        decisions = [decision for decision in self.decisions if contains(decision.t_s)]
+        return LabelledDecisions(decisions, [t for t in self.targets if contains(t.deadline_s)], self.hop_s)
+
+    def scorer(self, n_classes: int) -> CommandScorer:
+        """Return the scorer of commands on these decisions."""
         t_s = [d.t_s for d in self.decisions if d.probs is not None and not d.why]
-        return Worth(t_s, self.due, hop_s=self.hop_s, n_classes=n_classes)
+        return CommandScorer(t_s, self.targets, hop_s=self.hop_s, n_classes=n_classes)
 
 
-class Point(msgspec.Struct, frozen=True):
-    """A policy, its outcome on the part that it was chosen on, and on the rest."""
+class TradeoffPoint(msgspec.Struct, frozen=True):
+    """A policy, its outcome on the part that chose it (`tuned`), and on the rest (`report`)."""
 
     policy: PolicyConfig
     tuned: Outcome
     report: Outcome
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What `pretap tune` found; `front` is the trade-off, the most careful setting first.
+class TuneResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of `pretap tune`; `front` is the trade-off, the most careful policy first.
 
-    `limited` says what `max_per_min` limits: false activations in pauses, or wrong commands where there are none.
-    `honest` is false where the bundle was trained on trials of this recording, or nobody can tell.
+    `max_per_min` limits false activations in pauses, or wrong commands if there are no pauses; `limited` is which.
+    `honest` is false if the bundle was trained on trials of this recording, or if that is unknown.
     """
 
     bundle_sha256: str
     recording: str
-    limited: Literal["false_per_min", "wrong_per_min"]
+    limited: _Limited
     max_per_min: float
     hop_ms: float | None
     honest: bool
     date: str
     n_tried: int
-    chosen: Point
-    default: Point
-    front: list[Point]
+    chosen: TradeoffPoint
+    default: TradeoffPoint
+    front: list[TradeoffPoint]
 
 
 @click.command()
@@ -127,14 +138,10 @@ def tune(
     from pretap.bundle.file import load
     from pretap.recordings.named import open_any
 
-    if out is not None and out.exists():
-        raise UsageError(f"{out} is there already: expected the name of a new file. Move it away, or name another.")
-    for path in (out, json_file, figure):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
+    _check_files(out, json_file, figure)
     decoder = load(bundle, engine=engine or "auto")
     manifest = decoder.manifest
-    played = open_any(
+    opened = open_any(
         recording,
         part=part,
         trials_at_hz=manifest.sfreq_hz,
@@ -142,127 +149,147 @@ def tune(
         channels=manifest.channels,
         stream=xdf_stream,
     )
-    if trials is not None and played.trials is None:
+    if trials is not None and opened.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
-    at_cues = played.trials is not None
-    stretch, scored = _decide(decoder, played, hop_ms=hop_ms)
-    tuned, rest = stretch.cut()
-    _refuse_too_little(tuned, rest, played)
-    worth, worth_of_rest = tuned.worth(len(manifest.classes)), rest.worth(len(manifest.classes))
-    settings = grid(n_classes=len(manifest.classes), at_cues=at_cues)
-    limited: Literal["false_per_min", "wrong_per_min"] = "wrong_per_min" if at_cues else "false_per_min"
-    n = sum(len(alike) for alike in settings.values())
-    with progress_of("tuning", total=n, patience_s=_PATIENCE_S) as advance:
-        tried = sweep(tuned.decisions, worth, manifest, settings=settings, advance=advance)
-    cost = partial(_cost, limited=limited)
-    front = pareto(tried, cost=cost)
-    within = [each for each in front if cost(each.outcome) <= max_false_per_min]
-
-    def point(each: Tried) -> Point:
-        return Point(each.policy, each.outcome, worth_of_rest.of(_run(each.policy, rest, manifest)))
-
-    if not within:
-        raise CheckFailedError(_none_within(front, max_false_per_min, limited=limited))
-    default = PolicyConfig()
-    result = Result(
-        bundle_sha256=decoder.sha256,
-        recording=played.source,
-        limited=limited,
-        max_per_min=max_false_per_min,
-        hop_ms=None if at_cues else hop_ms,
-        honest=scored.n_trained_on == 0,
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        n_tried=n,
-        chosen=point(within[-1]),
-        default=point(Tried(default, worth.of(_run(default, tuned, manifest)))),
-        front=[point(each) for each in front],
-    )
+    result = _tune(decoder, opened, hop_ms=hop_ms, max_per_min=max_false_per_min)
     click.echo(_report(result))
     _write(result, out=out, json_file=json_file, figure=figure)
 
 
-def _decide(decoder: Decoder, played: Recording, *, hop_ms: float) -> tuple[Stretch, Score]:
-    """Score the recording once: at every hop, or at the end of each trial."""
+def _check_files(out: Path | None, json_file: Path | None, figure: Path | None) -> None:
+    """Refuse files that cannot be written, before the long run."""
+    if out is not None and out.exists():
+        raise UsageError(f"{out} already exists: expected the name of a new file. Move it, or choose another name.")
+    for path in (out, json_file, figure):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
+
+
+def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min: float) -> TuneResult:
+    """Choose the policy on the first part of a recording, and score it on the rest."""
+    manifest = decoder.manifest
+    n_classes, at_cues = len(manifest.classes), recording.trials is not None
+    labelled, counts = _decide(decoder, recording, hop_ms=hop_ms)
+    tuned, rest = labelled.split()
+    _refuse_too_little(tuned, rest, recording)
+    scorer, scorer_of_rest = tuned.scorer(n_classes), rest.scorer(n_classes)
+    policies = policy_grid(n_classes=n_classes, at_cues=at_cues)
+    n = sum(map(len, policies.values()))
+    with progress_of("tuning", total=n, patience_s=PATIENCE_S) as advance:
+        scored = score_policies(policies, tuned.decisions, scorer, manifest=manifest, advance=advance)
+    limited: _Limited = "wrong_per_min" if at_cues else "false_per_min"
+    cost = partial(_cost, limited=limited)
+    front = pareto_front(scored, cost=cost)
+    within_limit = [each for each in front if cost(each.outcome) <= max_per_min]
+    if not within_limit:
+        raise CheckFailedError(_describe_failure(front, max_per_min, limited=limited))
+
+    def point(policy: PolicyConfig, outcome: Outcome) -> TradeoffPoint:
+        return TradeoffPoint(policy, outcome, scorer_of_rest.score(_commands(policy, rest, manifest)))
+
+    default, chosen = PolicyConfig(), within_limit[-1]
+    return TuneResult(
+        bundle_sha256=decoder.sha256,
+        recording=recording.source,
+        limited=limited,
+        max_per_min=max_per_min,
+        hop_ms=None if at_cues else hop_ms,
+        honest=counts.n_trained_on == 0,
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        n_tried=n,
+        chosen=point(chosen.policy, chosen.outcome),
+        default=point(default, scorer.score(_commands(default, tuned, manifest))),
+        front=[point(each.policy, each.outcome) for each in front],
+    )
+
+
+def _decide(decoder: Decoder, recording: Recording, *, hop_ms: float) -> tuple[LabelledDecisions, RunCounts]:
+    """Run the recording through the pipeline once, deciding at every hop, or at the end of each trial."""
     manifest = decoder.manifest
     end_s = manifest.window_end_ms / 1000
     decisions: list[Decision] = []
     hop = hop_samples(hop_ms, manifest.sfreq_hz)
-    is_trials = played.trials is not None
+    is_trials = recording.trials is not None
     mode: Mode = CueLocked(decoder, offset_s=0.0, patterns=TRIAL_ENDS) if is_trials else FreeRunning(decoder, hop=hop)
-    with progress_of("scoring", total=played.n_samples, patience_s=_PATIENCE_S) as advance:
-        scored = run_over(played, decoder, mode, n_chunk=1000, take=decisions.extend, advance=advance)
+    with progress_of("scoring", total=recording.n_samples, patience_s=PATIENCE_S) as advance:
+        counts = run_over(recording, decoder, mode, n_chunk=1000, on_decisions=decisions.extend, advance=advance)
     if is_trials:
         known = [(d.t_s, truth(d.cue, manifest)) for d in decisions]
-        due = [Due(t_s, t_s - end_s, k) for t_s, k in known if k is not None]
-        return Stretch(decisions, due, manifest.n_window / manifest.sfreq_hz), scored
-    return Stretch(decisions, _due(played, manifest, end_s=end_s), hop / manifest.sfreq_hz), scored
+        targets = [Target(t_s, t_s - end_s, k) for t_s, k in known if k is not None]
+        return LabelledDecisions(decisions, targets, manifest.n_window / manifest.sfreq_hz), counts
+    targets = _targets(recording, manifest, end_s=end_s)
+    return LabelledDecisions(decisions, targets, hop / manifest.sfreq_hz), counts
 
 
-def _due(played: Recording, manifest: Manifest, *, end_s: float) -> list[Due]:
+def _targets(recording: Recording, manifest: Manifest, *, end_s: float) -> list[Target]:
     patterns = bundle_cues(manifest)[0] if manifest.training.config.events else ("*",)
-    due = []
-    for event in played.events:
+    targets = []
+    for event in recording.events:
         k = truth(event.text, manifest) if matches(event.text, patterns) else None
         if k is not None:
-            own_s = event.sample / played.sfreq_hz if played.t_s is None else float(played.t_s[event.sample])
-            t_s = own_s + event.late_s
-            due.append(Due(t_s if end_s <= 0 else t_s + end_s + _LATE_S, t_s, k))
-    return sorted(due)
+            t_s = event_s(recording, event)
+            targets.append(Target(t_s if end_s <= 0 else t_s + end_s + _LATE_S, t_s, k))
+    return sorted(targets)
 
 
-def _refuse_too_little(tuned: Stretch, rest: Stretch, played: Recording) -> None:
-    if not tuned.due or not rest.due:
+def _refuse_too_little(tuned: LabelledDecisions, rest: LabelledDecisions, recording: Recording) -> None:
+    if not tuned.targets or not rest.targets:
         raise DataError(
-            f"{played.source} has {len(tuned.due)} known events in its first {_TUNED_SHARE:.0%} and {len(rest.due)} in "
-            "the rest: expected some in each, named as those of the bundle's training. Trials need labels."
+            f"{recording.source} has {len(tuned.targets)} known events in its first {_TUNED_SHARE:.0%} and "
+            f"{len(rest.targets)} in the rest: expected some in each, with the names used in the bundle's training. "
+            "Trials need labels."
         )
-    pauses = [each.worth(2).of([]).pause_minutes for each in (tuned, rest)]
-    if played.trials is None and not all(pauses):
+    pauses = [part.scorer(2).score([]).pause_minutes for part in (tuned, rest)]
+    if recording.trials is None and not all(pauses):
         raise DataError(
-            f"{played.source} has {pauses[0]:.1f} minutes of pauses in its first {_TUNED_SHARE:.0%} and "
-            f"{pauses[1]:.1f} in the rest: false activations cannot be measured. Record pauses of some seconds too."
+            f"{recording.source} has {pauses[0]:.1f} minutes of pauses in its first {_TUNED_SHARE:.0%} and "
+            f"{pauses[1]:.1f} in the rest: false activations cannot be measured. Record pauses of a few seconds too."
         )
 
 
-def _cost(outcome: Outcome, *, limited: Literal["false_per_min", "wrong_per_min"]) -> float:
+def _cost(outcome: Outcome, *, limited: _Limited) -> float:
     per_min = outcome.false_per_min if limited == "false_per_min" else outcome.wrong_per_min
     assert per_min is not None
     return per_min
 
 
-def _run(config: PolicyConfig, stretch: Stretch, manifest: Manifest) -> list[tuple[float, int]]:
-    return commands(config, weigh(config, stretch.decisions, manifest))
+def _commands(policy: PolicyConfig, labelled: LabelledDecisions, manifest: Manifest) -> list[tuple[float, int]]:
+    return commands(policy, filter_evidence(policy, labelled.decisions, manifest))
 
 
-def _none_within(front: Sequence[Tried], limit: float, *, limited: str) -> str:
+def _describe_failure(front: Sequence[ScoredPolicy], limit: float, *, limited: _Limited) -> str:
     if not front:
-        return "No setting has more hits than wrong commands. Is the bundle one of this head? See `pretap score`."
-    least = getattr(front[0].outcome, limited)
+        return (
+            "No policy has more hits than wrong commands. Was the bundle trained on this subject? Check it with "
+            "`pretap score`."
+        )
+    lowest = getattr(front[0].outcome, limited)
     return (
-        f"No setting keeps to {limit:g} a minute; the most careful one has {least:.3g}. Allow more, or train on more."
+        f"No policy stays within {limit:g} a minute; the most careful one has {lowest:.3g}. Raise --max-false-per-min, "
+        "or train on more data."
     )
 
 
-def _report(result: Result) -> str:
-    what = "false activations" if result.limited == "false_per_min" else "wrong commands"
+def _report(result: TuneResult) -> str:
+    errors = "false activations" if result.limited == "false_per_min" else "wrong commands"
     lines = [
         result.recording,
-        f"{result.n_tried} settings; at most {result.max_per_min:g} {what} a minute",
+        f"{result.n_tried} policies tried; at most {result.max_per_min:g} {errors} a minute",
         *_toml(result),
-        f"first 60 %   {result.chosen.tuned}",
-        f"the rest     {result.chosen.report}",
-        f"without      {result.default.report}",
+        f"first {_TUNED_SHARE:.0%}     {result.chosen.tuned}",
+        f"the rest      {result.chosen.report}",
+        f"no policy     {result.default.report}",
     ]
     if result.limited == "wrong_per_min":
-        lines.insert(2, "trials have no pauses: false activations cannot be measured, and only the threshold was set")
+        lines.insert(2, "trials have no pauses, so false activations are unknown and only the threshold was tuned")
     if result.chosen.report.n_net <= 0:
-        lines.append("CHANCE: on the rest there are as many wrong commands as hits, so the settings fit noise")
+        lines.append("CHANCE: the rest has as many wrong commands as hits, so the policy fits noise")
     if not result.honest:
-        lines.append("NOT AN ESTIMATE: the bundle was trained on trials of this recording, or nobody can tell")
+        lines.append("NOT AN ESTIMATE: the bundle was, or may have been, trained on trials of this recording")
     return "\n".join(lines)
 
 
-def _toml(result: Result) -> list[str]:
+def _toml(result: TuneResult) -> list[str]:
     policy = result.chosen.policy
     lines = [] if result.hop_ms is None else ["[decode]", f"hop_ms = {result.hop_ms:g}"]
     lines += ["[policy]", f'evidence = "{policy.evidence}"', f"memory_ms = {policy.memory_ms:g}"]
@@ -271,12 +298,12 @@ def _toml(result: Result) -> list[str]:
     return [*lines, f"dwell_ms = {policy.dwell_ms:g}", f"refractory_ms = {policy.refractory_ms:g}"]
 
 
-def _write(result: Result, *, out: Path | None, json_file: Path | None, figure: Path | None) -> None:
+def _write(result: TuneResult, *, out: Path | None, json_file: Path | None, figure: Path | None) -> None:
     if out is not None:
         source = " ".join(result.recording.split())
         heading = [
             f"# `pretap tune`, {result.date}, on {source}; bundle {result.bundle_sha256[:12]}.",
-            f"# On the part that was not used to choose: {result.chosen.report}.",
+            f"# On the part that did not choose the policy: {result.chosen.report}.",
         ]
         with writing(out):
             out.write_text("\n".join([*heading, *_toml(result), ""]), encoding="utf-8")
@@ -289,8 +316,8 @@ def _write(result: Result, *, out: Path | None, json_file: Path | None, figure: 
         click.echo(f"wrote {figure}")
 
 
-def _draw(result: Result, figure: Path) -> None:
-    """Have the offline side draw it: the live side does not import it."""
+def _draw(result: TuneResult, figure: Path) -> None:
+    """Draw the trade-off in a child process of the offline side, which the live side does not import."""
     with tempfile.TemporaryDirectory(prefix="pretap-") as folder:
         file = Path(folder) / "tradeoff.json"
         write_json(file, result)

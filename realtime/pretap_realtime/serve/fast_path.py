@@ -117,7 +117,7 @@ class FastPath:
         decisions = self._set_horizon(must_catch_up=self._first > source.n_spare)
         if self._pipeline.is_caught_up:
             self._first = 0
-        assert self._pipeline.n_accepted <= self._first  # receive.c looks back at all samples of the horizon
+        assert self._pipeline.front_end.backlog.n <= self._first  # receive.c looks back at all samples of the horizon
         struct.x = source.x + self._first * 4 * source.n_channels
         struct.timestamps = source.timestamps + self._first * 8
         return decisions
@@ -131,7 +131,7 @@ class FastPath:
         struct, pipeline, mode = self._struct, self._pipeline, self._mode
         decisions: list[Decision] = []
         horizon = pipeline.horizon()
-        if must_catch_up or (not pipeline.is_caught_up and pipeline.n_accepted >= horizon.n_samples):
+        if must_catch_up or (not pipeline.is_caught_up and pipeline.front_end.backlog.n >= horizon.n_samples):
             decisions = pipeline.catch_up()
             horizon = pipeline.horizon()
         if horizon is not self._horizon:
@@ -139,7 +139,7 @@ class FastPath:
             struct.t0_s, struct.s_ref, struct.rate_hz = line.t0_s, line.s_ref, line.rate_hz
             struct.n_ref, struct.limit = line.n_ref, line.limit
             struct.n_to_flat_check, struct.quality = horizon.n_to_flat_check, horizon.quality
-        n_accepted = pipeline.n_accepted
+        n_accepted = pipeline.front_end.backlog.n
         is_native = mode.lanes is not None and mode.lanes.native is not None  # not after an audit that failed
         struct.n_plain = horizon.n_samples - n_accepted if is_native else 0
         struct.n_first = horizon.n_first + n_accepted

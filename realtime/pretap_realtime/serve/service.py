@@ -26,6 +26,7 @@ from pretap_realtime.serve.summary import Summary
 from pretap_realtime.serve.verdicts import MAX_AGE_S, VerdictPublisher
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
+from pretap_realtime.signal.plain_samples import n_to_wait_for
 
 __all__ = ["Connection", "Service", "Timing"]
 
@@ -267,7 +268,8 @@ class Service:
     ) -> Generator[Call | None, None, Chunk | None]:
         """Wait for samples; the fast path decides on them in the same call."""
         if fast_path is None:
-            return connection.pull(timeout_s, self._pipeline.n_wanted)
+            is_resampled = self._pipeline.resampler is not None
+            return connection.pull(timeout_s, 1 if is_resampled else n_to_wait_for(self._pipeline.mode.n_to_next))
         is_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
         found = fast_path.prepare(
             timeout_s=timeout_s,

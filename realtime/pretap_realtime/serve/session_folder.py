@@ -1,12 +1,12 @@
-"""``pretap serve --record DIR``: a folder with everything that a session can be replayed and judged from.
+"""SessionFolder: everything needed to replay and score a session. Used by `serve --record DIR`.
 
 ===============  ====================================================================================
-session.xdf      the EEG, the cues, and what serve sent, by `pretap record` in a process of its own
-decisions.jsonl  every message but heartbeats, with latencies
+session.xdf      the EEG, the cues and the streams of serve, recorded by a child process `pretap record`
+decisions.jsonl  every message except heartbeats, with latencies
 config.json      the configuration in effect
-session.json     which bundle (path, sha256), versions, when and where
-record.log       what the recorder said
-part-2 ...       the same, after a restart under ``--supervise``
+session.json     bundle (path, sha256), versions, date, host and command line
+record.log       the output of the recorder
+part-2 ...       the same files, after a restart under ``--supervise``
 ===============  ====================================================================================
 """
 
@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -33,24 +33,24 @@ from pretap_realtime.lsl.library import library_version, local_clock
 
 __all__ = ["SessionFolder"]
 
-_START_S: Final = 5.0  # for the recorder to be there before the first decision is
+_START_S: Final = 5.0  # the recorder should run before the first decision
 _END_S: Final = 10.0
 
 
 class SessionFolder:
-    """The folder, and the recorder under way.
+    """A session folder and its recorder.
 
     Parameters
     ----------
     folder
         Must be empty or new.
     say
-        Takes a sentence for the terminal.
+        Called with each sentence for the terminal.
 
     Raises
     ------
     UsageError
-        Where the folder cannot be had.
+        If the folder cannot be created, or is not empty.
     """
 
     def __init__(self, folder: Path, *, say: Callable[[str], None]) -> None:
@@ -60,16 +60,16 @@ class SessionFolder:
         except OSError as error:
             raise UsageError(f"Cannot record into {folder}: {error.strerror}.") from None
         if not is_empty:
-            raise UsageError(f"{folder} is not empty: choose a new folder, one for each session.")
-        self._folder, self._say = folder, say
+            raise UsageError(f"{folder} is not empty: choose a new folder for each session.")
+        self._folder, self._log, self._say = folder, folder / "record.log", say
         self._child: subprocess.Popen[bytes] | None = None
-        self._ending = threading.Event()
+        self._is_closing = threading.Event()
 
     @property
     def decisions(self) -> Path:
         return self._folder / "decisions.jsonl"
 
-    def describe(self, settings: ServeConfig, *, bundle: Path, sha256: str) -> None:
+    def write_settings(self, settings: ServeConfig, *, bundle: Path, sha256: str) -> None:
         """Write config.json and session.json."""
         about = {
             "bundle": str(bundle.resolve()),
@@ -86,26 +86,23 @@ class SessionFolder:
             },
             "command": sys.argv,
         }
-        self._write("config.json", settings)
-        self._write("session.json", about)
-
-    def _write(self, name: str, content: Any) -> None:
-        write_json(self._folder / name, content)
+        write_json(self._folder / "config.json", settings)
+        write_json(self._folder / "session.json", about)
 
     def start(self, settings: ServeConfig, *, stop: Stop) -> None:
-        """Start the recorder on what serve reads and sends, and wait a moment until it records what serve reads.
+        """Start the recorder, and wait up to 5 s until it records the streams that serve reads.
 
-        What serve sends is recorded from some tenths of a second after its outlets open; decisions.jsonl has it all.
+        The streams that serve sends are recorded from a few tenths of a second after their outlets open on;
+        decisions.jsonl has all messages.
         """
         inputs = [query for query in (settings.stream.query, settings.cue.query) if query]
-        ours = [f"name={settings.markers.name}-{each}" for each in ("markers", "codes", "probabilities")]
+        outputs = [f"name={settings.markers.name}-{kind}" for kind in ("markers", "codes", "probabilities")]
         command = [sys.executable, "-m", "pretap", "record", str(self._folder / "session.xdf")]
-        for query in [*inputs, *ours]:
+        for query in [*inputs, *outputs]:
             command += ["--query", query]
         command += ["--wait-s", "inf", "--until-stdin-closes"]
-        log = self._folder / "record.log"
-        with log.open("wb") as file:
-            # A session of its own: Ctrl-C on the terminal must reach the recorder through us alone.
+        with self._log.open("wb") as file:
+            # Its own session: Ctrl-C on the terminal must reach the recorder through this process alone.
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -117,33 +114,36 @@ class SessionFolder:
         threading.Thread(target=self._watch, name="recorder", daemon=True).start()
         deadline_s = local_clock() + _START_S
         while self._child.poll() is None and local_clock() < deadline_s:
-            said = log.read_text(encoding="utf-8", errors="replace")
-            if said.count("recording '") >= len(inputs) or stop.wait(0.02):
+            n_recording = self._read_log().count("recording '")
+            if n_recording >= len(inputs) or stop.wait(0.02):
                 return
+
+    def _read_log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def _watch(self) -> None:
         assert self._child is not None
         code = self._child.wait()
-        if not self._ending.is_set():
-            lines = (self._folder / "record.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            why = lines[-1].removeprefix("Error: ") if lines else "it said nothing"
-            self._say(f"RECORDING HAS STOPPED (exit code {code}): {why} Decoding goes on, without a recording.")
+        if not self._is_closing.is_set():
+            lines = self._read_log().strip().splitlines()
+            why = lines[-1].removeprefix("Error: ") if lines else "record.log is empty."
+            self._say(f"RECORDING HAS STOPPED (exit code {code}): {why} Decoding continues without a recording.")
 
     def close(self) -> None:
-        """Have the recorder take what is left, and end."""
+        """Stop the recorder, which first writes the remaining samples."""
         if self._child is None or self._child.poll() is not None:
             return
-        self._ending.set()
+        self._is_closing.set()
         assert self._child.stdin is not None
         with contextlib.suppress(OSError):
             self._child.stdin.close()
         try:
             code = self._child.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._say(f"the recorder has not ended within {_END_S:g} s, and is left to end by itself")
+            self._say(f"the recorder did not end within {_END_S:g} s, and continues in the background")
             return
         self._say(
             f"recorded into {self._folder}"
             if code == 0
-            else f"the recorder ended with exit code {code}: see {self._folder / 'record.log'}"
+            else f"the recorder ended with exit code {code}: see {self._log}"
         )

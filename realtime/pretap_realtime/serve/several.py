@@ -1,4 +1,7 @@
-"""Several decoders in one process: each in a thread of its own, none of which the end of another can stop or delay."""
+"""run_each: runs several decoders in one process, each in its own thread. Used by `serve`.
+
+The end of one decoder, for whatever reason, neither stops nor delays the others.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,34 @@ from pretap.errors import PretapError
 
 __all__ = ["Job", "Say", "run_each"]
 
-_LOOK_S = 0.1  # where a join cannot be interrupted (Windows), Ctrl-C is seen when it returns
+_JOIN_S = 0.1  # Windows cannot interrupt a join, so Ctrl-C is noticed when it returns
 
 Say = Callable[[str], None]
-Job = Callable[[Say], None]  # gets where its results go: a summary, a mapping
+Job = Callable[[Say], None]  # called with the function that shows its results, such as a summary
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """What is kept of an error. Not the error itself: its traceback would keep what the job had open."""
+    """An error without its traceback, which would keep alive whatever the job had open."""
 
     name: str
-    kind: type[PretapError]  # PretapError itself: a bug
+    kind: type[PretapError]  # PretapError itself for a bug
     sentence: str
 
 
 def run_each(jobs: Mapping[str, Job], *, say: Say, show: Say) -> None:
-    """Run jobs, each in a thread of its own, until all have ended; then show their results, each under its name.
+    """Run each job in its own thread until all have ended, then show their results under their names.
 
-    An error ends the job that raised it, at once and with a sentence; the others go on.
+    An error ends the job that raised it and is reported at once; the other jobs continue.
 
     Raises
     ------
     PretapError
-        When all have ended: of the kind of the first error, which sets the exit code; a PretapError (1) where one was
-        a bug. Its message repeats every sentence.
+        When all jobs have ended, if any failed. It has the type of the first error, which sets the exit code, or is a
+        plain PretapError (1) if one was a bug. Its message repeats every error.
     """
     results: dict[str, list[str]] = {name: [] for name in jobs}
-    failures: list[_Failure] = []  # in the order in which they came
+    failures: list[_Failure] = []  # in the order of their occurrence
     threads = [
         threading.Thread(target=_run, args=(name, job, results[name].append, failures, say), name=name, daemon=True)
         for name, job in jobs.items()
@@ -48,7 +51,7 @@ def run_each(jobs: Mapping[str, Job], *, say: Say, show: Say) -> None:
         thread.start()
     for thread in threads:
         while thread.is_alive():
-            thread.join(_LOOK_S)
+            thread.join(_JOIN_S)
     for name, texts in results.items():
         for text in texts:
             show(f"{name}:\n{textwrap.indent(text, '  ')}")
@@ -64,11 +67,11 @@ def _run(name: str, job: Job, show: Say, failures: list[_Failure], say: Say) -> 
         job(show)
     except PretapError as error:
         failure = _Failure(name, type(error), str(error))
-        told = f"{name}: ENDED: {error}"
-    except Exception as error:  # noqa: BLE001 - a bug in one must not stop the others, and must not be lost
+        line = f"{name}: ENDED: {error}"
+    except Exception as error:  # noqa: BLE001 - a bug must not stop the other jobs, and must not be lost
         failure = _Failure(name, PretapError, f"a bug in pretap; please report it: {error!r}")
-        told = f"{name}: ENDED by a bug in pretap; please report these lines:\n{traceback.format_exc()}"
+        line = f"{name}: ENDED by a bug in pretap; please report these lines:\n{traceback.format_exc()}"
     else:
         return
     failures.append(failure)
-    say(told)
+    say(line)

@@ -56,7 +56,7 @@ class StateReporter:
 
     def run(self, *, changed: str, rate_note: str, facts: dict[str, str]) -> None:
         """Enter RUNNING with a stream: `changed` is what differs from the last one, `rate_note` the resampling."""
-        self._quality, self._rate_note = self._pipeline.front_end.describe(), rate_note
+        self._quality, self._rate_note = self._pipeline.front_end.status.describe(), rate_note
         self.enter("RUNNING", "; ".join(filter(None, (changed, self._quality, rate_note))), facts=facts)
 
     def beat(self) -> bool:
@@ -74,7 +74,7 @@ class StateReporter:
 
     def report_quality(self) -> None:
         """Announce the signal's quality if it has changed."""
-        quality = self._pipeline.front_end.describe()
+        quality = self._pipeline.front_end.status.describe()
         if quality != self._quality:
             self._quality = quality
             self._say(quality or "the signal is good again")
@@ -99,5 +99,5 @@ class StateReporter:
         self._heartbeat_due_s = now_s + HEARTBEAT_S
         front_end = self._pipeline.front_end
         n_lost = front_end.losses.counts.n_lost
-        bad = front_end.bad if self.state in ("RUNNING", "STALE") else ()
+        bad = front_end.status.bad if self.state in ("RUNNING", "STALE") else ()
         self._publisher.put(Item(kind, self.state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))

@@ -1,7 +1,7 @@
-"""``pretap serve --supervise``: a small process that starts the service as a worker, and anew when it crashes.
+"""``pretap serve --supervise``: a small process that runs the service as a worker and restarts it when it crashes.
 
-The worker has a session of its own, so that Ctrl-C on a terminal reaches it through the supervisor alone, and a pipe as
-its stdin: when that closes, because the supervisor was told to stop or has died, the worker ends well.
+The worker gets its own session, so Ctrl-C on a terminal reaches it through the supervisor alone. Its stdin is a pipe.
+When the pipe closes, because the supervisor was told to stop or has died, the worker shuts down.
 """
 
 from __future__ import annotations
@@ -21,32 +21,51 @@ from pretap_realtime.console.stopping import HANGUP, ending_signals
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.serve.handover import Handover
 
-__all__ = ["Supervisor", "main", "pause_s", "words"]
+__all__ = ["HangDetector", "Supervisor", "describe_exit", "main", "pause_s"]
 
-# Ends that were meant, or that come again: WIRE.md. 1 is a bug, 10 a frozen outlet, negative ones are signals.
+# Exit codes that are intended, or that a restart would only repeat: see pretap.errors. A worker is restarted after 1 (a
+# bug), 10 (a frozen outlet) and signals, which are negative.
 _FINAL: Final = frozenset({0, 2, 3, 4, 5, 6, 7, 8, 9, 130})
 _FROZEN: Final = 10
-_SOON_S: Final = 10.0  # a worker that crashes sooner than this after its start may do so again
-_MOST_SOON: Final = 5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
-_LOOK_S: Final = 5.0
-_SILENT_LOOKS: Final = 3  # in which a worker that has sent messages sends none, not even a heartbeat: it hangs
+_EARLY_S: Final = 10.0  # a worker that crashes sooner than this after its start may do so again
+_MAX_EARLY: Final = 5
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 8.0
+_CHECK_S: Final = 5.0
+_MAX_SILENT_CHECKS: Final = 3
 
 
-def pause_s(n_soon: int) -> float:
-    """Give how long to wait before a restart, after so many crashes soon after a start; the first costs nothing."""
-    return min(_FIRST_PAUSE_S * 2 ** (n_soon - 2), _LONGEST_PAUSE_S) if n_soon > 1 else 0.0
+def pause_s(n_early: int) -> float:
+    """Return how long to wait before a restart, after `n_early` early crashes in a row; the first costs no time."""
+    return min(_FIRST_PAUSE_S * 2 ** (n_early - 2), _MAX_PAUSE_S) if n_early > 1 else 0.0
 
 
-def words(code: int) -> str:
-    """Say how a worker ended."""
+def describe_exit(code: int) -> str:
+    """Describe how a worker ended."""
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-code).name}"
         return f"was ended by signal {-code}"
     if code == _FROZEN:
-        return "ended since outlets froze too often"
+        return "ended because outlets froze too often"
     return f"ended with exit code {code}"
+
+
+class HangDetector:
+    """Detects a worker that has sent messages and then sends none, not even a heartbeat.
+
+    A worker that has sent nothing yet is not suspected, because loading may take long.
+    """
+
+    def __init__(self, seqs: bytes) -> None:
+        self._seqs, self._has_sent, self._n_silent = seqs, False, 0
+
+    def update(self, seqs: bytes) -> bool:
+        """Compare sequence numbers with those of the last check; return whether the worker hangs."""
+        if seqs != self._seqs:
+            self._seqs, self._has_sent, self._n_silent = seqs, True, 0
+        elif self._has_sent:
+            self._n_silent += 1
+        return self._n_silent >= _MAX_SILENT_CHECKS
 
 
 class Supervisor:
@@ -55,47 +74,52 @@ class Supervisor:
     Parameters
     ----------
     command
-        Makes the worker's command, given the file of the `Handover`.
+        Returns the worker's command, given the path of the `Handover` file.
     say
-        Takes a sentence for the operator.
+        Called with each sentence for the operator.
+    check_s
+        Time between two checks whether the worker hangs.
     """
 
-    def __init__(self, command: Callable[[Path], Sequence[str]], *, say: Callable[[str], None]) -> None:
-        self._command, self._say = command, say
+    def __init__(
+        self, command: Callable[[Path], Sequence[str]], *, say: Callable[[str], None], check_s: float = _CHECK_S
+    ) -> None:
+        self._command, self._say, self._check_s = command, say, check_s
         self._child: subprocess.Popen[bytes] | None = None
         self._n_signals = 0
-        self._numbers, self._n_silent, self._is_hung = b"", 0, False
+        self._is_hung = False
 
     def run(self) -> int:
-        """Run workers until one ends as it should, or is told to; gives the exit code."""
-        for each in ending_signals():
-            signal.signal(each, self._on_signal)
+        """Run workers until one ends for good or is told to stop; return the exit code."""
+        for number in ending_signals():
+            signal.signal(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="pretap-serve-") as folder:
             file = Path(folder) / "handover"
             self._handover = Handover.create(file)
+            self._detector = HangDetector(self._handover.seqs)
             if hasattr(signal, "setitimer"):
-                signal.signal(signal.SIGALRM, self._look)
-                signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+                signal.signal(signal.SIGALRM, self._check)
+                signal.setitimer(signal.ITIMER_REAL, self._check_s, self._check_s)
             return self._keep_running(self._command(file))
 
     def _keep_running(self, command: Sequence[str]) -> int:
-        n_soon = 0
+        n_early = 0
         while True:
             started_s = time.monotonic()
-            code = self._work(command)
+            code = self._run_worker(command)
             if self._n_signals or code in _FINAL:
-                return code if code >= 0 else 128 - code
+                return _as_exit_code(code)
             lived_s = time.monotonic() - started_s
-            n_soon = n_soon + 1 if lived_s < _SOON_S else 0
-            how = "hung and was ended" if self._is_hung else words(code)
-            if n_soon > _MOST_SOON and code != _FROZEN:
+            n_early = n_early + 1 if lived_s < _EARLY_S else 0
+            how = "hung and was ended" if self._is_hung else describe_exit(code)
+            if n_early > _MAX_EARLY and code != _FROZEN:
                 self._say(
-                    f"supervisor: the worker {how}. That was {n_soon} times in a row within {_SOON_S:g} s of its start "
-                    "and will not get better by itself: there is no restart. The lines above say why."
+                    f"supervisor: the worker {how}. This was crash {n_early} in a row within {_EARLY_S:g} s of the "
+                    "start, so there is no restart. The lines above show the reason."
                 )
-                return code if code >= 0 else 128 - code
-            wait_s = pause_s(n_soon)
-            self._handover.restart(f"restarted: the worker before {how}")
+                return _as_exit_code(code)
+            wait_s = pause_s(n_early)
+            self._handover.add_restart(f"restarted: the worker before {how}")
             self._say(
                 f"supervisor: the worker {how} after {lived_s:.1f} s; restart {self._handover.n_restarts}"
                 + (f" in {wait_s:g} s" if wait_s else "")
@@ -106,9 +130,9 @@ class Supervisor:
             if self._n_signals:
                 return 0
 
-    def _work(self, command: Sequence[str]) -> int:
-        """Run one worker to its end."""
-        self._numbers, self._n_silent, self._is_hung = self._handover.numbers(), 0, False
+    def _run_worker(self, command: Sequence[str]) -> int:
+        """Run one worker until it ends; return its exit code."""
+        self._detector, self._is_hung = HangDetector(self._handover.seqs), False
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -116,37 +140,37 @@ class Supervisor:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-        if self._n_signals:  # it came while the worker was being started
-            self._end()
+        if self._n_signals:  # the signal arrived while the worker was being started
+            self._stop_worker()
         code = self._child.wait()
-        self._end()
+        self._stop_worker()
         return code
 
-    def _end(self) -> None:
+    def _stop_worker(self) -> None:
         assert self._child is not None
         assert self._child.stdin is not None
         self._child.stdin.close()
 
     def _on_signal(self, number: int, frame: object) -> None:  # noqa: ARG002
-        """Have the worker end well on the first signal, and at once on the second Ctrl-C."""
-        if number == HANGUP and self._n_signals:  # a terminal that closes may say so twice
+        """Shut the worker down on the first signal, and kill it on the second."""
+        if number == HANGUP and self._n_signals:  # a terminal that closes may send it twice
             return
         self._n_signals += 1
         if self._child is None:
             return
         if self._n_signals > 1:
             self._child.kill()
-        self._end()
+        self._stop_worker()
 
-    def _look(self, number: int, frame: object) -> None:  # noqa: ARG002
-        """End a worker that hangs."""
-        numbers, before = self._handover.numbers(), self._numbers
-        has_begun = self._n_silent > 0 or numbers != before
-        self._n_silent = self._n_silent + 1 if has_begun and numbers == before else int(has_begun)
-        self._numbers = numbers
-        if self._n_silent > _SILENT_LOOKS and self._child is not None and self._child.poll() is None:
+    def _check(self, number: int, frame: object) -> None:  # noqa: ARG002
+        """Kill a worker that hangs."""
+        if self._detector.update(self._handover.seqs) and self._child is not None and self._child.poll() is None:
             self._is_hung = True
             self._child.kill()
+
+
+def _as_exit_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -157,7 +181,7 @@ def main(arguments: Sequence[str]) -> int:
         say=console.say,
     ).run()
     if not console.close():
-        os._exit(code)  # the interpreter's end would wait for the terminal
+        os._exit(code)  # a normal exit would wait for the terminal
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,7 +36,7 @@ _TAKEN_FOR = {
 
 
 class Findings(msgspec.Struct, frozen=True, eq=False):
-    """What one block showed; (n_channels,) each.
+    """Findings on one block; (n_channels,) each.
 
     Attributes
     ----------
@@ -65,6 +66,20 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
     products: NDArray[np.float32]
 
 
+class _KnownScale(NamedTuple):
+    """Scale of the training signal: whether it is known, and how far a channel may be off; (n_channels,) each."""
+
+    is_known: NDArray[np.bool_]
+    typical_uv: NDArray[np.float64]
+    max_ratio: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, known: Statistics, settings: QualityConfig) -> _KnownScale:
+        is_known = known.scale_uv > 0
+        max_ratio = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
+        return cls(is_known, np.where(is_known, known.scale_uv, 1.0), max_ratio)
+
+
 class BlockChecks:
     """Checks blocks of `n_block` samples at `sfreq_hz`; `present` (n_channels,) are the electrodes of the stream."""
 
@@ -77,16 +92,13 @@ class BlockChecks:
         n_block: int,
         present: NDArray[np.bool_],
     ) -> None:
-        self._settings, self._known, self._present = settings, known, present
+        self._settings, self._present = settings, present
         self._ones = np.ones(n_block, np.float32)
         self._n_rail = max(_MIN_ON_RAIL, round(_RAIL_SHARE * n_block))
         long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
         self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
         self._waves, self._to_power = _waves(self.mains_hz, n_block=n_block, sfreq_hz=sfreq_hz)
-        if known is not None:
-            self._has_scale = present & (known.scale_uv > 0)
-            self._scale_uv = np.where(known.scale_uv > 0, known.scale_uv, 1.0)
-            self._max_ratio = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
+        self._scale = None if known is None else _KnownScale.of(known, settings)
 
     def judge(self, block_uv: NDArray[np.float32]) -> Findings:
         """Judge a block (n_block, n_channels), as it came."""
@@ -109,14 +121,14 @@ class BlockChecks:
         constant = span <= 1e-6 * np.abs(high)  # what is flat in steps of float32
         scaled = judged & ~constant & ~railed & ~mains
         off_scale, relative, overall = np.zeros_like(judged), np.ones(len(judged)), None
-        if self._known is not None:
-            scaled &= self._has_scale
+        if (scale := self._scale) is not None:
+            scaled &= scale.is_known
             if 2 * scaled.sum() >= self._present.sum():
-                size = np.sqrt(variance) / self._scale_uv
+                size = np.sqrt(variance) / scale.typical_uv
                 overall = statistics.median(size[scaled].tolist())
                 if overall > 0:
                     relative = size / overall
-                    off_scale = scaled & ((relative > self._max_ratio) | (relative < 1 / self._max_ratio))
+                    off_scale = scaled & ((relative > scale.max_ratio) | (relative < 1 / scale.max_ratio))
         return Findings(
             nonfinite,
             railed,

@@ -1,6 +1,6 @@
-"""Is each electrode where its label says? Pure.
+"""Whether each electrode is on the position that its label names. Pure; used by the quality check.
 
-Neighbours on the head see nearly the same, so which channels go together tells where they sit. The training's
+Neighbours on the head record nearly the same, so the correlations of a channel tell its position. The training's
 correlations S (against the common average, so that no reference matters) are compared with the stream's, D: under a
 normal distribution with S the misfit is trace(S^-1 D). For ten other, simulated heads it is four to five times that of
 the head trained on, but no other order of the channels fits better than the true one by more than 4 %
@@ -22,13 +22,13 @@ from pretap.signal.statistics import Statistics, rereferenced
 __all__ = ["CapCheck"]
 
 _CONNECTORS = (8, 16, 32)
-_MOST_CHANNELS, _FEWEST_CHANNELS = 64, 8  # at 64 a look takes 3 to 8 ms
+_MAX_CHANNELS, _MIN_CHANNELS = 64, 8  # a check of 64 takes 3 to 8 ms
 _NOISE = 0.02  # added to each correlation matrix's diagonal: what an amplifier adds
 _BETTER = 0.9  # of the misfit: another order must bring it so far down
 _SAME_HEAD = 1.5  # times the training's own misfit: beyond it is another head, and a mirror proves nothing
-_AS_GOOD = 1.1  # a known swap is named where it fits as well as the best order found
+_AS_GOOD = 1.1  # a known swap is named if it fits as well as the best order that is found
 _FEW = 6  # electrodes that are listed; in which order more of them are, a few seconds do not tell for certain
-_MOST_STEPS, _STEP = 64, 0.01
+_MAX_STEPS, _STEP = 64, 0.01
 
 _Floats = NDArray[np.float64]
 _Order = NDArray[np.intp]
@@ -40,18 +40,18 @@ class CapCheck:
     Parameters
     ----------
     order
-        For each channel of the bundle its number in the stream, `MISSING` where it has none: connectors carry
+        For each channel of the bundle its number in the stream, `MISSING` if it has none: connectors carry
         neighbours in the stream.
     """
 
     def __init__(self, channels: Sequence[str], known: Statistics, *, order: Sequence[int]) -> None:
         self._channels, self._known = tuple(channels), known
-        self._swaps = _known_swaps(channels, order) if len(channels) <= _MOST_CHANNELS else {}
+        self._swaps = _known_swaps(channels, order) if len(channels) <= _MAX_CHANNELS else {}
 
     def find_swap(self, covariance: _Floats, good: NDArray[np.bool_]) -> str:
         """Return the swap that the covariance (n_channels, n_channels) of the `good` channels shows; empty for none."""
         index = np.flatnonzero(good)
-        if not _FEWEST_CHANNELS <= len(index) <= _MOST_CHANNELS:
+        if not _MIN_CHANNELS <= len(index) <= _MAX_CHANNELS:
             return ""
         s = _correlations(self._known.covariance[np.ix_(index, index)])
         d = _correlations(covariance[np.ix_(index, index)])
@@ -80,19 +80,19 @@ class CapCheck:
         if all(order[order[i]] == i for i in moved) and len(moved) <= _FEW:
             pairs = [f"{names[i]} with {names[order[i]]}" for i in moved if i < order[i]]
             return f"{', '.join(pairs)} swapped. Check the plugs and the stream's labels"
-        return "many electrodes are not where their labels say. Check the plugs and the order of the stream's labels"
+        return "many electrodes are not on the positions that their labels name. Check the plugs and the order of the stream's labels"
 
 
 _MIRROR = "left and right are mirrored. Check the plugs, the cap, and the stream's labels"
 
 
 def _known_swaps(channels: Sequence[str], order: Sequence[int]) -> dict[str, _Order]:
-    """Give what happens to caps: for each channel which one carries its signal."""
+    """Return swaps that happen to caps by description: for each channel the one that carries its signal."""
     names = electrode_names(channels)
-    where = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     here = np.arange(len(names))
     swaps: dict[str, _Order] = {}
-    mirror = np.array([where.get(mirrored(name), i) for i, name in enumerate(names)])
+    mirror = np.array([index.get(mirrored(name), i) for i, name in enumerate(names)])
     swaps[_MIRROR] = mirror
     at = {number: i for i, number in enumerate(order) if number != MISSING}
     n_stream = max(at, default=-1) + 1
@@ -115,7 +115,7 @@ def _known_swaps(channels: Sequence[str], order: Sequence[int]) -> dict[str, _Or
 
 
 def _moved(here: _Order, at: dict[int, int], moves: list[tuple[int, int]]) -> _Order:
-    """Let channel `one` of the stream take its signal from `other`, where the bundle has both."""
+    """Return the swap in which channel `one` of the stream gets the signal of `other`, if the bundle has both."""
     swap = here.copy()
     for one, other in moves:
         if one in at and other in at:
@@ -124,14 +124,14 @@ def _moved(here: _Order, at: dict[int, int], moves: list[tuple[int, int]]) -> _O
 
 
 def _within(swap: _Order, index: _Order) -> _Order:
-    """Give the swap among the channels `index` only; one whose partner is not among them stays where it is."""
+    """Return the swap among the channels `index` only; one whose partner is not among them stays in place."""
     place = {int(i): k for k, i in enumerate(index)}
     order = np.array([place.get(int(swap[i]), k) for k, i in enumerate(index)])
     return order if len(set(order.tolist())) == len(order) else np.arange(len(index))
 
 
 def _correlations(covariance: _Floats) -> _Floats | None:
-    """Give the correlations against the common average; None where an electrode has nothing of its own."""
+    """Return the correlations against the common average; None if an electrode has no signal of its own."""
     covariance = rereferenced(covariance)
     sd = np.sqrt(np.diag(covariance))
     if not sd.all():
@@ -145,10 +145,10 @@ def _misfit(k: _Floats, d: _Floats, order: _Order) -> float:
 
 
 def _descend(k: _Floats, d: _Floats) -> tuple[float, _Order]:
-    """Swap the two channels that bring the misfit down most, again and again; gives it, and the order."""
+    """Swap the two channels that lower the misfit most, again and again; return the misfit and the order."""
     order = np.arange(len(d))
     misfit = _misfit(k, d, order)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         gains = _gains(k, d[np.ix_(order, order)])
         a, b = np.unravel_index(int(gains.argmin()), gains.shape)
         if gains[a, b] > -_STEP * misfit:
@@ -159,7 +159,7 @@ def _descend(k: _Floats, d: _Floats) -> tuple[float, _Order]:
 
 
 def _gains(k: _Floats, d: _Floats) -> _Floats:
-    """Give by how much the misfit grows when channels a and b are swapped, (n, n), for all pairs at once."""
+    """Return by how much the misfit grows if channels a and b are swapped, (n, n), for all pairs at once."""
     product = k @ d
     own_k, own_d, own = np.diag(k), np.diag(d), np.diag(product)
     all_rows = product + product.T - own[:, None] - own[None, :]

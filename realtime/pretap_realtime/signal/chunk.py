@@ -1,4 +1,7 @@
-"""What travels through the live pipeline: structs, which are made ten times as fast as frozen dataclasses."""
+"""The data of the live pipeline: chunks, cues and decisions.
+
+They are structs, which are made ten times as fast as frozen dataclasses.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ __all__ = ["Chunk", "Cue", "Decision"]
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Samples that arrived together: `x_uv` (n_new, n_channels) in the bundle's channel order, `t_s` (n_new,).
 
-    `count` (n_new,) are the values of the device's counter, where it has one.
+    `count` (n_new,) are the values of the device's counter, if it has one.
     """
 
     x_uv: NDArray[np.float32]
@@ -21,29 +24,29 @@ class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Cue(msgspec.Struct, frozen=True, gc=False):
-    """A marker that asks for one decision: its stamp and its text."""
+    """A marker that asks for one decision: its timestamp and its text."""
 
     t_s: float
     text: str
 
 
 class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What the decoder says about one window, or why it says nothing.
+    """The probabilities of one window, or why there are none.
 
     Attributes
     ----------
     t_s
-        Stamp of the window's last sample; of the break or the cue where there is no window.
+        Timestamp of the window's last sample; if there is no window, of the break or the cue.
     probs
-        (n_classes,), or None where the window is not valid.
+        (n_classes,), or None if the window is not valid.
     why
-        Why no verdict may stand on it: there are no probabilities, or they are held back. Empty where one may.
+        Why this must not become a verdict: there are no probabilities, or they are held back. Empty if it may.
     cue
-        Text of the cue that asked; empty in free-running decoding.
+        Text of the cue that asked for it; empty in free-running decoding.
     n_lost
         Samples counted as lost so far.
     quality
-        The share of the electrodes that are good, 0..1; 0 where something is wrong with the stream as a whole.
+        The share of the electrodes that are good, 0..1; 0 if something is wrong with the stream as a whole.
     """
 
     t_s: float

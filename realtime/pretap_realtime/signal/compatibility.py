@@ -1,4 +1,4 @@
-"""Does a stream fit a bundle? Pure: it looks at descriptions only."""
+"""Whether a stream fits a bundle, and which of its channels are used. Pure: it sees descriptions only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pretap.bundle.manifest import Manifest
 from pretap.config.serve import StreamConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import MISSING, electrode_names, match_channels, microvolts_per
-from pretap.signal.interpolation import can_interpolate, most_replaced
+from pretap.signal.interpolation import can_interpolate, max_interpolated
 
 __all__ = [
     "Description",
@@ -30,7 +30,7 @@ _MAX_UP, _MAX_DOWN = 10.0, 256.0  # 100 Hz to 1000 Hz; 16 kHz to 100 Hz
 
 @dataclass(frozen=True)
 class Description:
-    """What a stream says about itself in full; `labels` and `units` are empty where it says nothing."""
+    """The full description of a stream; `labels` and `units` are empty if it has none."""
 
     name: str
     hostname: str
@@ -51,7 +51,7 @@ def printable(text: str, *, limit: int = 80) -> str:
 
 
 def changes(before: Description, after: Description) -> str:
-    """Say in what a stream that returned differs from the one that was lost; empty where in nothing."""
+    """Return how a stream that returned differs from the one that was lost; empty if it does not."""
     facts = [
         ("source_id", before.source_id, after.source_id),
         ("host", before.hostname, after.hostname),
@@ -74,19 +74,19 @@ def _listed(texts: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a stream becomes what a bundle takes.
+    """How the channels of a stream become those of a bundle.
 
     Attributes
     ----------
     order, factors
-        For each channel of the bundle: which channel of the stream it is, and what makes it microvolts. A missing one
+        For each channel of the bundle the index of the stream's channel and the factor to microvolts. A missing channel
         has the index `pretap.signal.channels.MISSING` and the factor 0.
     labels
-        Of the stream's channels.
+        Labels of the stream's channels.
     sfreq_hz
         The stream's rate.
     counter
-        The channel of the stream in which the device counts its samples, where the configuration names one.
+        The stream's channel in which the device counts its samples, if the configuration names one.
     """
 
     order: tuple[int, ...]
@@ -97,12 +97,12 @@ class Mapping:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Which channels of the bundle the stream lacks."""
+        """The channels of the bundle that the stream lacks."""
         return tuple(k for k, i in enumerate(self.order) if i == MISSING)
 
 
 def same_rate(one_hz: float, other_hz: float) -> bool:
-    """Say whether two nominal rates are within 1 %: then nothing is resampled."""
+    """Whether two nominal rates are within 1 %, so that nothing is resampled."""
     return abs(one_hz - other_hz) <= _RATE_TOLERANCE * other_hz
 
 
@@ -111,14 +111,14 @@ def check_stream(
 ) -> Mapping:
     """Check format, rate, channels and unit.
 
-    `interpolation` is the bundle's: with it, a few channels may be missing (``stream.max_interpolated``).
+    With the bundle's `interpolation` a few channels may be missing (``stream.max_interpolated``).
 
     Raises
     ------
     StreamRefusedError
-        With what was expected, what came and what to do.
+        If the stream does not fit; the message says what was expected, what was found and what to do.
     UsageError
-        Where `config.bad` names an electrode that the bundle does not have.
+        If `config.bad` names an electrode that the bundle does not have.
     """
     stream = f"Stream {printable(found.name)!r}"
     if found.format in ("string", "undefined"):
@@ -198,12 +198,12 @@ def _order(
             raise UsageError(f"stream.bad: the bundle has no electrode {name!r}; it has {', '.join(wanted)}.")
         order[electrodes.index(electrode)] = MISSING
     gone = [name for name, i in zip(wanted, order, strict=True) if i == MISSING]
-    n_most = most_replaced(len(wanted), config.max_interpolated)
+    n_max = max_interpolated(len(wanted), config.max_interpolated)
     stuck = [name for name in gone if name not in replaceable]
-    if len(gone) > n_most or stuck:
+    if len(gone) > n_max or stuck:
         raise StreamRefusedError(
             f"{stream} lacks {len(gone)} of the {len(wanted)} channels of the bundle: {', '.join(gone)}. "
-            f"At most {n_most} may be interpolated from their neighbours (stream.max_interpolated = "
+            f"At most {n_max} may be interpolated from their neighbours (stream.max_interpolated = "
             f"{config.max_interpolated:g}){f'; not possible for {chr(44).join(stuck)}' if stuck else ''}. It has "
             f"{', '.join(labels[:40])}. Check the montage, name the channels in the configuration ([stream] channels = "
             "[...]), or train without them."
@@ -212,7 +212,7 @@ def _order(
 
 
 def describe_mapping(mapping: Mapping, manifest: Manifest, *, delay_s: float) -> str:
-    """Show which channel of the stream becomes which channel of the bundle, and what happens to the rate."""
+    """Return which channel of the stream becomes which channel of the bundle, and whether it is resampled, as text."""
     rows = []
     for name, i, factor in zip(manifest.channels, mapping.order, mapping.factors, strict=True):
         if i == MISSING:
@@ -229,10 +229,10 @@ def describe_mapping(mapping: Mapping, manifest: Manifest, *, delay_s: float) ->
 
 
 def describe_rate(from_hz: float, to_hz: float, *, delay_s: float) -> str:
-    """Say what becomes of the stream's rate."""
+    """Return whether the stream is resampled, and by how much that delays a decision, as text."""
     if not delay_s:
         return f"{from_hz:g} Hz, as the bundle takes it"
     return (
-        f"resampled from {from_hz:g} to {to_hz:g} Hz: every decision comes {1000 * delay_s:.1f} ms later; its stamp "
-        "stays that of its last sample"
+        f"resampled from {from_hz:g} to {to_hz:g} Hz: every decision comes {1000 * delay_s:.1f} ms later; its "
+        "timestamp stays that of its last sample"
     )

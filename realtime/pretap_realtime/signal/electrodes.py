@@ -13,12 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.signal.interpolation import can_interpolate, interpolating_matrix, most_replaced
+from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.statistics import block_samples
 
 __all__ = ["FLAT_UV", "Electrodes", "Repaired"]
 
 FLAT_UV: Final = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode is 0.5 uV and more
+_ALL_BACK: Final = "all electrodes are back"
 _BACK_BLOCKS: Final = 4  # an electrode that moves again must do so for a second before it is believed
 
 _Samples = NDArray[np.float32]
@@ -119,22 +120,34 @@ class Electrodes:
     max_share
         The share of the channels that may be replaced. If more are flat, nothing can be decoded.
 
+    sfreq_hz, n_window
+        Rate of the stream, and the window's length at that rate.
+    missing
+        Channels that the stream lacks.
+
     Attributes
     ----------
+    n_block
+        Length of a block in samples.
     replaced
         The channels that are flat, missing or masked.
     """
 
-    def __init__(self, channels: Sequence[str], weights: NDArray[np.float64] | None, *, max_share: float) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        weights: NDArray[np.float64] | None,
+        *,
+        max_share: float,
+        sfreq_hz: float,
+        n_window: int,
+        missing: Sequence[int] = (),
+    ) -> None:
         self._channels, self._weights = tuple(channels), weights
-        self._n_max = most_replaced(len(channels), max_share)
-        self.reset(sfreq_hz=1.0)
-
-    def reset(self, *, sfreq_hz: float, n_window: int = 1, missing: Sequence[int] = ()) -> None:
-        """Start with a stream that lacks the channels `missing`; `n_window` is the window's length at its rate."""
-        n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
-        n = len(self._channels)
-        self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
+        self._n_max = max_interpolated(len(channels), max_share)
+        self.n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
+        n = len(channels)
+        self._extremes, self._heard = _Extremes(self.n_block, n), _Heard(self.n_block, n)
         self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
         self._n_moving[list(missing)] = 0
         self._masked: frozenset[int] = frozenset()
@@ -143,11 +156,6 @@ class Electrodes:
     def restart_block(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
         self._extremes.restart()
-
-    @property
-    def n_block(self) -> int:
-        """Length of a block in samples."""
-        return self._extremes.n_block
 
     @property
     def n_plain(self) -> int:
@@ -173,7 +181,7 @@ class Electrodes:
         """Replace these too, as if they were flat; return what changes, empty for nothing."""
         before, self._masked = self.replaced, channels
         self._set_flat(self._flat)
-        return "" if self.replaced == before else self._describe_change()
+        return "" if self.replaced == before else self.describe() or _ALL_BACK
 
     def accept(self, x_uv: _Samples) -> str:
         """Accept plain samples (n_new, n_channels), as `observe` and `repair` would, at most `n_plain` of them.
@@ -258,10 +266,7 @@ class Electrodes:
         if flat == self._flat:
             return ""
         self._set_flat(flat)
-        return self._describe_change()
-
-    def _describe_change(self) -> str:
-        return self.describe() or "all electrodes are back"
+        return self.describe() or _ALL_BACK
 
     def _set_flat(self, flat: frozenset[int]) -> None:
         self._flat = flat

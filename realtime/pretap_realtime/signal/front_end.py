@@ -26,7 +26,7 @@ from pretap_realtime.signal.losses import BAD_TIMESTAMP_S, LossDetector
 from pretap_realtime.signal.plain_samples import Horizon
 from pretap_realtime.signal.quality import GOOD, QualityCheck
 
-__all__ = ["FrontEnd", "Interruption", "Run"]
+__all__ = ["FrontEnd", "Interruption", "Run", "SignalStatus"]
 
 
 class Run(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -54,68 +54,116 @@ class Interruption(msgspec.Struct, frozen=True, gc=False):
     n_lost: int
 
 
+class SignalStatus:
+    """Which electrodes are replaced or bad at the moment, what is wrong with the stream, and what follows from it."""
+
+    def __init__(self, channels: Sequence[str], electrodes: Electrodes, policy: str) -> None:
+        self._channels, self._electrodes, self._policy = channels, electrodes, policy
+        self.quality = GOOD
+
+    def share(self, replaced: frozenset[int] = frozenset()) -> float:
+        """Return the share of good electrodes if `replaced` are interpolated; 0 if the stream as a whole is bad."""
+        if self.quality.faults:
+            return 0.0
+        return 1 - len(replaced.union(self.quality.bad)) / len(self._channels)
+
+    @property
+    def held(self) -> str:
+        """Why no verdict may be given; empty if it may."""
+        quality, policy = self.quality, self._policy
+        is_held = (quality.faults and policy != "flag") or (quality.bad and policy == "hold")
+        return f"held: {quality.describe(self._channels)}" if is_held else ""
+
+    @property
+    def replaced(self) -> frozenset[int]:
+        """The channels that are flat, missing or masked."""
+        return self._electrodes.replaced
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Names of the electrodes that are replaced or bad."""
+        return tuple(self._channels[k] for k in sorted(self.replaced.union(self.quality.bad)))
+
+    def describe(self) -> str:
+        """Return which electrodes are replaced or bad, and what is wrong with the stream; empty if nothing is."""
+        return "; ".join(filter(None, (self._electrodes.describe(), self.quality.describe(self._channels))))
+
+
+class Backlog:
+    """Plain samples that were accepted since the checks last caught up, `n` of them. They must not be overwritten."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._chunks: list[Chunk] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """Add the chunk that follows."""
+        self._chunks.append(chunk)
+        self.n += len(chunk.t_s)
+
+    def take(self) -> Chunk:
+        """Return all samples as one chunk, and forget them."""
+        chunks, self._chunks, self.n = self._chunks, [], 0
+        if len(chunks) == 1:
+            return chunks[0]
+        return Chunk(np.concatenate([c.x_uv for c in chunks]), np.concatenate([c.t_s for c in chunks]))
+
+
 class FrontEnd:
-    """See the module.
+    """The checks of one connection; see the module.
 
     Parameters
     ----------
+    losses
+        Counts the losses of the session; it is reset for this connection.
     interpolation, statistics
         Of the bundle: the weights that replace an electrode, and what the training signal was like.
     max_interpolated
         The share of the channels that may be replaced, see `Electrodes`.
-    counter_wraps_at
-        The value at which the device's counter starts again, see `Counter`.
     config
         How a bad signal is found, and what follows from it.
+    sfreq_hz
+        Nominal rate of the stream.
+    missing, order
+        Channels that the stream lacks, and the number that each of the bundle's channels has in it.
 
     Attributes
     ----------
-    losses
-        Counts of received and lost samples; they survive a `reset`.
-    n_pending
-        How many plain samples were accepted since the checks last caught up. They must not be overwritten.
+    status
+        Which electrodes are bad.
+    backlog
+        Plain samples that the checks have not seen.
     """
 
     def __init__(
         self,
         manifest: Manifest,
+        losses: LossDetector,
         *,
         interpolation: NDArray[np.float64] | None,
         statistics: Statistics | None,
         max_interpolated: float,
-        counter_wraps_at: int,
         config: QualityConfig,
+        sfreq_hz: float,
+        missing: Sequence[int] = (),
+        order: Sequence[int] | None = None,
     ) -> None:
-        self._manifest, self._statistics, self._config = manifest, statistics, config
-        self.losses = LossDetector(sfreq_hz=manifest.sfreq_hz, counter_wraps_at=counter_wraps_at)
-        self._electrodes = Electrodes(manifest.channels, interpolation, max_share=max_interpolated)
-        self.reset(sfreq_hz=manifest.sfreq_hz)
-
-    def reset(self, *, sfreq_hz: float, missing: Sequence[int] = (), order: Sequence[int] | None = None) -> None:
-        """Start with a stream at `sfreq_hz` that lacks the channels `missing`; `order` as for `QualityCheck`."""
-        manifest = self._manifest
+        channels = manifest.channels
         n_window = max(2, round(manifest.n_window * sfreq_hz / manifest.sfreq_hz))  # in the stream's own samples
-        self._sfreq_hz = sfreq_hz
-        self.losses.reset(sfreq_hz=sfreq_hz)
-        self._electrodes.reset(sfreq_hz=sfreq_hz, n_window=n_window, missing=missing)
+        self.losses = losses
+        losses.reset(sfreq_hz=sfreq_hz)
+        self._electrodes = Electrodes(
+            channels, interpolation, max_share=max_interpolated, sfreq_hz=sfreq_hz, n_window=n_window, missing=missing
+        )
         self._quality_check = QualityCheck(
-            manifest.channels,
-            self._statistics,
-            self._config,
-            sfreq_hz=sfreq_hz,
-            n_window=n_window,
-            missing=missing,
-            order=order,
+            channels, statistics, config, sfreq_hz=sfreq_hz, n_window=n_window, missing=missing, order=order
         )
         self._amplitude = AmplitudeCheck(
-            self._statistics,
-            n_window=n_window,
-            n_channels=len(manifest.channels),
-            removes_offsets=manifest.removes_offsets,
+            statistics, n_window=n_window, n_channels=len(channels), removes_offsets=manifest.removes_offsets
         )
-        self._quality = GOOD
-        self._pending: list[Chunk] = []
-        self.n_pending = 0
+        self.status = SignalStatus(channels, self._electrodes, config.policy)
+        self.backlog = Backlog()
+        self._masks_bad = config.policy == "mask"
         self._last_t_s = 0.0  # the newest usable timestamp
         self._horizon: Horizon | None = None
 
@@ -135,15 +183,14 @@ class FrontEnd:
                 n_to_flat_check=n_to_flat_check,
                 n_first=float(losses.n_first),
                 expected=losses.shifts.line.expected,
-                quality=self.quality(),
-                is_held=bool(self.held),
+                quality=self.status.share(),
+                is_held=bool(self.status.held),
             )
         return self._horizon
 
     def accept(self, chunk: Chunk) -> None:
         """Collect plain samples, as many as the horizon allows; they must not be overwritten until `catch_up`."""
-        self._pending.append(chunk)
-        self.n_pending += len(chunk.t_s)
+        self.backlog.add(chunk)
 
     def catch_up(self) -> list[Interruption]:
         """Show the plain samples that were accepted to the checks; return the interruption that follows them, if any.
@@ -153,17 +200,14 @@ class FrontEnd:
         StreamRefusedError
             If the first timestamps have another rate than the nominal one.
         """
-        if not self._pending:
+        if not self.backlog.n:
             return []
-        pending, self._pending, self.n_pending, self._horizon = self._pending, [], 0, None
-        x_uv, t_s = pending[0].x_uv, pending[0].t_s
-        if len(pending) > 1:
-            x_uv, t_s = np.concatenate([c.x_uv for c in pending]), np.concatenate([c.t_s for c in pending])
-        self.losses.accept(t_s)
-        change = self._electrodes.accept(x_uv)
-        self._last_t_s = float(t_s[-1])
+        chunk, self._horizon = self.backlog.take(), None
+        self.losses.accept(chunk.t_s)
+        change = self._electrodes.accept(chunk.x_uv)
+        self._last_t_s = float(chunk.t_s[-1])
         interruptions = [self._interruption(self._last_t_s, change)] if change else []
-        self._quality_check.update(x_uv, t_s)
+        self._quality_check.update(chunk.x_uv, chunk.t_s)
         self._check_rate()
         return interruptions
 
@@ -176,7 +220,7 @@ class FrontEnd:
             If the channel does not count samples.
         """
         if chunk.count is not None:
-            self.losses.follow_counter(chunk.count, chunk.t_s, n_ahead=self.n_pending)
+            self.losses.follow_counter(chunk.count, chunk.t_s, n_ahead=self.backlog.n)
             if not self.losses.n_plain:
                 self._horizon = None
 
@@ -191,7 +235,7 @@ class FrontEnd:
             If the first whole window has an amplitude that no EEG has, or the first timestamps have another rate than
             the nominal one.
         """
-        assert not self.n_pending
+        assert not self.backlog.n
         self._horizon = None
         check, n = self._quality_check, len(chunk.t_s)
         first = check.n_seen
@@ -209,42 +253,14 @@ class FrontEnd:
         self._horizon = None
         self.losses.close()
 
-    def quality(self, replaced: frozenset[int] = frozenset()) -> float:
-        """Return the share of good electrodes if `replaced` are interpolated; 0 if the stream as a whole is bad."""
-        if self._quality.faults:
-            return 0.0
-        return 1 - len(replaced.union(self._quality.bad)) / len(self._manifest.channels)
-
-    @property
-    def held(self) -> str:
-        """Why no verdict may be given at the moment; empty if it may."""
-        quality, policy = self._quality, self._config.policy
-        holds = (quality.faults and policy != "flag") or (quality.bad and policy == "hold")
-        return f"held: {quality.describe(self._manifest.channels)}" if holds else ""
-
-    @property
-    def replaced(self) -> frozenset[int]:
-        """The channels that are flat, missing or masked."""
-        return self._electrodes.replaced
-
-    @property
-    def bad(self) -> tuple[str, ...]:
-        """Names of the electrodes that are replaced or bad."""
-        channels = self._manifest.channels
-        return tuple(channels[k] for k in sorted(self._electrodes.replaced.union(self._quality.bad)))
-
-    def describe(self) -> str:
-        """Return which electrodes are replaced or bad, and what is wrong with the stream; empty if nothing is."""
-        return "; ".join(filter(None, (self._electrodes.describe(), self._quality.describe(self._manifest.channels))))
-
     def _interruption(self, t_s: float, why: str) -> Interruption:
         self._electrodes.restart_block()
         return Interruption(t_s, why, self.losses.counts.n_lost)
 
     def _change_quality(self) -> Iterator[Interruption]:
-        """Let the quality check's next finding take effect."""
-        self._quality = quality = self._quality_check.take_change()
-        if self._config.policy == "mask":
+        """Apply the quality check's next finding."""
+        self.status.quality = quality = self._quality_check.take_change()
+        if self._masks_bad:
             change = self._electrodes.mask(frozenset(quality.bad))
             if change:
                 yield self._interruption(self._last_t_s, change)
@@ -297,7 +313,8 @@ class FrontEnd:
     def _check_rate(self) -> None:
         wrong_hz = self.losses.wrong_rate_hz
         if wrong_hz:
+            nominal_hz = self.losses.shifts.line.sfreq_hz
             raise StreamRefusedError(
-                f"The stream says that it has {self._sfreq_hz:g} Hz, and its timestamps say {wrong_hz:.4g}. "
+                f"The stream says that it has {nominal_hz:g} Hz, and its timestamps say {wrong_hz:.4g}. "
                 "Set the amplifier to what it says, or say what it does: [stream] sfreq_hz = ..."
             )

@@ -38,7 +38,7 @@ _N_KINDS: Final = 4  # of faults: non-finite values, railed, mains, off scale
 
 
 class SignalQuality(msgspec.Struct, frozen=True):
-    """What is wrong from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream."""
+    """Faults from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream."""
 
     bad: dict[int, str] = {}
     faults: tuple[str, ...] = ()

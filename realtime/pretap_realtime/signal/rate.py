@@ -17,39 +17,43 @@ __all__ = ["RateCheck", "StartRate"]
 
 _STRETCH_S: Final = 0.5
 _N_STRETCHES: Final = 4
-_FEWEST: Final = 8  # samples that make a rate
-_OFF: Final = 0.1  # of nominal; stamps that jitter by 34 ms reach 7 % of a stretch
+_MIN_SAMPLES: Final = 8  # samples that make a rate
+_OFF: Final = 0.1  # of nominal; timestamps that jitter by 34 ms reach 7 % of a stretch
 
-_MOST_BLOCKS = 40  # 10 s
-_LOOK_BLOCKS = 8  # one look each 2 s
-_AGREE = 2  # looks that must find it drifted, on the same side
+_MAX_BLOCKS = 40  # 10 s
+_CHECK_BLOCKS = 8  # one check each 2 s
+_AGREE = 2  # checks in a row that must find a drift to the same side
 _JITTERS = 4.0  # median deviations of a block's duration that the ends of the span may be off
 _OUTLIER = 6.0
 
 
 class StartRate:
-    """Measures the rate of each of the first four half-seconds, by the stamps or by the number of samples.
+    """Measures the rate of each of the first four half-seconds, by timestamps or by the number of samples.
 
-    A loss or a pause makes one of them slow, not each. `wrong_hz` is then the typical rate, where all stretches are too
-    slow or all too fast by more than a tenth; else 0.
+    A loss or a pause slows one of them down, not all.
+
+    Attributes
+    ----------
+    wrong_hz
+        The typical rate if all stretches are too slow, or all too fast, by more than a tenth; otherwise 0.
     """
 
     def __init__(self, sfreq_hz: float) -> None:
         self._sfreq_hz = sfreq_hz
-        self._n_stretch = max(_FEWEST, round(_STRETCH_S * sfreq_hz))
-        self._start: tuple[float, float] | None = None  # of the stretch: sample number, stamp
+        self._n_stretch = max(_MIN_SAMPLES, round(_STRETCH_S * sfreq_hz))
+        self._start: tuple[float, float] | None = None  # of the stretch: sample number, timestamp
         self._rates_hz: list[float] = []
         self.wrong_hz = 0.0
 
     def follow(self, n: NDArray[np.float64], t_s: NDArray[np.float64]) -> None:
-        """Take the numbers and the usable stamps (n_new,) of the next samples."""
+        """Add the numbers and the usable timestamps (n_new,) of the next samples."""
         if len(self._rates_hz) == _N_STRETCHES:
             return
         for n_at, at_s in zip(n.tolist(), t_s.tolist(), strict=True):
             if self._start is None:
                 self._start = n_at, at_s
             n_samples, took_s = n_at - self._start[0], at_s - self._start[1]
-            if n_samples >= self._n_stretch or (n_samples >= _FEWEST and took_s >= _STRETCH_S):
+            if n_samples >= self._n_stretch or (n_samples >= _MIN_SAMPLES and took_s >= _STRETCH_S):
                 self._rates_hz.append(n_samples / took_s if took_s > 0 else math.inf)
                 self._start = n_at, at_s
                 if len(self._rates_hz) == _N_STRETCHES:
@@ -63,34 +67,34 @@ class StartRate:
 
 
 class RateCheck:
-    """Compares blocks of `n_block` samples with the time that their stamps take.
+    """Compares blocks of `n_block` samples with the time that passed by their timestamps.
 
     Durations far from the median are left out, so that a gap or a clock step is no drift. How exact the rate can be
-    known follows from the scatter of the durations: with exact stamps 0.5 % are seen within 4 s, with stamps that
+    known follows from the scatter of the durations: with exact timestamps 0.5 % shows within 4 s, with timestamps that
     jitter by 30 ms it takes 10 s, and 1.5 %.
     """
 
     def __init__(self, sfreq_hz: float, *, n_block: int, percent: float) -> None:
         self._sfreq_hz, self._n_block, self._share = sfreq_hz, n_block, percent / 100
-        self._durations_s: deque[float] = deque(maxlen=_MOST_BLOCKS)
+        self._durations_s: deque[float] = deque(maxlen=_MAX_BLOCKS)
         self._last_s = math.nan
         self._n_since = 0
-        self._n_off = 0  # looks in a row, negative where the stream is too slow
+        self._n_off = 0  # checks in a row, negative if the stream is too slow
         self.now = ""
 
     def update(self, end_s: float) -> str:
-        """Take the stamp of a block's last sample; gives what is wrong, empty for nothing."""
+        """Add the timestamp of a block's last sample; return what is wrong, empty for nothing."""
         duration_s, self._last_s = end_s - self._last_s, end_s
-        if not 0 < duration_s < math.inf:  # the first block, a bad stamp, a clock that was set back
+        if not 0 < duration_s < math.inf:  # the first block, a bad timestamp, a clock that was set back
             return self.now
         self._durations_s.append(duration_s)
         self._n_since += 1
-        if self._n_since == _LOOK_BLOCKS:
+        if self._n_since == _CHECK_BLOCKS:
             self._n_since = 0
-            self._look()
+            self._check()
         return self.now
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         middle_s = statistics.median(self._durations_s)
         scatter_s = statistics.median([abs(d - middle_s) for d in self._durations_s])
         kept = [d for d in self._durations_s if abs(d - middle_s) <= _OUTLIER * scatter_s + 1e-6]

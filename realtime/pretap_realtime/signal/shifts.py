@@ -272,7 +272,7 @@ class ShiftDetector:
         return n_lost
 
     def _take_back(self, offset: float, n: float, at: int) -> bool:
-        """Take shifts back, newest first, if the timestamps soon return: they were wild. Return whether any was."""
+        """Undo shifts, newest first, if the timestamps soon return: they were wild. Return whether any was."""
         line, first = self.line, n
         while self._shifts and self._shifts[-1].offset * offset < 0 and abs(offset) > line.jitter.limit:
             shift = self._shifts.pop()

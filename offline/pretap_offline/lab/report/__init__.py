@@ -1,1 +1,1 @@
-"""The report of `pretap compare` and `pretap sweep`."""
+"""The HTML report of `pretap compare`."""

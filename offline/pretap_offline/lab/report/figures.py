@@ -1,4 +1,4 @@
-"""The report's plots, as SVG. Colours are Okabe's and Ito's: readable to the colour-blind, and markers differ too."""
+"""Plots of the report as SVG, with colours and markers that also differ for colour-blind readers. Used by `write`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap_offline.evaluate.metrics import draw_labels, equal_mass_bins
+from pretap_offline.figure_style import COLOURS, STYLE
 from pretap_offline.lab.report.page import printable
 from pretap_offline.lab.results import Outcome, Permutations
 
-__all__ = ["accuracies", "confidence_bins", "learning_curves", "permutations", "reliability", "training"]
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _MARKERS = "osD^vPX*"
-_STYLE: Any = {  # matplotlib's own names
-    "text.parse_math": False,  # a name is no formula
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "pretap",  # the same figure, the same bytes
-}
-_N_BINS, _N_DRAWS = 10, 1000
-_NAME = 40  # characters
+_N_DRAWS = 1000
+_MAX_NAME = 40  # characters
 
 
 def accuracies(outcomes: Sequence[Outcome], *, chance: float, published: Mapping[str, float]) -> bytes:
-    """Draw each decoder's accuracy with Wilson's interval, the repeats as ticks, and lines to compare with."""
+    """Draw the accuracy of each decoder with Wilson's interval, its repeats as ticks, and reference lines."""
     from matplotlib.patheffects import withStroke
 
-    halo = withStroke(linewidth=2.5, foreground="white")  # names stand on lines
+    halo = withStroke(linewidth=2.5, foreground="white")  # keeps names readable on lines
 
     def draw(axis: Any) -> None:
         lowest = min(chance, *(each.figures.accuracy_ci95[0] for each in outcomes))
@@ -40,15 +31,15 @@ def accuracies(outcomes: Sequence[Outcome], *, chance: float, published: Mapping
         limits = (max(0.0, lowest - 0.03), min(1.01, highest + 0.03))
         for row, each in enumerate(outcomes):
             low, high = each.figures.accuracy_ci95
-            axis.plot([low, high], [row, row], color=_COLOURS[0], linewidth=2, solid_capstyle="butt")
+            axis.plot([low, high], [row, row], color=COLOURS[0], linewidth=2, solid_capstyle="butt")
             axis.plot(each.figures.accuracies, [row] * len(each.figures.accuracies), "|", color="0.35", markersize=7)
-            axis.plot(each.figures.accuracy, row, "o", color=_COLOURS[0], markersize=7)
-            # a long name reaches into the wider half
-            at, side = (high, "right") if low + high > sum(limits) else (low, "left")
-            said = f"{_short(each.name)}  {each.figures.accuracy:.3f}"
-            axis.text(at, row - 0.22, said, ha=side, va="bottom", fontsize=8.5, path_effects=[halo])
+            axis.plot(each.figures.accuracy, row, "o", color=COLOURS[0], markersize=7)
+            # aligned so that a long name extends into the wider half
+            x, side = (high, "right") if low + high > sum(limits) else (low, "left")
+            label = f"{_short(each.name)}  {each.figures.accuracy:.3f}"
+            axis.text(x, row - 0.22, label, ha=side, va="bottom", fontsize=8.5, path_effects=[halo])
         axis.axvline(chance, color="0.6", linewidth=1, label=f"always the larger class ({chance:.2f})")
-        for (name, accuracy), dash, colour in zip(published.items(), ("--", ":", "-."), _COLOURS[1:], strict=False):
+        for (name, accuracy), dash, colour in zip(published.items(), ("--", ":", "-."), COLOURS[1:], strict=False):
             axis.axvline(accuracy, color=colour, linestyle=dash, linewidth=1.3, label=name)
         axis.set(ylim=(len(outcomes) - 0.5, -0.8), yticks=[], xlabel="accuracy", xlim=limits)
         axis.spines["left"].set_visible(False)
@@ -60,35 +51,29 @@ def accuracies(outcomes: Sequence[Outcome], *, chance: float, published: Mapping
 def confidence_bins(
     labels: NDArray[np.int64], probs: NDArray[np.float64], *, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Cut predictions (n_repeats, n_trials, n_classes) into bins of equal mass by the predicted class's probability.
+    """Bin predictions (n_repeats, n_trials, n_classes) by the probability of the predicted class.
 
     Returns
     -------
-    (n_bins, 4): mean probability, share right, and the 95 % range of that share were the decoder perfectly calibrated.
-    For that range labels are drawn from the probabilities; the repeats share the draw of a trial, as in
-    `pretap_offline.evaluate.metrics.calibration_p`.
+    (n_bins, 4): mean probability, share correct, and the 95 % range of that share for a perfectly calibrated decoder.
+    For the range, labels are drawn from the probabilities, as in `pretap_offline.evaluate.metrics.calibration_p`.
     """
     confidence, predicted = probs.max(axis=2).ravel(), probs.argmax(axis=2)  # (n_repeats * n_trials,)
     right = (predicted == labels).ravel()
     drawn = rng.random((_N_DRAWS, len(labels), 1))
     simulated = np.stack(
-        [
-            ((drawn > each.cumsum(axis=1)[None, :, :-1]).sum(axis=2) == own)
-            for each, own in zip(probs, predicted, strict=True)
-        ],
-        axis=1,
+        [draw_labels(drawn, each) == own for each, own in zip(probs, predicted, strict=True)], axis=1
     ).reshape(_N_DRAWS, -1)  # (n_draws, n_repeats * n_trials)
-    runs = [run for run in np.array_split(np.argsort(confidence, kind="stable"), _N_BINS) if len(run)]
     return np.array(
         [
             (confidence[run].mean(), right[run].mean(), *np.quantile(simulated[:, run].mean(axis=1), (0.025, 0.975)))
-            for run in runs
+            for run in equal_mass_bins(confidence)
         ]
     )
 
 
 def reliability(bins: NDArray[np.float64], probs: NDArray[np.float64], *, large: bool) -> bytes:
-    """Draw the share right against the probability over what a calibrated decoder shows, and below how often."""
+    """Draw the share correct against the probability, with the range of a calibrated decoder and a histogram."""
     from matplotlib.ticker import MaxNLocator
 
     lowest = 1 / probs.shape[2]
@@ -99,50 +84,50 @@ def reliability(bins: NDArray[np.float64], probs: NDArray[np.float64], *, large:
             bins[:, 0], bins[:, 2], bins[:, 3], color="0.85", linewidth=0, label="calibrated: 95 % of draws"
         )
         top.plot([lowest, 1], [lowest, 1], color="0.5", linewidth=1)
-        top.plot(bins[:, 0], bins[:, 1], "o-", color=_COLOURS[0], markersize=5 if large else 4, label="this decoder")
-        top.set(ylabel="share right", ylim=(max(0.0, min(lowest, bins[:, 1:3].min()) - 0.04), 1.02))
+        top.plot(bins[:, 0], bins[:, 1], "o-", color=COLOURS[0], markersize=5 if large else 4, label="this decoder")
+        top.set(ylabel="share correct", ylim=(max(0.0, min(lowest, bins[:, 1:3].min()) - 0.04), 1.02))
         top.legend(frameon=False, fontsize=8, loc="lower right")
         n_repeats = len(probs)
         confidence = probs.max(axis=2).ravel()
         weights = np.full(len(confidence), 1 / n_repeats)
-        bottom.hist(confidence, bins=np.linspace(lowest, 1, 21), weights=weights, color=_COLOURS[5])
-        bottom.set(xlabel="probability of the named class", ylabel="trials", xlim=(lowest - 0.01, 1.01))
+        bottom.hist(confidence, bins=np.linspace(lowest, 1, 21), weights=weights, color=COLOURS[5])
+        bottom.set(xlabel="probability of the predicted class", ylabel="trials", xlim=(lowest - 0.01, 1.01))
         bottom.yaxis.set_major_locator(MaxNLocator(2, integer=True))
 
     return _svg(draw, size=(4.6, 4.4) if large else (3.5, 3.6), axes=False)
 
 
 def learning_curves(outcomes: Sequence[Outcome]) -> bytes:
-    """Draw accuracy against the number of trials fitted on, with Wilson's interval."""
-    most = max(point.n_trials for each in outcomes for point in each.learning_curve)
+    """Draw accuracy against the number of training trials, with Wilson's interval."""
+    n_max = max(point.n_trials for each in outcomes for point in each.learning_curve)
 
     def draw(axis: Any) -> None:
         for number, each in enumerate(outcomes):
             curve = each.learning_curve
-            n = np.array([point.n_trials for point in curve]) + most * 0.008 * (number - (len(outcomes) - 1) / 2)
+            n = np.array([point.n_trials for point in curve]) + n_max * 0.008 * (number - (len(outcomes) - 1) / 2)
             y = np.array([point.accuracy for point in curve])
             error = np.abs(np.array([point.accuracy_ci95 for point in curve]).T - y)
             axis.errorbar(
-                n, y, error, color=_COLOURS[number % 8], marker=_MARKERS[number % 8], markersize=5, capsize=2,
+                n, y, error, color=COLOURS[number % 8], marker=_MARKERS[number % 8], markersize=5, capsize=2,
                 elinewidth=1, linestyle=("-", "--", ":")[number // 8 % 3], label=_short(each.name),
             )  # fmt: skip
-        axis.set(xlabel="trials fitted on", ylabel="accuracy", xlim=(0, None))
+        axis.set(xlabel="training trials", ylabel="accuracy", xlim=(0, None))
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.16))
 
     return _svg(draw, size=(4.7, 3.2 + 0.2 * len(outcomes)))
 
 
 def permutations(found: Permutations, accuracy: float) -> bytes:
-    """Draw how accurate the recipe is on permuted labels, and where it is on the true ones."""
+    """Draw a histogram of the accuracies on permuted labels, and the accuracy on the true labels."""
 
     def draw(axis: Any) -> None:
         low, high = min(found.accuracies), max(found.accuracies)
         width = max(0.01, (high - low) / 20)
-        axis.hist(found.accuracies, bins=np.arange(low - width / 2, high + width, width), color=_COLOURS[5])
-        axis.axvline(accuracy, color=_COLOURS[1], linewidth=2)
+        axis.hist(found.accuracies, bins=np.arange(low - width / 2, high + width, width), color=COLOURS[5])
+        axis.axvline(accuracy, color=COLOURS[1], linewidth=2)
         axis.annotate(
             f"true labels {accuracy:.3f}", (accuracy, 0.97), xycoords=("data", "axes fraction"), xytext=(-4, 0),
-            textcoords="offset points", ha="right", va="top", color=_COLOURS[1], fontsize=8.5,
+            textcoords="offset points", ha="right", va="top", color=COLOURS[1], fontsize=8.5,
         )  # fmt: skip
         axis.set(xlabel="accuracy", ylabel="permutations")
         axis.yaxis.get_major_locator().set_params(integer=True)
@@ -153,14 +138,14 @@ def permutations(found: Permutations, accuracy: float) -> bytes:
 def training(losses: NDArray[np.float64], *, n_classes: int) -> bytes:
     """Draw the loss on the training trials (n_fits, n_epochs): mean, and 10th to 90th percentile of the fits.
 
-    The dashed line is the loss of who knows nothing.
+    The dashed line is the loss of guessing.
     """
 
     def draw(axis: Any) -> None:
         epoch = np.arange(1, losses.shape[1] + 1)
         low, high = np.quantile(losses, (0.1, 0.9), axis=0)
-        axis.fill_between(epoch, low, high, color=_COLOURS[5], alpha=0.4, linewidth=0)
-        axis.plot(epoch, losses.mean(axis=0), color=_COLOURS[0], marker="o" if len(epoch) == 1 else None)
+        axis.fill_between(epoch, low, high, color=COLOURS[5], alpha=0.4, linewidth=0)
+        axis.plot(epoch, losses.mean(axis=0), color=COLOURS[0], marker="o" if len(epoch) == 1 else None)
         axis.axhline(np.log(n_classes), color="0.6", linewidth=1, linestyle="--")
         axis.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
 
@@ -169,7 +154,7 @@ def training(losses: NDArray[np.float64], *, n_classes: int) -> bytes:
 
 def _short(name: str) -> str:
     name = printable(name)
-    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _svg(draw: Callable[[Any], None], *, size: tuple[float, float], axes: bool = True) -> bytes:
@@ -179,8 +164,8 @@ def _svg(draw: Callable[[Any], None], *, size: tuple[float, float], axes: bool =
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks shows boxes
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # letters that the font lacks appear as boxes
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot() if axes else figure)

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: escaped text, tables, pictures inside the file, no scripts."""
+"""Parts of a self-contained HTML page: escaped text, tables and embedded pictures, no scripts. Used by `write`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["PNG", "SVG", "cards", "facts", "heading", "page", "paragraph", "picture", "printable", "section", "table"]
-
-_CODE, _SAID = "code", "said"
 SVG, PNG = "image/svg+xml", "image/png"
 
 _CSS = """
@@ -54,7 +51,7 @@ figure img { display: block; max-width: 100%; height: auto; background: #fff; bo
 
 
 def page(title: str, content: Iterable[str]) -> str:
-    """Put sections into a whole document."""
+    """Return a whole HTML document."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -65,28 +62,28 @@ def page(title: str, content: Iterable[str]) -> str:
 
 
 def section(title: str, how: str, content: Iterable[str]) -> str:
-    """Give a heading, how to read what follows, and what follows."""
+    """Return a section: its title, how to read it, and its content."""
     return (
         f'<section>\n<h2>{_text(title)}</h2>\n<p class="how">{_text(how)}</p>\n' + "\n".join(content) + "\n</section>"
     )
 
 
 def paragraph(text: str) -> str:
-    """Give a paragraph."""
+    """Return a paragraph."""
     return f"<p>{_text(text)}</p>"
 
 
 def facts(rows: Sequence[tuple[str, str]], *, code: frozenset[str] = frozenset()) -> str:
-    """List names with what they are; those of `code` in a typewriter's letters."""
-    lines = (
-        f'<dt>{_text(name)}</dt><dd class="{_CODE if name in code else _SAID}">{_text(value)}</dd>'
-        for name, value in rows
-    )
+    """Return a list of names and values; the values of the names in `code` are set in monospace."""
+    lines = []
+    for name, value in rows:
+        kind = ' class="code"' if name in code else ""
+        lines.append(f"<dt>{_text(name)}</dt><dd{kind}>{_text(value)}</dd>")
     return "<dl>\n" + "\n".join(lines) + "\n</dl>"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, best_first: bool = False) -> str:
-    """Give a table that scrolls sideways where the page is narrow; the first column stays."""
+    """Return a table that scrolls sideways on narrow pages, except for its first column."""
     head = "".join(f"<th>{_text(column)}</th>" for column in columns)
     body = "\n".join(
         ('<tr class="best">' if best_first and number == 0 else "<tr>")
@@ -98,25 +95,25 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, best_first: 
 
 
 def picture(content: bytes, *, kind: str = SVG, alt: str, caption: str = "") -> str:
-    """Put a picture into the page itself."""
+    """Return a figure with an embedded picture."""
     data = base64.b64encode(content).decode()
     below = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
     return f'<figure><img src="data:{kind};base64,{data}" alt="{_text(alt)}">{below}</figure>'
 
 
 def cards(figures: Iterable[str], *, heads: bool = False) -> str:
-    """Lay figures side by side as far as the page is wide; `heads` are small."""
+    """Return figures side by side, as many as fit the width of the page; `heads` are small."""
     kind = "cards heads" if heads else "cards"
     return f'<div class="{kind}">' + "\n".join(figures) + "</div>"
 
 
 def heading(text: str, *, level: int = 3) -> str:
-    """Give a heading inside a section."""
+    """Return a heading inside a section."""
     return f"<h{level}>{_text(text)}</h{level}>"
 
 
 def printable(text: str) -> str:
-    """Replace what no page can show (control characters, half surrogates of odd file names)."""
+    """Replace characters that a page cannot show (control characters, lone surrogates of odd file names)."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 

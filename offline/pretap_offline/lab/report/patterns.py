@@ -1,4 +1,4 @@
-"""What the spatial filters of a fitted decoder pick up: their patterns on the head, kind by kind."""
+"""Scalp patterns of decisions and of a decoder's spatial filters, for every kind of network. Used by `write`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.evaluate.metrics import auc
 
-__all__ = ["Group", "HeadMap", "answer_patterns", "filter_patterns", "patterns_of"]
-
 Signal = NDArray[np.float64]
-_MOST = 8  # maps in a row of filters
-_STRETCHES = 5  # maps of a window's course
+_MAX_FILTERS = 8  # maps of one group
+_N_INTERVALS = 5  # maps of the time course of a window
 _BAND_HZ = (12.0, 30.0)
 _FLOOR_UV2 = 1e-6  # power of a flat channel
 
 
 @dataclass(frozen=True, eq=False)
 class HeadMap:
-    """One value for each channel (n_channels,), and what they are."""
+    """One value per channel (n_channels,), with a title."""
 
     title: str
     values: Signal
@@ -48,18 +46,18 @@ class HeadMap:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Maps that belong together; `one_scale` where their values can be compared."""
+    """Maps that belong together; `one_scale` if their values can be compared."""
 
     title: str
     maps: tuple[HeadMap, ...]
     one_scale: bool = False
 
 
-def answer_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
-    """Give the signal that goes with a decoder's answers `probs` (n_epochs, n_classes), whatever its kind.
+def decision_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
+    """Compute the signal that covaries with decisions `probs` (n_epochs, n_classes) of any kind of decoder.
 
-    Potential or log power per standard deviation of the log-odds of the last class: the pattern of the answer itself,
-    ``Cov(x, z) / sd(z)``. Of answers out of fold, so that no trial speaks for what was fitted on it.
+    The result is potential or log power per standard deviation of the log-odds of the last class:
+    ``Cov(x, z) / sd(z)``. `probs` should be out of fold, so that no trial is evidence for a decoder fitted on it.
     """
     logs = np.log(np.clip(probs, 1e-9, None))
     odds = logs[:, -1] - logs[:, :-1].mean(axis=1)  # (n_epochs,)
@@ -68,104 +66,105 @@ def answer_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
     x -= x.mean(axis=2, keepdims=True)
     slow = x - x[:, : max(1, epochs.n_samples // 10)].mean(axis=1, keepdims=True)
     name = epochs.classes[-1]
-    maps = _stretches(np.tensordot(z, slow, axes=1), step_ms=1000 / epochs.sfreq_hz, end_ms=epochs.window_end_ms)
-    groups = [Group(f"The whole answer: slow potential that goes with {name}", maps, one_scale=True)]
+    maps = _intervals(np.tensordot(z, slow, axes=1), step_ms=1000 / epochs.sfreq_hz, end_ms=epochs.window_end_ms)
+    groups = [Group(f"The whole decision: slow potential that goes with {name}", maps, one_scale=True)]
     if epochs.sfreq_hz > 2 * _BAND_HZ[1]:
         fast = sosfilt(butter(2, _BAND_HZ, "bandpass", fs=epochs.sfreq_hz, output="sos"), x - x[:, :1], axis=1)
         power = np.log(np.mean(fast**2, axis=1) + _FLOOR_UV2)  # (n_epochs, n_channels)
         band = HeadMap("{:g} to {:g} Hz".format(*_BAND_HZ), z @ (power - power.mean(axis=0)))
-        groups.append(Group(f"The whole answer: log power that goes with {name}", (band,)))
+        groups.append(Group(f"The whole decision: log power that goes with {name}", (band,)))
     return groups
 
 
 def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Group]:
-    """Give the maps of a decoder, one network and no ensemble, that was fitted on `epochs`."""
+    """Return the maps of a decoder with a single network that was fitted on `epochs`."""
     manifest, spec = decoder.manifest, decoder.manifest.network
     fir = tensors.get(FIR)
     decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
     x = manifest.scaling.apply(epochs.x_uv, decimation=decimation)  # (n_epochs, n_steps, n_channels)
-    seen = _Seen(epochs)
+    ranking = _Ranking(epochs)
     step_ms = 1000 * manifest.scaling.decimate * manifest.scaling.n_block / epochs.sfreq_hz
     course = partial(_courses, end_ms=epochs.window_end_ms)
     groups: list[Group]
     match spec:
         case LdaSpec():
-            groups = course(tensors["dense.weight"], x, what="window", step_ms=step_ms)
+            groups = course(tensors["dense.weight"], x, name="window", step_ms=step_ms)
         case CspSpec():
-            groups = [seen.power("CSP", tensors["csp.filters"], _band(tensors, x))]
+            groups = [ranking.power("CSP", tensors["csp.filters"], _band(tensors, x))]
         case TangentSpaceSpec():
             title = "Band power, main directions of the tangent space's weights"
             filters = _directions(tensors["dense.weight"]) @ tensors["tangent.whitening"]
-            groups = [seen.power(title, filters, _band(tensors, x))]
+            groups = [ranking.power(title, filters, _band(tensors, x))]
         case ClosedFormSpec():
             n = n_triangle(x.shape[2])
             erd, lrp = tensors["dense.weight"][:, :n], tensors["dense.weight"][:, n:]
             title = "Band power (ERD), main directions of the log-covariance's weights"
             means = window_means(x, spec.means).reshape(len(x), spec.means, -1)  # (n_epochs, means, n_channels)
             mean_ms = step_ms * (x.shape[1] // spec.means)
-            slow_potential = course(lrp, means, what="slow potential (LRP)", step_ms=mean_ms)
-            groups = [seen.power(title, _directions(erd), _band(tensors, x)), *slow_potential]
+            slow_potential = course(lrp, means, name="slow potential (LRP)", step_ms=mean_ms)
+            groups = [ranking.power(title, _directions(erd), _band(tensors, x)), *slow_potential]
         case LrpErdLstmSpec():
             slow = np.stack([blocked(each, spec.blocks).mean(axis=1) for each in x])  # (n_epochs, blocks, n_channels)
             groups = [
-                seen.level("Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
-                seen.power("Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
+                ranking.level("Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
+                ranking.power("Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
             ]
         case EegNetSpec():
-            groups = [_eegnet(spec, tensors, x, seen)]
+            groups = [_eegnet(spec, tensors, x, ranking)]
         case LstmSpec():
             n_hidden = spec.hidden[0]
-            cell = tensors["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # what is written into the cells
-            groups = [seen.level("Input of the first layer's cells", cell, x)]
+            cell = tensors["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # the input written to the cells
+            groups = [ranking.level("Input of the first layer's cells", cell, x)]
     return groups
 
 
 def filter_patterns(filters: Signal, x: Signal) -> Signal:
-    """Turn filters (n_filters, n_channels) into patterns, same shape: what each picks up of `x` (..., n_channels).
+    """Convert filters (n_filters, n_channels) to their patterns in the signal `x` (..., n_channels), same shape.
 
     ``A = C W (W' C W)^-1`` with C the covariance of `x` (Haufe et al., NeuroImage 87, 2014). A filter also suppresses
     noise, so its weights do not show where the signal comes from; its pattern does.
     """
     flat = x.reshape(-1, x.shape[-1])
     flat = flat - flat.mean(axis=0)
-    picked = flat @ filters.T  # (n, n_filters)
-    # more filters than dimensions, as after an average reference: the pseudo-inverse
-    return np.asarray(np.linalg.pinv(picked.T @ picked, hermitian=True) @ picked.T @ flat)
+    output = flat @ filters.T  # (n, n_filters)
+    # pseudo-inverse, because an average reference can leave more filters than dimensions
+    return np.asarray(np.linalg.pinv(output.T @ output, hermitian=True) @ output.T @ flat)
 
 
-class _Seen:
-    """Says of each filter how well its output alone tells the classes apart, on the trials it was fitted on."""
+class _Ranking:
+    """Ranks filters by how well each output alone separates the classes, on the trials they were fitted on."""
 
     def __init__(self, epochs: Epochs) -> None:
         assert epochs.labels is not None
         self._labels, self._classes = epochs.labels, epochs.classes
 
     def level(self, title: str, filters: Signal, x: Signal) -> Group:
-        """Judge filters by their output at the window's last step, and turn them so that it is higher for the class."""
+        """Rank filters by their output at the last step, with the sign that makes it higher for the class."""
         return self.group(title, filter_patterns(filters, x), x[:, -1] @ filters.T, power=False)
 
     def power(self, title: str, filters: Signal, x: Signal) -> Group:
-        """Judge filters by their output's power over the window; their sign means nothing."""
+        """Rank filters by the power of their output over the window; their sign has no meaning."""
         return self.group(title, filter_patterns(filters, x), _power(filters, x), power=True)
 
     def group(self, title: str, patterns: Signal, feature: Signal, *, power: bool) -> Group:
-        """Order patterns (n_filters, n_channels) by what `feature` (n_epochs, n_filters) tells, the best first."""
+        """Sort patterns (n_filters, n_channels) by how well `feature` (n_epochs, n_filters) separates the classes."""
         found = []
         for pattern, output in zip(patterns, feature.T, strict=True):
             name, area = self._best(output)
             higher = area >= 0.5
             if power:
-                said, sign = f"{'more' if higher else 'less'} power: {name}", np.sign(pattern[np.abs(pattern).argmax()])
+                label = f"{'more' if higher else 'less'} power: {name}"
+                sign = np.sign(pattern[np.abs(pattern).argmax()])
             else:
-                said, sign = name, 1.0 if higher else -1.0
+                label, sign = name, 1.0 if higher else -1.0
             area = max(area, 1 - area)
-            found.append((area, HeadMap(f"{said}, AUC {area:.2f}", pattern * (sign or 1.0))))
+            found.append((area, HeadMap(f"{label}, AUC {area:.2f}", pattern * (sign or 1.0))))
         found.sort(key=lambda each: -each[0])
-        more = f", the best {_MOST} of {len(found)}" if len(found) > _MOST else ""
-        return Group(f"{title}: patterns of the filters{more}", tuple(each for _, each in found[:_MOST]))
+        more = f", the best {_MAX_FILTERS} of {len(found)}" if len(found) > _MAX_FILTERS else ""
+        return Group(f"{title}: patterns of the filters{more}", tuple(each for _, each in found[:_MAX_FILTERS]))
 
     def _best(self, output: Signal) -> tuple[str, float]:
-        """Name the class that the output tells best from the others, and the area under its ROC curve."""
+        """Return the class that the output separates best from the others, and the area under its ROC curve."""
         two = len(self._classes) == 2
         areas = {
             name: auc((self._labels == label).astype(np.int64), np.stack([-output, output], axis=1))
@@ -176,38 +175,38 @@ class _Seen:
         return name, areas[name]
 
 
-def _courses(weight: NDArray[np.float64], x: Signal, *, what: str, step_ms: float, end_ms: float) -> list[Group]:
-    """Map a linear score of all steps (n_classes, n_steps * n_channels): the pattern it picks up, and its weights."""
+def _courses(weight: NDArray[np.float64], x: Signal, *, name: str, step_ms: float, end_ms: float) -> list[Group]:
+    """Return maps of a linear score of all steps (n_classes, n_steps * n_channels): its pattern and its weights."""
     score = _contrast(weight)
     n_steps, n_channels = x.shape[1:]
     pattern = filter_patterns(score[None], x.reshape(len(x), -1))[0]
     return [
         Group(
-            f"LDA of the {what}: {said}",
-            _stretches(values.reshape(n_steps, n_channels), step_ms=step_ms, end_ms=end_ms),
+            f"LDA of the {name}: {kind}",
+            _intervals(values.reshape(n_steps, n_channels), step_ms=step_ms, end_ms=end_ms),
             one_scale=True,
         )
-        for said, values in (("pattern", pattern), ("weights", score))
+        for kind, values in (("pattern", pattern), ("weights", score))
     ]
 
 
-def _stretches(values: Signal, *, step_ms: float, end_ms: float) -> tuple[HeadMap, ...]:
-    """Average a course (n_steps, n_channels) in a few stretches, oldest first."""
+def _intervals(values: Signal, *, step_ms: float, end_ms: float) -> tuple[HeadMap, ...]:
+    """Average a time course (n_steps, n_channels) in a few intervals, the oldest first."""
     n_steps = len(values)
     edges_ms = end_ms - step_ms * np.arange(n_steps, -1, -1)  # (n_steps + 1,)
     return tuple(
         HeadMap(f"{edges_ms[steps[0]]:.0f} to {edges_ms[steps[-1] + 1]:.0f} ms", values[steps].mean(axis=0))
-        for steps in np.array_split(np.arange(n_steps), min(n_steps, _STRETCHES))
+        for steps in np.array_split(np.arange(n_steps), min(n_steps, _N_INTERVALS))
     )
 
 
 def _contrast(weight: NDArray[np.float64]) -> Signal:
-    """Give the score (n_features,) of the last class against the others."""
+    """Return the score (n_features,) of the last class against the others."""
     return np.asarray(weight[-1] - weight[:-1].mean(axis=0), np.float64)
 
 
 def _directions(weight: NDArray[np.float64]) -> Signal:
-    """Give the main directions (n_filters, n_channels) of weights (n_classes, n_triangle) of a symmetric matrix."""
+    """Return the main directions (n_filters, n_channels) of weights (n_classes, n_triangle) of a symmetric matrix."""
     score = _contrast(weight)
     n = int((np.sqrt(8 * len(score) + 1) - 1) / 2)
     rows, columns = np.triu_indices(n)
@@ -221,18 +220,18 @@ def _band(tensors: Tensors, x: Signal) -> Signal:
     return np.asarray(bandpassed(x, toeplitz(tensors[BANDPASS])))
 
 
-def _eegnet(spec: EegNetSpec, tensors: Tensors, x: Signal, seen: _Seen) -> Group:
-    """Judge the spatial filters of each filter in time on what that one passes."""
+def _eegnet(spec: EegNetSpec, tensors: Tensors, x: Signal, ranking: _Ranking) -> Group:
+    """Rank the spatial filters of each temporal filter on the signal that it passes."""
     patterns, powers = [], []
     spatial = tensors["spatial.weight"].reshape(spec.temporal, spec.spatial, -1)
     for kernel, filters in zip(tensors["temporal.weight"], spatial, strict=True):
         passed = correlate1d(x, kernel.astype(np.float64), axis=1, mode="constant")
         patterns.append(filter_patterns(filters, passed))
         powers.append(_power(filters, passed))
-    title = "Power after each filter in time"
-    return seen.group(title, np.concatenate(patterns), np.concatenate(powers, axis=1), power=True)
+    title = "Power after each temporal filter"
+    return ranking.group(title, np.concatenate(patterns), np.concatenate(powers, axis=1), power=True)
 
 
 def _power(filters: Signal, x: Signal) -> Signal:
-    """Mean square of each filter's output (n_epochs, n_filters)."""
+    """Compute the mean square of the output of each filter, (n_epochs, n_filters)."""
     return np.asarray(np.mean((x @ filters.T) ** 2, axis=1))

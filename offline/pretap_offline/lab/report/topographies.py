@@ -1,4 +1,4 @@
-"""Scalp maps as pictures: nose up, left on the left, one PNG each."""
+"""Scalp maps as PNG pictures, with the nose up and left on the left. Used by `write`."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ import numpy as np
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
 from pretap_offline.lab.report.patterns import Group, HeadMap
+from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
 
-__all__ = ["Topographies"]
-
-_SHOWN = frozenset(("C3", "C4"))  # over the motor areas of the two hands
-_FEWEST = 4  # electrodes, for a map
+_LABELLED = frozenset(("C3", "C4"))  # over the motor areas of the two hands
 
 
 class Topographies:
-    """Draws maps of the channels that have a standard position; `can_draw` says whether there are enough."""
+    """Draws maps of the channels that have a standard position."""
 
     def __init__(self, channels: Sequence[str]) -> None:
-        info = make_info(tuple(channels), sfreq_hz=1.0)
-        self.placed = [
-            i for i, each in enumerate(info["chs"]) if np.isfinite(each["loc"][:3]).all() and each["loc"][:3].any()
-        ]
-        self._names = [channels[i] if canonical(channels[i]) in _SHOWN else "" for i in self.placed]
+        self.placed = channels_on_map(channels)
+        self._names = [channels[i] if canonical(channels[i]) in _LABELLED else "" for i in self.placed]
         self._info = make_info(tuple(channels[i] for i in self.placed), sfreq_hz=1.0)
 
     @property
     def can_draw(self) -> bool:
         """Whether enough channels have a position."""
-        return len(self.placed) >= _FEWEST
+        return len(self.placed) >= MIN_ON_MAP
 
     def draw(self, group: Group) -> list[bytes]:
-        """Draw each map of a group, symmetric about 0."""
+        """Draw each map of a group, with colours symmetric about 0."""
         limits = [float(np.abs(each.values[self.placed]).max()) or 1.0 for each in group.maps]
         if group.one_scale:
             limits = [max(limits)] * len(limits)

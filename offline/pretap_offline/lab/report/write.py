@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file with its figures, what they mean, and where on the head they come from."""
+"""Writes the report of a comparison: one HTML file with scores, explanations and scalp maps. Used by `compare`."""
 
 from __future__ import annotations
 
@@ -14,25 +14,16 @@ from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError, MissingPackageError, UsageError
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.metrics import calibration_error
+from pretap_offline.evaluate.metrics import calibration_error, draw_labels
 from pretap_offline.lab.fits import data_sha256
 from pretap_offline.lab.report import figures, texts
-from pretap_offline.lab.report.page import (
-    PNG,
-    cards,
-    facts,
-    heading,
-    page,
-    paragraph,
-    picture,
-    section,
-    table,
-)
-from pretap_offline.lab.report.patterns import Group, answer_patterns, patterns_of
+from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, paragraph, picture, section, table
+from pretap_offline.lab.report.patterns import Group, decision_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
-
-__all__ = ["check_report", "write_report"]
+from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells
+from pretap_offline.trials.montage import MIN_ON_MAP
+from pretap_offline.trials.report import describe_counts
 
 _PUBLISHED = {
     "bci2-iv-aa": {
@@ -40,12 +31,12 @@ _PUBLISHED = {
         "test set, published: second-order bilinear (0.87)": 0.87,
     }
 }
-"""By subject: accuracies that others told, on the withheld test part (Wang et al., IEEE TBME 51(6), 2004; later)."""
-_MOST_CURVES = 6  # reliability diagrams
+"""Published accuracies on the withheld test part, by subject (Wang et al., IEEE TBME 51(6), 2004, and later)."""
+_MAX_DIAGRAMS = 6  # of calibration
 
 
 def check_report(found: Comparison | None = None, trials: Epochs | None = None) -> None:
-    """Refuse before the work: a library is missing, or `trials` are not those of the results `found`."""
+    """Check before the work that the libraries are installed, and that the results `found` belong to `trials`."""
     for name in ("matplotlib", "mne"):
         try:
             __import__(name)
@@ -53,21 +44,22 @@ def check_report(found: Comparison | None = None, trials: Epochs | None = None) 
             raise MissingPackageError.for_extra("--report", missing=name) from None
     if found is not None and trials is not None and data_sha256(trials) != found.trials.sha256:
         raise UsageError(
-            f"The results were computed on {found.trials.source} (sha256 {found.trials.sha256[:16]}), and --data holds "
-            f"{trials.source} (sha256 {data_sha256(trials)[:16]}). Give the same data, or none: then no scalp maps."
+            f"The results were computed on {found.trials.source} (sha256 {found.trials.sha256[:16]}), but --data holds "
+            f"{trials.source} (sha256 {data_sha256(trials)[:16]}). Give the same data, or leave out --data and with it "
+            "the scalp maps."
         )
 
 
 def write_report(found: Comparison, path: Path, *, trials: Epochs | None, command: str) -> None:
-    """Write the page at once or not at all.
+    """Write the page; the file exists whole or not at all.
 
-    Each configuration is fitted once more, on all of `trials` from the first seed, for its scalp maps; without trials
-    there are none. `command` is what the user typed.
+    Each configuration is fitted once more for its scalp maps, on all of `trials` from the first seed. Without trials,
+    the maps are left out. `command` is the command line of the user.
     """
-    best_first = sorted(found.outcomes, key=lambda each: -each.figures.accuracy)
+    best_first = found.best_first
     sections = [
         _header(found, command),
-        _figures(found, best_first),
+        _accuracy(found, best_first),
         _calibration(found, best_first),
         *_learning_curve(best_first),
         *_permutations(best_first),
@@ -75,8 +67,8 @@ def write_report(found: Comparison, path: Path, *, trials: Epochs | None, comman
         _mistakes(found, best_first),
         _maps(found, best_first, trials),
     ]
-    counted = "1 decoder" if len(best_first) == 1 else f"{len(best_first)} decoders compared"
-    content = page(f"{counted}: {found.trials.source}", sections)
+    title = "1 decoder" if len(best_first) == 1 else f"{len(best_first)} decoders compared"
+    content = page(f"{title}: {found.trials.source}", sections)
     with writing(path):
         write_whole(path, content.encode())
 
@@ -84,7 +76,7 @@ def write_report(found: Comparison, path: Path, *, trials: Epochs | None, comman
 def _header(found: Comparison, command: str) -> str:
     trials, setting = found.trials, found.setting
     counts = np.bincount(trials.labels, minlength=len(trials.classes))
-    named = ", ".join(f"{n} {name}" for n, name in zip(counts, trials.classes, strict=True))
+    named = describe_counts(counts, trials.classes)
     seeds = f"{setting.seed} to {setting.seed + setting.repeats - 1}" if setting.repeats > 1 else f"{setting.seed}"
     return facts(
         [
@@ -102,7 +94,7 @@ def _header(found: Comparison, command: str) -> str:
     )
 
 
-def _figures(found: Comparison, best_first: Sequence[Outcome]) -> str:
+def _accuracy(found: Comparison, best_first: Sequence[Outcome]) -> str:
     n, best = found.trials.n_trials, best_first[0].figures.accuracy
     chance = max(np.bincount(found.trials.labels)) / n
     error = 100 * np.sqrt(best * (1 - best) / n)
@@ -118,9 +110,11 @@ def _figures(found: Comparison, best_first: Sequence[Outcome]) -> str:
     ]
     if found.differences:
         content += [
-            heading(f"Differences to {found.differences[0].against}"),
+            heading(f"Differences from {found.differences[0].against}"),
             paragraph(texts.DIFFERENCES),
-            table(("decoder", "accuracy", "95 %", "p", "NLL", "95 %", "p"), _differences(found)),
+            table(
+                ("decoder", *DIFFERENCE_COLUMNS), ([each.name, *difference_cells(each)] for each in found.differences)
+            ),
         ]
     return section("Accuracy", how, content)
 
@@ -130,7 +124,7 @@ def _row(each: Outcome) -> list[str]:
     return [
         each.name,
         each.kind,
-        f.accuracy_words(),
+        f.describe_accuracy(),
         "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
         f"{f.nll:.3f}",
         f"{f.ece:.3f} ({f.ece_p:.2g})",
@@ -144,19 +138,12 @@ def _row(each: Outcome) -> list[str]:
     ]
 
 
-def _differences(found: Comparison) -> Iterator[list[str]]:
-    for each in found.differences:
-        accuracy, nll = ("{:+.3f} to {:+.3f}".format(*interval) for interval in (each.accuracy_ci95, each.nll_ci95))
-        p = (f"{each.accuracy_p:.2g}", f"{each.nll_p:.2g}")
-        yield [each.name, f"{each.accuracy:+.3f}", accuracy, p[0], f"{each.nll:+.3f}", nll, p[1]]
-
-
 def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
     labels, rng = np.array(found.trials.labels), np.random.default_rng(found.setting.seed)
     expected = _calibrated_error(np.array(best_first[0].probs), rng)
     how = texts.CALIBRATION.format(expected=expected)
     shown = []
-    for number, each in enumerate(best_first[:_MOST_CURVES]):
+    for number, each in enumerate(best_first[:_MAX_DIAGRAMS]):
         probs, f = np.array(each.probs), each.figures
         bins = figures.confidence_bins(labels, probs, rng=rng)
         drawn = figures.reliability(bins, probs, large=number == 0)
@@ -164,16 +151,15 @@ def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
         caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {slope}"
         shown.append(picture(drawn, alt=f"Reliability of {each.name}", caption=caption))
     content = [cards(shown)]
-    if len(best_first) > _MOST_CURVES:
-        content.append(paragraph(f"Shown are the {_MOST_CURVES} most accurate of {len(best_first)}."))
+    if len(best_first) > _MAX_DIAGRAMS:
+        content.append(paragraph(f"The {_MAX_DIAGRAMS} most accurate of {len(best_first)} decoders are shown."))
     return section("Calibration", how, content)
 
 
 def _calibrated_error(probs: NDArray[np.float64], rng: np.random.Generator) -> float:
-    """Give the mean ECE of decoders with the first repeat's probabilities, were they perfectly calibrated."""
-    steps = probs[0].cumsum(axis=1)[:, :-1]  # (n_trials, n_classes - 1)
-    draws = (rng.random((len(steps), 1)) > steps for _ in range(200))
-    return float(np.mean([calibration_error(draw.sum(axis=1), probs[0]) for draw in draws]))
+    """Compute the mean ECE of perfectly calibrated decoders with the probabilities of the first repeat."""
+    drawn = draw_labels(rng.random((200, probs.shape[1], 1)), probs[0])  # (n_draws, n_trials)
+    return float(np.mean([calibration_error(labels, probs[0]) for labels in drawn]))
 
 
 def _learning_curve(best_first: Sequence[Outcome]) -> list[str]:
@@ -213,21 +199,21 @@ def _training(found: Comparison, best_first: Sequence[Outcome]) -> list[str]:
 def _mistakes(found: Comparison, best_first: Sequence[Outcome]) -> str:
     labels, classes = np.array(found.trials.labels), found.trials.classes
     predicted = [np.array(each.probs).argmax(axis=2) for each in best_first]  # (n_repeats, n_trials) each
-    columns = [f"{truth} → {said}" for truth in classes for said in classes]
+    columns = [f"{truth} → {prediction}" for truth in classes for prediction in classes]
     rows = [
         [each.name]
         + [
-            f"{100 * (own[:, labels == truth] == said).mean():.1f} %"
+            f"{100 * (own[:, labels == truth] == prediction).mean():.1f} %"
             for truth in range(len(classes))
-            for said in range(len(classes))
+            for prediction in range(len(classes))
         ]
         for each, own in zip(best_first, predicted, strict=True)
     ]
     wrong = (np.concatenate(predicted) != labels).mean(axis=0)  # (n_trials,)
     always, never = int((wrong == 1).sum()), int((wrong == 0).sum())
     text = (
-        f"Of {len(labels)} trials {never} are decoded right by every decoder in every repeat, {always} wrong by every "
-        "decoder in every repeat."
+        f"Of {len(labels)} trials, every decoder decodes {never} correctly in every repeat, and {always} wrongly in "
+        "every repeat."
     )
     return section("Mistakes", texts.MISTAKES, [table(["decoder", *columns], rows), paragraph(text)])
 
@@ -237,20 +223,22 @@ def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | Non
         return section("On the head", "", [paragraph("No maps: the trials were not given (--data).")])
     drawing = Topographies(trials.channels)
     if not drawing.can_draw:
-        n = len(drawing.placed)
-        text = f"No maps: {n} of {len(trials.channels)} channels have a standard position, at least 4 are needed."
+        text = (
+            f"No maps: {len(drawing.placed)} of {len(trials.channels)} channels have a standard position, "
+            f"at least {MIN_ON_MAP} are needed."
+        )
         return section("On the head", "", [paragraph(text)])
     content = []
     for each in best_first:
         content.append(heading(f"{each.name} ({each.kind})"))
-        for group in answer_patterns(trials, np.mean(each.probs, axis=0)):
+        for group in decision_patterns(trials, np.mean(each.probs, axis=0)):
             content += _drawn(group, drawing, name=each.name)
         content += _filters(each, drawing, trials, seed=found.setting.seed)
     return section("On the head", texts.HEAD, content)
 
 
 def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: int) -> Iterator[str]:
-    """Fit on all trials, and draw what the filters pick up."""
+    """Fit on all trials, and draw the patterns of the filters."""
     from threadpoolctl import threadpool_limits
 
     from pretap_offline.fit.fitting import fit_decoder
@@ -258,15 +246,15 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
 
     config = msgspec.convert(outcome.config, TrainConfig)
     epochs = prepare(trials, replace(config, evaluation=EvaluationConfig(folds=0)))
-    first = replace(config, fit=replace(config.fit, members=1))  # the ensemble's seed is its first member's
+    first = replace(config, fit=replace(config.fit, members=1))  # it has the seed of the ensemble
     try:
         with threadpool_limits(1):
             decoder, tensors = fit_decoder(epochs, first, seed=seed)
     except DataError as error:
-        yield paragraph(f"No maps of its filters: the fit on all trials failed. {error}")
+        yield paragraph(f"No maps of the filters: the fit on all trials failed. {error}")
         return
     if config.fit.members > 1:
-        yield paragraph(f"Filters: those of the first of {config.fit.members} members.")
+        yield paragraph(f"Filters of the first of {config.fit.members} members.")
     for group in patterns_of(decoder, tensors, epochs):
         yield from _drawn(group, drawing, name=outcome.name)
 

@@ -1,4 +1,4 @@
-"""What is fitted on what: data at every rate, the folds, parts of their training trials, permuted labels."""
+"""The bench: the trials at every rate, and how they are split into folds. Used by `compare` and `sweep`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from pretap_offline.evaluate.cross_validation import Split, is_blockwise, splits
 from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, recipe
 from pretap_offline.training import prepare
 
-__all__ = ["Bench", "draw", "set_up"]
-
 Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The trials as they were read, by the rate that a recipe asks for, and how they are split.
+    """The trials as read, the trials at each rate that a recipe asks for, and how they are split.
 
-    `sha256` is that of the trials at each rate.
+    `sha256` identifies the trials at each rate.
     """
 
     trials: Epochs
@@ -37,12 +35,12 @@ class Bench:
 
     @property
     def labels(self) -> Index:
-        """The classes (n_trials,)."""
+        """The class indices (n_trials,)."""
         assert self.trials.labels is not None
         return self.trials.labels
 
     def check(self, config: TrainConfig) -> None:
-        """Build what this recipe asks for, unfitted; raises UsageError where that cannot be."""
+        """Build the estimator of a recipe without fitting it; raises `UsageError` if that is impossible."""
         from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
 
         like = self.epochs[config.signal.sfreq_hz]
@@ -52,7 +50,7 @@ class Bench:
         make_estimator(config, scaling, like=like, seed=self.seed, fir=fir)
 
     def fits(self, config: TrainConfig, folds: Sequence[Split], *, shuffle: int | None = None) -> Iterator[Fit]:
-        """Give the fit of each fold; the networks of repeat r start from ``seed + r``."""
+        """Yield the fit of each fold; the networks of repeat r start from ``seed + r``."""
         data = self.sha256[config.signal.sfreq_hz]
         for fold in folds:
             seed = self.seed + fold.repeat
@@ -60,13 +58,13 @@ class Bench:
 
 
 def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeats: int, seed: int) -> Bench:
-    """Bring the trials to the rates of `configs`, and settle how they are split: the same for all."""
+    """Resample the trials to the rates of `configs`, and choose one way to split them for all."""
     kinds = {config.evaluation.split for config in configs}
     blockwise = {is_blockwise(trials, config) for config in configs}
     if len(blockwise) > 1:
         raise UsageError(
-            f"evaluation.split differs between the configurations ({', '.join(sorted(kinds))}), and all are compared "
-            "on the same folds: set it alike."
+            f"evaluation.split differs between the configurations ({', '.join(sorted(kinds))}), but all are compared "
+            "on the same folds: set the same value in all of them."
         )
     split: Literal["blocks", "stratified"] = "blocks" if blockwise == {True} else "stratified"
     evaluation = EvaluationConfig(folds=folds, repeats=repeats, split=split)
@@ -79,7 +77,7 @@ def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeat
 
 
 def draw(bench: Bench, config: TrainConfig, *, shuffle: int | None = None) -> list[Split]:
-    """Draw the folds of all repeats, or of the first on permuted labels."""
+    """Draw the folds of all repeats, or with `shuffle` those of the first repeat on permuted labels."""
     if shuffle is None:
         return splits(bench.trials, replace(config, evaluation=bench.evaluation), seed=bench.seed)
     once = replace(config, evaluation=replace(bench.evaluation, repeats=1))

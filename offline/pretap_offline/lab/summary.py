@@ -1,4 +1,4 @@
-"""Figures of repeated cross-validation, and the difference between two configurations."""
+"""Summary of a repeated cross-validation, and differences between configurations. Used by `compare` and `sweep`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from numpy.typing import NDArray
 
 from pretap_offline.evaluate.cross_validation import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
-from pretap_offline.lab.results import Difference, Figures
-
-__all__ = ["corrected_t", "differences", "figures"]
+from pretap_offline.lab.results import Difference, Summary
 
 
-def figures(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int) -> Figures:
-    """Summarise out-of-fold probabilities (n_repeats, n_trials, n_classes); `seed` is that of the simulations."""
+def summarise(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int) -> Summary:
+    """Summarise out-of-fold probabilities (n_repeats, n_trials, n_classes); `seed` is used for the simulations."""
     scores = [score(labels, each) for each in probs]
     fits = [calibration(labels, each) for each in probs]
     accuracies = tuple(each.accuracy for each in scores)
     accuracy = float(np.mean(accuracies))
-    return Figures(
+    return Summary(
         accuracy=accuracy,
         accuracy_sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
         accuracy_ci95=wilson95(round(accuracy * len(labels)), len(labels)),
@@ -36,7 +34,7 @@ def figures(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int)
 def differences(
     labels: NDArray[np.int64], splits: list[Split], probs: dict[str, NDArray[np.float64]]
 ) -> tuple[Difference, ...]:
-    """Compare every configuration with the first, fold by fold: all were fitted and scored on the same trials."""
+    """Compare every configuration with the first one, fold by fold; all share the same folds."""
     (first, base), *others = ((name, _by_fold(labels, splits, each)) for name, each in probs.items())
     ratio = float(np.mean([len(split.score_on) / len(split.fit_on) for split in splits]))
     found = []
@@ -48,25 +46,26 @@ def differences(
 
 
 def corrected_t(difference: NDArray[np.float64], *, ratio: float) -> tuple[float, tuple[float, float], float]:
-    """Give mean, 95 % interval and two-sided p of differences (n_folds,) whose training sets overlap.
+    """Return mean, 95 % interval and two-sided p of differences (n_folds,) whose training sets overlap.
 
     The corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003): the variance of the mean is
-    ``(1 / n_folds + ratio)`` times that of the folds, `ratio` = trials scored / trials fitted on.
+    ``(1 / n_folds + ratio)`` times that of the folds, with `ratio` = trials scored / trials fitted on.
     """
     from scipy.stats import t
 
     n, mean = len(difference), float(difference.mean())
     error = float(np.sqrt((1 / n + ratio) * difference.var(ddof=1)))
-    if error == 0:  # all folds alike: the same predictions, or a constant gain
+    if error == 0:  # all folds are equal: the same predictions, or a constant gain
         return mean, (mean, mean), float(mean == 0)
     half = float(t.ppf(0.975, n - 1)) * error
     return mean, (mean - half, mean + half), float(2 * t.sf(abs(mean) / error, n - 1))
 
 
 def _by_fold(labels: NDArray[np.int64], splits: list[Split], probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give accuracy and NLL of each fold, (n_folds, 2).
+    """Return accuracy and NLL of each fold, (n_folds, 2).
 
-    Folds that hold out the same trials are one, with the mean of their scores: repeated blocks are no new blocks.
+    Folds that hold out the same trials count as one, with the mean of their scores, because repeated blocks are not new
+    blocks.
     """
     scores: dict[bytes, list[tuple[float, float]]] = {}
     for split in splits:

@@ -1,4 +1,4 @@
-"""Blockwise cross-validation, chance, verdict and learning curve: no figure is better than the evidence."""
+"""Blockwise cross-validation, chance, advice and learning curve: no result claims more than the trials show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, Trai
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.advice import verdict, words
+from pretap_offline.evaluate.advice import advice, describe
 from pretap_offline.evaluate.cross_validation import cross_validate, n_fits, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy
@@ -77,7 +77,7 @@ def test_each_block_is_held_out_once_and_nothing_that_overlaps_it_in_time_is_tra
         assert bool(left_out) == (every_s < 0.5)
 
 
-def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_itself():
+def test_disturbing_a_trial_changes_no_other_score_of_its_block():
     """By experiment: overlapping neighbours of a block are not trained on either."""
     epochs = trials(every_s=0.3, n=40)
     before = cross_validate(epochs, RECIPE, seed=0).raw_probs[0]
@@ -90,7 +90,7 @@ def test_disturbing_a_trial_changes_the_scores_of_its_own_block_nowhere_but_in_i
     assert differs[20:].all()
 
 
-def test_auto_takes_blocks_where_the_order_is_known_and_random_folds_where_not():
+def test_auto_uses_blocks_if_the_order_is_known_and_random_folds_otherwise():
     epochs = trials()
     unordered = replace(epochs, at_s=None, files=None)
     assert "blockwise" in cross_validate(epochs, RECIPE, seed=0).metrics.protocol
@@ -102,7 +102,7 @@ def test_auto_takes_blocks_where_the_order_is_known_and_random_folds_where_not()
         splits(epochs.select(np.arange(80)[::-1]), changed(split="blocks"), seed=0)
 
 
-def test_classes_recorded_one_after_the_other_cannot_be_told_from_time():
+def test_classes_recorded_one_after_the_other_are_refused():
     epochs = trials()
     one_by_one = replace(epochs, labels=(np.arange(80) >= 60).astype(np.int64))
     with pytest.raises(DataError, match=r"time and class cannot be told apart\. Record the classes mixed"):
@@ -127,7 +127,7 @@ def test_a_drift_that_random_folds_reward_gains_nothing_in_blocks():
     assert random.metrics.accuracy > blocks.metrics.accuracy + 0.1
 
 
-# -- chance and verdict --------------------------------------------------------------------------------------------
+# -- chance and advice ---------------------------------------------------------------------------------------------
 
 
 def test_the_p_value_is_the_binomial_tail_at_the_share_of_the_commonest_class():
@@ -138,16 +138,16 @@ def test_the_p_value_is_the_binomial_tail_at_the_share_of_the_commonest_class():
     assert against_chance(0, labels)[1] == pytest.approx(1.0)
 
 
-def test_shuffled_labels_are_called_chance():
+def test_shuffled_labels_are_not_distinguishable_from_chance():
     epochs = trials(n=120)
     shuffled = replace(epochs, labels=np.random.default_rng(5).permutation(epochs.labels))
     metrics = cross_validate(shuffled, RECIPE, seed=0).metrics
     assert metrics.p_chance > 0.05
     assert metrics.verdict.startswith("not distinguishable from chance (p = 0.")
-    assert "do not go live yet; check electrodes and markers, or record more" in words(metrics)
+    assert "do not go live yet; check electrodes and markers, or record more" in describe(metrics)
 
 
-def test_an_effect_that_is_there_is_worth_going_live():
+def test_a_real_effect_is_worth_going_live():
     metrics = cross_validate(trials(n=120), RECIPE, seed=0).metrics
     assert metrics.accuracy > 0.8
     assert metrics.p_chance < 1e-6
@@ -158,7 +158,7 @@ def test_an_effect_that_is_there_is_worth_going_live():
     ("accuracy", "chance", "p", "expected"),
     [
         (0.52, 0.5, 0.31, "not distinguishable from chance (p = 0.31): do not go live yet"),
-        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right where guessing gets 5 of 10"),
+        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right, while guessing gets 5 of 10"),
         (0.80, 0.5, 1e-9, "going live makes sense: expect about 8 of 10 right"),
         (0.854, 0.5, 1e-9, "going live makes sense: expect about 17 of 20 right"),
         (0.995, 0.5, 1e-9, "going live makes sense: expect about 19 of 20 right"),
@@ -166,8 +166,8 @@ def test_an_effect_that_is_there_is_worth_going_live():
         (0.90, 0.9, 0.5, "not distinguishable from chance (p = 0.50)"),
     ],
 )
-def test_verdicts(accuracy, chance, p, expected):
-    assert verdict(accuracy, chance=chance, p_chance=p).startswith(expected)
+def test_the_advice_depends_on_accuracy_and_chance(accuracy, chance, p, expected):
+    assert advice(accuracy, chance=chance, p_chance=p).startswith(expected)
 
 
 def test_unbalanced_classes_show_their_balanced_accuracy():
@@ -177,7 +177,7 @@ def test_unbalanced_classes_show_their_balanced_accuracy():
     epochs = trials(n=100, effect_uv=0.0)
     labels = np.zeros(100, np.int64)
     labels[::8] = 1
-    text = words(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
+    text = describe(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
     assert "balanced accuracy 0.5" in text or "balanced accuracy 0.4" in text
     assert "chance 0.870" in text
 
@@ -200,7 +200,7 @@ def test_the_gain_is_recovered_from_accuracies_that_lie_on_the_curve(shape):
     assert gain_of_twice(SIZES, right, shape=shape) == pytest.approx(expected, abs=1e-3)
 
 
-def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
+def test_the_predicted_gain_is_never_negative_and_never_leads_past_one():
     assert gain_of_twice(SIZES, drawn([0.9, 0.8, 0.7, 0.6]), shape=0.5) == 0
     steep = drawn([0.1, 0.5, 0.9, 0.97])
     assert gain_of_twice(SIZES, steep, shape=0.5) == pytest.approx(1 - steep[-1].mean())
@@ -211,22 +211,22 @@ def test_more_trials_are_never_said_to_harm_nor_to_lead_past_one():
     [
         ([0.65, 0.74, 0.78, 0.80], 2000, "twice as many trials would give about 0.8"),
         ([0.80, 0.80, 0.80, 0.80], 5000, "twice as many trials would hardly help"),
-        ([0.70, 0.72, 0.70, 0.72], 120, "whether twice as many trials would help cannot be told"),
-        ([0.60, 0.61, 0.62, 0.63], 51, "what more trials would give cannot be told from so few"),
+        ([0.70, 0.72, 0.70, 0.72], 120, "these trials do not show whether twice as many would help"),
+        ([0.60, 0.61, 0.62, 0.63], 51, "51 trials are too few to predict what more would bring"),
     ],
 )
-def test_the_outlook_says_as_much_as_the_trials_allow(accuracies, n, expected):
+def test_the_outlook_claims_no_more_than_the_trials_show(accuracies, n, expected):
     assert outlook(SIZES, drawn(accuracies, n), rng=np.random.default_rng(0)).startswith(expected)
 
 
-def test_the_learning_curve_ends_in_the_cross_validated_accuracy_and_costs_what_it_says():
+def test_the_learning_curve_ends_in_the_cross_validated_accuracy():
     calls = []
     recipe = changed(learning_curve=True)
     metrics = cross_validate(trials(), recipe, seed=0, advance=lambda: calls.append(1)).metrics
     assert len(calls) == n_fits(recipe) == 4 * len(FRACTIONS)
     assert [n for n, _ in metrics.learning_curve] == [15, 30, 45, 60] or metrics.learning_curve[-1][0] == 60
     assert metrics.learning_curve[-1][1] == metrics.accuracy
-    assert metrics.outlook in words(metrics)
+    assert metrics.outlook in describe(metrics)
     without = cross_validate(trials(), RECIPE, seed=0).metrics
     assert without.accuracy == metrics.accuracy
     assert (without.learning_curve, without.outlook) == ((), "")

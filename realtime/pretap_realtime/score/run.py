@@ -1,0 +1,146 @@
+"""run_over: runs the live pipeline over a recording. Used by `score` and `tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.bundle.manifest import Manifest
+from pretap.config.serve import ServeConfig, StreamConfig
+from pretap.decoder.decoder import Decoder
+from pretap.errors import DataError, StreamRefusedError
+from pretap.recordings.epochs import trial_sha256
+from pretap.recordings.events import matches
+from pretap.recordings.recording import Event, Recording, sample_at
+from pretap.recordings.resample import resample_recording
+from pretap.signal.channels import MISSING, match_channels
+from pretap_realtime.decide.cues import bundle_cues
+from pretap_realtime.decide.modes import CueLocked, Mode
+from pretap_realtime.decide.pipeline import Pipeline
+from pretap_realtime.signal.chunk import Chunk, Cue, Decision
+from pretap_realtime.signal.compatibility import Description, Mapping, check_stream
+
+__all__ = ["PATIENCE_S", "RunCounts", "event_s", "run_over"]
+
+PATIENCE_S = 3.0  # progress is not reported for shorter runs
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Samples of a recording, and how many of its trials the bundle was trained on (None if that is unknown)."""
+
+    n_received: int
+    n_lost: int
+    n_trained_on: int | None
+
+
+def run_over(
+    recording: Recording,
+    decoder: Decoder,
+    mode: Mode,
+    *,
+    n_chunk: int,
+    on_decisions: Callable[[Sequence[Decision]], None],
+    advance: Callable[[int], None] = lambda _: None,
+    settings: ServeConfig = ServeConfig(),  # noqa: B008 - frozen
+) -> RunCounts:
+    """Run a recording, with its events as cues, through the live pipeline.
+
+    The recording is treated as `pretap serve` treats a stream: other rates are resampled, and a few missing channels
+    interpolated. Timestamps are those of the recording's clock.
+
+    Parameters
+    ----------
+    on_decisions
+        Called with the decisions as they are made; a list of all decisions at every sample of an hour would take 1 GB.
+    advance
+        Called with the number of samples of each chunk that is done.
+    settings
+        Only `stream` and `quality` are used.
+
+    Raises
+    ------
+    DataError
+        If the recording does not fit the bundle.
+    """
+    mapping = _check_recording(recording, decoder, settings.stream)
+    order = np.array(mapping.order)
+    present = order != MISSING
+    pipeline = Pipeline(decoder, mode, max_interpolated=settings.stream.max_interpolated, quality=settings.quality)
+    pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
+
+    is_cued = isinstance(mode, CueLocked)
+    events = recording.events if is_cued else ()
+    cues = iter([Cue(event_s(recording, event), event.text) for event in events])
+    cue = next(cues, None)
+    for start in range(0, recording.n_samples, n_chunk):
+        stop = min(start + n_chunk, recording.n_samples)
+        t_s = _timestamps_s(recording, start, stop)
+        while cue is not None and cue.t_s <= t_s[-1]:
+            on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
+            cue = next(cues, None)
+        x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
+        on_decisions(pipeline.process(Chunk(x_uv, t_s)))
+        advance(stop - start)
+    on_decisions(pipeline.close())
+    while cue is not None:  # after the last sample
+        on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
+        cue = next(cues, None)
+    if is_cued:
+        on_decisions(pipeline.expire(np.inf))
+    counts = pipeline.front_end.losses.counts
+    return RunCounts(counts.n_received, counts.n_lost, _n_trained_on(recording, decoder.manifest))
+
+
+def event_s(recording: Recording, event: Event) -> float:
+    """Return the time of an event on the recording's clock."""
+    return float(_timestamps_s(recording, event.sample, event.sample + 1)[0]) + event.late_s
+
+
+def _check_recording(recording: Recording, decoder: Decoder, stream: StreamConfig) -> Mapping:
+    description = Description(
+        name=recording.source,
+        hostname="",
+        format="float32",
+        n_channels=len(recording.channels),
+        sfreq_hz=recording.sfreq_hz,
+        labels=recording.channels,
+        units=("uV",) * len(recording.channels),
+    )
+    try:
+        return check_stream(description, decoder.manifest, stream, interpolation=decoder.interpolation)
+    except StreamRefusedError as error:
+        raise DataError(str(error)) from None
+
+
+def _timestamps_s(recording: Recording, start: int, stop: int) -> NDArray[np.float64]:
+    return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
+
+
+def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:
+    """Count the trials of a recording that the bundle was trained on: cut as `pretap train` cuts them, and hashed.
+
+    None if a channel is missing, because the hashes cannot be compared then.
+    """
+    if recording.trials is not None:
+        return manifest.training.count_known(recording.trials.trial_ids)
+    patterns, _ = bundle_cues(manifest)
+    try:
+        order = match_channels(manifest.channels, recording.channels, stream=recording.source)
+    except StreamRefusedError:  # a channel is missing and interpolated
+        return None
+    if not any(matches(event.text, patterns) for event in recording.events):
+        return 0
+    at_rate = resample_recording(recording, sfreq_hz=manifest.sfreq_hz)
+    ends = {
+        sample_at(at_rate, event, offset_s=manifest.window_end_ms / 1000) + 1
+        for event in at_rate.events
+        if matches(event.text, patterns)
+    }
+    complete = (end for end in ends if manifest.n_window <= end <= at_rate.n_samples)
+    return manifest.training.count_known(
+        trial_sha256(at_rate.read(end - manifest.n_window, end)[:, order]) for end in complete
+    )

@@ -1,0 +1,296 @@
+"""Assembly: loads the decoders of `pretap serve`, and builds and runs a service for each. Used by `serve.command`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pretap.bundle.file import load
+from pretap.bundle.shipped import BEST, find_bundle
+from pretap.config.serve import ServeConfig
+from pretap.decoder.decoder import Decoder
+from pretap.errors import NoStreamError, OutletFrozenError, UsageError
+from pretap.terminal import plain
+from pretap_realtime.console.stopping import Stop, StopSignal
+from pretap_realtime.console.writer import ConsoleWriter
+from pretap_realtime.decide.cues import bundle_cues
+from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.pipeline import Pipeline, make_resampler
+from pretap_realtime.decide.policy import Policy
+from pretap_realtime.lsl.description import list_streams
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
+from pretap_realtime.send.log_sink import LogSink
+from pretap_realtime.send.outlet_sink import OutletSink
+from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearches
+from pretap_realtime.serve.fast_path import FastPath, make_fast_path
+from pretap_realtime.serve.handover import Handover, HandoverSlot
+from pretap_realtime.serve.service import Service, Timing
+from pretap_realtime.serve.session_folder import SessionFolder
+from pretap_realtime.serve.several import Job, Say, run_each
+from pretap_realtime.signal.compatibility import describe_mapping
+from pretap_realtime.signal.quality import check_policy
+
+if TYPE_CHECKING:
+    from pretap_realtime.send.network import OutputSink
+
+__all__ = ["Destinations", "run_decoders"]
+
+_LIST_S = 1.0  # several outlets on one machine may answer only after 0.6 s (liblsl #282)
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """The places besides the LSL outlets to which messages go.
+
+    Attributes
+    ----------
+    log_file
+        Log of the messages, if any.
+    folder
+        Folder for the recording of the session, if any.
+    handover
+        Under ``--supervise``, the file that continues the work of the worker before.
+    """
+
+    log_file: Path | None
+    folder: Path | None
+    handover: Handover | None
+
+
+@dataclass(frozen=True, eq=False)
+class _LoadedDecoder:
+    """A decoder with its settings."""
+
+    settings: ServeConfig
+    bundle: Path
+    decoder: Decoder
+    connector: Connector
+    hop: int  # samples
+    say: Say
+
+    @property
+    def name(self) -> str:
+        return self.settings.markers.name
+
+
+def run_decoders(
+    decoders: Sequence[tuple[str | Path | None, ServeConfig]],
+    destinations: Destinations | None,
+    *,
+    stop: StopSignal,
+    console: ConsoleWriter,
+) -> None:
+    """Load every decoder, then run their services until they end.
+
+    Parameters
+    ----------
+    decoders
+        A bundle, or None for the default one, and settings for each.
+    destinations
+        None for a dry run, which connects to the stream, shows the channel mapping and ends.
+    """
+    is_single = len(decoders) == 1
+    searches = [StreamSearches.start(settings) for _, settings in decoders]  # they run while the bundles load
+    loaded = [
+        _load(bundle, settings, each, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
+        for (bundle, settings), each in zip(decoders, searches, strict=True)
+    ]
+    jobs: dict[str, Job] = {}
+    for k, each in enumerate(loaded):
+        if destinations is None:
+            job: Job = partial(_run_dry, each, stop=stop)
+        else:
+            sinks, session = _open_sinks(each, destinations, is_single=is_single)
+            slot = None if destinations.handover is None else destinations.handover.slot(k)
+            job = partial(_run_service, each, sinks=sinks, session=session, slot=slot, stop=stop)
+        jobs[each.name] = partial(_run_with_listing, job, settings=each.settings)
+    if is_single:
+        jobs[loaded[0].name](console.show)
+    else:
+        run_each(jobs, say=_make_say(console), show=console.show)
+
+
+def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
+    return lambda line: console.say(plain(prefix + line))
+
+
+def _load(bundle: str | Path | None, settings: ServeConfig, searches: StreamSearches, *, say: Say) -> _LoadedDecoder:
+    if bundle is None:
+        say(
+            f"no BUNDLE given: using the default, {BEST}, which fits most amplifiers; for a stream at 100 Hz, use "
+            "ensemble-100hz"
+        )
+    file = find_bundle(bundle or BEST)
+    decoder = load(file, engine=settings.decode.engine, sha256=settings.decode.bundle_sha256)
+    say(f"bundle {file}: {decoder.manifest.describe()}")
+    check_policy(settings.quality, decoder)
+    if decoder.statistics is None:
+        say(
+            "the bundle has no statistics of its training signal, so electrodes out of range, a wrong unit and a "
+            "swapped cap cannot be detected; train it again"
+        )
+    hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
+    connector = Connector(decoder, settings, searches=searches, say=say)
+    return _LoadedDecoder(settings, file, decoder, connector, hop, say)
+
+
+# -- sinks and recording -------------------------------------------------------------------------------------------
+
+
+def _open_sinks(
+    loaded: _LoadedDecoder, destinations: Destinations, *, is_single: bool
+) -> tuple[list[OutputSink | LogSink], SessionFolder | None]:
+    """Open the network outputs, the logs and the session folder of a decoder.
+
+    With several decoders, each has its own log and folder, named after its markers.
+    """
+    sinks: list[OutputSink | LogSink] = []
+    outputs, log_file = loaded.settings.outputs, destinations.log_file
+    if outputs.websocket or outputs.osc or outputs.udp:
+        from pretap_realtime.send.network import open_outputs
+
+        classes = loaded.decoder.manifest.classes
+        sinks.append(open_outputs(outputs, root=loaded.name, classes=classes, say=loaded.say))
+    if log_file is not None:
+        own = log_file if is_single else log_file.with_name(f"{log_file.stem}-{loaded.name}{log_file.suffix}")
+        sinks.append(LogSink(own, say=loaded.say))
+    if destinations.folder is None:
+        return sinks, None
+    session = _open_session(loaded, destinations.folder, handover=destinations.handover, is_single=is_single)
+    sinks.append(LogSink(session.decisions, say=loaded.say))
+    return sinks, session
+
+
+def _open_session(loaded: _LoadedDecoder, folder: Path, *, handover: Handover | None, is_single: bool) -> SessionFolder:
+    """Open the session folder; a restarted worker records into a new folder inside it."""
+    if not is_single:
+        if not loaded.name.strip("."):
+            raise UsageError(
+                f"--record: markers.name = {loaded.name!r} cannot be the name of a folder. Choose another name."
+            )
+        folder /= loaded.name
+    if handover is not None and handover.n_restarts:
+        folder /= f"part-{handover.n_restarts + 1}"
+        loaded.say(f"the recording continues in {folder}")
+    session = SessionFolder(folder, say=loaded.say)
+    session.write_settings(loaded.settings, bundle=loaded.bundle, sha256=loaded.decoder.sha256)
+    return session
+
+
+# -- the service ---------------------------------------------------------------------------------------------------
+
+
+def _run_service(
+    loaded: _LoadedDecoder,
+    show: Say,
+    *,
+    sinks: Sequence[OutputSink | LogSink],
+    session: SessionFolder | None,
+    slot: HandoverSlot | None,
+    stop: StopSignal,
+) -> None:
+    """Serve a decoder until it is stopped, its stream is lost for good or an outlet freezes; then show the summary."""
+    markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
+    outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
+    publisher = Publisher(
+        [outlets, *sinks],
+        classes=classes,
+        clock=local_clock,
+        say=loaded.say,
+        first_seq=0 if slot is None else slot.first_seq,
+        keep_seq=None if slot is None else slot.keep_seq,
+    )
+    service = _make_service(loaded, publisher, outlets, stop=stop, restarted="" if slot is None else slot.why)
+    try:
+        if session is not None:
+            session.start(loaded.settings, stop=stop)
+        publisher.run(service.run())
+    except OutletFrozenError:
+        if slot is not None:
+            stop.set()  # the other decoders end too: a new process will run all of them
+        raise
+    finally:
+        if not publisher.close(timeout_s=0.3):
+            loaded.say("an outlet hangs: its last messages were not sent")
+        if session is not None:
+            session.close()  # before the outlets: the recorder would lose the unread messages of a closed outlet
+        for sink in sinks:
+            sink.close()
+        outlets.close()  # if other decoders continue, these outlets would remain, and be silent
+        show(str(service.summary()))
+
+
+def _make_service(
+    loaded: _LoadedDecoder, publisher: Publisher, outlets: OutletSink, *, stop: StopSignal, restarted: str
+) -> Service:
+    settings, manifest = loaded.settings, loaded.decoder.manifest
+    mode = _make_mode(loaded)
+    loaded.say(f"engine {mode.describe()}")
+    pipeline = Pipeline(
+        loaded.decoder,
+        mode,
+        max_interpolated=settings.stream.max_interpolated,
+        counter_wraps_at=settings.stream.counter_wraps_at,
+        quality=settings.quality,
+    )
+
+    def fast_path_of(connection: LslConnection) -> FastPath | None:
+        hop_s = loaded.hop / manifest.sfreq_hz
+        return make_fast_path(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
+
+    return Service(
+        pipeline,
+        publisher,
+        connect=loaded.connector,
+        timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
+        policy=Policy(settings.policy, manifest),
+        clock=local_clock,
+        stop=stop,
+        say=loaded.say,
+        make_fast_path=fast_path_of,
+        restarted=restarted,
+    )
+
+
+def _make_mode(loaded: _LoadedDecoder) -> Mode:
+    cue = loaded.settings.cue
+    if not cue.query:
+        return FreeRunning(loaded.decoder, hop=loaded.hop)
+    patterns, offset_s = bundle_cues(loaded.decoder.manifest)
+    return cue_locked(loaded.decoder, cue, patterns=cue.patterns or patterns, offset_s=offset_s)
+
+
+def _run_dry(loaded: _LoadedDecoder, show: Say, *, stop: Stop) -> None:
+    """Connect to the stream, show the channel mapping, and end."""
+    wait_s, manifest = loaded.settings.stream.wait_s, loaded.decoder.manifest
+    deadline_s = local_clock() + wait_s
+    while not stop.is_set():
+        connection = loaded.connector(lambda: None)
+        if connection is not None:
+            resampler = make_resampler(connection.mapping.sfreq_hz, manifest)
+            delay_s = 0.0 if resampler is None else resampler.delay_s
+            show(describe_mapping(connection.mapping, manifest, delay_s=delay_s))
+            connection.close()
+            return
+        if local_clock() > deadline_s:
+            raise NoStreamError(f"No stream answered within {wait_s:g} s.")
+
+
+def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig) -> None:
+    """Run a job; if it finds no stream, add the streams on the network to the error."""
+    try:
+        job(show)
+    except NoStreamError as error:
+        query, cue_query = settings.stream.query, settings.cue.query
+        asked = f"Asked for {query!r}" + (f" and {cue_query!r}" if cue_query else "")
+        found = StreamResolver().streams(gather_s=_LIST_S)
+        if found:
+            listed = f"on the network are:\n  {list_streams(found)}"
+        else:
+            listed = "there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
+        raise NoStreamError(f"{error} {asked}; {listed}") from None
