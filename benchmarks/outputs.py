@@ -104,18 +104,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
         Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
-        from pretap_realtime.lsl import library as lsl
+        from pretap_realtime.lsl.library import local_clock
+        from pretap_realtime.lsl.outlet import Outlet
 
         sfreq_hz, n_chunk = manifest.sfreq_hz, round(CHUNK_S * manifest.sfreq_hz)
-        amp = lsl.Outlet("amp", "EEG", labels=manifest.channels, format="float32", sfreq_hz=sfreq_hz, unit="uV")
+        amp = Outlet("amp", "EEG", labels=manifest.channels, format="float32", sfreq_hz=sfreq_hz, unit="uV")
         x = np.random.default_rng(0).normal(0, 20, (100 * n_chunk, len(manifest.channels))).astype(np.float32)
         over = threading.Event()
 
         def feed() -> None:
-            t0_s, n = lsl.local_clock(), 0
+            t0_s, n = local_clock(), 0
             while not over.is_set():
                 t_s = t0_s + np.arange(n, n + n_chunk) / sfreq_hz
-                time.sleep(max(0.0, t_s[-1] - lsl.local_clock()))  # a chunk is sent when its last sample is due
+                time.sleep(max(0.0, t_s[-1] - local_clock()))  # a chunk is sent when its last sample is due
                 at = n % len(x)
                 amp.push_chunk(x[at : at + n_chunk], t_s)
                 n += n_chunk

@@ -81,7 +81,7 @@ def send(outlet, n_channels: int, sfreq_hz: float, seconds: float) -> int:
 
 
 def measure(folder: Path, *, n_channels: int, sfreq_hz: float, seconds: float) -> str:
-    from pretap_realtime.lsl.library import Outlet
+    from pretap_realtime.lsl.outlet import Outlet
 
     channels = [f"E{i}" for i in range(n_channels)]
     random_bundle(folder / "bench.safetensors", channels, sfreq_hz)

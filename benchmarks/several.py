@@ -37,12 +37,13 @@ def serve(bundle: str, hops_ms: dict[str, float], folder: Path) -> subprocess.Po
 
 
 def measure(bundle: str, hops_ms: dict[str, float], *, seconds: float, folder: Path) -> str:
-    from pretap_realtime.lsl import library as lsl
+    from pretap_realtime.lsl.library import local_clock
+    from pretap_realtime.lsl.outlet import Outlet
 
     manifest = load(bundle).manifest
     labels, sfreq_hz = manifest.channels, manifest.sfreq_hz
     outlets = {
-        name: lsl.Outlet(name, "EEG", labels=labels, format="float32", sfreq_hz=sfreq_hz, unit="microvolts")
+        name: Outlet(name, "EEG", labels=labels, format="float32", sfreq_hz=sfreq_hz, unit="microvolts")
         for name in NAMES
     }
     process = serve(bundle, hops_ms, folder)
@@ -52,10 +53,10 @@ def measure(bundle: str, hops_ms: dict[str, float], *, seconds: float, folder: P
         time.sleep(0.01)
     rng = np.random.default_rng(0)
     n_chunk = round(CHUNK_S * sfreq_hz)
-    t0_s = lsl.local_clock()
+    t0_s = local_clock()
     for n in range(0, round(seconds * sfreq_hz), n_chunk):
         t_s = t0_s + np.arange(n, n + n_chunk) / sfreq_hz
-        time.sleep(max(0.0, t_s[-1] - lsl.local_clock()))  # a chunk is sent when its last sample is due
+        time.sleep(max(0.0, t_s[-1] - local_clock()))  # a chunk is sent when its last sample is due
         for outlet in outlets.values():
             outlet.push_chunk(rng.normal(0, 20, (n_chunk, len(labels))).astype(np.float32), t_s)
     process.send_signal(signal.SIGINT)

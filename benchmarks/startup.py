@@ -58,7 +58,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LSLAPICFG"] = str(Path(folder) / "lsl_api.cfg")
         Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
-        from pretap_realtime.lsl.library import Outlet, local_clock
+        from pretap_realtime.lsl.library import local_clock
+        from pretap_realtime.lsl.outlet import Outlet
 
         amp = Outlet("amp", "EEG", labels=manifest.channels, format="float32", sfreq_hz=manifest.sfreq_hz, unit="uV")
         flowing, over = threading.Event(), threading.Event()

@@ -1,11 +1,12 @@
-"""Real processes, outlets and inlets, used by the tests of `integration`, `faults` and `browser`.
+"""Real processes, outlets and inlets. Used by the tests of `integration`, `faults` and `browser`.
 
-Every wait ends, but only a test that hangs should get that far: the limits leave room for a busy machine.
+Every wait has a limit, but only a test that hangs should reach it: the limits leave room for a busy machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -21,8 +22,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pylsl
+from pylsl.lib import lib
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import MarkerInlet
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
 WITHIN_S = 120.0
@@ -32,18 +38,30 @@ LABELS = ("C3", "Cz", "C4", "O1")
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float = WITHIN_S):
-    """Wait for a condition; gives what it gave."""
-    deadline_s = lsl.local_clock() + within_s
+    """Wait for a condition, and return its value."""
+    deadline_s = local_clock() + within_s
     tick = threading.Event()
     while not (result := condition()):
-        if lsl.local_clock() > deadline_s:
+        if local_clock() > deadline_s:
             raise AssertionError(f"not within {within_s:g} s: {what() if callable(what) else what}")
         tick.wait(0.02)
     return result
 
 
+def resolve(name: str, within_s: float = WITHIN_S) -> StreamInfo:
+    """Wait for the stream with this name."""
+    found = StreamResolver({"name": name}).wait(within_s)
+    assert found, f"not within {within_s:g} s: the stream {name!r}"
+    return found[0]
+
+
+def streams_named(prefix: str) -> list[StreamInfo]:
+    """Return the streams whose names start with `prefix`, after half a second in which they can answer."""
+    return [stream for stream in StreamResolver().streams(gather_s=0.5) if stream.name.startswith(prefix)]
+
+
 def eeg(n, n_channels=4, seed=0):
-    """Noise of 20 uV: (n, n_channels)."""
+    """Return noise of 20 uV: (n, n_channels)."""
     return np.random.default_rng(seed).normal(0, 20, (n, n_channels)).astype(np.float32)
 
 
@@ -67,7 +85,7 @@ class Child:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, pattern: str, within_s: float = WITHIN_S) -> str:
-        """Wait until it says something that fits the pattern."""
+        """Wait for output that matches the pattern, and return the match."""
 
         def look():
             found = re.search(pattern, self.said)
@@ -77,7 +95,7 @@ class Child:
         return until(look, lambda: f"{pattern!r} in:\n{self.said}", within_s).group()
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
-        """Send SIGINT or another signal that ends it; gives the exit code."""
+        """Send SIGINT or another signal that ends it, and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
 
@@ -100,7 +118,7 @@ class Child:
 
 
 class Feeder(Child):
-    """An amplifier as a process of its own: from its start on it sends `sfreq_hz` samples a second, see feeder.py."""
+    """An amplifier as a process of its own, which sends `sfreq_hz` samples a second from its start; see feeder.py."""
 
     def __init__(self, folder: Path, spec: dict, **options) -> None:
         self.count = folder / f"{secrets.token_hex(4)}.count"
@@ -112,12 +130,15 @@ class Feeder(Child):
 
     @property
     def n_sent(self) -> int:
-        """How many samples it has sent; true after its death too."""
+        """How many samples it has sent; still true after its death."""
         return int(self.count.read_text() or 0) if self.count.exists() else 0
 
 
 class Mute:
-    """A peer that answers those who look for a stream of its name, accepts their connections, and then says nothing."""
+    """A peer that answers queries for a stream of its name, accepts connections, and then sends nothing.
+
+    It hears unicast queries only, which liblsl sends 0.1 s after the multicast ones: outlets answer before it.
+    """
 
     def __init__(self, name: str) -> None:
         config = Path(os.environ["LSLAPICFG"]).read_text()
@@ -182,7 +203,7 @@ class Amplifier:
         self.name = name or f"amp-{secrets.token_hex(4)}"
         self.sfreq_hz = sfreq_hz
         labels = labels or [""] * n_channels
-        self.outlet = lsl.Outlet(
+        self.outlet = Outlet(
             self.name,
             kind,
             labels=labels,
@@ -201,10 +222,10 @@ class Amplifier:
     def start_clock(self, *, lead_s=LEAD_S):
         """Start the clock again: the next sample's timestamp lies `lead_s` after now."""
         self._lead_s = lead_s
-        self.t0_s = lsl.local_clock() + lead_s - (self.n / self.sfreq_hz if self.sfreq_hz else 0.0)
+        self.t0_s = local_clock() + lead_s - (self.n / self.sfreq_hz if self.sfreq_hz else 0.0)
 
     def set_clock(self, step_s):
-        """Set the clock of the stamps, as it happens to computers."""
+        """Set the clock of the timestamps, as happens to computers."""
         self.t0_s += step_s
         self._set_s += step_s
 
@@ -229,14 +250,25 @@ class Amplifier:
             if self._counter is not None:
                 piece[:, self._counter] = np.arange(self.n, self.n + len(piece))
             chunk_s = len(piece) / self.sfreq_hz if self.sfreq_hz else 0.0
-            due_s = t_s[-1] - self._set_s - lsl.local_clock() if real_time else max(chunk_s / speed, 0.005)
+            due_s = t_s[-1] - self._set_s - local_clock() if real_time else max(chunk_s / speed, 0.005)
             pause.wait(max(0.0, due_s))
             if one_stamp:
-                self.outlet._outlet.push_chunk(piece, float(t_s[-1]))
+                self._push_with_one_stamp(piece, float(t_s[-1]))
             else:
                 self.outlet.push_chunk(piece, t_s)
             self.n += len(piece)
             self.n_sent += len(piece)
+
+    def _push_with_one_stamp(self, x, t_s):
+        """Push samples with the timestamp of the last one only, which `Outlet` never does."""
+        x = np.ascontiguousarray(x, np.float32)
+        lib.lsl_push_chunk_ftp(
+            ctypes.c_void_p(self.outlet.native[1]),
+            x.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_ulong(x.size),
+            ctypes.c_double(t_s),
+            ctypes.c_int(1),
+        )
 
     def window(self, x, t_s, *, n_window=50):
         """Return the window of the samples x, the first that were sent, that ends at a timestamp."""
@@ -244,7 +276,7 @@ class Amplifier:
         return x[end - n_window : end]
 
     def skip(self, n):
-        """Lose n samples."""
+        """Lose the next n samples."""
         self.n += n
 
     def wait_for_reader(self):
@@ -258,9 +290,8 @@ class Listener:
     """A real inlet on the marker stream of a service."""
 
     def __init__(self, name: str = "pretap-markers") -> None:
-        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
-        self._inlet = lsl.MarkerInlet(found[0])
-        self._inlet.open()
+        self._inlet = MarkerInlet(resolve(name))
+        self._inlet.start()
         self.texts: list[str] = []
         self.stamps: list[float] = []
         self.arrived: list[float] = []
@@ -269,7 +300,7 @@ class Listener:
         for cue in self._inlet.pull(0.02):
             self.texts.append(cue.text)
             self.stamps.append(cue.t_s)
-            self.arrived.append(lsl.local_clock())
+            self.arrived.append(local_clock())
 
     @property
     def messages(self) -> list[Message]:
@@ -287,16 +318,15 @@ class Listener:
         )
 
     def wait_for_state(self, state: str, *, after: int = -1, within_s: float = WITHIN_S) -> Message:
-        """Wait for the message of a change to a state, with a number above `after`."""
+        """Wait for the message that the service has entered a state, with a number above `after`."""
         return self.wait_for(lambda m: m.type == "state" and m.state == state and m.seq > after, state, within_s)
 
 
 class Numbers:
-    """A real inlet on the codes or the probabilities of a service: `rows` and `stamps` of all that came."""
+    """A real inlet on the codes or the probabilities of a service, with all `rows` and `stamps` it has received."""
 
     def __init__(self, name: str) -> None:
-        found = until(lambda: lsl.find({"name": name}), f"the stream {name}")
-        self._inlet = pylsl.StreamInlet(found[0].info, recover=False)
+        self._inlet = pylsl.StreamInlet(resolve(name).info, recover=False)
         self._inlet.open_stream(timeout=WITHIN_S)
         self.rows: list[list[float]] = []
         self.stamps: list[float] = []

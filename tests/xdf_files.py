@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyxdf
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.outlet import Outlet
 
 
 def load(path: Path, **options) -> dict[str, dict]:
@@ -22,9 +22,9 @@ def n_saved(path: Path) -> dict[str, int]:
     return {name: len(stream["time_stamps"]) for name, stream in load(path).items()} if path.exists() else {}
 
 
-def markers() -> lsl.Outlet:
+def markers() -> Outlet:
     name = f"cues-{secrets.token_hex(4)}"
-    outlet = lsl.Outlet(name, "Markers", labels=["marker"], format="string")
+    outlet = Outlet(name, "Markers", labels=["marker"], format="string")
     outlet.name = name
     return outlet
 

@@ -20,7 +20,10 @@ from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
 from pretap.recordings.named import open_any
 from pretap_realtime.check.isolated_session import IsolatedSession
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import MarkerInlet
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.replay.command import LINGER_S
 from pretap_realtime.replay.report import Report
 from pretap_realtime.send.messages import Message
@@ -52,8 +55,8 @@ class Soak:
         settings = {"stream.query": f"name={_NAME}", "stream.counter": _COUNTER, "decode.hop_ms": f"{_HOP_MS:g}"}
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         self._serve = session.start("serve", str(file), "--log", str(self._log), "--wait-s", "inf", *flags)
-        self._markers = lsl.MarkerInlet(self._found("pretap-markers"))
-        self._markers.open()
+        self._markers = MarkerInlet(self._found("pretap-markers"))
+        self._markers.start()
         self._heard: list[str] = []
         self._resources: list[Resources] = []
         self.checks = Checks(decoder, round(_HOP_MS * decoder.manifest.sfreq_hz / 1000))
@@ -62,9 +65,11 @@ class Soak:
         self._messages: list[Message] = []
         self._n_taken = self._n_unknown = 0
 
-    def _found(self, name: str) -> lsl.Found:
-        def look() -> lsl.Found | None:
-            found = lsl.find({"name": name})
+    def _found(self, name: str) -> StreamInfo:
+        resolver = StreamResolver({"name": name})
+
+        def look() -> StreamInfo | None:
+            found = resolver.wait()
             return found[0] if found else None
 
         return self._session.wait_for(f"The stream {name!r}", look, within_s=_WITHIN_S)
@@ -116,20 +121,20 @@ class Soak:
     ) -> tuple[list[tuple[float, float]], float]:
         """Run a replay; return when it was frozen and when it ended, on LSL's clock."""
         self._until(report.exists, "the first sample of a replay")
-        start_s = lsl.local_clock()
+        start_s = local_clock()
         frozen: list[tuple[float, float]] = []
         for at_s, length_s in day.frozen_s:
             if frozen and start_s + at_s < frozen[-1][1] + 1:
                 continue
-            self._until(lambda due=start_s + at_s: lsl.local_clock() >= due, "a moment", within_s=day.length_s + 10)
+            self._until(lambda due=start_s + at_s: local_clock() >= due, "a moment", within_s=day.length_s + 10)
             replay.send_signal(signal.SIGSTOP)
-            begun_s = lsl.local_clock()
-            self._until(lambda due=begun_s + length_s: lsl.local_clock() >= due, "a moment")
+            begun_s = local_clock()
+            self._until(lambda due=begun_s + length_s: local_clock() >= due, "a moment")
             replay.send_signal(signal.SIGCONT)
-            frozen.append((begun_s, lsl.local_clock()))
-        self._until(lambda: lsl.local_clock() >= start_s + day.length_s, "the day's end", within_s=day.length_s + 10)
+            frozen.append((begun_s, local_clock()))
+        self._until(lambda: local_clock() >= start_s + day.length_s, "the day's end", within_s=day.length_s + 10)
         replay.send_signal(signal.SIGINT if day.ending == "Ctrl-C" else signal.SIGKILL)
-        end_s = lsl.local_clock()
+        end_s = local_clock()
         self._wait(replay)
         self._until(self._has_ended, "LOST or REFUSED at the end of a day")
         return frozen, end_s

@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send.messages import Message, encode
 from real_lsl import Amplifier, eeg, until
 
@@ -24,10 +25,10 @@ class Service:
     def __init__(self, name: str, *, classes=("left", "right"), labels=LABELS) -> None:
         self.name = name
         columns = [*classes, "quality"]
-        self.rows = lsl.Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32")
-        self.codes = lsl.Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
-        self.messages = lsl.Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
-        self.truth = lsl.Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
+        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32")
+        self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
+        self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
+        self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
         self.amplifier = Amplifier(name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0)
         self._n_channels, self._classes = len(labels), classes
         self._seq = 0
@@ -59,13 +60,13 @@ class Service:
             n += 1
 
     def say(self, **facts) -> None:
-        now_s = lsl.local_clock()
+        now_s = local_clock()
         fields = {"type": "heartbeat", "seq": self._seq, "t": now_s, "sent": now_s} | self.state | facts
         self._seq += 1
-        self.messages.push([encode(Message(**fields))], now_s)
+        self.messages.push_sample([encode(Message(**fields))], now_s)
 
     def mark(self, text: str) -> None:
-        self.truth.push([text], lsl.local_clock())
+        self.truth.push_sample([text], local_clock())
 
     def end(self) -> None:
         self._ends.set()

@@ -35,10 +35,10 @@ def main(spec: dict) -> None:
         _take_host(spec["host"])
     import pylsl
 
-    from pretap_realtime.lsl import library as lsl
+    from pretap_realtime.lsl.outlet import Outlet
 
     labels, sfreq_hz = spec["labels"], spec["sfreq_hz"]
-    outlet = lsl.Outlet(
+    outlet = Outlet(
         spec["name"], spec["kind"], labels=labels, format="float32", sfreq_hz=sfreq_hz, unit=spec["unit"],
         source_id=spec["source_id"],
     )  # fmt: skip

@@ -15,10 +15,10 @@ from pretap.config.serve import ServeConfig, StreamConfig
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.serve.connection import Connector, Looks
+from pretap_realtime.serve.connection import Connector, StreamSearches
 from pretap_realtime.serve.service import Service, Timing
 from pretap_realtime.signal.chunk import Chunk
 from real_lsl import LABELS, eeg, until
@@ -136,9 +136,9 @@ def test_with_a_counter_losses_are_exact_over_a_death_too(serve, amplifier, meas
 
 def test_a_source_that_stops_for_two_seconds_is_stale_and_its_loss_is_counted(flowing, measured):
     service, amp = flowing()
-    stopped_s = lsl.local_clock()
+    stopped_s = local_clock()
     stale = service.listener.wait_for_state("STALE")
-    until(lambda: lsl.local_clock() - stopped_s > 2, "2 s of silence")
+    until(lambda: local_clock() - stopped_s > 2, "2 s of silence")
     amp.skip(200)
     amp.push(eeg(120))
     received, lost = run(service, amp)
@@ -158,9 +158,9 @@ def test_a_source_frozen_for_20_s_comes_back_with_a_burst(serve, feeder, measure
     listener = service.listener
     listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
     amp.freeze()
-    frozen_s = lsl.local_clock()
+    frozen_s = local_clock()
     stale = listener.wait_for_state("STALE")
-    until(lambda: lsl.local_clock() - frozen_s > 20, "20 s")
+    until(lambda: local_clock() - frozen_s > 20, "20 s")
     assert listener.messages[-1].state == "STALE"
     amp.thaw()
     listener.wait_for_state("RUNNING", after=stale.seq)
@@ -230,26 +230,26 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     decoder, stop, said, notes = load(bundle), threading.Event(), [], Notes()
     config = ServeConfig(stream=StreamConfig(query=f"name={amp.name}"))
     mode = Stalls(decoder, hop=5)
-    publisher = Publisher([notes], classes=("left", "right"), clock=lsl.local_clock, say=said.append)
-    connect = Connector(decoder, config, looks=Looks(config), say=said.append)
+    publisher = Publisher([notes], classes=("left", "right"), clock=local_clock, say=said.append)
+    connect = Connector(decoder, config, searches=StreamSearches.start(config), say=said.append)
     service = Service(
-        decoder, Pipeline(decoder, mode), publisher, connect=connect,
+        Pipeline(decoder, mode), publisher, connect=connect,
         timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
-        clock=lsl.local_clock, stop=stop, say=said.append,
+        clock=local_clock, stop=stop, say=said.append,
     )  # fmt: skip
     thread = threading.Thread(target=Leader(publisher).run, args=(service.run(),), daemon=True)
     thread.start()
     until(lambda: any(message.type == "verdict" and message.valid for message, _ in notes.batches), "a verdict")
     mode.stall_s = 3.0
     amp.wait_for("all sent")
-    until(lambda: service.summary().n_received == 900, lambda: f"900 samples, got {service.summary()}")
+    until(lambda: service.summary().losses.n_received == 900, lambda: f"900 samples, got {service.summary()}")
     stop.set()
     thread.join(60)
     summary = service.summary()
     published = [m for m, _ in notes.batches if m.type == "verdict" and m.valid]
     oldest_s = max(m.sent - m.t for m in published)
     assert oldest_s < 2.0  # those of the stall would be older
-    assert (summary.n_received, summary.n_lost) == (900, 0)
+    assert (summary.losses.n_received, summary.losses.n_lost) == (900, 0)
     assert summary.n_skipped > 0
     measured(
         "the model stalls for 3 s", "skips to the newest hop and counts; no verdict older than 1 s; no sample lost",

@@ -9,30 +9,30 @@ import numpy as np
 import pytest
 
 from pretap.bundle.file import load
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
 from real_lsl import LABELS, eeg, until
 
 HOP = ("--hop-ms", "100")
 
 
-def test_no_stream_is_waited_for_and_then_said(serve, measured):
-    before_s = lsl.local_clock()
+def test_a_stream_that_does_not_come_ends_the_wait_with_exit_code_3(serve, measured):
+    before_s = local_clock()
     service = serve("name=nobody", "--wait-s", "1")
     assert service.wait() == 3
-    took_s = lsl.local_clock() - before_s
+    took_s = local_clock() - before_s
     assert "Asked for 'name=nobody'" in service.said
     assert service.states() == ["WAITING"]
     measured(
-        "no stream", "WAITING, then exit code 3 with what was asked for and what is there",
+        "no stream", "WAITING, then exit code 3 with the query and the streams that are there",
         f"exit 3, {took_s:.1f} s after the start with --wait-s 1",
     )  # fmt: skip
 
 
-def test_a_stream_that_comes_late_is_taken(serve, amplifier, measured):
+def test_a_stream_that_comes_late_is_decoded(serve, amplifier, measured):
     service = serve("name=late-amp")
     service.wait_for("WAITING")
     service.listener.wait_for(lambda m: m.state == "WAITING", "WAITING")
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     amp = amplifier(name="late-amp")
     running = service.listener.wait_for_state("RUNNING")
     amp.push(eeg(60))
@@ -46,12 +46,12 @@ def test_a_stream_that_comes_late_is_taken(serve, amplifier, measured):
     )  # fmt: skip
 
 
-def test_a_killed_source_is_lost_at_once_and_its_return_flows_again_with_a_full_window(serve, feeder, measured):
+def test_a_killed_source_is_lost_at_once_and_decided_on_again_after_a_full_window(serve, feeder, measured):
     amp = feeder(name="amp-kill", source_id="amp-1")
     service = serve("source_id=amp-1", "--hop-ms", "10")
     listener = service.listener
     listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     amp.kill()
     lost = listener.wait_for_state("LOST")
     again = feeder(name="amp-kill", source_id="amp-1", waits=True)
@@ -77,11 +77,11 @@ def test_a_replacement_flows_again(serve, amplifier, measured):
     took_s, lost_s = [], []
     seq = -1
     for _ in range(10):
-        gone_s = lsl.local_clock()
+        gone_s = local_clock()
         amp.end()
         lost = listener.wait_for_state("LOST", after=seq)
         lost_s.append(lost.sent - gone_s)
-        up_s = lsl.local_clock()
+        up_s = local_clock()
         amp = amplifier(name="amp-again", source_id="amp-again")
         running = listener.wait_for_state("RUNNING", after=lost.seq)
         took_s.append(running.sent - up_s)
@@ -104,7 +104,7 @@ FITTING = {
 
 
 @pytest.mark.parametrize("what", FITTING)
-def test_another_stream_that_returns_and_fits_is_checked_anew_and_what_changed_is_said(
+def test_another_stream_that_returns_and_fits_is_checked_again_and_its_changes_are_told(
     what, serve, bundle, amplifier, measured
 ):
     spec, said = FITTING[what]
@@ -131,14 +131,14 @@ def test_another_stream_that_returns_and_fits_is_checked_anew_and_what_changed_i
     assert service.interrupt() == 0
     assert service.accounts() == (len(x), 0)
     measured(
-        f"kill and return with {what}", "checked anew; RUNNING says what is not as before; decisions are right",
+        f"kill and return with {what}", "checked again; RUNNING tells what has changed; decisions are right",
         f"'{said}'; {'the decision equals the offline one' if 'sfreq_hz' not in spec else 'decided after resampling'}; "
         f"sent {len(x)} = received {len(x)} + lost 0",
     )  # fmt: skip
 
 
 NOT_FITTING = {
-    "another source_id, where it is pinned": (
+    "another source_id, if it is pinned": (
         "name={name},source_id=amp-a", {"source_id": "amp-b"}, "expected source_id 'amp-a', found 'amp-b'",
     ),
     "fewer channels": ("name={name}", {"labels": LABELS[:3]}, "lacks 1 of the 4 channels of the bundle: O1"),
@@ -151,7 +151,7 @@ NOT_FITTING = {
 
 
 @pytest.mark.parametrize("what", NOT_FITTING)
-def test_another_stream_that_returns_and_does_not_fit_is_refused_and_the_right_one_is_still_taken(
+def test_another_stream_that_returns_and_does_not_fit_is_refused_and_the_right_one_is_still_decoded(
     what, serve, amplifier, measured
 ):
     query, spec, said = NOT_FITTING[what]
@@ -161,7 +161,7 @@ def test_another_stream_that_returns_and_does_not_fit_is_refused_and_the_right_o
     listener = service.listener
     amp.end()
     lost = listener.wait_for_state("LOST")
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     other = amplifier(**{"name": amp.name, "source_id": "amp-a"} | spec)
     refused = listener.wait_for_state("REFUSED", after=lost.seq)
     assert said in refused.why
@@ -170,12 +170,12 @@ def test_another_stream_that_returns_and_does_not_fit_is_refused_and_the_right_o
     listener.wait_for_state("RUNNING", after=refused.seq)
     assert service.interrupt() == 0
     measured(
-        f"kill and return with {what}", "REFUSED with expected and found; the right one is taken when it comes",
+        f"kill and return with {what}", "REFUSED with expected and found; the right one is decoded when it comes",
         f"REFUSED after {1000 * (refused.sent - up_s):.0f} ms: '{said}'",
     )  # fmt: skip
 
 
-def test_another_host_is_refused_where_the_host_is_pinned_and_said_where_it_is_not(serve, feeder, measured):
+def test_another_host_is_refused_if_the_host_is_pinned_and_told_if_it_is_not(serve, feeder, measured):
     amp = feeder(name="amp-host", source_id="amp-host", host="lab-a")
     if until(lambda: "ready" in amp.said or amp.process.poll(), "the feeder") == 77:
         pytest.skip("this system gives no process a host name of its own")
@@ -190,7 +190,7 @@ def test_another_host_is_refused_where_the_host_is_pinned_and_said_where_it_is_n
     assert "expected hostname 'lab-a', found 'lab-b'" in refused.why
     assert "host 'lab-a', now 'lab-b'" in running.why
     measured(
-        "kill and return from another host", "REFUSED where the host is pinned; elsewhere RUNNING says so",
+        "kill and return from another host", "REFUSED if the host is pinned; otherwise RUNNING tells it",
         "REFUSED: 'expected hostname lab-a, found lab-b'; RUNNING: 'host lab-a, now lab-b'",
     )  # fmt: skip
 
@@ -211,7 +211,7 @@ def test_a_twin_that_comes_later_is_announced_and_the_first_is_still_decoded(ser
     listener = service.listener
     amp.wait_for_reader()
     amp.push(eeg(60))
-    up_s = lsl.local_clock()
+    up_s = local_clock()
     twin = amplifier(name="amp-twin", source_id="amp-twin")
     told = listener.wait_for(lambda m: "another stream answers to stream.query" in m.why, "the announcement")
     twin.push(eeg(100, seed=9) * 1000)
@@ -252,7 +252,7 @@ def test_two_hundred_reconnections_grow_nothing(serve, amplifier, measured):
 
 
 def _burden(pid):
-    """Give resident bytes, threads and open descriptors of a process."""
+    """Return resident bytes, threads and open descriptors of a process."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return 1024 * int(status["VmRSS"].split()[0]), int(status["Threads"]), files

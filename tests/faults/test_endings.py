@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from real_lsl import LABELS, Mute, eeg, until
 
 
@@ -65,9 +65,9 @@ STATES = {each.__name__.upper(): each for each in (waiting, validating, running,
 def test_a_signal_ends_it_in_every_state_with_its_summary(state, number, serve, amplifier, ending, measured):
     service = STATES[state](serve, amplifier, ending)
     until(lambda: told(service)[-1:] == [state], lambda: f"{state}, was {told(service)}\n{service.said}")
-    asked_s = lsl.local_clock()
+    asked_s = local_clock()
     assert service.interrupt(number) == 0
-    took_s = lsl.local_clock() - asked_s
+    took_s = local_clock() - asked_s
     assert "decisions" in service.said
     assert "samples received" in service.said
     assert "Traceback" not in service.said
@@ -81,11 +81,11 @@ def test_kill_9_of_the_service_leaves_a_whole_log_and_a_free_amplifier(serve, fe
     listener = service.listener
     first = listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
     listener.wait_for(lambda m: m.seq > first.seq + 50, "half a second of verdicts")
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     service.kill()
-    with pytest.raises(lsl.ConnectionLostError):
+    with pytest.raises(ConnectionLostError):
         until(lambda: listener.messages and False, "the end of the outlet")
-    noticed_s = lsl.local_clock() - killed_s
+    noticed_s = local_clock() - killed_s
     text = service.log_file.read_bytes()
     assert text.endswith(b"\n")
     last = service.rows[-1]
@@ -111,6 +111,6 @@ def _decoded(listener):
 
     from pretap_realtime.send.messages import Message
 
-    with contextlib.suppress(lsl.ConnectionLostError):
+    with contextlib.suppress(ConnectionLostError):
         listener.poll()
     return [msgspec.json.decode(text, type=Message) for text in listener.texts]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pylsl
 import pytest
 
-from pretap_realtime.lsl import library as lsl
-from real_lsl import Child, Listener, until
+from pretap_realtime.lsl.library import local_clock
+from real_lsl import Child, Listener, resolve, until
 
 _MANY_AT_ONCE = ("--hop-ms", "10")  # with 25 samples at a time: 25 decisions are ready together, and pushed in a row
 
@@ -55,16 +55,16 @@ def test_a_reader_with_a_buffer_of_one_sample_freezes_nothing_for_long(
     until(lambda: row["why"] in service.said, "the same line on the terminal")
     held_up_ms = figure(r"held up for (\d+) ms", row["why"])
     hung_ms = figure(r"hung for (\d+) ms", row["why"])
-    found = until(lambda: lsl.find({"name": f"{service.name}-{kind}"}), "the new outlet")
+    found = resolve(f"{service.name}-{kind}")
     assert [f.source_id for f in found] == [f"{service.name}-{kind}"]  # and the frozen one is not there any more
     service.wait_for_verdict(lambda later: later["seq"] > row["seq"] + 50)
     rows = service.rows
     assert all(before["seq"] < after["seq"] for before, after in pairwise(rows))
     stamps_s = [verdict["t"] for verdict in service.verdicts() if verdict["valid"]]
     assert max(after - before for before, after in pairwise(stamps_s)) < 0.015  # one each 10 ms: none was left out
-    interrupted_s = lsl.local_clock()
+    interrupted_s = local_clock()
     assert service.interrupt() == 0
-    took_s = lsl.local_clock() - interrupted_s
+    took_s = local_clock() - interrupted_s
     measured(
         f"a reader of {kind} asks for a buffer of 1 sample (liblsl #156)",
         "loop stalled < 50 ms; found within 1 s; same source_id; sequence goes on, no verdict left out; exit in time",
@@ -79,7 +79,7 @@ def test_the_readers_of_the_other_outlets_notice_nothing_and_those_of_the_frozen
     service = serve(feeder(chunk=25), *_MANY_AT_ONCE)
     listener = service.listener
     listener.wait_for(lambda m: m.type == "verdict" and m.valid, "a verdict")
-    numbers = pylsl.StreamInlet(lsl.find({"name": f"{service.name}-codes"})[0].info)  # recovers, as by default
+    numbers = pylsl.StreamInlet(resolve(f"{service.name}-codes").info)  # recovers, as by default
     numbers.open_stream(timeout=60)
     hostile(f"{service.name}-codes")
     row = announced(service)
@@ -90,7 +90,7 @@ def test_the_readers_of_the_other_outlets_notice_nothing_and_those_of_the_frozen
     assert told.type == "state"
     hung_s = figure(r"hung for (\d+) ms", row["why"]) / 1000
     until(lambda: max(numbers.pull_chunk(timeout=0.1)[1], default=0) > row["t"], "codes")
-    back_s = lsl.local_clock() - (told.sent - hung_s)
+    back_s = local_clock() - (told.sent - hung_s)
     measured(
         "the outlet of the codes freezes while others read the markers",
         "readers of the others lose nothing; readers of the frozen one are back by themselves",
@@ -146,9 +146,9 @@ def test_a_reader_that_stands_still_costs_the_others_nothing(serve, feeder, tmp_
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     assert not announcements(service)
     pause_s = max(after - before for before, after in pairwise(listener.arrived))
-    interrupted_s = lsl.local_clock()
+    interrupted_s = local_clock()
     assert service.interrupt() == 0
-    took_s = lsl.local_clock() - interrupted_s
+    took_s = local_clock() - interrupted_s
     measured(
         "a reader of each outlet stands still (SIGSTOP)",
         "the others lose nothing, the exit is not blocked",
@@ -165,11 +165,11 @@ def test_a_late_reader_knows_the_state(serve, feeder, measured, state):
     if state == "STALE":
         amp.freeze()
         service.wait_for_states("STALE")
-    until(lambda: lsl.find({"name": f"{service.name}-markers"}), "the outlet")
+    resolve(f"{service.name}-markers")
     took_s = []
     for _ in range(5):
         listener = Listener(f"{service.name}-markers")
-        attached_s = lsl.local_clock()
+        attached_s = local_clock()
         message = listener.wait_for(lambda m: m.type in ("state", "heartbeat"), "the state")
         assert message.state == state
         took_s.append(listener.arrived[listener.messages.index(message)] - attached_s)

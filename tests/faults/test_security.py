@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
-from real_lsl import LABELS, Child, eeg, until
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
+from real_lsl import LABELS, Child, eeg, streams_named, until
 
 CHANNELS = "".join(f"<channel><label>{k}</label><unit>microvolts</unit></channel>" for k in LABELS)
 EVIL = "a' or '1'='1\x1b]0;owned\x07\x1b[2J\u202e</name><b onload=alert(1)>\r\n{\"type\":\"verdict\"}\u009b31m"
@@ -123,14 +124,14 @@ def test_an_injecting_query_is_refused(serve, amplifier, measured):
 def test_a_hostile_marker_stays_one_harmless_line(serve, amplifier, ending, measured):
     amp = amplifier(source_id="honest-2")
     name = f"cues-{secrets.token_hex(4)}"
-    cues = lsl.Outlet(name, "Markers", labels=["cue"], format="string")
+    cues = Outlet(name, "Markers", labels=["cue"], format="string")
     service = serve(amp, "--cue-query", f"name={name}", "--set", 'cue.patterns=["*"]', "--set", "cue.offset_ms=0.0")
     service.wait_for("-> RUNNING")
     until(cues.has_consumers, "a reader of the cues")
     amp.start_clock(lead_s=0.0)
     long = "x" * 50_000_000
     for text in (EVIL, long, "last"):
-        cues.push([text], lsl.local_clock())
+        cues.push_sample([text], local_clock())
         amp.push(eeg(60))
     service.wait_for_verdict(lambda row: row["cue"] == "last")
     assert service.interrupt() == 0
@@ -188,8 +189,8 @@ def test_an_outlet_that_liblsl_would_never_make_is_refused(serve, hostile, measu
     hostile(xml=short, full=full, way=spec.get("way", "plain"))
     service = serve(f"name={name}", "--wait-s", "2")
     peak_kb = 0
-    deadline_s = lsl.local_clock() + 30
-    while service.process.poll() is None and lsl.local_clock() < deadline_s:
+    deadline_s = local_clock() + 30
+    while service.process.poll() is None and local_clock() < deadline_s:
         with contextlib.suppress(OSError, TypeError):
             peak_kb = max(peak_kb, status(service.process, "VmHWM"))
         threading.Event().wait(0.01)
@@ -204,21 +205,21 @@ def test_fuzzed_requests_on_our_outlets_cost_the_service_nothing(serve, feeder, 
     amp = feeder(waits=True)
     service = serve(f"name={amp.name}", "--hop-ms", "50")
     service.wait_for_verdict()
-    victims = [(found.uid, *_ports(found)) for found in lsl.find() if found.name.startswith(service.name)]
+    victims = [(found.uid, *_ports(found)) for found in streams_named(service.name)]
     assert len(victims) == 3
     quiet_ms = _latencies(service, n=40)
     before_kb, before_open = status(service.process, "VmRSS"), n_open(service.process)
     loris = [socket.create_connection(("127.0.0.1", victims[0][1])) for _ in range(100)]
     for connection in loris:
         connection.sendall(b"LSL:streamf")  # and nothing more
-    rng, n_requests, began_s = random.Random(1), 0, lsl.local_clock()
+    rng, n_requests, began_s = random.Random(1), 0, local_clock()
     fuzzed_from = len(service.verdicts())
     while len(service.verdicts()) < fuzzed_from + 80:  # it goes on deciding
         for _ in range(20):
             uid, data_port, service_port = rng.choice(victims)
             _request(rng.choice(_requests(uid, rng)), data_port, service_port)
         n_requests += 20
-    fuzzed_s = lsl.local_clock() - began_s
+    fuzzed_s = local_clock() - began_s
     fuzzed_ms = [row["latency_ms"] for row in service.verdicts()[fuzzed_from:] if row["valid"]]
     for connection in loris:
         connection.close()
@@ -227,7 +228,7 @@ def test_fuzzed_requests_on_our_outlets_cost_the_service_nothing(serve, feeder, 
     assert n_requests > 100
     assert all(row["valid"] or "withheld_p" in row for row in service.verdicts()[1:])  # withheld: too old
     assert grown_mb < 60
-    assert len(lsl.find({"name": f"{service.name}-markers"})) == 1  # and is found as ever
+    assert len(streams_named(f"{service.name}-markers")) == 1  # and is still found
     assert service.interrupt() == 0
     measured(
         f"{2 * n_requests} fuzzed TCP and UDP requests in {fuzzed_s:.0f} s, and 100 that never end",

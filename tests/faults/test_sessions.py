@@ -8,8 +8,8 @@ import resource
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
 from pretap_realtime.lsl.api_config import isolation
+from pretap_realtime.lsl.library import local_clock
 from real_lsl import eeg, until
 
 
@@ -88,7 +88,7 @@ def test_a_recording_that_may_not_grow_ends_and_decoding_continues(serve, feeder
     amp = feeder(chunk=50, sfreq_hz=1000.0, labels=["C3", "Cz", "C4", "O1", *(f"X{k}" for k in range(20))])
     service = serve(amp, "--record", str(tmp_path / "session"), preexec_fn=limit)
     service.wait_for("RECORDING HAS STOPPED")
-    stopped_s = lsl.local_clock()
+    stopped_s = local_clock()
     later = service.wait_for_verdict(lambda row: row["valid"] and row["t"] > stopped_s)
     assert service.interrupt() == 0
     assert service.accounts()[1] == 0

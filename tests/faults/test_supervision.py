@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
-from real_lsl import python_path, until
+from pretap_realtime.lsl.library import local_clock
+from real_lsl import python_path, streams_named, until
 
 
 def children(pid: int) -> list[int]:
@@ -49,9 +49,9 @@ def is_gone(pid: int) -> bool:
 def test_a_crashed_worker_is_restarted_and_its_sequence_numbers_continue(serve, feeder, measured, number):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
-    old_ids = {f.name: f.source_id for f in lsl.find() if f.name.startswith(service.name)}
+    old_ids = {f.name: f.source_id for f in streams_named(service.name)}
     pid = worker(service)
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     os.kill(pid, number)
     until(lambda: is_gone(pid), "the end of the worker")
     n_before = len(service.rows)
@@ -69,7 +69,7 @@ def test_a_crashed_worker_is_restarted_and_its_sequence_numbers_continue(serve, 
     assert all(before["seq"] < after["seq"] for before, after in pairwise(rows))
     n_missing = first["seq"] - last["seq"] - 1  # heartbeats are not in the log
     assert n_missing <= 2
-    ids = until(lambda: {f.name: f.source_id for f in lsl.find() if f.name.startswith(service.name)}, "the outlets")
+    ids = until(lambda: {f.name: f.source_id for f in streams_named(service.name)}, "the outlets")
     assert ids == old_ids
     assert len(ids) == 3
     assert service.interrupt() == 0
@@ -93,7 +93,7 @@ def test_the_log_and_the_recording_survive_the_death_of_the_worker(serve, feeder
     began_s = service.verdicts()[-1]["t"]
     until(lambda: service.verdicts()[-1]["t"] > began_s + 2, "two seconds")
     os.kill(pid, signal.SIGKILL)
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     service.wait_for(r"the recording continues in .*part-2")
     until((folder / "part-2" / "session.xdf").exists, "the second part")
     service.wait_for_verdict(lambda row: row["valid"] and row["t"] > killed_s + 1)
@@ -134,10 +134,10 @@ def test_no_worker_survives_its_supervisor(serve, feeder, measured):
     service = serve(feeder(), "--supervise")
     service.wait_for_verdict()
     pid = worker(service)
-    killed_s = lsl.local_clock()
+    killed_s = local_clock()
     service.kill()
     until(lambda: is_gone(pid), "the end of the worker")
-    took_s = lsl.local_clock() - killed_s
+    took_s = local_clock() - killed_s
     until(lambda: "decisions," in service.said, lambda: f"a summary:\n{service.said}")
     measured("kill -9 of the supervisor", "its worker ends well, no orphan", f"gone after {took_s:.2f} s")
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
 from real_lsl import WITHIN_S, until
 
 
@@ -64,9 +64,9 @@ def test_a_terminal_that_goes_or_stops_costs_its_lines_not_the_session(run, brea
     amp.freeze()
     until(lambda: any(row["state"] == "STALE" for row in rows()), "a state that has to be said")
     amp.thaw()
-    thawed_s = lsl.local_clock()
+    thawed_s = local_clock()
     until(lambda: any(row["type"] == "verdict" and row["valid"] and row["t"] > thawed_s for row in rows()), "a verdict")
-    took_s = lsl.local_clock() - thawed_s
+    took_s = local_clock() - thawed_s
     process.send_signal(signal.SIGINT)
     assert process.wait(WITHIN_S) == 0
     measured(

@@ -54,6 +54,15 @@ def kit():
 
 
 @pytest.fixture
+def ending() -> Iterator[list]:
+    """What is to end with the test."""
+    things: list = []
+    yield things
+    for thing in reversed(things):
+        thing.end()
+
+
+@pytest.fixture
 def free_port() -> int:
     """A UDP port that nobody has."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -9,7 +9,7 @@ from pretap.bundle.file import load
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
 from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.lsl import library as lsl
+from real_lsl import resolve
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz", "O1", "O2", "FC1")
 
@@ -26,7 +26,7 @@ def outlet_info(name):
     """The full description of a stream that is up, as any LSL client reads it."""
     import pylsl
 
-    inlet = pylsl.StreamInlet(lsl.find({"name": name})[0].info, recover=False)
+    inlet = pylsl.StreamInlet(resolve(name).info, recover=False)
     return inlet.info(timeout=60).desc()
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pretap.recordings.competition import CHANNELS
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.signal.chunk import Chunk
+from real_lsl import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,13 +92,11 @@ def test_a_replay_sends_every_sample_with_its_own_stamp_and_every_event_as_a_mar
 
     recording = open_recording(head / "head_raw.fif")
     child = start("replay", str(head / "head_raw.fif"), "--name", "cap", "--speed", "8", "--wait")
-    (eeg,) = kit.until(lambda: lsl.find({"name": "cap"}), "the stream")
-    (marks,) = kit.until(lambda: lsl.find({"name": "cap-markers"}), "the markers")
-    inlet, markers = lsl.Inlet(eeg), lsl.MarkerInlet(marks)
+    inlet, markers = Inlet(resolve("cap")), MarkerInlet(resolve("cap-markers"))
     d = inlet.description
     assert (d.sfreq_hz, d.speed, d.subject, d.labels) == (200.0, 8.0, recording.subject, recording.channels)
     assert set(d.units) == {"microvolts"}
-    markers.open()
+    markers.start()
     inlet.open(order=range(28), factors=[1.0] * 28)
     chunks, cues = [], []
 

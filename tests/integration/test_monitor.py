@@ -15,7 +15,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send.messages import Message, encode
 
 MARKUP = '<img src=x onerror="alert(1)">'
@@ -128,19 +129,19 @@ class Service:
     def __init__(self, name: str, classes=("left", "right")) -> None:
         self.name = name
         labels = [*classes, "quality"]
-        self.rows = lsl.Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32")
-        self.codes = lsl.Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
-        self.messages = lsl.Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
-        self.truth = lsl.Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
+        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32")
+        self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
+        self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
+        self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
         self._seq = 0
 
     def say(self, **facts) -> None:
-        now_s = lsl.local_clock()
+        now_s = local_clock()
         message = Message(
             **({"type": "heartbeat", "state": "RUNNING", "seq": self._seq, "t": now_s, "sent": now_s} | facts)
         )
         self._seq += 1
-        self.messages.push([encode(message)], now_s)
+        self.messages.push_sample([encode(message)], now_s)
 
     def has_readers(self) -> bool:
         return all(outlet.has_consumers() for outlet in (self.rows, self.codes, self.messages, self.truth))
@@ -175,15 +176,15 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_j
         if as_json:
             service.say(type="state", why="fits")
             kit.until(lambda: not service.rows.has_consumers(), "the numbers are left alone")
-        now_s = lsl.local_clock()
+        now_s = local_clock()
         if as_json:
             service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s)
         else:
-            service.messages.push(["left"], now_s)
-            service.rows.push([0.9, 0.1, 0.75], now_s)
-            service.codes.push([1], now_s)
-        service.truth.push(["trial/0/end/left"], now_s)
-        service.truth.push(["trial/1/end/right"], now_s)
+            service.messages.push_sample(["left"], now_s)
+            service.rows.push_sample([0.9, 0.1, 0.75], now_s)
+            service.codes.push_sample([1], now_s)
+        service.truth.push_sample(["trial/0/end/left"], now_s)
+        service.truth.push_sample(["trial/1/end/right"], now_s)
         if as_json:
             service.say(lost=3, bad=("C3",), why="C3: railed")
         wanted = {"lost": 3} if as_json else {"quality": 0.75}
@@ -229,9 +230,9 @@ def test_a_flood_of_messages_does_not_affect_the_page(monitor, kit):
     with page(port) as socket_:
         kit.until(service.has_readers, "the monitor on all outlets")
         for k in range(3000):
-            service.truth.push([MARKUP * 100], lsl.local_clock())
-            service.messages.push(["{" * 3000], lsl.local_clock())
-            service.rows.push([float("nan")] * 3, k)
+            service.truth.push_sample([MARKUP * 100], local_clock())
+            service.messages.push_sample(["{" * 3000], local_clock())
+            service.rows.push_sample([float("nan")] * 3, k)
         service.say(type="state", state="STALE", why="still here")
         updates, _ = collect(
             socket_, kit, lambda updates, _: any((u.get("figures") or {}).get("state") == "STALE" for u in updates)

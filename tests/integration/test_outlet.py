@@ -9,7 +9,7 @@ import numpy as np
 import pylsl
 import pytest
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send import outlet_sink
 from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.sink import Outgoing
@@ -47,10 +47,10 @@ def pulled(inlet, n):
 def test_rows_that_are_sent_together_arrive_in_order_each_with_its_timestamp(kit, rows):
     kind, sent = rows
     name = f"outlet-{kind}"
-    outlet = lsl.Outlet(name, "x", labels=["a", "b", "c"][: len(sent[0])], format=kind)
+    outlet = Outlet(name, "x", labels=["a", "b", "c"][: len(sent[0])], format=kind)
     inlet = reader_of(kit, outlet, name)
-    outlet.push(sent[0], T_S[0])
-    outlet.push_all(sent[1:], T_S[1:])
+    outlet.push_sample(sent[0], T_S[0])
+    outlet.push_samples(sent[1:], T_S[1:])
     received, t_s = pulled(inlet, len(sent))
     assert t_s == T_S
     for row, expected in zip(received, sent, strict=True):
@@ -59,28 +59,28 @@ def test_rows_that_are_sent_together_arrive_in_order_each_with_its_timestamp(kit
 
 
 def test_a_row_that_is_not_pushed_through_goes_with_the_next_one(kit):
-    outlet = lsl.Outlet("outlet-held", "x", labels=["a"], format="int32")
+    outlet = Outlet("outlet-held", "x", labels=["a"], format="int32")
     inlet = reader_of(kit, outlet, "outlet-held")
-    outlet.push([1], T_S[0], through=False)
+    outlet.push_sample([1], T_S[0], through=False)
     assert inlet.pull_sample(timeout=0.3) == (None, None)
-    outlet.push([2], T_S[1])
+    outlet.push_sample([2], T_S[1])
     assert pulled(inlet, 2) == ([[1], [2]], T_S[:2])
     outlet.close()
 
 
 def test_bytes_are_sent_as_they_are(kit):
-    outlet = lsl.Outlet("outlet-bytes", "x", labels=["a"], format="string")
+    outlet = Outlet("outlet-bytes", "x", labels=["a"], format="string")
     inlet = reader_of(kit, outlet, "outlet-bytes")
-    outlet.push(["ü".encode()], T_S[0])
+    outlet.push_sample(["ü".encode()], T_S[0])
     assert inlet.pull_sample(timeout=60) == (["ü"], T_S[0])
     outlet.close()
 
 
 @pytest.mark.parametrize("row", [[], [1.0], [1.0, 2.0, 3.0]])
 def test_a_row_of_another_length_is_refused(row):
-    outlet = lsl.Outlet("outlet-short", "x", labels=["a", "b"], format="float32")
+    outlet = Outlet("outlet-short", "x", labels=["a", "b"], format="float32")
     with pytest.raises(ValueError):  # noqa: PT011 - ctypes' own message
-        outlet.push(row, T_S[0])
+        outlet.push_sample(row, T_S[0])
     outlet.close()
 
 

@@ -48,7 +48,7 @@ def test_numbers_of_every_format_are_recorded_unchanged(recorder, kit, fmt):
         x[0] = 2**62 + 1
     t_s = amp.stamps(50)
     for row, t in zip(x, t_s, strict=True):
-        amp.outlet.push(row.tolist(), float(t))
+        amp.outlet.push_sample(row.tolist(), float(t))
     kit.until(lambda: n_saved(recorder.path) == {amp.name: 50}, "the samples in the file")
     assert child.interrupt() == 0
     stream = load(recorder.path)[amp.name]

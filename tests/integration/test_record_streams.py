@@ -10,8 +10,8 @@ import pytest
 import pyxdf
 
 from pretap.recordings.continuous import open_recording
-from pretap_realtime.lsl import library as lsl
 from pretap_realtime.lsl import limits as memory
+from pretap_realtime.lsl.outlet import Outlet
 from xdf_files import counted, load, n_saved
 
 
@@ -100,7 +100,7 @@ def test_losses_are_counted_exactly_in_the_footer_and_the_summary(recorder, kit)
 
 def test_a_stream_of_an_impossible_rate_is_refused_once_and_the_others_are_recorded(start, recorder, kit):
     kind = f"Kind{secrets.token_hex(4)}"
-    mad = lsl.Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
+    mad = Outlet(f"mad-{kind}", kind, labels=["a", "b"], format="float32", sfreq_hz=1.1e6)
     amp = kit.Amplifier(kind=kind)
     child = start("record", str(recorder.path), "--query", f"type={kind}")
     child.wait_for(f"recording '{amp.name}'")

@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from pretap.bundle.file import load
-from pretap_realtime.lsl import library as lsl
+from real_lsl import streams_named
 
 KINDS = ("codes", "markers", "probabilities")
 
@@ -47,7 +47,7 @@ def serve(start, tmp_path, bundles):
 
 def outlets():
     """Return the names of the service's outlets on the network."""
-    return {f"{found.name}" for found in lsl.find(wait_s=0.45) if found.name.rpartition("-")[2] in KINDS}
+    return {stream.name for stream in streams_named("") if stream.name.rpartition("-")[2] in KINDS}
 
 
 class Feed:

@@ -9,7 +9,8 @@ from pretap.bundle.file import read_bundle
 from pretap.bundle.shipped import find_bundle
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.inlets import Inlet
+from real_lsl import resolve
 
 BUNDLE = "single-100hz"
 FS = 250.0
@@ -44,13 +45,13 @@ def state_that_says(listener, words: str):
     return listener.wait_for(lambda m: m.type == "state" and words in m.why, f"a state that says {words!r}")
 
 
-def numbers(name: str = "pretap-probabilities") -> lsl.Inlet:
-    inlet = lsl.Inlet(lsl.find({"name": name})[0])
+def numbers(name: str = "pretap-probabilities") -> Inlet:
+    inlet = Inlet(resolve(name))
     inlet.open(order=range(3), factors=[1.0] * 3)
     return inlet
 
 
-def qualities(inlet: lsl.Inlet) -> set[float]:
+def qualities(inlet: Inlet) -> set[float]:
     found: set[float] = set()
     while (chunk := inlet.pull(0.0)) is not None:
         found |= set(np.round(chunk.x_uv[:, 2].astype(float), 6).tolist())

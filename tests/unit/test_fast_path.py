@@ -17,7 +17,8 @@ from pretap.decoder.compiled import why_not_compiled
 from pretap.errors import StreamRefusedError
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
-from pretap_realtime.lsl.library import ConnectionLostError, NativeInlet, local_clock
+from pretap_realtime.lsl.inlets import NativeInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.native import library as native
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher

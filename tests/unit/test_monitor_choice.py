@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pretap_realtime.lsl.library import Found
+from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.monitor.choice import Selection, choose
 
 
 def found(name, kind="Markers", format="string", n=1, uid="", source_id=""):  # noqa: A002
-    return Found(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
+    return StreamInfo(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
 
 
 def service(name):
@@ -42,8 +42,8 @@ def test_with_several_services_none_is_followed_until_one_is_named():
     streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
     wanted, problems = choose(streams, ANY)
     assert wanted == {}
-    assert "Found 2 services: anna, ben" in problems[0]
-    assert "Found 2 EEG streams: Amp, Other" in problems[1]
+    assert "StreamInfo 2 services: anna, ben" in problems[0]
+    assert "StreamInfo 2 EEG streams: Amp, Other" in problems[1]
     wanted, problems = choose(streams, Selection("ben", {"name": "Amp"}, None))
     assert wanted["messages"].name == "ben-markers"
     assert wanted["eeg"] is AMP

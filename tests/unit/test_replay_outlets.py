@@ -9,7 +9,8 @@ import pytest
 
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
-from pretap_realtime.lsl.library import Inlet, find
+from pretap_realtime.lsl.inlets import Inlet
+from pretap_realtime.lsl.library import find
 from pretap_realtime.replay.faults import Fault, FaultSettings, parse_schedule
 from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.outlets import COUNTER_WRAPS_AT, LslFeed

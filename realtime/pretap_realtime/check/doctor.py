@@ -1,4 +1,4 @@
-"""``pretap doctor``: whether this machine is ready for a session."""
+"""``pretap doctor``: checks whether this machine is ready for a session."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from pretap.files import write_json
 from pretap.options import json_option
 from pretap.terminal import plain
 
-__all__ = ["doctor"]
-
 _N_ECHO = 50
-_SIOCGIFADDR = 0x8915  # the ioctl that asks for an interface's address
+_FIND_S = 2.0  # for our own stream, on one machine
+_SIOCGIFADDR = 0x8915  # ioctl: the address of an interface
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _guarded(check: Callable[[], _Check]) -> _Check:
         return check()
     except MissingPackageError as error:
         return _Check(check.__name__.strip("_"), ok=False, found=str(error))
-    except Exception as error:  # noqa: BLE001 - a doctor reports what is broken, whatever it is
+    except Exception as error:  # noqa: BLE001 - whatever is broken is reported
         return _Check(check.__name__.strip("_"), ok=False, found=f"{type(error).__name__}: {error}")
 
 
@@ -100,18 +99,20 @@ def _configuration() -> _Check:
 
     file = find_configuration()
     if file is None:
-        return _Check("configuration", ok=True, found="none (no lsl_api.cfg): LSL's defaults hold")
+        return _Check("configuration", ok=True, found="none (no lsl_api.cfg): LSL uses its defaults")
     given = settings(file.read_text(encoding="utf-8", errors="replace"))
     why = " (LSLAPICFG)" if os.environ.get("LSLAPICFG") == str(file) else ""
-    advice = "\n".join(notes(given)) or "nothing in it changes who is heard"
+    advice = "\n".join(notes(given)) or "nothing in it changes which streams are seen"
     return _Check("configuration", ok=True, found=f"{file.resolve()}{why}", advice=advice, is_warning=True)
 
 
 def _network() -> _Check:
-    """Tell where others can reach the streams of this machine: liblsl listens on all its interfaces, always."""
+    """List the addresses at which streams of this machine can be reached: liblsl listens on all its interfaces."""
     open_to = _addresses()
     if not open_to:
-        return _Check("network", ok=True, found="loopback only: nobody else can reach LSL streams of this machine")
+        return _Check(
+            "network", ok=True, found="loopback only: no other computer can reach LSL streams of this machine"
+        )
     listed = ", ".join(f"{interface} {address}" for interface, address in open_to)
     advice = (
         "LSL streams of this machine answer there, to anyone who can reach it, without a password.\n"
@@ -121,31 +122,31 @@ def _network() -> _Check:
 
 
 def _addresses() -> list[tuple[str, str]]:
-    """Give the name and IPv4 address of each interface but loopback ones, where the system tells (Linux).
+    """Return the name and IPv4 address of each interface but loopback ones, if the system lists them (Linux).
 
-    Elsewhere the one address that a packet to the network would carry, if any.
+    Otherwise return the one address that a packet to the network would carry, if any.
     """
     try:
         import fcntl
     except ImportError:  # Windows
-        return _way_out()
+        return _default_route()
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # it has none, or this is no Linux
+            except OSError:  # it has none, or this is not Linux
                 continue
             address = socket.inet_ntoa(answer[20:24])
             if not address.startswith("127."):
                 found.append((name, address))
-    return found or _way_out()
+    return found or _default_route()
 
 
-def _way_out() -> list[tuple[str, str]]:
+def _default_route() -> list[tuple[str, str]]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
-            any_socket.connect(("192.0.2.1", 9))  # sends nothing; an address of no machine (RFC 5737)
+            any_socket.connect(("192.0.2.1", 9))  # sends nothing; no machine has this address (RFC 5737)
             address = any_socket.getsockname()[0]
         except OSError:
             return []
@@ -153,20 +154,24 @@ def _way_out() -> list[tuple[str, str]]:
 
 
 def _round_trip() -> _Check:
-    from pretap_realtime.lsl.library import Inlet, Outlet, find, local_clock
+    from pretap_realtime.lsl.inlets import Inlet
+    from pretap_realtime.lsl.library import local_clock
+    from pretap_realtime.lsl.outlet import Outlet
+    from pretap_realtime.lsl.resolver import StreamResolver
 
     name = f"pretap-doctor-{secrets.token_hex(4)}"
     outlet = Outlet(name, "pretap-doctor", labels=["x"], format="float32")
-    found = find({"name": name}, wait_s=2.0)
+    found = StreamResolver({"name": name}).wait(_FIND_S)
     if not found:
         advice = "A firewall or a VPN may block multicast; see LSL's network troubleshooting page."
-        return _Check("round trip", ok=False, found="our own stream was not found within 2 s", advice=advice)
+        said = f"our own stream was not found within {_FIND_S:g} s"
+        return _Check("round trip", ok=False, found=said, advice=advice)
     inlet = Inlet(found[0])
     inlet.open(order=[0], factors=[1.0])
     latencies_ms = []
     for n in range(_N_ECHO):
         sent_s = local_clock()
-        outlet.push([float(n)], sent_s)
+        outlet.push_sample([float(n)], sent_s)
         chunk = inlet.pull(1.0)
         if chunk is None or chunk.x_uv[0, 0] != n or chunk.t_s[0] != sent_s:
             return _Check("round trip", ok=False, found=f"sample {n} of {_N_ECHO} did not come back as it was sent")
@@ -178,13 +183,11 @@ def _round_trip() -> _Check:
 def _clock() -> _Check:
     from pretap_realtime.lsl.library import local_clock
 
-    stamps = np.array([local_clock() for _ in range(10_000)])
-    steps = np.diff(stamps)
-    ok = bool((steps >= 0).all())
-    resolution_us = 1e6 * float(steps[steps > 0].min()) if (steps > 0).any() else float("inf")
-    return _Check(
-        "clock", ok, f"monotonic, resolution {resolution_us:.2f} us" if ok else "the LSL clock runs backwards"
-    )
+    steps_s = np.diff([local_clock() for _ in range(10_000)])
+    ok = bool((steps_s >= 0).all())
+    resolution_us = 1e6 * float(steps_s[steps_s > 0].min()) if (steps_s > 0).any() else float("inf")
+    found = f"monotonic, resolution {resolution_us:.2f} us" if ok else "the LSL clock runs backwards"
+    return _Check("clock", ok, found)
 
 
 def _engines() -> _Check:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from pretap_realtime.check.isolated_session import IsolatedSession
 from pretap_realtime.decide.cues import TRIAL_ENDS
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
 __all__ = ["Collected", "LiveRun"]
@@ -44,10 +47,10 @@ class LiveRun:
         cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
         self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
                                     "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
-        self._markers = lsl.MarkerInlet(self._find("pretap-markers"))
+        self._markers = MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _number_inlet(self._find("pretap-probabilities"))
         self._codes = _number_inlet(self._find("pretap-codes"))
-        self._markers.open()
+        self._markers.start()
         self.collected = Collected()
         self._next_seq: int | None = None
 
@@ -55,15 +58,15 @@ class LiveRun:
         """Run `pretap replay --wait` with these arguments, and collect everything until it has ended."""
         session = self._session
         child = session.start("replay", *replay, "--wait")
-        cues = lsl.MarkerInlet(self._find("pretap-replay-markers"))
-        cues.open()
-        deadline_s = lsl.local_clock() + within_s
+        cues = MarkerInlet(self._find("pretap-replay-markers"))
+        cues.start()
+        deadline_s = local_clock() + within_s
         end_s = np.inf
-        while (now_s := lsl.local_clock()) < min(deadline_s, end_s):
+        while (now_s := local_clock()) < min(deadline_s, end_s):
             if child.poll() is not None and end_s == np.inf:
                 end_s = now_s + _LINGER_S
             session.check_children()
-            with contextlib.suppress(lsl.ConnectionLostError):  # the replay has ended normally
+            with contextlib.suppress(ConnectionLostError):  # the replay has ended normally
                 self.collected.cues |= {cue.text: cue.t_s for cue in cues.pull()}
             self._collect(on_verdict)
         for process in (child, self._serve):
@@ -72,9 +75,11 @@ class LiveRun:
         self.collected.service_output = session.output_of(self._serve)
         return self.collected
 
-    def _find(self, name: str) -> lsl.Found:
-        def attempt() -> lsl.Found | None:
-            found = lsl.find({"name": name})
+    def _find(self, name: str) -> StreamInfo:
+        resolver = StreamResolver({"name": name})
+
+        def attempt() -> StreamInfo | None:
+            found = resolver.wait()
             return found[0] if found else None
 
         return self._session.wait_for(f"The stream {name!r}", attempt, within_s=_START_WITHIN_S)
@@ -96,7 +101,7 @@ class LiveRun:
             self.collected.n_codes += len(chunk.t_s)
 
 
-def _number_inlet(found: lsl.Found) -> lsl.Inlet:
-    inlet = lsl.Inlet(found)
+def _number_inlet(found: StreamInfo) -> Inlet:
+    inlet = Inlet(found)
     inlet.open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
     return inlet

@@ -1,4 +1,4 @@
-"""``pretap streams``: what is on the network."""
+"""``pretap streams``: lists the streams on the network."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pretap.errors import StreamRefusedError
 from pretap.files import write_json
 from pretap.options import json_option
 
-__all__ = ["streams"]
-
 
 @click.command()
 @json_option("Write the list to this file.")
 @click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, help="Time to wait for streams.")
 def streams(*, json_file: Path | None, wait_s: float) -> None:
     """List the LSL streams on the network with their channels and units."""
-    from pretap_realtime.lsl.library import ConnectionLostError, Found, describe, find
+    from pretap_realtime.lsl.description import StreamInfo, describe
+    from pretap_realtime.lsl.library import ConnectionLostError
+    from pretap_realtime.lsl.resolver import StreamResolver
     from pretap_realtime.signal.compatibility import Description, printable
 
-    rows: list[tuple[Found, Description | str]] = []
-    for found in find(wait_s=wait_s):
+    rows: list[tuple[StreamInfo, Description | str]] = []
+    for stream in StreamResolver().streams(gather_s=wait_s):
         try:
-            rows.append((found, describe(found)))
+            rows.append((stream, describe(stream)))
         except ConnectionLostError:
-            rows.append((found, "did not give its description"))
+            rows.append((stream, "did not send its description"))
         except StreamRefusedError as error:
-            rows.append((found, str(error)))
+            rows.append((stream, str(error)))
     if json_file is not None:
         listed = [
             {

@@ -1,41 +1,40 @@
-"""liblsl's configuration file, ``lsl_api.cfg``: the one it finds, what it says, and one for an isolated session.
+"""liblsl's configuration file, ``lsl_api.cfg``: which one it reads, what is in it, and one for an isolated session.
 
-Importing this loads no liblsl.
+Importing this loads no liblsl. Used by `doctor`, and by everything that starts an isolated session.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["find_configuration", "isolation", "notes", "settings"]
-
-_WHAT = {
-    "knownpeers": "machines that are asked for streams wherever they are",
-    "sessionid": "only streams of this session are seen, and only it sees ours",
-    "resolvescope": "how far away streams are looked for",
-    "addressesoverride": "where streams are looked for",
-    "listenaddress": "the interface on which streams are looked for",
-    "multicastport": "another port than LSL's 16571: others are not seen",
-    "baseport": "another port than LSL's 16572 and on",
+_MEANINGS = {
+    "knownpeers": "computers that are asked for streams, wherever they are",
+    "sessionid": "only streams of this session are seen, and only this session sees ours",
+    "resolvescope": "how far away streams are searched for",
+    "addressesoverride": "the addresses at which streams are searched for",
+    "listenaddress": "the network interface on which streams are searched for",
+    "multicastport": "another port than LSL's 16571: programs that use that one are not seen",
+    "baseport": "other ports than LSL's, which start at 16572",
     "portrange": "how many ports there are for streams",
-    "allowrandomports": "whether streams take any port where those are taken",
+    "allowrandomports": "whether streams use any port if those are taken",
     "ipv6": "whether IPv6 is used",
-    "ttloverride": "how many routers a look for streams passes",
+    "ttloverride": "how many routers a search for streams passes",
 }
 
 
 def find_configuration() -> Path | None:
-    """Return the file that liblsl reads: the first that is there, as it looks for it; None where its defaults hold."""
+    """Return the file that liblsl reads, the first one that exists in its order of search; None if there is none."""
     named = os.environ.get("LSLAPICFG")
-    homes = (Path(), Path.home() / "lsl_api", Path("/etc/lsl_api"))
-    files = [*([Path(named)] if named else []), *(home / "lsl_api.cfg" for home in homes)]
+    folders = (Path(), Path.home() / "lsl_api", Path("/etc/lsl_api"))
+    files = [*([Path(named)] if named else []), *(folder / "lsl_api.cfg" for folder in folders)]
     return next((file for file in files if file.is_file()), None)
 
 
 def settings(text: str) -> dict[str, str]:
-    """Read an ``lsl_api.cfg``: its keys, in lower case, and their values."""
+    """Read the keys of an ``lsl_api.cfg``, in lower case, and their values."""
     given = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
@@ -45,17 +44,15 @@ def settings(text: str) -> dict[str, str]:
 
 
 def notes(given: Mapping[str, str]) -> list[str]:
-    """Return which settings change who is heard and who hears us."""
-    return [f"{key} = {given[key]}: {what}" for key, what in _WHAT.items() if key in given]
+    """Return a line for each setting that changes which streams are seen, or who sees ours."""
+    return [f"{key} = {given[key]}: {meaning}" for key, meaning in _MEANINGS.items() if key in given]
 
 
 def isolation(*, session: str | None = None, n_ports: int = 64) -> str:
-    """Return an ``lsl_api.cfg`` that keeps a session on this machine, on ports and under an id of its own.
+    """Return an ``lsl_api.cfg`` that keeps a session on this machine, with ports and an id of its own.
 
-    At most `n_ports` outlets are found in it: one beyond them takes any port, where nobody looks.
+    At most `n_ports` outlets are found in it: further ones use random ports, at which nothing searches.
     """
-    import secrets  # `serve` loads this module before it asks for its stream, and does not need this
-
     port = 20_000 + secrets.randbelow(400) * 100
     return f"""[ports]
 IPv6 = disable

@@ -1,4 +1,4 @@
-"""How much memory this process takes, what of a stream fits into it, and giving back what it needs no longer."""
+"""Limits of memory: how much this process uses, and how many seconds of a stream fit into it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import mmap
 import os
 from typing import Final
 
-__all__ = ["MAX_CHANNELS", "affordable_s", "give_back", "resident_bytes"]
-
 _VALUE_BYTES: Final = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
-_MAX_BYTES: Final = 256 << 20  # of samples that wait, here and in the sender
-_MAX_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl sets aside memory for seconds of it
-_IRREGULAR_HZ: Final = 100.0  # what liblsl reckons with for streams without a rate
+_MAX_BYTES: Final = 256 << 20  # of pending samples, here and in the sender
+_MAX_HZ: Final = 1e6  # beyond, a rate is a mistake: liblsl allocates memory for seconds of it
+_IRREGULAR_HZ: Final = 100.0  # liblsl's assumption for streams without a rate
 MAX_CHANNELS: Final = 4096
 
 
 def resident_bytes() -> int:
-    """Give the memory that this process has in use; 0 where the system does not say (it does on Linux)."""
+    """Return the memory that this process uses, or 0 if the system does not tell (Linux does)."""
     try:
         statm = os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
@@ -29,19 +27,19 @@ def resident_bytes() -> int:
         os.close(statm)
 
 
-def give_back() -> None:
-    """Return freed memory to the system, where the C library can: glibc keeps it for itself else."""
+def release_memory() -> None:
+    """Return freed memory to the system if the C library can: glibc keeps it otherwise."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library; Windows has no CDLL(None)
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def affordable_s(n_channels: int, sfreq_hz: float, format_: str) -> int:
-    """Give the whole seconds of a stream that fit into 256 MB.
+    """Return how many whole seconds of a stream fit into 256 MB.
 
     Raises
     ------
     ValueError
-        Where its channels, its rate or what it sends in a second are too much.
+        If the stream has too many channels, too high a rate, or sends too much in a second.
     """
     if n_channels > MAX_CHANNELS:
         raise ValueError(f"{n_channels} channels are too many: expected at most {MAX_CHANNELS}")

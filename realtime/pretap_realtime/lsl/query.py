@@ -1,10 +1,10 @@
-"""Which streams are asked for: ``type=EEG,name=Amp`` or a plain name. Pure."""
+"""Stream queries such as ``type=EEG,name=Amp``, and the XPath predicates that liblsl makes of them. Pure."""
 
 from __future__ import annotations
 
-from pretap.errors import UsageError
+from collections.abc import Mapping
 
-__all__ = ["parse_query", "predicate"]
+from pretap.errors import UsageError
 
 _KEYS = ("name", "type", "source_id", "hostname", "uid")
 
@@ -15,8 +15,7 @@ def parse_query(text: str) -> dict[str, str]:
     Raises
     ------
     UsageError
-        For an unknown key, or a value with quotes or control characters: a query becomes an XPath predicate in a line
-        of its own, and a quote or a line break would end it.
+        If a key is unknown, or `can_be_queried` is false for a value.
     """
     query: dict[str, str] = {}
     for part in text.split(",") if "=" in text else [f"name={text}"]:
@@ -26,7 +25,7 @@ def parse_query(text: str) -> dict[str, str]:
                 f"Stream query {text!r}: expected a name, or key=value pairs joined by commas; "
                 f"keys are {', '.join(_KEYS)}."
             )
-        if "'" in value or '"' in value or not value.isprintable():
+        if not can_be_queried(value):
             raise UsageError(
                 f"Stream query {text!r}: quotes and control characters are not allowed. Ask by another key, such as "
                 "source_id."
@@ -35,6 +34,14 @@ def parse_query(text: str) -> dict[str, str]:
     return query
 
 
-def predicate(query: dict[str, str]) -> str:
-    """Give the XPath predicate that liblsl asks with."""
-    return " and ".join(f"{key}='{value}'" for key, value in query.items())
+def can_be_queried(value: str) -> bool:
+    """Whether a value has no quotes and no control characters.
+
+    A query is a quoted XPath predicate on a line of its own, which a quote or a line break would end.
+    """
+    return "'" not in value and '"' not in value and value.isprintable()
+
+
+def predicate(query: Mapping[str, str]) -> str:
+    """Return the XPath predicate for liblsl; without a query, the one that every stream satisfies."""
+    return " and ".join(f"{key}='{value}'" for key, value in query.items()) or "true()"

@@ -1,4 +1,7 @@
-"""The sockets of this process, and a way to cut those of a library that cannot close them any more."""
+"""The sockets of this process, and a way to disconnect those of a library that can no longer close them.
+
+Used by `outlet` if a peer has frozen an outlet.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,12 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Port", "cut", "of_this_process"]
-
-Port = tuple[socket.SocketKind, int]  # TCP and UDP have the same numbers
-Socket = tuple[int, int]  # its descriptor and its inode: a descriptor is used again, an inode is not so soon
+Port = tuple[socket.SocketKind, int]  # TCP and UDP use the same numbers
+Socket = tuple[int, int]  # descriptor and inode: a descriptor is soon used again, an inode is not
 
 
 def of_this_process() -> frozenset[Socket]:
-    """Give all sockets that are open; none on a system that does not list them (Windows)."""
+    """Return all open sockets; none on a system that does not list them (Windows)."""
     found = []
     with contextlib.suppress(OSError):
         for entry in Path("/dev/fd").iterdir():
@@ -28,22 +29,22 @@ def of_this_process() -> frozenset[Socket]:
 
 
 def cut(candidates: Iterable[Socket], *, ports: Iterable[Port]) -> int:
-    """Cut every socket bound to one of `ports`, and those among `candidates` that share their port with others.
+    """Disconnect every socket bound to one of `ports`, and those of `candidates` that share their port with others.
 
-    Each descriptor becomes that of a socket that nobody can reach: it is not closed, since its owner still uses it, and
-    the next file to be opened would get its number. Gives how many were cut.
+    Each descriptor becomes that of an unbound socket. It is not closed: its owner still uses it, and the next file to
+    be opened would get its number. Returns how many were disconnected.
     """
     candidates, ports = frozenset(candidates), frozenset(ports)
     n_cut = 0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unbound:
         for descriptor, inode in of_this_process():
-            if descriptor == deaf.fileno():
+            if descriptor == unbound.fileno():
                 continue
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as each:
                 is_internet = each.family in (socket.AF_INET, socket.AF_INET6)
                 port = (each.type, each.getsockname()[1]) if is_internet else None
                 shares = each.type == socket.SOCK_DGRAM and each.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
                 if port in ports or ((descriptor, inode) in candidates and shares):
-                    os.dup2(deaf.fileno(), descriptor, inheritable=False)
+                    os.dup2(unbound.fileno(), descriptor, inheritable=False)
                     n_cut += 1
     return n_cut

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
-    from pretap_realtime.lsl.library import Found
+    from pretap_realtime.lsl.description import StreamInfo
 
 __all__ = ["Selection", "choose", "service_of"]
 
@@ -38,7 +38,7 @@ class Selection:
     markers: Mapping[str, str] | None
 
 
-def service_of(found: Found) -> str:
+def service_of(found: StreamInfo) -> str:
     """Return the name of the service whose probabilities a stream carries, or an empty string."""
     name = found.name.removesuffix("-probabilities")
     is_one = name != found.name and found.type == "Probabilities" and found.format == "float32"
@@ -46,22 +46,22 @@ def service_of(found: Found) -> str:
 
 
 def choose(
-    found: Sequence[Found], selection: Selection, *, followed: str = "", has_eeg: bool = False
-) -> tuple[dict[str, Found], list[str]]:
+    found: Sequence[StreamInfo], selection: Selection, *, followed: str = "", has_eeg: bool = False
+) -> tuple[dict[str, StreamInfo], list[str]]:
     """Choose a stream for each role, and return the choice and a message for each problem.
 
     Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. If other services or EEG streams
     appear, the service that is `followed` and the current EEG stream (`has_eeg`) are kept.
     """
     services = sorted({service for each in found if (service := service_of(each))})
-    wanted: dict[str, Found] = {}
+    wanted: dict[str, StreamInfo] = {}
     problems: list[str] = []
     mine = [each for each in services if each == (selection.service or followed or each)]
     if len(mine) == 1:
         roles = {f"{mine[0]}-{end}": role for role, end in _SUFFIXES.items()}
         wanted = {roles[each.source_id]: each for each in found if each.source_id in roles}
     elif mine:
-        problems.append(f"Found {len(mine)} services: {_listed(mine)}. Start the monitor with --service NAME.")
+        problems.append(f"StreamInfo {len(mine)} services: {_listed(mine)}. Start the monitor with --service NAME.")
     else:
         name = printable(selection.service, limit=40)
         wanted_name = f"the service {name!r}" if name else "a service"
@@ -72,7 +72,7 @@ def choose(
             wanted["eeg"] = eegs[0]
         elif eegs:
             listed = _listed([each.name for each in eegs])
-            problems.append(f"Found {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
+            problems.append(f"StreamInfo {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
         else:
             problems.append("Waiting for the EEG stream.")
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
@@ -82,7 +82,7 @@ def choose(
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
 
 
-def _matches(found: Found, query: Mapping[str, str]) -> bool:
+def _matches(found: StreamInfo, query: Mapping[str, str]) -> bool:
     return all(getattr(found, key) == value for key, value in query.items())
 
 

@@ -56,7 +56,7 @@ def monitor(
     stop = stop_on_signals()
     if any(not each or not set(each) <= _NAME_CHARACTERS for each in names):
         raise UsageError("--allow-host: expected a name or an address, without a port.")
-    from pretap_realtime.lsl.library import parse_query
+    from pretap_realtime.lsl.query import parse_query
     from pretap_realtime.monitor.choice import Selection
     from pretap_realtime.monitor.follower import Follower
     from pretap_realtime.monitor.server import run

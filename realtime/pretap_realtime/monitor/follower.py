@@ -12,7 +12,10 @@ from typing import Final
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.monitor.choice import Selection, choose, service_of
 from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.view import Cursor, Update, View
@@ -33,8 +36,8 @@ _MAX_SPEED: Final = 1000.0
 class _Link:
     """A stream and the inlet that reads it."""
 
-    stream: lsl.Found
-    inlet: lsl.Inlet | lsl.MarkerInlet
+    stream: StreamInfo
+    inlet: Inlet | MarkerInlet
 
 
 class Follower:
@@ -55,20 +58,20 @@ class Follower:
     def update(self, cursor: Cursor, *, with_figures: bool) -> tuple[Update, bytes, Cursor]:
         """Return what is new since `cursor`, see `View.update`."""
         with self._lock:
-            return self._view.update(cursor, now_s=lsl.local_clock(), with_figures=with_figures)
+            return self._view.update(cursor, now_s=local_clock(), with_figures=with_figures)
 
     # -- finding and connecting ----------------------------------------------------------------------------------------
 
     def _resolve(self) -> None:
-        watch = lsl.Watch()
+        watch = StreamResolver()
         while not self._stop.wait(_RESOLVE_S):
-            now_s = lsl.local_clock()
+            now_s = local_clock()
             with self._lock:
                 self._skipped = {uid: each for uid, each in self._skipped.items() if each[0] > now_s}
                 skipped, connected, reads_numbers = set(self._skipped), set(self._links), self._reads_numbers()
                 followed = self._view.followed[0] if connected & {"messages", "probabilities"} else ""
             wanted, problems = choose(
-                [each for each in watch.found() if each.uid not in skipped],
+                [each for each in watch.streams() if each.uid not in skipped],
                 self._selection,
                 followed=followed,
                 has_eeg="eeg" in connected,
@@ -80,23 +83,23 @@ class Follower:
                 reasons = [why for _, why in self._skipped.values() if why]
                 self._view.describe_streams(problem=" ".join([*problems, *reasons][:5]))
 
-    def _connect(self, role: str, stream: lsl.Found) -> None:
+    def _connect(self, role: str, stream: StreamInfo) -> None:
         """Connect to a stream; if that fails, skip it for a while."""
         try:
             inlet = _open(role, stream)
-        except (lsl.ConnectionLostError, StreamRefusedError) as error:
-            why = "" if isinstance(error, lsl.ConnectionLostError) else printable(str(error), limit=300)
+        except (ConnectionLostError, StreamRefusedError) as error:
+            why = "" if isinstance(error, ConnectionLostError) else printable(str(error), limit=300)
             with self._lock:
-                self._skipped[stream.uid] = lsl.local_clock() + _RETRY_S, why
+                self._skipped[stream.uid] = local_clock() + _RETRY_S, why
             return
         with self._lock:
             self._show(role, stream, inlet)
             self._links[role] = _Link(stream, inlet)
 
-    def _show(self, role: str, stream: lsl.Found, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
+    def _show(self, role: str, stream: StreamInfo, inlet: Inlet | MarkerInlet) -> None:
         """Update the view for a new inlet."""
         view = self._view
-        if isinstance(inlet, lsl.MarkerInlet):
+        if isinstance(inlet, MarkerInlet):
             if role != "messages":
                 view.describe_streams(markers=tuple(sorted({*view.about.markers, printable(stream.name)})))
         elif role == "eeg":
@@ -106,7 +109,7 @@ class Follower:
             view.start_service(service, _labels(inlet.description)[:-1])
             view.describe_streams(service=printable(service), classes=view.dashboard.classes)
 
-    def _show_eeg(self, inlet: lsl.Inlet) -> None:
+    def _show_eeg(self, inlet: Inlet) -> None:
         description = inlet.description
         labels = tuple(printable(label, limit=20) for label in _labels(description))
         self._view.start_eeg(labels, description.sfreq_hz)
@@ -130,12 +133,12 @@ class Follower:
                 for role, link in list(self._links.items()):
                     try:
                         self._pull(role, link.inlet)
-                    except lsl.ConnectionLostError:
+                    except ConnectionLostError:
                         self._disconnect(role)
                 if not self._reads_numbers():
                     for role in _NUMBER_ROLES & self._links.keys():
                         self._links.pop(role).inlet.close()
-                self._view.dashboard.judge_markers(now_s=lsl.local_clock())
+                self._view.dashboard.judge_markers(now_s=local_clock())
 
     def _reads_numbers(self) -> bool:
         """Whether to read the probabilities and codes: each reader of these streams delays the service's decisions.
@@ -144,9 +147,9 @@ class Follower:
         """
         return not (self._view.dashboard.has_messages and self._view.followed[0])
 
-    def _pull(self, role: str, inlet: lsl.Inlet | lsl.MarkerInlet) -> None:
-        now_s, board = lsl.local_clock(), self._view.dashboard
-        if isinstance(inlet, lsl.MarkerInlet):
+    def _pull(self, role: str, inlet: Inlet | MarkerInlet) -> None:
+        now_s, board = local_clock(), self._view.dashboard
+        if isinstance(inlet, MarkerInlet):
             for marker in inlet.pull(0.0):
                 if role == "messages":
                     board.add_message(marker.text, now_s=now_s, has_latency=self._has_latency)
@@ -166,7 +169,7 @@ class Follower:
 
     def _disconnect(self, role: str) -> None:
         """Close the inlet of a stream that has ended; the page keeps what it has shown."""
-        link, now_s = self._links.pop(role), lsl.local_clock()
+        link, now_s = self._links.pop(role), local_clock()
         self._skipped[link.stream.uid] = now_s + _FORGOTTEN_S, ""
         link.inlet.close()
         if role == "eeg":
@@ -176,12 +179,12 @@ class Follower:
             self._view.dashboard.add_note(f"The service {self._view.about.service} has ended.", t_s=now_s)
 
 
-def _open(role: str, stream: lsl.Found) -> lsl.Inlet | lsl.MarkerInlet:
+def _open(role: str, stream: StreamInfo) -> Inlet | MarkerInlet:
     if role == "messages" or role.startswith("marker "):
-        markers = lsl.MarkerInlet(stream)
-        markers.open()
+        markers = MarkerInlet(stream)
+        markers.start()
         return markers
-    inlet = lsl.Inlet(stream)
+    inlet = Inlet(stream)
     n = inlet.description.n_channels
     if n > _MAX_CHANNELS:
         raise StreamRefusedError(f"The page can show at most {_MAX_CHANNELS} channels; {stream} has {n}.")

@@ -41,7 +41,7 @@ def record(
     continued. Even if the recording is cut short, the file is readable up to the last second.
     """
     stop = stop_on_signals()  # before the slow imports: Ctrl-C must work from the start
-    from pretap_realtime.lsl.library import parse_query
+    from pretap_realtime.lsl.query import parse_query
     from pretap_realtime.record.progress import Progress
     from pretap_realtime.record.recorder import Recorder
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from pretap.errors import StreamRefusedError
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import RawInlet
+from pretap_realtime.lsl.library import ConnectionLostError
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.record import xdf_writer
 
 __all__ = ["Connector"]
@@ -28,16 +31,16 @@ class Connector:
 
     def __init__(self, queries: Sequence[dict[str, str]], *, clock: Callable[[], float]) -> None:
         self.listed: set[str] = set()
-        self._watches = [lsl.Watch(query) for query in queries] or [lsl.Watch()]
+        self._watches = [StreamResolver(query) for query in queries] or [StreamResolver()]
         self._clock = clock
         self._pending: set[str] = set()  # uids
         self._retry_at_s: dict[str, float] = {}  # by uid
         self._reported: set[str] = set()  # uids of the streams that were refused
-        self._results: queue.SimpleQueue[tuple[lsl.Found, lsl.RawInlet | str]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[StreamInfo, RawInlet | str]] = queue.SimpleQueue()
 
     def connect_to_new(self, *, known: Container[str]) -> None:
         """Start to connect to each listed stream whose uid is not `known`, unless it failed less than 1 s ago."""
-        there = {found.uid: found for watch in self._watches for found in watch.found()}
+        there = {found.uid: found for watch in self._watches for found in watch.streams()}
         self.listed = set(there)
         now_s = self._clock()
         for uid, found in there.items():
@@ -45,26 +48,26 @@ class Connector:
                 self._pending.add(uid)
                 threading.Thread(target=self._connect, args=(found,), name="connect", daemon=True).start()
 
-    def _connect(self, found: lsl.Found) -> None:
+    def _connect(self, found: StreamInfo) -> None:
         try:
-            inlet = lsl.RawInlet(found, buffer_s=_BUFFER_S)
+            inlet = RawInlet(found, buffer_s=_BUFFER_S)
             inlet.xml = xdf_writer.valid_xml(inlet.xml)
-            inlet.open()
-        except lsl.ConnectionLostError:
+            inlet.start()
+        except ConnectionLostError:
             self._results.put((found, ""))  # it has ended but is still listed: nothing to report
         except (ValueError, RuntimeError, StreamRefusedError) as error:  # RuntimeError: pylsl could not make an inlet
             self._results.put((found, str(error)))
         else:
             self._results.put((found, inlet))
 
-    def results(self) -> list[tuple[lsl.Found, lsl.RawInlet | str]]:
+    def results(self) -> list[tuple[StreamInfo, RawInlet | str]]:
         """Return new results: an open inlet, or the reason why a stream cannot be recorded (only the first time)."""
-        results: list[tuple[lsl.Found, lsl.RawInlet | str]] = []
+        results: list[tuple[StreamInfo, RawInlet | str]] = []
         while not self._results.empty():
             found, opened = self._results.get()
             self._pending.discard(found.uid)
             self._retry_at_s[found.uid] = self._clock() + _RETRY_S
-            if isinstance(opened, lsl.RawInlet):
+            if isinstance(opened, RawInlet):
                 results.append((found, opened))
             elif opened and found.uid not in self._reported:
                 self._reported.add(found.uid)

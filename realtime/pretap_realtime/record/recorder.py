@@ -14,7 +14,9 @@ from typing import Final
 
 from pretap.errors import NoStreamError
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.description import StreamInfo
+from pretap_realtime.lsl.inlets import RawInlet
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.record.connector import Connector
 from pretap_realtime.record.disk_writer import DiskWriter
@@ -40,7 +42,7 @@ class Recorder:
     Parameters
     ----------
     queries
-        See `lsl.parse_query`. If empty, all streams are recorded.
+        See `parse_query`. If empty, all streams are recorded.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Recorder:
         force: bool = False,
         stop: Stop,
         say: Callable[[str], None],
-        clock: Callable[[], float] = lsl.local_clock,
+        clock: Callable[[], float] = local_clock,
     ) -> None:
         self.tracks: list[Track] = []
         self.started_s: float | None = None
@@ -118,7 +120,7 @@ class Recorder:
                 self.started_s = self._clock()
             self._sources[found.uid] = Source(opened, self._track_of(found, opened, self._disk), clock=self._clock)
 
-    def _track_of(self, found: lsl.Found, inlet: lsl.RawInlet, disk: DiskWriter) -> Track:
+    def _track_of(self, found: StreamInfo, inlet: RawInlet, disk: DiskWriter) -> Track:
         """Return the track of a stream that was recorded before, otherwise a new one."""
         identity = Identity.of(inlet.description, kind=found.type, source_id=found.source_id)
         for uid, source in list(self._sources.items()):
@@ -148,7 +150,7 @@ class Recorder:
         for uid, source in list(self._sources.items()):
             try:
                 source.pull()
-            except lsl.ConnectionLostError:
+            except ConnectionLostError:
                 self._drop(uid)
 
     def _write(self) -> None:

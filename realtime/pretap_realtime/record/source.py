@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.inlets import RawInlet
+from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.record.tracks import Track
 
@@ -23,7 +24,7 @@ _SAME_CLOCK_S: Final = 0.005  # measured on one machine: noise of 0.1 ms, millis
 class Source:
     """A live stream and the track that it feeds. A thread measures the offset of its clock every five seconds."""
 
-    def __init__(self, inlet: lsl.RawInlet, track: Track, *, clock: Callable[[], float]) -> None:
+    def __init__(self, inlet: RawInlet, track: Track, *, clock: Callable[[], float]) -> None:
         self.track = track
         self._inlet, self._clock = inlet, clock
         self._heard_s, self._is_silent = clock(), False
@@ -38,7 +39,7 @@ class Source:
             self.track.append(values, t_s)
             if t_s.size:
                 self._heard_s = self._clock()
-            if t_s.size < self._inlet.n_rows:
+            if t_s.size < self._inlet.max_samples:
                 return
 
     def is_mute(self) -> bool:
@@ -65,7 +66,7 @@ class Source:
         while not self._closed.is_set():
             try:
                 offset_s = self._inlet.time_correction(_CLOCK_EVERY_S)
-            except lsl.ConnectionLostError:
+            except ConnectionLostError:
                 self._closed.wait(_RETRY_S)
                 continue
             if self._inlet.is_local and abs(offset_s) < _SAME_CLOCK_S:

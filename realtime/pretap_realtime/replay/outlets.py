@@ -9,7 +9,8 @@ import numpy as np
 
 from pretap.files import write_json
 from pretap.recordings.recording import Recording
-from pretap_realtime.lsl.library import Outlet, local_clock
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.replay.faults import Fault, Wiring
 from pretap_realtime.replay.pieces import Piece
 from pretap_realtime.replay.report import Connection, Report
@@ -79,7 +80,7 @@ class LslFeed:
     def send(self, piece: Piece, t0_s: float) -> None:
         """Send the markers of a piece and its samples."""
         for mark in piece.markers:  # first, as in a lab: an event is known before an amplifier delivers its samples
-            self._markers.push([mark.text], t0_s + mark.t_s)
+            self._markers.push_sample([mark.text], t0_s + mark.t_s)
         if piece.t_s.size:
             assert self._eeg is not None
             x = self._wiring.values(piece.x_uv)

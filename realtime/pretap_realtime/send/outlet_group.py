@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from pretap.errors import OutletFrozenError
-from pretap_realtime.lsl.library import Outlet
+from pretap_realtime.lsl.outlet import Outlet
 
 __all__ = ["OutletGroup", "OutletKind"]
 
@@ -88,7 +88,7 @@ class OutletGroup:
                 self._facts = task.facts
                 self._outlets = {kind: self._open(kind) for kind in _KINDS}
             else:
-                self._outlets[task.kind].push_all(task.rows, task.t_s)
+                self._outlets[task.kind].push_samples(task.rows, task.t_s)
             if todo is not self._todo:
                 return  # this thread hung here and was abandoned
             todo.popleft()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pretap_realtime.lsl.library import Outlet
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sink import Outgoing

@@ -20,12 +20,14 @@ from pretap_realtime.decide.cues import bundle_cues
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.lsl.library import find, listing, local_clock
+from pretap_realtime.lsl.description import list_streams
+from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.serve.connection import Connector, Looks, LslConnection
+from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearches
 from pretap_realtime.serve.fast_path import FastPath, make_fast_path
 from pretap_realtime.serve.handover import Handover, HandoverSlot
 from pretap_realtime.serve.service import Service, Timing
@@ -39,9 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Destinations", "run_decoders"]
 
-# A resolver that asks again just as the wait ends can return 5 s late: in 18 of 152 waits of 0.5 s, and in none of 360
-# waits of 0.45 s (pylsl 1.18.6, its default configuration, 8 threads).
-_LIST_S = 0.45
+_LIST_S = 1.0  # several outlets on one machine may answer only after 0.6 s (liblsl #282)
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def run_decoders(
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
     """
     is_single = len(decoders) == 1
-    resolvers = [Looks(settings) for _, settings in decoders]  # streams answer while the bundles are loaded
+    searches = [StreamSearches.start(settings) for _, settings in decoders]  # they run while the bundles load
     loaded = [
-        _load(bundle, settings, looks, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
-        for (bundle, settings), looks in zip(decoders, resolvers, strict=True)
+        _load(bundle, settings, each, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
+        for (bundle, settings), each in zip(decoders, searches, strict=True)
     ]
     jobs: dict[str, Job] = {}
     for k, each in enumerate(loaded):
@@ -120,7 +120,7 @@ def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
     return lambda line: console.say(plain(prefix + line))
 
 
-def _load(bundle: str | Path | None, settings: ServeConfig, looks: Looks, *, say: Say) -> _LoadedDecoder:
+def _load(bundle: str | Path | None, settings: ServeConfig, searches: StreamSearches, *, say: Say) -> _LoadedDecoder:
     if bundle is None:
         say(
             f"no BUNDLE given: using the default, {BEST}, which fits most amplifiers; for a stream at 100 Hz, use "
@@ -136,7 +136,8 @@ def _load(bundle: str | Path | None, settings: ServeConfig, looks: Looks, *, say
             "swapped cap cannot be detected; train it again"
         )
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
-    return _LoadedDecoder(settings, file, decoder, Connector(decoder, settings, looks=looks, say=say), hop, say)
+    connector = Connector(decoder, settings, searches=searches, say=say)
+    return _LoadedDecoder(settings, file, decoder, connector, hop, say)
 
 
 # -- sinks and recording -------------------------------------------------------------------------------------------
@@ -296,9 +297,9 @@ def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig) -> None:
     except NoStreamError as error:
         query, cue_query = settings.stream.query, settings.cue.query
         asked = f"Asked for {query!r}" + (f" and {cue_query!r}" if cue_query else "")
-        found = find(wait_s=_LIST_S)
+        found = StreamResolver().streams(gather_s=_LIST_S)
         if found:
-            listed = f"on the network are:\n  {listing(found)}"
+            listed = f"on the network are:\n  {list_streams(found)}"
         else:
             listed = "there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
         raise NoStreamError(f"{error} {asked}; {listed}") from None

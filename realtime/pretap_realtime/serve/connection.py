@@ -1,59 +1,158 @@
-"""Connecting to the stream that the configuration asks for: find exactly one, check it, open it."""
+"""The connection of a service: finds the one stream that the configuration asks for, checks it, and opens it.
+
+Used by `serve`. A lost stream is searched for in the same way; other streams that appear meanwhile are announced.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pretap.config.serve import ServeConfig
-from pretap.errors import StreamRefusedError
-from pretap_realtime.lsl import library as lsl
-from pretap_realtime.lsl.ahead import Ahead
+from pretap.errors import StreamRefusedError, UsageError
+from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
+from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import ConnectionLostError
+from pretap_realtime.lsl.query import can_be_queried, parse_query
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.compatibility import Description, Mapping, changes, check_stream, printable
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
 
-__all__ = ["Connector", "Looks", "LslConnection"]
+_CORRECTION_EVERY_S: Final = 5.0
+_TWIN_S: Final = 0.2  # for a second stream to answer after the first, before one is decoded
 
-_CORRECTION_EVERY_S = 5.0
+
+class StreamSearch:
+    """The search for the one stream that answers a query, from now on until the session ends.
+
+    Parameters
+    ----------
+    key
+        The configuration's name of the query, for messages.
+    """
+
+    def __init__(self, key: str, query: str) -> None:
+        self._key, self._query = key, parse_query(query)
+        self._resolver = StreamResolver(self._query)
+        self._last: StreamInfo | None = None  # that was connected
+        self._alike: StreamResolver | None = None  # finds streams of its name and type
+
+    def first(self) -> StreamInfo | None:
+        """Return the stream that answers first, or None if none or several do; see `only_one` for those that follow."""
+        found = self._resolver.wait()
+        return found[0] if len(found) == 1 else None
+
+    def only_one(self) -> StreamInfo | None:
+        """Return the one stream that answers; None if none does.
+
+        Before the first connection, a second stream has 0.2 s to answer after the first. After a loss, the first one
+        is connected at once: streams that were there before are known by then, and later ones are announced.
+
+        Raises
+        ------
+        StreamRefusedError
+            If several streams answer, or none but another one of the lost stream's name and type.
+        """
+        found = self._resolver.wait()
+        if found and self._last is None:
+            found = self._resolver.streams(gather_s=_TWIN_S)
+        if len(found) > 1:
+            for stream in filter(has_ended, found):
+                self._resolver.drop(stream)
+            found = self._resolver.streams()
+        if len(found) > 1:
+            raise StreamRefusedError(
+                f"{len(found)} streams answer to {self._key}:\n  {list_streams(found)}\nAsk for one of them, such as "
+                "source_id=...; deciding on the wrong head would be worse than not starting."
+            )
+        if not found and self._last is not None:
+            self._refuse_substitute(self._last)
+        return found[0] if found else None
+
+    def connected(self, stream: StreamInfo) -> None:
+        """Note which stream is connected now."""
+        self._resolver.mark_known(stream)
+        self._last, self._alike = stream, None
+
+    def lost(self, stream: StreamInfo) -> None:
+        """Note that a stream was lost or could not be opened: it has to answer the query again."""
+        self._resolver.drop(stream)
+
+    def newcomers(self) -> list[str]:
+        """Return a sentence for each other stream that has come to answer the query, once."""
+        return [
+            f"another stream answers to {self._key}: {stream}; still connected to {self._last}"
+            for stream in self._resolver.new_streams()
+        ]
+
+    def _refuse_substitute(self, lost: StreamInfo) -> None:
+        if self._alike is None:
+            if not (can_be_queried(lost.name) and can_be_queried(lost.type)):
+                return
+            try:
+                self._alike = StreamResolver({"name": lost.name, "type": lost.type})
+            except UsageError:  # no room for more open files: the lost stream is still searched for
+                return
+        for stream in self._alike.streams():
+            wrong = [
+                f"expected {key} {value!r}, found {printable(getattr(stream, key))!r}"
+                for key, value in self._query.items()
+                if getattr(stream, key) != value
+            ]
+            if wrong:
+                raise StreamRefusedError(
+                    f"Stream {stream} stands where {printable(lost.source_id)!r} was lost, but is another one: "
+                    f"{', '.join(wrong)}. Bring the first one back, or ask for this one (stream.query)."
+                )
+
+
+class StreamSearches(NamedTuple):
+    """The searches for the streams of a configuration."""
+
+    eeg: StreamSearch
+    cues: StreamSearch | None
+
+    @classmethod
+    def start(cls, config: ServeConfig) -> StreamSearches:
+        """Start to search."""
+        cues = StreamSearch("cue.query", config.cue.query) if config.cue.query else None
+        return cls(StreamSearch("stream.query", config.stream.query), cues)
 
 
 class LslConnection:
-    """An EEG inlet, and the cue inlet where cues are asked for; losing either loses the connection.
+    """An EEG inlet, and a cue inlet if cues are asked for; losing either loses the connection.
 
-    `changed` says in what it differs from the one before.
+    `changed` describes how the EEG stream differs from the one before.
     """
 
     def __init__(
-        self, inlet: lsl.Inlet, cues: lsl.MarkerInlet | None, mapping: Mapping, *, looks: Looks, changed: str
+        self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: StreamSearches, changed: str
     ) -> None:
-        self.description, self.mapping, self.changed = inlet.description, mapping, changed
-        self._inlet, self._cues, self._looks = inlet, cues, looks
+        self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
+        self._cues, self._searches = cues, searches
         self._correction_s: float | None = 0.0
         self._closed = threading.Event()
         if self.description.speed != 1.0:
             self._correction_s = None
         elif not inlet.is_local:
-            # The first correction takes 0.6 s, so it is not asked for in the loop; until then no latency is known.
+            # The first correction takes 0.6 s, so the loop does not ask for it; until then no latency is known.
             self._correction_s = None
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        return self._inlet.pull(timeout_s, n_wanted)
-
-    @property
-    def inlet(self) -> lsl.Inlet:
-        return self._inlet
+        return self.inlet.pull(timeout_s, n_wanted)
 
     @property
     def n_most(self) -> int:
-        return self._inlet.n_most
+        return self.inlet.max_samples
 
     def newcomers(self) -> list[str]:
-        return self._looks.newcomers()
+        return [line for search in self._searches if search is not None for line in search.newcomers()]
 
     @property
     def has_cues(self) -> bool:
@@ -67,147 +166,101 @@ class LslConnection:
 
     def close(self) -> None:
         self._closed.set()
-        self._inlet.close()
-        if self._cues is not None:
-            self._cues.close()
+        for inlet, search in zip((self.inlet, self._cues), self._searches, strict=True):
+            if inlet is not None and search is not None:
+                inlet.close()
+                search.lost(inlet.stream)
 
     def _follow_clock(self) -> None:
         while not self._closed.is_set():
             try:
-                self._correction_s = self._inlet.time_correction(_CORRECTION_EVERY_S)
-            except lsl.ConnectionLostError:
+                self._correction_s = self.inlet.time_correction(_CORRECTION_EVERY_S)
+            except ConnectionLostError:
                 return
             self._closed.wait(_CORRECTION_EVERY_S)
-
-
-class Looks:
-    """Looks for the streams of a configuration, from now on all the time: so a second one that comes later is seen.
-
-    What was asked `ahead` was its stream.query.
-    """
-
-    def __init__(self, config: ServeConfig, *, ahead: Ahead | None = None) -> None:
-        queries = {"stream.query": config.stream.query} | ({"cue.query": config.cue.query} if config.cue.query else {})
-        self._queries = {key: lsl.parse_query(query) for key, query in queries.items()}
-        self._watches = {
-            key: lsl.Watch(query, ahead=ahead if key == "stream.query" else None)
-            for key, query in self._queries.items()
-        }
-        self._first = set(self._queries)  # nobody has looked for these yet
-        self._unhurried = set(self._queries)  # nor asked what answers first
-        self._lost: dict[str, lsl.Found] = {}  # what was connected last
-        self._seen: set[str] = set()  # uids of what was connected or announced
-
-    def open_first(self, key: str) -> lsl.Inlet | None:
-        """Open the stream that answers first, where nobody has looked yet; `only_one` tells whether another does."""
-        if key not in self._unhurried:
-            return None
-        self._unhurried.discard(key)  # once: a watch still lists what has ended
-        return self._watches[key].open_first()
-
-    def only_one(self, key: str) -> lsl.Found | None:
-        """Give the one stream that answers to the query `key`, None where none does.
-
-        Raises
-        ------
-        StreamRefusedError
-            Where several answer, or another stream stands where the lost one was.
-        """
-        found = self._return_of(key) if key in self._lost else self._newcomer(key)
-        if len(found) > 1:
-            raise StreamRefusedError(
-                f"{len(found)} streams answer to {key}:\n  {lsl.listing(found)}\nAsk for one of them, such as "
-                "source_id=...; deciding on the wrong head would be worse than not starting."
-            )
-        return found[0] if found else None
-
-    def _newcomer(self, key: str) -> list[lsl.Found]:
-        if key in self._first:
-            self._first.discard(key)
-            found = self._watches[key].first_look()
-            if len(found) == 1:
-                return found
-        return lsl.find(self._queries[key])  # a watch may still list what is gone
-
-    def _return_of(self, key: str) -> list[lsl.Found]:
-        """Look at once: a twin that was there before is known to the watch, one that comes now will be announced."""
-        lost, query = self._lost[key], self._queries[key]
-        others = [found for found in self._watches[key].found() if found.uid not in self._seen]
-        if len(others) > 1:
-            return lsl.find(query)
-        if others:
-            self._seen.add(others[0].uid)  # where it died meanwhile, a second try would fail like the first
-            return others
-        found, alike = lsl.find_return(query, lost)
-        if alike and not found:
-            raise StreamRefusedError(_not_the_one(query, alike[0], lost))
-        return found
-
-    def connecting(self, key: str, found: lsl.Found) -> None:
-        """Note that a stream is being connected to: what is lost from now on."""
-        self._seen.add(found.uid)
-        self._lost[key] = found
-
-    def newcomers(self) -> list[str]:
-        """Name each stream that has come to answer to a query beside the one that is connected; each once."""
-        told = []
-        for key, watch in self._watches.items():
-            for found in watch.found():
-                if found.uid not in self._seen:
-                    self._seen.add(found.uid)
-                    told.append(f"another stream answers to {key}: {found}; still connected to {self._lost[key]}")
-        return told
-
-
-def _not_the_one(query: dict[str, str], found: lsl.Found, lost: lsl.Found) -> str:
-    wrong = [
-        f"expected {key} {value!r}, found {printable(getattr(found, key))!r}"
-        for key, value in query.items()
-        if getattr(found, key) != value
-    ]
-    return (
-        f"Stream {found} stands where {printable(lost.source_id)!r} was lost, but is another one: {', '.join(wrong)}. "
-        "Bring the first one back, or ask for this one (stream.query)."
-    )
 
 
 class Connector:
     """Tries to connect, once per call."""
 
-    def __init__(self, decoder: Decoder, config: ServeConfig, *, looks: Looks, say: Callable[[str], None]) -> None:
-        self._decoder, self._config, self._looks, self._say = decoder, config, looks, say
-        self._told = False  # that only the cue stream is missing
+    def __init__(
+        self, decoder: Decoder, config: ServeConfig, *, searches: StreamSearches, say: Callable[[str], None]
+    ) -> None:
+        self._decoder, self._config, self._searches, self._say = decoder, config, searches, say
+        self._can_open_early = searches.cues is None  # cues open before the EEG
+        self._told_of_cues = False
         self._before: Description | None = None  # of the last stream
 
     def __call__(self, validating: Callable[[], None]) -> LslConnection | None:
-        """Look for at most half a second; None where a stream is missing.
+        """Search for at most half a second; return None if a stream is missing.
 
         Raises
         ------
         StreamRefusedError
-            When several streams answer, the one that does does not fit, or another one stands where it was.
+            If several streams answer, the one that does does not fit, or another one stands where it was lost.
+        ConnectionLostError
+            If the stream ends while it is checked.
         """
-        inlet = None
-        if not self._config.cue.query:  # cues open before the EEG
-            # The first window fills while it is seen whether another stream answers too.
-            inlet = self._looks.open_first("stream.query")
-        eeg = self._looks.only_one("stream.query")
-        if eeg is None:
-            return None
-        cue = None
-        if self._config.cue.query:
-            cue = self._looks.only_one("cue.query")
-            if cue is None:
-                if not self._told:
-                    self._told = True
-                    self._say(f"found {eeg}; no cue stream yet: {self._config.cue.query}")
+        with contextlib.ExitStack() as on_failure:
+            early = self._open_early(on_failure)
+            eeg = self._searches.eeg.only_one()
+            if eeg is None:
                 return None
-            if cue.format != "string" or cue.n_channels != 1:
-                raise StreamRefusedError(f"Cue stream {cue}: expected one channel of strings.")
-        validating()
-        self._say(f"found {eeg}")
-        if inlet is None or inlet.found.uid != eeg.uid:
-            inlet = lsl.Inlet(eeg)
+            cues = None
+            if self._searches.cues is not None:
+                cues = self._find_cues(self._searches.cues, eeg)
+                if cues is None:
+                    return None
+            validating()
+            self._say(f"found {eeg}")
+            try:
+                connection = self._connect(eeg, cues, early, on_failure)
+            except ConnectionLostError:
+                for search, stream in zip(self._searches, (eeg, cues), strict=True):
+                    if search is not None and stream is not None:
+                        search.lost(stream)
+                raise
+            on_failure.pop_all()
+            return connection
+
+    def _open_early(self, on_failure: contextlib.ExitStack) -> Inlet | None:
+        """Open the first stream that answers: its first window fills while a second one has time to answer.
+
+        This is tried with one stream only; the state is not VALIDATING yet.
+        """
+        stream = self._searches.eeg.first() if self._can_open_early else None
+        if stream is None:
+            return None
+        self._can_open_early = False
+        try:
+            inlet = Inlet(stream)
+            on_failure.callback(inlet.close)
+            inlet.start()
+        except ConnectionLostError:
+            self._searches.eeg.lost(stream)
+            raise
+        return inlet
+
+    def _find_cues(self, search: StreamSearch, eeg: StreamInfo) -> StreamInfo | None:
+        cues = search.only_one()
+        if cues is None:
+            if not self._told_of_cues:
+                self._told_of_cues = True
+                self._say(f"found {eeg}; no cue stream yet: {self._config.cue.query}")
+            return None
+        if cues.format != "string" or cues.n_channels != 1:
+            raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
+        return cues
+
+    def _connect(
+        self, eeg: StreamInfo, cues: StreamInfo | None, early: Inlet | None, on_failure: contextlib.ExitStack
+    ) -> LslConnection:
+        """Check the EEG stream, and open both."""
+        if early is not None and early.stream.uid == eeg.uid:
+            inlet = early
+        else:
+            inlet = Inlet(eeg)
+            on_failure.callback(inlet.close)
         changed = changes(self._before, inlet.description) if self._before is not None else ""
         mapping = check_stream(
             inlet.description,
@@ -215,24 +268,26 @@ class Connector:
             self._config.stream,
             interpolation=self._decoder.interpolation,
         )
-        cues = None
-        if cue is not None:
-            self._say(f"cues from {cue}")
-            cues = lsl.MarkerInlet(cue)  # before the EEG: whoever waits for its reader may send cues from then on
-            cues.open()
-            self._looks.connecting("cue.query", cue)
+        cue_inlet = None
+        if cues is not None:
+            self._say(f"cues from {cues}")
+            cue_inlet = MarkerInlet(cues)  # before the EEG: a task that waits for its reader may then send cues
+            on_failure.callback(cue_inlet.close)
+            cue_inlet.start()
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
-        self._looks.connecting("stream.query", eeg)
+        for search, stream in zip(self._searches, (eeg, cues), strict=True):
+            if search is not None and stream is not None:
+                search.connected(stream)
         self._before = inlet.description
-        return LslConnection(inlet, cues, mapping, looks=self._looks, changed=changed)
+        return LslConnection(inlet, cue_inlet, mapping, searches=self._searches, changed=changed)
 
     def _warn_of_another_head(self, found: Description) -> None:
         trained_on = self._decoder.manifest.training.subject
         if found.subject and found.subject == trained_on:
             return
-        who = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
+        head = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
         self._say(
-            f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {who}. "
+            f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {head}. "
             "Unless it is the same head and montage, expect chance."
         )

@@ -14,7 +14,9 @@ import numpy as np
 
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline, Taken
-from pretap_realtime.lsl.library import Inlet, Outlet, clock_address
+from pretap_realtime.lsl.inlets import Inlet
+from pretap_realtime.lsl.library import clock_address
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.watchdog import Watchdog
@@ -73,7 +75,7 @@ class FastPath:
             pull=source.pull,
             available=source.available,
             inlet=source.inlet,
-            max_samples=source.n_room,
+            max_samples=source.max_samples,
             n_channels=source.n_channels,
             flat_uv=FLAT_UV,
             process=lanes.native.process,
@@ -117,7 +119,7 @@ class FastPath:
             self._first = 0
         assert self._pipeline.front_end.backlog.n <= self._first  # receive.c looks back at all samples of the horizon
         struct.x = source.x + self._first * 4 * source.n_channels
-        struct.timestamps = source.stamps + self._first * 8
+        struct.timestamps = source.timestamps + self._first * 8
         return decisions
 
     def take_more(self) -> list[Decision]:

@@ -29,7 +29,7 @@ from pretap.config.serve import ServeConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.lsl import library as lsl
+from pretap_realtime.lsl.library import library_version, local_clock
 
 __all__ = ["SessionFolder"]
 
@@ -75,14 +75,14 @@ class SessionFolder:
             "bundle": str(bundle.resolve()),
             "bundle_sha256": sha256,
             "started": datetime.now(UTC).astimezone().isoformat(timespec="milliseconds"),
-            "started_lsl_s": lsl.local_clock(),
+            "started_lsl_s": local_clock(),
             "host": platform.node(),
             "platform": platform.platform(),
             "versions": {
                 "pretap": __version__,
                 "python": platform.python_version(),
                 "numpy": np.__version__,
-                "liblsl": lsl.library_version(),
+                "liblsl": library_version(),
             },
             "command": sys.argv,
         }
@@ -112,8 +112,8 @@ class SessionFolder:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
             )
         threading.Thread(target=self._watch, name="recorder", daemon=True).start()
-        deadline_s = lsl.local_clock() + _START_S
-        while self._child.poll() is None and lsl.local_clock() < deadline_s:
+        deadline_s = local_clock() + _START_S
+        while self._child.poll() is None and local_clock() < deadline_s:
             n_recording = self._read_log().count("recording '")
             if n_recording >= len(inputs) or stop.wait(0.02):
                 return
