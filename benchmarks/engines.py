@@ -1,9 +1,9 @@
-"""The decoder alone, without LSL: what a sample costs, how long a decision takes, and how many windows a second.
+"""Measure the decoder without LSL: the cost of a sample, the time of a decision, and the windows per second.
 
     python benchmarks/engines.py [--bundles single-1000hz,tutorial --json engines.json]
 
 Two tables. The first: each engine along a stream, as lanes and recomputing each window. `us_sample` is all the work of
-a sample; `p50_us` and `p99_us` are what stands between the arrival of a window's last sample and its decision, without
+a sample; `p50_us` and `p99_us` are the time between the arrival of a window's last sample and its decision, without
 what `catch_up` does when that is out. The second: windows a second at every sample of a recording, the compiled lanes
 against torch, which decodes batches of windows. Latencies are on the clock, work and rates in processor time of one
 thread. All of it interleaved; medians over the rounds.
@@ -36,8 +36,8 @@ from pretap.signal.scaling import FIR
 
 ENGINES = ("compiled", "numpy", "torch")
 WAYS = ("lanes", "recompute")
-N_BATCH = 256  # windows that torch decodes at once: with 64 it is slower, with 1024 no faster
-N_CHUNK = 1000  # samples that the lanes get at once offline
+N_BATCH = 256  # windows that torch decodes at once: 64 is slower, and 1024 is not faster
+N_CHUNK = 1000  # samples that the lanes receive at once offline
 TOLERANCE = 1e-6  # of a probability
 BAR = 3.0
 
@@ -53,7 +53,7 @@ def noise_uv(n: int, manifest: Manifest) -> NDArray[np.float32]:
 
 
 def follow(bundle: Bundle, engine: str, way: str, *, hop: int, n_chunk: int, seconds: float, patience_s: float) -> Row:
-    """Push chunks for some seconds; the windows are full before the clock starts."""
+    """Process chunks for some seconds; the windows are full before the measurement starts."""
     manifest = bundle.manifest
     stream = bundle.decoder(engine).stream(hop, recompute=way == "recompute")
     x_uv = noise_uv(100 * max(n_chunk, 100), manifest)
@@ -86,7 +86,7 @@ def follow(bundle: Bundle, engine: str, way: str, *, hop: int, n_chunk: int, sec
 
 
 def batched_torch(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-    """Decode every window of (n, n_channels): as good as torch can, in batches."""
+    """Decode every window of (n, n_channels) with torch, in batches."""
     import torch
 
     from pretap.torch_networks import module_of
@@ -129,7 +129,7 @@ def compiled_lanes(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np
 
 
 def offline(bundle: Bundle, *, seconds: float, rounds: int) -> Row:
-    """Compare the two ways through a recording; each gets as many windows as it decodes in `seconds`."""
+    """Compare both ways to decode a recording; each gets as many windows as it decodes in `seconds`."""
     n_window = bundle.manifest.n_window
     ways = {"lanes": compiled_lanes(bundle), "torch": batched_torch(bundle)}
     x_uv = noise_uv(n_window - 1 + 2 * N_BATCH, bundle.manifest)
@@ -216,7 +216,7 @@ def _listed(_: click.Context, __: click.Parameter, value: str) -> list[str]:
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
     words = _listed(context, parameter, value)
     if not all(word == "n_window" or (word.isdecimal() and int(word)) for word in words):
-        raise click.BadParameter(f"{value!r}: expected whole numbers, with commas")
+        raise click.BadParameter(f"{value!r}: expected comma-separated integers")
     return [0 if word == "n_window" else int(word) for word in words]
 
 
@@ -242,7 +242,7 @@ def main(*, json_file: Path | None, with_stream: bool, with_offline: bool, **pla
     if with_offline or "torch" in plan["engines"]:
         import torch
 
-        torch.set_num_threads(1)  # its steps are so small that a second thread only waits: 15 ms a sample
+        torch.set_num_threads(1)  # the steps are so small that a second thread only waits: 15 ms per sample
     machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores"
     setup = {"machine": machine, "variant": active_variant(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "plan": plan}
     print(f"{machine}; compiled for {active_variant() or 'nothing: no compiled engine'}", flush=True)

@@ -1,16 +1,17 @@
-"""What a decoder costs as it grows, and how many streams one machine serves.
+"""Measure the cost of a decoder as it grows, and how many streams one machine can serve.
 
     python benchmarks/growth.py --json growth.json --figure growth.svg [--only channels,streams --seconds 1]
 
-One thing grows at a time, the others stay at 28 channels, 1000 Hz, 500 samples, hop 50: an LSTM 10-10-5 that reads
-every sample (`lstm`), and the shipped bundles' kind, decimated to 100 Hz (`lrp-erd`). Random weights, compiled lanes,
-chunks of 10. `us_sample` is all the processor time that a sample costs, `load` the share of a core that the stream then
-takes, `slope` that of the load between the two largest sizes, log on log: 1 is proportional. The limit is the size at
-which one core is full; beyond what was measured it is extrapolated, with the slope or the order of the computation,
-whichever is larger: the constant part of a cost flattens the slope, and would put the limit too far away.
+One parameter grows at a time; the others stay at 28 channels, 1000 Hz, 500 samples and hop 50. The networks are an LSTM
+10-10-5 that reads every sample (`lstm`), and one like the shipped bundles, decimated to 100 Hz (`lrp-erd`). They have
+random weights and compiled lanes, and receive chunks of 10. `us_sample` is the total processor time of a sample, `load`
+the share of a core that the stream takes, and `slope` the slope of the load between the two largest sizes on
+logarithmic axes: 1 is proportional. The limit is the size at which one core is full. Beyond the measured sizes it is
+extrapolated with the slope or the order of the computation, whichever is larger, because the constant part of a cost
+flattens the slope and would put the limit too high.
 
-Then the streams: real `pretap serve`, each decoder on its own stream of 28 channels at 1 kHz in chunks of 10, all in
-one process or each in its own; source and receiver run on the same machine.
+The second part measures streams with a real `pretap serve`. Each decoder has its own stream of 28 channels at 1 kHz in
+chunks of 10, all in one process or each in its own. Source and receiver run on the same machine.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _MAKERS: dict[str, Callable[..., Bundle]] = {"lstm": random_tutorial, "lrp-erd":
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that grows: its sizes, how a size becomes a network and a hop, and of which order its cost is."""
+    """A parameter that grows: its sizes, the network and the hop of each size, and the order of its cost."""
 
     name: str
     sizes: tuple[float, ...]
@@ -78,7 +79,7 @@ NAMES = (*(axis.name for axis in AXES), "streams")
 
 
 def cost_us(bundle: Bundle, *, hop: int, seconds: float) -> float:
-    """Give the microseconds of one sample, once the windows are full."""
+    """Return the microseconds per sample once the windows are full."""
     stream = bundle.decoder("compiled").stream(hop)
     x_uv = np.random.default_rng(0).normal(0, 20, (100 * _CHUNK, len(bundle.manifest.channels))).astype(np.float32)
     for _ in range(0, bundle.manifest.n_window, len(x_uv)):
@@ -95,7 +96,7 @@ def cost_us(bundle: Bundle, *, hop: int, seconds: float) -> float:
 
 
 def measure_axis(axis: Axis, *, seconds: float, rounds: int) -> list[Row]:
-    """Measure all sizes, both networks, interleaved; medians."""
+    """Measure all sizes of both networks, interleaved, and return the medians."""
     cells = [(network, size) for network in _MAKERS for size in axis.sizes]
     bundles = {cell: axis.make(*cell) for cell in cells}
     found: dict[tuple[str, float], list[float]] = {cell: [] for cell in cells}
@@ -111,7 +112,7 @@ def measure_axis(axis: Axis, *, seconds: float, rounds: int) -> list[Row]:
 
 
 def find_limit(rows: list[Row], *, order: float) -> Row:
-    """Say how the load of one network grows along one axis (rising sizes), and at which size a core is full."""
+    """Return how the load of one network grows along one axis (rising sizes), and the size at which a core is full."""
     sizes, loads = [row["size"] for row in rows], [row["load"] for row in rows]
     slope = _slope(sizes, loads, -1)
     result: Row = {"axis": rows[0]["axis"], "network": rows[0]["network"], "slope": slope}
@@ -173,14 +174,14 @@ def print_results(rows: list[Row], limits: list[Row], streams: list[Row]) -> Non
 def _names(_: click.Context, __: click.Parameter, value: str) -> list[str]:
     names = [word.strip() for word in value.split(",")]
     if not set(names) <= set(NAMES):
-        raise click.BadParameter(f"{value!r}: expected some of {', '.join(NAMES)}")
+        raise click.BadParameter(f"{value!r}: expected one or more of {', '.join(NAMES)}")
     return names
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
     words = [word.strip() for word in value.split(",")]
     if not all(word.isdecimal() and int(word) for word in words):
-        raise click.BadParameter(f"{value!r}: expected whole numbers, with commas")
+        raise click.BadParameter(f"{value!r}: expected comma-separated integers")
     return [int(word) for word in words]
 
 
@@ -190,13 +191,13 @@ def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--streams", callback=_numbers, default="1,2,4,8,16", show_default=True, help="How many at once.")
 @click.option("--stream-seconds", type=click.FloatRange(min=1), default=10.0, show_default=True)
-@click.option("--hop", type=click.IntRange(min=1), default=50, show_default=True, help="Of the streams, in samples.")
+@click.option("--hop", type=click.IntRange(min=1), default=50, show_default=True, help="Hop of the streams in samples.")
 @click.option("--bundle", default="ensemble-1000hz", show_default=True, help="Of the streams.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--figure", "figure_file", type=click.Path(path_type=Path, dir_okay=False), help="Such as growth.svg.")
 def main(*, json_file: Path | None, figure_file: Path | None, **plan: Any) -> None:
     """Measure how the cost grows."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as on Ctrl-C, the children are ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the children, as on Ctrl-C
     rows: list[Row] = []
     limits: list[Row] = []
     for axis in (each for each in AXES if each.name in plan["only"]):

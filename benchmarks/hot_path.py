@@ -1,10 +1,10 @@
-"""What the live pipeline costs between LSL and LSL: without a pause, and after pauses like those of a real stream.
+"""Measure the live pipeline between two LSL streams, without pauses and with the pauses of a real stream.
 
     python benchmarks/hot_path.py [BUNDLE] [--decisions 200]
 
-The same chunks go through the same code, once one after another, once with a pause of 20 ms before each. What a pause
-adds is no work: the processor has slept, and finds its caches filled by others. `process` ends with the decision,
-`catch_up` does what a decision does not need. Synthetic noise; no network.
+The same chunks go through the same code, first without a pause and then with a pause of 20 ms before each. A pause adds
+no work, but the processor has slept and other processes have filled its caches. `process` ends with the decision;
+`catch_up` does the work that a decision does not need. The signal is synthetic noise, and no network is involved.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk
 
 PAUSE_S = 0.02
-N_WARM = 3000  # samples: until the clock of the stream is known
+N_WARM = 3000  # samples until the clock of the stream is known
 
 
 def chunks(decoder: Decoder, *, n_chunk: int, n_samples: int) -> Iterator[Chunk]:
@@ -36,10 +36,10 @@ def chunks(decoder: Decoder, *, n_chunk: int, n_samples: int) -> Iterator[Chunk]
 
 
 def measure(decoder: Decoder, *, hop: int, n_chunk: int, n_decisions: int, pause_s: float) -> tuple[float, float]:
-    """Give the medians of push, where it decides, and settle, in microseconds."""
+    """Return the medians of `process` (with a decision) and `catch_up` in microseconds."""
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop), max_interpolated=0.15)
-    pushes: list[float] = []
-    settles: list[float] = []
+    process_s: list[float] = []
+    catch_up_s: list[float] = []
     n_samples = N_WARM + max(hop, n_chunk) * (n_decisions + 1)
     for k, chunk in enumerate(chunks(decoder, n_chunk=n_chunk, n_samples=n_samples)):
         is_warm = k * n_chunk >= N_WARM
@@ -47,12 +47,12 @@ def measure(decoder: Decoder, *, hop: int, n_chunk: int, n_decisions: int, pause
             time.sleep(pause_s)
         began_s = time.perf_counter()
         decisions = pipeline.process(chunk)
-        pushed_s = time.perf_counter()
+        processed_s = time.perf_counter()
         pipeline.catch_up()
         if is_warm and decisions:
-            pushes.append(pushed_s - began_s)
-            settles.append(time.perf_counter() - pushed_s)
-    return 1e6 * statistics.median(pushes), 1e6 * statistics.median(settles)
+            process_s.append(processed_s - began_s)
+            catch_up_s.append(time.perf_counter() - processed_s)
+    return 1e6 * statistics.median(process_s), 1e6 * statistics.median(catch_up_s)
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     decoder = load(options.bundle)
     print(f"{options.bundle}, engine {decoder.engine}; {platform.platform()}, Python {platform.python_version()}")
-    print("| hop, chunk | push us | settle us | after a pause: push us | settle us |\n|---|---|---|---|---|")
+    print("| hop, chunk | process us | catch up us | after a pause: process us | catch up us |\n|---|---|---|---|---|")
     for hop, n_chunk in ((50, 10), (10, 10), (1, 1), (1, 10)):
         sizes = {"hop": hop, "n_chunk": n_chunk, "n_decisions": options.decisions}
         figures = [*measure(decoder, **sizes, pause_s=0.0), *measure(decoder, **sizes, pause_s=PAUSE_S)]

@@ -1,9 +1,9 @@
-"""Whether the live process stays as it is for an hour: its memory, threads and descriptors, minute by minute.
+"""Check that the live process does not grow for an hour: memory, threads and descriptors, minute by minute.
 
     python benchmarks/memory.py [BUNDLE] [--minutes 60] [--hop-ms 50]
 
-`pretap replay --loop` plays a synthetic subject in real time, `pretap serve` decodes it and writes its log; the figures
-are those of the kernel (/proc). Runs in an LSL session of its own.
+`pretap replay --loop` plays a synthetic subject in real time, and `pretap serve` decodes it and writes its log. The
+figures come from the kernel (/proc). Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import re
 import time
 from pathlib import Path
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 
 
 def figures(pid: int) -> tuple[float, float, int, int, float]:
-    """Give the resident memory and its peak in MB, threads, descriptors, and seconds of CPU so far."""
+    """Return the resident memory and its peak in MB, the threads, the descriptors and the CPU seconds so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     rss_kb, peak_kb, n_threads = (
         int(re.search(rf"{key}:\s+(\d+)", status)[1]) for key in ("VmRSS", "VmHWM", "Threads")
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--hop-ms", type=float, default=50.0)
     options = parser.parse_args()
-    with Session() as session:
+    with IsolatedSession() as session:
         log = str(session.folder / "log.jsonl")
         hop_ms = f"{options.hop_ms:g}"
         service = session.start("serve", options.bundle, "--query", "name=amp", "--hop-ms", hop_ms, "--log", log)
@@ -51,8 +51,8 @@ def main() -> None:
             share = (cpu_s - cpu_before_s) / 60 if minute > 1 else float("nan")
             print(f"| {minute} | {rss_mb:.1f}, {peak_mb:.1f} | {n_threads} | {n_files} | {share:.3f} |", flush=True)
             cpu_before_s = cpu_s
-        session.end(service)
-        print(f"exit code {service.returncode}; it said:\n{session.said(service)}")
+        session.stop(service)
+        print(f"exit code {service.returncode}; it printed:\n{session.output_of(service)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What `pretap monitor` costs, and what the page shows of it.
+"""Measure the cost of `pretap monitor` and the frame rate of its page.
 
     python benchmarks/monitor.py [--seconds 60] [--rounds 5] [--no-reader] [--chromium /usr/bin/chromium] [--json FILE]
 
-A replay sends 28 channels at 1000 Hz in chunks of 10 ms, `ensemble-1000hz` decides every 20 ms. In turns: the service
-alone; with a monitor and a reader of its socket (what a browser does, without drawing); with a monitor and Chromium,
-which draws on the processor where there is no graphics card. Figures are CPU seconds of a process over the time. Runs
-in an LSL session of its own.
+A replay sends 28 channels at 1000 Hz in chunks of 10 ms, and `ensemble-1000hz` decides every 20 ms. Three conditions
+alternate: the service alone; with a monitor and a reader of its socket, which does what a browser does without drawing;
+and with a monitor and Chromium, which draws on the processor if there is no graphics card. Figures are CPU seconds of a
+process over the time. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from pathlib import Path
 import msgspec
 import websockets
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
-    """Give the processor time that a process has taken so far."""
+    """Return the CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def latencies(log: Path, start: int) -> list[float]:
-    """Give the latencies that a service has logged since byte `start`."""
+    """Return the latencies that a service has logged since byte `start`."""
     lines = log.read_bytes()[start:].splitlines()[:-1]
     found = [msgspec.json.decode(line) for line in lines if b'"latency_ms"' in line]
     return [each["latency_ms"] for each in found]
 
 
 async def read(url: str, seconds: float) -> dict[str, float]:
-    """Read the page's socket as a browser does; says how much came."""
+    """Read the page's socket as a browser does; return how much arrived."""
     n_bytes = n_frames = 0
     address = url.replace("http", "ws") + "live"
     async with websockets.connect(address, origin=url.rstrip("/"), max_size=None, compression=None) as page:
@@ -56,7 +56,7 @@ async def read(url: str, seconds: float) -> dict[str, float]:
 
 
 def draw(url: str, seconds: float, chromium: str) -> dict[str, float]:
-    """Open the page in Chromium; says how many frames a second it draws."""
+    """Open the page in Chromium; return how many frames per second it draws."""
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as running:
@@ -91,13 +91,13 @@ def main() -> None:
         conditions["open, Chromium"] = lambda url: draw(url, asked.seconds, asked.chromium)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in conditions}
     pooled: dict[str, list[float]] = {name: [] for name in conditions}
-    with Session() as session:
+    with IsolatedSession() as session:
         log = session.folder / "decisions.jsonl"
         source = str(session.folder / "raw.fif")
         session.run("simulate", source, "--seconds", "60")
         session.start("replay", source, "--loop")
         serve = session.start("serve", "ensemble-1000hz", "--hop-ms", "20", "--log", str(log))
-        session.wait_for("RUNNING", lambda: "RUNNING" in session.said(serve) or None, within_s=20)
+        session.wait_for("RUNNING", lambda: "RUNNING" in session.output_of(serve) or None, within_s=20)
         for _ in range(asked.rounds):
             for name, look in conditions.items():
                 figures, values = measure(session, serve, log, look, asked.seconds)
@@ -119,29 +119,31 @@ def main() -> None:
 
 
 def measure(
-    session: Session,
+    session: IsolatedSession,
     serve: subprocess.Popen[bytes],
     log: Path,
     look: Callable[[str], dict[str, float]] | None,
     seconds: float,
 ) -> tuple[dict[str, float], list[float]]:
-    """Let the service run for a while with or without a monitor; gives the figures and the latencies in ms."""
+    """Run the service with or without a monitor; return the figures and the latencies in ms."""
     monitor, url = None, ""
     if look is not None:
         monitor = session.start("monitor", "--port", "0")
-        url = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.said(monitor)), within_s=20)[0]
-        time.sleep(2)  # it finds and connects
+        url = session.wait_for("the page", lambda: re.search(r"http://\S+/", session.output_of(monitor)), within_s=20)[
+            0
+        ]
+        time.sleep(2)  # until it has found the streams and connected
     size, start_s = log.stat().st_size, time.monotonic()
     served_s, shown_s = cpu_s(serve.pid), cpu_s(monitor.pid) if monitor else 0.0
     figures = look(url) if look is not None else time.sleep(seconds) or {}
-    took_s = time.monotonic() - start_s
-    figures["serve_percent_of_a_core"] = 100 * (cpu_s(serve.pid) - served_s) / took_s
+    elapsed_s = time.monotonic() - start_s
+    figures["serve_percent_of_a_core"] = 100 * (cpu_s(serve.pid) - served_s) / elapsed_s
     if monitor:
-        figures["monitor_percent_of_a_core"] = 100 * (cpu_s(monitor.pid) - shown_s) / took_s
+        figures["monitor_percent_of_a_core"] = 100 * (cpu_s(monitor.pid) - shown_s) / elapsed_s
     values = latencies(log, size)
     figures["latency_p50_ms"] = statistics.median(values)
     if monitor:
-        session.end(monitor)
+        session.stop(monitor)
     return figures, values
 
 

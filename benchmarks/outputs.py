@@ -1,10 +1,10 @@
-"""What the outputs cost those who read LSL: latency with all of them off and on, turn by turn.
+"""Measure how the other outputs affect LSL readers: the latency with all of them off and on, in turns.
 
     python benchmarks/outputs.py [BUNDLE] [--rounds 6] [--seconds 10] [--hop-ms 20]
 
-Last sample pushed to message received, over LSL, in a process of its own. When on: WebSocket with four clients, one of
-them frozen, OSC and UDP, each with a receiver. Samples flow in real time in chunks of 10 ms. Runs in an LSL session of
-its own.
+The latency counts from the push of the last sample to the receipt of the message over LSL in another process. The
+outputs are WebSocket with four clients, one of them frozen, and OSC and UDP with one receiver each. Samples flow in
+real time in chunks of 10 ms. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ while True:
 
 
 def child(code: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """Start Python code as a process; gives the first line that it says too."""
+    """Start Python code as a process; return it and the first line that it prints."""
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
 
 def measure(bundle: str, *, is_on: bool, seconds: float, hop_ms: float) -> dict[str, list[float]]:
-    """Give for each stream the latencies of one turn, in seconds."""
+    """Return the latencies of one turn for each stream, in seconds."""
     others = [child(DATAGRAMS) for _ in range(2 * is_on)]
     settings = [f"outputs.{key}=:{port}" for key, (_, port) in zip(("osc", "udp"), others, strict=False)]
     settings += ["outputs.websocket=:0"] * is_on

@@ -1,10 +1,11 @@
-"""pretap and its peers: the same job on the same machine, in one interleaved run.
+"""Compare pretap with its peers: the same job on the same machine, in one interleaved run.
 
     python benchmarks/peers.py --json peers.json --figure peers.svg [--systems echo,pretap --hops 50 --chunks 10]
 
-A source pushes 28 channels at 1 kHz; a system decides each hop; a receiver notes when each decision came. A latency
-counts from the push of the chunk with the window's last sample to the receipt of the decision. Each cell runs in an LSL
-session of its own, the systems one after another, in another order each round. `make bench-peers` installs the peers.
+A source sends 28 channels at 1 kHz, a system decides at each hop, and a receiver records when each decision arrives. A
+latency counts from the push of the chunk with the window's last sample to the receipt of the decision. Each cell runs
+in an LSL session of its own, one system after the other, in another order each round. `make bench-peers` installs the
+peers.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _TUTORIAL = VENVS / "tutorial.safetensors"
 
 
 class Results(TypedDict):
-    """What the JSON file holds."""
+    """The contents of the JSON file."""
 
     setup: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -44,7 +45,7 @@ class Results(TypedDict):
 
 
 class Names(click.ParamType):
-    """A list with commas, of whole numbers or of names out of `choices`."""
+    """A comma-separated list of integers or of names from `choices`."""
 
     name = "list"
 
@@ -56,15 +57,15 @@ class Names(click.ParamType):
         if self.choices:
             for word in words:
                 if word not in self.choices:
-                    self.fail(f"{word!r}: expected some of {', '.join(self.choices)}", param, ctx)
+                    self.fail(f"{word!r}: expected one or more of {', '.join(self.choices)}", param, ctx)
             return words
         if not all(word.isdecimal() and int(word) for word in words):
-            self.fail(f"{value!r}: expected whole numbers, with commas", param, ctx)
+            self.fail(f"{value!r}: expected comma-separated integers", param, ctx)
         return [int(word) for word in words]
 
 
 def find_or_train(name: str) -> Path:
-    """Give the bundle's file; the tutorial's is trained once, for one epoch: its speed is what matters."""
+    """Return the bundle's file. The tutorial's network is trained for one epoch, because only its speed matters."""
     if name != "tutorial":
         return find_bundle(name).resolve()
     if not _TUTORIAL.exists():
@@ -88,7 +89,7 @@ def cpu_model() -> str:
 
 
 def versions(names: list[str]) -> dict[str, dict[str, str]]:
-    """Give the packages of each system's venv."""
+    """Return the packages in each system's venv."""
     script = (
         "import json, platform; from importlib.metadata import distributions as d; "
         "print(json.dumps({'python': platform.python_version()} | {x.name: x.version for x in d()}))"
@@ -101,7 +102,7 @@ def versions(names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def save(results: Results, file: Path | None) -> None:
-    """Write after each cell, in one step: a run that is cut leaves what it had."""
+    """Write the results after each cell in one step, so that an interrupted run keeps what it has measured."""
     results["ratios"], results["bars"] = ratios(results["rows"]), judge(results["rows"])
     if file is not None:
         part = file.with_name(file.name + ".part")
@@ -110,12 +111,12 @@ def save(results: Results, file: Path | None) -> None:
 
 
 def rotated(names: list[str], by: int) -> list[str]:
-    """Begin with another system each round: none always comes after the same one's heat."""
+    """Start with another system each round, so that none always runs on a processor warmed by the same one."""
     return names[by % len(names) :] + names[: by % len(names)]
 
 
 def measure(results: Results, job_files: dict[str, Path], *, file: Path | None, plan: dict[str, Any]) -> None:
-    """Run all rounds of all cells; fills in the results."""
+    """Run all rounds of all cells, and store the results."""
     decoder = load(job_files["bundle"])
     for number in range(plan["rounds"]):
         for hop, chunk in ((hop, chunk) for hop in plan["hops"] for chunk in plan["chunks"]):
@@ -137,14 +138,16 @@ def measure(results: Results, job_files: dict[str, Path], *, file: Path | None, 
 @click.option("--systems", type=Names(tuple(SYSTEMS)), default=",".join(SYSTEMS), show_default=True)
 @click.option("--hops", type=Names(), default="50,10,1", show_default=True, help="Samples between decisions.")
 @click.option("--chunks", type=Names(), default="1,10,32", show_default=True, help="Samples a push.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Measured in each cell.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Seconds to measure in each cell."
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--bundle", default="tutorial", show_default=True, help="A file, a shipped bundle's name, or 'tutorial'.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Written after each cell.")
 @click.option("--figure", "figure_file", type=click.Path(path_type=Path, dir_okay=False), help="Such as peers.svg.")
 def main(*, bundle: str, json_file: Path | None, figure_file: Path | None, **plan: Any) -> None:
     """Measure pretap and its peers."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as on Ctrl-C, the children are ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the children, as on Ctrl-C
     check_installed(plan["systems"])
     bundle_file = find_or_train(bundle)
     torch_file = export_torch(bundle_file, VENVS / "models")

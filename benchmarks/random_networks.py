@@ -1,4 +1,4 @@
-"""Networks of any size with random weights: they compute all that trained ones do, and cost the same."""
+"""Networks of any size with random weights, which cost the same as trained ones. Used by the other benchmarks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from factories import make_decoder, make_manifest
 __all__ = ["Bundle", "find", "make_decoder", "random_lrp_erd", "random_tutorial"]
 
 _CLASSES = ("left", "right")
-_SPREAD = 0.3  # of the random weights: the gates move, and do not saturate
+_SPREAD = 0.3  # of the random weights: the gates move but do not saturate
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Bundle:
         return Decoder(self.manifest, self.tensors, engine=engine)
 
     def member_tensors(self) -> list[dict[str, NDArray[Any]]]:
-        """Give each member's tensors, under the names of its kind."""
+        """Return the tensors of each member, under the names of its kind."""
         n = self.manifest.n_members
         prefixes = [f"members.{i}." for i in range(n)] if n > 1 else [""]
         return [
@@ -54,7 +54,7 @@ class Bundle:
 
 
 def find(name: str) -> Bundle:
-    """Take a bundle: a file, the name of a shipped one, or ``tutorial``, whose weights are random."""
+    """Load a bundle: a file, the name of a shipped one, or ``tutorial``, whose weights are random."""
     if name == "tutorial":
         return random_tutorial()
     read = read_bundle(name)
@@ -69,7 +69,7 @@ def random_tutorial(
     hidden: tuple[int, ...] = (10, 10, 5),
     n_members: int = 1,
 ) -> Bundle:
-    """Make the tutorial's network: an LSTM that reads every sample."""
+    """Build a network like the tutorial's: an LSTM that reads every sample."""
     config = load_config(TrainConfig, find_config("tutorial"), ())
     sizes = {"n_channels": n_channels, "sfreq_hz": sfreq_hz, "n_window": n_window, "n_members": n_members}
     return _random("tutorial", config, LstmSpec(hidden=hidden), **sizes)
@@ -83,7 +83,7 @@ def random_lrp_erd(
     hidden: int = 16,
     n_members: int = 1,
 ) -> Bundle:
-    """Make the shipped bundles' kind of network: decimated to 100 Hz, then blocks of 50 ms."""
+    """Build a network like those of the shipped bundles: decimated to 100 Hz, then blocks of 50 ms."""
     config = load_config(TrainConfig, find_config("single-1000hz"), ())
     spec = config.network
     assert isinstance(spec, LrpErdLstmSpec)

@@ -1,10 +1,10 @@
-"""What `pretap record` costs beside `pretap serve`, and whether a sample is lost.
+"""Measure the cost of `pretap record` next to `pretap serve`, and check that no sample is lost.
 
     python benchmarks/record.py [--seconds 120] [--channels 64] [--sfreq-hz 2000]
 
-This process sends EEG in chunks of 10 ms, the first channel a counter; a bundle with random weights, made like that of
-configs/own-cap.toml, decodes it at every hop of 50 ms, and the recorder takes the EEG and the three streams of the
-service. Figures are CPU seconds of the whole process over the time of sending. Runs in an LSL session of its own.
+This process sends EEG in chunks of 10 ms, with a counter as the first channel. A bundle with random weights, like that
+of configs/own-cap.toml, decodes it every 50 ms, and the recorder records the EEG and the three streams of the service.
+Figures are CPU seconds of the whole process over the time of sending. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def end(child: subprocess.Popen[bytes]) -> resource.struct_rusage:
 def wait_for(file: Path, text: str, within_s: float = 30.0) -> None:
     deadline_s = time.monotonic() + within_s
     while text not in file.read_text(errors="replace"):
-        assert time.monotonic() < deadline_s, f"{text!r} did not come:\n{file.read_text(errors='replace')}"
+        assert time.monotonic() < deadline_s, f"{text!r} did not appear:\n{file.read_text(errors='replace')}"
         time.sleep(0.05)
 
 

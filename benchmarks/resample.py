@@ -1,8 +1,8 @@
-"""What a stream at another rate costs: the resampler and the judge of the electrodes, as a share of real time.
+"""Measure the cost of a stream at another rate: resampler and electrode checks, as a share of real time.
 
     python benchmarks/resample.py
 
-One second of signal is pushed in chunks of 10 ms; the figure is the CPU time for it, the median of several seconds.
+The figure is the CPU time for one second of signal in chunks of 10 ms, as the median of several seconds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ N_SECONDS = 10
 
 
 def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, float]:
-    """CPU seconds for a second of signal: all of it, and the judge of the electrodes alone."""
+    """Return the CPU seconds for a second of signal: in total, and for the electrode checks alone."""
     resampler = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=n_channels)
     electrodes = Electrodes(
         [f"ch{k}" for k in range(n_channels)], None, max_share=0.15, sfreq_hz=from_hz, n_window=from_hz // 2
     )
     x = np.random.default_rng(0).normal(0, 20, (from_hz, n_channels)).astype(np.float32)
     n_chunk = max(1, from_hz // 100)
-    whole, judge = [], []
+    whole, checks = [], []
     for second in range(N_SECONDS):
         t = second + np.arange(from_hz) / from_hz
         spent = 0.0
@@ -41,16 +41,16 @@ def seconds_of_work(from_hz: int, to_hz: int, n_channels: int) -> tuple[float, f
                 resampler.process(run.x_uv, t[done : done + run.n_samples])
                 done += run.n_samples
         whole.append(time.process_time() - start)
-        judge.append(spent)
-    return statistics.median(whole), statistics.median(judge)
+        checks.append(spent)
+    return statistics.median(whole), statistics.median(checks)
 
 
 if __name__ == "__main__":
     print("  from ->   to Hz  channels  delay     a core, of real time  (of it the electrodes)")
     for from_hz, to_hz, n_channels in CASES:
         delay_s = Resampler(from_hz=from_hz, to_hz=to_hz, n_channels=1).delay_s
-        whole_s, judge_s = seconds_of_work(from_hz, to_hz, n_channels)
+        whole_s, checks_s = seconds_of_work(from_hz, to_hz, n_channels)
         print(
             f"  {from_hz:>4} -> {to_hz:>4}  {n_channels:>8}  {1000 * delay_s:5.1f} ms  {100 * whole_s:12.2f} %"
-            f"  {100 * judge_s:18.2f} %"
+            f"  {100 * checks_s:18.2f} %"
         )

@@ -1,9 +1,9 @@
-"""What a second decoder in the same process costs the first: its latency alone, beside another, and beside a busy one.
+"""Measure what a second decoder costs the first: its latency alone, with another, and with a busy one.
 
     python benchmarks/several.py [BUNDLE] [--seconds 20] [--hop-ms 20]
 
-Two streams flow in real time, in chunks of 10 ms. The busy one decides at every sample; where the machine cannot do
-that, it skips, and never idles. Runs in an LSL session of its own.
+Both decoders run in one process. Two streams flow in real time, in chunks of 10 ms. The busy decoder decides at every
+sample; if the machine is too slow for that, it skips decisions and is never idle. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def measure(bundle: str, hops_ms: dict[str, float], *, seconds: float, folder: P
     said = process.communicate(timeout=20)[0]
     if process.returncode:
         raise SystemExit(said)
-    decisions = re.search(r"\d+ decisions, \d+ skipped", said).group()  # anna's: her summary comes first
+    decisions = re.search(r"\d+ decisions, \d+ skipped", said).group()  # anna's, whose summary comes first
     return f"{decisions}; {re.search(r'latency.*', said).group()}"
 
 

@@ -1,10 +1,10 @@
-"""Does `pretap serve` name bad signals, and leave good ones alone? The figures of docs/signal-quality.md.
+"""Measure how well `pretap serve` detects bad signals without false alarms, for docs/signal-quality.md.
 
     python benchmarks/signal_quality.py [--data DIR] [--seeds 10] [--seconds 120]
 
-Clean signals: simulated heads, the competition's trials end to end, other rates, offsets, blinks; every alarm is a
-false one. Then each fault is put into each simulated head, and into the competition's test part, from the start or 30 s
-after it. Signals go through the live pipeline in chunks of 20 ms, with a shipped bundle; no network.
+Clean signals are simulated subjects, the competition's trials in a row, other rates, offsets and blinks; every alarm is
+a false one. Then each fault is put into each simulated subject and into the competition's test part, from the start or
+from 30 s on. Signals go through the live pipeline in chunks of 20 ms, with a shipped bundle and without a network.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Stream:
 
 
 def alarms(decoder: Decoder, x_uv: Signal, t_s: NDArray[np.float64], sfreq_hz: float) -> list[tuple[float, str]]:
-    """Give when, in seconds from the start, something else was said, and what."""
+    """Return each change of the report, with its time in seconds from the start."""
     hop = max(1, round(0.05 * decoder.manifest.sfreq_hz))
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop), max_interpolated=0.15)
     pipeline.reset(sfreq_hz=sfreq_hz)
@@ -84,7 +84,7 @@ def with_offsets(stream: Stream) -> Stream:
 
 
 def with_blinks(stream: Stream, channels: list[str]) -> Stream:
-    """A blink every three seconds or so: 0.3 s, 120 uV at F, less behind."""
+    """Add a blink about every three seconds: 0.3 s, 120 uV at F, less at the back."""
     rng = np.random.default_rng(0)
     gain = np.array(
         [{"F": 1.0, "FC": 0.5, "C": 0.2, "CP": 0.1, "O": 0.05}[name.rstrip("z0123456789")] for name in channels]
@@ -121,7 +121,7 @@ def clean(data: str | None, seeds: int, seconds: float, channels: list[str]) -> 
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """What is done to samples (n, n_channels), and what must be said then. At `speed` times the rate they come."""
+    """A change to samples (n, n_channels) and the report that it must cause; they arrive at `speed` times the rate."""
 
     says: str
     change: Callable[[Signal, list[str], float], Signal]
@@ -135,7 +135,7 @@ class Fault:
 
 
 def _on_c3(says: str, change: Callable[[NDArray[np.float64], float], NDArray[np.float64]]) -> Fault:
-    """Change one electrode: its samples in uV, and the rate."""
+    """Change one electrode with a function of its samples in uV and the rate."""
 
     def change_one(x: Signal, channels: list[str], rate_hz: float) -> Signal:
         k = channels.index("C3")
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--data", help="The competition's directory.")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--only", help="Faults with this in their name, and no clean signals.")
+    parser.add_argument("--only", help="Run only the faults with this in their name, and no clean signals.")
     arguments = parser.parse_args()
     decoders = {name: load(name) for name in ("single-100hz", "single-1000hz")}
     channels = list(decoders["single-100hz"].manifest.channels)
@@ -245,7 +245,7 @@ def main() -> None:
 
 
 def own_heads(decoder: Decoder, channels: list[str], *, seeds: int) -> None:
-    """Mirror the cap in another session of the head whose statistics the decoder has."""
+    """Mirror the cap in another session of the subject whose statistics the decoder has."""
     known = decoder.statistics
     named, false = [], []
     for seed in range(seeds):

@@ -1,21 +1,21 @@
-"""A long bad day: random mishaps against a real service, and everything that must hold is checked.
+"""Soak test: injects random faults into the stream of a real service and checks what must always hold.
 
     python benchmarks/soak.py --minutes 10 --seed 1 --json soak.json
 
-One real `pretap serve` in an isolated session of LSL; against it one real `pretap replay` after the other, each with
-mishaps that the seed draws (jitter, drift, drops, gaps, bursts, NaN, disconnections, other units and orders of
-channels), stopped (SIGSTOP) for up to 2.5 s now and then, and ended by Ctrl-C or `kill -9`. From its seed and its
-account each replay is made anew, and so is what it sent. It must hold that
+One real `pretap serve` runs in an isolated LSL session. It receives one real `pretap replay` after the other, each with
+random faults (jitter, drift, drops, gaps, bursts, NaN, disconnections, other units and channel orders). Now and then a
+replay is stopped (SIGSTOP) for up to 2.5 s, and it ends by Ctrl-C or `kill -9`. What a replay sent is reconstructed
+from its seed and its report. The following must hold:
 
-- the numbering has no hole, in the log and on the marker stream, and both say the same;
-- a valid verdict stands on a window of samples that were sent one after the other by one outlet, all finite; it carries
-  the stamp of the last, it is what the decoder says offline, and it is no older than a second;
-- each death is LOST within 0.5 s, each return RUNNING, each silence STALE, and nothing else is;
-- samples received and counted as lost (by the counter) are those that the devices took: exactly, but for the last ones
-  of a replay that was killed or ended while its outlet was away;
-- memory, threads and descriptors of the service do not grow, and it ends with 0.
+- The numbering has no gap, and the log and the marker stream are equal.
+- A valid verdict is based on a window of finite samples that one outlet sent in a row. It has the timestamp of the last
+  one, equals the offline decision, and is at most a second old.
+- Each death is announced as LOST within 0.5 s, each return as RUNNING, each silence as STALE, and nothing else is.
+- The samples received and those counted as lost (by the counter) add up to the samples that the devices took. This is
+  exact, except for the last samples of a replay that was killed or that ended while its outlet was closed.
+- Memory, threads and file descriptors of the service do not grow, and it ends with exit code 0.
 
-Exit code 8 where something does not hold.
+The exit code is 8 if something does not hold.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from pathlib import Path
 
 import click
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 
 
 @click.command()
 @click.option("--minutes", type=click.FloatRange(0.2), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--bundle", default="ensemble-1000hz", show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
 def main(*, minutes: float, seed: int, bundle: str, json_file: Path | None) -> None:
-    """Soak a service in mishaps."""
+    """Soak-test a service with random faults."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Session() as session:
+    with IsolatedSession() as session:
         from soak_bench.run import Soak
 
         soak = Soak(session, bundle=bundle, seed=seed)
@@ -60,7 +60,7 @@ def main(*, minutes: float, seed: int, bundle: str, json_file: Path | None) -> N
         "minutes": minutes,
         "seed": seed,
         "days": len(soak.days),
-        "mishaps": kinds,
+        "faults": kinds,
         "verdicts": checks.n_verdicts,
         "possible": checks.n_possible,
         "largest_difference": checks.largest_difference,
@@ -79,7 +79,7 @@ def main(*, minutes: float, seed: int, bundle: str, json_file: Path | None) -> N
         print(f"VIOLATED: {line}")
     if json_file is not None:
         json_file.write_text(json.dumps(figures | {"what": soak.days}, indent=1, default=str) + "\n", encoding="utf-8")
-    print("all that must hold held" if not checks.wrong else f"{len(checks.wrong)} violations")
+    print("all checks passed" if not checks.wrong else f"{len(checks.wrong)} violations")
     sys.exit(8 if checks.wrong else 0)
 
 

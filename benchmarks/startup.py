@@ -1,4 +1,4 @@
-"""How long `pretap serve` takes to be ready, and to end on Ctrl-C in each state.
+"""Measure how long `pretap serve` takes to become ready, and to end on Ctrl-C in each state.
 
     python benchmarks/startup.py BUNDLE [--runs 10]
 
@@ -36,13 +36,13 @@ def until(process: subprocess.Popen[str], text: str) -> float:
     for line in process.stderr:
         if text in line:
             return time.monotonic()
-    raise SystemExit(f"serve ended before it said {text!r}")
+    raise SystemExit(f"serve ended before it printed {text!r}")
 
 
 def end(process: subprocess.Popen[str]) -> float:
     began_s = time.monotonic()
     process.send_signal(signal.SIGINT)
-    threading.Thread(target=process.stderr.read, daemon=True).start()  # so that a full pipe does not hold it up
+    threading.Thread(target=process.stderr.read, daemon=True).start()  # so that a full pipe does not block it
     code = process.wait(10)
     if code:
         raise SystemExit(f"serve ended with exit code {code}")

@@ -1,8 +1,8 @@
-"""A ball that goes where you are about to tap: pygame-ce, fed by the markers of a running `pretap serve`.
+"""A ball that moves to the side of your next tap: pygame-ce with the markers of a running `pretap serve`.
 
     python examples/game_pygame.py [--seconds 60] [--name pretap-markers]
 
-Runs without a screen too: SDL_VIDEODRIVER=dummy python examples/game_pygame.py --seconds 5
+Also runs without a screen: SDL_VIDEODRIVER=dummy python examples/game_pygame.py --seconds 5
 """
 
 import argparse
@@ -13,7 +13,7 @@ import pygame
 import pylsl
 
 WIDTH, HEIGHT, RADIUS = 800, 400, 24
-PULL_PX = 14.0  # how far a verdict of probability 1 pushes the ball
+PULL_PX = 14.0  # how far a verdict of probability 1 moves the ball
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--seconds", type=float, default=60.0)

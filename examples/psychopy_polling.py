@@ -1,7 +1,7 @@
 """Decisions in the frame loop of an experiment: python examples/psychopy_polling.py [--seconds 10].
 
-Written as for PsychoPy, which it does not need: `Window` stands for psychopy.visual.Window, whose flip() waits for the
-next frame just so. In a script of yours: keep `Decisions`, take your own window, and draw what you like.
+Written for PsychoPy, but runs without it: `Window` stands for psychopy.visual.Window, whose flip() also waits for the
+next frame. In your own script, keep `Decisions`, use your own window, and draw your own stimuli.
 """
 
 import argparse
@@ -13,18 +13,18 @@ import pylsl
 
 
 class Decisions:
-    """The newest verdict of a service, asked for once a frame; never waits."""
+    """The verdicts of a service, read once per frame without waiting."""
 
     def __init__(self, name="pretap-markers", wait_s=10.0):
         found = pylsl.resolve_byprop("name", name, timeout=wait_s)
         if not found:
             sys.exit(f"No stream {name!r} within {wait_s:g} s: start `pretap serve` first.")
         self._inlet = pylsl.StreamInlet(found[0], max_buflen=10, recover=False)
-        self._inlet.open_stream(timeout=wait_s)  # now, so that no frame waits for the connection
+        self._inlet.open_stream(timeout=wait_s)  # at once, so that no frame waits for the connection
         self.state = "?"
 
     def poll(self):
-        """Give all verdicts since the last frame, oldest first."""
+        """Return all verdicts since the last frame, oldest first."""
         verdicts = []
         try:
             texts, _ = self._inlet.pull_chunk(timeout=0.0)
@@ -65,7 +65,7 @@ if __name__ == "__main__":
             delay_ms = 1000 * (pylsl.local_clock() - verdict["t"])  # since the window's last sample, on this machine
             print(f"frame {n_frames}: {verdict['label']}, {delay_ms:.0f} ms old", flush=True)
         longest_s = max(longest_s, time.perf_counter() - began_s)
-        # here: draw the stimulus
+        # draw the stimulus here
         win.flip()
         n_frames += 1
     print(f"{n_frames} frames, {n_verdicts} verdicts; the longest poll took {1000 * longest_s:.1f} ms")

@@ -25,7 +25,7 @@ def on_verdict(address, label, code, *numbers):
 
 
 def on_command(address, label, code):
-    print(f"{address}  {label}  code {code}", flush=True)  # what a game acts on, see docs/decisions.md
+    print(f"{address}  {label}  code {code}", flush=True)  # games act on this, see docs/decisions.md
 
 
 def on_state(address, state, why, n_lost):

@@ -23,7 +23,7 @@ while time.monotonic() < end_s:
     except TimeoutError:
         continue
     if next_seq is not None and message["seq"] > next_seq:
-        n_missed += message["seq"] - next_seq  # UDP loses and says nothing: the numbers tell
+        n_missed += message["seq"] - next_seq  # UDP loses packets silently, but the numbering shows it
     next_seq = message["seq"] + 1
     if message["type"] == "verdict" and message["valid"]:
         probs = "  ".join(f"{name} {p:.3f}" for name, p in message["p"].items())

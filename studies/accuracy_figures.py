@@ -1,4 +1,4 @@
-"""The figures of docs/accuracy.md, from the results of `pretap compare --json`; drawn as its report draws them.
+"""Draw the figures of docs/accuracy.md from the results of `pretap compare --json`, in the style of its report.
 
 python studies/accuracy_figures.py RESULTS.json... --data DIR --out docs/figures
 """
@@ -43,7 +43,7 @@ def main():
     for path in args.results:
         found = read_results(path)
         assert isinstance(found, Comparison)
-        for each in found.outcomes:  # of a recipe in several files the one with most repeats counts
+        for each in found.outcomes:  # if a recipe is in several files, use the one with the most repeats
             if len(each.probs) >= len(outcomes.get(each.name, each).probs):
                 outcomes[each.name] = each
             if each.learning_curve:

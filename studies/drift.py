@@ -1,9 +1,10 @@
-"""Whether lanes stay exact over hours: a long stream's last decisions against the windows decoded alone in float64.
+"""Check that lanes stay exact for hours: compare the last decisions of a long stream with a float64 reference.
 
     python studies/drift.py [--samples 10000000] [--hop 50] [--engine auto]
 
-Two networks: the shipped ensemble, and one like the tutorial's with random weights at initial scale, both at 1000 Hz,
-where ten million samples are 2.8 hours. The signal is noise of 20 uV on electrode offsets of up to 100 mV.
+The reference decodes each window alone. The networks are the shipped ensemble, and one like the tutorial's with random
+weights at their initial scale. Both run at 1000 Hz, at which ten million samples are 2.8 hours. The signal is noise of
+20 uV on electrode offsets of up to 100 mV.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from factories import make_decoder
 
 N_CHUNK = 1000
-N_LAST = 200  # decisions that are compared
+N_LAST = 200  # number of decisions to compare
 
 
 def tutorial_like(*, engine: str) -> Decoder:
@@ -50,9 +51,9 @@ def drift(
     n_last: int = N_LAST,
     advance: Callable[[int], object] = int,
 ) -> tuple[float, int, float]:
-    """Stream noise; give the last decisions' greatest difference from the reference, how many came, and the seconds.
+    """Stream noise; return the largest difference of the last decisions, the number of decisions, and the seconds.
 
-    `advance` is told of each chunk's samples.
+    `advance` is called with the number of samples in each chunk.
     """
     manifest = decoder.manifest
     n_window, n_channels = manifest.n_window, len(manifest.channels)
@@ -87,7 +88,7 @@ def drift(
 @click.option("--hop", type=click.IntRange(1), default=50, show_default=True, help="Samples between decisions.")
 @click.option("--engine", default="auto", show_default=True)
 def main(n_samples: int, hop: int, engine: str) -> None:
-    """Print the greatest difference of each network's last 200 decisions."""
+    """Print the largest difference of each network's last 200 decisions."""
     networks = {"ensemble-1000hz": load("ensemble-1000hz", engine=engine), "tutorial": tutorial_like(engine=engine)}
     print(f"{platform.processor() or platform.machine()}, {datetime.datetime.now(datetime.UTC).date()}")
     for name, decoder in networks.items():

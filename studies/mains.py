@@ -1,8 +1,8 @@
-"""What mains and muscle noise cost the 1000 Hz decoders: cross-validated accuracy, clean and noisy, paired.
+"""Measure how mains and muscle noise affect the 1000 Hz decoders: paired cross-validated accuracy.
 
-Each fold's decoders are fitted on clean trials and decode the fold's held-out trials as they are, and with a sine of
-20 uV amplitude at 50 or 60 Hz, its phase drawn for each channel and trial, and noise of 60 to 200 Hz with 5 uV rms,
-independent in each channel. One network for each seed, and the ensemble of them all.
+The decoders of each fold are fitted on clean trials. They decode the held-out trials unchanged, and with noise: a sine
+with an amplitude of 20 uV at 50 or 60 Hz and a random phase for each channel and trial, plus independent noise of 60 to
+200 Hz with 5 uV rms in each channel. There is one network for each seed, and the ensemble of them all.
 
     python studies/mains.py --data DIR [--seeds 10] [--workers 2] [--json FILE]
 """

@@ -1,11 +1,11 @@
-"""Cross-validate the tutorial's network with its two famous mistakes mended, with one of them, and with both.
+"""Cross-validate the tutorial's network with both of its known mistakes, with either one, and with neither.
 
     python studies/tutorial_network.py --data DIR --json tutorial.json
 
 The recipe is ``configs/tutorial.toml``; docs/tutorial-network.md explains the network, the mistakes and the figures.
-Two accuracies are given for each case: `reported`, against the labels that the network was trained on, which is what
-the tutorial's script prints, and `true`, against the labels of the file. Both are out of fold. A run that was stopped
-goes on from its JSON file: seeds that are in it already are not run again.
+There are two accuracies for each case: `reported` uses the labels that the network was trained on, as the tutorial's
+script does, and `true` uses the labels of the file. Both are out of fold. An interrupted run continues from its JSON
+file: seeds that it already contains are not run again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CASES = ("mended", "axes", "labels", "both")
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What the network is given, and in how many folds."""
+    """The input of the network, and the number of folds."""
 
     name: str
     epochs: Epochs
@@ -73,7 +73,7 @@ def make_cases(epochs: Epochs, *, folds: int, folds_wrapped: int) -> list[Case]:
 
 
 def run_case(case: Case, config: TrainConfig, truth: NDArray[np.int64], *, seed: int, workers: int) -> dict[str, float]:
-    """Cross-validate one case; the seed draws the folds, the weights and the order of the batches."""
+    """Cross-validate one case; the seed determines the folds, the weights and the order of the batches."""
     started_s = time.perf_counter()
     config = msgspec.structs.replace(config, evaluation=EvaluationConfig(folds=case.folds))
     cv = cross_validate(case.epochs, config, seed=seed, n_workers=workers)
@@ -87,7 +87,7 @@ def run_case(case: Case, config: TrainConfig, truth: NDArray[np.int64], *, seed:
 
 
 def summarise(runs: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Give mean, sd, smallest and largest over the seeds, for each case and either accuracy."""
+    """Return mean, sd, minimum and maximum over the seeds, for each case and both accuracies."""
     summary: dict[str, dict[str, dict[str, float]]] = {}
     for case in next(iter(runs.values())):
         for key in ("reported", "true"):
@@ -102,14 +102,14 @@ def summarise(runs: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[st
 
 
 def own_share(epochs: Epochs) -> float:
-    """Which part of the values in 'trial i' belongs to trial i after the reshape."""
+    """Return the share of the values in 'trial i' that belong to trial i after the reshape."""
     trial = np.arange(len(epochs))[:, None, None]
     owner = reshaped(np.broadcast_to(trial, epochs.x_uv.shape))
     return float((owner == trial).mean())
 
 
 def write(file: Path, results: dict[str, Any]) -> None:
-    """Write in one step, so that a run that is stopped leaves a whole file."""
+    """Write the file in one step, so that an interrupted run leaves a complete file."""
     part = file.with_name(file.name + ".part")
     part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     part.replace(file)
@@ -124,10 +124,22 @@ def write(file: Path, results: dict[str, Any]) -> None:
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for the folds.")
 @click.option(
-    "--case", "names", multiple=True, type=click.Choice(CASES), default=CASES, help="Repeatable; default: all."
+    "--case",
+    "names",
+    multiple=True,
+    type=click.Choice(CASES),
+    default=CASES,
+    help="Case to run. Can be repeated.  [default: all]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the recipe; repeatable.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write after each seed.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override one key of the recipe. Can be repeated."
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the results to this file after each seed.",
+)
 def main(
     *,
     data: str,
@@ -139,8 +151,8 @@ def main(
     overrides: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
-    """Measure the tutorial's network, mended and unmended, over several seeds."""
-    warnings.filterwarnings("ignore", message=".*cohen_kappa_score")  # undefined where all labels are one class
+    """Measure the tutorial's network, with and without its mistakes, over several seeds."""
+    warnings.filterwarnings("ignore", message=".*cohen_kappa_score")  # undefined if all labels are one class
     config = load_config(TrainConfig, find_config("tutorial"), overrides)
     epochs = prepare(read_trials(data, part="train"), config)
     assert epochs.labels is not None
@@ -160,7 +172,9 @@ def main(
     if json_file is not None and json_file.exists():
         results = json.loads(json_file.read_text(encoding="utf-8"))
         if results["setup"] != json.loads(json.dumps(setup)):
-            raise click.UsageError(f"{json_file} is of other data, cases, folds, settings or versions: give another.")
+            raise click.UsageError(
+                f"{json_file} holds results of other data, cases, folds, settings or versions. Choose another file."
+            )
     print(f"{epochs.source}: {epochs.x_uv.shape}, {os.cpu_count()} cores, {setup['versions']}", flush=True)
     print(f"after the reshape {setup['own_share_after_reshape']:.2%} of 'trial i' belongs to trial i", flush=True)
     cases = [case for case in make_cases(epochs, folds=folds, folds_wrapped=folds_wrapped) if case.name in names]

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/growth.py`."""
+"""Parts of `benchmarks/growth.py`."""

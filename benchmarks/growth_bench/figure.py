@@ -1,4 +1,4 @@
-"""The growth as a figure: a panel for each thing that grows, the share of a core on a logarithmic axis."""
+"""Figure of the growth: a panel for each parameter, with the share of a core on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TITLES = {
     "hop": "hop in samples",
     "members": "members",
 }
-_FAR = 30.0  # an extrapolation is drawn up to so many times the largest size that was measured
+_FAR = 30.0  # draw an extrapolation up to this multiple of the largest measured size
 
 
 def draw(rows: list[Row], limits: list[Row], streams: list[Row], file: Path, *, note: str) -> None:

@@ -1,4 +1,4 @@
-"""The consumers: a thread for each of the streams out-0-probabilities, ..., until SIGTERM.
+"""Receivers: a thread for each of the streams out-0-probabilities, ..., until SIGTERM.
 
 python -m growth_bench.receiver --streams 4 --folder DIR
 """

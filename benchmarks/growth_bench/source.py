@@ -1,4 +1,4 @@
-"""Several amplifiers in one process: `peer_bench.source` for streams eeg-0, eeg-1, ..., until SIGTERM.
+"""Sources: several amplifiers in one process, like `peer_bench.source`, for streams eeg-0, eeg-1, ..., until SIGTERM.
 
 python -m growth_bench.source --streams 4 --chunk 10 --folder DIR
 """
@@ -15,7 +15,7 @@ import pylsl
 from peer_bench.noise import N_TABLE, SFREQ_HZ, noise_uv
 from peer_bench.source import outlet
 
-_LEAD_S = 0.1  # from the outlets' birth to the first sample
+_LEAD_S = 0.1  # from the creation of the outlets to the first sample
 
 
 def main() -> None:

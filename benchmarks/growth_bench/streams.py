@@ -1,4 +1,4 @@
-"""How many streams one machine serves: a source with several streams, `pretap serve` on all, a receiver."""
+"""Streams that one machine can serve: a source with several streams, `pretap serve` on all of them, a receiver."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StreamsError(Exception):
 
 
 def serve_streams(bundle: Path, *, n_streams: int, way: Way, hop: int, seconds: float) -> dict[str, Any]:
-    """Serve so many streams for some seconds; latencies of all streams taken together."""
+    """Serve `n_streams` streams for some seconds, and pool the latencies of all streams."""
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         folder = Path(name)
         begin_s, end_s, costs = _run(bundle, folder, n_streams=n_streams, way=way, hop=hop, seconds=seconds)
@@ -110,7 +110,7 @@ def _run(
 
 
 def _expect(process: Child, word: str) -> str:
-    """Wait for a line that begins with `word`, and give its rest; the process ends by itself if it never comes."""
+    """Wait for a line that begins with `word` and return its rest; without one, the process ends by itself."""
     assert process.stdout is not None
     found, _, rest = process.stdout.readline().partition(" ")
     if found.strip() != word:

@@ -1,4 +1,4 @@
-"""One cell: source, system and receiver in an LSL session of their own, for some seconds."""
+"""One cell: runs source, system and receiver in an LSL session of their own, for some seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["CellError", "run_cell"]
 _BENCHMARKS = Path(__file__).resolve().parents[1]
 _START_S = 60.0  # at most, from the command to the first prediction: importing torch takes long on a busy machine
 _WARM_UP_S = 1.5
-_LAST_ROWS_S = 1.0  # for what is on its way at the end
+_LAST_ROWS_S = 1.0  # for messages on their way at the end
 _FILES = {"source": "sent.npz", "receiver": "got.npz"}
 
 
@@ -33,7 +33,7 @@ class CellError(Exception):
 
 @dataclass(frozen=True)
 class _Measured:
-    """Begin and end of the measured interval on the LSL clock, and what the system cost."""
+    """Begin and end of the measured interval on the LSL clock, and the cost of the system."""
 
     begin_s: float
     end_s: float
@@ -41,10 +41,10 @@ class _Measured:
 
 
 def run_cell(system: System, job: Job, *, chunk: int, seconds: float, decoder: Decoder) -> dict[str, Any]:
-    """Measure a system for `seconds`; gives the figures of one row.
+    """Measure a system for `seconds`; return the figures of one row.
 
-    ``wrong`` counts, of ten predictions that were recomputed from the source's samples, those that differ;
-    ``misplaced`` those that came twice or out of order.
+    ``wrong`` counts those of ten predictions that differ when they are recomputed from the source's samples, and
+    ``misplaced`` those that arrived twice or out of order.
     """
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         folder = Path(name)
@@ -60,7 +60,7 @@ def run_cell(system: System, job: Job, *, chunk: int, seconds: float, decoder: D
 
 
 def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) -> _Measured:
-    """Run the three processes; leaves ``sent.npz`` and ``got.npz`` in `folder`."""
+    """Run the three processes, which write ``sent.npz`` and ``got.npz`` to `folder`."""
     config = folder / "lsl_api.cfg"
     config.write_text(isolation(), encoding="utf-8")
     limit_s = round(_START_S + _WARM_UP_S + seconds + 60)
@@ -83,7 +83,7 @@ def _run(system: System, job: Job, *, chunk: int, seconds: float, folder: Path) 
         try:
             first_s = float(_line(receiver, "first", wait_s=_START_S, needs=process))
         except CellError as failure:
-            raise CellError(f"{failure}. Its last words: {_tail(log)}") from None
+            raise CellError(f"{failure}. Its last output: {_tail(log)}") from None
         measured = _measure(process, first_s=first_s, seconds=seconds)
         if process.poll() is not None:
             raise CellError(f"the system ended with exit code {process.returncode}: {_tail(log)}")
@@ -102,7 +102,7 @@ def _measure(process: Child, *, first_s: float, seconds: float) -> _Measured:
 
 
 def _line(process: Child, word: str, *, wait_s: float, needs: Child | None = None) -> str:
-    """Wait for a line that starts with `word` and give the rest of it, as long as `needs` lives."""
+    """Wait for a line that starts with `word` and return the rest of it, unless `needs` ends first."""
     assert process.stdout is not None
     deadline_s = time.monotonic() + wait_s
     while time.monotonic() < deadline_s:

@@ -1,4 +1,4 @@
-"""The same weights for the peers: the whole decoder as TorchScript and as ONNX, checked against the bundle's."""
+"""Export the decoder for the peers as TorchScript and as ONNX, checked against the bundle."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class WholeDecoder(nn.Module):
 
 
 def _check_windows(decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
-    """Give windows of the noise (n, n_window, n_channels), and what the bundle says to them (n, n_classes)."""
+    """Return windows of noise (n, n_window, n_channels) and the bundle's probabilities for them (n, n_classes)."""
     windows = noise_uv()[: _N_CHECKS * N_WINDOW].reshape(_N_CHECKS, N_WINDOW, len(CHANNELS))
     return windows, decoder.decode(windows)
 
 
 def export_torch(bundle_file: Path, folder: Path) -> Path:
-    """Write the decoder as TorchScript, traced and frozen, into `folder`, unless it is there."""
+    """Write the decoder as TorchScript, traced and frozen, into `folder`, unless it exists."""
     bundle = read_bundle(bundle_file)
     manifest = bundle.manifest
     if (manifest.channels, manifest.n_window, manifest.sfreq_hz) != (CHANNELS, N_WINDOW, SFREQ_HZ):
@@ -98,7 +98,7 @@ def export_torch(bundle_file: Path, folder: Path) -> Path:
 
 
 def export_onnx(torch_file: Path, onnx_file: Path, python: Path) -> None:
-    """Convert `torch_file` to ONNX in the venv of `python`, which checks it too, unless it is there."""
+    """Convert `torch_file` to ONNX in the venv of `python`, which checks it too, unless it exists."""
     if not onnx_file.exists():
         script = Path(__file__).parent / "workers" / "convert_to_onnx.py"
         subprocess.run([python, script, torch_file, onnx_file], check=True, timeout=300)

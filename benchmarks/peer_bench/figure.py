@@ -1,4 +1,4 @@
-"""The latencies as a figure: a panel for each cell, a line for each system."""
+"""Figure of the latencies: a panel for each cell, a line for each system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peer_bench.systems import SYSTEMS
 
 __all__ = ["draw"]
 
-# Okabe and Ito's colours, told apart by the colour-blind; the names stand beside the points too.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish; the points are labelled too.
 _COLOURS = {
     "echo": "#7f7f7f",
     "pretap": "#d55e00",

@@ -1,4 +1,4 @@
-"""The job that every system is given: the stream, and the window."""
+"""The task of every system: the stream and the window."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SD_UV = 20.0
 
 
 def noise_uv() -> NDArray[np.float32]:
-    """Make the samples (N_TABLE, 28) in microvolts; sample n of the stream is row ``n % N_TABLE``."""
+    """Return the samples (N_TABLE, 28) in microvolts; sample n of the stream is row ``n % N_TABLE``."""
     return np.random.default_rng(0).normal(0, _SD_UV, (N_TABLE, len(CHANNELS))).astype(np.float32)
 
 
 def window_uv(table: NDArray[np.float32], n_last: int) -> NDArray[np.float32]:
-    """Give the window (N_WINDOW, 28) whose last sample is number `n_last` of the stream."""
+    """Return the window (N_WINDOW, 28) whose last sample is number `n_last` of the stream."""
     return table[np.arange(n_last - N_WINDOW + 1, n_last + 1) % N_TABLE]

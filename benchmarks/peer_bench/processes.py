@@ -1,4 +1,4 @@
-"""Child processes that end whatever happens, and what they cost. Linux only: it reads /proc."""
+"""Child processes that always end, and their cost. Linux only, because it reads /proc."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _libc = ctypes.CDLL(None)
 def child(
     command: list[str], *, cwd: Path, environment: dict[str, str], log: Path, ends_on: int, limit_s: int, talks: bool
 ) -> Iterator[Child]:
-    """Run a process meanwhile, in a process group of its own; its words go to `log`.
+    """Run a process in a process group of its own during the ``with`` block; its output goes to `log`.
 
-    Where it `talks`, its standard output is a pipe that the caller reads. It gets the signal `ends_on` at the end, then
-    SIGKILL. An alarm, which survives exec, ends it after `limit_s` even where this process is killed.
+    If it `talks`, its standard output is a pipe that the caller reads. At the end it gets the signal `ends_on`, then
+    SIGKILL. An alarm, which survives exec, ends it after `limit_s` even if this process is killed.
     """
     with log.open("w", encoding="utf-8") as words:
         process = subprocess.Popen(
@@ -54,23 +54,23 @@ def _end(process: Child, ends_on: int) -> None:
                 process.wait(_GRACE_S)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # children that it left too
+            os.killpg(process.pid, signal.SIGKILL)  # including children that it left behind
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
 
 
 def _stat(pid: int) -> list[str]:
-    """Give the fields of /proc/PID/stat from the third on: the second, the name, may hold spaces."""
+    """Return the fields of /proc/PID/stat from the third on; the second one, the name, may contain spaces."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def _family(pid: int) -> list[int]:
-    """Give a process and all its descendants."""
+    """Return a process and all its descendants."""
     parents = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
-            with suppress(OSError):  # it ended meanwhile
+            with suppress(OSError):  # it has just ended
                 parents[int(folder.name)] = int(_stat(int(folder.name))[1])
     family = [pid]
     for member in family:  # grows
@@ -79,7 +79,7 @@ def _family(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Give the seconds that a process, its threads and all its children have computed so far."""
+    """Return the CPU seconds of a process, its threads and all its children so far."""
     seconds = 0.0
     for member in _family(pid):
         with suppress(OSError):
@@ -89,7 +89,7 @@ def cpu_s(pid: int) -> float:
 
 
 def _cpu_clock(pid: int) -> int:
-    """Give the clock of a process, in nanoseconds: what /proc says of it is rounded to 10 ms, a sixth of an echo's."""
+    """Return the CPU clock of a process in nanoseconds; /proc rounds it to 10 ms, a sixth of the time of an echo."""
     clock = ctypes.c_int()
     error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
     if error:
@@ -98,7 +98,7 @@ def _cpu_clock(pid: int) -> int:
 
 
 def rss_mb(pid: int) -> float:
-    """Give the memory that a process and its children hold, in 1e6 bytes."""
+    """Return the memory of a process and its children in 1e6 bytes."""
     kib = 0
     for member in _family(pid):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The consumer: notes every row and when it came, until SIGTERM; says when the first prediction came.
+"""Receiver: records every row and its arrival until SIGTERM, and prints when the first prediction arrives.
 
 python -m peer_bench.receiver --stream bench-probabilities --file got.npz
 """
@@ -20,7 +20,7 @@ _MAX_ROWS = 4096
 
 
 def wait_for(name: str, over: list[bool]) -> pylsl.StreamInlet | None:
-    """Open the stream as soon as it is there."""
+    """Open the stream as soon as it appears."""
     while not over:
         for info in pylsl.resolve_bypred(f"name='{name}'", minimum=1, timeout=0.2):
             inlet = pylsl.StreamInlet(info, max_buflen=60, recover=False)
@@ -32,7 +32,7 @@ def wait_for(name: str, over: list[bool]) -> pylsl.StreamInlet | None:
 def receive(
     inlet: pylsl.StreamInlet | None, over: list[bool], *, first: Callable[[float], object]
 ) -> dict[str, NDArray[Any]]:
-    """Take rows until it is over: stamps, when each came, values; `first` hears when the first prediction came."""
+    """Collect rows until the end: timestamps, arrivals and values; `first` is called at the first prediction."""
     stamps, clocks, rows = [np.empty(0)], [np.empty(0)], [np.empty((0, 3))]
     if inlet is not None:
         buffer, is_first = np.empty((_MAX_ROWS, 3), inlet.np_dtype), True
@@ -46,8 +46,8 @@ def receive(
         clock_s = pylsl.local_clock()
         stamps.append(np.array(t_s))
         clocks.append(np.full(len(t_s), clock_s))
-        rows.append(x.astype(np.float64))  # (n_new, 3); a copy: the buffer is filled anew
-        if is_first and rows[-1][:, 2].any():  # quality 0 is no prediction
+        rows.append(x.astype(np.float64))  # (n_new, 3); a copy, because the buffer is reused
+        if is_first and rows[-1][:, 2].any():  # quality 0 means no prediction
             is_first = False
             first(clock_s)
     return {"stamps_s": np.concatenate(stamps), "clocks_s": np.concatenate(clocks), "rows": np.concatenate(rows)}

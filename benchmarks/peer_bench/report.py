@@ -1,4 +1,4 @@
-"""Medians, ratios of rounds, and the bars they are held against."""
+"""Medians, ratios of rounds, and the limits that they are compared with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 def medians(rows: list[Row]) -> list[Row]:
-    """Give one row for each system and cell: the medians over the rounds."""
+    """Return one row for each system and cell: the medians over the rounds."""
     keys = dict.fromkeys((row["hop"], row["chunk"], row["system"]) for row in rows)
     summary = []
     for hop, chunk, system in keys:
@@ -43,10 +43,10 @@ def medians(rows: list[Row]) -> list[Row]:
 
 
 def ratios(rows: list[Row]) -> list[Row]:
-    """Give, for each cell and opponent, the medians over the rounds of pretap's figure over the opponent's.
+    """Return the median over the rounds of pretap's figure divided by the opponent's, for each cell and opponent.
 
-    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, for each figure and round by itself. None: nothing came
-    of pretap.
+    ``best-peer`` is the lowest of mne-lsl, ezmsg and timeflux, separately for each figure and round. None means that
+    pretap made no decision.
     """
     return [{key: None if value == math.inf else value for key, value in row.items()} for row in _ratios(rows)]
 
@@ -73,7 +73,7 @@ def _per_round(cell: list[Row], systems: tuple[str, ...], key: str) -> list[floa
 
 
 def _bars(hop: int, chunk: int, against: str) -> dict[str, float]:
-    """Give what a ratio may be at most (issue 5)."""
+    """Return the largest ratio allowed (issue 5)."""
     if against == "echo":
         p50 = {} if hop == 1 else {"p50": 1.25}
         if hop == 1 and chunk in (1, 10):
@@ -86,9 +86,9 @@ def _bars(hop: int, chunk: int, against: str) -> dict[str, float]:
 
 
 def judge(rows: list[Row]) -> list[Row]:
-    """Hold the ratios, and pretap's own figures, against the bars: rows of cell, what, value, bar and passed.
+    """Compare the ratios and pretap's own figures with their limits: rows of cell, what, value, limit and passed.
 
-    A system that decides wrongly is no measure, so that is a bar for all of them.
+    A system with wrong decisions is not comparable, so that limit applies to all of them.
     """
     verdicts = []
     for ratio in _ratios(rows):

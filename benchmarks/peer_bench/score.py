@@ -1,4 +1,4 @@
-"""From what was sent and what came to the figures of a cell."""
+"""Figures of a cell, from the samples that were sent and the predictions that arrived."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from peer_bench.noise import SFREQ_HZ, noise_uv, window_uv
 
 __all__ = ["Latencies", "Received", "Sent", "count_misplaced", "count_wrong", "latencies"]
 
-_OFF_GRID = 0.25  # of a sample: timeflux's stamps are dejittered and clock-corrected, which moves them by microseconds
+_OFF_GRID = 0.25  # of a sample: timeflux dejitters and corrects its timestamps, which moves them by microseconds
 _N_CHECKS = 10
 _TOLERANCE = 1e-5  # of a probability; windows one sample apart differ by more
 
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """The source's account: sample n is stamped ``t0_s + n / SFREQ_HZ``, chunk k was pushed at ``pushed_s[k]``."""
+    """The source's record: sample n has the timestamp ``t0_s + n / SFREQ_HZ``, chunk k was pushed at `pushed_s[k]`."""
 
     t0_s: float
     n_chunk: int
@@ -35,7 +35,7 @@ class Sent:
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """The predictions: the number of each window's last sample, when it came, p_left and p_right."""
+    """The predictions: the number of each window's last sample, the arrival, p_left and p_right."""
 
     n_last: NDArray[np.int64]
     clocks_s: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Received:
 
     @classmethod
     def read(cls, file: Path, sent: Sent) -> Received:
-        """Map stamps to samples; rows of quality 0 are no predictions."""
+        """Map timestamps to samples; rows of quality 0 are not predictions."""
         with np.load(file) as got:
             valid = got["rows"][:, 2] > 0
             stamps, clocks, rows = got["stamps_s"][valid], got["clocks_s"][valid], got["rows"][valid]
@@ -51,20 +51,20 @@ class Received:
         n_last = np.rint(exact).astype(np.int64)
         off = np.abs(exact - n_last)
         if off.size and off.max() > _OFF_GRID:
-            raise ValueError(f"a stamp lies {off.max():.2f} samples beside the source's")
+            raise ValueError(f"a timestamp is {off.max():.2f} samples off the source's")
         return cls(n_last, clocks, rows[:, :2])
 
 
 @dataclass(frozen=True, eq=False)
 class Latencies:
-    """One latency for each window end that was expected and came: `index` is its first row in `Received`."""
+    """One latency for each expected window end that arrived: `index` is its first row in `Received`."""
 
     index: NDArray[np.intp]
     ms: NDArray[np.float64]
     n_expected: int
 
     def figures(self) -> dict[str, Any]:
-        """Give percentiles in milliseconds (None where nothing came), and the counts."""
+        """Return percentiles in milliseconds (None if nothing arrived) and the counts."""
         names = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
         values = np.percentile(self.ms, (50, 95, 99, 100)).round(4).tolist() if self.ms.size else [None] * 4
         counts = {"expected": self.n_expected, "missed": self.n_expected - self.ms.size}
@@ -72,9 +72,9 @@ class Latencies:
 
 
 def latencies(sent: Sent, got: Received, *, hop: int, begin_s: float, end_s: float) -> Latencies:
-    """Take the windows whose last sample is stamped within [begin_s, end_s).
+    """Select the windows whose last sample has a timestamp within [begin_s, end_s).
 
-    They end each `hop` samples; the system's first prediction fixes the phase. A latency counts from the push of the
+    They end every `hop` samples; the system's first prediction fixes the phase. A latency counts from the push of the
     chunk that held the window's last sample.
     """
     first, last = (int(np.ceil((t_s - sent.t0_s) * SFREQ_HZ)) for t_s in (begin_s, end_s))
@@ -86,7 +86,7 @@ def latencies(sent: Sent, got: Received, *, hop: int, begin_s: float, end_s: flo
 
 
 def count_wrong(got: Received, index: NDArray[np.intp], decode: Callable[[NDArray[Any]], NDArray[np.float64]]) -> int:
-    """Count the rows, of ten from `index`, that are not what `decode` says to the window they are stamped with."""
+    """Count those of ten rows from `index` that differ from what `decode` returns for their window."""
     picked = index[np.unique(np.linspace(0, len(index) - 1, _N_CHECKS).astype(int))] if len(index) else index
     table = noise_uv()
     errors = (np.abs(decode(window_uv(table, got.n_last[i])) - got.probs[i]).max() for i in picked)
@@ -94,7 +94,7 @@ def count_wrong(got: Received, index: NDArray[np.intp], decode: Callable[[NDArra
 
 
 def count_misplaced(got: Received) -> int:
-    """Count the rows that came twice, or after one of a later window."""
+    """Count the rows that arrived twice, or after one of a later window."""
     if not got.n_last.size:
         return 0
     latest = np.maximum.accumulate(got.n_last)

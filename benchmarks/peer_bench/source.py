@@ -1,4 +1,4 @@
-"""The amplifier: noise on an absolute schedule, until SIGTERM; then it writes when each chunk was pushed.
+"""Source: sends noise on an absolute schedule until SIGTERM, then writes when each chunk was pushed.
 
 python -m peer_bench.source --chunk 10 --file sent.npz
 """
@@ -15,11 +15,11 @@ import pylsl
 
 from peer_bench.noise import CHANNELS, N_TABLE, SFREQ_HZ, STREAM, noise_uv
 
-_LEAD_S = 0.1  # from the outlet's birth to the first sample
+_LEAD_S = 0.1  # from the creation of the outlet to the first sample
 
 
 def outlet(name: str = STREAM) -> pylsl.StreamOutlet:
-    """Open the stream, described as a good citizen's."""
+    """Open the stream, with a complete description."""
     info = pylsl.StreamInfo(name, "EEG", len(CHANNELS), SFREQ_HZ, pylsl.cf_float32, name)
     channels = info.desc().append_child("channels")
     for label in CHANNELS:
@@ -45,7 +45,7 @@ def main() -> None:
     n = 0  # samples pushed
     while not over:
         stamps = (t0_s + np.arange(n, n + n_chunk) / SFREQ_HZ).tolist()
-        wait_s = stamps[-1] - pylsl.local_clock()  # due when its last sample is
+        wait_s = stamps[-1] - pylsl.local_clock()  # a chunk is due when its last sample is
         if wait_s > 0:
             time.sleep(wait_s)
         pushed_s.append(pylsl.local_clock())

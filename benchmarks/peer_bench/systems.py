@@ -1,4 +1,4 @@
-"""The systems under test: how a user starts each, and in which venv."""
+"""Systems under test: how a user starts each of them, and in which venv."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUT = "bench-probabilities"
 
 @dataclass(frozen=True)
 class Job:
-    """What a system is asked to do: a decision each `hop` samples, with the network in one of these files."""
+    """The task of a system: a decision every `hop` samples, with the network in one of these files."""
 
     hop: int
     bundle: Path
@@ -43,7 +43,7 @@ class System:
     decides
         Whether its rows are the network's.
     environment
-        Variables it is told things by.
+        Environment variables that configure it.
     """
 
     venv: str
@@ -72,7 +72,7 @@ def _pretap(job: Job) -> list[str]:
 
 
 def _timeflux(job: Job) -> dict[str, str]:
-    """Fill in the application's template, and lend it our liblsl: the pylsl that it needs brings none for Linux."""
+    """Fill in the application's template, and lend it our liblsl: the pylsl that it needs has none for Linux."""
     package = importlib.util.find_spec("pylsl")
     assert package is not None
     assert package.origin is not None
@@ -92,4 +92,4 @@ SYSTEMS = {
         "timeflux", lambda _: ["-m", "timeflux", str(_WORKERS / "timeflux.yaml")], environment=_timeflux
     ),
 }
-PEERS = ("mne-lsl", "ezmsg", "timeflux")  # the frameworks; the loops are no products
+PEERS = ("mne-lsl", "ezmsg", "timeflux")  # the frameworks; the loops are not products

@@ -1,1 +1,1 @@
-"""A long bad day: what `soak.py` is made of."""
+"""Parts of the soak test, `soak.py`."""

@@ -1,4 +1,4 @@
-"""The invariants: what must hold of everything that a service sends, whatever is done to its stream. Pure."""
+"""Invariants of all messages of a service, regardless of the faults in its stream. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ import numpy as np
 
 from pretap.decoder.decoder import Decoder
 from pretap_realtime.send.messages import Message
-from pretap_realtime.serve.service import TOO_OLD_S
+from pretap_realtime.serve.verdicts import MAX_AGE_S
 from soak_bench.truth import Truth
 
 __all__ = ["Checks", "Resources", "check_growth", "check_numbering"]
 
 _SAME_P = 1e-6  # WIRE.md: across engines
-_LOST_S = 0.5  # issue: LOST so soon after a death
-_SLOW_S = 3.0  # flowing again within; the median must be 0.5 s
-_QUIET_S = (
-    0.9  # a silence that must be announced: the longest that STALE may take on chunks of 50 ms, and a busy machine
-)
+_LOST_S = 0.5  # required: LOST within this time after a death
+_SLOW_S = 3.0  # until samples flow again; the median must be 0.5 s
+_QUIET_S = 0.9  # a longer silence must be announced: STALE may take this long with chunks of 50 ms on a busy machine
 _MAX_MB = 8.0
 
 
 @dataclass
 class Checks:
-    """Judges the messages of one day after the other; `wrong` is empty as long as all is well."""
+    """Checks the messages of one replay after the other; `wrong` lists all violations."""
 
     decoder: Decoder
     hop: int
@@ -38,7 +36,7 @@ class Checks:
     largest_difference: float = 0.0
 
     def day(self, messages: Sequence[Message], truth: Truth, *, frozen_s: Sequence[tuple[float, float]]) -> None:
-        """Judge what was sent during a day, and up to the death of its last outlet was announced."""
+        """Check the messages of a day, up to the announcement that its last outlet has ended."""
         for message in messages:
             if message.type == "verdict" and message.valid:
                 self._verdict(message, truth)
@@ -49,7 +47,7 @@ class Checks:
         self.n_verdicts += 1
         row = truth.row_of(message.t)
         if row is None:
-            self.wrong.append(f"seq {message.seq}: no sample has the stamp {message.t!r}")
+            self.wrong.append(f"seq {message.seq}: no sample has the timestamp {message.t!r}")
             return
         window = truth.window(row, self.decoder.manifest.n_window)
         if isinstance(window, str):
@@ -64,18 +62,18 @@ class Checks:
             self.wrong.append(f"seq {message.seq}: p {message.p}, offline {probs.tolist()}")
         if message.state != "RUNNING":
             self.wrong.append(f"seq {message.seq}: a verdict in the state {message.state}")
-        if message.sent - message.t > TOO_OLD_S + 0.1:
+        if message.sent - message.t > MAX_AGE_S + 0.1:
             self.wrong.append(f"seq {message.seq}: a verdict {message.sent - message.t:.2f} s old")
 
     def _states(self, states: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
         deaths = [life.to_s for life in truth.lives]
-        had = ("RUNNING", "STALE")  # a stream that goes while it is being checked is LOST too
+        had = ("RUNNING", "STALE")  # a stream that ends while it is being checked is LOST too
         lost = [m.sent for before, m in pairwise(states) if m.state == "LOST" and before.state in had]
         running = [m.sent for m in states if m.state == "RUNNING"]
         for death_s in deaths:
             if not any(each.fits and each.from_s + _SLOW_S < death_s for each in truth.lives if each.to_s == death_s):
-                continue  # it was refused, or not up for long enough to be sure that somebody was there
-            due_s = death_s + _stopped_s(frozen_s, death_s)  # a frozen replay closes nothing
+                continue  # it was refused, or not open for long enough to have a reader
+            due_s = death_s + _stopped_s(frozen_s, death_s)  # a frozen replay closes its outlet later
             after = [s - due_s for s in lost if s > due_s - 0.05]
             if not after or after[0] > _LOST_S:
                 self.wrong.append(f"a death at {due_s:.3f} was LOST after {after[:1]} s")
@@ -83,7 +81,7 @@ class Checks:
                 self.lost_ms.append(1000 * after[0])
         for s in lost:
             if not any(d - 0.05 < s < d + _SLOW_S for d in deaths):
-                self.wrong.append(f"LOST at {s:.3f}: nobody died")
+                self.wrong.append(f"LOST at {s:.3f}: no outlet had ended")
         for life in truth.lives[1:]:
             if not life.fits or life.to_s - life.from_s < _SLOW_S:
                 continue
@@ -96,7 +94,7 @@ class Checks:
         self._silences([m for m in states if m.state == "STALE"], truth, frozen_s)
 
     def _silences(self, said: Sequence[Message], truth: Truth, frozen_s: Sequence[tuple[float, float]]) -> None:
-        """Every silence of a connected stream is announced, and nothing else is called one."""
+        """Check that every silence of a connected stream is announced, and that nothing else is."""
         stale = [m.sent for m in said]
         first_s, last_s = float(truth.pushed_s[0]), float(truth.pushed_s[-1])
         silences = [(a, b) for a, b in pairwise(truth.pushed_s.tolist()) if b - a > 0.2]
@@ -110,16 +108,16 @@ class Checks:
             is_refused = any(each.from_s < s < each.to_s for each in truth.lives if not each.fits)
             if first_s < s < last_s and not is_refused and not any(a + 0.2 < s < b + 0.2 for a, b in silences):
                 pushed = [round(each, 3) for each in truth.pushed_s.tolist() if s - 1.0 < each < s + 0.3]
-                self.wrong.append(f"STALE at {s:.3f} ({message.why}): samples came: {pushed}")
+                self.wrong.append(f"STALE at {s:.3f} ({message.why}): samples arrived: {pushed}")
 
 
 def _stopped_s(frozen_s: Sequence[tuple[float, float]], at_s: float) -> float:
-    """Say how late a replay is at a time, since it was frozen then."""
+    """Return how late a replay is at a time because it was frozen then."""
     return sum(b - at_s for a, b in frozen_s if a <= at_s <= b)
 
 
 def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Make one span of those that overlap."""
+    """Merge the spans that overlap."""
     merged: list[tuple[float, float]] = []
     for a, b in sorted(spans):
         if merged and a <= merged[-1][1]:
@@ -130,13 +128,13 @@ def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def check_numbering(numbers: Sequence[int]) -> list[str]:
-    """Say where the numbering of the marker stream has a hole."""
+    """Return a line for each gap in the numbering of the marker stream."""
     return [f"seq {b} follows {a}" for a, b in pairwise(numbers) if b != a + 1]
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process holds."""
+    """The resources of a process."""
 
     rss_mb: float
     n_threads: int
@@ -144,7 +142,7 @@ class Resources:
 
 
 def check_growth(seen: Sequence[Resources]) -> list[str]:
-    """Compare the last quarter with the second: the first is warming up."""
+    """Compare the last quarter with the second, because the first is the warm-up."""
     quarter = len(seen) // 4
     if quarter < 5:
         return []

@@ -1,4 +1,4 @@
-"""One bad day after the other, at random: the options of a replay, how it is frozen, and how it ends."""
+"""Random replays of the soak test: their options, when they are frozen, and how they end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pretap_realtime.replay.faults import BadDay, Kind, parse_plan
+from pretap_realtime.replay.faults import FaultKind, FaultSettings, parse_schedule
 
 __all__ = ["Day", "draw"]
 
@@ -16,9 +16,9 @@ Ending = Literal["Ctrl-C", "kill -9"]
 
 @dataclass(frozen=True)
 class Day:
-    """A replay: its options, the same as a `BadDay`, when its process is stopped (SIGSTOP) for how long, its end."""
+    """A replay: its faults, also as options, when and for how long its process is stopped (SIGSTOP), and its end."""
 
-    bad: BadDay
+    faults: FaultSettings
     options: tuple[str, ...]
     n_chunk: int
     length_s: float
@@ -27,8 +27,8 @@ class Day:
 
 
 def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
-    """Draw a day of at most so many seconds."""
-    plans: list[tuple[Kind, str]] = []
+    """Draw a random day of at most `longest_s` seconds."""
+    schedules: list[tuple[FaultKind, str]] = []
     for kind, share, every_s, length_ms in (
         ("gap", 0.6, (3, 10), (1, 600)),
         ("burst", 0.5, (4, 12), (50, 1500)),
@@ -39,9 +39,9 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
     ):
         if rng.random() < share:
             silent = ":silent" if kind == "unit-flip" and rng.random() < 0.3 else ""
-            plans.append((kind, f"{rng.uniform(*every_s):.2f}:{rng.integers(*length_ms)}{silent}"))
+            schedules.append((kind, f"{rng.uniform(*every_s):.2f}:{rng.integers(*length_ms)}{silent}"))
     if rng.random() < 0.15:
-        plans += [("unit-flip", "@5:0"), ("unit-flip", "@7:0")]  # values alone, while the stream goes on
+        schedules += [("unit-flip", "@5:0"), ("unit-flip", "@7:0")]  # only the values, while the stream continues
     figures = {
         "--jitter-ms": float(rng.choice([0, 0, 0.2, 1, 3])),
         "--drift-ppm": float(rng.choice([0, 50, 100, -100])),
@@ -51,14 +51,14 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
     length_s = float(rng.uniform(0.5, 1) * longest_s)
     frozen_s = tuple((float(rng.uniform(1, length_s)), float(rng.uniform(0.05, 2.5))) for _ in range(rng.integers(3)))
     ending: Ending = "kill -9" if rng.random() < 0.3 else "Ctrl-C"
-    options = [part for kind, text in plans for part in (f"--{kind}", text)]
+    options = [part for kind, text in schedules for part in (f"--{kind}", text)]
     options += [part for name, value in figures.items() if value for part in (name, f"{value:g}")]
     options += ["--seed", str(seed), "--chunk", str(n_chunk)]
-    bad = BadDay(
+    faults = FaultSettings(
         jitter_s=figures["--jitter-ms"] / 1000,
         drift_ppm=figures["--drift-ppm"],
         drop=figures["--drop"],
-        plans=tuple(parse_plan(kind, text) for kind, text in plans),
+        schedules=tuple(parse_schedule(kind, text) for kind, text in schedules),
         seed=seed,
     )
-    return Day(bad, tuple(options), n_chunk, length_s, tuple(sorted(frozen_s)), ending)
+    return Day(faults, tuple(options), n_chunk, length_s, tuple(sorted(frozen_s)), ending)

@@ -1,4 +1,4 @@
-"""A service under test, and the devices that come and go. Import it inside a `Session`: liblsl reads its file once."""
+"""The service under test and the replays for it. Import it inside an `IsolatedSession`: liblsl reads its file once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import numpy as np
 from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
 from pretap.recordings.named import open_any
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import MarkerInlet
 from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.replay.command import LINGER_S
-from pretap_realtime.replay.outlets import Account
+from pretap_realtime.replay.report import Report
 from pretap_realtime.send.messages import Message
 from soak_bench.checks import Checks, Resources, check_growth, check_numbering
 from soak_bench.days import Day, draw
@@ -37,14 +37,14 @@ _NAME, _COUNTER, _HOP_MS = "soak", "COUNT", 50.0
 _RECORDING_S = 60
 _WITHIN_S = 30.0
 _LOOK_S = 0.05
-_SETTLED_S = 3.0  # after which a service surely reads an outlet
-_MORE = 200  # samples that a killed replay may have sent beyond our reckoning: its clock may be fast
+_SETTLED_S = 3.0  # after this time, a service certainly reads an outlet
+_MORE = 200  # extra samples that a killed replay may have sent, because its clock may be fast
 
 
 class Soak:
-    """A service under test, a listener, and the devices that come and go."""
+    """A service under test, a listener, and one replay after the other."""
 
-    def __init__(self, session: Session, *, bundle: str, seed: int) -> None:
+    def __init__(self, session: IsolatedSession, *, bundle: str, seed: int) -> None:
         self._session, self._rng = session, np.random.default_rng(seed)
         file = find_bundle(bundle)
         decoder = load(file)
@@ -75,25 +75,27 @@ class Soak:
         return self._session.wait_for(f"The stream {name!r}", look, within_s=_WITHIN_S)
 
     def run(self, *, minutes: float) -> None:
-        """Let days pass for so many minutes, or until something does not hold."""
+        """Run random replays for `minutes`, or until a check fails."""
         end_s = time.monotonic() + 60 * minutes
         while (left_s := end_s - time.monotonic()) > 5 and not self.checks.wrong:
             self._day(draw(self._rng, longest_s=min(30.0, left_s)))
 
     def end(self) -> str:
-        """End the service, and judge its summary; gives it."""
+        """End the service, check its summary, and return it."""
         self._serve.send_signal(signal.SIGINT)
         code = self._wait(self._serve)
-        said = self._session.said(self._serve)
+        said = self._session.output_of(self._serve)
         self._read_log()
         wrong = self.checks.wrong
         if code:
             wrong.append(f"serve ended with {code}: {said[-2000:]}")
-        wrong += [f"serve said: {line}" for line in said.splitlines() if re.search("Traceback|differs|dropped", line)]
+        wrong += [
+            f"serve printed: {line}" for line in said.splitlines() if re.search("Traceback|differs|dropped", line)
+        ]
         wrong += check_growth(self._resources)
         counts = re.search(r"(\d+) samples received, (\d+) lost", said)
         if counts is None:
-            wrong.append("serve gave no summary")
+            wrong.append("serve printed no summary")
             return said
         n_accounted = sum(map(int, counts.groups()))
         if not self._n_taken <= n_accounted <= self._n_taken + self._n_unknown:
@@ -112,13 +114,12 @@ class Soak:
         finally:
             replay.kill()
             replay.wait()
-        account = msgspec.json.decode(report.read_bytes(), type=Account)
-        self._judge(day, account, frozen_s=frozen_s, end_s=end_s)
+        self._judge(day, msgspec.json.decode(report.read_bytes(), type=Report), frozen_s=frozen_s, end_s=end_s)
 
     def _live_through(
         self, day: Day, replay: subprocess.Popen[bytes], report: Path
     ) -> tuple[list[tuple[float, float]], float]:
-        """Let a replay go its way; gives when it was frozen and when it ended, on LSL's clock."""
+        """Run a replay; return when it was frozen and when it ended, on LSL's clock."""
         self._until(report.exists, "the first sample of a replay")
         start_s = local_clock()
         frozen: list[tuple[float, float]] = []
@@ -131,7 +132,7 @@ class Soak:
             self._until(lambda due=begun_s + length_s: local_clock() >= due, "a moment")
             replay.send_signal(signal.SIGCONT)
             frozen.append((begun_s, local_clock()))
-        self._until(lambda: local_clock() >= start_s + day.length_s, "the evening", within_s=day.length_s + 10)
+        self._until(lambda: local_clock() >= start_s + day.length_s, "the day's end", within_s=day.length_s + 10)
         replay.send_signal(signal.SIGINT if day.ending == "Ctrl-C" else signal.SIGKILL)
         end_s = local_clock()
         self._wait(replay)
@@ -142,20 +143,20 @@ class Soak:
         states = [m.state for m in self._messages if m.type == "state"]
         return states[-1] in ("LOST", "REFUSED")
 
-    def _judge(self, day: Day, account: Account, *, frozen_s: list[tuple[float, float]], end_s: float) -> None:
-        last = account.connected[-1]
+    def _judge(self, day: Day, report: Report, *, frozen_s: list[tuple[float, float]], end_s: float) -> None:
+        last = report.connected[-1]
         is_known = day.ending == "Ctrl-C" and last.to_s is None and end_s - last.from_s > _SETTLED_S
         if day.ending == "Ctrl-C":
-            n_taken = account.n_taken
+            n_taken = report.n_taken
         else:
-            n_taken = round((end_s - account.t0_s) * self._recording.sfreq_hz) + _MORE
-        truth = Truth.make(self._recording, day.bad, n_chunk=day.n_chunk, t0_s=account.t0_s, n_taken=n_taken)
+            n_taken = round((end_s - report.t0_s) * self._recording.sfreq_hz) + _MORE
+        truth = Truth.make(self._recording, day.faults, n_chunk=day.n_chunk, t0_s=report.t0_s, n_taken=n_taken)
         if day.ending == "Ctrl-C":
             truth.lives = [
                 Life(each.from_s, np.inf if each.to_s is None else each.to_s, life.fits)
-                for life, each in zip(truth.lives, account.connected, strict=True)
+                for life, each in zip(truth.lives, report.connected, strict=True)
             ]
-        truth.lives[0].from_s = account.connected[0].from_s
+        truth.lives[0].from_s = report.connected[0].from_s
         if truth.lives[-1].to_s == np.inf:
             truth.lives[-1].to_s = end_s + (LINGER_S if day.ending == "Ctrl-C" else 0.0)
         messages, self._n_judged = self._messages[self._n_judged :], len(self._messages)
@@ -189,10 +190,10 @@ class Soak:
         of_stream = {m.seq: m for m in heard if m.type != "heartbeat" and m.seq <= self._messages[-1].seq}
         differ = [seq for seq in logged | of_stream if logged.get(seq) != of_stream.get(seq)]
         self.checks.wrong += [f"seq {seq}: the marker stream and the log differ" for seq in differ]
-        del self._heard[:-1]  # the last one says where the numbering goes on
+        del self._heard[:-1]  # the numbering continues from the last one
 
     def _listen(self) -> None:
-        """Take what came, and a look at the service."""
+        """Read new messages, and measure the resources of the service."""
         if self._serve.poll() is None:
             self._heard += [cue.text for cue in self._markers.pull(_LOOK_S)]
             self._resources.append(_held(self._serve.pid))
@@ -222,7 +223,7 @@ class Soak:
             return child.wait()
 
     def growth(self) -> str:
-        """Say what the service held after a quarter of the time, and at the end."""
+        """Describe the resources of the service after a quarter of the time and at the end."""
         early, late = (asdict(self._resources[k]) for k in (len(self._resources) // 4, -1))
         return ", ".join(f"{name} {early[name]:.1f} -> {late[name]:.1f}" for name in early)
 

@@ -1,4 +1,4 @@
-"""What a replay on a bad day sent, made anew from its options and its account: pure."""
+"""The samples that a replay with faults sent, reconstructed from its options and its report. Pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import microvolts_per
-from pretap_realtime.replay.faults import BadDay, Mishap, Wiring, inject
+from pretap_realtime.replay.faults import Fault, FaultSettings, Wiring
+from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.pieces import Piece, pieces
 
 __all__ = ["Life", "Truth"]
 
 _UNIT_S = 1.0  # after which a wrong unit must have been noticed
-_SAME_STAMP_S = 1e-8  # what adding a stamp's parts in another order may change
+_SAME_TIMESTAMP_S = 1e-8  # adding the parts of a timestamp in another order may change it by this
 
 
 @dataclass
 class Life:
-    """An outlet from its opening to its end, on LSL's clock; `to_s` is infinite where nobody knows.
+    """An outlet from its opening to its end, on LSL's clock; `to_s` is infinite if it is unknown.
 
-    `fits` is False where its values are not in the unit that its description says.
+    `fits` is False if its values are not in the unit that its description says.
     """
 
     from_s: float
@@ -33,11 +34,11 @@ class Life:
 
 @dataclass
 class Truth:
-    """What one replay sent, as a service should have got it.
+    """The samples that one replay sent, as a service should have received them.
 
-    `x_uv` (n_sent, n_channels) in the channels of the recording, `t_s` (n_sent,) stamps, `n` (n_sent,) sample numbers,
-    `life` (n_sent,) the outlet that sent it, `wrong_s` (n_sent,) for how long the unit has been another than described;
-    `pushed_s` when each piece was due, on LSL's clock.
+    `x_uv` (n_sent, n_channels) in the channels of the recording, `t_s` (n_sent,) timestamps, `n` (n_sent,) sample
+    numbers, `life` (n_sent,) the outlet that sent it, `wrong_s` (n_sent,) for how long the unit has differed from the
+    description; `pushed_s` when each piece was due, on LSL's clock.
     """
 
     x_uv: NDArray[np.float32]
@@ -50,28 +51,27 @@ class Truth:
     kinds: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, recording: Recording, day: BadDay, *, n_chunk: int, t0_s: float, n_taken: int) -> Truth:
-        """Run the day again, up to the sample `n_taken` of the device."""
-        order = tuple(range(len(recording.channels)))
-        wiring = Wiring("uV", order, "uV", order)
+    def make(cls, recording: Recording, faults: FaultSettings, *, n_chunk: int, t0_s: float, n_taken: int) -> Truth:
+        """Repeat the replay, up to the sample `n_taken` of the device."""
+        wiring = Wiring.of("uV", len(recording.channels))
         lives = [Life(-np.inf, np.inf)]
         rows: list[tuple[NDArray[np.float32], NDArray[np.float64], int]] = []
         life, wrong, pushed, kinds = [], [], [], dict[str, int]()
         wrong_since_s = np.inf
         stream = pieces(recording, n_chunk=n_chunk, loop=True)
-        for item in inject(stream, day, sfreq_hz=recording.sfreq_hz, channels=recording.channels, unit="uV"):
+        for item in inject(stream, faults, sfreq_hz=recording.sfreq_hz, channels=recording.channels, unit="uV"):
             if item.first_n >= n_taken:
                 break
-            if isinstance(item, Mishap):
+            if isinstance(item, Fault):
                 wiring = item.wiring or wiring
-                fits = wiring.unit == wiring.said_unit
+                fits = wiring.unit == wiring.described_unit
                 wrong_since_s = np.inf if fits else min(wrong_since_s, item.due_s)
                 kinds[item.kind] = kinds.get(item.kind, 0) + 1
                 if item.kind == "disconnect":
                     lives[-1].to_s = t0_s + item.due_s
                 elif item.kind == "connect":
                     lives.append(Life(t0_s + item.due_s, np.inf, fits))
-                    wrong_since_s = np.inf if fits else item.due_s  # who connects now has seen nothing before
+                    wrong_since_s = np.inf if fits else item.due_s  # a new connection has seen no earlier samples
             elif len(item.x_uv):
                 rows.append((_received(item, wiring), t0_s + item.t_s, item.first_n))
                 life += [len(lives) - 1] * len(item.x_uv)
@@ -89,18 +89,18 @@ class Truth:
         )
 
     def __post_init__(self) -> None:
-        self._by_stamp = np.argsort(self.t_s, kind="stable")
-        self._sorted_s = self.t_s[self._by_stamp].tolist()
+        self._order = np.argsort(self.t_s, kind="stable")
+        self._sorted_s = self.t_s[self._order].tolist()
         self.clean = np.isfinite(self.x_uv).all(axis=1)  # (n_sent,)
 
-    def row_of(self, stamp_s: float) -> int | None:
-        """Find the sample with this stamp."""
-        k = bisect_left(self._sorted_s, stamp_s - _SAME_STAMP_S)
-        found = k < len(self._sorted_s) and abs(self._sorted_s[k] - stamp_s) <= _SAME_STAMP_S
-        return int(self._by_stamp[k]) if found else None
+    def row_of(self, timestamp_s: float) -> int | None:
+        """Return the row of the sample with this timestamp."""
+        k = bisect_left(self._sorted_s, timestamp_s - _SAME_TIMESTAMP_S)
+        found = k < len(self._sorted_s) and abs(self._sorted_s[k] - timestamp_s) <= _SAME_TIMESTAMP_S
+        return int(self._order[k]) if found else None
 
     def window(self, last: int, n_window: int) -> NDArray[np.float32] | str:
-        """Give the window that ends at a row, or say why it is none: (n_window, n_channels)."""
+        """Return the window (n_window, n_channels) that ends at a row, or the reason why there is none."""
         first = last - n_window + 1
         if first < 0:
             return f"only {last + 1} samples had been sent"
@@ -116,15 +116,15 @@ class Truth:
         return self.x_uv[rows]
 
     def n_possible(self, n_window: int, hop: int) -> int:
-        """Count the windows a decoder could have decided on that loses no sample and no time."""
+        """Count the windows that a decoder without losses and delays could have decided on."""
         breaks = np.flatnonzero((np.diff(self.n) != 1) | (np.diff(self.life) != 0) | ~self.clean[1:]) + 1
         runs = np.diff([0, *breaks, len(self.n)])
         return int(np.maximum(0, (runs - n_window) // hop + 1).sum())
 
 
 def _received(piece: Piece, wiring: Wiring) -> NDArray[np.float32]:
-    """Give what a service makes of what the outlet sends: described units and labels undone."""
+    """Return the samples as a service receives them, after undoing the described units and order."""
     raw = wiring.values(piece.x_uv)
-    back = np.argsort(wiring.said_order)
-    x = raw[:, back].astype(np.float64) * microvolts_per(wiring.said_unit)  # (n, n_channels)
+    back = np.argsort(wiring.described_order)
+    x = raw[:, back].astype(np.float64) * microvolts_per(wiring.described_unit)  # (n, n_channels)
     return x.astype(np.float32)

@@ -1,12 +1,12 @@
-"""Cross-validate the ideas that went into the networks, and those that did not: one line each.
+"""Cross-validate the ideas for the networks, both adopted and rejected ones, and print one line each.
 
     python studies/ideas --data DIR --json ideas.json
 
 Every idea changes the base recipe (configs/single-100hz.toml with 60 of its 120 epochs, to keep the study short) and
-sees the same stratified 10 folds. Printed: the accuracy of a single network (mean over seeds and repeats), its negative
-log-likelihood (nats) after the one temperature that suits these very trials best, both of the ensemble over seeds (mean
-logits), and how much the single accuracy differs from the base's, with the standard error over (seed, repeat) pairs:
-same folds, same seeds. That error says how far other seeds and folds would move the figure, not other trials.
+uses the same 10 stratified folds. A line holds the accuracy of a single network (mean over seeds and repeats); its
+negative log-likelihood (nats) after the temperature that fits these trials best; both for the ensemble over seeds (mean
+logits); and the difference of the single accuracy from the base, with the standard error over (seed, repeat) pairs with
+the same folds and seeds. That error describes the effect of other seeds and folds, not of other trials.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pretap_offline.trials.source import read_trials
 
 FOLDS, INNER_FOLDS = 10, 5
 
-# name: (what it is, in words; what it changes in the base)
+# name: (description, changes to the base)
 IDEAS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("the frozen recipe with 60 epochs", {}),
     "epochs-120": ("the frozen recipe: 120 epochs", {"epochs": 120}),
@@ -80,7 +80,7 @@ IDEAS: dict[str, tuple[str, dict[str, Any]]] = {
         "ERD in 14-24 and 24-40 Hz, 4 filters each",
         {"bands_hz": ((14, 24), (24, 40)), "erd_filters": 4},
     ),
-    # what the LSTM reads, and how it is read
+    # the input of the LSTM, and how its output is used
     "accumulated": ("power since the window's start", {"accumulate": True}),
     "correlations": ("also the correlations of the ERD filters, block by block", {"correlations": True}),
     "correlations-accumulated": (
@@ -91,7 +91,7 @@ IDEAS: dict[str, tuple[str, dict[str, Any]]] = {
     # how it is trained
     "shifts": ("450 ms windows cut at random offsets; tested on the latest", {"shifts": True}),
     "distillation": ("targets: half label, half the closed form's out-of-fold probability", {"distillation": 0.5}),
-    "pretraining": ("LSTM first foretells the next block's features, 20 epochs, no labels", {"pretraining_epochs": 20}),
+    "pretraining": ("LSTM first predicts the next block's features, 20 epochs, no labels", {"pretraining_epochs": 20}),
     "mirror-test": ("mirror at test time too (doubles the live cost)", {"both_sides": "test"}),
     "antisymmetric": (
         "logit = (g(x) - g(mirrored x)) / 2 throughout, no mirrored windows (doubles the live cost)",
@@ -102,7 +102,7 @@ IDEAS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The trials and the folds that every idea sees; `train` and `test` have a row for each fold of each repeat."""
+    """The trials and folds of every idea; `train` and `test` have a row for each fold of each repeat."""
 
     epochs: Epochs
     labels: NDArray[np.int64]  # (n_trials,)
@@ -112,9 +112,9 @@ class Study:
     seed: int
 
     def closed_form(self) -> NDArray[np.float64]:
-        """Give each fold's training trials the closed form's probability of class 1, each predicted without itself.
+        """Return the closed form's probability of class 1 for the training trials of each fold, out of fold.
 
-        (n_networks, n_trials); the trials outside a fold's training part keep 0.5, and are not asked for.
+        (n_networks, n_trials); trials outside a fold's training part keep 0.5 and are not used.
         """
         config, epochs = load_config(TrainConfig, find_config("closed-form")), self.epochs
         _, n_window, n_channels = epochs.x_uv.shape
@@ -135,7 +135,7 @@ class Study:
         targets = np.broadcast_to(self.labels.astype(np.float64), (len(self.train), n_trials))
         if recipe.distillation:
             targets = (1 - recipe.distillation) * targets + recipe.distillation * self.closed_form()
-        n_train = min(len(trials) for trials in self.train)  # one size for all: a larger fold loses a trial at random
+        n_train = min(len(trials) for trials in self.train)  # the same size for all: a larger fold loses a random trial
         out = np.empty((seeds, self.repeats, n_trials))
         for seed in range(seeds):
             rng = np.random.default_rng((self.seed, seed))
@@ -162,7 +162,7 @@ def make_study(epochs: Epochs, *, repeats: int, seed: int) -> Study:
 
 
 def best_nll(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Negative log-likelihood of logits (..., n_trials) after the temperature that suits them best."""
+    """Return the negative log-likelihood of logits (..., n_trials) after the temperature that fits them best."""
     flat, truth = logits.ravel(), np.broadcast_to(labels, logits.shape).ravel()
     probs = softmax(np.stack([np.zeros_like(flat), flat], axis=1))  # (n, 2)
     probs = with_temperature(probs, fit_temperature(probs, truth))
@@ -170,7 +170,7 @@ def best_nll(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def summarise(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
-    """Turn (seeds, repeats, n_trials) into the figures of one idea."""
+    """Compute the figures of one idea from logits (seeds, repeats, n_trials)."""
     right, ensemble = (logits > 0) == labels, logits.mean(axis=0)  # ensemble: (repeats, n_trials)
     return {
         "single": float(right.mean()),
@@ -182,7 +182,7 @@ def summarise(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[st
 
 
 def difference(figures: dict[str, Any], base: dict[str, Any]) -> dict[str, float | None]:
-    """Give the mean paired difference in single accuracy, and its standard error unless there is but one pair."""
+    """Return the mean paired difference in single accuracy, and its standard error if there are several pairs."""
     pairs = np.ravel(figures["accuracies"]) - np.ravel(base["accuracies"])
     error = float(pairs.std(ddof=1) / np.sqrt(len(pairs))) if len(pairs) > 1 else None
     return {"difference": float(pairs.mean()), "standard_error": error}
@@ -200,11 +200,23 @@ def line(name: str, result: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--data", required=True, help="Directory or file of the competition's data, or 'synthetic'.")
-@click.option("--only", multiple=True, type=click.Choice(list(IDEAS)), help="Repeatable; the base is always run.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(list(IDEAS)),
+    help="Idea to run. Can be repeated; the base is always run.",
+)
 @click.option("--repeats", type=click.IntRange(min=1), default=2, show_default=True, help="Of the 10 folds.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Networks of each fold.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of networks for each fold."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=7000, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write after each idea.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the results to this file after each idea.",
+)
 def main(*, data: str, only: tuple[str, ...], repeats: int, seeds: int, seed: int, json_file: Path | None) -> None:
     """Cross-validate each idea and compare it to the base."""
     torch.set_num_threads(1)

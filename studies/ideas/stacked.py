@@ -1,4 +1,4 @@
-"""Many small LRP-ERD networks trained at once: every tensor has a leading axis of networks, each with its own trials.
+"""Many small LRP-ERD networks trained at once: all tensors have a leading axis of networks, each with its trials.
 
 All folds of all repeats are one stack, which is about ten times as fast as one network after the other. The network is
 that of `pretap.networks.LrpErdLstmSpec` with one logit (for class 1) instead of two, and whatever a `Recipe` changes.
@@ -55,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Everything that a network may be shown: each trial at each offset, as it is and mirrored.
+    """All views of the trials: each trial at each offset, unchanged and mirrored.
 
     View ``(2 * offset + mirrored) * n_trials + trial``; offset 0 ends with the window.
     """
@@ -69,7 +69,7 @@ class Views:
         return len(self.slow) // (2 * self.n_trials)
 
     def mirrored(self, views: Tensor) -> Tensor:
-        """Give the views in which the other hand taps."""
+        """Return the views in which the other hand taps."""
         is_mirrored = views // self.n_trials % 2
         return views + self.n_trials * (1 - 2 * is_mirrored)
 
@@ -102,7 +102,7 @@ def make_views(x_uv: NDArray[np.float64], recipe: Recipe, *, partners: NDArray[n
 
 
 class Stack:
-    """`n_networks` networks: their weights, and what they make of views (n_networks, batch)."""
+    """`n_networks` networks: their weights, and their logits for views (n_networks, batch)."""
 
     def __init__(self, recipe: Recipe, views: Views, *, train: Tensor, seeds: Sequence[int]) -> None:
         self.recipe, self.views = recipe, views
@@ -135,7 +135,7 @@ class Stack:
         return [self.dense, self.dense_bias, *([self.query] if self.recipe.attention else [])]
 
     def features(self, views: Tensor) -> Tensor:
-        """Map views (n_networks, batch) to what the LSTM reads, (n_networks, batch, n_blocks, n_features)."""
+        """Map views (n_networks, batch) to the input of the LSTM, (n_networks, batch, n_blocks, n_features)."""
         slow = self.views.slow[views]  # (n_networks, batch, n_blocks, n_channels)
         features = [_filtered(slow, self.lrp)]
         for fast, filters in zip(self.views.fast, self.erd, strict=True):
@@ -149,7 +149,7 @@ class Stack:
         return torch.cat(features, dim=3)
 
     def logits(self, views: Tensor, *, dropout: Generator | None = None, both_sides: bool = False) -> Tensor:
-        """Map views (n_networks, batch) to logits of class 1, (n_networks, batch); without a generator drop nothing."""
+        """Map views (n_networks, batch) to logits of class 1 of that shape, with dropout if a generator is given."""
         if both_sides:
             mirrored = self.logits(self.views.mirrored(views), dropout=dropout)
             return (self.logits(views, dropout=dropout) - mirrored) / 2
@@ -164,7 +164,7 @@ class Stack:
         return (h @ self.dense.transpose(1, 2) + self.dense_bias)[..., 0]
 
     def _kept(self, like: Tensor, rng: Generator | None) -> Tensor:
-        """Draw what dropout leaves: 0, or the factor that keeps the mean."""
+        """Draw the factors of dropout: 0, or the one that preserves the mean."""
         if rng is None:
             return torch.ones(())
         return (torch.rand(like.shape, generator=rng) >= self.recipe.dropout) / (1 - self.recipe.dropout)
@@ -198,7 +198,7 @@ def fit(recipe: Recipe, views: Views, targets: Tensor, *, train: Tensor, seeds: 
     def loss(batch: Tensor) -> Tensor:
         logits = stack.logits(batch, dropout=rng, both_sides=recipe.both_sides == "always")
         each = F.binary_cross_entropy_with_logits(logits, of_views.gather(1, batch), reduction="none")
-        return each.mean(dim=1).sum()  # a sum over networks: none sees another's gradient
+        return each.mean(dim=1).sum()  # a sum over networks, so that their gradients stay separate
 
     batches = list(_batches(train, views, recipe.epochs, mirror=recipe.mirror, rng=rng))
     groups = [(stack.filters, recipe.filter_decay), (stack.lstm + stack.head, recipe.lstm_decay)]
@@ -207,7 +207,7 @@ def fit(recipe: Recipe, views: Views, targets: Tensor, *, train: Tensor, seeds: 
 
 
 def _pretrain(stack: Stack, train: Tensor, rng: Generator) -> None:
-    """Let the LSTM foretell the next block's features from those so far, without labels; the filters stay."""
+    """Pretrain the LSTM to predict the features of the next block, without labels; the filters do not change."""
     recipe, views = stack.recipe, stack.views
     shown = torch.cat([train, views.mirrored(train)], dim=1)  # (n_networks, 2 * n_train)
     with torch.no_grad():
@@ -228,7 +228,7 @@ def _pretrain(stack: Stack, train: Tensor, rng: Generator) -> None:
 
 
 def _batches(shown: Tensor, views: Views, n_epochs: int, *, mirror: float, rng: Generator) -> Iterator[Tensor]:
-    """Draw views (n_networks, batch) of `shown` (n_networks, n_shown), for each network in an order of its own."""
+    """Draw views (n_networks, batch) of `shown` (n_networks, n_shown), in a different order for each network."""
     for _ in range(n_epochs):
         order = shown.gather(1, torch.rand(shown.shape, generator=rng).argsort(dim=1))
         for batch in order.split(BATCH_SIZE, dim=1):
@@ -243,7 +243,7 @@ def _descend(
     *,
     learning_rate: float,
 ) -> None:
-    """Minimise `loss` over the batches by AdamW, on the schedule of `pretap train`; a group is tensors and a decay."""
+    """Minimise `loss` over batches with AdamW and the schedule of `pretap train`; a group has tensors and a decay."""
     optimizer = torch.optim.AdamW([{"params": p, "weight_decay": decay} for p, decay in groups], betas=(0.9, 0.99))
     for n_done, batch in enumerate(batches):
         for group in optimizer.param_groups:
@@ -283,7 +283,7 @@ def _since_start(x: Tensor) -> Tensor:
 
 
 def _correlations(products: Tensor) -> Tensor:
-    """Scale products (..., n, n) by their diagonal and give those above it, (..., n * (n - 1) / 2)."""
+    """Scale products (..., n, n) by their diagonal and return those above it, (..., n * (n - 1) / 2)."""
     scale = (products.diagonal(dim1=-2, dim2=-1) + CORRELATION_FLOOR).sqrt()
     n = products.shape[-1]
     rows, columns = torch.triu_indices(n, n, offset=1)

@@ -1,4 +1,4 @@
-"""A real Chromium on the page of a real `pretap monitor`, beside a real `replay` and `serve`."""
+"""A real Chromium on the page of a real `pretap monitor`, with a real `replay` and `serve`."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def expect(browser):
 
 
 def _note(said: list[str], message) -> None:
-    if "willReadFrequently" not in message.text:  # of a test that looks at pixels
+    if "willReadFrequently" not in message.text:  # from a test that reads pixels
         said.append(f"{message.type}: {message.text}")
 
 
 @pytest.fixture
 def open_page(browser, request) -> Iterator[Callable]:
-    """Open a page of the browser that must not say a word on its console."""
+    """Open a page in the browser; its console messages are collected in `open_page.said`."""
     contexts, said = [], []
 
     def open_page(url: str, *, width=1280, height=800, dark=False):
@@ -87,12 +87,12 @@ def start(tmp_path) -> Iterator[Callable[..., Child]]:
             child.process.terminate()
     for child in reversed(children):
         child.end()
-        print(child.said)  # shown where the test failed
+        print(child.said)  # shown if the test failed
 
 
 @pytest.fixture
 def monitor(start) -> Callable[..., str]:
-    """Start a monitor; gives the address of its page."""
+    """Start a monitor; return the address of its page."""
 
     def begin(*arguments: str) -> str:
         said = start("monitor", "--port", "0", *arguments).wait_for(r"http://127\.0\.0\.1:\d+/")
@@ -103,7 +103,7 @@ def monitor(start) -> Callable[..., str]:
 
 @pytest.fixture
 def picture(request) -> Callable:
-    """Keep a screenshot in docs/figures/ where `--pictures` asks for it."""
+    """Save a screenshot in docs/figures/ if `--pictures` is given."""
 
     folder = Path(__file__).resolve().parents[2] / "docs" / "figures"
 

@@ -1,6 +1,6 @@
-"""The monitor's page in a real Chromium, on real streams: under 90 s in all.
+"""The monitor's page in a real Chromium, on real streams, in under 90 s.
 
-`pytest tests/browser --pictures` takes the screenshots of docs/figures/ anew.
+`pytest tests/browser --pictures` updates the screenshots in docs/figures/.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 
 
 class Service:
-    """The outlets of a service and the markers of a task, with what the test wants in them."""
+    """The outlets of a service and the markers of a task, controlled by the test."""
 
     def __init__(self, name: str, *, classes=("left", "right"), labels=LABELS) -> None:
         self.name = name
@@ -88,7 +88,7 @@ def service():
 
 
 def has_ink(page, canvas: str) -> bool:
-    """Say whether something is drawn in the right half of a canvas, beside the grid."""
+    """Return whether something besides the grid is drawn in the right half of a canvas."""
     return page.evaluate(
         """(name) => {
             const canvas = document.getElementById(name);
@@ -103,12 +103,12 @@ def has_ink(page, canvas: str) -> bool:
 
 
 def wide(page) -> int:
-    """Give by how many pixels the page is wider than its window."""
+    """Return by how many pixels the page is wider than its window."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def test_the_page_follows_a_real_replay_and_shows_that_it_is_lost_and_returns(start, monitor, open_page, expect):
-    replay = ["replay", "synthetic", "--name", "real", "--disconnect", "@9:2500"]
+def test_the_page_follows_a_real_replay_through_a_loss_and_its_return(start, monitor, open_page, expect):
+    replay = ["replay", "synthetic", "--name", "real", "--wait", "--disconnect", "@20:5000"]
     start(*replay).wait_for("markers on real-markers")
     start("serve", "ensemble-1000hz", "--query", "name=real", "--set", 'markers.name="real"', "--hop-ms", "20")
     page = open_page(monitor("--service", "real", "--query", "real", "--cue-query", "real-markers"))
@@ -129,7 +129,7 @@ def test_the_page_follows_a_real_replay_and_shows_that_it_is_lost_and_returns(st
     assert open_page.said == []
 
 
-def test_states_and_bad_electrodes_are_said_in_words(service, monitor, open_page, expect):
+def test_states_and_bad_electrodes_are_shown_as_text(service, monitor, open_page, expect):
     sent = service()
     page = open_page(monitor(*sent.arguments), dark=True)
     expect(page.locator("#state-name")).to_have_text("WAITING")
@@ -167,7 +167,7 @@ def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor,
         expect(page.locator("#of")).to_have_text(f" of {n}")
         expect(page.locator("#hits")).to_have_text(str(hits))
     sent.state = {"state": "LOST", "why": "gone"}
-    expect(page.locator("#start")).to_have_text("Go on")
+    expect(page.locator("#start")).to_have_text("Continue")
     expect(page.locator("#game-words")).to_contain_text("Paused: lost")
     sent.state = {"state": "RUNNING"}
     page.locator("#leave").click()
@@ -219,7 +219,7 @@ def test_markup_in_names_labels_and_markers_stays_text(service, monitor, open_pa
     assert open_page.said == []
 
 
-def test_the_page_finds_its_server_again(start, open_page, expect):
+def test_the_page_reconnects_to_its_server(start, open_page, expect):
     child = start("monitor", "--port", "0", "--service", "nobody")
     url = child.wait_for(r"http://127\.0\.0\.1:\d+/")
     page = open_page(url)

@@ -16,6 +16,7 @@ from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, StreamSearches
 from pretap_realtime.serve.service import Service, Timing
@@ -210,18 +211,15 @@ class Stalls(FreeRunning):
         super().__init__(decoder, hop=hop)
         self.stall_s = 0.0
 
-    def push(self, x_uv, t_s, *, newest_only):
+    def process(self, x_uv, t_s, *, newest_only):
         stall_s, self.stall_s = self.stall_s, 0.0
         threading.Event().wait(stall_s)
-        return super().push(x_uv, t_s, newest_only=newest_only)
+        return super().process(x_uv, t_s, newest_only=newest_only)
 
 
 class Notes:
     def __init__(self):
         self.batches = []
-
-    def hurry(self, items):
-        pass
 
     def send(self, batch):
         self.batches += batch
@@ -239,7 +237,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
         timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
         clock=local_clock, stop=stop, say=said.append,
     )  # fmt: skip
-    thread = threading.Thread(target=publisher.run, args=(service.run(),), daemon=True)
+    thread = threading.Thread(target=Leader(publisher).run, args=(service.run(),), daemon=True)
     thread.start()
     until(lambda: any(message.type == "verdict" and message.valid for message, _ in notes.batches), "a verdict")
     mode.stall_s = 3.0

@@ -52,7 +52,7 @@ def test_a_reader_with_a_buffer_of_one_sample_freezes_nothing_for_long(
     hostile(f"{service.name}-{kind}")
     row = announced(service)
     assert f"{service.name}-{kind}" in row["why"]
-    assert row["why"] in service.said
+    until(lambda: row["why"] in service.said, "the same line on the terminal")
     held_up_ms = figure(r"held up for (\d+) ms", row["why"])
     hung_ms = figure(r"hung for (\d+) ms", row["why"])
     found = resolve(f"{service.name}-{kind}")

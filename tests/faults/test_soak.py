@@ -1,4 +1,4 @@
-"""A minute of random mishaps; `benchmarks/soak.py` says what must hold."""
+"""A minute of random faults; `benchmarks/soak.py` says what must hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 _SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
-def test_what_must_hold_holds_through_a_minute_of_random_mishaps(tmp_path, measured):
+def test_all_invariants_hold_during_a_minute_of_random_faults(tmp_path, measured):
     figures = tmp_path / "soak.json"
     command = [sys.executable, str(_SOAK), "--minutes", "1", "--seed", "1", "--json", str(figures)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
@@ -19,8 +19,8 @@ def test_what_must_hold_holds_through_a_minute_of_random_mishaps(tmp_path, measu
     assert found["violations"] == []
     assert found["verdicts"] > found["possible"] / 2
     measured(
-        "a minute of random mishaps (`benchmarks/soak.py --minutes 1 --seed 1`)",
+        "a minute of random faults (`benchmarks/soak.py --minutes 1 --seed 1`)",
         "no verdict from data that was not there, sent = received + lost, states as injected, no growth",
-        f"{sum(found['mishaps'].values())} mishaps, {found['verdicts']} of {found['possible']} possible verdicts, "
+        f"{sum(found['faults'].values())} faults, {found['verdicts']} of {found['possible']} possible verdicts, "
         f"largest difference to offline {found['largest_difference']:g}, 0 violations",
     )

@@ -68,3 +68,18 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def recorder(start, tmp_path, kit):
+    """Start a recorder on streams of these outlets, and wait until it reads them all."""
+
+    def begin(*sources, more=(), out=tmp_path / "out.xdf", **options):
+        queries = [each for source in sources for each in ("--query", f"name={source.name}")]
+        child = start("record", str(out), *queries, *more, **options)
+        for source in sources:
+            child.wait_for(f"recording '{source.name}'")
+        return child
+
+    begin.path = tmp_path / "out.xdf"
+    return begin

@@ -1,4 +1,4 @@
-"""The monitor as a real process: who reads it, and who does not."""
+"""The monitor as a real process: which clients can read it, and what it shows of a service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARKUP = '<img src=x onerror="alert(1)">'
 
 @pytest.fixture
 def monitor(start):
-    """Start a monitor that follows a service of its own; gives the process and its port."""
+    """Start a monitor that follows a service of its own; return the process and its port."""
 
     def begin(*arguments: str):
         child = start("monitor", "--port", "0", *(arguments or ("--service", f"none-{secrets.token_hex(4)}")))
@@ -52,7 +52,7 @@ def get(port, path="/", **headers):
     return answer, answer.read()
 
 
-def test_files_are_served_with_a_policy_and_nothing_beside_them(monitor):
+def test_only_the_files_of_the_page_are_served_with_a_content_policy(monitor):
     _, port = monitor()
     answer, body = get(port)
     assert (answer.status, answer.getheader("content-type")) == (200, "text/html; charset=utf-8")
@@ -75,7 +75,7 @@ def test_another_page_cannot_open_the_socket(monitor, origin):
 
 
 @pytest.mark.parametrize("sent", ["hello", b"\0" * 16, "x" * 100_000])
-def test_a_page_that_speaks_is_closed_and_the_others_go_on(monitor, sent):
+def test_a_page_that_sends_a_message_is_closed_and_the_others_continue(monitor, sent):
     _, port = monitor()
     with page(port) as quiet, page(port) as loud:
         loud.send(sent)
@@ -85,7 +85,7 @@ def test_a_page_that_speaks_is_closed_and_the_others_go_on(monitor, sent):
         assert json.loads(quiet.recv(timeout=60))
 
 
-def test_the_ninth_page_is_refused_until_one_goes(monitor, kit):
+def test_the_ninth_page_is_refused_until_another_is_closed(monitor, kit):
     _, port = monitor()
     with contextlib.ExitStack() as pages:
         for _ in range(7):
@@ -103,7 +103,7 @@ def test_the_ninth_page_is_refused_until_one_goes(monitor, kit):
         kit.until(opens, "a free place")
 
 
-def test_a_port_that_is_taken_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
+def test_a_port_in_use_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
     child, port = monitor()
     other = start("monitor", "--port", str(port))
     assert other.wait() == 2
@@ -114,17 +114,17 @@ def test_a_port_that_is_taken_is_exit_2_and_ctrl_c_is_exit_0(start, monitor):
     assert monitor()[0].interrupt(signal.SIGTERM) == 0
 
 
-def test_listening_for_others_says_so(start):
+def test_listening_on_other_addresses_causes_a_warning(start):
     child = start("monitor", "--host", "0.0.0.0", "--port", "0", "--allow-host", "lab-pc", "--service", "nobody")
     said = child.wait_for(r"WARNING: .*lab-pc:\d+/")
-    assert "who reaches this port reads the EEG" in said
+    assert "anyone who can reach this port can read the EEG" in said
     port = int(re.search(r"lab-pc:(\d+)", said)[1])
     assert get(port, Host=f"lab-pc:{port}")[0].status == 200
     assert get(port, Host=f"other-pc:{port}")[0].status == 421
 
 
 class Service:
-    """What a service sends, as the test wants it: the three outlets, and a marker stream of another program."""
+    """The three outlets of a service and a marker stream of another program, controlled by the test."""
 
     def __init__(self, name: str, classes=("left", "right")) -> None:
         self.name = name
@@ -164,7 +164,7 @@ def collect(socket_, kit, condition):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_it_follows_the_service_and_judges_it(monitor, kit, as_json):
+def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_json):
     service = Service(f"svc-{secrets.token_hex(4)}")
     amplifier = kit.Amplifier(sfreq_hz=1000.0)
     _, port = monitor("--service", service.name, "--query", amplifier.name, "--cue-query", f"{service.name}-task")
@@ -224,7 +224,7 @@ def test_two_services_are_listed_and_neither_is_followed(monitor, kit):
     assert not first.rows.has_consumers()
 
 
-def test_a_neighbour_that_floods_costs_the_page_nothing(monitor, kit):
+def test_a_flood_of_messages_does_not_affect_the_page(monitor, kit):
     service = Service(f"flood-{secrets.token_hex(4)}")
     _, port = monitor("--service", service.name, "--query", "name=nobody", "--cue-query", f"{service.name}-task")
     with page(port) as socket_:
@@ -242,7 +242,7 @@ def test_a_neighbour_that_floods_costs_the_page_nothing(monitor, kit):
     assert max(len(u.get("events", [])) for u in updates) <= 600
 
 
-def test_garbage_on_the_port_ends_nothing(monitor):
+def test_garbage_on_the_port_is_ignored(monitor):
     _, port = monitor()
     for garbage in (b"\0" * 1000, b"GET / HTTP/1.1\r\nHost: " + b"a" * 100_000, b"GET /live HTTP/1.1\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:

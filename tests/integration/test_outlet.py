@@ -1,6 +1,8 @@
-"""What goes through our own call of liblsl's push functions arrives as it was sent, where somebody reads it."""
+"""Rows pushed through our own calls of liblsl's functions arrive as they were sent, if there is a reader."""
 
 from __future__ import annotations
+
+import itertools
 
 import msgspec
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send import outlet_sink
 from pretap_realtime.send.messages import Message, encode
-from pretap_realtime.send.sink import Item
+from pretap_realtime.send.sink import Outgoing
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
@@ -25,9 +27,14 @@ def rows(request):
     return request.param, ROWS[request.param]
 
 
-def reader_of(kit, outlet, name):
+def reader(name):
     inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, timeout=60)[0], recover=False)
     inlet.open_stream(timeout=60)
+    return inlet
+
+
+def reader_of(kit, outlet, name):
+    inlet = reader(name)
     kit.until(outlet.has_consumers, "the reader")
     return inlet
 
@@ -37,7 +44,7 @@ def pulled(inlet, n):
     return [row for row, _ in found], [t_s for _, t_s in found]
 
 
-def test_rows_that_are_sent_together_arrive_in_order_each_with_its_stamp(kit, rows):
+def test_rows_that_are_sent_together_arrive_in_order_each_with_its_timestamp(kit, rows):
     kind, sent = rows
     name = f"outlet-{kind}"
     outlet = Outlet(name, "x", labels=["a", "b", "c"][: len(sent[0])], format=kind)
@@ -51,7 +58,7 @@ def test_rows_that_are_sent_together_arrive_in_order_each_with_its_stamp(kit, ro
     outlet.close()
 
 
-def test_what_is_not_sent_through_waits_for_the_next_row(kit):
+def test_a_row_that_is_not_pushed_through_goes_with_the_next_one(kit):
     outlet = Outlet("outlet-held", "x", labels=["a"], format="int32")
     inlet = reader_of(kit, outlet, "outlet-held")
     outlet.push_sample([1], T_S[0], through=False)
@@ -72,32 +79,39 @@ def test_bytes_are_sent_as_they_are(kit):
 @pytest.mark.parametrize("row", [[], [1.0], [1.0, 2.0, 3.0]])
 def test_a_row_of_another_length_is_refused(row):
     outlet = Outlet("outlet-short", "x", labels=["a", "b"], format="float32")
-    with pytest.raises(ValueError):  # noqa: PT011 - ctypes' own words
+    with pytest.raises(ValueError):  # noqa: PT011 - ctypes' own message
         outlet.push_sample(row, T_S[0])
     outlet.close()
 
 
-def test_what_nobody_reads_is_not_written_and_who_comes_gets_all_from_then_on(kit, monkeypatch):
+def test_messages_are_only_written_for_readers_and_a_late_reader_gets_all_from_then_on(kit, monkeypatch):
     written = []
     monkeypatch.setattr(outlet_sink, "encode", lambda message: written.append(message.seq) or encode(message))
     sink = outlet_sink.OutletSink("unread", classes=("left", "right"), format="json", sha256="0")
+    seqs = itertools.count()
 
-    def send(seq):
-        item = Item("verdict", "RUNNING", T_S[0] + seq, label="right", code=2, probs=np.array([0.25, 0.75]))
+    def send():
+        seq = next(seqs)
+        item = Outgoing("verdict", "RUNNING", T_S[0] + seq, label="right", code=2, probs=np.array([0.25, 0.75]))
         message = Message(type="verdict", seq=seq, label="right", state="RUNNING", t=item.t_s, sent=item.t_s)
-        sink.hurry([item])
+        sink.send_probabilities([item])
         sink.send([(message, item)])
+        return seq
 
-    for seq in range(3):  # the first one opens the outlets
-        send(seq)
+    for _ in range(3):  # the first one opens the outlets
+        send()
     assert written == []
-    texts = reader_of(kit, sink._outlets["markers"], "unread-markers")
-    codes = reader_of(kit, sink._outlets["codes"], "unread-codes")
-    for seq in range(3, 6):
-        send(seq)
-    assert written == [3, 4, 5]
-    received, t_s = pulled(texts, 3)
+    texts, codes = reader("unread-markers"), reader("unread-codes")
+    kit.until(lambda: send() in written and codes.pull_sample(timeout=0.0)[0], "both readers")
+    last = [send() for _ in range(3)]
+    assert written == list(range(written[0], last[-1] + 1))
+    received, t_s = pulled(texts, len(written))
     assert [msgspec.json.decode(text)["seq"] for (text,) in received] == written
     assert t_s == [T_S[0] + seq for seq in written]
-    assert pulled(codes, 3) == ([[2]] * 3, t_s)
+    t_s = []
+    while t_s[-1:] != [T_S[0] + last[-1]]:
+        code, timestamp_s = codes.pull_sample(timeout=60)
+        assert code == [2]
+        t_s.append(timestamp_s)
+    assert t_s[-3:] == [T_S[0] + seq for seq in last]
     sink.close()

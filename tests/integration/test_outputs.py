@@ -106,7 +106,7 @@ def test_a_web_page_needs_a_listed_origin_and_a_program_none(serve):
 
 
 def test_a_client_that_speaks_and_one_too_many_are_disconnected(serve):
-    from pretap_realtime.send.websocket import MOST_CLIENTS
+    from pretap_realtime.send.network.websocket import MAX_CLIENTS
 
     _, address = serve()
     for said, code in (("hello", 1008), ("x" * 2000, 1009)):
@@ -116,7 +116,7 @@ def test_a_client_that_speaks_and_one_too_many_are_disconnected(serve):
                 read(connection, lambda _: False, "the end")
             assert closed.value.rcvd.code == code
     with ExitStack() as stack:
-        clients = [stack.enter_context(client.connect(address)) for _ in range(MOST_CLIENTS)]
+        clients = [stack.enter_context(client.connect(address)) for _ in range(MAX_CLIENTS)]
         for each in clients:
             assert each.recv(timeout=WITHIN_S)
         with client.connect(address) as connection:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = "pretap/lanes/lanes.so"
+LIBRARY = "pretap/decoder/lanes.so"
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
 REPORT = (
     "import pretap, pretap.decoder.compiled as c; d = pretap.load('ensemble-1000hz', engine='auto');"
@@ -93,6 +93,6 @@ def test_with_a_compiler_the_wheel_names_its_platform_and_holds_the_library_whic
     engine, variant, why_not = report(site)
     assert (engine, why_not) == ("compiled", "-")
     assert variant in ("plain", "avx2", "avx512")
-    with (site / "pretap/lanes/lanes.c").open("a", encoding="utf-8") as source:
+    with (site / "pretap/decoder/lanes.c").open("a", encoding="utf-8") as source:
         source.write("/* changed since */\n")
     assert report(site) == ["numpy", "-", "lanes.c was changed since it was built; run: pip install -e ."]

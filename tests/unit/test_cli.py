@@ -131,7 +131,7 @@ def test_version_is_the_package_s():
         (["train", "tutorial", "--seed", "-1"], 2, "-1 is not in the range"),
         (["train", "tutorial", "--set", "fit.foo=1"], 2, "unknown field `foo` - at `$.fit`"),
         (["train", "tutorials"], 2, "No configuration 'tutorials': expected a TOML file, or one of"),
-        (["evaluate", "{bundle}"], 2, "Which data? Give --data DIR"),
+        (["evaluate", "{bundle}"], 2, "No data: give --data DIR"),
         (
             ["evaluate", "{bundle}", "--engine", "onnx"],
             2,

@@ -1,4 +1,4 @@
-"""Lines for the operator."""
+"""The console writer: lines for the operator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ sys.exit(code)
 """
 
 
-def test_a_terminal_that_knows_no_accents_gets_all_lines():
+def test_an_ascii_terminal_gets_all_lines():
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
         [sys.executable, "-c", _ACCENTS], check=True, capture_output=True, env=environment, timeout=500
@@ -46,7 +46,7 @@ def test_a_terminal_that_knows_no_accents_gets_all_lines():
     assert (done.stderr, done.stdout) == (b"cap \\xe9\n", b"\\xe9lectrode\nthe end\n")
 
 
-def test_an_error_that_nobody_can_be_told_sets_the_exit_code_all_the_same():
+def test_an_error_that_cannot_be_printed_still_sets_the_exit_code():
     reader, writer = os.pipe()
     os.close(reader)  # every write to it fails: BrokenPipeError
     try:

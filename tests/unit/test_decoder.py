@@ -1,8 +1,8 @@
-"""One window or many, at once or along a stream in any chunks: the same bits, and those of `decode` within rounding.
+"""`Decoder`: one window or many, at once or along a stream in any chunks.
 
-What is promised (WIRE.md): on one machine the same engine, build and hop give the same bits, however the samples were
-cut. The compiled engine decodes a window as the only lane of a stream, so its streams and its `decode` are bit-equal
-too; lanes in numpy and torch multiply matrices of other shapes than whole windows do, and lie within 1e-6 of them.
+On one machine, the same engine, build and hop give the same bits for any chunks (WIRE.md). The compiled engine decodes
+a window as the only lane of a stream, so its streams and its `decode` are bit-equal too. Lanes in numpy and torch
+multiply matrices of other shapes than whole windows do, so they equal `decode` within 1e-6.
 """
 
 from __future__ import annotations
@@ -14,57 +14,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import factories
 import pretap
-from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
-from pretap.config.train import TrainConfig
+from pretap.bundle.manifest import Manifest
 from pretap.decoder.decoder import ENGINES, Decoder
 from pretap.errors import DataError, UsageError
-from pretap.networks import LdaSpec, LstmSpec, softmax
+from pretap.networks import LdaSpec, LstmSpec, Network, softmax
 from pretap.signal.scaling import Scaling
 
 N_WINDOW, N_CHANNELS = 20, 5
 SPEC = LstmSpec(hidden=(10, 5))
-MODEST = settings(deadline=None, max_examples=25)
 
 
-def manifest(**changes) -> Manifest:
-    training = Training(
-        data="synthetic",
-        subject="",
-        n_trials=1,
-        data_sha256="0" * 64,
-        trial_sha256=("1" * 16,),
-        resampled_from_hz=None,
-        seed=0,
-        config=TrainConfig(network=SPEC),
-    )
-    fields = {
-        "format_version": FORMAT_VERSION,
-        "classes": ("left", "right"),
-        "channels": ("F3", "F4", "C3", "Cz", "C4"),
-        "unit": "microvolts",
-        "sfreq_hz": 100.0,
-        "n_window": N_WINDOW,
-        "window_end_ms": -130.0,
-        "scaling": Scaling(reference="average", n_baseline=4, n_block=3, divide_uv=10),
-        "network": SPEC,
-        "training": training,
-        "metrics": None,
-        "self_test_tolerance": 1e-6,
-        "versions": {},
-        "created": "2020-01-01",
-    }
-    return Manifest(**{**fields, **changes})
+def manifest(network: Network = SPEC) -> Manifest:
+    scaling = Scaling(reference="average", n_baseline=4, n_block=3, divide_uv=10)
+    channels = ("F3", "F4", "C3", "Cz", "C4")
+    return factories.make_manifest(network, scaling=scaling, channels=channels, n_window=N_WINDOW)
 
 
-def weights(seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
+def weights() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
     layout = SPEC.tensors(n_steps=1, n_inputs=N_CHANNELS, n_classes=2)
     return {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, (_, shape) in layout.items()}
 
 
-def decoder(engine: str = "numpy", **changes) -> Decoder:
-    return Decoder(manifest(**changes), weights(), engine=engine)
+def decoder(engine: str = "numpy") -> Decoder:
+    return Decoder(manifest(), weights(), engine=engine)
 
 
 def lda_weights() -> dict[str, np.ndarray]:
@@ -106,7 +81,7 @@ def test_a_window_s_bits_do_not_depend_on_its_neighbours(engine):
 def test_the_engines_agree_within_1e_6():
     windows = signal(60 * N_WINDOW, seed=1).reshape(60, N_WINDOW, N_CHANNELS)
     probs = decoder("numpy").decode(windows)
-    assert np.ptp(probs[:, 0]) > 0.1  # the windows do differ to this network
+    assert np.ptp(probs[:, 0]) > 0.1  # the network tells the windows apart
     for engine in ("torch", "compiled"):
         np.testing.assert_allclose(decoder(engine).decode(windows), probs, rtol=0, atol=1e-6)
 
@@ -115,7 +90,7 @@ def test_no_windows_give_no_probabilities():
     assert DECODER.decode(np.empty((0, N_WINDOW, N_CHANNELS))).shape == (0, 2)
 
 
-def test_lists_integers_and_strided_views_are_windows_too():
+def test_lists_integers_and_strided_views_are_decoded_alike():
     window = np.rint(X[:N_WINDOW])
     expected = DECODER.decode(window)
     for same in (
@@ -181,7 +156,7 @@ def test_an_unknown_engine_is_refused_and_the_known_ones_named():
         decoder("cuda")
 
 
-def test_the_package_offers_the_decoder_and_nothing_it_does_not_have():
+def test_the_package_exports_the_decoder_and_refuses_unknown_names():
     assert pretap.Decoder is Decoder
     with pytest.raises(AttributeError, match="'pretap' has no attribute 'Encoder'"):
         _ = pretap.Encoder
@@ -200,13 +175,13 @@ def test_the_exact_decoder_computes_in_numpy_and_float64_and_every_engine_is_wit
     np.testing.assert_allclose(one.decode(windows), exact.decode(windows), rtol=0, atol=1e-6)
 
 
-def test_the_fastest_engine_that_is_there_is_taken_where_none_is_asked_for():
+def test_auto_selects_the_fastest_engine_available():
     assert decoder("auto").engine == "compiled"
     assert Decoder(manifest(network=LdaSpec()), lda_weights(), engine="auto").engine == "numpy"
 
 
-def test_a_kind_that_lanes_c_does_not_have_says_so():
-    sentence = "Engine 'compiled': it has no networks of kind 'lda'. Set the engine to numpy"
+def test_the_compiled_engine_refuses_a_kind_that_it_does_not_support():
+    sentence = "Engine 'compiled': it does not support networks of kind 'lda'. Set the engine to numpy"
     with pytest.raises(UsageError, match=sentence):
         Decoder(manifest(network=LdaSpec()), lda_weights(), engine="compiled")
 
@@ -216,7 +191,7 @@ def test_a_kind_that_lanes_c_does_not_have_says_so():
 ATOL = {"compiled": 0.0, "numpy": 1e-6, "torch": 1e-6}  # between a stream's decisions and `decode` of their windows
 BY_ENGINE = {engine: decoder(engine) for engine in ENGINES}
 every_engine = pytest.mark.parametrize("engine", ENGINES)
-# Lanes of torch cost 0.1 ms a sample: fewer examples.
+# Lanes in torch need 0.1 ms per sample, so there are few examples.
 EXAMPLES = settings(deadline=None, max_examples=12)
 
 
@@ -228,12 +203,12 @@ def collect(outputs):
     return [output.n_end for output in outputs], np.array([output.probs for output in outputs]).reshape(-1, 2)
 
 
-def push_all(stream, x, cuts=()):
+def stream_all(stream, x, cuts=()):
     return collect([o for chunk in chunks(x, cuts) for o in stream.process(chunk)])
 
 
 def sample_by_sample(one, x, hop):
-    return push_all(one.stream(hop), x, range(len(x)))
+    return stream_all(one.stream(hop), x, range(len(x)))
 
 
 def expected(x, hop, one=DECODER):
@@ -255,9 +230,9 @@ some_cuts = st.lists(st.integers(0, len(X)), max_size=25)
 @every_engine
 @given(n=st.integers(0, len(X)), hop=st.integers(1, N_WINDOW), cuts=some_cuts)
 @EXAMPLES
-def test_any_chunks_give_the_same_bits_and_what_decode_gives_on_each_window(engine, n, hop, cuts):
+def test_any_chunks_give_the_same_bits_and_decisions_equal_decode(engine, n, hop, cuts):
     one = BY_ENGINE[engine]
-    found = push_all(one.stream(hop), X[:n], [min(c, n) for c in cuts])
+    found = stream_all(one.stream(hop), X[:n], [min(c, n) for c in cuts])
     assert_same(found, sample_by_sample(one, X[:n], hop))
     assert_same(found, expected(X[:n], hop, one), atol=ATOL[engine])
 
@@ -266,25 +241,25 @@ def test_any_chunks_give_the_same_bits_and_what_decode_gives_on_each_window(engi
 @pytest.mark.parametrize("hop", [1, 7, N_WINDOW])
 def test_a_chunk_s_layout_in_memory_changes_no_bit(engine, hop):
     one = BY_ENGINE[engine]
-    wanted = push_all(one.stream(hop), X)
+    wanted = stream_all(one.stream(hop), X)
     for same in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2], X[::-1].copy()[::-1]):
-        assert_same(push_all(one.stream(hop), same, (33, 90)), wanted)
+        assert_same(stream_all(one.stream(hop), same, (33, 90)), wanted)
 
 
 @every_engine
 @given(hop=st.integers(N_WINDOW + 1, 45), cuts=some_cuts)
 @EXAMPLES
-def test_with_a_hop_beyond_the_window_each_is_decoded_alone_bit_for_bit(engine, hop, cuts):
+def test_with_a_hop_beyond_the_window_decisions_equal_decode_bit_for_bit(engine, hop, cuts):
     one = BY_ENGINE[engine]
-    assert_same(push_all(one.stream(hop), X, cuts), expected(X, hop, one))
+    assert_same(stream_all(one.stream(hop), X, cuts), expected(X, hop, one))
 
 
 @every_engine
 @given(hop=st.integers(1, 45), cuts=some_cuts)
 @EXAMPLES
-def test_windows_that_are_recomputed_as_asked_are_decode_s_bit_for_bit(engine, hop, cuts):
+def test_windows_recomputed_on_request_equal_decode_bit_for_bit(engine, hop, cuts):
     one = BY_ENGINE[engine]
-    assert_same(push_all(one.stream(hop, recompute=True), X, cuts), expected(X, hop, one))
+    assert_same(stream_all(one.stream(hop, recompute=True), X, cuts), expected(X, hop, one))
 
 
 def test_the_first_decision_comes_with_the_sample_that_fills_the_window_and_then_each_hop():
@@ -310,22 +285,22 @@ def test_after_a_reset_a_stream_decodes_as_a_new_one(engine, n_before, hop, cuts
     stream = one.stream(hop)
     stream.process(signal(n_before, seed=9))
     stream.reset()
-    assert_same(push_all(stream, X, cuts), push_all(one.stream(hop), X))
+    assert_same(stream_all(stream, X, cuts), stream_all(one.stream(hop), X))
 
 
 @every_engine
 @given(hop=st.integers(1, 30), cuts=some_cuts, data=st.data())
 @EXAMPLES
-def test_push_newest_skips_all_but_the_last_decision_and_disturbs_none_that_come_later(engine, hop, cuts, data):
-    plain, hurried = BY_ENGINE[engine].stream(hop), BY_ENGINE[engine].stream(hop)
+def test_process_newest_skips_all_but_the_last_decision_and_changes_no_later_one(engine, hop, cuts, data):
+    plain, overloaded = BY_ENGINE[engine].stream(hop), BY_ENGINE[engine].stream(hop)
     for chunk in chunks(X, cuts):
         wanted = collect(plain.process(chunk))
         if data.draw(st.booleans()):
-            outputs, n_skipped = hurried.process_newest(chunk)
+            outputs, n_skipped = overloaded.process_newest(chunk)
             assert n_skipped == max(0, len(wanted[0]) - 1)
             wanted = wanted[0][-1:], wanted[1][-1:]
         else:
-            outputs = hurried.process(chunk)
+            outputs = overloaded.process(chunk)
         assert_same(collect(outputs), wanted)
 
 
@@ -337,11 +312,11 @@ def test_streams_of_one_decoder_share_nothing(engine):
         one.process(signal(len(chunk), seed=5))
         BY_ENGINE[engine].decode(signal(N_WINDOW, seed=6))
         outputs += other.process(chunk)
-    assert_same(collect(outputs), push_all(BY_ENGINE[engine].stream(10), X))
+    assert_same(collect(outputs), stream_all(BY_ENGINE[engine].stream(10), X))
 
 
 @every_engine
-def test_a_decision_keeps_its_values_while_the_stream_goes_on(engine):
+def test_a_decision_keeps_its_values_while_the_stream_continues(engine):
     stream = BY_ENGINE[engine].stream(1)
     (first,) = stream.process(X[:N_WINDOW])
     kept = first.probs.copy()
@@ -362,10 +337,10 @@ def test_a_hop_below_one_sample_is_refused(hop):
     "shape", [(N_CHANNELS,), (30, 1), (30, N_CHANNELS - 1), (30, N_CHANNELS + 1), (1, 30, N_CHANNELS)]
 )
 @pytest.mark.parametrize("hop", [1, N_WINDOW + 1])
-def test_a_stream_refuses_samples_of_another_shape_and_goes_on_as_if_they_had_not_come(engine, shape, hop):
+def test_a_stream_refuses_samples_of_another_shape_and_continues_without_them(engine, shape, hop):
     stream = BY_ENGINE[engine].stream(hop)
     before = stream.process(X[:33])
     with pytest.raises(DataError, match=r"Expected samples of shape \(n_new, 5\)"):
         stream.process(np.zeros(shape, np.float32))
     after = collect(before + stream.process(X[33:]))
-    assert_same(after, push_all(BY_ENGINE[engine].stream(hop), X))
+    assert_same(after, stream_all(BY_ENGINE[engine].stream(hop), X))

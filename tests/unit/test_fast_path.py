@@ -20,8 +20,9 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.lsl.inlets import NativeInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.native import library as native
+from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.watchdog import new_watch
+from pretap_realtime.send.watchdog import new_watchdog
 from pretap_realtime.serve.fast_path import make_fast_path
 from pretap_realtime.signal.chunk import Chunk
 
@@ -94,13 +95,13 @@ class Outlet:
         self.classes, self.rows, self.goes_out = classes, [], True
         self._send, self._before_row = Send(self.send), before_row
         self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
-        self.numbers = self
+        self.probabilities_outlet = self
 
-    def under_way(self, rows, t_s):
+    def begin_sending(self, rows, t_s):
         assert [t for t, _ in self.rows[len(self.rows) - len(rows) + 1 :]] == t_s[:-1]  # those before were handed over
         self.hanging = (t_s[-1], tuple(np.float32(rows[-1]).tolist()))
 
-    def done(self):
+    def end_sending(self):
         assert self.rows[-1] == self.hanging
         self.hanging = None
 
@@ -119,7 +120,7 @@ def decoder(make_decoder):
 def build(decoder, chunks, *, hop=10, watch=None, before_row=lambda _: None):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
     inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes, before_row)
-    fast_path = make_fast_path(inlet, pipeline, outlet, watch=watch or new_watch(), hop_s=1e-6)
+    fast_path = make_fast_path(inlet, pipeline, outlet, watch=watch or new_watchdog(), hop_s=1e-6)
     return fast_path, pipeline, inlet, outlet
 
 
@@ -307,7 +308,7 @@ def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder)
     resampled.reset(sfreq_hz=250.0)
     for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
         outlet = Outlet(("a", "b"), lambda _: None)
-        assert make_fast_path(Inlet([], 4), pipeline, outlet, watch=new_watch(), hop_s=0.1) is None
+        assert make_fast_path(Inlet([], 4), pipeline, outlet, watch=new_watchdog(), hop_s=0.1) is None
 
 
 def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):
@@ -320,9 +321,9 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
             hung.append(threading.get_ident())
             thaw.wait(60)
 
-    publisher = Publisher([], classes=("left", "right"), clock=local_clock, say=print)
+    leader = Leader(Publisher([], classes=("left", "right"), clock=local_clock, say=print))
     fast_path, pipeline, _, outlet = build(
-        decoder, cut(x, t_s, [10] * 100), watch=publisher.watch, before_row=hang_once
+        decoder, cut(x, t_s, [10] * 100), watch=leader.watchdog, before_row=hang_once
     )
 
     def loop():
@@ -347,7 +348,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
                     items.append((pipeline.process(fast_path.remainder()), 0))
             pipeline.catch_up()
 
-    publisher.run(loop())
+    leader.run(loop())
     decided = [
         (d.t_s, k < n_sent) for decisions, n_sent in items for k, d in enumerate(decisions) if d.probs is not None
     ]
@@ -360,6 +361,6 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
         assert time.monotonic() < deadline_s
         time.sleep(0.001)
     assert [t for t, _ in outlet.rows] == [
-        t for t, is_out in decided if is_out
+        t for t, is_sent in decided if is_sent
     ]  # what was not sent, Python has to send
-    assert 0 < sum(is_out for _, is_out in decided) < 96
+    assert 0 < sum(is_sent for _, is_sent in decided) < 96

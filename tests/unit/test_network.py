@@ -1,4 +1,4 @@
-"""The queue between the thread that decodes and the one that sends."""
+"""The network outputs: their queue, their failures and their addresses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pretap.config.reading import load_config
 from pretap.config.serve import OutputsConfig, ServeConfig
 from pretap.errors import UsageError
 from pretap_realtime.send.messages import Message
-from pretap_realtime.send.network import OutputSink
-from pretap_realtime.send.sink import Item
+from pretap_realtime.send.network.network_sink import NetworkSink
+from pretap_realtime.send.sink import Outgoing
 
 LONG_S = 60
 
 
 def batch(*seqs):
-    return [(Message(type="verdict", seq=n, state="RUNNING", t=0, sent=0), Item("verdict", "RUNNING", 0)) for n in seqs]
+    item = Outgoing("verdict", "RUNNING", 0)
+    return [(Message(type="verdict", seq=seq, state="RUNNING", t=0, sent=0), item) for seq in seqs]
 
 
 class Slow:
-    """Takes a message only when it is let."""
+    """Sends a message only once it may."""
 
     name = "slow"
 
@@ -29,9 +30,8 @@ class Slow:
         self.may_go, self.has_begun = threading.Event(), threading.Event()
         self.sent = []
 
-    async def start(self): ...
-
-    async def stop(self): ...
+    def close(self):
+        self.is_closed = True
 
     def send(self, message, item):
         self.has_begun.set()
@@ -46,12 +46,12 @@ class Broken(Slow):
         raise OSError(90, "Message too long")
 
 
-def test_a_sender_that_hangs_delays_no_put_and_what_is_too_much_is_counted_and_said():
+def test_a_sender_that_hangs_delays_no_decision_and_what_does_not_fit_is_counted_and_said():
     slow, said = Slow(), []
-    sink = OutputSink([slow], say=said.append)
+    sink = NetworkSink([slow], say=said.append)
     sink.send(batch(0))
     assert slow.has_begun.wait(LONG_S)
-    sink.send(batch(*range(1, 601)))  # 512 find room; this returns though nothing can be sent
+    sink.send(batch(*range(1, 601)))  # 512 fit; this returns though nothing can be sent
     sink.send(batch(601))
     assert sink.n_dropped == 601 - 512
     slow.may_go.set()
@@ -63,20 +63,21 @@ def test_a_sender_that_hangs_delays_no_put_and_what_is_too_much_is_counted_and_s
     ]
 
 
-def test_what_waits_is_sent_before_the_end():
+def test_what_is_pending_is_sent_before_the_senders_close():
     slow = Slow()
     slow.may_go.set()
-    sink = OutputSink([slow], say=lambda _: None)
+    sink = NetworkSink([slow], say=lambda _: None)
     for n in range(100):
         sink.send(batch(n))
     sink.close()
     assert slow.sent == list(range(100))
+    assert slow.is_closed
 
 
-def test_one_way_that_fails_is_said_once_and_the_others_go_on():
+def test_a_sender_that_fails_is_said_once_and_the_others_go_on():
     good, said = Slow(), []
     good.may_go.set()
-    sink = OutputSink([Broken(), good], say=said.append)
+    sink = NetworkSink([Broken(), good], say=said.append)
     sink.send(batch(0, 1, 2))
     sink.close()
     assert good.sent == [0, 1, 2]
@@ -108,6 +109,6 @@ def test_addresses(text):
         'outputs.websocket_origins=["http://a/path"]',
     ],
 )
-def test_what_is_no_address_or_origin_is_refused(setting):
+def test_invalid_addresses_and_origins_are_refused(setting):
     with pytest.raises(UsageError, match=r"outputs"):
         load_config(ServeConfig, None, [setting])

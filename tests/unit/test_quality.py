@@ -208,7 +208,7 @@ def test_a_signal_fifty_times_too_large_is_said_to_be_without_naming_a_unit():
         ([N - 1, *range(N - 1)], "the signals come one channel later than the stream's labels say"),
         (
             np.random.default_rng(5).permutation(N).tolist(),
-            "many electrodes are not on the positions that their labels name",
+            "many electrodes do not match their labels",
         ),
     ],
 )

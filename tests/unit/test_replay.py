@@ -1,4 +1,4 @@
-"""Replay: what is pushed, when, and how seams are announced."""
+"""Replay: which samples and markers are sent, when, and how the rounds of a loop are announced."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_recording_is_read_by_the_second(recording):
     assert n_read == [21, 21, 21, 21, 16]
 
 
-def test_a_loop_counts_on_and_announces_its_seam(recording):
+def test_a_loop_keeps_counting_and_announces_each_round(recording):
     sent = list(islice(pieces(recording, n_chunk=50, loop=True), 5))
     assert [p.first_n for p in sent] == [0, 50, 100, 150, 200]
     assert [(m.t_s, m.text) for m in sent[2].markers] == [
@@ -66,7 +66,7 @@ def test_a_loop_counts_on_and_announces_its_seam(recording):
 
 @pytest.fixture
 def broken():
-    """100 samples at 100 Hz whose stamps say 98 Hz, with a break of 5 s after sample 59; events between samples."""
+    """100 samples at 100 Hz whose timestamps say 98 Hz, with a break of 5 s after sample 59; events between samples."""
     x = np.arange(N, dtype=np.float32)[:, None]
     t_s = 1000 + np.arange(N) / 98 + np.where(np.arange(N) >= 60, 5.0, 0.0)
     events = (
@@ -81,7 +81,7 @@ def broken():
     )
 
 
-def test_stamps_of_the_recording_and_markers_between_samples_are_kept_and_no_chunk_spans_a_break(broken):
+def test_timestamps_and_markers_between_samples_are_kept_and_no_chunk_spans_a_break(broken):
     sent = list(pieces(broken, n_chunk=25, loop=False))
     assert [(p.first_n, len(p.x_uv)) for p in sent] == [
         (0, 0),  # 'before', alone
@@ -99,7 +99,7 @@ def test_stamps_of_the_recording_and_markers_between_samples_are_kept_and_no_chu
     assert [m.t_s for p in sent for m in p.markers] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_loop_of_a_broken_recording_counts_on_in_its_own_time_without_the_markers_outside(broken):
+def test_a_loop_of_a_recording_with_a_break_keeps_its_own_time_without_the_markers_outside(broken):
     sent = list(islice(pieces(broken, n_chunk=100, loop=True), 5))
     assert [p.first_n for p in sent] == [0, 60, 60, 100, 160]  # the marker in the break goes out alone
     period_s = 99 / 98 + 5 + 1 / 98
@@ -107,7 +107,7 @@ def test_a_loop_of_a_broken_recording_counts_on_in_its_own_time_without_the_mark
     assert [m.text for m in sent[3].markers] == ["loop/1", "late"]
 
 
-def test_a_replay_pauses_in_a_break_and_says_so_once(broken):
+def test_a_replay_pauses_in_a_break_and_reports_it_once(broken):
     feed, said = _Feed(), []
     play(
         pieces(broken, n_chunk=7, loop=False),
@@ -117,27 +117,27 @@ def test_a_replay_pauses_in_a_break_and_says_so_once(broken):
         stop=_Stop(feed),
         say=said.append,
     )
-    assert said == ["nothing for 1.0 s: the recording has a break after 0.6 s (told once)"]
-    for piece, pushed_s, t0_s in feed.pushed:
-        assert pushed_s == pytest.approx(max(t0_s + piece.due_s / 2, 50.0), abs=1e-9)
+    assert said == ["Pause of 1.0 s: the recording has a break after 0.6 s (reported once)."]
+    for piece, sent_s, t0_s in feed.sent:
+        assert sent_s == pytest.approx(max(t0_s + piece.due_s / 2, 50.0), abs=1e-9)
 
 
 class _Feed:
-    """Notes when each piece was pushed, on a clock that only waiting moves."""
+    """Records when each piece was sent, on a clock that only waiting advances."""
 
     def __init__(self):
         self.now_s = 50.0
-        self.pushed = []
+        self.sent = []
 
     def clock(self):
         return self.now_s
 
-    def push(self, piece, t0_s):
-        self.pushed.append((piece, self.now_s, t0_s))
+    def send(self, piece, t0_s):
+        self.sent.append((piece, self.now_s, t0_s))
 
 
 class _Stop(threading.Event):
-    """A stop that is never set; waiting for it lets the feed's time pass."""
+    """A stop that is never set; waiting for it advances the feed's clock."""
 
     def __init__(self, feed):
         super().__init__()
@@ -150,7 +150,7 @@ class _Stop(threading.Event):
 
 
 @pytest.mark.parametrize("speed", [1.0, 4.0])
-def test_a_chunk_is_pushed_when_its_last_sample_is_due_and_never_before(recording, speed):
+def test_a_chunk_is_sent_when_its_last_sample_is_due_and_never_before(recording, speed):
     feed = _Feed()
     n = play(
         pieces(recording, n_chunk=7, loop=False),
@@ -161,15 +161,15 @@ def test_a_chunk_is_pushed_when_its_last_sample_is_due_and_never_before(recordin
         say=pytest.fail,
     )
     assert n == N
-    for piece, pushed_s, t0_s in feed.pushed:
+    for piece, sent_s, t0_s in feed.sent:
         last_n = piece.first_n + len(piece.x_uv) - 1
-        assert pushed_s == pytest.approx(t0_s + last_n / 100.0 / speed, abs=1e-9)
+        assert sent_s == pytest.approx(t0_s + last_n / 100.0 / speed, abs=1e-9)
 
 
-def test_a_stopped_replay_pushes_nothing_more(recording):
+def test_a_stopped_replay_sends_nothing_more(recording):
     feed = _Feed()
     stop = threading.Event()
     stop.set()
     stream = pieces(recording, n_chunk=7, loop=True)
     assert play(stream, feed, speed=1.0, clock=feed.clock, stop=stop, say=pytest.fail) == 0
-    assert feed.pushed == []
+    assert feed.sent == []

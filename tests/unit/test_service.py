@@ -81,7 +81,7 @@ class Notes:
         self.items = []
         self.latencies, self.n_dropped = Latencies(), 0
 
-    def put(self, *items):
+    def publish(self, *items):
         self.items += items
 
     def states(self):
@@ -294,7 +294,7 @@ def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no
     service, notes, _ = build(connect_once(Script(clock, stop, steps)), clock, stop)
     summary = serve(service)
     last = notes.items[-1]
-    assert (last.type, last.why, last.stamp_to_clock_s) == ("verdict", "", None)
+    assert (last.type, last.why, last.clock_offset_s) == ("verdict", "", None)
     assert last.t_s == pytest.approx(999.0 + 5.99)
     assert summary.losses.n_clock_steps == 1
 

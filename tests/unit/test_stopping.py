@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: what a signal handler sets never waits for the thread that it interrupts."""
+"""Stop events: a signal handler that sets one never waits for the thread that it interrupts."""
 
 import random
 import signal
@@ -26,7 +26,7 @@ def test_a_handler_may_set_it_at_any_moment_of_a_wait_in_the_main_thread():
     assert all(stop.is_set() for stop in stops)
 
 
-def test_it_wakes_whoever_waits_and_stays_set():
+def test_it_wakes_all_waiting_threads_and_stays_set():
     stop = StopSignal()
     woken = []
     threads = [threading.Thread(target=lambda: woken.append(stop.wait(60))) for _ in range(3)]
@@ -40,13 +40,13 @@ def test_it_wakes_whoever_waits_and_stays_set():
     assert stop.wait(60) is True
 
 
-def test_a_wait_without_it_ends_with_its_time():
+def test_a_wait_without_it_ends_after_its_timeout():
     began_s = time.monotonic()
     assert StopSignal().wait(0.05) is False
     assert time.monotonic() - began_s >= 0.049
 
 
-def test_the_first_signal_sets_it_and_gives_the_second_one_its_own_way():
+def test_the_first_signal_sets_it_and_the_second_one_ends_the_process():
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         stop = stop_on_signals()
@@ -61,7 +61,7 @@ def test_the_first_signal_sets_it_and_gives_the_second_one_its_own_way():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
 @pytest.mark.parametrize("outlives", [False, True])
-def test_a_terminal_that_closes_ends_it_where_it_was_not_started_to_outlive_that(outlives):
+def test_a_closed_terminal_sets_it_unless_sighup_is_ignored(outlives):
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN if outlives else signal.SIG_DFL)

@@ -47,7 +47,7 @@ from training_cases import (
         (
             {"network": LdaSpec(), "scaling": ScalingConfig(decimate_to_hz=50_000.0)},
             100_000.0,
-            "window of 20000 samples takes a matrix of 200000000 numbers: expected at most 16777216",
+            "window of 20000 samples takes a matrix of 200000000 values: expected at most 16777216",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The parity gate must close: each way in which live could differ from offline fails it."""
+"""`pretap verify` fails for each way in which live decisions can differ from offline ones."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_replay_that_is_not_in_real_time_has_no_latency(manifest):
     assert (parity.passed, parity.latency_ms) == (True, None)
 
 
-def test_a_marker_that_was_sent_before_anyone_listened_is_replaced_by_a_later_one(manifest):
+def test_the_time_of_a_marker_that_was_missed_follows_from_a_later_one(manifest):
     live = perfect()
     del live.cues["trial/0/end"], live.cues["trial/1/end"]
     assert judge(live, manifest).passed is True
@@ -122,12 +122,12 @@ def _code(live):
         lambda live: change(live, 4, valid=False, why="gap", label="none", p={}),
     ],
 )
-def test_each_kind_of_difference_fails_the_gate(manifest, spoil):
+def test_each_kind_of_difference_fails(manifest, spoil):
     live = perfect()
     spoil(live)
     assert judge(live, manifest).passed is False
 
 
-def test_nothing_received_fails_the_gate_and_is_no_crash(manifest):
+def test_a_run_without_messages_fails_without_crashing(manifest):
     parity = judge(Collected(), manifest)
     assert (parity.passed, parity.n_received, parity.n_lost) == (False, 0, 6)

@@ -1,4 +1,4 @@
-"""The watch over who sends, in C and in Python: the same."""
+"""The watchdog: in C and in Python it behaves the same."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ import pytest
 from pretap_realtime.native import library as native
 from pretap_realtime.send import watchdog
 
-WATCHES = [
-    pytest.param(watchdog._PlainWatch, id="python"),
+WATCHDOGS = [
+    pytest.param(watchdog.PollingWatchdog, id="python"),
     pytest.param(
-        lambda: watchdog._NativeWatch(native.library()),
+        lambda: watchdog.NativeWatchdog(native.library()),
         id="C",
         marks=pytest.mark.skipif(native.library() is None, reason="no C compiler here"),
     ),
 ]
 
 
-@pytest.mark.parametrize("make", WATCHES)
-def test_who_watches_wakes_when_sending_takes_too_long_and_when_all_has_ended(make):
-    watch = make()
-    assert math.isinf(watch.since_s)
+@pytest.mark.parametrize("make", WATCHDOGS)
+def test_it_wakes_if_sending_takes_too_long_and_if_the_loop_has_ended(make):
+    dog = make()
+    assert math.isinf(dog.since_s)
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
+    thread = threading.Thread(target=lambda: answers.append(dog.wait_until_slow(0.01)))
     thread.start()
-    watch.since_s = time.monotonic()
+    dog.since_s = time.monotonic()
     thread.join(60)
     assert answers == [True]
-    assert time.monotonic() - watch.since_s > 0.01
+    assert time.monotonic() - dog.since_s > 0.01
 
-    watch.since_s = math.inf
-    thread = threading.Thread(target=lambda: answers.append(watch.wait_until_slow(0.01)))
+    dog.since_s = math.inf
+    thread = threading.Thread(target=lambda: answers.append(dog.wait_until_slow(0.01)))
     thread.start()
-    watch.end()
+    dog.stop()
     thread.join(60)
     assert answers == [True, False]
 
 
-@pytest.mark.parametrize("make", WATCHES)
-def test_it_is_seen_though_sending_was_quick_many_times_before_and_each_watcher_hears_of_the_end(make):
-    watch = make()
+@pytest.mark.parametrize("make", WATCHDOGS)
+def test_slow_sending_is_noticed_after_much_quick_sending_and_the_end_wakes_every_thread(make):
+    dog = make()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(watch.wait_until_slow(20.0))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: answers.append(dog.wait_until_slow(20.0))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(200):
-        watch.since_s = time.monotonic()
+        dog.since_s = time.monotonic()
         time.sleep(0.0005)
-        watch.since_s = math.inf
-    watch.since_s = time.monotonic()
-    time.sleep(0.05)  # a look finds it sending, and not for too long yet
+        dog.since_s = math.inf
+    dog.since_s = time.monotonic()
+    time.sleep(0.05)  # it polls meanwhile, and sending does not take too long yet
     assert answers == []
-    watch.since_s = time.monotonic() - 30
+    dog.since_s = time.monotonic() - 30
     until_s = time.monotonic() + 60
     while True not in answers:
         assert time.monotonic() < until_s
         time.sleep(0.001)
-    watch.since_s = math.inf
-    watch.end()
+    dog.since_s = math.inf
+    dog.stop()
     for thread in threads:
         thread.join(60)
     assert len(answers) == 3
 
 
-def test_without_the_library_python_does_it(monkeypatch):
+def test_without_the_library_it_polls_in_python(monkeypatch):
     monkeypatch.setattr(watchdog, "library", lambda: None)
-    assert isinstance(watchdog.new_watch(), watchdog._PlainWatch)
+    assert isinstance(watchdog.new_watchdog(), watchdog.PollingWatchdog)

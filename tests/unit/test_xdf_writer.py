@@ -1,4 +1,4 @@
-"""The XDF writer: what it writes is what pyxdf reads, and a full disk leaves a whole file."""
+"""The XDF writer: pyxdf reads what it writes, and a full disk leaves a readable file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(path: Path, *chunks: xdf_writer.Chunk) -> Path:
 
 
 def load(path: Path, **options):
-    """Give the streams as pyxdf reads them; it must have nothing to complain about."""
+    """Return the streams as pyxdf reads them, which must log no error."""
     complaints: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: complaints.append(record.getMessage())
@@ -90,18 +90,18 @@ def test_strings_of_any_length_and_number_of_channels_come_back(tmp_path):
     assert stream["info"]["stream_id"] == 7
 
 
-def test_bytes_that_are_not_utf8_stay_in_the_file_and_are_counted(tmp_path):
+def test_bytes_that_are_not_utf8_are_written_unchanged_and_counted(tmp_path):
     identity = Identity("Cues", "Markers", "c", "string", 1, 0.0, ())
     track = Track(1, identity)
-    track.add(np.array([[b"ok"], [b"\xff\xfe left"]], object), np.array([1.0, 2.0]))
+    track.append(np.array([[b"ok"], [b"\xff\xfe left"]], object), np.array([1.0, 2.0]))
     path = write(
-        tmp_path / "x.xdf", xdf_writer.stream_header(1, xml("string", n=1, sfreq_hz=0)), *track.seal(), track.footer()
+        tmp_path / "x.xdf", xdf_writer.stream_header(1, xml("string", n=1, sfreq_hz=0)), *track.flush(), track.footer()
     )
     assert b"\xff\xfe left" in path.read_bytes()
     (stream,), _ = load(path)
     assert [row[0] for row in stream["time_series"]] == ["ok", "\ufffd\ufffd left"]
     assert stream["footer"]["info"]["samples_not_utf8"] == ["1"]
-    assert str(track) == "Cues: 2 samples, 1 of them not UTF-8, kept as they came"
+    assert str(track) == "Cues: 2 samples, 1 of them not UTF-8, written unchanged"
 
 
 @pytest.mark.parametrize("n_samples", [1, 27, 28, 1000])
@@ -120,8 +120,8 @@ def test_footers_say_stamps_counts_clock_offsets_and_losses(tmp_path):
     t_s[300:] += 0.05  # five samples are missing
     chunks = []
     for start in range(0, 500, 50):
-        track.add(np.zeros((50, 2), np.float32), t_s[start : start + 50])
-        chunks += track.seal()
+        track.append(np.zeros((50, 2), np.float32), t_s[start : start + 50])
+        chunks += track.flush()
     chunks.append(track.clock_offset(measured_s=52.0, offset_s=-1.5))
     path = write(tmp_path / "x.xdf", xdf_writer.stream_header(3, xml("float32")), *chunks, track.footer())
     (stream,), _ = load(path, dejitter_timestamps=False)
@@ -139,7 +139,7 @@ def test_footers_say_stamps_counts_clock_offsets_and_losses(tmp_path):
 
 def test_a_stream_without_a_sample_is_read_as_empty(tmp_path):
     track = Track(2, Identity("Cues", "Markers", "c", "string", 1, 0.0, ()))
-    assert track.seal() == []
+    assert track.flush() == []
     path = write(tmp_path / "x.xdf", xdf_writer.stream_header(2, xml("string", n=1, sfreq_hz=0)), track.footer())
     (stream,), _ = load(path)
     assert len(stream["time_series"]) == 0
@@ -148,29 +148,29 @@ def test_a_stream_without_a_sample_is_read_as_empty(tmp_path):
 
 def test_the_whole_description_comes_back_without_characters_that_xml_forbids(tmp_path):
     desc = "<channels><channel><label>C3</label></channel></channels><note>a\x01b &lt;&amp; ü</note>"
-    sound = xdf_writer.sound_xml(xml("float32", desc=desc))
-    (stream,), _ = load(write(tmp_path / "x.xdf", xdf_writer.stream_header(1, sound)))
+    valid = xdf_writer.valid_xml(xml("float32", desc=desc))
+    (stream,), _ = load(write(tmp_path / "x.xdf", xdf_writer.stream_header(1, valid)))
     assert stream["info"]["desc"][0]["channels"][0]["channel"][0]["label"] == ["C3"]
     assert stream["info"]["desc"][0]["note"] == ["a?b <& ü"]
-    with pytest.raises(ValueError, match="is no XML"):
-        xdf_writer.sound_xml("<info><name>a</info>")
+    with pytest.raises(ValueError, match="is not valid XML"):
+        xdf_writer.valid_xml("<info><name>a</info>")
 
 
 @pytest.mark.parametrize("character", ["\x01", "\x1f", "\x7f", "\ufffe", "☃", "\u202e", "\n", "'\"<&>"])
-def test_what_liblsl_writes_of_a_stream_is_sound_whatever_its_name_and_description_hold(character):
+def test_what_liblsl_writes_of_a_stream_is_valid_whatever_its_name_and_description_hold(character):
     info = pylsl.StreamInfo(f"a{character}b", "Markers", 1, 0, "string", "id")
     info.desc().append_child_value("note", f"c{character}d")
-    found = ElementTree.fromstring(xdf_writer.sound_xml(info.as_xml()))
+    found = ElementTree.fromstring(xdf_writer.valid_xml(info.as_xml()))
     kept = "?" if character in "\x01\x1f\ufffe" else character
     assert (found.findtext("name"), found.findtext("desc/note")) == (f"a{kept}b", f"c{kept}d")
 
 
 @given(st.integers(0, 0x200000), st.sampled_from(["&#{};", "&#x{:x};", "&#x{:X};", "&#{:09};", "&#x{:08x};"]))
-def test_references_to_characters_stay_where_xml_has_them(code, written):
+def test_references_to_characters_that_xml_allows_are_kept(code, written):
     reference = written.format(code)
-    sound = xdf_writer.sound_xml(f"<info>{reference}</info>")
-    is_sound = code in (9, 10, 13) or 32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
-    assert sound == f"<info>{reference if is_sound else '?'}</info>"
+    valid = xdf_writer.valid_xml(f"<info>{reference}</info>")
+    is_valid = code in (9, 10, 13) or 32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
+    assert valid == f"<info>{reference if is_valid else '?'}</info>"
 
 
 @st.composite
@@ -214,7 +214,7 @@ def test_any_recording_comes_back_as_it_was_written(tmp_path_factory, recording)
 
 
 @pytest.mark.parametrize("name", ["minimal.xdf", "clock_resets.xdf", "empty_streams.xdf"])
-def test_the_xdf_projects_files_written_again_read_the_same(xdf_dir, tmp_path, name):
+def test_rewritten_files_of_the_xdf_project_read_the_same(xdf_dir, tmp_path, name):
     raw, _ = pyxdf.load_xdf(xdf_dir / name, **RAW)
     chunks = []
     for stream in raw:
@@ -251,8 +251,8 @@ def test_the_xdf_projects_files_written_again_read_the_same(xdf_dir, tmp_path, n
         st.tuples(st.sampled_from([4, 700, 715, 2000, 2990]), st.sampled_from([0.05, 0.3, 0.7, 3.0, 30.0])), max_size=3
     ),
 )
-def test_a_copy_with_the_stamps_that_are_replayed_is_read_by_pyxdf_as_the_original(tmp_path_factory, seed, rate, gaps):
-    """Our stamps see short gaps that pyxdf smears: where it reads a copy, it must smear them the same."""
+def test_pyxdf_reads_a_copy_with_replayed_timestamps_like_the_original(tmp_path_factory, seed, rate, gaps):
+    """Our timestamps show short gaps that pyxdf smears; it must smear them equally when it reads a copy."""
     folder, rng = tmp_path_factory.mktemp("copy"), np.random.default_rng(seed)
     t_s = 1000 + np.arange(3000) / (100 * rate) + rng.normal(0, 0.003, 3000)
     for at, gap_s in gaps:
@@ -300,7 +300,7 @@ except DataError as error:
 """
 
 
-def test_a_disk_that_is_full_leaves_the_last_whole_chunk_and_says_what_is_saved(tmp_path):
+def test_a_full_disk_keeps_all_whole_chunks_and_reports_what_is_saved(tmp_path):
     path = tmp_path / "x.xdf"
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(path), xml("float32")],
@@ -311,7 +311,7 @@ def test_a_disk_that_is_full_leaves_the_last_whole_chunk_and_says_what_is_saved(
     )
     n_samples, n_bytes, said = done.stdout.split(" ", 2)
     assert os.strerror(errno.EFBIG) in said
-    assert f"{n_samples} samples (0.1 MB) are saved and readable. Make room" in said
+    assert f"{n_samples} samples (0.1 MB) are saved and readable. Free some space" in said
     assert path.stat().st_size == int(n_bytes) <= 100_000
     (stream,), _ = load(path, **RAW)
     assert stream["time_series"][:, 0].tolist() == list(range(int(n_samples)))
@@ -330,7 +330,7 @@ def test_chunks_carry_the_lengths_and_tags_of_the_specification():
     )
 
 
-def test_the_date_is_written_as_labrecorder_writes_it_for_mnelab_reads_no_other(tmp_path):
+def test_the_date_has_the_format_of_labrecorder_which_mnelab_requires(tmp_path):
     _, header = load(write(tmp_path / "a.xdf"))
     (written,) = header["info"]["datetime"]
     moment = datetime.fromisoformat(written[:-2] + ":" + written[-2:])  # what MNELAB 1.4 does with it

@@ -14,7 +14,7 @@ _MAX_SAMPLES = 10_000  # ten seconds: what a stall leaves behind is taken at onc
 
 
 def pulled(stream: str) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """Give samples (n_new, n_channels) and stamps (n_new,) as they come; valid until the next."""
+    """Yield samples (n_new, n_channels) and timestamps (n_new,) as they arrive; valid until the next ones."""
     infos = pylsl.resolve_bypred(f"name='{stream}'", minimum=1, timeout=10)
     inlet = pylsl.StreamInlet(infos[0], max_buflen=10, recover=False)
     buffer = np.empty((_MAX_SAMPLES, inlet.channel_count), np.float32)

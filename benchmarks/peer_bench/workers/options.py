@@ -1,4 +1,4 @@
-"""What every worker is told. The workers run in venvs of their own: they import nothing of the project."""
+"""Options of all workers. The workers run in venvs of their own and import nothing from the project."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Decoder(ez.Unit):
     async def on_chunk(self, message: AxisArray) -> AsyncGenerator:
         time_axis = message.axes["time"]  # regular: the stamp of the first sample, and the period
         rows, stamps = [], []
-        for last, window in self.windows.push(message.data):
+        for last, window in self.windows.process(message.data):
             rows.append([*self.decide(window), 1.0])
             stamps.append(time_axis.value(last))
         if rows:

@@ -21,7 +21,7 @@ def main() -> None:
     outlet, network = open_outlet(options.out), session(options.model)
     windows = Windows(n_window=N_WINDOW, n_channels=N_CHANNELS, hop=options.hop)
     for x, t_s in pulled(options.stream):
-        for last, window in windows.push(x):
+        for last, window in windows.process(x):
             (probs,) = network.run(None, {"x_uv": window[None]})  # (1, 2)
             outlet.push_sample([*probs[0].tolist(), 1.0], t_s[last])
 

@@ -13,7 +13,7 @@ def main() -> None:
     outlet, decide = open_outlet(options.out), torch_network(options.model)
     windows = Windows(n_window=N_WINDOW, n_channels=N_CHANNELS, hop=options.hop)
     for x, t_s in pulled(options.stream):
-        for last, window in windows.push(x):
+        for last, window in windows.process(x):
             outlet.push_sample([*decide(window), 1.0], t_s[last])
 
 

@@ -27,7 +27,7 @@ def open_stream(name: str) -> StreamLSL:
 
 
 def windows(stream: StreamLSL, *, hop: int) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Give each window (n_window, n_channels) that ends on the grid of hops since the first sample, and its stamp.
+    """Yield each window (n_window, n_channels) that ends on the grid of hops since the first sample, and its timestamp.
 
     Samples are numbered by their stamps: where the buffer overran, the grid goes on and the lost windows are missed.
     """

@@ -25,7 +25,7 @@ class Decode(Node):
             return
         x_uv = self.i.data.to_numpy(np.float32)  # (n_new, n_channels)
         rows, at = [], []
-        for last, window in self._windows.push(x_uv):
+        for last, window in self._windows.process(x_uv):
             rows.append([*self._decide(window), 1.0])
             at.append(last)
         if rows:

@@ -21,8 +21,8 @@ class Windows:
         self._n_window, self._hop = n_window, hop
         self._at, self._missing = 0, n_window  # where the next sample goes; samples to the next window
 
-    def push(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Take samples (n_new, n_channels); give each window they complete after the index of its last.
+    def process(self, x_uv: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Add samples (n_new, n_channels); yield the index of each window's last sample and the window.
 
         A window (n_window, n_channels) is valid until the next is asked for.
         """

@@ -1,6 +1,6 @@
-"""Lanes in C, through ctypes: `lanes.c` says what they do, `hatch_build.py` builds them.
+"""Lanes in C, called through ctypes: the compiled engine of `Decoder`.
 
-The library is not needed: without it everything runs in numpy.
+The source is `lanes.c`, and `hatch_build.py` builds the library. It is optional: without it everything runs in numpy.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ from pretap.networks import LrpErdLstmSpec, LstmSpec, RecomputeError, Tensors
 from pretap.networks.bandpass import BANDPASS, second_order_sections
 from pretap.networks.lrp_erd_lstm import FLOOR
 
-__all__ = ["LIBRARY", "CompiledLanes", "active_variant", "why_not_compiled"]
-
-LIBRARY: Final = Path(__file__).parent / "lanes.so"  # the same name on every system: only ctypes loads it
+LIBRARY: Final = Path(__file__).parent / "lanes.so"  # the same name on every system, since only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "lanes.c"
-_PADDED: Final = 8  # rows of doubles are padded to a multiple of it
+_PADDED: Final = 8  # rows of doubles are padded to a multiple of this
 _GATES: Final = 4
 
 _Floats = NDArray[np.float64]
@@ -36,7 +34,7 @@ _int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 class _Plan(ctypes.Structure):
-    """The struct `plan` of lanes.c."""
+    """The struct `plan` of lanes.c, field by field."""
 
     _fields_ = [
         *((name, _int) for name in ("n_channels", "n_window", "hop", "reference")),
@@ -63,7 +61,7 @@ class _Plan(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Library:
-    """The functions of lanes.c, in the variant for this processor."""
+    """The functions of lanes.c in one variant."""
 
     variant: str
     new: Callable[..., int]
@@ -84,48 +82,49 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
 
 @functools.cache
 def _library(variant: str = "") -> _Library | str:
-    """Load the library, or say why there is none; by default in the variant for this processor."""
+    """Load the library, by default in the variant for this processor; return the reason if it cannot be used."""
     try:
-        # PyDLL keeps the interpreter's lock: the call takes some microseconds, and giving the lock away costs as much.
+        # PyDLL keeps the interpreter's lock: a call lasts a few microseconds, and releasing the lock costs as much.
         library = ctypes.PyDLL(str(LIBRARY))
         built_from = ctypes.c_uint32.in_dll(library, "pretap_source_crc").value
         n_bytes = ctypes.c_int64.in_dll(library, "pretap_plan_bytes").value
         library.pretap_variant.restype = ctypes.c_char_p
         variant = variant or library.pretap_variant().decode()
         functions = {name: getattr(library, f"pretap_{name}_{variant}") for name in _SIGNATURES}
-        # Other threads go on while it catches up: the one that sends what was decided.
+        # CDLL releases it, so that the thread that sends the decision can run during `catch_up`.
         functions["catch_up"] = getattr(ctypes.CDLL(str(LIBRARY)), f"pretap_catch_up_{variant}")
     except (OSError, ValueError, AttributeError) as error:
         missing = not LIBRARY.exists()
-        return "pretap was built without a C compiler" if missing else f"it does not load: {str(error)[:200]}"
+        return "pretap was built without a C compiler" if missing else f"lanes.so does not load: {str(error)[:200]}"
     if _SOURCE.exists() and zlib.crc32(_SOURCE.read_bytes()) != built_from:
         return "lanes.c was changed since it was built; run: pip install -e ."
     if n_bytes != ctypes.sizeof(_Plan):
-        return "it was built for another version of pretap; install pretap again"
+        return "lanes.so was built for another version of pretap; install pretap again"
     for name, function in functions.items():
         function.restype, function.argtypes = _SIGNATURES[name]
     return _Library(variant, **functions)
 
 
 def active_variant() -> str:
-    """Name the variant that is used on this processor; empty where there is no compiled engine."""
+    """Return the name of the variant in use on this processor; empty if there is no compiled engine."""
     library = _library()
     return "" if isinstance(library, str) else library.variant
 
 
 def why_not_compiled() -> str:
-    """Say why the compiled lanes are not there; empty where they are."""
+    """Return why the compiled engine cannot be used; empty if it can."""
     library = _library()
     return library if isinstance(library, str) else ""
 
 
 class CompiledLanes:
-    """All windows that are open; the interface is that of `PythonLanes`.
+    """The open windows of a stream, advanced together in C; the interface is that of `PythonLanes`.
 
     Raises
     ------
     RecomputeError
-        Where there is no library, it has no networks of this kind, or the bundle's band-pass has no recursion.
+        If the library cannot be used, it does not support this kind of network, or the bundle's band-pass has no
+        recursion.
     """
 
     def __init__(
@@ -135,33 +134,33 @@ class CompiledLanes:
         if isinstance(library, str):
             raise RecomputeError(f"no compiled engine: {library}")
         if not isinstance(manifest.network, LstmSpec | LrpErdLstmSpec):
-            raise RecomputeError(f"it has no networks of kind {manifest.network.__struct_config__.tag!r}")
+            raise RecomputeError(f"it does not support networks of kind {manifest.network.__struct_config__.tag!r}")
         self._library = library
         self._n_channels, self._n_classes, self._hop = len(manifest.channels), len(manifest.classes), hop
         self._plan, self._arrays = _plan(manifest, steps, tensors, hop=hop)
         self._engine = library.new(self._plan)
         if not self._engine:
             raise MemoryError("no memory for the compiled engine")
-        # Not at the process's end: a daemon thread may still be in `catch_up` then, which holds no lock.
+        # Do not free it at exit: a daemon thread may still be in `catch_up`, which holds no lock.
         weakref.finalize(self, library.free, self._engine).atexit = False
-        self._make_room(1)
+        self._allocate(1)
 
     def reset(self) -> None:
         """Close all windows."""
         self._library.reset(self._engine)
 
     def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
-        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+        """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
 
         Raises
         ------
         FloatingPointError
-            For a value that is not finite; then no sample was taken.
+            If a value is not finite; then no sample was processed.
         """
         x_uv = np.ascontiguousarray(x_uv, np.float32)
         n_new = len(x_uv)
         if n_new // self._hop >= len(self._ends):
-            self._make_room(n_new // self._hop + 1)
+            self._allocate(n_new // self._hop + 1)
         n_found = self._library.process(self._engine, x_uv.ctypes.data, n_new, *self._found)
         if n_found < 0:
             raise FloatingPointError
@@ -175,17 +174,18 @@ class CompiledLanes:
 
     @property
     def native(self) -> Native:
-        """What C code calls instead of `process` and `catch_up`."""
+        """The addresses that C code calls instead of `process` and `catch_up`."""
         addresses = [ctypes.cast(f, _pointer).value for f in (self._library.process, self._library.catch_up)]  # type: ignore[arg-type]
         return Native(addresses[0] or 0, addresses[1] or 0, self._engine)
 
-    def _make_room(self, n_most: int) -> None:
-        self._ends, self._probs = np.empty(n_most, np.int64), np.empty((n_most, self._n_classes))
-        self._found = self._ends.ctypes.data, self._probs.ctypes.data  # looking an address up takes a microsecond
+    def _allocate(self, n: int) -> None:
+        """Allocate the arrays that receive the results of at most `n` windows."""
+        self._ends, self._probs = np.empty(n, np.int64), np.empty((n, self._n_classes))
+        self._found = self._ends.ctypes.data, self._probs.ctypes.data  # kept, since each look-up takes a microsecond
 
 
 def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int) -> tuple[_Plan, list[NDArray[Any]]]:
-    """Write a bundle as the struct that the library reads, and the arrays that it points to."""
+    """Return a bundle as the struct that the library reads, and the arrays that the struct points to."""
     network, scaling = manifest.network, manifest.scaling
     assert isinstance(network, LstmSpec | LrpErdLstmSpec)
     branches = network if isinstance(network, LrpErdLstmSpec) else None
@@ -211,7 +211,7 @@ def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int)
         "sections": sections,
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    # A projection's rows are read as whole vectors, which must lie at multiples of 64 bytes.
+    # The library reads rows of the projection as whole vectors, whose addresses must be multiples of 64 bytes.
     arrays["projection"] = _aligned(arrays["projection"])
     plan = _Plan(
         n_channels=len(manifest.channels),
@@ -244,16 +244,16 @@ def _plan(manifest: Manifest, steps: Steps, tensors: list[Tensors], *, hop: int)
 
 
 def _projection(network: LstmSpec | LrpErdLstmSpec, tensors: Tensors) -> _Floats:
-    """Give the rows that every step is multiplied with: the first layer's gates, or the filters of both branches."""
+    """Return the rows that every step is multiplied by: the first layer's gates, or the filters of both branches."""
     if isinstance(network, LrpErdLstmSpec):
         return np.concatenate([tensors["lrp.filters"], tensors["erd.filters"]]).astype(np.float64)
     return _by_unit(tensors["lstm.0.weight_ih"]).reshape(_GATES * network.hidden[0], -1).astype(np.float64)
 
 
 def _by_unit(rows: NDArray[Any]) -> NDArray[Any]:
-    """Sort what belongs to gates (4 * n_hidden, ...) by unit, (n_hidden, 4, ...), halved for the sigmoids.
+    """Sort the rows of gates (4 * n_hidden, ...) by unit, (n_hidden, 4, ...), and halve those of sigmoids.
 
-    sigmoid(z) = tanh(z / 2) / 2 + 1/2; halving is exact.
+    The library computes sigmoid(z) as tanh(z / 2) / 2 + 1/2. Halving is exact.
     """
     by_gate = rows.reshape(_GATES, -1, *rows.shape[1:]) * np.array([0.5, 0.5, 1.0, 0.5], rows.dtype).reshape(
         _GATES, *[1] * rows.ndim
@@ -262,7 +262,7 @@ def _by_unit(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _weights(lstm: LstmSpec, tensors: Tensors, *, with_inputs: bool) -> NDArray[np.float32]:
-    """Lay a member's weights out as `plan.weights` of lanes.c says."""
+    """Return a member's weights in the order of `plan.weights` in lanes.c."""
     parts: list[NDArray[Any]] = []
     for layer in range(len(lstm.hidden)):
         own = _by_unit(tensors[f"lstm.{layer}.weight_hh"])  # (n_hidden, 4, n_hidden)
@@ -275,8 +275,8 @@ def _weights(lstm: LstmSpec, tensors: Tensors, *, with_inputs: bool) -> NDArray[
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array to an address that is a multiple of 64."""
-    room = np.empty(array.nbytes + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[:] = array
     return copy

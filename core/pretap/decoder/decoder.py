@@ -1,4 +1,4 @@
-"""A decoder turns raw microvolts into probabilities, one window at a time or along a stream."""
+"""`Decoder`: raw microvolts to probabilities, one window at a time or along a stream. Used by every command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.output import DecoderStream, Output
-from pretap.decoder.plan import Steps, make_steps
+from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
 from pretap.decoder.stream import Lanes, LaneStream, Reference
@@ -24,15 +24,17 @@ from pretap.signal.statistics import Statistics
 
 __all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine", "in_float64"]
 
-_LOOKS_LIKE_VOLTS = 1e-3  # no EEG in microvolts stays below it throughout; in volts, this would be 1 mV
+_MAX_PEAK_OF_VOLTS = 1e-3  # EEG in microvolts always exceeds it somewhere; EEG in volts does not reach it (1 mV)
 AUTO = "auto"
 ENGINES = ("compiled", "numpy", "torch")
-_AUDIT = 10.0  # times what the self-test allows on its two windows: a fault in a lane makes 1e-3 and more
+# The audit allows 10 times the self-test's tolerance, which only two windows have to meet. A fault in a lane changes
+# probabilities by 1e-3 or more.
+_AUDIT_FACTOR = 10.0
 _DecodeOne = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 def check_engine(manifest: Manifest, engine: str) -> None:
-    """Refuse an engine that is unknown, or that the bundle's kind of network does not have."""
+    """Check an engine's name; raise UsageError if it is unknown or cannot run the bundle's kind of network."""
     if engine not in ENGINES:
         raise UsageError(f"Unknown engine {engine!r}: expected one of {', '.join((AUTO, *ENGINES))}.")
     available = manifest.network.engines
@@ -45,7 +47,7 @@ def check_engine(manifest: Manifest, engine: str) -> None:
 
 
 def in_float64(tensors: Tensors) -> dict[str, NDArray[np.float64]]:
-    """Convert a bundle's tensors, so that a decoder of them computes in float64 throughout."""
+    """Convert a bundle's tensors to float64, so that a decoder with them computes in float64 throughout."""
     return {name: np.asarray(each, np.float64) for name, each in tensors.items()}
 
 
@@ -75,7 +77,7 @@ def _torch_engine(module: Any) -> Engine:
 
 
 def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
-    """Give one member's tensors under the names of its kind; a single network's have no prefix."""
+    """Return one member's tensors under the names of its kind; the tensors of a single network have no prefix."""
     if n_members == 1:
         return tensors
     prefix = f"members.{member}."
@@ -83,20 +85,20 @@ def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors
 
 
 class Decoder:
-    """A trained network, or several, with its scaling, behind one engine.
+    """A trained network or an ensemble, with its scaling, run by one engine.
 
     Attributes
     ----------
     manifest
-        What the bundle says about itself: channels, rate, classes, training, metrics.
+        The bundle's description: channels, rate, classes, training, metrics.
     engine
-        ``compiled`` (the fastest, where a compiler was there), ``numpy`` or ``torch`` (what was trained).
+        ``compiled`` (the fastest; needs a build with a C compiler), ``numpy``, or ``torch`` (the trained modules).
     sha256
-        The hash of the bundle file that was loaded; empty for a decoder that never was a file.
+        The hash of the bundle file; empty if the decoder was not loaded from a file.
     interpolation
-        The weights for `pretap.signal.interpolation`, (n_channels, n_channels); None where the bundle carries none.
+        The weights for `pretap.signal.interpolation`, (n_channels, n_channels); None if the bundle has none.
     statistics
-        What the training signal was like, see `pretap.signal.statistics`; None where the bundle carries none.
+        Statistics of the training signal, see `pretap.signal.statistics`; None if the bundle has none.
     """
 
     def __init__(self, manifest: Manifest, tensors: Tensors, *, engine: str = "numpy", sha256: str = "") -> None:
@@ -122,8 +124,9 @@ class Decoder:
             raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
 
     def _compiled(self) -> _DecodeOne:
-        """Decode a window as the only lane of a stream."""
-        lane = CompiledLanes(self.manifest, self._steps(), self._tensors, hop=self.manifest.n_window)
+        """Return a function that decodes a window as the only lane of a stream."""
+        manifest = self.manifest
+        lane = CompiledLanes(manifest, make_steps(manifest, self._fir), self._tensors, hop=manifest.n_window)
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             lane.reset()
@@ -133,6 +136,7 @@ class Decoder:
         return decode_one
 
     def _by_members(self, engine: str) -> _DecodeOne:
+        """Return a function that decodes a window as a whole, with every member in numpy or torch."""
         manifest = self.manifest
         if engine == "torch":
             self._modules = [_torch_module(manifest, each) for each in self._tensors]
@@ -145,14 +149,14 @@ class Decoder:
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
             x = manifest.scaling.apply(window_uv, decimation=decimation)  # (n_steps, n_channels)
-            with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes, and drops, unset lanes
+            with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
                 logits = np.stack([member(x) for member in members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
             return softmax(logits / manifest.temperature)
 
         return decode_one
 
     def decode(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the class probabilities of one window, or of many.
+        """Compute the class probabilities of one window, or of many.
 
         Parameters
         ----------
@@ -168,8 +172,8 @@ class Decoder:
         Raises
         ------
         DataError
-            Windows of another shape, that are not finite, or that look like volts: not all zero, and nowhere
-            above 1e-3.
+            If windows have another shape, are not finite, or look like volts, that is: not all values are zero, and
+            none exceeds 1e-3.
         """
         x_uv = np.asarray(x_uv)
         expected = (self.manifest.n_window, len(self.manifest.channels))
@@ -179,32 +183,31 @@ class Decoder:
         if not np.isfinite(x_uv).all():
             raise DataError("A window holds NaN or infinite values; decode only whole, finite windows.")
         peak = max(float(x_uv.max()), -float(x_uv.min())) if x_uv.size else 0.0
-        if 0 < peak <= _LOOKS_LIKE_VOLTS:
+        if 0 < peak <= _MAX_PEAK_OF_VOLTS:
             raise DataError(
                 f"No value exceeds {peak:.2g}: that looks like volts. Expected microvolts; multiply by 1e6 (MNE's data "
                 "are in volts)."
             )
         if x_uv.ndim == 2:
             return self._decode_one(x_uv)
-        probs = np.empty((len(x_uv), len(self.manifest.classes)))
-        for row, window in zip(probs, x_uv, strict=True):
-            row[:] = self._decode_one(window)
-        return probs  # (n, n_classes)
+        probs = [self._decode_one(window) for window in x_uv]
+        return np.array(probs).reshape(len(x_uv), len(self.manifest.classes))  # (n, n_classes)
 
     def stream(self, hop: int, *, recompute: bool = False) -> DecoderStream:
-        """Follow a stream with one decision each `hop` samples, the first after `n_window` samples.
+        """Return a stream of decisions: the first after `n_window` samples, then one every `hop` samples.
 
-        Windows are advanced sample by sample (`pretap.decoder`) where the network allows it and windows overlap, else
-        recomputed; the stream's `describe` says which, and why. `recompute` asks for the latter.
+        Windows are advanced sample by sample (`pretap.decoder`) if the network allows it and windows leave no samples
+        out between them. Otherwise, or with `recompute`, each is recomputed. The stream's `describe` tells which, and
+        why.
         """
         if hop < 1:
             raise UsageError(f"The hop must be at least 1 sample, got {hop}.")
         n_window, n_channels = self.manifest.n_window, len(self.manifest.channels)
         lanes, why_not = None, ""
         if recompute:
-            why_not = "as asked"
+            why_not = "as requested"
         elif hop > n_window:
-            why_not = f"a hop of {hop} samples leaves out some between windows of {n_window}"
+            why_not = f"the hop of {hop} samples is longer than the window of {n_window}"
         else:
             try:
                 lanes = self._lanes(hop)
@@ -214,7 +217,7 @@ class Decoder:
             why = f"{self.engine}: every window is recomputed, {why_not}"
             return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, description=why)
         n_lanes = -(-n_window // hop)
-        ring = Ring(n_window + hop - 1, n_channels)  # the newest decision's window, up to the next
+        ring = Ring(n_window + hop - 1, n_channels)  # keeps a decision's window until the next decision
         return LaneStream(
             lanes,
             ring,
@@ -222,14 +225,11 @@ class Decoder:
             n_window=n_window,
             description=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by "
             "sample",
-            reference=Reference(self._reference(), _AUDIT * self.manifest.self_test_tolerance),
+            reference=Reference(self._reference(), _AUDIT_FACTOR * self.manifest.self_test_tolerance),
         )
 
-    def _steps(self) -> Steps:
-        return make_steps(self.manifest, self._fir)
-
     def _lanes(self, hop: int) -> Lanes:
-        manifest, steps = self.manifest, self._steps()
+        manifest, steps = self.manifest, make_steps(self.manifest, self._fir)
         if self.engine == "compiled":
             return CompiledLanes(manifest, steps, self._tensors, hop=hop)
         n_lanes = -(-manifest.n_window // hop)
@@ -241,12 +241,12 @@ class Decoder:
         from pretap.torch_networks import Streams, one_thread
 
         if not all(isinstance(module, Streams) for module in self._modules):
-            raise RecomputeError("its torch module has no steps")
+            raise RecomputeError("its torch module cannot be advanced step by step")
         cells = [module.cells(n_lanes) for module in self._modules]
-        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, within=one_thread)
+        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, context=one_thread)
 
     def _reference(self) -> _DecodeOne:
-        """Decode windows in numpy and float64 throughout; prepared when it is first asked for."""
+        """Return a function that decodes windows as `exact` does, which is called at the first window."""
         prepared: list[Decoder] = []
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
@@ -257,5 +257,5 @@ class Decoder:
         return decode_one
 
     def exact(self) -> Decoder:
-        """Give the same decoder in numpy and float64 throughout: what every engine is compared with."""
+        """Return the same decoder in numpy and float64 throughout, the reference for every engine."""
         return Decoder(self.manifest, in_float64(self._all))

@@ -1,15 +1,17 @@
-/* The streaming engine: every open window is a lane, and all lanes advance together as samples arrive.
+/* The compiled engine of the decoder: every open window is a lane, and all lanes advance together as samples arrive.
+   Called by `compiled.py`, and by C code that gets the addresses of the functions from there.
 
-   `plan.py` says what a lane computes and `compiled.py` fills the struct `plan`; the same in numpy is `python.py`. This
-   file only makes it fast. It allocates when an engine is made and never again.
+   `plan.py` defines the steps of a lane, `compiled.py` fills the struct `plan`, and `python.py` computes the same in
+   numpy. This file only makes it fast. It allocates memory when an engine is made and never again.
 
-   Lanes lie in blocks, one value of all lanes of a block beside another, so every operation on them is one on vectors.
-   Each lane's arithmetic is the same whatever the hop, the chunks and the number of lanes: sums run in a fixed order,
-   tanh and log are written out, and what computes stands in functions that are not inlined, so that there is one
-   version of it. On one machine equal windows give equal bits.
+   Lanes lie in blocks. The values of all lanes of a block are adjacent, so one vector operation advances them all. A
+   lane's arithmetic does not depend on the hop, the chunks or the number of lanes: sums run in a fixed order, tanh and
+   log are written out, and the functions that compute are not inlined, so that there is only one version of each. On
+   one machine equal windows give equal bits.
 
-   `hatch_build.py` compiles it once for each kind of processor (VARIANT), with vectors as wide as that has: wider ones
-   are torn apart (64 bytes on AVX2: 4 times slower than 32). `pretap_variant` says which to use. */
+   `hatch_build.py` compiles this file once for each kind of processor (VARIANT), with vectors as wide as its registers.
+   The compiler splits wider vectors (64 bytes on AVX2 are 4 times slower than 32). `pretap_variant` names the variant
+   to use. */
 
 #include <math.h>
 #include <stdint.h>
@@ -31,10 +33,10 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define NAME(x) JOIN(x, VARIANT)
 
-#define LANES (VECTOR / 4) /* of a block */
-#define WIDE (VECTOR / 8)  /* doubles of a vector */
-#define PADDED 8           /* rows of doubles are padded to a multiple of it */
-#define PENDING 32         /* samples that may wait for `catch_up` */
+#define LANES (VECTOR / 4) /* lanes of a block */
+#define WIDE (VECTOR / 8)  /* doubles in a vector */
+#define PADDED 8           /* rows of doubles are padded to a multiple of this */
+#define PENDING 32         /* the most samples left for `catch_up` */
 
 typedef float F __attribute__((vector_size(VECTOR)));
 typedef int32_t I __attribute__((vector_size(VECTOR)));
@@ -45,17 +47,17 @@ typedef float H __attribute__((vector_size(VECTOR / 2)));
 #define INLINE static inline __attribute__((always_inline))
 #define ONCE static __attribute__((noinline))
 
-/* What an engine is made of. Arrays belong to the caller and outlive the engine. Rows of doubles are padded to PADDED.
+/* The description of an engine. The arrays belong to the caller and must outlive the engine. Rows of doubles are padded
+   to PADDED.
 
-   A step is what the network sees: row t of the scaling says how it is made of the window's samples. From row
-   `n_starting` on that is `fir`, the tap for the newest sample first, each step `stride` samples after the one before;
-   before, each row has its own weights, from the window's first sample on. Step t is complete `first_end + t * stride`
-   samples after the window's start; the first `n_burst` are taken together, when the last of them is: their rows, or
-   the baseline, read that far. */
+   A step is one input of the network, a weighted sum of the window's samples. From step `n_starting` on, the weights
+   are `fir`, newest sample first. Each earlier step has a row of its own in `starting`, from the window's first sample
+   on. Step t is complete `first_end + t * stride` samples after the window's start. The first `n_burst` steps are
+   computed together when the last of them is complete, because their rows or the baseline read that far. */
 typedef struct {
     int64_t n_channels, n_window, hop, reference;
     int64_t n_steps, stride, first_end, n_burst;
-    int64_t n_fir, n_starting, n_baseline; /* n_baseline: samples that the baseline's weights reach; 0: none */
+    int64_t n_fir, n_starting, n_baseline; /* n_baseline: samples with a weight in the baseline; 0: no baseline */
     const double *fir, *starting, *baseline; /* (n_fir,) (n_starting, n_reach) (n_baseline,) */
     int64_t n_reach;
     int64_t n_features;       /* rows of the projection: the first layer's gates, or both branches' filters */
@@ -64,20 +66,20 @@ typedef struct {
     double temperature;
     int64_t n_layers;
     const int64_t *hidden; /* (n_layers,) */
-    const float *weights;  /* of each member: its layers [unit][input, then own state][gate], biases [unit][gate]; dense */
-    int64_t n_weights;     /* of a member */
-    int64_t blocks;        /* 0: features are the first layer's gates; else LRP and ERD over so many blocks */
-    int64_t lrp, erd;      /* filters of each branch, of each member */
+    const float *weights;  /* per member: layers [unit][input, then own state][gate], biases [unit][gate]; dense */
+    int64_t n_weights;     /* per member */
+    int64_t blocks;        /* 0: features are the first layer's gates; otherwise the blocks of time of LRP and ERD */
+    int64_t lrp, erd;      /* filters of each branch, per member */
     double lrp_uv, floor;
     int64_t n_sections;
     const double *sections; /* (n_sections, 3): gain, a1, a2; the numerator is gain * (1 - z^-2) */
 } plan;
 
 #ifdef SELECTS
-const uint32_t pretap_source_crc = SOURCE_CRC; /* of this file: a library that was built from another is not used */
+const uint32_t pretap_source_crc = SOURCE_CRC; /* of this file; `compiled.py` refuses a library with another */
 const int64_t pretap_plan_bytes = sizeof(plan);
 
-/* The variant for this processor. */
+/* Return the variant for this processor. */
 const char *pretap_variant(void) {
 #ifdef WITH_X86
     __builtin_cpu_init();
@@ -90,36 +92,36 @@ const char *pretap_variant(void) {
 #endif
 
 typedef struct {
-    float *h; /* all of a member's layers: hidden, then cell; [unit][LANES], members one after another */
+    float *h; /* for each member, for each layer: hidden, then cell; [unit][LANES] */
     double *first, *sections, *slow, *power, *slow_first;
 } state;
 
 typedef struct {
     plan p;
     int64_t n_padded, n_feature_padded; /* channels, features */
-    int64_t n_units, n_float, n_double; /* units of a member; rows of a block's state */
-    int64_t n_groups, n_lanes, n_blocks, apart; /* lanes of a group: their windows start `apart` samples apart */
-    int64_t n_each, n_lead;                     /* steps of a block of time, and before the first */
-    int64_t *phase_at, *phase_groups; /* (stride + 1,) where each phase's groups begin in (n_groups,) */
-    int64_t *done;                    /* (n_groups, n_blocks) up to which sample each block's lanes were advanced */
+    int64_t n_units, n_float, n_double; /* units per member; rows of a block's state */
+    int64_t n_groups, n_lanes, n_blocks, apart; /* windows of a group start `apart` samples apart */
+    int64_t n_each, n_lead;                     /* steps in a block of time, and before the first block */
+    int64_t *phase_at, *phase_groups; /* (stride + 1,) first index of each phase in phase_groups (n_groups,) */
+    int64_t *done;                    /* (n_groups, n_blocks) the sample up to which each block was advanced */
     double *doubles;                  /* states (n_groups, n_blocks, n_double, LANES) */
     float *floats;                    /* states (n_groups, n_blocks, n_float, LANES) */
-    double *scratch_doubles;          /* one block: where a lane takes its first steps */
+    double *scratch_doubles;          /* one block, in which a lane computes its burst */
     float *scratch_floats;
     double *ring; /* (2 * n_history, n_padded) the newest samples, re-referenced */
     int64_t n_history, ring_end;
-    double *shared;               /* (PENDING, n_feature_padded) steps that all lanes share, of samples not advanced yet */
+    double *shared;               /* (PENDING, n_feature_padded) the steps that lanes share, for the newest samples */
     double *base;                 /* (n_groups, n_blocks, n_features, LANES) baselines */
     double *step;                 /* (n_padded,) */
-    double *single;               /* (n_feature_padded,) one of a single lane */
+    double *single;               /* (n_feature_padded,) the step of a single lane */
     double *spread;               /* (n_features, LANES) */
     float *inputs, *gates, *sums; /* (members * inputs, LANES), (n_features, LANES), (4 * units, LANES) */
-    int64_t n_seen, n_advanced;    /* up to where all lanes were advanced */
+    int64_t n_seen, n_advanced;    /* samples received, and samples to which all lanes were advanced */
 } engine;
 
 INLINE F select_f(I yes, F a, F b) { return (F)((yes & (I)a) | (~yes & (I)b)); }
 
-/* x between -limit and limit; `limit` where it is NaN. */
+/* Clip x to [-limit, limit]; NaN becomes `limit`. */
 INLINE F within_limit(F x, F limit) {
 #if defined(__AVX512F__)
     return (F)_mm512_max_ps(_mm512_min_ps((__m512)x, (__m512)limit), (__m512)-limit);
@@ -131,10 +133,10 @@ INLINE F within_limit(F x, F limit) {
 #endif
 }
 
-/* tanh, within 7 units in the last place of float32: an odd polynomial over an even one, the best of these degrees for
-   the relative error; then its coefficients as floats that came out best among their neighbours. */
+/* tanh within 7 units in the last place of float32: an odd polynomial over an even one, with the smallest relative
+   error for these degrees. Of the floats near each exact coefficient, those with the smallest error were chosen. */
 INLINE F tanh_of(F x) {
-    const F a = within_limit(x, (F){0} + 8.6f), y = a * a; /* beyond, it is 1 */
+    const F a = within_limit(x, (F){0} + 8.6f), y = a * a; /* beyond, tanh is 1 in float32 */
     F p = y * 1.8564334e-11f - 1.2477963e-08f;
     p = p * y + 8.777766e-06f;
     p = p * y + 0.002716585f;
@@ -146,11 +148,11 @@ INLINE F tanh_of(F x) {
     return a * p / q;
 }
 
-/* ln of positive normal numbers, within 1e-12: exponent and 2 atanh((m - 1) / (m + 1)) of the mantissa. */
+/* ln of positive normal numbers within 1e-12: exponent * ln 2 + 2 atanh((m - 1) / (m + 1)), with the mantissa m. */
 INLINE D log_of(D x) {
     const L bits = (L)x;
-    const L magic = (L){0} + 0x4338000000000000; /* 1.5 * 2^52: the whole number added to its bits, as a double */
-    const L off = bits - 0x3FE6A09E667F3BCD;      /* sqrt(1/2): the mantissa is taken from there to sqrt(2) */
+    const L magic = (L){0} + 0x4338000000000000; /* 1.5 * 2^52; an integer added to its bits is added to its value */
+    const L off = bits - 0x3FE6A09E667F3BCD;      /* sqrt(1/2): the mantissa lies in [sqrt(1/2), sqrt(2)) */
     const L exponent = off >> 52;
     const D m = (D)(bits - (exponent << 52));
     const D e = (D)(exponent + magic) - (D)magic;
@@ -165,7 +167,7 @@ INLINE D log_of(D x) {
     return e * 0.6931471805599453 + 2.0 * s * sum;
 }
 
-/* The sums that `n_units` units' gates are made of; `w` are these units' weights. */
+/* Compute the weighted sums of the gates of `n_units` units, whose weights are `w`. */
 INLINE void sum_up(const float *w, int64_t n_units, const float *bias, const F *given, const F *x, int64_t n_in,
                    const F *h, int64_t n_hidden, F *gates) {
     const int64_t n_weights = 4 * ((given ? 0 : n_in) + n_hidden);
@@ -179,11 +181,12 @@ INLINE void sum_up(const float *w, int64_t n_units, const float *bias, const F *
     for (int64_t g = 0; g < 4 * n_units; g++) gates[g] = sums[g];
 }
 
-/* One LSTM layer of one member takes a step in the lanes of a block. `given` holds what the inputs add to the gates
-   (4 * n_hidden rows, gates of a unit beside one another); where it is NULL, `x` are n_in inputs with weights.
+/* Advance one LSTM layer of one member by a step, in the lanes of a block, and return the weights after this layer's.
+   `given` holds the inputs' contributions to the gates (4 * n_hidden rows, the gates of a unit adjacent). If it is
+   NULL, `x` holds n_in inputs, which have weights.
 
-   Sums, then gates, then cells, each of all units, and the sums of two units at once: what waits for nothing of what
-   came before it, the processor works on meanwhile. */
+   The loops run over sums, then gates, then cells of all units, with the sums of two units at once. Neighbouring
+   operations then do not depend on each other, and the processor can overlap them. */
 INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const F *given, const F *x, F *h,
                           F *c, F *gates) {
     const int64_t n_weights = 4 * ((given ? 0 : n_in) + n_hidden);
@@ -195,7 +198,7 @@ INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const 
         sum_up(w + u * n_weights, 1, bias + 4 * u, given ? given + 4 * u : NULL, x, n_in, h, n_hidden, gates + 4 * u);
     for (int64_t k = 0; k < 4 * n_hidden; k++) gates[k] = tanh_of(gates[k]);
     for (u = 0; u < n_hidden; u++, gates += 4) {
-        /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; the weights of these gates are halved already */
+        /* sigmoid(z) = tanh(z / 2) / 2 + 1/2; `compiled.py` has halved the weights of these gates */
         const F i = gates[0] * 0.5f + 0.5f, f = gates[1] * 0.5f + 0.5f, o = gates[3] * 0.5f + 0.5f;
         c[u] = f * c[u] + i * gates[2];
         h[u] = o * tanh_of(c[u]);
@@ -203,7 +206,8 @@ INLINE const float *layer(const float *w, int64_t n_in, int64_t n_hidden, const 
     return bias + 4 * n_hidden;
 }
 
-/* All layers of all members take a step. `given`: (members * 4 * hidden[0], LANES), or `x`: (members * n_in, LANES). */
+/* Advance all layers of all members by a step, from `given` (members * 4 * hidden[0], LANES) or from `x`
+   (members * n_in, LANES). */
 INLINE void networks(const engine *e, float *floats, const F *given, const F *x, int64_t n_in) {
     const plan *p = &e->p;
     F *state = (F *)floats;
@@ -219,7 +223,7 @@ INLINE void networks(const engine *e, float *floats, const F *given, const F *x,
     }
 }
 
-/* The parts of a block's state in doubles: [row][LANES] each. */
+/* Return the parts of a block's state, each [row][LANES]. */
 INLINE state parts(const engine *e, float *floats, double *doubles) {
     const int64_t n_lrp = e->p.n_members * e->p.lrp, n_erd = e->p.n_members * e->p.erd;
     state s = {.h = floats, .first = doubles};
@@ -230,7 +234,7 @@ INLINE state parts(const engine *e, float *floats, double *doubles) {
     return s;
 }
 
-/* Sum up the slow potential and the power in the band of one step, in the lanes of a block. */
+/* Add one step to the sums of the slow potential and of the power in the band, in the lanes of a block. */
 INLINE void accumulate(const engine *e, state s, const D *step) {
     const plan *p = &e->p;
     D *slow = (D *)s.slow, *power = (D *)s.power, *z = (D *)s.sections;
@@ -253,7 +257,7 @@ INLINE void accumulate(const engine *e, state s, const D *step) {
     }
 }
 
-/* A block of time ends: its features go through the LSTMs. `opened`: the lane whose first block this was, or -1. */
+/* End a block of time: run the LSTMs on its features. `opened` is the lane whose first block this was, or -1. */
 INLINE void end_block(const engine *e, state s, int64_t opened) {
     const plan *p = &e->p;
     const double n = (double)e->n_each;
@@ -284,15 +288,15 @@ INLINE void clear_lane(float *floats, int64_t n_float, double *doubles, int64_t 
     for (int64_t k = 0; k < n_double; k++) doubles[k * LANES + lane] = 0;
 }
 
-/* What happens to single lanes at a step: -1 where there is none. */
+/* The lanes of a block for which a step is special; -1 for no lane. */
 typedef struct {
-    int64_t fresh;   /* takes its first step */
-    int64_t opening; /* starts its first block of time */
-    int64_t opened;  /* ends it */
-    int ends;        /* a block of time ends: in all lanes, which are at the same place of theirs */
+    int64_t fresh;   /* at its first step */
+    int64_t opening; /* at the start of its first block of time */
+    int64_t opened;  /* at the end of its first block of time */
+    int ends;        /* whether a block of time ends: the same for all lanes of a group */
 } events;
 
-/* The network takes a step in the lanes of a block; `spread` (n_features, LANES) is what it sees. */
+/* Advance the network by a step with the features `spread` (n_features, LANES), in the lanes of a block. */
 ONCE void take_step(const engine *e, float *floats, double *doubles, const double *spread, events at) {
     const plan *p = &e->p;
     if (at.fresh >= 0) clear_lane(floats, e->n_float, doubles, e->n_double, at.fresh);
@@ -310,7 +314,8 @@ ONCE void take_step(const engine *e, float *floats, double *doubles, const doubl
     if (at.ends) end_block(e, s, at.opened);
 }
 
-/* out (n_features) = the projection of the step that `weights` make of the n samples from row `at` of the ring on. */
+/* Write to `out` (n_features) the projection of a step: n samples from row `at` of the ring on, times `weights`. The
+   rows are read forwards or backwards (`direction` 1 or -1). */
 ONCE void project(const engine *e, const double *weights, int64_t n, int64_t at, int64_t direction, double *out) {
     const int64_t wide = e->n_padded / WIDE, features = e->n_feature_padded / WIDE;
     D *step = (D *)e->step, *y = (D *)out;
@@ -323,13 +328,13 @@ ONCE void project(const engine *e, const double *weights, int64_t n, int64_t at,
         for (int64_t k = 0; k < features; k++) y[k] += e->step[c] * ((const D *)e->p.projection)[c * features + k];
 }
 
-/* The row of the ring that holds sample `n` (counted from 0). */
+/* Return the row of the ring that holds sample `n`, counted from 0. */
 INLINE int64_t row_of(const engine *e, int64_t n) { return e->ring_end - (e->n_seen - n); }
 
-/* Step t of the window that starts with sample `start`, without the baseline. */
+/* Return the projected step t, without the baseline, of the window that starts at sample `start`, after n samples. */
 INLINE const double *lane_step(const engine *e, int64_t t, int64_t start, int64_t n) {
     const plan *p = &e->p;
-    const int64_t end = start + p->first_end + t * p->stride; /* in a burst it was complete a while ago */
+    const int64_t end = start + p->first_end + t * p->stride; /* before n within a burst */
     if (t >= p->n_starting && end == n) return e->shared + (n - 1) % PENDING * e->n_feature_padded;
     if (t < p->n_starting) {
         const int64_t n_reach = p->n_reach < n - start ? p->n_reach : n - start;
@@ -340,19 +345,19 @@ INLINE const double *lane_step(const engine *e, int64_t t, int64_t start, int64_
     return e->single;
 }
 
-/* Is step t the last of a block of time? */
+/* Return whether step t is the last of a block of time. */
 INLINE int ends_block(const engine *e, int64_t t) {
     return e->n_each && ((t - e->n_lead) % e->n_each + e->n_each) % e->n_each == e->n_each - 1;
 }
 
-/* The baseline of the window that starts with sample `start`, projected. */
+/* Write the projected baseline of the window that starts at sample `start` to a lane of `base`. */
 INLINE void set_baseline(const engine *e, int64_t start, double *base, int64_t lane) {
     if (!e->p.n_baseline) return;
     project(e, e->p.baseline, e->p.n_baseline, row_of(e, start), 1, e->single);
     for (int64_t k = 0; k < e->p.n_features; k++) base[k * LANES + lane] = e->single[k];
 }
 
-/* A lane takes its first steps in the scratch block and moves in. */
+/* Compute the burst of a lane in the scratch block, then copy the state to the lane. */
 INLINE void burst(const engine *e, int64_t n, int64_t age, float *floats, double *doubles, double *base, int64_t lane) {
     const plan *p = &e->p;
     set_baseline(e, n - age, base, lane);
@@ -368,7 +373,7 @@ INLINE void burst(const engine *e, int64_t n, int64_t age, float *floats, double
     for (int64_t k = 0; k < e->n_double; k++) doubles[k * LANES + lane] = e->scratch_doubles[k * LANES];
 }
 
-/* The mean of the members' logits over the temperature, through the softmax. */
+/* Compute a lane's probabilities: the softmax of the members' mean logits, divided by the temperature. */
 INLINE void decide(const engine *e, const float *floats, int64_t lane, double *probs) {
     const plan *p = &e->p;
     const int64_t n_last = p->hidden[p->n_layers - 1], n_state = e->n_units * 2;
@@ -391,33 +396,34 @@ INLINE void decide(const engine *e, const float *floats, int64_t lane, double *p
     for (int64_t k = 0; k < p->n_classes; k++) probs[k] /= total;
 }
 
-/* The youngest lane of a group whose age, after n samples, is at least `low`: its number and age; -1 for none. */
+/* Return the youngest lane of a group whose age after n samples is at least `low`, or -1; write its age. */
 INLINE int64_t at_least(const engine *e, int64_t g, int64_t n, int64_t low, int64_t *age) {
-    const int64_t begun = (n - 1) / e->p.hop + 1; /* windows, of all groups */
+    const int64_t begun = (n - 1) / e->p.hop + 1; /* windows begun in all groups */
     if (begun <= g) return -1;
-    const int64_t newest = (begun - 1 - g) / e->n_groups; /* counted in the group */
+    const int64_t newest = (begun - 1 - g) / e->n_groups; /* its number within the group */
     const int64_t youngest = n - (newest * e->n_groups + g) * e->p.hop;
     const int64_t back = youngest >= low ? 0 : (low - youngest + e->apart - 1) / e->apart;
     *age = youngest + back * e->apart;
     return newest < back || back >= e->n_lanes ? -1 : (newest - back) % e->n_lanes;
 }
 
+/* Return the lane of a group whose age after n samples is `wanted`, or -1. */
 INLINE int64_t exactly(const engine *e, int64_t g, int64_t n, int64_t wanted) {
     int64_t age;
     const int64_t lane = at_least(e, g, n, wanted, &age);
     return lane >= 0 && age == wanted ? lane : -1;
 }
 
-/* Lane `lane` of a group as a lane of its block `b`; -1 where it lies in another. */
+/* Return the index within block `b` of lane `lane` of a group, or -1 if it lies in another block. */
 INLINE int64_t within(int64_t lane, int64_t b) { return lane >= 0 && lane / LANES == b ? lane % LANES : -1; }
 
-/* The step that ends after n samples is taken in the lanes of a block. */
+/* Advance the lanes of a block by the step that is complete after n samples. */
 INLINE void advance(engine *e, int64_t g, int64_t b, int64_t n) {
     const plan *p = &e->p;
     const int64_t burst_age = p->first_end + (p->n_burst - 1) * p->stride;
     int64_t age;
     int64_t lane = at_least(e, g, n, burst_age, &age);
-    if (lane < 0) return; /* none is old enough */
+    if (lane < 0) return; /* no lane is old enough */
     const int ends = ends_block(e, (age - p->first_end) / p->stride);
     const int64_t first = within(exactly(e, g, n, burst_age), b);
     const int64_t opening = within(exactly(e, g, n, p->first_end + e->n_lead * p->stride), b);
@@ -443,7 +449,7 @@ INLINE void advance(engine *e, int64_t g, int64_t b, int64_t n) {
     if (p->n_burst > 1 && first >= 0) burst(e, n, burst_age, floats, doubles, base, first);
 }
 
-/* All steps of a block up to sample n. */
+/* Advance the lanes of a block by all steps up to sample n. */
 INLINE void catch_up(engine *e, int64_t g, int64_t b, int64_t n) {
     int64_t *done = e->done + g * e->n_blocks + b;
     const int64_t stride = e->p.stride, phase = (g * e->p.hop + e->p.first_end) % stride;
@@ -452,10 +458,10 @@ INLINE void catch_up(engine *e, int64_t g, int64_t b, int64_t n) {
     *done = n;
 }
 
-/* One sample goes into the ring, re-referenced. */
+/* Re-reference one sample and append it to the ring. */
 INLINE void remember(engine *e, const float *x) {
     const int64_t n = e->p.n_channels;
-    if (e->ring_end == 2 * e->n_history) { /* the newest move to the front: every stretch of the ring is unbroken */
+    if (e->ring_end == 2 * e->n_history) { /* full: move the newest to the front, so that they stay contiguous */
         memcpy(e->ring, e->ring + e->n_history * e->n_padded, e->n_history * e->n_padded * sizeof(double));
         e->ring_end = e->n_history;
     }
@@ -468,7 +474,7 @@ INLINE void remember(engine *e, const float *x) {
     e->ring_end++, e->n_seen++;
 }
 
-/* Advance every lane to the newest sample: what `process` left for later. */
+/* Advance every lane to the newest sample; `process` leaves this for later. */
 void NAME(pretap_catch_up)(engine *e) {
     if (e->n_advanced == e->n_seen) return;
     for (int64_t g = 0; g < e->n_groups; g++)
@@ -476,9 +482,9 @@ void NAME(pretap_catch_up)(engine *e) {
     e->n_advanced = e->n_seen;
 }
 
-/* Take n samples (n, n_channels); write every decision they complete: `ends`, `probs` (.., n_classes). Returns how many,
-   or -1 where a value is not finite; then nothing was taken. Only the lanes whose windows are full are advanced: the
-   others follow with the next `catch_up` or `process`. */
+/* Process n samples (n, n_channels), and write the decisions that they complete to `ends` and `probs` (.., n_classes).
+   Return the number of decisions, or -1 if a value is not finite; then no sample was processed. Only blocks
+   with a full window are advanced. The others follow at the next `catch_up` or `process`, or after PENDING samples. */
 int64_t NAME(pretap_process)(engine *e, const float *x, int64_t n, int64_t *ends, double *probs) {
     const plan *p = &e->p;
     int32_t bad = 0;
@@ -493,8 +499,8 @@ int64_t NAME(pretap_process)(engine *e, const float *x, int64_t n, int64_t *ends
         if (e->n_seen - e->n_advanced == PENDING || !i) NAME(pretap_catch_up)(e);
         remember(e, x + i * p->n_channels);
         const int64_t now = e->n_seen, phase = now % p->stride;
-        if (e->phase_at[phase] == e->phase_at[phase + 1]) continue; /* no step ends here */
-        if (now >= p->n_fir) { /* before, no lane is old enough for it */
+        if (e->phase_at[phase] == e->phase_at[phase + 1]) continue; /* no lane has a step here */
+        if (now >= p->n_fir) { /* before, no lane is old enough for a shared step */
             project(e, p->fir, p->n_fir, e->ring_end - 1, -1, e->shared + (now - 1) % PENDING * e->n_feature_padded);
         }
         for (int64_t k = e->phase_at[phase]; k < e->phase_at[phase + 1]; k++) {
@@ -518,7 +524,7 @@ static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 static int64_t padded(int64_t n) { return (n + PADDED - 1) / PADDED * PADDED; }
 
-/* Take `n` values of `size` bytes from the memory at *at, at a multiple of 64 bytes; or only count them, from NULL. */
+/* Reserve `n` values of `size` bytes in the memory at *at, in multiples of 64 bytes. If *at is NULL, only count. */
 static void *take(char **at, size_t *total, int64_t n, size_t size) {
     const size_t n_bytes = ((size_t)n * size + 63) / 64 * 64;
     void *taken = *at;
@@ -527,7 +533,7 @@ static void *take(char **at, size_t *total, int64_t n, size_t size) {
     return taken;
 }
 
-/* Lay the engine's arrays out in the memory at `at`; returns the bytes they take. */
+/* Lay the engine's arrays out in the memory at `at`; return their size in bytes. If `at` is NULL, only count. */
 static size_t lay_out(engine *e, char *at) {
     const plan *p = &e->p;
     const int64_t states = e->n_groups * e->n_blocks, wide = e->n_feature_padded;
@@ -551,7 +557,7 @@ static size_t lay_out(engine *e, char *at) {
     return total;
 }
 
-/* Which groups have a step at which phase of the stride. */
+/* List the groups that have a step at each phase of the stride. */
 static void sort_groups(engine *e) {
     const plan *p = &e->p;
     int64_t n = 0;
@@ -563,7 +569,7 @@ static void sort_groups(engine *e) {
     e->phase_at[p->stride] = n;
 }
 
-/* Make an engine for a plan; NULL where there is no memory. It is one piece: `pretap_free` gives it back. */
+/* Make an engine for a plan; return NULL if there is no memory. It is a single allocation, freed by `pretap_free`. */
 engine *NAME(pretap_new)(const plan *given) {
     engine sizes = {.p = *given}, *e = &sizes;
     const plan *p = &e->p;
@@ -574,7 +580,7 @@ engine *NAME(pretap_new)(const plan *given) {
         e->n_each = p->n_steps / p->blocks, e->n_lead = p->n_steps - p->blocks * e->n_each;
         e->n_double = p->n_features + p->n_members * (2 * p->lrp + p->erd + 2 * p->n_sections * p->erd);
     }
-    /* Windows of a group start a whole number of periods apart, so its lanes are at the same place of a block of time. */
+    /* Windows of a group start a whole number of periods apart, so their blocks of time coincide. */
     const int64_t period = p->stride * (e->n_each ? e->n_each : 1);
     e->n_groups = period / gcd(period, p->hop);
     e->apart = e->n_groups * p->hop;

@@ -8,8 +8,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DecoderStream", "Native", "Output"]
-
 
 class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A decision: `n_end` samples had been processed since the reset when its window was full."""

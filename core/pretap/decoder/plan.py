@@ -1,7 +1,8 @@
-"""How the steps that a network sees are made of a window's samples: scaling, written for one sample after another.
+"""The steps that a network sees, as weighted sums of a window's samples. Used by every engine with lanes.
 
-All that scaling does in time is linear and the same for every channel, so step t is a weighted sum of samples. But for
-the window's start the weights are those of the step before, `stride` samples later: then all lanes share the step.
+Everything that scaling does along time is linear and the same for every channel, so step t is a weighted sum of
+samples. Except at the window's start, a step has the weights of the step before, shifted by `stride` samples, so all
+lanes can share it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 
-__all__ = ["Steps", "make_steps"]
-
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """When a lane takes its steps, and of what they are made.
+    """The steps of a window: when each is complete, and the weights of its samples.
 
     Attributes
     ----------
@@ -29,14 +28,15 @@ class Steps:
     stride, first_end
         Step t is complete ``first_end + t * stride`` samples after the window's start.
     fir
-        (n_fir,) weights of a step's samples, the newest first, from step ``len(starting)`` on.
+        (n_fir,) weights of a step's samples, newest sample first, from step ``len(starting)`` on.
     starting
-        (n_starting, n_reach) weights of the steps before, from the window's first sample on.
+        (n_starting, n_reach) weights of the first steps, from the window's first sample on.
     baseline
-        (n_baseline,) weights of what is subtracted from every step, from the window's first sample on; may be empty.
+        (n_baseline,) weights of the baseline subtracted from every step, from the window's first sample on; may be
+        empty.
     n_burst
-        So many steps are taken at once, when the last of them is complete: the first ones, or the baseline, are made
-        of samples up to there.
+        Number of first steps that are computed at once, when the last of them is complete, because they or the
+        baseline read samples up to there.
     """
 
     n_window: int
@@ -50,18 +50,18 @@ class Steps:
 
     @property
     def burst_age(self) -> int:
-        """How many samples of its window a lane waits for before its first step."""
+        """The number of samples of its window that a lane needs before its first step."""
         return self.first_end + (self.n_burst - 1) * self.stride
 
     @property
     def n_history(self) -> int:
-        """How many of the last samples are needed."""
+        """The number of newest samples that lanes read."""
         reach = self.first_end + len(self.starting) * self.stride
         return max(len(self.fir) + self.n_burst * self.stride, self.burst_age, reach)
 
 
 def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
-    """Write the scaling of a bundle as `Steps`; `fir` is the tensor ``scaling.fir``, if there is one."""
+    """Convert the scaling of a bundle to `Steps`; `fir` is its tensor ``scaling.fir``, or None."""
     scaling, n_window, n_steps = manifest.scaling, manifest.n_window, manifest.n_steps
     n_block, stride = scaling.n_block, scaling.decimate * scaling.n_block
     first_end = n_window - (n_steps - 1) * stride
@@ -74,7 +74,7 @@ def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
     baseline = np.trim_zeros(kept[: scaling.n_baseline].mean(axis=0), "b") if scaling.n_baseline else np.empty(0)
     kept = kept[len(kept) - n_steps * n_block :]
     rows = kept.reshape(n_steps, n_block, n_window).mean(axis=1) if n_block > 1 else kept  # (n_steps, n_window)
-    weights = np.trim_zeros(rows[-1][::-1], "b")  # the newest sample first
+    weights = np.trim_zeros(rows[-1][::-1], "b")  # newest sample first
     n_starting = n_steps
     while n_starting and _is_fir(rows[n_starting - 1], first_end + (n_starting - 1) * stride, weights):
         n_starting -= 1
@@ -84,7 +84,7 @@ def make_steps(manifest: Manifest, fir: _Floats | None) -> Steps:
 
 
 def _is_fir(row: _Floats, end: int, weights: _Floats) -> bool:
-    """Say whether a step that is complete at `end` is made by the filter all others are made by."""
+    """Return whether a step that is complete at `end` has the same filter `weights` as the last step."""
     n = len(weights)
     return (
         end >= n
@@ -99,7 +99,7 @@ def _reach(row: _Floats) -> int:
 
 
 def _n_burst(starting: _Floats, baseline: _Floats, *, stride: int, first_end: int) -> int:
-    """Count the first steps that read what comes after them, and the one with which they are taken."""
+    """Count the first steps up to the one by which every sample that they or the baseline read has arrived."""
     reach, n_burst = len(baseline), 0
     while True:
         if n_burst < len(starting):

@@ -1,7 +1,7 @@
-"""Lanes in Python: the reference of what `lanes.c` does, and what runs where that is not there.
+"""Lanes in Python: the numpy and torch engines, and the reference for `lanes.c`. Made by `Decoder.stream`.
 
-The class knows when a lane takes which step; what a step is to a network, its `Cells` know (`pretap.networks`, and for
-the trained modules `pretap.torch_networks`).
+`PythonLanes` decides when each lane advances by which step. The `Cells` of a network compute the step
+(`pretap.networks`, and `pretap.torch_networks` for trained modules).
 """
 
 from __future__ import annotations
@@ -17,20 +17,39 @@ from pretap.bundle.manifest import Manifest
 from pretap.decoder.plan import Steps
 from pretap.networks import Cells, softmax
 
-__all__ = ["PythonLanes"]
-
 _Floats = NDArray[np.float64]
 
 
+class _History:
+    """The newest `n` samples, re-referenced.
+
+    The storage is twice as long. When it is full, its second half moves to the front, so the newest samples are always
+    one slice that ends at `end`.
+    """
+
+    def __init__(self, n: int, n_channels: int) -> None:
+        self.rows = np.zeros((2 * n, n_channels))
+        self.end = 0
+
+    def append(self, row: _Floats) -> None:
+        if self.end == len(self.rows):
+            self.end //= 2
+            self.rows[: self.end] = self.rows[self.end :]
+        self.rows[self.end] = row
+        self.end += 1
+
+
 class PythonLanes:
-    """All windows that are open; see the package.
+    """The open windows of a stream, advanced together.
 
     Parameters
     ----------
     members
-        The cells of each member, of ``ceil(n_window / hop)`` lanes.
-    within
-        Samples are computed within this.
+        The cells of each member of the ensemble, with `n_lanes` lanes each.
+    n_lanes
+        ``ceil(n_window / hop)``, the number of windows open at once.
+    context
+        Returns a context manager that is entered around the computation, for example to limit torch to one thread.
     """
 
     def __init__(
@@ -41,34 +60,32 @@ class PythonLanes:
         *,
         hop: int,
         n_lanes: int,
-        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+        context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._manifest, self._steps, self._members, self._hop = manifest, steps, members, hop
-        self._within = within
-        self._n_lanes = n_lanes
+        self._n_lanes, self._context = n_lanes, context
         n_channels = len(manifest.channels)
-        self._history = np.zeros((2 * steps.n_history, n_channels))  # the newest samples end at `_end`
-        self._base = np.zeros((n_lanes, n_channels))
-        self._x = np.zeros((n_lanes, n_channels))
+        self._history = _History(steps.n_history, n_channels)
+        self._base = np.zeros((n_lanes, n_channels))  # each lane's baseline
         self.reset()
 
     @property
     def native(self) -> None:
-        """Nothing that C code could call."""
+        """None: C code cannot call these lanes."""
         return None
 
     def reset(self) -> None:
         """Close all windows."""
-        self._n_seen = self._end = 0
+        self._n_seen = self._history.end = 0
         self._start = np.full(self._n_lanes, np.iinfo(np.int64).max // 2)  # first sample of each lane's window
 
     def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
-        """Take samples (n_new, n_channels); give where the windows that they fill end, and probabilities.
+        """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
 
         Raises
         ------
         FloatingPointError
-            For a value that is not finite; then no sample was taken.
+            If a value is not finite; then no sample was processed.
         """
         x = x_uv.astype(np.float64)
         if not np.isfinite(x).all():
@@ -76,24 +93,21 @@ class PythonLanes:
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
-        with self._within(), np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes, and drops, unset lanes
+        with self._context(), np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
             for row in x:
-                decision = self._sample(row)
+                decision = self._process_sample(row)
                 if decision is not None:
                     ends.append(self._n_seen)
                     probs.append(decision)
         return ends, np.array(probs).reshape(len(ends), len(self._manifest.classes))
 
     def catch_up(self) -> None:
-        """Leave nothing for later."""
+        """Return at once: `process` leaves nothing for later."""
 
-    def _sample(self, row: _Floats) -> _Floats | None:
-        steps, n_history = self._steps, self._steps.n_history
-        if self._end == len(self._history):
-            self._history[:n_history] = self._history[n_history:]
-            self._end = n_history
-        self._history[self._end] = row
-        self._end += 1
+    def _process_sample(self, row: _Floats) -> _Floats | None:
+        """Advance all lanes by one sample (n_channels,); return the probabilities of the window it fills, if any."""
+        steps = self._steps
+        self._history.append(row)
         if self._n_seen % self._hop == 0:
             self._start[self._n_seen // self._hop % self._n_lanes] = self._n_seen
         self._n_seen += 1
@@ -103,45 +117,49 @@ class PythonLanes:
         lanes = np.flatnonzero(due)
         if not lanes.size:
             return None
-        t = since_first[lanes] // steps.stride  # (n_due,) which step each lane takes
+        t = since_first[lanes] // steps.stride  # (n_due,) each lane's step
         if steps.n_burst > 1 or len(steps.baseline):
             for lane in lanes[age[lanes] == steps.burst_age]:
-                self._begin(lane)
+                self._burst(lane)
         self._advance(lanes, t)
         full = np.flatnonzero(age == steps.n_window)
         return self._decide(int(full[0])) if full.size else None
 
-    def _begin(self, lane: int) -> None:
-        """Take all steps of a burst but the last, which comes in its turn."""
+    def _burst(self, lane: int) -> None:
+        """Compute a lane's baseline, and all steps of its burst except the last, which `_advance` adds."""
         steps = self._steps
-        first = self._end - steps.burst_age  # the window's first sample
+        first = self._history.end - steps.burst_age  # row of the window's first sample
         if len(steps.baseline):
-            self._base[lane] = steps.baseline @ self._history[first : first + len(steps.baseline)]
+            self._base[lane] = steps.baseline @ self._history.rows[first : first + len(steps.baseline)]
         for t in range(steps.n_burst - 1):
-            self._take(np.array([lane]), np.array([t]), self._step(t, first)[None] - self._base[lane])
+            self._advance_cells(np.array([lane]), np.array([t]), self._step(t, first)[None] - self._base[lane])
 
     def _step(self, t: int, first: int) -> _Floats:
-        """Make step t of the window whose first sample stands at `first`: (n_channels,)."""
+        """Compute step t (n_channels,) of the window whose first sample is row `first` of the history."""
         steps = self._steps
         if t < len(steps.starting):
             weights = steps.starting[t]
-            n = min(len(weights), self._end - first)
-            return np.asarray(weights[:n] @ self._history[first : first + n])
-        end = first + steps.first_end + t * steps.stride
-        return np.asarray(steps.fir @ self._history[end - len(steps.fir) : end][::-1])
+            n = min(len(weights), self._history.end - first)
+            return np.asarray(weights[:n] @ self._history.rows[first : first + n])
+        return self._shared_step(first + steps.first_end + t * steps.stride)
+
+    def _shared_step(self, end: int) -> _Floats:
+        """Compute the step (n_channels,) that is complete at row `end`: the same for every lane past its start."""
+        return np.asarray(self._steps.fir @ self._history.rows[end - len(self._steps.fir) : end][::-1])
 
     def _advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64]) -> None:
         steps = self._steps
-        x = self._x[: len(lanes)]  # (n_due, n_channels)
+        end = self._history.end
+        x = np.empty((len(lanes), self._base.shape[1]))  # (n_due, n_channels)
         if t.max() >= len(steps.starting):
-            x[:] = steps.fir @ self._history[self._end - len(steps.fir) : self._end][::-1]  # the step that all share
+            x[:] = self._shared_step(end)
         for i in np.flatnonzero(t < len(steps.starting)):
-            x[i] = self._step(int(t[i]), self._end - steps.first_end - int(t[i]) * steps.stride)
+            x[i] = self._step(int(t[i]), end - steps.first_end - int(t[i]) * steps.stride)
         if len(steps.baseline):
             x -= self._base[lanes]
-        self._take(lanes, t, x)
+        self._advance_cells(lanes, t, x)
 
-    def _take(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: _Floats) -> None:
+    def _advance_cells(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: _Floats) -> None:
         x = x / self._manifest.scaling.divide_uv
         for cells in self._members:
             cells.advance(lanes, t, x)

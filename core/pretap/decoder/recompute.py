@@ -12,8 +12,6 @@ from pretap.decoder.output import Output
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-__all__ = ["Recompute"]
-
 
 class Recompute:
     """A `DecoderStream` that decodes the window that ends at each hop.

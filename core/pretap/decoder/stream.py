@@ -14,8 +14,6 @@ from pretap.decoder.recompute import Recompute
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-__all__ = ["LaneStream", "Lanes", "Reference"]
-
 
 class Lanes(Protocol):
     """All windows that are open, advanced together."""
@@ -40,7 +38,7 @@ class Lanes(Protocol):
 
     @property
     def native(self) -> Native | None:
-        """What C code calls instead of `process`; None if it cannot."""
+        """The functions that C code calls instead of `process`; None if there are none."""
         ...
 
 
@@ -85,7 +83,7 @@ class LaneStream:
 
     @property
     def native(self) -> Native | None:
-        """What C code may call instead of `process`, reporting to `accept`; None if it cannot."""
+        """The functions that C code may call instead of `process`, reporting to `accept`; None if there are none."""
         return self._lanes.native if self._fallback is None else None
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""``pretap demo``: train, replay and decode live, in one command and in a session that disturbs no lab."""
+"""``pretap demo``: trains, replays and decodes live with one command, in an LSL session of its own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pretap.options import port_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pretap_realtime.check.isolated_session import Session
+    from pretap_realtime.check.isolated_session import IsolatedSession
     from pretap_realtime.send.messages import Message
 
 __all__ = ["demo"]
 
 _N_SHOWN = 12
-_TAP_S = 1.3  # between two taps of the synthetic head, rests included
+_TAP_S = 1.3  # between two taps of the synthetic subject, including rests
 
 
 @click.command()
@@ -34,63 +34,65 @@ _TAP_S = 1.3  # between two taps of the synthetic head, rests included
 @click.option("--browser/--no-browser", default=True, help="Open a browser with --web.")
 def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: bool) -> None:
     """Train a decoder in seconds, replay other trials as a live stream and show how they are decoded."""
-    from pretap_realtime.check.isolated_session import Session
+    from pretap_realtime.check.isolated_session import IsolatedSession
 
     console = Console()
-    with Session() as session:
+    with IsolatedSession() as session:
         from pretap_realtime.check.live_run import LiveRun
 
         bundle = session.folder / "demo.safetensors"
         if data == "synthetic":
-            with console.status("simulating a head: 28 electrodes, left and right taps"):
+            with console.status("simulating a subject: 28 electrodes, left and right taps"):
                 session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", str(seed),
                             "--n-train", "200", "--n-test", str(n_trials))  # fmt: skip
             source = str(session.folder / "data")
             fit_on, play = [], ["--part", "test"]
         else:
-            # the labels of the competition's test part are not known to everyone: hold out the end of the training part
+            # not every user has the labels of the competition's test part: hold out the end of the training part
             source, fit_on = data, ["--trials", f":-{n_trials}"]
             play = ["--part", "train", "--trials", f"-{n_trials}:"]
         with console.status("training the LSTM of configs/default.toml"):
-            said = session.run("train", str(find_config("default")), "--data", source, *fit_on, "--out", str(bundle),
+            output = session.run("train", str(find_config("default")), "--data", source, *fit_on, "--out", str(bundle),
                                "--set", "evaluation.folds=0")  # fmt: skip
-        console.print(f"trained on {said.splitlines()[0]}", highlight=False, soft_wrap=True)
+        console.print(f"trained on {output.splitlines()[0]}", highlight=False, soft_wrap=True)
         if web:
             if data == "synthetic":
                 source, play = str(session.folder / "later_raw.fif"), []
-                with console.status("simulating the same head an hour later: taps and rests"):
+                with console.status("simulating the same subject an hour later: taps and rests"):
                     session.run("simulate", source, "--session", "1", "--seed", str(seed),
                                 "--seconds", str(max(20, _TAP_S * n_trials)))  # fmt: skip
             page = ["--port", str(port), "--browser" if browser else "--no-browser"]
             _show_in_browser(session, console, bundle, [source, *play], page)
             return
-        board = _Board(console)
-        with board:
+        results = _ResultTable(console)
+        with results:
             run = LiveRun(session, bundle, engine="auto")
-            board.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
-            collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=board.show)
-    console.print(board.result(), highlight=False, soft_wrap=True)
-    # the service's own account of decisions and samples; its third line is the latency again
-    console.print("\n".join(collected.service_said.splitlines()[-3:-1]), style="dim", highlight=False, soft_wrap=True)
-    console.print("next: pretap train --help, pretap serve --help, and docs/", style="dim", highlight=False)
+            results.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
+            collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=results.show)
+    console.print(results.result(), highlight=False, soft_wrap=True)
+    # the service's summary of decisions and samples; its last line repeats the latency
+    console.print("\n".join(collected.service_output.splitlines()[-3:-1]), style="dim", highlight=False, soft_wrap=True)
+    console.print("Next: pretap train --help, pretap serve --help, and docs/", style="dim", highlight=False)
 
 
-def _show_in_browser(session: Session, console: Console, bundle: Path, play: list[str], page: list[str]) -> None:
-    """Replay in a loop, decode at every hop and show it all on the monitor's page, until Ctrl-C."""
+def _show_in_browser(
+    session: IsolatedSession, console: Console, bundle: Path, play: list[str], page: list[str]
+) -> None:
+    """Replay in a loop, decode at every hop and show everything on the monitor's page, until Ctrl-C."""
     from pretap_realtime.console.stopping import stop_on_signals
 
     stop = stop_on_signals()
     session.start("serve", str(bundle), "--hop-ms", "20")
     session.start("replay", *play, "--sfreq-hz", "1000", "--loop", "--wait")
     monitor = session.start("monitor", *page)
-    said = session.wait_for("The page", lambda: re.search(r"http://\S+", session.said(monitor)), within_s=30)
-    console.print(f"open {said[0]}, and {said[0]}#game to move the ball; Ctrl-C ends it", highlight=False)
+    address = session.wait_for("The page", lambda: re.search(r"http://\S+", session.output_of(monitor)), within_s=30)
+    console.print(f"Open {address[0]}, or {address[0]}#game to move the ball. Press Ctrl-C to stop.", highlight=False)
     while not stop.wait(0.5):
         session.check_children()
 
 
-class _Board:
-    """The live table on a terminal; a line per decision elsewhere."""
+class _ResultTable:
+    """A live table on a terminal, otherwise a line per decision."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -100,7 +102,7 @@ class _Board:
         self._n_right = 0
         self._title = ""
 
-    def __enter__(self) -> _Board:
+    def __enter__(self) -> _ResultTable:
         if self._live is not None:
             self._live.start()
         return self
@@ -119,22 +121,30 @@ class _Board:
         self._n_right += right
         latency_s = message.sent - message.t
         self._latencies_s.append(latency_s)
-        said = f"{message.label} {max(message.p.values()):.2f}" if message.valid else message.why
-        row = (trial, truth, said, "yes" if right else "no", f"{1000 * latency_s:.1f} ms")
+        decoded = f"{message.label} {max(message.p.values()):.2f}" if message.valid else message.why
+        row = (trial, truth, decoded, "yes" if right else "no", f"{1000 * latency_s:.1f} ms")
         self._rows.append(row)
         if self._live is None:
-            self._console.print("trial {:>3}  truth {:<5}  said {:<10}  right {:<3}  {}".format(*row), soft_wrap=True)
+            self._console.print(
+                "trial {:>3}  truth {:<5}  decoded {:<10}  right {:<3}  {}".format(*row), soft_wrap=True
+            )
         else:
             self._live.update(self._table())
 
     def result(self) -> str:
-        """Give the summary, or say that nothing came."""
+        """Return the summary.
+
+        Raises
+        ------
+        CheckFailedError
+            If there was no decision.
+        """
         from pretap.errors import CheckFailedError
         from pretap_realtime.send.latencies import percentile
 
         n = len(self._rows)
         if not n:
-            raise CheckFailedError("No decision came out of the live service. Run `pretap doctor`.")
+            raise CheckFailedError("The live service made no decision. Run `pretap doctor`.")
         p50, p95, p99 = (1000 * percentile(self._latencies_s, q) for q in (50, 95, 99))
         return (
             f"{self._n_right} of {n} right ({self._n_right / n:.0%}; guessing gets 50 %), decoded before the tap from "

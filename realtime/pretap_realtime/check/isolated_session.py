@@ -1,4 +1,4 @@
-"""An isolated LSL session with child processes: how ``verify`` and ``demo`` run the other commands for real."""
+"""Isolated LSL session with child processes. Used by ``verify`` and ``demo`` to run the other commands for real."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pretap.child import run_child
 from pretap.errors import CheckFailedError
 from pretap_realtime.lsl.api_config import isolation
 
-__all__ = ["Session"]
+__all__ = ["IsolatedSession"]
 
 Result = TypeVar("Result")
 
 
-class Session:
-    """A folder, an LSL configuration of its own for this process and its children, and those children.
+class IsolatedSession:
+    """A temporary folder, an LSL configuration for this process and its children, and the children.
 
-    Enter it before anything touches LSL in this process: liblsl reads ``LSLAPICFG`` once.
+    Enter it before this process loads liblsl, which reads ``LSLAPICFG`` only once.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Session:
         self._logs: dict[int, Path] = {}
         self.folder = Path(self._folder.name)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> IsolatedSession:
         config = self.folder / "lsl_api.cfg"
         os.environ["LSLAPICFG"] = str(config)
         config.write_text(isolation(), encoding="utf-8")
@@ -44,15 +44,15 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for child in self._children:
-            self.end(child)
+            self.stop(child)
         self._folder.cleanup()
 
     def run(self, *arguments: str) -> str:
-        """Run a pretap command to its end; gives what it printed. Its failure is ours, exit code included."""
+        """Run a pretap command to its end and return its output. If it fails, raise its error with its exit code."""
         return run_child(_command(arguments), heading=f"`pretap {arguments[0]}` failed: ")
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a pretap command; what it says goes to a file, see `said`."""
+        """Start a pretap command; its output goes to a file, see `output_of`."""
         log = self.folder / f"{arguments[0]}-{len(self._children)}.log"
         with log.open("wb") as file:
             child = subprocess.Popen(_command(arguments), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
@@ -60,12 +60,12 @@ class Session:
         self._logs[child.pid] = log
         return child
 
-    def said(self, child: subprocess.Popen[bytes]) -> str:
-        """Give what a child has printed so far."""
+    def output_of(self, child: subprocess.Popen[bytes]) -> str:
+        """Return what a child has printed so far."""
         return self._logs[child.pid].read_text(encoding="utf-8", errors="replace").strip()
 
-    def end(self, child: subprocess.Popen[bytes]) -> None:
-        """Ask a child to end, as Ctrl-C does; kill it when it does not within five seconds."""
+    def stop(self, child: subprocess.Popen[bytes]) -> None:
+        """Interrupt a child as Ctrl-C does, and kill it if it does not end within five seconds."""
         if child.poll() is not None:
             return
         child.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
@@ -75,30 +75,32 @@ class Session:
             child.kill()
             child.wait()
 
-    def wait_for(self, what: str, look: Callable[[], Result | None], *, within_s: float) -> Result:
-        """Call `look` until it gives something.
+    def wait_for(self, what: str, attempt: Callable[[], Result | None], *, within_s: float) -> Result:
+        """Call `attempt` until it returns something other than None, and return that.
 
         Raises
         ------
         CheckFailedError
-            When the time is over, or a child died with an error meanwhile.
+            If that takes longer than `within_s`, or a child has failed.
         """
         deadline_s = time.monotonic() + within_s
         while time.monotonic() < deadline_s:
-            result = look()
+            result = attempt()
             if result is not None:
                 return result
             self.check_children()
-        raise CheckFailedError(f"{what} did not come within {within_s:g} s.\n{self._everything_said()}")
+        raise CheckFailedError(f"{what} did not appear within {within_s:g} s.\n{self._all_output()}")
 
     def check_children(self) -> None:
-        """Raise when a child has died with an error."""
+        """Raise CheckFailedError if a child has ended with an error."""
         for child in self._children:
             if child.poll():
-                raise CheckFailedError(f"A child process ended with exit code {child.returncode}: {self.said(child)}")
+                raise CheckFailedError(
+                    f"A child process failed with exit code {child.returncode}: {self.output_of(child)}"
+                )
 
-    def _everything_said(self) -> str:
-        return "\n".join(f"--- {self._logs[child.pid].stem}:\n{self.said(child)}" for child in self._children)
+    def _all_output(self) -> str:
+        return "\n".join(f"--- {self._logs[child.pid].stem}:\n{self.output_of(child)}" for child in self._children)
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:

@@ -1,9 +1,8 @@
-"""Serve and replay as real processes over real LSL, and everything they send, collected."""
+"""Live run: runs `serve` on a `replay` over real LSL and collects what they send. Used by ``verify`` and ``demo``."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.check.isolated_session import Session
+from pretap_realtime.check.isolated_session import IsolatedSession
 from pretap_realtime.decide.cues import TRIAL_ENDS
 from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
@@ -23,66 +22,67 @@ from pretap_realtime.send.messages import Message
 __all__ = ["Collected", "LiveRun"]
 
 _START_WITHIN_S = 30.0
-_LINGER_S = 1.0  # after the replay has ended, what is under way still arrives
+_LINGER_S = 1.0  # after the replay has ended, for messages that are still on their way
 
 
 @dataclass
 class Collected:
-    """What came out: verdicts and states in order, rows of the probabilities stream, true stamps of the cues."""
+    """Everything received: verdicts and states in order, rows of the probabilities stream, times of the cues."""
 
     verdicts: list[Message] = field(default_factory=list)
     states: list[Message] = field(default_factory=list)
     rows: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
     cues: dict[str, float] = field(default_factory=dict)
     n_codes: int = 0
-    service_said: str = ""
-    n_missed: int = 0  # holes in the numbering of the marker stream
+    service_output: str = ""
+    n_missed: int = 0  # gaps in the numbering of the marker stream
 
 
 class LiveRun:
-    """One run of `serve` on a `replay`, cue-locked, inside a `Session`."""
+    """One cue-locked run of `serve` on a `replay`, inside an `IsolatedSession`."""
 
-    def __init__(self, session: Session, bundle: Path, *, engine: str) -> None:
+    def __init__(self, session: IsolatedSession, bundle: Path, *, engine: str) -> None:
         self._session = session
-        # the cues of replayed trials, whatever events the bundle was trained on
+        # the cues of replayed trials, regardless of the events that the bundle was trained on
         cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
         self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
                                     "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
         self._markers = MarkerInlet(self._find("pretap-markers"))
-        self._probabilities = _numbers(self._find("pretap-probabilities"))
-        self._codes = _numbers(self._find("pretap-codes"))
+        self._probabilities = _number_inlet(self._find("pretap-probabilities"))
+        self._codes = _number_inlet(self._find("pretap-codes"))
         self._markers.start()
         self.collected = Collected()
         self._next_seq: int | None = None
 
     def follow(self, *replay: str, within_s: float, on_verdict: Callable[[Message], None]) -> Collected:
-        """Start `pretap replay --wait` with these arguments, and collect until it has ended."""
+        """Run `pretap replay --wait` with these arguments, and collect everything until it has ended."""
         session = self._session
         child = session.start("replay", *replay, "--wait")
         cues = MarkerInlet(self._find("pretap-replay-markers"))
         cues.start()
         deadline_s = local_clock() + within_s
-        over_s = np.inf
-        while (now_s := local_clock()) < min(deadline_s, over_s):
-            if child.poll() is not None and over_s == np.inf:
-                over_s = now_s + _LINGER_S
+        end_s = np.inf
+        while (now_s := local_clock()) < min(deadline_s, end_s):
+            if child.poll() is not None and end_s == np.inf:
+                end_s = now_s + _LINGER_S
             session.check_children()
-            with contextlib.suppress(ConnectionLostError):  # the replay has ended, as it should
+            with contextlib.suppress(ConnectionLostError):  # the replay has ended normally
                 self.collected.cues |= {cue.text: cue.t_s for cue in cues.pull()}
             self._collect(on_verdict)
-        _end(session, child)
-        _end(session, self._serve)
-        self.collected.service_said = session.said(self._serve)
+        for process in (child, self._serve):
+            session.stop(process)
+            session.check_children()
+        self.collected.service_output = session.output_of(self._serve)
         return self.collected
 
     def _find(self, name: str) -> StreamInfo:
         resolver = StreamResolver({"name": name})
 
-        def look() -> StreamInfo | None:
+        def attempt() -> StreamInfo | None:
             found = resolver.wait()
             return found[0] if found else None
 
-        return self._session.wait_for(f"The stream {name!r}", look, within_s=_START_WITHIN_S)
+        return self._session.wait_for(f"The stream {name!r}", attempt, within_s=_START_WITHIN_S)
 
     def _collect(self, on_verdict: Callable[[Message], None]) -> None:
         for cue in self._markers.pull(timeout_s=0.02):
@@ -101,12 +101,7 @@ class LiveRun:
             self.collected.n_codes += len(chunk.t_s)
 
 
-def _numbers(found: StreamInfo) -> Inlet:
+def _number_inlet(found: StreamInfo) -> Inlet:
     inlet = Inlet(found)
     inlet.open(order=range(found.n_channels), factors=[1.0] * found.n_channels)
     return inlet
-
-
-def _end(session: Session, child: subprocess.Popen[bytes]) -> None:
-    session.end(child)
-    session.check_children()

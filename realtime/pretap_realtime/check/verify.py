@@ -1,4 +1,4 @@
-"""``pretap verify``: the parity gate. What goes out over real LSL equals what offline evaluation says."""
+"""``pretap verify``: checks that a live service over real LSL makes the same decisions as offline evaluation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Parity", "compare", "verify"]
 
 _TOLERANCE = 1e-6  # of probabilities
-_STAMP_TOLERANCE_S = 1e-6
+_TIMESTAMP_TOLERANCE_S = 1e-6
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """What was compared; `passed` needs every trial once, in order, equal and stamped with its last sample."""
+    """The result; `passed` if every trial was decided once, in order, equally, at the time of its last sample."""
 
     n_expected: int
     n_received: int
@@ -76,7 +76,7 @@ def verify(
 
     from pretap.bundle.file import read_bundle
     from pretap.decoder.decoder import check_engine
-    from pretap_realtime.check.isolated_session import Session
+    from pretap_realtime.check.isolated_session import IsolatedSession
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
@@ -85,7 +85,7 @@ def verify(
     if engine != "auto":
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
-    with Session() as session:
+    with IsolatedSession() as session:
         from pretap_realtime.check.live_run import LiveRun
 
         if recording is not None:
@@ -110,12 +110,12 @@ def verify(
         write_json(json_file, parity)
     if not parity.passed:
         raise CheckFailedError(
-            f"The live path does not equal offline evaluation. The service said:\n{live.service_said}"
+            f"The live decisions differ from offline evaluation. The service printed:\n{live.service_output}"
         )
 
 
 def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *, real_time: bool) -> Parity:
-    """Compare what was collected with offline probabilities (n_trials, n_classes)."""
+    """Compare the messages of a live run with offline probabilities (n_trials, n_classes)."""
     valid = [message for message in live.verdicts if message.valid]
     trials = [int(message.cue.split("/")[1]) for message in valid]
     got = np.full_like(offline, np.nan)
@@ -128,8 +128,8 @@ def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *
         if message.t in rows:
             got32[trial] = rows[message.t][: len(manifest.classes)]
     n_once = len(set(trials))
-    stamp_error_s = _stamp_error_s(live, dict(zip(trials, (m.t for m in valid), strict=True)), manifest)
-    # NaN (null in the JSON) where a decision is missing: never within the tolerance
+    timestamp_error_s = _timestamp_error_s(live, dict(zip(trials, (m.t for m in valid), strict=True)), manifest)
+    # NaN (null in the JSON) if a decision is missing, which is never within the tolerance
     difference, difference32 = (float(np.abs(each - offline).max()) for each in (got, got32))
     latencies_s = [message.sent - message.t for message in valid]
     in_order = trials == sorted(trials)
@@ -142,7 +142,7 @@ def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *
         and labels_equal
         and difference <= _TOLERANCE
         and difference32 <= _TOLERANCE
-        and stamp_error_s <= _STAMP_TOLERANCE_S
+        and timestamp_error_s <= _TIMESTAMP_TOLERANCE_S
     )
     return Parity(
         n_expected=len(offline),
@@ -154,24 +154,25 @@ def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *
         labels_equal=labels_equal,
         max_abs_diff=difference,
         max_abs_diff_float32=difference32,
-        max_stamp_error_ms=1000 * stamp_error_s,
+        max_stamp_error_ms=1000 * timestamp_error_s,
         latency_ms=_percentiles_ms(latencies_s) if real_time and latencies_s else None,
         passed=passed,
     )
 
 
-def _stamp_error_s(live: Collected, stamps: dict[int, float], manifest: Manifest) -> float:
-    """Compare verdict stamps with the replay's own end markers; NaN where there is nothing to compare.
+def _timestamp_error_s(live: Collected, timestamps_s: dict[int, float], manifest: Manifest) -> float:
+    """Return the largest difference between verdict timestamps and the replay's end markers; NaN without either.
 
-    A marker that went out before this process was connected is replaced by a later one: trials stand end to end.
+    If a marker was sent before this process was connected, its time follows from the first one received, because trials
+    follow each other without a gap.
     """
     ends = {int(text.split("/")[1]): t_s for text, t_s in live.cues.items() if "/end" in text}
-    if not ends or not stamps:
+    if not ends or not timestamps_s:
         return float("nan")
     anchor, anchor_s = min(ends.items())
     trial_s = manifest.n_window / manifest.sfreq_hz
-    expected = {trial: ends.get(trial, anchor_s + (trial - anchor) * trial_s) for trial in stamps}
-    return max(abs(stamps[trial] - expected[trial]) for trial in stamps)
+    expected = {trial: ends.get(trial, anchor_s + (trial - anchor) * trial_s) for trial in timestamps_s}
+    return max(abs(timestamps_s[trial] - expected[trial]) for trial in timestamps_s)
 
 
 def _percentiles_ms(values_s: list[float]) -> dict[str, float]:
@@ -193,10 +194,10 @@ def _report(parity: Parity) -> str:
         f"equality  labels {'equal' if parity.labels_equal else 'DIFFER'}, probabilities within "
         f"{parity.max_abs_diff:.1e} (markers), {parity.max_abs_diff_float32:.1e} (float32 stream); "
         f"allowed {_TOLERANCE:.0e}",
-        f"stamps    within {parity.max_stamp_error_ms:.6f} ms of each trial's last sample",
+        f"times     within {parity.max_stamp_error_ms:.6f} ms of each trial's last sample",
     ]
     if parity.latency_ms is None:
-        lines.append("latency   n/a: the replay did not run in real time")
+        lines.append("latency   not measured, because the replay did not run in real time")
     else:
         p = parity.latency_ms
         lines.append(f"latency   p50 {p['p50']:.1f} ms, p95 {p['p95']:.1f} ms, p99 {p['p99']:.1f} ms")

@@ -1,1 +1,1 @@
-"""The terminal and the signals that stop a command."""
+"""The console writer and the signals that stop a command."""

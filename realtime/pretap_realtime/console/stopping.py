@@ -1,4 +1,4 @@
-"""Ctrl-C as an argument: something to wait on that a signal handler may set."""
+"""Stop events: Ctrl-C as an argument that a loop can wait on and a signal handler can set. Used by all commands."""
 
 from __future__ import annotations
 
@@ -11,54 +11,55 @@ from typing import Final, Protocol
 
 __all__ = ["HANGUP", "Stop", "StopSignal", "ending_signals", "stop_at_eof", "stop_on_signals"]
 
-HANGUP: Final = getattr(signal, "SIGHUP", None)  # the terminal closes; Windows has no such thing
+HANGUP: Final = getattr(signal, "SIGHUP", None)  # the terminal was closed; does not exist on Windows
 
 
 class Stop(Protocol):
-    """What tells a loop to end; `threading.Event` is one too, where no signal handler sets it."""
+    """Tells a loop to end. A `threading.Event` also qualifies, unless a signal handler sets it."""
 
     def is_set(self) -> bool: ...
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds; says whether it is set."""
+        """Wait up to `timeout` seconds, and return whether it is set."""
         ...
 
 
 class StopSignal:
-    """A `Stop` that a signal handler may set.
+    """A `Stop` that a signal handler can set.
 
-    Not a `threading.Event`: its `set` takes a lock that `wait` takes too, so a handler that interrupts the main thread
-    in `wait` waits for itself, for ever (seen once in some thirty recordings, which wait 250 times a second).
+    This is not a `threading.Event`, because its `set` and `wait` need the same lock. A handler that interrupts the main
+    thread inside `wait` would wait for itself forever. That happened once in about thirty recordings, which wait 250
+    times a second.
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()  # sockets: Windows can wait for nothing else
+        self._reader, self._writer = socket.socketpair()  # sockets, because Windows can select nothing else
         self._is_set = False
 
     def is_set(self) -> bool:
         return self._is_set
 
     def set(self) -> None:
-        """Set it, for good; wakes all who wait."""
+        """Set it permanently, and wake all waiting threads."""
         if not self._is_set:
             self._is_set = True
-            self._writer.send(b"\0")  # one byte, never read: it cannot block, and stays readable
+            self._writer.send(b"\0")  # one byte that is never read: it cannot block, and the socket stays readable
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds; says whether it is set."""
+        """Wait up to `timeout` seconds, and return whether it is set."""
         if not self._is_set:
             select.select([self._reader], [], [], timeout)
         return self._is_set
 
 
 def ending_signals() -> list[int]:
-    """Give the signals that end a program well: not SIGHUP where it was started to outlive its terminal (nohup)."""
+    """Return the signals that end a program properly: without SIGHUP if it is ignored, as after ``nohup``."""
     ignores = HANGUP is not None and signal.getsignal(HANGUP) == signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None or ignores else [HANGUP])]
 
 
 def stop_on_signals() -> StopSignal:
-    """Set the stop on the first SIGINT, SIGTERM or SIGHUP; a second one of the first two ends the process at once."""
+    """Return a stop that SIGINT, SIGTERM or SIGHUP sets; a further SIGINT or SIGTERM ends the process at once."""
     stop = StopSignal()
 
     def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
@@ -72,10 +73,10 @@ def stop_on_signals() -> StopSignal:
 
 
 def stop_at_eof(stop: StopSignal) -> None:
-    """Set the stop when stdin closes: the parent process wants it so, or is gone."""
+    """Set the stop when stdin closes, because the parent process closed it or has ended."""
 
     def wait() -> None:
-        while os.read(0, 4096):  # not sys.stdin: its lock would hang the interpreter's end
+        while os.read(0, 4096):  # not sys.stdin: its lock would block the exit of the interpreter
             pass
         stop.set()
 

@@ -5,54 +5,46 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-from queue import SimpleQueue
 from typing import Final, Literal
+
+from pretap_realtime.console.background_writer import BackgroundWriter
 
 __all__ = ["ConsoleWriter"]
 
 _CLOSE_S: Final = 1.0
-_MOST_LINES: Final = 10_000  # of a terminal that reads no more: some MB
+_MAX_LINES: Final = 10_000  # pending if the terminal stops reading: a few MB
 
 
 class ConsoleWriter:
-    """Writes lines in a thread of its own: a terminal that is stopped, full or gone costs lines, not the session.
+    """Writes lines in a thread of its own, so that a stopped, full or closed terminal costs lines but not the session.
 
-    `say` and `show` neither wait nor raise, so that callers need no guard.
+    `say` and `show` neither block nor raise.
     """
 
     def __init__(self) -> None:
-        self._lines: SimpleQueue[tuple[str, Literal["stdout", "stderr"]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="console", daemon=True)
-        self._thread.start()
+        self._writer = BackgroundWriter(_write, name="console", max_pending=_MAX_LINES)
 
     def say(self, line: str) -> None:
-        """Write a line to stderr, some time."""
-        if self._lines.qsize() < _MOST_LINES:
-            self._lines.put((line, "stderr"))
+        """Write a line to stderr."""
+        self._writer.put((line, "stderr"))
 
     def show(self, text: str) -> None:
         """Write a result to stdout."""
-        self._lines.put((text, "stdout"))
+        self._writer.put((text, "stdout"))
 
     def close(self) -> bool:
-        """Wait until all is written; False where the terminal does not take it."""
-        self._lines.put(None)
-        self._thread.join(_CLOSE_S)
-        return not self._thread.is_alive()
-
-    def _work(self) -> None:
-        while (line := self._lines.get()) is not None:
-            _write(*line)
+        """Wait until everything is written, and return whether it was: a terminal may have stopped reading."""
+        return self._writer.close(_CLOSE_S) == 0
 
 
-def _write(text: str, name: Literal["stdout", "stderr"]) -> None:
+def _write(line: tuple[str, Literal["stdout", "stderr"]]) -> None:
+    text, name = line
     file = getattr(sys, name)
-    if file is None:  # it was closed when the process began
+    if file is None:  # it was closed when the process started
         return
-    harmless = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # an ASCII terminal is no error
+    encodable = text.encode(file.encoding, "backslashreplace").decode(file.encoding)  # for an ASCII terminal
     try:
-        print(harmless, file=file, flush=True)
-    except OSError:  # what could not be written would fail again at each flush, at the interpreter's end too
+        print(encodable, file=file, flush=True)
+    except OSError:  # unwritten text would fail again at each flush, also when the interpreter exits
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

@@ -1,5 +1,6 @@
-"""``pretap monitor``: a web page on which one sees whether the signal, the decoder and the link are well.
+"""`pretap monitor`: a web page that shows whether the signal, the decoder and the connection are in order.
 
-A process of its own and an ordinary LSL client: `follower` finds and reads the streams, `traces` and `board` (pure)
-keep what the page shows, `server` sends it to browsers, and `static/` is the page: plain HTML, CSS and JavaScript.
+The monitor is a process of its own and an ordinary LSL client. `follower` finds and reads the streams. `view` keeps
+what the page shows (with `traces`, `dashboard` and `accuracy`, all pure), and `server` sends it to browsers. The page
+in `static/` is plain HTML, CSS and JavaScript.
 """

@@ -1,8 +1,9 @@
-"""Which of the streams on the network the monitor follows. Pure."""
+"""Choice of the streams that the monitor follows, among all on the network. Pure; used by `follower`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pretap_realtime.signal.compatibility import printable
@@ -10,67 +11,78 @@ from pretap_realtime.signal.compatibility import printable
 if TYPE_CHECKING:
     from pretap_realtime.lsl.description import StreamInfo
 
-__all__ = ["choose", "service_of"]
+__all__ = ["Selection", "choose", "service_of"]
 
 _MAX_MARKER_STREAMS: Final = 4
 _MAX_LISTED: Final = 10
-_OF_SERVICES: Final = {
-    "probabilities": "probabilities",
-    "codes": "codes",
-    "messages": "markers",
-}  # role: end of its name, which is its source_id too: a replay may send markers under the same name
+# By role, the end of the source_id of an outlet of a service. Names do not suffice: a replay may use the same one.
+_SUFFIXES: Final = {"probabilities": "probabilities", "codes": "codes", "messages": "markers"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The streams that the user asked for.
+
+    Attributes
+    ----------
+    service
+        Name of the service (``markers.name``), empty for the only one on the network.
+    eeg
+        Query of the EEG stream.
+    markers
+        Query of the marker streams with the true labels; None for all marker streams except those of services.
+    """
+
+    service: str
+    eeg: Mapping[str, str]
+    markers: Mapping[str, str] | None
 
 
 def service_of(found: StreamInfo) -> str:
-    """Give the name of the service whose probabilities a stream carries; empty where it carries none."""
+    """Return the name of the service whose probabilities a stream carries, or an empty string."""
     name = found.name.removesuffix("-probabilities")
     is_one = name != found.name and found.type == "Probabilities" and found.format == "float32"
     return name if is_one else ""
 
 
 def choose(
-    found: Sequence[StreamInfo],
-    *,
-    name: str,
-    stream: Mapping[str, str],
-    markers: Mapping[str, str] | None,
-    followed: str = "",
-    has_eeg: bool = False,
+    found: Sequence[StreamInfo], selection: Selection, *, followed: str = "", has_eeg: bool = False
 ) -> tuple[dict[str, StreamInfo], list[str]]:
-    """Say which stream is wanted in which role, and what stands in the way.
+    """Choose a stream for each role, and return the choice and a message for each problem.
 
-    Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. The service that is `followed` and
-    the EEG stream that is there stay so when others come; see `pretap_realtime.monitor.follower.Follower` for the other
-    arguments.
+    Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. If other services or EEG streams
+    appear, the service that is `followed` and the current EEG stream (`has_eeg`) are kept.
     """
     services = sorted({service for each in found if (service := service_of(each))})
     wanted: dict[str, StreamInfo] = {}
     problems: list[str] = []
-    mine = [each for each in services if each == (name or followed or each)]
+    mine = [each for each in services if each == (selection.service or followed or each)]
     if len(mine) == 1:
-        roles = {f"{mine[0]}-{end}": role for role, end in _OF_SERVICES.items()}
+        roles = {f"{mine[0]}-{end}": role for role, end in _SUFFIXES.items()}
         wanted = {roles[each.source_id]: each for each in found if each.source_id in roles}
     elif mine:
-        problems.append(f"{len(mine)} services are here: {_listed(mine)}. Start the monitor with --service NAME.")
+        problems.append(f"StreamInfo {len(mine)} services: {_listed(mine)}. Start the monitor with --service NAME.")
     else:
-        who = f"the service {printable(name, limit=40)!r}" if name else "a service"
-        problems.append(f"Waiting for {who}. Is pretap serve running?")
+        name = printable(selection.service, limit=40)
+        wanted_name = f"the service {name!r}" if name else "a service"
+        problems.append(f"Waiting for {wanted_name}. Is pretap serve running?")
     if not has_eeg:
-        eegs = [each for each in found if _answers(each, stream) and each.format not in ("string", "undefined")]
+        eegs = [each for each in found if _matches(each, selection.eeg) and each.format not in ("string", "undefined")]
         if len(eegs) == 1:
             wanted["eeg"] = eegs[0]
         elif eegs:
             listed = _listed([each.name for each in eegs])
-            problems.append(f"{len(eegs)} EEG streams are here: {listed}. Start the monitor with --query NAME.")
+            problems.append(f"StreamInfo {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
         else:
             problems.append("Waiting for the EEG stream.")
-    ours = {f"{service}-{end}" for service in services for end in _OF_SERVICES.values()}
+    ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
     texts = [each for each in found if each.format == "string" and each.n_channels == 1 and each.source_id not in ours]
-    truths = [each for each in texts if (each.type == "Markers" if markers is None else _answers(each, markers))]
+    query = {"type": "Markers"} if selection.markers is None else selection.markers
+    truths = [each for each in texts if _matches(each, query)]
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
 
 
-def _answers(found: StreamInfo, query: Mapping[str, str]) -> bool:
+def _matches(found: StreamInfo, query: Mapping[str, str]) -> bool:
     return all(getattr(found, key) == value for key, value in query.items())
 
 

@@ -1,4 +1,4 @@
-"""``pretap monitor``: a page to watch a service on, and the feedback game."""
+"""``pretap monitor``: serves a web page that shows a running service, and the feedback game."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["monitor"]
 @click.option(
     "--cue-query",
     metavar="QUERY",
-    help="Marker stream with the true labels.  [default: all marker streams but those of services]",
+    help="Marker stream with the true labels.  [default: all marker streams except those of services]",
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @port_option
@@ -54,42 +54,39 @@ def monitor(
     The page is read-only. Only this machine can open it, unless --host says otherwise. There is no password.
     """
     stop = stop_on_signals()
-    if any(not each or not set(each) <= _OF_NAMES for each in names):
+    if any(not each or not set(each) <= _NAME_CHARACTERS for each in names):
         raise UsageError("--allow-host: expected a name or an address, without a port.")
     from pretap_realtime.lsl.query import parse_query
+    from pretap_realtime.monitor.choice import Selection
     from pretap_realtime.monitor.follower import Follower
     from pretap_realtime.monitor.server import run
 
     listener = _listen(host, port)
-    if hasattr(os, "nice"):  # who watches makes way for what is watched
+    if hasattr(os, "nice"):  # the service has priority over the monitor
         os.nice(_NICE)
-    follower = Follower(
-        name=service or "",
-        stream=parse_query(query),
-        markers=parse_query(cue_query) if cue_query else None,
-        stop=stop,
-    )
+    markers = parse_query(cue_query) if cue_query else None
+    follower = Follower(Selection(service or "", parse_query(query), markers), stop=stop)
     follower.start()
-    at = listener.getsockname()[1]
-    click.echo(f"the monitor is at http://127.0.0.1:{at}/", err=True)
+    port = listener.getsockname()[1]
+    click.echo(f"The monitor is at http://127.0.0.1:{port}/", err=True)
     if not _is_loopback(host):
-        known = ", ".join(f"http://{each}:{at}/" for each in names)
+        known = ", ".join(f"http://{each}:{port}/" for each in names)
         click.echo(
-            f"WARNING: listening on {host}: who reaches this port reads the EEG. "
-            + (f"Others open {known}" if known else "Name this machine with --allow-host, else others are refused."),
+            f"WARNING: listening on {host}: anyone who can reach this port can read the EEG. "
+            + (f"Other machines open {known}" if known else "Add --allow-host NAME, or other machines are refused."),
             err=True,
         )
     if browser:
-        _open_browser(f"http://127.0.0.1:{at}/")
+        _open_browser(f"http://127.0.0.1:{port}/")
     run(follower, listener=listener, names=names, stop=stop)
 
 
 _NICE = 10
-_OF_NAMES = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
+_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
 
 
 def _open_browser(url: str) -> None:
-    """Open a browser where there is a screen: without one a text browser would take this terminal."""
+    """Open a browser if there is a screen; without one, a text browser would take over this terminal."""
     import webbrowser
 
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -110,5 +107,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=32)
     except OSError as error:
         raise UsageError(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port, or 0."
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port, or 0 for any free one."
         ) from None

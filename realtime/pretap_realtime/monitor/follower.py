@@ -1,19 +1,13 @@
-"""Finds the EEG stream, the service's three outlets and the markers of others, and reads them: an ordinary LSL client.
+"""Follower: finds the EEG stream, the outlets of a service and the markers of other programs, and reads them.
 
-One thread looks and connects, which may block; another reads what is there, forty times a second.
+Used by `server`. One thread resolves and connects, which may block; another reads new samples forty times a second.
 """
 
 from __future__ import annotations
 
 import threading
-import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
@@ -22,270 +16,179 @@ from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
-from pretap_realtime.monitor.board import Board, DecisionRow, Event, Figures
-from pretap_realtime.monitor.choice import choose, service_of
-from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
-from pretap_realtime.monitor.truths import Judged
+from pretap_realtime.monitor.choice import Selection, choose, service_of
+from pretap_realtime.monitor.positions import positions
+from pretap_realtime.monitor.view import Cursor, Update, View
 from pretap_realtime.signal.compatibility import Description, printable
 
-__all__ = ["About", "Follower", "Place", "Update", "positions"]
+__all__ = ["Follower"]
 
 _READ_S: Final = 0.025
-_LOOK_S: Final = 0.3
-_AGAIN_S: Final = 2.0  # before a stream that failed is tried anew
-_FORGOTTEN_S: Final = 6.0  # a watch lists a stream that ended for five seconds
+_RESOLVE_S: Final = 0.3
+_RETRY_S: Final = 2.0  # before a stream that failed is tried again
+_FORGOTTEN_S: Final = 6.0  # a watch lists a stream for five seconds after its end
 _MAX_CHANNELS: Final = 256
-_NUMBERS: Final = {"probabilities", "codes"}  # roles
+_NUMBER_ROLES: Final = {"probabilities", "codes"}
 _MAX_SPEED: Final = 1000.0
 
 
-class About(msgspec.Struct, frozen=True):
-    """What is followed: names are harmless text, `channels` and `places` belong together."""
+@dataclass(frozen=True)
+class _Link:
+    """A stream and the inlet that reads it."""
 
-    service: str = ""
-    eeg: str = ""
-    classes: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
-    electrodes: tuple[str, ...] = ()  # their names as the head map has them
-    places: list[tuple[float, float] | None] = []
-    unit: str = ""
-    sfreq_hz: float = 0.0
-    speed: float = 1.0
-    markers: tuple[str, ...] = ()
-    problem: str = ""  # why something is not followed
-    columns_per_s: int = COLUMNS_PER_S
-
-
-@dataclass
-class Place:
-    """Up to where a page has been told."""
-
-    era: int = -1
-    n_abouts: int = 0
-    n_columns: int = 0
-    n_decisions: int = 0
-    n_events: int = 0
-    n_judged: int = 0
-
-    def begin(self, era: int) -> None:
-        """Forget what was told."""
-        self.era = era
-        self.n_abouts = self.n_columns = self.n_decisions = self.n_events = self.n_judged = 0
-
-
-class Update(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is new for a page."""
-
-    fresh: bool = False  # forget all that was told before: another stream or service is followed
-    about: About | None = None
-    decisions: list[DecisionRow] = []
-    events: list[Event] = []
-    judged: list[Judged] = []
-    figures: Figures | None = None
-    now: float = 0.0
+    stream: StreamInfo
+    inlet: Inlet | MarkerInlet
 
 
 class Follower:
-    """Follows one service; `update` gives what is new to any number of pages.
+    """Follows one service; `update` returns what is new, for any number of browsers."""
 
-    Parameters
-    ----------
-    name
-        Of the service (``markers.name``); empty: the only one there is.
-    stream
-        Query of the EEG stream.
-    markers
-        Query of the marker stream that tells the truth; None: all of one string channel that are no service's.
-    """
-
-    def __init__(self, *, name: str, stream: dict[str, str], markers: dict[str, str] | None, stop: Stop) -> None:
-        self._name, self._stream, self._markers, self._stop = name, stream, markers, stop
-        self._lock = threading.Lock()  # holds: everything below
-        self._board = Board()
-        self._traces: Traces | None = None
-        self._about = About()
-        self._n_abouts = 1  # counts what `about` has been
-        self._era = 0  # counts what makes a page begin anew
-        self._inlets: dict[str, Inlet | MarkerInlet] = {}
-        self._connected: dict[str, StreamInfo] = {}  # what the inlets read
-        self._followed: tuple[str, tuple[str, ...]] = "", ()  # the service and its classes
-        self._aside: dict[str, tuple[float, str]] = {}  # uid of what is not tried: until when, and why
-        self._is_local = False
+    def __init__(self, selection: Selection, *, stop: Stop) -> None:
+        self._selection, self._stop = selection, stop
+        self._lock = threading.Lock()  # protects everything below
+        self._view = View()
+        self._links: dict[str, _Link] = {}  # by role
+        self._skipped: dict[str, tuple[float, str]] = {}  # by uid: until when a stream is not tried, and why
+        self._has_latency = False  # the EEG has this machine's clock and runs in real time
 
     def start(self) -> None:
-        for target, name in ((self._look, "look"), (self._read, "read")):
+        for target, name in ((self._resolve, "resolve"), (self._read, "read")):
             threading.Thread(target=target, name=name, daemon=True).start()
 
-    def update(self, place: Place, *, with_figures: bool) -> tuple[Update, bytes]:
-        """Give what is new since `place`, which moves on; the bytes are `Traces.frame`."""
+    def update(self, cursor: Cursor, *, with_figures: bool) -> tuple[Update, bytes, Cursor]:
+        """Return what is new since `cursor`, see `View.update`."""
         with self._lock:
-            is_new = place.era != self._era
-            if is_new:
-                place.begin(self._era)
-            board, now_s = self._board, local_clock()
-            update = Update(
-                fresh=is_new,
-                about=self._about if place.n_abouts != self._n_abouts else None,
-                decisions=board.decisions.since(place.n_decisions),
-                events=board.events.since(place.n_events),
-                judged=board.judged.since(place.n_judged),
-                figures=msgspec.structs.replace(board.figures(now_s=now_s)) if with_figures or is_new else None,
-                now=now_s,
-            )
-            frame = self._traces.frame(place.n_columns) if self._traces is not None else b""
-            place.n_abouts = self._n_abouts
-            place.n_decisions, place.n_events, place.n_judged = board.decisions.n, board.events.n, board.judged.n
-            place.n_columns = self._traces.n if self._traces is not None else 0
-        return update, frame
+            return self._view.update(cursor, now_s=local_clock(), with_figures=with_figures)
 
     # -- finding and connecting ----------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _resolve(self) -> None:
         watch = StreamResolver()
-        while not self._stop.wait(_LOOK_S):
+        while not self._stop.wait(_RESOLVE_S):
             now_s = local_clock()
             with self._lock:
-                self._aside = {uid: each for uid, each in self._aside.items() if each[0] > now_s}
-                aside, connected, reads_numbers = dict(self._aside), dict(self._connected), self._reads_numbers()
-                followed = self._followed[0] if "messages" in connected or "probabilities" in connected else ""
+                self._skipped = {uid: each for uid, each in self._skipped.items() if each[0] > now_s}
+                skipped, connected, reads_numbers = set(self._skipped), set(self._links), self._reads_numbers()
+                followed = self._view.followed[0] if connected & {"messages", "probabilities"} else ""
             wanted, problems = choose(
-                [each for each in watch.streams() if each.uid not in aside],
-                name=self._name,
-                stream=self._stream,
-                markers=self._markers,
+                [each for each in watch.streams() if each.uid not in skipped],
+                self._selection,
                 followed=followed,
                 has_eeg="eeg" in connected,
             )
             for role, stream in wanted.items():
-                if role not in connected and (reads_numbers or role not in _NUMBERS):
+                if role not in connected and (reads_numbers or role not in _NUMBER_ROLES):
                     self._connect(role, stream)
             with self._lock:
-                self._say(problem=" ".join([*problems, *(why for _, why in self._aside.values() if why)][:5]))
+                reasons = [why for _, why in self._skipped.values() if why]
+                self._view.describe_streams(problem=" ".join([*problems, *reasons][:5]))
 
     def _connect(self, role: str, stream: StreamInfo) -> None:
-        """Connect one stream; where that fails, leave it aside for a while."""
+        """Connect to a stream; if that fails, skip it for a while."""
         try:
-            if role == "messages" or role.startswith("marker "):
-                inlet: Inlet | MarkerInlet = _opened_markers(stream)
-            else:
-                inlet = _opened_numbers(stream, as_microvolts=role == "eeg")
+            inlet = _open(role, stream)
         except (ConnectionLostError, StreamRefusedError) as error:
             why = "" if isinstance(error, ConnectionLostError) else printable(str(error), limit=300)
             with self._lock:
-                self._aside[stream.uid] = local_clock() + _AGAIN_S, why
+                self._skipped[stream.uid] = local_clock() + _RETRY_S, why
             return
         with self._lock:
-            self._begin(role, stream, inlet)
-            self._inlets[role], self._connected[role] = inlet, stream
+            self._show(role, stream, inlet)
+            self._links[role] = _Link(stream, inlet)
 
-    def _begin(self, role: str, stream: StreamInfo, inlet: Inlet | MarkerInlet) -> None:
-        """Note what a new inlet changes for the page."""
-        if role == "eeg":
-            assert isinstance(inlet, Inlet)
-            self._begin_eeg(inlet)
+    def _show(self, role: str, stream: StreamInfo, inlet: Inlet | MarkerInlet) -> None:
+        """Update the view for a new inlet."""
+        view = self._view
+        if isinstance(inlet, MarkerInlet):
+            if role != "messages":
+                view.describe_streams(markers=tuple(sorted({*view.about.markers, printable(stream.name)})))
+        elif role == "eeg":
+            self._show_eeg(inlet)
         elif role == "probabilities":
-            assert isinstance(inlet, Inlet)
-            service, classes = service_of(stream), _labels(inlet.description)[:-1]
-            if (service, classes) != self._followed:
-                self._followed = service, classes
-                self._board.begin(classes)
-                self._era += 1
-            self._say(service=printable(service), classes=self._board.classes)
-        elif role.startswith("marker "):
-            self._say(markers=tuple(sorted({*self._about.markers, printable(stream.name)})))
+            service = service_of(stream)
+            view.start_service(service, _labels(inlet.description)[:-1])
+            view.describe_streams(service=printable(service), classes=view.dashboard.classes)
 
-    def _begin_eeg(self, inlet: Inlet) -> None:
+    def _show_eeg(self, inlet: Inlet) -> None:
         description = inlet.description
         labels = tuple(printable(label, limit=20) for label in _labels(description))
-        before = self._about
-        if self._traces is None or (labels, description.sfreq_hz) != (before.channels, before.sfreq_hz):
-            self._traces = Traces(n_channels=description.n_channels, sfreq_hz=description.sfreq_hz)
-            self._era += 1
+        self._view.start_eeg(labels, description.sfreq_hz)
         speed = description.speed if 0 < description.speed <= _MAX_SPEED else 1.0
-        self._is_local = inlet.is_local and speed == 1.0
-        self._say(
+        self._has_latency = inlet.is_local and speed == 1.0
+        self._view.describe_streams(
             eeg=printable(description.name),
             channels=labels,
             electrodes=tuple(electrode_names(labels)),
             places=positions(labels),
-            unit="µV" if _knows_unit(description) else "",
+            unit="" if None in _factors(description) else "µV",
             sfreq_hz=description.sfreq_hz,
             speed=speed,
         )
-
-    def _say(self, **facts: Any) -> None:
-        about = msgspec.structs.replace(self._about, **facts)
-        if about != self._about:
-            self._about = about
-            self._n_abouts += 1
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         while not self._stop.wait(_READ_S):
             with self._lock:
-                for role, inlet in list(self._inlets.items()):
+                for role, link in list(self._links.items()):
                     try:
-                        self._take(role, inlet)
+                        self._pull(role, link.inlet)
                     except ConnectionLostError:
-                        self._lose(role)
+                        self._disconnect(role)
                 if not self._reads_numbers():
-                    for role in _NUMBERS & self._inlets.keys():
-                        self._inlets.pop(role).close()
-                        del self._connected[role]
-                self._board.judge(now_s=local_clock())
+                    for role in _NUMBER_ROLES & self._links.keys():
+                        self._links.pop(role).inlet.close()
+                self._view.dashboard.judge_markers(now_s=local_clock())
 
     def _reads_numbers(self) -> bool:
-        """Say whether the streams of numbers are to be read: each reader of them delays the service's decisions.
+        """Whether to read the probabilities and codes: each reader of these streams delays the service's decisions.
 
-        The classes are only in their descriptions, so until those are known: a message may come first.
+        Only their descriptions contain the classes, so they are read until those are known, even if messages arrive.
         """
-        return not (self._board.has_messages and self._followed[0])
+        return not (self._view.dashboard.has_messages and self._view.followed[0])
 
-    def _take(self, role: str, inlet: Inlet | MarkerInlet) -> None:
-        now_s = local_clock()
+    def _pull(self, role: str, inlet: Inlet | MarkerInlet) -> None:
+        now_s, board = local_clock(), self._view.dashboard
         if isinstance(inlet, MarkerInlet):
             for marker in inlet.pull(0.0):
                 if role == "messages":
-                    self._board.add_message(marker.text, now_s=now_s, latency_known=self._is_local)
+                    board.add_message(marker.text, now_s=now_s, has_latency=self._has_latency)
                 else:
-                    self._board.add_marker(marker, now_s=now_s)
+                    board.add_marker(marker, now_s=now_s)
             return
         chunk = inlet.pull(0.0)
         if chunk is None:
             return
         if role == "eeg":
-            assert self._traces is not None
-            self._traces.push(chunk.x_uv, chunk.t_s)
+            assert self._view.traces is not None
+            self._view.traces.append(chunk.x_uv, chunk.t_s)
         elif role == "probabilities":
-            self._board.add_rows(chunk.x_uv, chunk.t_s, now_s=now_s)
+            board.add_probabilities(chunk.x_uv, chunk.t_s, now_s=now_s)
         else:
-            self._board.add_codes(chunk.x_uv[:, 0].tolist(), chunk.t_s.tolist())
+            board.add_codes(chunk.x_uv[:, 0].tolist(), chunk.t_s.tolist())
 
-    def _lose(self, role: str) -> None:
-        """Let go of a stream that ended; what it has shown stays."""
-        inlet, stream = self._inlets.pop(role), self._connected.pop(role)
-        self._aside[stream.uid] = local_clock() + _FORGOTTEN_S, ""
-        inlet.close()
+    def _disconnect(self, role: str) -> None:
+        """Close the inlet of a stream that has ended; the page keeps what it has shown."""
+        link, now_s = self._links.pop(role), local_clock()
+        self._skipped[link.stream.uid] = now_s + _FORGOTTEN_S, ""
+        link.inlet.close()
         if role == "eeg":
-            self._board.note(f"the EEG stream {self._about.eeg} ended", t_s=local_clock())
+            self._view.dashboard.add_note(f"The EEG stream {self._view.about.eeg} has ended.", t_s=now_s)
         elif role == "messages":
-            self._board.has_messages = False  # the next one may be of another kind
-            self._board.note(f"the service {self._about.service} ended", t_s=local_clock())
+            self._view.dashboard.has_messages = False  # the next service may send other streams
+            self._view.dashboard.add_note(f"The service {self._view.about.service} has ended.", t_s=now_s)
 
 
-def _opened_markers(stream: StreamInfo) -> MarkerInlet:
-    inlet = MarkerInlet(stream)
-    inlet.start()
-    return inlet
-
-
-def _opened_numbers(stream: StreamInfo, *, as_microvolts: bool) -> Inlet:
+def _open(role: str, stream: StreamInfo) -> Inlet | MarkerInlet:
+    if role == "messages" or role.startswith("marker "):
+        markers = MarkerInlet(stream)
+        markers.start()
+        return markers
     inlet = Inlet(stream)
     n = inlet.description.n_channels
     if n > _MAX_CHANNELS:
-        raise StreamRefusedError(f"{n} channels are too many for a page: at most {_MAX_CHANNELS}")
-    inlet.open(order=range(n), factors=_factors(inlet.description) if as_microvolts else [1.0] * n)
+        raise StreamRefusedError(f"The page can show at most {_MAX_CHANNELS} channels; {stream} has {n}.")
+    inlet.open(order=range(n), factors=[f or 1.0 for f in _factors(inlet.description)] if role == "eeg" else [1.0] * n)
     return inlet
 
 
@@ -294,23 +197,8 @@ def _labels(description: Description) -> tuple[str, ...]:
     return description.labels if len(description.labels) == n else tuple(f"channel {k + 1}" for k in range(n))
 
 
-def _knows_unit(description: Description) -> bool:
-    units = description.units
-    return len(units) == description.n_channels and all(unit_factor(unit) is not None for unit in units)
-
-
-def _factors(description: Description) -> list[float]:
-    """Give what makes each channel microvolts; 1 where the unit is not known."""
+def _factors(description: Description) -> list[float | None]:
+    """Return the factor that converts each channel to microvolts, None if the unit is unknown."""
     if len(description.units) != description.n_channels:
-        return [1.0] * description.n_channels
-    return [unit_factor(unit) or 1.0 for unit in description.units]
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict[str, tuple[float, float]]:
-    return tomllib.loads(Path(__file__).with_name("positions.toml").read_text(encoding="utf-8"))
-
-
-def positions(labels: Sequence[str]) -> list[tuple[float, float] | None]:
-    """Return x (to the right ear) and y (to the nose) of each label, None for no electrode; see positions.toml."""
-    return [_table().get(name) for name in electrode_names(labels)]
+        return [None] * description.n_channels
+    return [unit_factor(unit) for unit in description.units]

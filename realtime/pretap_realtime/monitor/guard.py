@@ -1,6 +1,6 @@
-"""Who may talk to the page's server, and what a browser may do with the page: an ASGI layer around the application.
+"""Guard: an ASGI layer that restricts who can use the page's server and what the page can do. Used by `server`.
 
-Nothing that a browser sends changes anything here: pages are read, and the socket takes no message.
+The page is read-only: nothing that a browser sends changes anything, and the WebSocket accepts no messages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "allowed_hosts"]
 
 _HEADERS: Final = {
-    # default-src 'none': no inline script or style, no eval, nothing from elsewhere, not to be framed.
+    # default-src 'none': no inline script or style, no eval, nothing from other servers, no frames.
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,16 +29,16 @@ _HEADERS: Final = {
 
 
 def allowed_hosts(names: Collection[str], port: int) -> frozenset[str]:
-    """Give the values of a Host header that are meant for us: a page of another name that resolves to us is not."""
+    """Return the accepted values of a Host header; another name that resolves to this machine is not among them."""
     loopback = {"127.0.0.1", "localhost", "[::1]"}
     each = loopback | {name.lower() for name in names}
     return frozenset({f"{name}:{port}" for name in each} | (each if port == 80 else set()))
 
 
 class Guard:
-    """Refuses what has another Host or Origin, and any method but GET and HEAD; adds the headers of `_HEADERS`.
+    """Refuses requests with another Host or Origin and methods other than GET and HEAD; adds `_HEADERS` to responses.
 
-    A socket must name its Origin: browsers always do, and without it any page could read the EEG.
+    A WebSocket must state its Origin, as browsers always do; otherwise any web page could read the EEG.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
@@ -67,7 +67,11 @@ class Guard:
 
         if why:
             code = 405 if why == "method" else 421 if why == "host" else 403
-            body = {"method": b"GET only", "host": b"not the name of this server", "origin": b"another origin"}[why]
+            body = {
+                "method": b"only GET is allowed",
+                "host": b"not a name of this server",
+                "origin": b"not an origin of this server",
+            }[why]
             headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
             await with_headers({"type": "http.response.start", "status": code, "headers": headers})
             await send({"type": "http.response.body", "body": body})
@@ -75,7 +79,7 @@ class Guard:
         await self._app(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> str:
-        """Say what is wrong with a request: method, host or origin; empty where nothing is."""
+        """Return the invalid part of a request (method, host or origin), or an empty string."""
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             return "method"
         hosts = _values(scope, b"host")

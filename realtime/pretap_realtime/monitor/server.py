@@ -1,4 +1,4 @@
-"""The page's server: files, and a WebSocket that says thirty times a second what is new."""
+"""Server of the page: static files, and a WebSocket that sends updates thirty times a second. Used by `command`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pretap_realtime.console.stopping import Stop
-from pretap_realtime.monitor.follower import Follower, Place
+from pretap_realtime.monitor.follower import Follower
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
+from pretap_realtime.monitor.view import Cursor
 
 __all__ = ["run"]
 
 _TICK_S: Final = 1 / 30
 _FIGURES_EVERY: Final = 10  # ticks
 _MAX_PAGES: Final = 8
-_SLOW_S: Final = 5.0  # a page that takes nothing for so long is let go
+_SLOW_S: Final = 5.0  # a page that reads nothing for this long is disconnected
 _STATIC: Final = Path(__file__).with_name("static")
 
 
 def run(follower: Follower, *, listener: socket.socket, names: Collection[str], stop: Stop) -> None:
-    """Serve pages on a bound socket until `stop` is set; `names` may stand in Host beside those of loopback."""
-    mimetypes.add_type("text/javascript", ".js")  # a Windows registry may say otherwise, and a browser then refuses it
+    """Serve pages on a bound socket until `stop` is set, under `names` and those of loopback."""
+    mimetypes.add_type("text/javascript", ".js")  # a Windows registry may contain another type, which browsers refuse
     app = _application(follower, hosts=allowed_hosts(names, listener.getsockname()[1]))
     config = uvicorn.Config(
         app,
@@ -43,7 +44,7 @@ def run(follower: Follower, *, listener: socket.socket, names: Collection[str], 
         ws="websockets-sansio",
         ws_max_size=1024,
         ws_max_queue=4,
-        ws_per_message_deflate=False,  # a third of a core for EEG noise, which does not get smaller
+        ws_per_message_deflate=False,  # it would take a third of a core, and EEG noise does not compress
         h11_max_incomplete_event_size=16384,
         limit_concurrency=64,
         timeout_keep_alive=5,
@@ -55,7 +56,7 @@ def run(follower: Follower, *, listener: socket.socket, names: Collection[str], 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Leave signals to `stop`."""
+        """Do not handle signals, because `stop` does."""
         yield
 
 
@@ -76,12 +77,12 @@ def _application(follower: Follower, *, hosts: Collection[str]) -> Guard:
     async def live(socket: WebSocket) -> None:
         nonlocal n_pages
         if n_pages >= _MAX_PAGES:
-            await socket.close(1013, f"at most {_MAX_PAGES} pages")
+            await socket.close(1013, f"At most {_MAX_PAGES} pages can be open.")
             return
         n_pages += 1
         try:
             await socket.accept()
-            await _tell(socket, follower)
+            await _send_updates(socket, follower)
         finally:
             n_pages -= 1
 
@@ -89,16 +90,16 @@ def _application(follower: Follower, *, hosts: Collection[str]) -> Guard:
     return Guard(app, hosts=hosts)
 
 
-async def _tell(page: WebSocket, follower: Follower) -> None:
-    """Tell a page what is new until it goes; it has nothing to say, and is closed where it does."""
-    gone = asyncio.create_task(page.receive())
-    place, n_ticks = Place(), 0
+async def _send_updates(page: WebSocket, follower: Follower) -> None:
+    """Send updates until the page disconnects. A page that sends a message is closed."""
+    ended = asyncio.create_task(page.receive())
+    cursor, n_ticks = Cursor(), 0
     loop = asyncio.get_running_loop()
     due_s = loop.time()
     encoder = msgspec.json.Encoder()
     try:
-        while not gone.done():
-            update, frame = follower.update(place, with_figures=n_ticks % _FIGURES_EVERY == 0)
+        while not ended.done():
+            update, frame, cursor = follower.update(cursor, with_figures=n_ticks % _FIGURES_EVERY == 0)
             n_ticks += 1
             is_news = update.about or update.decisions or update.events or update.judged or update.figures
             async with asyncio.timeout(_SLOW_S):
@@ -107,10 +108,10 @@ async def _tell(page: WebSocket, follower: Follower) -> None:
                 if frame:
                     await page.send_bytes(frame)
             due_s = max(due_s + _TICK_S, loop.time())
-            await asyncio.wait([gone], timeout=due_s - loop.time())
-        if gone.result()["type"] == "websocket.receive":
-            await page.close(1008, "this socket takes no messages")
+            await asyncio.wait([ended], timeout=due_s - loop.time())
+        if ended.result()["type"] == "websocket.receive":
+            await page.close(1008, "This socket accepts no messages.")
     except (WebSocketDisconnect, RuntimeError, TimeoutError):
         pass
     finally:
-        gone.cancel()
+        ended.cancel()

@@ -1,4 +1,4 @@
-"""What a screen can show of a signal: the lowest and the highest value of every hundredth of a second. Pure."""
+"""Traces: the minimum and maximum of a signal in every hundredth of a second. Pure; used by `view`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD: Final = struct.Struct("<4I")
 
 
 class Traces:
-    """The last seconds of a signal as columns: no sample is dropped, each lies between its column's lowest and highest.
+    """The last seconds of a signal as columns. No sample is dropped: a column spans the extremes of its samples.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ class Traces:
         n_kept = round(_KEPT_S * sfreq_hz / self._n_per_column) + 1
         self._columns = np.zeros((n_kept, 2, n_channels), np.float32)
         self._t_s = np.zeros(n_kept)
-        self._rest = np.empty((0, n_channels), np.float32)  # samples of the column that is not full yet
+        self._rest = np.empty((0, n_channels), np.float32)  # samples of the column that is not complete yet
         self._rest_t_s = np.empty(0)
         self.n = 0  # columns so far
 
-    def push(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
-        """Take samples (n_new, n_channels) and their stamps (n_new,); a column with a NaN is NaN."""
+    def append(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
+        """Add samples (n_new, n_channels) and their timestamps (n_new,); a column with a NaN is NaN."""
         x = np.concatenate([self._rest, x_uv])
         t = np.concatenate([self._rest_t_s, t_s])
         n_columns, k = len(x) // self._n_per_column, self._n_per_column
@@ -46,14 +46,15 @@ class Traces:
         self.n += n_columns
 
     def since(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Give the columns from number `n` on that are still there: stamps (n,) and values (n, 2, n_channels)."""
+        """Return the kept columns from number `n` on: timestamps (n,) and values (n, 2, n_channels)."""
         at = np.arange(max(n, self.n - len(self._columns), 0), self.n) % len(self._columns)
         return self._t_s[at], self._columns[at]
 
     def frame(self, n: int) -> bytes:
-        """Give `since` as bytes for the page, empty where there is nothing new.
+        """Return `since` as bytes for the page, empty if there is no new column.
 
-        Little-endian: four uint32 (columns, channels, number of the first column, 0), float64 stamps, float32 values.
+        Little-endian: four uint32 (columns, channels, number of the first column, 0), float64 timestamps, float32
+        values.
         """
         t_s, columns = self.since(n)
         if not len(t_s):

@@ -1,1 +1,1 @@
-"""`pretap record`: writes LSL streams into an XDF file."""
+"""`pretap record`: writes LSL streams to an XDF file."""

@@ -1,4 +1,4 @@
-"""``pretap record``: any LSL streams into an XDF file."""
+"""``pretap record``: records LSL streams of any kind to an XDF file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def record(
     Every stream that matches a --query is recorded as soon as it appears. A stream that disappears and returns is
     continued. Even if the recording is cut short, the file is readable up to the last second.
     """
-    stop = stop_on_signals()  # first: Ctrl-C ends well from the first moment
+    stop = stop_on_signals()  # before the slow imports: Ctrl-C must work from the start
     from pretap_realtime.lsl.query import parse_query
     from pretap_realtime.record.progress import Progress
     from pretap_realtime.record.recorder import Recorder
@@ -55,19 +55,22 @@ def record(
         recorder = Recorder(out, parsed, force=force, stop=stop, say=progress.say)
         recorder.run(wait_s=wait_s, seconds=seconds, progress=progress.show)
     if recorder.started_s is None:
-        click.echo("stopped before a stream came: nothing was written", err=True)
+        click.echo("Stopped before a stream appeared; nothing was written.", err=True)
         return
     for track in recorder.tracks:
         click.echo(str(track), err=True)
     if any(track.counts_losses for track in recorder.tracks) and not any(track.is_text for track in recorder.tracks):
-        click.echo("no markers were recorded: training needs them; is the task's program running?", err=True)
+        click.echo(
+            "No markers were recorded, but training needs them. Does the task send markers?",
+            err=True,
+        )
     click.echo(f"wrote {out} ({recorder.n_bytes / 1e6:.1f} MB)", err=True)
 
 
 def _check_path(out: Path, *, force: bool) -> None:
     if out.suffix.lower() != ".xdf":
-        raise UsageError(f"{out}: expected a name that ends in .xdf, the only format written.")
+        raise UsageError(f"{out}: expected a name that ends in .xdf, the only supported format.")
     if not out.parent.is_dir():
-        raise UsageError(f"{out.parent} is no directory: make it first.")
+        raise UsageError(f"{out.parent} is not a directory: create it first.")
     if out.exists() and not force:
-        raise UsageError(f"{out} exists: choose another name, or overwrite it with --force.")
+        raise UsageError(f"{out} already exists: choose another name, or overwrite it with --force.")

@@ -1,4 +1,4 @@
-"""How a recording goes: a table on a terminal, a line every ten seconds elsewhere."""
+"""Progress of a recording: a table on a terminal, otherwise a line every ten seconds. Used by ``pretap record``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TABLE_EVERY_S: Final = 1.0
 
 
 class Progress:
-    """Speaks on standard error."""
+    """Prints to standard error."""
 
     def __init__(self) -> None:
         self._live: Any = None
@@ -49,19 +49,17 @@ class Progress:
             click.echo(line, err=True)
 
     def show(self, recorder: Recorder) -> None:
-        """Show the state, unless that was done a moment ago."""
+        """Show the state of the recording, at most once a second on a terminal."""
         now_s = local_clock()
         if recorder.started_s is None or now_s < self._next_s:
             return
         seconds = int(now_s - recorder.started_s)
         so_far = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}  {recorder.n_bytes / 1e6:.1f} MB"
+        is_first = self._next_s == 0
+        self._next_s = now_s + (_LINE_EVERY_S if self._live is None else _TABLE_EVERY_S)
         if self._live is not None:
-            self._next_s = now_s + _TABLE_EVERY_S
             self._live.update(_table(recorder, so_far), refresh=True)
-        elif self._next_s == 0:
-            self._next_s = now_s + _LINE_EVERY_S
-        else:
-            self._next_s = now_s + _LINE_EVERY_S
+        elif not is_first:
             click.echo("; ".join([so_far, *map(str, recorder.tracks)]), err=True)
 
 

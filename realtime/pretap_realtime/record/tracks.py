@@ -1,4 +1,4 @@
-"""What a recording keeps of each stream: samples on their way to the file, losses, clock offsets, the footer. Pure."""
+"""Tracks: the pending samples, losses, clock offsets and footer of each recorded stream. Pure; used by `recorder`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pretap_realtime.signal.losses import LossDetector
 
 __all__ = ["Identity", "Track"]
 
-_MAX_HZ: Final = 1e6  # beyond, a rate is a mistake, and ten seconds of it fill the memory
+_MAX_HZ: Final = 1e6  # a higher rate is a mistake, and ten seconds of it would fill the memory
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a stream that comes back the same stream: its samples go on where they stopped."""
+    """Identifies a stream that returns: if all fields are equal, its recording continues."""
 
     name: str
     type: str
@@ -41,27 +41,24 @@ class Track:
 
     Attributes
     ----------
-    n_samples, n_lost
-        Received, and counted as lost by its stamps (`LossDetector`; 0 for a stream without a rate). A loss while the
-        stream was gone is not counted: nobody knows what it sent.
+    n_samples
+        Number of samples received.
     n_not_utf8
-        Samples of text that is not UTF-8; the file holds their bytes as they came.
+        Number of samples with text that is not UTF-8; the file holds their bytes unchanged.
     n_returns
-        How often it was gone and came back.
+        How many times the stream disappeared and came back.
     """
 
     def __init__(self, stream_id: int, identity: Identity) -> None:
         self.id, self.identity = stream_id, identity
         self.n_samples = self.n_not_utf8 = self.n_returns = 0
-        self.is_text = identity.format == "string"
-        self._n_lost_before = 0  # the stream went away
-        self._health = self._new_health()
-        self._values: list[NDArray[Any]] = []  # each (n_new, n_channels)
-        self._t_s: list[NDArray[np.float64]] = []  # each (n_new,)
-        self._first_s = self._last_s = 0.0
+        self._n_lost_before = 0  # in earlier connections
+        self._losses = self._new_loss_detector()
+        self._pending: list[tuple[NDArray[Any], NDArray[np.float64]]] = []  # (n_new, n_channels), (n_new,)
+        self._span_s = (0.0, 0.0)  # the timestamps of the first and the last sample
         self._offsets: list[tuple[float, float]] = []
 
-    def _new_health(self) -> LossDetector | None:
+    def _new_loss_detector(self) -> LossDetector | None:
         sfreq_hz = self.identity.sfreq_hz
         return LossDetector(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
 
@@ -70,33 +67,34 @@ class Track:
         return printable(self.identity.name)
 
     @property
+    def is_text(self) -> bool:
+        return self.identity.format == "string"
+
+    @property
     def n_lost(self) -> int:
-        return self._n_lost_before + (self._health.counts.n_lost if self._health is not None else 0)
+        """Samples lost according to the timestamps, 0 without a rate; those lost between connections are unknown."""
+        return self._n_lost_before + (self._losses.counts.n_lost if self._losses is not None else 0)
 
     @property
     def counts_losses(self) -> bool:
-        return self._health is not None
+        return self._losses is not None
 
-    def add(self, values: NDArray[Any], t_s: NDArray[np.float64]) -> None:
-        """Take samples (n_new, n_channels) that have arrived, and their stamps (n_new,)."""
+    def append(self, values: NDArray[Any], t_s: NDArray[np.float64]) -> None:
+        """Add samples (n_new, n_channels) and their timestamps (n_new,)."""
         if t_s.size:
-            self._values.append(values)
-            self._t_s.append(t_s)
+            self._pending.append((values, t_s))
 
-    def seal(self) -> list[xdf_writer.Chunk]:
-        """Give what was added since the last call, as a chunk."""
-        if not self._t_s:
+    def flush(self) -> list[xdf_writer.Chunk]:
+        """Return the samples added since the last call as at most one chunk."""
+        if not self._pending:
             return []
-        values, t_s = np.concatenate(self._values), np.concatenate(self._t_s)
-        self._values.clear()
-        self._t_s.clear()
-        if self._health is not None:
-            self._health.check(np.empty((len(t_s), 0)) if self.is_text else values, t_s)
+        values, t_s = map(np.concatenate, zip(*self._pending, strict=True))
+        self._pending.clear()
+        if self._losses is not None:
+            self._losses.check(np.empty((len(t_s), 0)) if self.is_text else values, t_s)
         if self.is_text:
-            self.n_not_utf8 += sum(not all(_is_utf8(text) for text in row) for row in values.tolist())
-        if not self.n_samples:
-            self._first_s = float(t_s[0])
-        self._last_s = float(t_s[-1])
+            self.n_not_utf8 += sum(not all(map(_is_utf8, row)) for row in values.tolist())
+        self._span_s = (self._span_s[0] if self.n_samples else float(t_s[0]), float(t_s[-1]))
         self.n_samples += len(t_s)
         return [xdf_writer.samples(self.id, values, t_s)]
 
@@ -104,11 +102,11 @@ class Track:
         self._offsets.append((measured_s, offset_s))
         return xdf_writer.clock_offset(self.id, measured_s=measured_s, offset_s=offset_s)
 
-    def came_back(self) -> None:
-        """Start over with the stamps; the counts go on."""
+    def resume(self) -> None:
+        """Continue with a new connection: timestamps are compared among themselves again, the counts go on."""
         self.n_returns += 1
         self._n_lost_before = self.n_lost
-        self._health = self._new_health()
+        self._losses = self._new_loss_detector()
 
     def footer(self) -> xdf_writer.Chunk:
         facts = {"lost_samples": str(self.n_lost)} if self.counts_losses else {}
@@ -116,13 +114,9 @@ class Track:
             facts["samples_not_utf8"] = str(self.n_not_utf8)
         if self.n_returns:
             facts["interruptions"] = str(self.n_returns)
+        first_s, last_s = (t_s if math.isfinite(t_s) else 0.0 for t_s in self._span_s)
         return xdf_writer.footer(
-            self.id,
-            n_samples=self.n_samples,
-            first_s=_finite(self._first_s),
-            last_s=_finite(self._last_s),
-            offsets=self._offsets,
-            facts=facts,
+            self.id, n_samples=self.n_samples, first_s=first_s, last_s=last_s, offsets=self._offsets, facts=facts
         )
 
     def __str__(self) -> str:
@@ -130,9 +124,9 @@ class Track:
         if self.counts_losses:
             parts.append(f"{self.n_lost} lost")
         if self.n_returns:
-            parts.append(f"back {self.n_returns} times")
+            parts.append(f"came back {self.n_returns} times")
         if self.n_not_utf8:
-            parts.append(f"{self.n_not_utf8} of them not UTF-8, kept as they came")
+            parts.append(f"{self.n_not_utf8} of them not UTF-8, written unchanged")
         return f"{self.name}: {', '.join(parts)}"
 
 
@@ -142,7 +136,3 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _finite(t_s: float) -> float:
-    return t_s if math.isfinite(t_s) else 0.0

@@ -1,6 +1,6 @@
-"""Writing XDF 1.0: the bytes of each chunk, and a file that is whole up to its last chunk whatever happens.
+"""XDF 1.0 writer: the bytes of each chunk, and a file that always ends with a whole chunk. Used by `disk_writer`.
 
-Format: https://github.com/sccn/xdf/wiki/Specifications. Nothing here knows LSL, a clock or a thread.
+The format is specified in https://github.com/sccn/xdf/wiki/Specifications. This module uses no LSL, clock or thread.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ __all__ = [
     "file_header",
     "footer",
     "samples",
-    "sound_xml",
     "stream_header",
+    "valid_xml",
 ]
 
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _FOOTER = 1, 2, 3, 4, 5, 6
-_UUID: Final = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")  # of the specification
+_UUID: Final = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")  # from the specification
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
-
 _REFERENCE = re.compile("&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 
 
@@ -48,32 +47,32 @@ class Chunk(bytes):
 
 
 def file_header() -> Chunk:
-    """Give the chunk that follows the file's magic code."""
-    # The zone without a colon, as LabRecorder writes it: MNELAB 1.4 puts one in, and fails on two.
+    """Return the chunk that follows the file's magic code."""
+    # The time zone without a colon, as LabRecorder writes it: MNELAB 1.4 inserts one and fails if there are two.
     now = datetime.now(UTC).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
     return _chunk(_FILE_HEADER, _xml(f"<version>1.0</version><datetime>{now}</datetime>"))
 
 
 def stream_header(stream_id: int, xml: str) -> Chunk:
-    """Give the chunk that introduces a stream: its full LSL info, see `sound_xml`."""
+    """Return the chunk that introduces a stream: its full LSL description, see `valid_xml`."""
     return _chunk(_STREAM_HEADER, xml.encode(), stream_id=stream_id)
 
 
 def samples(stream_id: int, values: NDArray[Any], t_s: NDArray[np.float64]) -> Chunk:
-    """Give a chunk of samples, each with its own stamp.
+    """Return a chunk of samples, each with its own timestamp.
 
     Parameters
     ----------
     values
-        (n_new, n_channels): numbers, or bytes objects for a string stream, written as they are.
+        (n_new, n_channels): numbers, or bytes objects for a string stream, written unchanged.
     t_s
-        (n_new,) seconds on the stream's own clock.
+        (n_new,): seconds on the stream's own clock.
     """
     if values.dtype == object:
         body = b"".join(_text_sample(row, t) for row, t in zip(values.tolist(), t_s.tolist(), strict=True))
     else:
         packed = [("n_bytes", "u1"), ("t_s", "<f8"), ("x", values.dtype.newbyteorder("<"), values.shape[1:])]
-        rows = np.empty(len(values), np.dtype(packed))  # (n_new,), no padding: as it stands in the file
+        rows = np.empty(len(values), np.dtype(packed))  # (n_new,), without padding, as in the file
         rows["n_bytes"], rows["t_s"], rows["x"] = 8, t_s, values
         body = rows.tobytes()
     chunk = _chunk(_SAMPLES, _count(len(t_s)) + body, stream_id=stream_id)
@@ -86,12 +85,12 @@ def _text_sample(row: Sequence[bytes], t_s: float) -> bytes:
 
 
 def clock_offset(stream_id: int, *, measured_s: float, offset_s: float) -> Chunk:
-    """Give a measurement: at `measured_s` of the stream's clock, adding `offset_s` gave the recorder's time."""
+    """Return a measurement: at `measured_s` on the stream's clock, the recorder's clock was `offset_s` ahead of it."""
     return _chunk(_CLOCK_OFFSET, struct.pack("<dd", measured_s, offset_s), stream_id=stream_id)
 
 
 def boundary() -> Chunk:
-    """Give the landmark from which a reader finds its way again behind damage."""
+    """Return a boundary chunk, from which a reader can continue after damaged data."""
     return _chunk(_BOUNDARY, _UUID)
 
 
@@ -104,14 +103,14 @@ def footer(
     offsets: Sequence[tuple[float, float]],
     facts: dict[str, str],
 ) -> Chunk:
-    """Give the chunk that closes a stream.
+    """Return the chunk that closes a stream.
 
     Parameters
     ----------
     first_s, last_s
-        Stamps of the first and the last sample.
+        Timestamps of the first and the last sample.
     offsets
-        All its clock offsets, (measured_s, offset_s).
+        All clock offsets of the stream: (measured_s, offset_s).
     facts
         Further elements, such as ``{"lost_samples": "3"}``.
     """
@@ -124,24 +123,24 @@ def footer(
     return _chunk(_FOOTER, _xml(content), stream_id=stream_id)
 
 
-def sound_xml(xml: str) -> str:
-    """Give a stream's info without what no XML parser takes; a reader would lose the whole file over it.
+def valid_xml(xml: str) -> str:
+    """Replace the characters in a stream's description that XML forbids; with any of them, readers reject the file.
 
     Raises
     ------
     ValueError
-        Where it is no XML even so.
+        If the result is still not valid XML.
     """
-    xml = _REFERENCE.sub(_sound_reference, _NOT_XML.sub("?", xml))
+    xml = _REFERENCE.sub(_valid_reference, _NOT_XML.sub("?", xml))
     try:
         ElementTree.fromstring(xml.encode())  # noqa: S314 - expat refuses entity bombs, and liblsl writes no entities
     except ElementTree.ParseError as error:
-        raise ValueError(f"its description is no XML: {error}") from None
+        raise ValueError(f"its description is not valid XML: {error}") from None
     return xml
 
 
-def _sound_reference(found: re.Match[str]) -> str:
-    """Replace ``&#01;``, which liblsl writes for a control character and no parser takes."""
+def _valid_reference(found: re.Match[str]) -> str:
+    """Replace a reference such as ``&#01;``, which liblsl writes for a control character and parsers reject."""
     code = int(found[1], 16) if found[1] else int(found[2])
     return "?" if code > sys.maxunicode or _NOT_XML.match(chr(code)) else found[0]
 
@@ -162,17 +161,17 @@ def _count(n: int) -> bytes:
 
 
 class XdfFile:
-    """An XDF file under way; between two calls of `write` it ends on a chunk's end.
+    """An XDF file that is being written; between two calls of `write` it ends with a whole chunk.
 
     Parameters
     ----------
     path
-        Must not exist, unless `force`.
+        Must not exist, unless `force` is true.
 
     Attributes
     ----------
     n_bytes, n_samples
-        What is in the file.
+        How much is in the file.
     """
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
@@ -192,40 +191,40 @@ class XdfFile:
         Raises
         ------
         DataError
-            When the disk takes no more. The file has been cut back to its last whole chunk, and is closed.
+            If the disk is full or fails. The file is truncated to its last whole chunk and closed.
         """
         batch, n_done = b"".join(chunks), 0
         try:
             while n_done < len(batch):
                 n_done += os.write(self._file, memoryview(batch)[n_done:])
         except OSError as error:
-            self._cut_back(chunks, n_done)
+            self._truncate(chunks, n_done)
             raise DataError(
                 f"{self.path}: {error.strerror or error}. The recording ends here; {self.n_samples} samples "
-                f"({self.n_bytes / 1e6:.1f} MB) are saved and readable. Make room, and record into another file."
+                f"({self.n_bytes / 1e6:.1f} MB) are saved and readable. Free some space, and record to another file."
             ) from error
         self.n_bytes += len(batch)
         self.n_samples += sum(chunk.n_samples for chunk in chunks)
 
-    def _cut_back(self, chunks: Sequence[Chunk], n_written: int) -> None:
-        """Keep the chunks that are in the file as a whole, and nothing else."""
+    def _truncate(self, chunks: Sequence[Chunk], n_written: int) -> None:
+        """Keep only the chunks that were written completely."""
         for chunk in chunks:
             if len(chunk) > n_written:
                 break
             n_written -= len(chunk)
             self.n_bytes += len(chunk)
             self.n_samples += chunk.n_samples
-        with contextlib.suppress(OSError):  # where not even this works, readers cut the file themselves
+        with contextlib.suppress(OSError):  # if even this fails, readers skip the last chunk themselves
             os.ftruncate(self._file, self.n_bytes)
         self.close()
 
     def sync(self) -> None:
-        """Have what was written survive a power failure.
+        """Make sure that the data written so far survive a power failure.
 
         Raises
         ------
         DataError
-            When the disk says now that it could not take it.
+            If the disk reports an error only now.
         """
         try:
             os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)

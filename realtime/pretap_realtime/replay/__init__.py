@@ -1,1 +1,1 @@
-"""`pretap replay`: plays a recording as a live stream."""
+"""`pretap replay`: plays a recording as a live stream, with faults on request."""

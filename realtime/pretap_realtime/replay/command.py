@@ -1,6 +1,6 @@
-"""``pretap replay``: a recording as a simulated live stream, with its events as markers, and mishaps on request.
+"""``pretap replay``: sends a recording as a simulated live stream, with its events as markers and faults on request.
 
-The schedule is absolute: a chunk is pushed when its last sample is due, and every sample carries its own stamp.
+Timing is absolute: a chunk is sent when its last sample is due, and every sample has its own timestamp.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from pretap.errors import UsageError
 from pretap.options import json_option, part_option, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
 from pretap_realtime.console.stopping import Stop, stop_on_signals
-from pretap_realtime.replay.faults import BadDay, Kind, Mishap, inject, parse_plan
+from pretap_realtime.replay.faults import KINDS, Fault, FaultSettings, parse_schedule
+from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.pieces import Piece, pieces
 
 __all__ = ["LINGER_S", "Feed", "play", "replay"]
 
-_START_S = 0.2  # the first sample is due so long after the start
-_OTHERS_S = 1.0  # a recorder may be there before the service: nobody shall miss the first markers
-LINGER_S = 0.5  # an outlet that closes at once takes its last samples with it
+_START_S = 0.2  # from the start to the first sample
+_OTHERS_S = 1.0  # after the first reader: the others, such as a recorder, must not miss the first markers
+LINGER_S = 0.5  # an outlet that closes at once loses its last samples
 _CHUNK_MS = 10.0
-_PAUSE_S = 1.0  # a break that is worth a word
+_PAUSE_S = 1.0  # a longer break is reported
 
 
 class Feed(Protocol):
-    """Where a replay goes."""
+    """The destination of a replay."""
 
-    def push(self, piece: Piece, t0_s: float) -> None: ...
+    def send(self, piece: Piece, t0_s: float) -> None: ...
 
-    def suffer(self, mishap: Mishap) -> None: ...
+    def apply(self, fault: Fault) -> None: ...
 
 
 def play(
-    stream: Iterator[Piece | Mishap],
+    stream: Iterator[Piece | Fault],
     feed: Feed,
     *,
     speed: float,
@@ -45,24 +46,24 @@ def play(
     stop: Stop,
     say: Callable[[str], None],
 ) -> int:
-    """Push each piece when its last sample is due, and let each mishap happen then; gives the sample number reached."""
+    """Send each piece and apply each fault when it is due; return the number of the last sample plus one."""
     t0_s = clock() + _START_S
-    n_reached, last_s, told = 0, 0.0, False
+    n_reached, last_s, is_reported = 0, 0.0, False
     for item in stream:
         if isinstance(item, Piece):
             gap_s = (float(item.t_s[0]) if item.t_s.size else item.due_s) - last_s
-            if not told and gap_s > _PAUSE_S and item.first_n == n_reached:  # no sample is missing
-                told = True
-                say(f"nothing for {gap_s / speed:.1f} s: the recording has a break after {last_s:.1f} s (told once)")
+            if not is_reported and gap_s > _PAUSE_S and item.first_n == n_reached:  # no sample is missing
+                is_reported = True
+                say(f"Pause of {gap_s / speed:.1f} s: the recording has a break after {last_s:.1f} s (reported once).")
         due_s = t0_s + item.due_s / speed
         while (early_s := due_s - clock()) > 0 and not stop.is_set():
             stop.wait(min(early_s, 0.1))
         if stop.is_set():
             break
-        if isinstance(item, Mishap):
-            feed.suffer(item)
+        if isinstance(item, Fault):
+            feed.apply(item)
         else:
-            feed.push(item, t0_s)
+            feed.send(item, t0_s)
             n_reached, last_s = item.first_n + len(item.x_uv), max(item.due_s, 0.0)
     return n_reached
 
@@ -115,7 +116,7 @@ def play(
 )
 @click.option("--nan", multiple=True, metavar="WHEN[:MS]", help="Replace a random channel by NaN for 100 ms.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed for fault injection.")
-@json_option("Write an account of the samples and the injected faults to this file.")
+@json_option("Write a report of the samples and the injected faults to this file.")
 def replay(
     recording: str,
     *,
@@ -132,7 +133,7 @@ def replay(
     wait: bool,
     counter: str | None,
     json_file: Path | None,
-    **bad: Any,
+    **faults: Any,
 ) -> None:
     """Play RECORDING as a simulated live EEG stream with a marker stream, called NAME-markers.
 
@@ -149,14 +150,14 @@ def replay(
     from pretap_realtime.replay.outlets import LslFeed
 
     stop = stop_on_signals()
-    day = _bad_day(**bad)
+    settings = _fault_settings(**faults)
     played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
     if counter is not None and counter in played.channels:
-        raise UsageError(f"--counter {counter}: the recording has a channel of this name. Choose another.")
-    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report=json_file, say=_say)
-    seconds = played.n_samples / played.sfreq_hz  # of samples: breaks come on top
+        raise UsageError(f"--counter {counter}: the recording already has a channel of this name. Choose another.")
+    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report_file=json_file, say=_say)
+    seconds = played.n_samples / played.sfreq_hz  # without breaks
     click.echo(
         f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
         f"{len(played.events)} markers on {name}-markers; {played.source}",
@@ -167,24 +168,18 @@ def replay(
     if wait:
         stop.wait(_OTHERS_S)
     cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
-    befallen = inject(cut, day, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
-    play(befallen, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
-    if json_file is not None or not stop.is_set():  # an account is of samples that could be read
+    stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
+    play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
+    if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
         time.sleep(LINGER_S)
     feed.close()
 
 
-def _bad_day(*, jitter_ms: float, drift_ppm: float, drop: float, seed: int, **when: tuple[str, ...]) -> BadDay:
-    kinds: dict[str, Kind] = {
-        "gap": "gap",
-        "burst": "burst",
-        "disconnect": "disconnect",
-        "unit_flip": "unit-flip",
-        "shuffle_channels": "shuffle-channels",
-        "nan": "nan",
-    }
-    plans = tuple(parse_plan(kind, text) for key, kind in kinds.items() for text in when[key])
-    return BadDay(jitter_s=jitter_ms / 1000, drift_ppm=drift_ppm, drop=drop, plans=plans, seed=seed)
+def _fault_settings(
+    *, jitter_ms: float, drift_ppm: float, drop: float, seed: int, **when: tuple[str, ...]
+) -> FaultSettings:
+    schedules = tuple(parse_schedule(kind, text) for kind in KINDS for text in when[kind.replace("-", "_")])
+    return FaultSettings(jitter_s=jitter_ms / 1000, drift_ppm=drift_ppm, drop=drop, schedules=schedules, seed=seed)
 
 
 def _say(line: str) -> None:

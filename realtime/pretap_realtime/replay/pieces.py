@@ -1,7 +1,7 @@
-"""A recording cut into what is pushed together: samples with their stamps, and the markers among them.
+"""Pieces of a recording that are sent together: samples with timestamps, and the markers among them. Used by `command`.
 
-The stamps are ``n / fs`` after the stream's start, or where the recording has stamps of its own, its distance from the
-first: breaks are pauses.
+Timestamps are ``n / fs`` after the stream's start. If the recording has timestamps, they keep their distance from the
+first, so that breaks become pauses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pretap.recordings.recording import Recording
 
 __all__ = ["Mark", "Piece", "pieces"]
 
-_READ_S = 1.0  # at a time: a file of MNE is opened for each read, half a millisecond in which the service decides
+_READ_S = 1.0  # per read: MNE opens the file each time, which takes half a millisecond from the service
 
 
 @dataclass(frozen=True)
@@ -32,52 +32,52 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What is pushed together: samples, and before them the markers that lie among them; or one marker alone.
+    """Samples that are sent together, after the markers that lie among them; or a single marker.
 
-    `x_uv` (n, n_channels) are samples first_n .. first_n + n - 1 of the stream, `t_s` (n,) seconds after its start.
-    `pushed_s` is when it is pushed, where that is not when its last sample is due.
+    `x_uv` (n, n_channels) are the samples first_n .. first_n + n - 1 of the stream, and `t_s` (n,) their times in
+    seconds after its start. `held_until_s` is set if the piece is sent later than its last sample is due.
     """
 
     first_n: int
     x_uv: NDArray[np.float32]
     t_s: NDArray[np.float64]
     markers: tuple[Mark, ...]
-    pushed_s: float | None = None
+    held_until_s: float | None = None
 
     @property
     def due_s(self) -> float:
-        if self.pushed_s is not None:
-            return self.pushed_s
+        if self.held_until_s is not None:
+            return self.held_until_s
         return float(self.t_s[-1]) if self.t_s.size else self.markers[-1].t_s
 
 
 def pieces(recording: Recording, *, n_chunk: int, loop: bool) -> Iterator[Piece]:
-    """Cut a recording into chunks; with `loop` for ever, each seam announced by ``loop/<k>`` on its first sample.
+    """Cut a recording into chunks; with `loop`, repeat it forever with a marker ``loop/<k>`` on each first sample.
 
-    Sample numbers and times count on across seams. No chunk spans a break. A loop leaves out the markers before its
-    first sample and after its last: they would fall into another turn.
+    Sample numbers and times keep counting from one round to the next. No chunk spans a break. A loop omits the markers
+    before its first sample and after its last, which would fall into another round.
     """
     runs = list(pairwise([*recording.segments, recording.n_samples]))
-    for turn in count() if loop else range(1):
-        times = _Times(recording, turn)
+    for number in count() if loop else range(1):
+        times = _Times(recording, number)
         for start, stop in runs:
             events = [event for event in recording.events if start <= event.sample < stop]
             marks = sorted((Mark(times.of(e.sample) + e.late_s, e.text) for e in events), key=lambda mark: mark.t_s)
             if loop:
                 marks = [mark for mark in marks if times.first_s <= mark.t_s <= times.last_s]
-            if turn and start == 0:
-                marks.insert(0, Mark(times.of(0), f"loop/{turn}"))
+            if number and start == 0:
+                marks.insert(0, Mark(times.of(0), f"loop/{number}"))
             yield from _run(recording, times, marks, start=start, stop=stop, n_chunk=n_chunk)
 
 
 class _Times:
-    """When the samples of one turn are due, in seconds after the stream's start."""
+    """The times at which the samples of one round are due, in seconds after the stream's start."""
 
-    def __init__(self, recording: Recording, turn: int) -> None:
+    def __init__(self, recording: Recording, number: int) -> None:
         self._t_s, self._sfreq_hz = recording.t_s, recording.sfreq_hz
-        self.offset = turn * recording.n_samples
+        self.offset = number * recording.n_samples
         if self._t_s is not None:
-            self._start_s = turn * (self._t_s[-1] - self._t_s[0] + 1 / self._sfreq_hz) - self._t_s[0]
+            self._start_s = number * (self._t_s[-1] - self._t_s[0] + 1 / self._sfreq_hz) - self._t_s[0]
         self.first_s, self.last_s = self.of(0), self.of(recording.n_samples - 1)
 
     def of(self, sample: int) -> float:
@@ -93,7 +93,7 @@ class _Times:
 def _run(
     recording: Recording, times: _Times, marks: Sequence[Mark], *, start: int, stop: int, n_chunk: int
 ) -> Iterator[Piece]:
-    """Cut an unbroken run of samples; markers more than a sample before it, or after it, go out alone."""
+    """Cut a run of samples without a break; markers more than one sample before or after it are sent alone."""
     waiting = deque(marks)
 
     def alone(n: int, *, before_s: float) -> Iterator[Piece]:
@@ -103,7 +103,7 @@ def _run(
     n_read = n_chunk * max(1, round(_READ_S * recording.sfreq_hz / n_chunk))
     for first in range(start, stop, n_chunk):
         last = min(first + n_chunk, stop)
-        at = (first - start) % n_read  # in what was read
+        at = (first - start) % n_read  # index into the samples that were read
         if not at:
             x_uv = recording.read(first, min(first + n_read, stop))  # (n_read, n_channels)
         t_s = times.between(first, last)  # (last - first,)

@@ -1,4 +1,7 @@
-"""What goes out: the messages of the marker stream and of the log. WIRE.md fixes their fields."""
+"""Message: what the marker stream, the log and the network outputs carry. WIRE.md fixes its fields.
+
+Used by the publisher, the sinks, and every program that reads the stream.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     v
         Version of this schema.
     seq
-        Counts all messages of the stream, from 0, and goes on after a restart under ``--supervise``; a hole in it is a
-        message that was lost on the way.
+        Number of the message, from 0. It continues after a restart under ``--supervise``. A gap means that a message
+        was lost on the way.
     label, p
-        The verdict and the probability of each class; for an invalid window ``none`` and nothing.
+        The verdict and the probability of each class; ``none`` and empty for an invalid window.
     command
-        The verdict is a class, and the one before was another: what a game acts on. At cues: it is a class.
+        Whether a game should act on it: the verdict is a class, and the one before was another. At cues: it is a class.
     valid, why
-        Whether a whole clean window stands behind it, and if not, why not. In a state message `why` is its reason.
+        Whether it is based on a whole clean window, and if not, why not. In a state message `why` is its reason.
     lost
         Samples counted as lost since the service started.
     t
@@ -37,9 +40,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     sent
         LSL time of sending.
     cue
-        The cue that asked, if one did.
+        The cue that asked for the decision, if any.
     bad
-        In states and heartbeats: the electrodes that are flat, missing or otherwise not good; `why` says more.
+        In states and heartbeats: the electrodes that are flat, missing or otherwise not good; `why` has details.
     """
 
     v: int = 1
@@ -59,6 +62,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(message: Message) -> bytes:
-    """Give a message as JSON in UTF-8, harmless for a terminal."""
+    """Return a message as JSON in UTF-8, without characters that a terminal would interpret."""
     encoded = msgspec.json.encode(message)
     return encoded if encoded.isascii() and b"\x7f" not in encoded else json_text(encoded).encode()

@@ -1,4 +1,4 @@
-"""Threads of a library that spin for ever, and cannot be ended: they are made to run only where no other wants to."""
+"""Threads of a library that spin forever and cannot be ended: they get the lowest priority. Used by `leader`."""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["are_there", "calm", "leave"]
+__all__ = ["exist", "exit_process", "lower_priority"]
 
-_FOR_S = 0.2
-_BUSY = 0.1  # of that time. A thread that a full machine keeps from running does not wait either, and does not compute
+_MEASURE_S = 0.2
+# The share of that time a spinning thread runs at least. One that a full machine keeps from running does not wait
+# either, but does not run.
+_MIN_SHARE = 0.1
 _TASKS = Path("/proc/self/task")
-_CALMED: set[int] = set()
+_FOUND: set[int] = set()
 
 
-def calm() -> int:
-    """Give each thread that is not Python's, and never stops to wait, the lowest priority; says how many there are.
+def lower_priority() -> int:
+    """Make each thread that is not Python's and never waits run only if no other wants to; return how many there are.
 
-    It takes 0.2 s. Where a system has no such priority, or does not tell what threads do, it does nothing.
+    It takes 0.2 s. If a system has no such priority, or does not tell what threads do, it does nothing.
     """
     if not hasattr(os, "SCHED_IDLE") or not _TASKS.is_dir():
         return 0
-    before = _used()
-    time.sleep(_FOR_S)
+    before = _usage()
+    time.sleep(_MEASURE_S)
     ours = {thread.native_id for thread in threading.enumerate()}
     n = 0
-    for task, (used_ns, n_waits) in _used().items():
+    for task, (used_ns, n_waits) in _usage().items():
         used_before_ns, n_waits_before = before.get(task, (used_ns, n_waits))
-        if task not in ours and n_waits == n_waits_before and used_ns - used_before_ns > 1e9 * _BUSY * _FOR_S:
+        is_busy = used_ns - used_before_ns > 1e9 * _MIN_SHARE * _MEASURE_S
+        if task not in ours and n_waits == n_waits_before and is_busy:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
                 n += 1
-                _CALMED.add(task)
+                _FOUND.add(task)
     return n
 
 
-def are_there() -> bool:
-    """Whether threads spin that were calmed."""
-    return bool(_CALMED)
+def exist() -> bool:
+    """Whether threads were found that spin."""
+    return bool(_FOUND)
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once, with exit code `code`; what is to be flushed must be flushed before.
+def exit_process(code: int) -> NoReturn:
+    """End the process at once; files must have been flushed.
 
-    The threads get their priority back: a process has not ended before each of its threads has run once more.
+    The threads get their priority back, because a process does not end before each of its threads has run once more.
     """
-    for task in _CALMED:
+    for task in _FOUND:
         with contextlib.suppress(OSError):
             os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
     os._exit(code)
 
 
-def _used() -> dict[int, tuple[int, int]]:
-    """Give how long each thread has computed so far, and how often it has stopped to wait."""
-    used = {}
+def _usage() -> dict[int, tuple[int, int]]:
+    """Return for each thread how long it has run, in ns, and how often it has waited."""
+    usage = {}
     for task in _TASKS.iterdir():
         with contextlib.suppress(OSError):  # it has just ended
-            computed_ns = int((task / "schedstat").read_text().split()[0])
+            run_ns = int((task / "schedstat").read_text().split()[0])
             status = (task / "status").read_text()
             n_waits = int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
-            used[int(task.name)] = (computed_ns, n_waits)
-    return used
+            usage[int(task.name)] = (run_ns, n_waits)
+    return usage

@@ -1,7 +1,4 @@
-"""What the publisher and its sinks exchange: the item, the sink that takes it, and the call of the loop.
-
-The publisher numbers items and hands them to every `Sink`; outlets, logs and network outputs are sinks.
-"""
+"""Outgoing, Sink and SendingCall: the data and the protocols between the loop, the publisher and the sinks."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from numpy.typing import NDArray
 
 from pretap_realtime.send.messages import Message, MessageType, State
 
-__all__ = ["Call", "Item", "Sink"]
+__all__ = ["BlockingSink", "Outgoing", "SendingCall", "Sink"]
 
 
-class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What the loop has to say: a message without its number and time of sending."""
+class Outgoing(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A message of the loop that has no number and no time of sending yet."""
 
     type: MessageType
     state: State
@@ -27,69 +24,66 @@ class Item(msgspec.Struct, frozen=True, eq=False, gc=False):
     code: int = 0
     command: bool = False
     probs: NDArray[np.float64] | None = None
-    why: str = ""  # not empty: no verdict stands on this, and no sink but the log may show `probs`
+    why: str = ""  # if not empty, it is not a verdict, and only the log may show `probs`
     n_lost: int = 0
     cue: str = ""
     quality: float = 1.0  # the share of good electrodes
-    bad: tuple[str, ...] = ()  # of a state or heartbeat: the electrodes that are not good
-    facts: Mapping[str, str] | None = None  # of a state: what the streams' descriptions say from now on
-    is_out: bool = False  # its numbers were sent already
-    stamp_to_clock_s: float | None = 0.0  # what makes `t_s` this machine's clock; None: data time, no latency
+    bad: tuple[str, ...] = ()  # in a state or heartbeat: the electrodes that are not good
+    facts: Mapping[str, str] | None = None  # in a state: what the streams' descriptions state from now on
+    is_sent: bool = False  # whether its probabilities were sent already
+    clock_offset_s: float | None = 0.0  # added to `t_s` it gives this machine's clock; None: data time, no latency
 
     @property
-    def stamp_s(self) -> float:
-        """The stamp that goes out."""
-        return self.t_s + (self.stamp_to_clock_s or 0.0)
+    def timestamp_s(self) -> float:
+        """The timestamp that goes out."""
+        return self.t_s + (self.clock_offset_s or 0.0)
 
 
 class Sink(Protocol):
-    """Something that takes messages: outlets, a log, a table on a terminal."""
+    """Something that messages are sent to. It never blocks: outlets, which can, are a `BlockingSink`."""
 
-    def hurry(self, items: Sequence[Item]) -> None:
-        """Send what needs no message; `send` follows with the same items."""
+    def send(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+        """Send what became ready together; called from one thread at a time, in order."""
         ...
 
-    def send(self, batch: Sequence[tuple[Message, Item]]) -> None:
-        """Take what became ready together; called from one thread at a time, in order."""
+
+class BlockingSink(Sink, Protocol):
+    """A sink in which a thread may hang forever, because a peer froze an LSL outlet (liblsl #156)."""
+
+    def send_probabilities(self, items: Sequence[Outgoing]) -> None:
+        """Send what needs no message, since its readers need it first; `send` follows with the same items."""
         ...
 
     @property
     def may_hang(self) -> bool:
-        """Whether what it does now may hang for ever, by somebody else's fault; what is only slow is waited for."""
+        """Whether the operation in progress can block forever. One that is only slow gets the time it needs."""
         ...
 
     def rescue(self) -> str:
-        """Do what a thread that hangs in this sink has left undone, by other means; says what hung and what was done.
+        """Finish the operation that another thread hangs in by other means; return what hung and what was done.
 
         Raises
         ------
         OutletFrozenError
-            Where there are no other means.
+            If there are no other means.
         """
         ...
 
 
-class Call(Protocol):
-    """What the loop wants to be done before it goes on, and what may hang: so not by the loop itself.
-
-    Attributes
-    ----------
-    sink
-        In which it sends.
-    """
-
-    @property
-    def sink(self) -> Sink: ...
+class SendingCall(Protocol):
+    """An operation of the loop that may hang in the outlets, so that the leader runs it; see steps 1 to 3 there."""
 
     def __call__(self, *, may_send: bool) -> int:
-        """Do it; says how much was sent. While that hangs, the loop goes on in another thread."""
+        """Run the operation, and send probabilities if it may; return how many were sent."""
         ...
 
-    def stop(self) -> bool:
-        """Have it send no more, while it hangs.
+    def cancel(self) -> bool:
+        """Make a call that another thread is in send nothing more; return whether that thread is in the outlets.
 
-        Where that is in the sink, that notes what is being sent (True); `returns` follows if it comes back after all.
+        If it is, the outlets note what is being sent, and `finish` follows if the call returns after all.
         """
         ...
 
-    def returns(self) -> None: ...
+    def finish(self) -> None:
+        """Tell the outlets that a cancelled call has returned."""
+        ...

@@ -1,4 +1,7 @@
-"""Watch: since when the publisher sends, and the wait of its watchdog thread until that takes too long."""
+"""Watchdog: knows since when the leader has been sending, and wakes the watchdog thread if that takes too long.
+
+Used by `leader`, and by the C code in receive.c, which sends as well.
+"""
 
 from __future__ import annotations
 
@@ -10,55 +13,53 @@ from typing import Final, Protocol
 
 from pretap_realtime.native.library import library
 
-__all__ = ["Watch", "new_watch"]
+__all__ = ["NativeWatchdog", "PollingWatchdog", "Watchdog", "new_watchdog"]
 
-_LOOK_S: Final = 0.04  # as LOOK_NS of receive.c
+_POLL_S: Final = 0.04  # as in receive.c
+
+
+class Watchdog(Protocol):
+    """Shared by the leader and the watchdog thread.
+
+    Attributes
+    ----------
+    since_s
+        When the leader began to send, on the clock of `time.monotonic`; infinity if it does not.
+    """
+
+    since_s: float
+
+    def wait_until_slow(self, slow_s: float) -> bool:
+        """Wait until sending takes longer than `slow_s`; return False if the loop has ended."""
+        ...
+
+    def stop(self) -> None:
+        """End all waiting."""
+        ...
+
+    @property
+    def address(self) -> int:
+        """The struct `watch` of receive.c, for C code; 0 if there is none."""
+        ...
+
+
+def new_watchdog() -> Watchdog:
+    """Make a watchdog: in C if the library is there, since on Linux that one sleeps until there is something to do."""
+    loaded = library()
+    return PollingWatchdog() if loaded is None else NativeWatchdog(loaded)
 
 
 class _WatchStruct(ctypes.Structure):
     _fields_ = [("since_s", ctypes.c_double), ("ended", ctypes.c_int32), ("timer", ctypes.c_int32)]
 
 
-class Watch(Protocol):
-    """Since when somebody sends, for who watches that it does not take too long.
+class NativeWatchdog:
+    """A watchdog in C, with a timer that is armed while the leader sends."""
 
-    Attributes
-    ----------
-    since_s
-        On the clock of `time.monotonic`; infinity where nobody sends.
-    """
-
-    since_s: float
-
-    def wait_until_slow(self, slow_s: float) -> bool:
-        """Wait until sending takes longer than `slow_s`; False where all has ended."""
-        ...
-
-    def end(self) -> None:
-        """Let nobody wait any longer."""
-        ...
-
-    @property
-    def address(self) -> int:
-        """For C code: the struct `watch` of receive.c; 0 where there is none."""
-        ...
-
-
-def new_watch() -> Watch:
-    """Make a watch; one in C where there is the library: there it sleeps until there is something to see (Linux)."""
-    loaded = library()
-    return _PlainWatch() if loaded is None else _NativeWatch(loaded)
-
-
-class _NativeWatch:
     def __init__(self, loaded: ctypes.CDLL) -> None:
         self.address: int = loaded.pretap_watch()
         self._struct = _WatchStruct.from_address(self.address)
-        self._wait, self._set, self._end = (
-            loaded.pretap_wait_until_slow,
-            loaded.pretap_watch_since,
-            loaded.pretap_watch_end,
-        )
+        self._library = loaded
 
     @property
     def since_s(self) -> float:
@@ -66,31 +67,33 @@ class _NativeWatch:
 
     @since_s.setter
     def since_s(self, value: float) -> None:
-        self._set(self.address, value)
+        self._library.pretap_watch_since(self.address, value)
 
     def wait_until_slow(self, slow_s: float) -> bool:
-        self._wait(self.address, slow_s)
+        self._library.pretap_wait_until_slow(self.address, slow_s)
         return not self._struct.ended
 
-    def end(self) -> None:
-        self._end(self.address)
+    def stop(self) -> None:
+        self._library.pretap_watch_end(self.address)
 
 
-class _PlainWatch:
+class PollingWatchdog:
+    """A watchdog that polls."""
+
     address = 0
 
     def __init__(self) -> None:
         self.since_s = math.inf
-        self._running = threading.Lock()  # held until all has ended; a plain lock: an Event costs ten times as much
-        self._running.acquire()
+        self._has_ended = threading.Lock()  # held until then. A plain lock, since an Event costs ten times as much
+        self._has_ended.acquire()
 
     def wait_until_slow(self, slow_s: float) -> bool:
         while time.monotonic() - self.since_s <= slow_s:
-            if self._running.acquire(timeout=_LOOK_S):
-                self._running.release()
+            if self._has_ended.acquire(timeout=_POLL_S):
+                self._has_ended.release()
                 return False
         return True
 
-    def end(self) -> None:
-        if self._running.locked():
-            self._running.release()
+    def stop(self) -> None:
+        if self._has_ended.locked():
+            self._has_ended.release()

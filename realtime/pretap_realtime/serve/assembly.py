@@ -23,6 +23,7 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.description import list_streams
 from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
+from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
@@ -36,7 +37,7 @@ from pretap_realtime.signal.compatibility import describe_mapping
 from pretap_realtime.signal.quality import check_policy
 
 if TYPE_CHECKING:
-    from pretap_realtime.send.network import OutputSink
+    from pretap_realtime.send.network.network_sink import NetworkSink
 
 __all__ = ["Destinations", "run_decoders"]
 
@@ -144,15 +145,15 @@ def _load(bundle: str | Path | None, settings: ServeConfig, searches: StreamSear
 
 def _open_sinks(
     loaded: _LoadedDecoder, destinations: Destinations, *, is_single: bool
-) -> tuple[list[OutputSink | LogSink], SessionFolder | None]:
+) -> tuple[list[NetworkSink | LogSink], SessionFolder | None]:
     """Open the network outputs, the logs and the session folder of a decoder.
 
     With several decoders, each has its own log and folder, named after its markers.
     """
-    sinks: list[OutputSink | LogSink] = []
+    sinks: list[NetworkSink | LogSink] = []
     outputs, log_file = loaded.settings.outputs, destinations.log_file
     if outputs.websocket or outputs.osc or outputs.udp:
-        from pretap_realtime.send.network import open_outputs
+        from pretap_realtime.send.network.network_sink import open_outputs
 
         classes = loaded.decoder.manifest.classes
         sinks.append(open_outputs(outputs, root=loaded.name, classes=classes, say=loaded.say))
@@ -189,7 +190,7 @@ def _run_service(
     loaded: _LoadedDecoder,
     show: Say,
     *,
-    sinks: Sequence[OutputSink | LogSink],
+    sinks: Sequence[NetworkSink | LogSink],
     session: SessionFolder | None,
     slot: HandoverSlot | None,
     stop: StopSignal,
@@ -198,24 +199,26 @@ def _run_service(
     markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
     outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
     publisher = Publisher(
-        [outlets, *sinks],
+        sinks,
+        outlets=outlets,
         classes=classes,
         clock=local_clock,
         say=loaded.say,
         first_seq=0 if slot is None else slot.first_seq,
-        keep_seq=None if slot is None else slot.keep_seq,
+        keep_seq=(lambda _: None) if slot is None else slot.keep_seq,
     )
-    service = _make_service(loaded, publisher, outlets, stop=stop, restarted="" if slot is None else slot.why)
+    leader = Leader(publisher)
+    service = _make_service(loaded, leader, publisher, outlets, stop=stop, restarted="" if slot is None else slot.why)
     try:
         if session is not None:
             session.start(loaded.settings, stop=stop)
-        publisher.run(service.run())
+        leader.run(service.run())
     except OutletFrozenError:
         if slot is not None:
             stop.set()  # the other decoders end too: a new process will run all of them
         raise
     finally:
-        if not publisher.close(timeout_s=0.3):
+        if not leader.close(timeout_s=0.3):
             loaded.say("an outlet hangs: its last messages were not sent")
         if session is not None:
             session.close()  # before the outlets: the recorder would lose the unread messages of a closed outlet
@@ -226,7 +229,13 @@ def _run_service(
 
 
 def _make_service(
-    loaded: _LoadedDecoder, publisher: Publisher, outlets: OutletSink, *, stop: StopSignal, restarted: str
+    loaded: _LoadedDecoder,
+    leader: Leader,
+    publisher: Publisher,
+    outlets: OutletSink,
+    *,
+    stop: StopSignal,
+    restarted: str,
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
     mode = _make_mode(loaded)
@@ -241,7 +250,7 @@ def _make_service(
 
     def fast_path_of(connection: LslConnection) -> FastPath | None:
         hop_s = loaded.hop / manifest.sfreq_hz
-        return make_fast_path(connection.inlet, pipeline, outlets, watch=publisher.watch, hop_s=hop_s)
+        return make_fast_path(connection.inlet, pipeline, outlets, watch=leader.watchdog, hop_s=hop_s)
 
     return Service(
         pipeline,

@@ -162,8 +162,8 @@ def _exit_despite_spinning_threads(code: int) -> None:
         return
     from pretap_realtime.send import runaway_threads
 
-    if runaway_threads.are_there():
+    if runaway_threads.exist():
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        runaway_threads.leave(code)
+        runaway_threads.exit_process(code)

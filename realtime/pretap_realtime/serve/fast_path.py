@@ -1,6 +1,6 @@
 """The fast path: from the samples in LSL to the probabilities on their way in one call of C code, see receive.c.
 
-Used by the service. It is a `SendingCall` of the publisher: the leader runs it, and the service then asks what came of
+Used by the service. It is a `SendingCall`: the leader runs it, and the service then asks what came of
 it. Plain samples are decided on in C; all others the service passes to `Pipeline.process`.
 """
 
@@ -19,7 +19,7 @@ from pretap_realtime.lsl.library import clock_address
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
-from pretap_realtime.send.watchdog import Watch
+from pretap_realtime.send.watchdog import Watchdog
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.plain_samples import Horizon
@@ -31,7 +31,7 @@ _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers 
 
 
 def make_fast_path(
-    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watch, hop_s: float
+    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watchdog, hop_s: float
 ) -> FastPath | None:
     """Build the fast path; None if there is no library, or the stream or the decoder needs more than it does.
 
@@ -56,7 +56,7 @@ class FastPath:
     """
 
     def __init__(
-        self, inlet: Inlet, pipeline: Pipeline, mode: FreeRunning, sink: OutletSink, *, watch: Watch, hop_s: float
+        self, inlet: Inlet, pipeline: Pipeline, mode: FreeRunning, sink: OutletSink, *, watch: Watchdog, hop_s: float
     ) -> None:
         library, source, lanes = native.library(), inlet.native, mode.lanes
         assert library is not None
@@ -151,13 +151,13 @@ class FastPath:
         """Receive and decide; send if the publisher lets it and the horizon does not hold verdicts back."""
         struct, horizon = self._struct, self._horizon
         assert horizon is not None
-        outlet = self.sink.numbers if may_send and not horizon.is_held else None
+        outlet = self.sink.probabilities_outlet if may_send and not horizon.is_held else None
         if outlet is not self._outlet:
             self._outlet = outlet
             struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
         return int(self._function(ctypes.byref(struct)))
 
-    def stop(self) -> bool:
+    def cancel(self) -> bool:
         """Make a call that hangs send no more; return whether it hangs in the sink, which then notes what is sent."""
         library, struct = native.library(), self._struct
         assert library is not None
@@ -166,12 +166,12 @@ class FastPath:
             n, (ends, probs) = struct.n_sent, self._found
             last = ends[:n] - (struct.n_decoded + 1) + (self._first + struct.start)  # rows of the buffers
             t_s = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.clock_offset_s
-            self.sink.under_way([[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
+            self.sink.begin_sending([[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
         return is_sending
 
-    def returns(self) -> None:
+    def finish(self) -> None:
         """Tell the sink that a call that hung has returned."""
-        self.sink.done()
+        self.sink.end_sending()
 
     @property
     def n_sent(self) -> int:

@@ -18,7 +18,7 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.sink import Call
+from pretap_realtime.send.sink import SendingCall
 from pretap_realtime.serve.fast_path import FastPath
 from pretap_realtime.serve.self_audit import SelfAudit
 from pretap_realtime.serve.states import OVERLOAD_S, StateReporter
@@ -141,7 +141,7 @@ class Service:
         self._verdicts = VerdictPublisher(publisher, pipeline, self._states, policy, clock=clock)
         self._audit = SelfAudit(pipeline, clock=clock)
 
-    def run(self) -> Iterator[Call | None]:
+    def run(self) -> Iterator[SendingCall | None]:
         """Serve until `stop` is set. Yield when something can be sent, or the call to make before going on.
 
         Raises
@@ -177,7 +177,7 @@ class Service:
         """Return the counts so far."""
         return self._verdicts.summary()
 
-    def _find(self, *, deadline_s: float, is_first: bool) -> Generator[Call | None, None, Connection | None]:
+    def _find(self, *, deadline_s: float, is_first: bool) -> Generator[SendingCall | None, None, Connection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
@@ -224,7 +224,7 @@ class Service:
             }
         self._states.run(changed=connection.changed, rate_note=rate_note, facts=facts)
 
-    def _serve(self, connection: Connection) -> Iterator[Call | None]:
+    def _serve(self, connection: Connection) -> Iterator[SendingCall | None]:
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         silence = _Silence(self._clock())
         self._audit.start()
@@ -265,7 +265,7 @@ class Service:
         timeout_s: float,
         n_overload: int,
         clock_offset_s: float | None,
-    ) -> Generator[Call | None, None, Chunk | None]:
+    ) -> Generator[SendingCall | None, None, Chunk | None]:
         """Wait for samples; the fast path decides on them in the same call."""
         if fast_path is None:
             is_resampled = self._pipeline.resampler is not None
@@ -284,7 +284,7 @@ class Service:
 
     def _decide(
         self, chunk: Chunk, fast_path: FastPath | None, *, n_overload: int, clock_offset_s: float | None
-    ) -> Iterator[Call | None]:
+    ) -> Iterator[SendingCall | None]:
         """Publish every decision that a chunk completes: first those of the fast path, then those on what is left."""
         pipeline = self._pipeline
         while fast_path is not None and (taken := fast_path.taken()) is not None:

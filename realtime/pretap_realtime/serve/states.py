@@ -9,7 +9,7 @@ from typing import Final, Literal
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.send.messages import State
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.sink import Item
+from pretap_realtime.send.sink import Outgoing
 
 __all__ = ["OVERLOAD_S", "StateReporter"]
 
@@ -100,4 +100,4 @@ class StateReporter:
         front_end = self._pipeline.front_end
         n_lost = front_end.losses.counts.n_lost
         bad = front_end.status.bad if self.state in ("RUNNING", "STALE") else ()
-        self._publisher.put(Item(kind, self.state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))
+        self._publisher.publish(Outgoing(kind, self.state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))

@@ -9,7 +9,7 @@ from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.sink import Item
+from pretap_realtime.send.sink import Outgoing
 from pretap_realtime.serve.states import StateReporter
 from pretap_realtime.serve.summary import Summary
 from pretap_realtime.signal.chunk import Decision
@@ -48,7 +48,7 @@ class VerdictPublisher:
             verdict = self._policy.judge(decision, withheld=bool(why))
             self._count(decision, code=verdict.code, is_published=not why)
             items.append(
-                Item(
+                Outgoing(
                     "verdict",
                     state,
                     decision.t_s,
@@ -59,14 +59,14 @@ class VerdictPublisher:
                     why=why,
                     n_lost=decision.n_lost,
                     cue=decision.cue,
-                    is_out=is_sent,
+                    is_sent=is_sent,
                     quality=decision.quality,
                     # On a clock that was set, and with nothing else to go by, no latency is known.
-                    stamp_to_clock_s=None if stepped_s and clock_offset_s == 0 else clock_offset_s,
+                    clock_offset_s=None if stepped_s and clock_offset_s == 0 else clock_offset_s,
                 )
             )
         if items:
-            self._publisher.put(*items)
+            self._publisher.publish(*items)
 
     def count_overflow(self) -> None:
         """Count an overflow of the stream's buffer."""

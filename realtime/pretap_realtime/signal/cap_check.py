@@ -80,7 +80,7 @@ class CapCheck:
         if all(order[order[i]] == i for i in moved) and len(moved) <= _FEW:
             pairs = [f"{names[i]} with {names[order[i]]}" for i in moved if i < order[i]]
             return f"{', '.join(pairs)} swapped. Check the plugs and the stream's labels"
-        return "many electrodes are not on the positions that their labels name. Check the plugs and the order of the stream's labels"
+        return "many electrodes do not match their labels. Check the plugs and the order of the stream's labels"
 
 
 _MIRROR = "left and right are mirrored. Check the plugs, the cap, and the stream's labels"

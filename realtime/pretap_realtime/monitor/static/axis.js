@@ -1,34 +1,34 @@
-// The common time axis: stamps of the stream to pixels, the newest at the right edge.
+// The common time axis: maps timestamps of the stream to pixels, with the newest at the right edge.
 
 export const SECONDS = 10;
-export const GUTTER = 52; // CSS pixels at the left, for names
+export const GUTTER = 52; // CSS pixels on the left, for channel names
 
 const BEHIND_S = 0.06;
 
 export const axis = {
   speed: 1,
-  offset: null, // stamp minus the page's own clock times speed
+  offset: null, // timestamp minus the page's clock times speed
 
   reset() { this.offset = null; },
 
-  // Note that a stamp has just arrived: the edge follows smoothly, and jumps only where the stamps do.
-  heard(stamp) {
-    if (!(Math.abs(stamp) < 1e10)) return; // no time: NaN, or what would hang a loop over seconds
-    const offset = stamp - (performance.now() / 1000) * this.speed;
+  // Record that a timestamp has just arrived. The edge follows smoothly, and jumps only if the timestamps do.
+  heard(timestamp) {
+    if (!(Math.abs(timestamp) < 1e10)) return; // NaN, or so large that a loop over seconds would hang
+    const offset = timestamp - (performance.now() / 1000) * this.speed;
     if (this.offset === null || Math.abs(offset - this.offset) > 0.5 * Math.max(1, this.speed)) this.offset = offset;
     else this.offset += 0.1 * (offset - this.offset);
   },
 
-  // The stamp at the right edge: a moment behind the newest one, so that what is drawn there has come.
+  // Return the timestamp at the right edge, slightly behind the newest one, so that its data have arrived.
   edge() { return this.offset === null ? null : this.offset + (performance.now() / 1000 - BEHIND_S) * this.speed; },
 };
 
-// A canvas that moves to the left: each frame only what is new is drawn.
+// A canvas that scrolls to the left; each frame draws only what is new.
 export class Strip {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
-    this.stale = true; // everything is to be drawn anew
+    this.stale = true; // everything has to be redrawn
     this.edgePx = 0;
     new ResizeObserver(() => this.fit()).observe(canvas);
     this.fit();
@@ -49,9 +49,9 @@ export class Strip {
   get height() { return this.canvas.height; }
   get pxPerS() { return (this.width - this.left) / SECONDS; }
 
-  x(stamp) { return this.width - (this.edgePx - stamp * this.pxPerS); }
+  x(timestamp) { return this.width - (this.edgePx - timestamp * this.pxPerS); }
 
-  // Move to the new edge; gives the stamp from which the strip is empty, null where all of it is.
+  // Scroll to the new edge. Return the timestamp from which the strip is empty, or null if all of it is.
   advance(edge) {
     const target = Math.floor(edge * this.pxPerS);
     const shift = target - this.edgePx;
@@ -64,7 +64,7 @@ export class Strip {
     }
     if (shift > 0) {
       const c = this.context;
-      c.globalCompositeOperation = "copy"; // no trace of what was there
+      c.globalCompositeOperation = "copy"; // replaces the old pixels instead of blending
       c.save();
       c.beginPath();
       c.rect(this.left, 0, plot, this.height);
@@ -79,7 +79,7 @@ export class Strip {
   }
 }
 
-const colours = new Map(); // asking for a style at each stroke took half of a frame
+const colours = new Map(); // a cache: reading a style for each stroke took half of a frame
 
 export function forgetColours() { colours.clear(); }
 

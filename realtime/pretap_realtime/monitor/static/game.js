@@ -1,9 +1,9 @@
-// The feedback game: the probabilities push a ball, and true markers score where it is.
+// The feedback game: the probabilities push a ball, and true markers score its position.
 
 import { colour } from "./axis.js";
 
-const TAU_S = 0.15; // of the smoothing of the push
-const DEAD = 0.1; // nearer to the middle than this is no side
+const TAU_S = 0.15; // time constant of the smoothing
+const DEAD = 0.1; // a ball closer to the middle than this is on neither side
 
 const byId = (id) => document.getElementById(id);
 
@@ -15,8 +15,8 @@ export class Game {
     this.classes = [];
     this.phase = "ready"; // ready, playing, paused, over
     this.push = 0; // -1 the first class, 1 the second
-    this.ball = 0; // where it is drawn
-    this.levels = []; // [stamp, push]
+    this.ball = 0; // its position on the screen
+    this.levels = []; // [timestamp, push]
     this.target = null;
     this.flash = null; // {side, right, until}
     byId("start").addEventListener("click", () => this.toggle());
@@ -37,7 +37,7 @@ export class Game {
     this.classes = classes;
     this.levels = [];
     this.push = 0;
-    this.lastStamp = null;
+    this.lastTimestamp = null;
     if (classes.length > 0 && classes.length !== 2) this.say("The game is for two classes; this service has " + classes.length + ".");
   }
 
@@ -70,34 +70,34 @@ export class Game {
 
   fullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
-    else this.section.requestFullscreen?.().catch(() => this.say("This browser allows no full screen."));
+    else this.section.requestFullscreen?.().catch(() => this.say("This browser does not allow full screen."));
   }
 
-  decision([stamp, p]) {
+  decision([timestamp, p]) {
     if (p.length !== 2) return;
-    const wanted = p[1] - p[0]; // zeros: nothing pushes, the ball rolls to the middle
-    const dt = this.lastStamp === null ? 1 : Math.max(0, stamp - this.lastStamp);
-    this.lastStamp = stamp;
+    const wanted = p[1] - p[0]; // all zero without a valid window: the ball rolls to the middle
+    const dt = this.lastTimestamp === null ? 1 : Math.max(0, timestamp - this.lastTimestamp);
+    this.lastTimestamp = timestamp;
     this.push += (1 - Math.exp(-dt / TAU_S)) * (wanted - this.push);
-    this.levels.push([stamp, this.push]);
+    this.levels.push([timestamp, this.push]);
     const side = this.side(this.push);
     if (side !== this.told) this.canvas.setAttribute("aria-label", `The ball is ${side < 0 ? "in the middle" : this.classes[side]}`);
     this.told = side;
     if (this.levels.length > 4000) this.levels.splice(0, 2000);
   }
 
-  aim(label, stamp) {
+  aim(label, timestamp) {
     this.target = this.classes.indexOf(label);
-    this.aimed = stamp;
+    this.aimed = timestamp;
   }
 
-  // A true marker: was the ball on its side when the decoder had to know?
+  // Score a true marker: was the ball on its side when the decoder had to decide?
   judged({ t, truth, lead }) {
-    if (this.aimed <= t) this.target = null; // else the next one is announced already
+    if (this.aimed <= t) this.target = null; // otherwise the next target has already been announced
     if (this.phase !== "playing") return;
     const wanted = t - lead + 0.006;
     let level = 0;
-    for (const [stamp, push] of this.levels) if (stamp <= wanted && stamp > wanted - 0.5) level = push;
+    for (const [timestamp, push] of this.levels) if (timestamp <= wanted && timestamp > wanted - 0.5) level = push;
     const side = this.side(level);
     const right = side === this.classes.indexOf(truth);
     this.n += 1;
@@ -111,12 +111,12 @@ export class Game {
 
   side(push) { return Math.abs(push) < DEAD ? -1 : push > 0 ? 1 : 0; }
 
-  say(words) { byId("game-words").textContent = words; }
+  say(text) { byId("game-words").textContent = text; }
 
   show() {
     byId("hits").textContent = String(this.hits);
     byId("of").textContent = this.n ? ` of ${this.n}` : "";
-    byId("start").textContent = { ready: "Start", playing: "Pause", paused: "Go on", over: "Play again" }[this.phase];
+    byId("start").textContent = { ready: "Start", playing: "Pause", paused: "Continue", over: "Play again" }[this.phase];
     const s = Math.ceil(this.left_s);
     byId("clock").textContent = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
   }
@@ -128,7 +128,7 @@ export class Game {
     byId("result-big").textContent = this.n ? `${this.hits} of ${this.n}` : "Nothing to score";
     const rows = this.n
       ? [["Right", `${share} %`], ["Longest run", this.longest], ["Ball in the middle", this.none], ["Guessing gets", "50 %"]]
-      : [["Why", "no true markers came"]];
+      : [["Why", "no true markers arrived"]];
     byId("result-figures").replaceChildren(...rows.map(([name, value]) => {
       const row = document.createElement("div");
       const dt = document.createElement("dt");
@@ -140,7 +140,7 @@ export class Game {
     }));
     byId("results").hidden = false;
     byId("results").focus();
-    this.say(this.n ? `The end: ${this.hits} of ${this.n} right.` : "The end.");
+    this.say(this.n ? `Finished: ${this.hits} of ${this.n} right.` : "Finished.");
     this.show();
   }
 

@@ -1,4 +1,4 @@
-// The head from above, an electrode for each channel whose place is known.
+// The head map: a view from above, with an electrode for each channel whose position is known.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -11,9 +11,9 @@ function shape(parent, name, attributes, text) {
 }
 
 export class Head {
-  constructor(svg, words) {
+  constructor(svg, summary) {
     this.svg = svg;
-    this.words = words;
+    this.summary = summary;
     this.reset({ channels: [], places: [], electrodes: [] });
   }
 
@@ -38,7 +38,7 @@ export class Head {
     });
   }
 
-  // Says which channels are bad, by number; `known` is false while nobody judges them.
+  // Show the bad channels and return their numbers; `known` is false if no service is checking them.
   show(bad, known, why) {
     const names = new Set(bad.map((each) => each.toUpperCase()));
     const isBad = (k) => names.has(this.channels[k].toUpperCase()) || names.has(this.electrodes[k]);
@@ -47,12 +47,12 @@ export class Head {
       text?.setAttribute("class", known && isBad(k) ? "bad" : "");
     }
     const n = this.channels.length;
-    let words = "Not known: no service judges them now.";
-    if (known && !bad.length) words = n ? `All ${n} are good.` : "No channels yet.";
-    if (known && bad.length) words = `Not good: ${bad.join(", ")}.`;
-    if (known && why && why !== words) words += ` ${why}`;
-    if (this.nameless.length) words += ` Not on the map: ${this.nameless.slice(0, 12).join(", ")}.`;
-    if (this.words.textContent !== words) this.words.textContent = words;
+    let message = "Not known: no service is checking them.";
+    if (known && !bad.length) message = n ? `All ${n} are good.` : "No channels yet.";
+    if (known && bad.length) message = `Not good: ${bad.join(", ")}.`;
+    if (known && why && why !== message) message += ` ${why}`;
+    if (this.nameless.length) message += ` Not on the map: ${this.nameless.slice(0, 12).join(", ")}.`;
+    if (this.summary.textContent !== message) this.summary.textContent = message;
     return new Set(known ? this.channels.map((_, k) => k).filter(isBad) : []);
   }
 }

@@ -1,4 +1,4 @@
-// Under the traces, on the same axis: true markers, verdicts, probabilities.
+// True markers, verdicts and probabilities, below the traces and on the same axis.
 
 import { Strip, axis, colour } from "./axis.js";
 
@@ -12,16 +12,16 @@ export class History {
 
   reset(classes) {
     this.classes = classes;
-    this.items = []; // what is to be drawn: [stamp, function, CSS pixels that it needs to the right of the stamp]
-    this.fresh = []; // what is not drawn yet
-    this.last = null; // decision
+    this.items = []; // everything to draw: [timestamp, function, CSS pixels that it needs to the right of the timestamp]
+    this.fresh = []; // items that are not drawn yet
+    this.last = null; // the last decision
     this.lastVerdict = null;
-    this.lettered = -Infinity; // when a verdict had its letter
+    this.lettered = -Infinity; // when a verdict last got a letter
     this.strip.stale = true;
   }
 
-  keep(stamp, paint, room = 2) {
-    const item = [stamp, paint, room];
+  keep(timestamp, paint, space = 2) {
+    const item = [timestamp, paint, space];
     this.items.push(item);
     if (this.items.length > 4000) this.items.splice(0, 1000);
     this.fresh.push(item);
@@ -29,17 +29,17 @@ export class History {
   }
 
   decision(row) {
-    const [stamp, p] = row;
-    const before = this.last && stamp - this.last[0] < 0.7 && stamp > this.last[0] ? this.last : null;
+    const [timestamp, p] = row;
+    const before = this.last && timestamp - this.last[0] < 0.7 && timestamp > this.last[0] ? this.last : null;
     const isValid = p.some((each) => each > 0);
     this.last = isValid ? row : null;
-    if (isValid) this.keep(stamp, () => this.paintDecision(row, before));
+    if (isValid) this.keep(timestamp, () => this.paintDecision(row, before));
   }
 
-  // Two classes share one line: at the top the second is certain, at the bottom the first.
-  paintDecision([stamp, p], before) {
+  // Two classes share one line: the second is certain at the top, the first at the bottom.
+  paintDecision([timestamp, p], before) {
     const { context: c, ratio, left } = this.strip;
-    const x = this.strip.x(stamp);
+    const x = this.strip.x(timestamp);
     if (x < left) return;
     const shown = p.length === 2 ? [1] : p.map((_, k) => k);
     for (const k of shown) {
@@ -53,7 +53,7 @@ export class History {
         c.lineTo(x, y);
         c.stroke();
       }
-      const size = before && stamp - before[0] < 0.2 ? 1 : 3;
+      const size = before && timestamp - before[0] < 0.2 ? 1 : 3;
       c.fillRect(x - size * ratio, y - size * ratio, 2 * size * ratio, 2 * size * ratio);
     }
   }
@@ -63,37 +63,37 @@ export class History {
     return top + (1 - p) * (this.strip.height - top - 8 * this.strip.ratio);
   }
 
-  // A command, on which games act, is a tick of the lane's whole height.
-  verdict(stamp, label, command) {
+  // A command, which games act on, is a tick across the whole height of the lane.
+  verdict(timestamp, label, command) {
     const k = this.classes.indexOf(label);
     const before = this.lastVerdict;
-    const near = before && stamp - before.stamp < 0.3 && stamp > before.stamp;
+    const near = before && timestamp - before.timestamp < 0.3 && timestamp > before.timestamp;
     const changed = !near || before.label !== label;
-    this.lastVerdict = { stamp, label };
-    this.keep(stamp, () => {
+    this.lastVerdict = { timestamp, label };
+    this.keep(timestamp, () => {
       const { context: c, ratio, left } = this.strip;
-      const x = this.strip.x(stamp);
-      const from = near ? Math.max(left, this.strip.x(before.stamp)) : x - 8 * ratio;
+      const x = this.strip.x(timestamp);
+      const from = near ? Math.max(left, this.strip.x(before.timestamp)) : x - 8 * ratio;
       if (x < left || from < left) return;
       c.fillStyle = k < 0 ? colour("grid") : colour(`c${k}`);
       c.fillRect(Math.floor(from), (LANE + 3) * ratio, Math.ceil(x - from) + 1, (k < 0 ? 4 : LANE - 6) * ratio);
       if (command) c.fillRect(Math.floor(x), LANE * ratio, 2 * ratio, LANE * ratio);
     });
-    if (!changed || k < 0 || (stamp > this.lettered && stamp - this.lettered < 0.3)) return;
-    this.lettered = stamp;
-    this.keep(stamp, () => this.letter(label, stamp, 2, 1.5, colour("panel")), 14);
+    if (!changed || k < 0 || (timestamp > this.lettered && timestamp - this.lettered < 0.3)) return;
+    this.lettered = timestamp;
+    this.keep(timestamp, () => this.letter(label, timestamp, 2, 1.5, colour("panel")), 14);
   }
 
-  marker(stamp, label, starts) {
+  marker(timestamp, label, starts) {
     const k = this.classes.indexOf(label);
-    this.keep(stamp, () => {
+    this.keep(timestamp, () => {
       const { context: c, ratio, left, height } = this.strip;
-      const x = Math.round(this.strip.x(stamp));
+      const x = Math.round(this.strip.x(timestamp));
       if (x < left) return;
       c.fillStyle = k < 0 || starts ? colour("line") : colour(`c${k}`);
       c.fillRect(x, 0, Math.max(1, ratio), starts || k < 0 ? LANE * ratio : height);
     });
-    if (k >= 0 && !starts) this.keep(stamp, () => this.letter(label, stamp, 3, 0.5, colour(`c${k}`)), 14);
+    if (k >= 0 && !starts) this.keep(timestamp, () => this.letter(label, timestamp, 3, 0.5, colour(`c${k}`)), 14);
   }
 
   judged({ t, right, label }) {
@@ -102,9 +102,9 @@ export class History {
     this.keep(t, () => this.letter(sign, t, 14, 0.5, colour(kind)), 28);
   }
 
-  letter(label, stamp, dx, lane, style) {
+  letter(label, timestamp, dx, lane, style) {
     const { context: c, ratio, left } = this.strip;
-    const x = this.strip.x(stamp) + dx * ratio;
+    const x = this.strip.x(timestamp) + dx * ratio;
     if (x < left) return;
     c.fillStyle = style;
     c.font = `bold ${12 * ratio}px system-ui, sans-serif`;
@@ -121,10 +121,10 @@ export class History {
     const perPx = this.strip.ratio / this.strip.pxPerS;
     if (since === null) {
       this.names();
-      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // as they came
+      this.fresh = [...this.items].sort((a, b) => a[0] + a[2] * perPx - (b[0] + b[2] * perPx)); // in order of arrival
     }
-    this.fresh = this.fresh.filter(([stamp, paint, room]) => {
-      if (stamp + room * perPx > edge) return true;
+    this.fresh = this.fresh.filter(([timestamp, paint, space]) => {
+      if (timestamp + space * perPx > edge) return true;
       paint();
       return false;
     });

@@ -1,4 +1,4 @@
-// The page: what the socket says goes to the parts. Text from the network reaches the page as textContent only.
+// The page: passes updates from the socket to its parts. Text from the network is only ever set as textContent.
 
 import { axis, forgetColours } from "./axis.js";
 import { Game } from "./game.js";
@@ -13,35 +13,35 @@ const head = new Head(byId("head"), byId("electrode-words"));
 const game = new Game();
 let about = { classes: [], channels: [], places: [], electrodes: [], problem: "", service: "", eeg: "", speed: 1 };
 let figures = null;
-let newest = null; // decision that the bar does not show yet
+let newest = null; // the decision that the bar does not show yet
 let frozen = false;
-let known = ""; // what the channels and classes are
+let known = ""; // the channels and positions that the head map shows
 let again_ms = 500;
 
-function text(id, words) {
+function text(id, content) {
   const element = byId(id);
-  if (element.textContent !== words) element.textContent = words;
+  if (element.textContent !== content) element.textContent = content;
 }
 
-// -- what comes ----------------------------------------------------------------------------------------------------
+// -- updates -------------------------------------------------------------------------------------------------------
 
 function connect() {
   const socket = new WebSocket(`ws://${location.host}/live`);
   socket.binaryType = "arraybuffer";
   socket.addEventListener("open", () => { again_ms = 500; });
   socket.addEventListener("message", ({ data }) => {
-    if (data instanceof ArrayBuffer) traces.take(data);
-    else take(JSON.parse(data));
+    if (data instanceof ArrayBuffer) traces.append(data);
+    else receive(JSON.parse(data));
   });
   socket.addEventListener("close", () => {
     figures = null;
-    showState("OFFLINE", "The monitor's server does not answer; trying again.");
+    showState("OFFLINE", "The monitor's server does not respond. Trying again.");
     setTimeout(connect, again_ms);
     again_ms = Math.min(5000, 2 * again_ms);
   });
 }
 
-function take(update) {
+function receive(update) {
   if (update.fresh) known = "";
   if (update.about) begin(update.about);
   if (update.fresh) {
@@ -60,7 +60,7 @@ function take(update) {
     newest = rows[rows.length - 1];
     if (!about.channels.length) axis.heard(rows[rows.length - 1][0]);
   }
-  for (const event of update.events ?? []) takeEvent(event);
+  for (const event of update.events ?? []) receiveEvent(event);
   for (const judged of update.judged ?? []) {
     history.judged(judged);
     game.judged(judged);
@@ -93,7 +93,7 @@ function begin(now) {
   else showState("WAITING", about.problem);
 }
 
-function takeEvent(event) {
+function receiveEvent(event) {
   if (event.kind === "verdict") {
     history.verdict(event.t, event.label, event.command);
     return;
@@ -106,21 +106,21 @@ function takeEvent(event) {
   } else traces.mark(event.t, event.label === "RUNNING" ? "good" : "fault");
   const item = document.createElement("li");
   const time = document.createElement("time");
-  const words = document.createElement("span");
+  const entry = document.createElement("span");
   time.textContent = event.t.toFixed(1);
-  words.className = event.kind;
+  entry.className = event.kind;
   if (event.kind === "state") {
     const name = document.createElement("b");
     name.textContent = event.label;
-    words.append(name, ` ${event.text}`);
-  } else words.textContent = event.text;
-  item.append(time, words);
+    entry.append(name, ` ${event.text}`);
+  } else entry.textContent = event.text;
+  item.append(time, entry);
   const list = byId("events");
   list.prepend(item);
   while (list.childElementCount > 60) list.lastElementChild.remove();
 }
 
-// -- what is shown -------------------------------------------------------------------------------------------------
+// -- display -------------------------------------------------------------------------------------------------------
 
 function showState(state, why) {
   byId("state").dataset.state = state;
@@ -133,7 +133,7 @@ function showFigures() {
   const f = figures;
   const isHeard = f.state && !f.silent;
   if (isHeard) showState(f.state, [f.why, about.problem].filter(Boolean).join(" "));
-  else if (f.state) showState("SILENT", `The service says nothing. ${about.problem}`);
+  else if (f.state) showState("SILENT", `The service sends no messages. ${about.problem}`);
   else showState("WAITING", about.problem);
   const judges = isHeard && (f.state === "RUNNING" || f.state === "STALE");
   traces.setBad(head.show(f.bad, judges, judges ? f.why : ""));
@@ -157,7 +157,7 @@ function showFigures() {
     text("accuracy-words", "No true markers yet.");
   }
   byId("scale").options[0].textContent = traces.scale === "auto" ? `auto, ${traces.perRow} ${about.unit}` : "auto";
-  const label = traces.words();
+  const label = traces.describe();
   if (byId("traces").getAttribute("aria-label") !== label) byId("traces").setAttribute("aria-label", label);
 }
 
@@ -176,9 +176,9 @@ function showBar([, p]) {
     bar.children[k].style.width = `${100 * share}%`;
     bar.children[k].textContent = sum && share > 0.22 ? ` ${about.classes[k] ?? ""} ${each.toFixed(2)} ` : "";
   });
-  const words = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
+  const label = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
   if (performance.now() - (showBar.at ?? 0) > 1000) {
-    bar.setAttribute("aria-label", words);
+    bar.setAttribute("aria-label", label);
     showBar.at = performance.now();
   }
 }
@@ -212,8 +212,8 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () 
   traces.strip.stale = history.strip.stale = true;
 });
 
-// Of a screen's 60 frames each second one is drawn, and asked for: without a graphics card a frame takes the processors
-// that the service needs, also one in which nothing changes. The ball moves in all of them.
+// Only every other of a screen's 60 frames per second is requested and drawn. Without a graphics card, even a frame in
+// which nothing changes uses the processors that the service needs. The ball of the game moves in every frame.
 const PAUSE_MS = 28;
 const BAR_MS = 90;
 let n_frames = 0;

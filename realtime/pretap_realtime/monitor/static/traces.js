@@ -1,9 +1,9 @@
-// The traces: lowest and highest value of each hundredth of a second, without their slow offset.
+// The traces: minimum and maximum of every hundredth of a second, without the slow offset of the channel.
 
 import { Strip, axis, colour } from "./axis.js";
 
 const KEPT = 2000; // columns
-const BASELINE = 0.01; // of a column in the running mean: a second
+const BASELINE = 0.01; // weight of a column in the running mean: a time constant of a second
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000];
 
 export class Traces {
@@ -30,16 +30,16 @@ export class Traces {
     this.strip.stale = true;
   }
 
-  // A binary frame of the server, see traces.py.
-  take(buffer) {
+  // Add a binary frame of the server, see traces.py.
+  append(buffer) {
     const head = new Uint32Array(buffer, 0, 4);
     const [columns, n] = head;
     if (n !== this.channels.length || buffer.byteLength !== 16 + columns * 8 * (1 + n)) return;
-    const stamps = new Float64Array(buffer, 16, columns);
+    const timestamps = new Float64Array(buffer, 16, columns);
     const values = new Float32Array(buffer, 16 + columns * 8, columns * 2 * n);
     for (let i = 0; i < columns; i++) {
       const at = this.n % KEPT;
-      this.t[at] = stamps[i];
+      this.t[at] = timestamps[i];
       for (let c = 0; c < n; c++) {
         const low = values[i * 2 * n + c];
         const high = values[i * 2 * n + n + c];
@@ -53,28 +53,28 @@ export class Traces {
       }
       this.n += 1;
     }
-    if (columns) axis.heard(stamps[columns - 1]);
+    if (columns) axis.heard(timestamps[columns - 1]);
   }
 
-  mark(stamp, kind) {
-    this.events.push({ stamp, kind });
+  mark(timestamp, kind) {
+    this.events.push({ timestamp, kind });
     if (this.events.length > 200) this.events.shift();
-    this.fresh.push({ stamp, kind });
+    this.fresh.push({ timestamp, kind });
     if (this.fresh.length > 200) this.fresh.shift();
   }
 
-  // Draw the lines of the events that the edge has passed.
+  // Draw the lines of events that the edge has passed.
   lines(edge) {
     const passed = edge - (2 * this.strip.ratio) / this.strip.pxPerS;
-    this.fresh = this.fresh.filter(({ stamp, kind }) => {
-      if (stamp > passed) return true;
-      this.line(stamp, kind);
+    this.fresh = this.fresh.filter(({ timestamp, kind }) => {
+      if (timestamp > passed) return true;
+      this.line(timestamp, kind);
       return false;
     });
   }
 
-  line(stamp, kind) {
-    const x = this.strip.x(stamp);
+  line(timestamp, kind) {
+    const x = this.strip.x(timestamp);
     if (x < this.strip.left) return;
     const c = this.strip.context;
     c.globalAlpha = 0.55;
@@ -94,7 +94,7 @@ export class Traces {
     this.strip.stale = true;
   }
 
-  // Choose a scale in which half of the channels fill their row; with some inertia.
+  // Choose a scale in which half of the channels fill their row, with some hysteresis.
   fit() {
     if (this.scale !== "auto") { this.perRow = Number(this.scale); return; }
     const n = this.channels.length;
@@ -170,7 +170,7 @@ export class Traces {
     let to = this.n;
     while (to > from && this.t[(to - 1) % KEPT] > edge) to -= 1;
     if (from >= to) return;
-    const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the column before, to go on from
+    const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the previous column, to connect the line
     c.lineWidth = ratio;
     c.lineJoin = "round";
     c.save();
@@ -208,7 +208,7 @@ export class Traces {
     this.drawn = to;
   }
 
-  words() {
+  describe() {
     const n = this.channels.length;
     if (!n) return "Traces of the channels, none yet";
     return `Traces of ${n} channels, ten seconds, ${this.perRow} ${this.unit || "units"} a row`;

@@ -10,26 +10,26 @@ from pretap.errors import UsageError
 
 __all__ = ["Address", "describe", "resolve", "warning"]
 
-Address = tuple[socket.AddressFamily, Any]  # resolved: the family, and what `bind` and `sendto` take
+Address = tuple[socket.AddressFamily, Any]  # resolved: the family, and the argument of `bind` and `sendto`
 
 
 def resolve(key: str, text: str, *, kind: socket.SocketKind) -> Address:
-    """Return the address that ``host:port`` means; without a host it is this machine's loopback.
+    """Return the address of ``host:port``; without a host it is this machine's loopback.
 
     Raises
     ------
     UsageError
-        If there is no such host.
+        If the host does not exist.
     """
     host, _, port = text.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]") or "127.0.0.1", int(port), type=kind)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host's name can be so long
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name is too long
         raise UsageError(
             f"outputs.{key} = {text!r}: no such host ({error}). Expected an address such as 127.0.0.1:8765."
         ) from None
-    family, _, _, _, where = found[0]
-    return family, where
+    family, _, _, _, address = found[0]
+    return family, address
 
 
 def describe(address: Address) -> str:
@@ -38,8 +38,8 @@ def describe(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def warning(address: Address, what: str) -> str:
+def warning(address: Address, who: str) -> str:
     """Return a warning that ends a sentence, or an empty string if the address is a loopback one."""
     if ipaddress.ip_address(address[1][0].partition("%")[0]).is_loopback:
         return ""
-    return f" (WARNING: not this machine alone: {what}, and nothing is encrypted; see docs/security.md)"
+    return f" (WARNING: not this machine alone: {who}, and nothing is encrypted; see docs/security.md)"

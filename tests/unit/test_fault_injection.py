@@ -1,4 +1,4 @@
-"""Mishaps on purpose: what is missing, late, stamped wrongly or wired wrongly, and that nothing else is touched."""
+"""Fault injection: which samples are missing, late, mistimed or miswired, and that all others are unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
 from pretap_realtime.replay.command import replay
-from pretap_realtime.replay.faults import BadDay, Mishap, Plan, Wiring, inject, parse_plan
+from pretap_realtime.replay.faults import Fault, FaultSettings, Schedule, Wiring, parse_schedule
+from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.pieces import Piece, pieces
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "rehearsal.md"
@@ -29,31 +30,31 @@ def recording():
     return Recording(CHANNELS, FS, N, events, lambda start, stop: x[start:stop], "counted samples")
 
 
-def befallen(*plans, n_chunk=10, **day):
+def injected(*schedules, n_chunk=10, **settings):
     stream = pieces(recording(), n_chunk=n_chunk, loop=False)
-    parsed = tuple(parse_plan(kind, text) for kind, text in plans)
-    return list(inject(stream, BadDay(plans=parsed, **day), sfreq_hz=FS, channels=CHANNELS, unit="uV"))
+    faults = FaultSettings(schedules=tuple(parse_schedule(kind, text) for kind, text in schedules), **settings)
+    return list(inject(stream, faults, sfreq_hz=FS, channels=CHANNELS, unit="uV"))
 
 
 def sent(items):
     return [item for item in items if isinstance(item, Piece) and len(item.x_uv)]
 
 
-def happened(items):
-    return [item for item in items if isinstance(item, Mishap)]
+def faults_of(items):
+    return [item for item in items if isinstance(item, Fault)]
 
 
 def numbers(items):
-    """Which samples were sent, by their number; asserts that each has its own value and stamp."""
+    """Return the numbers of the samples that were sent; asserts that each has its own value."""
     n = np.concatenate([p.first_n + np.arange(len(p.x_uv)) for p in sent(items)])
     x = np.concatenate([p.x_uv for p in sent(items)])
     assert np.array_equal(x[~np.isnan(x[:, 0]), 0], n[~np.isnan(x[:, 0])])
     return n
 
 
-def test_a_day_without_mishaps_is_the_recording():
+def test_without_faults_the_recording_is_sent_unchanged():
     before = list(pieces(recording(), n_chunk=10, loop=False))
-    after = befallen()
+    after = injected()
     assert len(before) == len(after)
     for a, b in zip(before, after, strict=True):
         assert (a.first_n, a.markers, a.due_s) == (b.first_n, b.markers, b.due_s)
@@ -63,16 +64,16 @@ def test_a_day_without_mishaps_is_the_recording():
 
 @settings(deadline=None)
 @given(n_chunk=st.integers(1, 700))
-def test_a_gap_takes_exactly_its_samples_and_no_marker(n_chunk):
-    items = befallen(("gap", "@2:37"), ("gap", "@2.5:1"), n_chunk=n_chunk)
+def test_a_gap_loses_exactly_its_samples_and_no_marker(n_chunk):
+    items = injected(("gap", "@2:37"), ("gap", "@2.5:1"), n_chunk=n_chunk)
     assert numbers(items).tolist() == [*range(2000), *range(2037, 2500), *range(2501, N)]
-    assert [(m.kind, m.first_n, m.n_samples) for m in happened(items)] == [("gap", 2000, 37), ("gap", 2500, 1)]
+    assert [(m.kind, m.first_n, m.n_samples) for m in faults_of(items)] == [("gap", 2000, 37), ("gap", 2500, 1)]
     assert [m.text for p in items if isinstance(p, Piece) for m in p.markers] == ["0", "2010", "2500", "4999"]
     assert np.array_equal(np.concatenate([p.t_s for p in sent(items)]), numbers(items) / FS)
 
 
-def test_a_burst_holds_its_samples_and_then_sends_all_of_them_with_their_own_stamps():
-    items = befallen(("burst", "@1:500"))
+def test_a_burst_holds_its_samples_and_then_sends_them_all_with_their_own_timestamps():
+    items = injected(("burst", "@1:500"))
     assert numbers(items).tolist() == list(range(N))
     assert np.array_equal(np.concatenate([p.t_s for p in sent(items)]), np.arange(N) / FS)
     for piece in sent(items):
@@ -82,73 +83,73 @@ def test_a_burst_holds_its_samples_and_then_sends_all_of_them_with_their_own_sta
     assert dues == sorted(dues)
 
 
-def test_a_disconnection_loses_its_samples_and_ends_as_it_was():
-    items = befallen(("disconnect", "@1:250"))
+def test_a_disconnection_loses_its_samples_and_restores_the_wiring():
+    items = injected(("disconnect", "@1:250"))
     assert numbers(items).tolist() == [*range(1000), *range(1250, N)]
-    gone, back = happened(items)
+    gone, back = faults_of(items)
     assert (gone.kind, gone.due_s, gone.wiring) == ("disconnect", 1.0, None)
     assert (back.kind, back.due_s, back.wiring) == ("connect", 1.25, Wiring("uV", (0, 1, 2), "uV", (0, 1, 2)))
 
 
 @pytest.mark.parametrize(
-    ("text", "kinds", "said"),
+    ("text", "kinds", "described"),
     [
         ("@1:100", ["disconnect", "connect"], "V"),
         ("@1:100:silent", ["disconnect", "connect"], "uV"),
         ("@1:0", ["unit-flip"], "uV"),
     ],
 )
-def test_a_unit_flip_is_told_by_the_new_outlet_unless_it_is_silent_or_while_the_stream_goes_on(text, kinds, said):
-    items = happened(befallen(("unit-flip", text)))
+def test_a_unit_flip_is_described_by_the_new_outlet_unless_it_is_silent_or_the_stream_continues(text, kinds, described):
+    items = faults_of(injected(("unit-flip", text)))
     assert [m.kind for m in items] == kinds
     wiring = items[-1].wiring
-    assert (wiring.unit, wiring.said_unit) == ("V", said)
+    assert (wiring.unit, wiring.described_unit) == ("V", described)
     assert wiring.values(np.full((1, 3), 20, np.float32)) == pytest.approx(20e-6)
 
 
-def test_a_unit_flips_back():
-    wirings = [m.wiring for m in happened(befallen(("unit-flip", "@1:0"), ("unit-flip", "@2:0")))]
+def test_a_second_unit_flip_restores_the_unit():
+    wirings = [m.wiring for m in faults_of(injected(("unit-flip", "@1:0"), ("unit-flip", "@2:0")))]
     assert [wiring.unit for wiring in wirings] == ["V", "uV"]
 
 
-@pytest.mark.parametrize(("text", "is_said"), [("@1:100", True), ("@1:100:silent", False), ("@1:0", False)])
-def test_shuffled_channels_stand_elsewhere_and_their_labels_with_them_unless_silent(text, is_said):
-    wiring = happened(befallen(("shuffle-channels", text)))[-1].wiring
+@pytest.mark.parametrize(("text", "is_described"), [("@1:100", True), ("@1:100:silent", False), ("@1:0", False)])
+def test_shuffled_channels_are_described_in_their_new_order_unless_silent(text, is_described):
+    wiring = faults_of(injected(("shuffle-channels", text)))[-1].wiring
     assert sorted(wiring.order) == [0, 1, 2]
     assert wiring.order != (0, 1, 2)
-    assert wiring.said_order == (wiring.order if is_said else (0, 1, 2))
+    assert wiring.described_order == (wiring.order if is_described else (0, 1, 2))
     assert wiring.values(np.array([[5, 6, 7]], np.float32)).tolist() == [[5.0 + i for i in wiring.order]]
 
 
-def test_nan_befalls_one_channel_of_the_samples_of_its_time_and_not_the_recording():
+def test_nan_replaces_one_channel_during_its_time_and_leaves_the_recording_alone():
     played = recording()
     kept = played.read(0, N).copy()
-    x = np.concatenate([p.x_uv for p in sent(befallen(("nan", "@1:25")))])
+    x = np.concatenate([p.x_uv for p in sent(injected(("nan", "@1:25")))])
     rows, channels = np.nonzero(np.isnan(x))
     assert rows.tolist() == list(range(1000, 1025))
     assert len(set(channels)) == 1
     assert np.array_equal(played.read(0, N), kept)
 
 
-def test_dropped_pieces_are_told_each():
-    items = befallen(drop=0.1, seed=1)
-    lost = [n for m in happened(items) for n in range(m.first_n, m.first_n + m.n_samples)]
-    assert {m.kind for m in happened(items)} == {"drop"}
+def test_each_dropped_piece_is_reported():
+    items = injected(drop=0.1, seed=1)
+    lost = [n for m in faults_of(items) for n in range(m.first_n, m.first_n + m.n_samples)]
+    assert {m.kind for m in faults_of(items)} == {"drop"}
     assert sorted([*lost, *numbers(items)]) == list(range(N))
     assert 300 < len(lost) < 700
 
 
-def test_jitter_moves_stamps_only_and_drift_makes_the_device_fast():
-    items = befallen(jitter_s=0.003, drift_ppm=100, seed=2)
+def test_jitter_moves_only_timestamps_and_drift_makes_the_device_fast():
+    items = injected(jitter_s=0.003, drift_ppm=100, seed=2)
     t_s = np.concatenate([p.t_s for p in sent(items)])
     true_s = np.arange(N) / (FS * (1 + 1e-4))
     assert np.std(t_s - true_s) == pytest.approx(0.003, rel=0.05)
     assert [p.due_s for p in sent(items)] == pytest.approx(true_s[9::10], abs=1e-12)
 
 
-def test_the_same_seed_gives_the_same_day_and_another_kind_of_mishap_moves_none():
-    def when(kind, *plans, **day):
-        return [(m.first_n, m.n_samples) for m in happened(befallen(*plans, **day)) if m.kind == kind]
+def test_the_same_seed_gives_the_same_faults_and_another_kind_moves_none():
+    def when(kind, *schedules, **settings):
+        return [(m.first_n, m.n_samples) for m in faults_of(injected(*schedules, **settings)) if m.kind == kind]
 
     gaps = when("gap", ("gap", "0.5:20"), seed=5)
     assert len(gaps) > 2
@@ -158,10 +159,10 @@ def test_the_same_seed_gives_the_same_day_and_another_kind_of_mishap_moves_none(
     assert when("gap", ("gap", "0.5:20"), seed=5, n_chunk=333) == gaps
 
 
-def test_mishaps_go_on_through_a_loop():
-    day = BadDay(plans=(Plan("gap", None, 1.0, 0.01),), seed=0)
-    stream = inject(pieces(recording(), n_chunk=500, loop=True), day, sfreq_hz=FS, channels=CHANNELS, unit="uV")
-    assert any(m.first_n > 2 * N for m in islice(stream, 60) if isinstance(m, Mishap))
+def test_faults_continue_when_a_recording_loops():
+    settings = FaultSettings(schedules=(Schedule("gap", None, 1.0, 0.01),), seed=0)
+    stream = inject(pieces(recording(), n_chunk=500, loop=True), settings, sfreq_hz=FS, channels=CHANNELS, unit="uV")
+    assert any(m.first_n > 2 * N for m in islice(stream, 60) if isinstance(m, Fault))
 
 
 @pytest.mark.parametrize(
@@ -176,20 +177,20 @@ def test_mishaps_go_on_through_a_loop():
         ("burst", ""),
     ],
 )
-def test_a_plan_that_cannot_be_is_refused_with_an_example(kind, text):
-    with pytest.raises(UsageError, match=rf"--{kind} '{text}': expected WHEN\[:LENGTH_MS\], .* such as 20:"):
-        parse_plan(kind, text)
+def test_an_invalid_schedule_is_refused_with_an_example(kind, text):
+    with pytest.raises(UsageError, match=rf"--{kind} '{text}': expected WHEN\[:LENGTH_MS\]\. .* such as 20:"):
+        parse_schedule(kind, text)
 
 
-def test_the_commands_and_the_table_of_the_documentation_are_those_of_the_command_line():
+def test_the_documented_commands_and_options_exist():
     text = DOCS.read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(r"^pretap replay (.+)$", text, re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
         given = replay.make_context("replay", shlex.split(command)).params
         for kind in ("gap", "burst", "disconnect", "unit_flip", "shuffle_channels", "nan"):
-            for plan in given[kind]:
-                parse_plan(kind.replace("_", "-"), plan)
+            for schedule in given[kind]:
+                parse_schedule(kind.replace("_", "-"), schedule)
     told = set(re.findall(r"^\| `(--[a-z-]+)", text, re.MULTILINE))
     assert told <= {name for option in replay.params for name in option.opts}
     assert len(told) == 9

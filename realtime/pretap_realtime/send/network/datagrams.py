@@ -1,49 +1,44 @@
-"""Senders: what every network output must do, and the two that send datagrams (UDP and OSC)."""
+"""Sender: the protocol of a network output, and the two that send datagrams (UDP and OSC). Used by `network`."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pretap.errors import MissingPackageError
 from pretap.terminal import plain
-from pretap_realtime.send.address import Address
 from pretap_realtime.send.messages import Message, encode
-from pretap_realtime.send.sink import Item
+from pretap_realtime.send.network.address import Address
+from pretap_realtime.send.sink import Outgoing
 
 __all__ = ["OscSender", "Sender", "UdpSender"]
 
-_MOST_INT32 = 2**31 - 1
+_MAX_INT32: Final = 2**31 - 1
 
 
 class Sender(Protocol):
-    """A way out. All but its making happens in the thread of the outputs, and never waits."""
+    """A network output. None of its methods waits for a peer."""
 
     name: str
 
-    async def start(self) -> None: ...
-
-    def send(self, message: Message, item: Item) -> None:
-        """Send a message; raises OSError where that cannot be done."""
+    def send(self, message: Message, item: Outgoing) -> None:
+        """Send a message; raise OSError if that fails."""
         ...
 
-    async def stop(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class UdpSender:
-    """One datagram a message: its JSON. Nobody is told whether someone listens."""
+    """The JSON of each message in a datagram. It does not learn whether a program receives it."""
 
     def __init__(self, address: Address, *, name: str = "outputs.udp") -> None:
         self.name = name
         family, self._to = address
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.settimeout(0)  # never wait: what does not fit is dropped
+        self._socket.settimeout(0)  # a datagram that does not fit into the buffer is dropped
 
-    async def start(self) -> None:
-        """Nothing is to be started."""
-
-    def send(self, message: Message, item: Item) -> None:  # noqa: ARG002 - of the protocol
+    def send(self, message: Message, item: Outgoing) -> None:  # noqa: ARG002 - of the protocol
         """Send the JSON of the message."""
         self.send_datagram(encode(message))
 
@@ -51,8 +46,8 @@ class UdpSender:
         """Send these bytes."""
         self._socket.sendto(datagram, self._to)
 
-    async def stop(self) -> None:
-        """Let go of the socket."""
+    def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
 
@@ -65,7 +60,7 @@ class OscSender(UdpSender):
     Raises
     ------
     MissingPackageError
-        Where python-osc is not installed.
+        If python-osc is not installed.
     """
 
     def __init__(self, address: Address, *, root: str, classes: Sequence[str]) -> None:
@@ -76,7 +71,7 @@ class OscSender(UdpSender):
         super().__init__(address, name="outputs.osc")
         self._build, self._root, self._classes = OscMessageBuilder, root, tuple(classes)
 
-    def send(self, message: Message, item: Item) -> None:
+    def send(self, message: Message, item: Outgoing) -> None:
         """Send the message as OSC."""
         if message.type == "verdict":
             probs = [message.p.get(name, 0.0) for name in self._classes]
@@ -86,10 +81,10 @@ class OscSender(UdpSender):
             if message.command:
                 self._send("command", "si", message.label, item.code)
         else:
-            self._send("state", "ssi", message.state, plain(message.why), min(message.lost, _MOST_INT32))
+            self._send("state", "ssi", message.state, plain(message.why), min(message.lost, _MAX_INT32))
 
-    def _send(self, what: str, kinds: str, *values: str | float) -> None:
-        message = self._build(f"/{self._root}/{what}")
+    def _send(self, name: str, kinds: str, *values: str | float) -> None:
+        message = self._build(f"/{self._root}/{name}")
         for value, kind in zip(values, kinds, strict=True):
             message.add_arg(value, kind)
         self.send_datagram(message.build().dgram)

@@ -1,4 +1,4 @@
-"""`pretap replay` on a bad day against a real service: both accounts say the same."""
+"""`pretap replay` with faults against a real service: both count the same samples."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def run(start, bundle, recording, report, *serve, replay, name):
     assert feeder.wait() == 0
     child.wait_for("-> LOST")
     assert child.interrupt() == 0
-    account = json.loads(report.read_text())
-    assert account["n_taken"] == account["n_sent"] + account["n_lost"]
+    told = json.loads(report.read_text())
+    assert told["n_taken"] == told["n_sent"] + told["n_lost"]
     received, lost, nonfinite = map(
         int, re.search(r"(\d+) samples received, (\d+) lost .*, (\d+) not finite", child.said).groups()
     )
-    return account, received, lost, nonfinite, child.said
+    return told, received, lost, nonfinite, child.said
 
 
-def test_with_per_sample_stamps_both_accounts_agree_on_gaps_bursts_drops_and_nan(start, bundle, recording, tmp_path):
+def test_with_exact_timestamps_both_counts_agree_on_gaps_bursts_drops_and_nan(start, bundle, recording, tmp_path):
     replay = ("--gap", "1:50", "--gap", "@5:370", "--burst", "@3:600", "--drop", "0.01", "--nan", "2:50", "--seed", "4")
-    account, received, lost, nonfinite, _ = run(
+    told, received, lost, nonfinite, _ = run(
         start, bundle, recording, tmp_path / "day.json", replay=replay, name=f"amp-{secrets.token_hex(4)}"
     )
-    assert {mishap["kind"] for mishap in account["mishaps"]} == {"gap", "burst", "drop", "nan"}
-    assert (received, lost, nonfinite) == (account["n_sent"], account["n_lost"], account["n_nonfinite"])
+    assert {fault["kind"] for fault in told["mishaps"]} == {"gap", "burst", "drop", "nan"}
+    assert (received, lost, nonfinite) == (told["n_sent"], told["n_lost"], told["n_nonfinite"])
 
 
 def test_with_a_counter_they_agree_over_jitter_drift_and_reconnections_in_other_units_and_orders(
@@ -54,10 +54,10 @@ def test_with_a_counter_they_agree_over_jitter_drift_and_reconnections_in_other_
     )  # fmt: skip
     name = f"amp-{secrets.token_hex(4)}"
     counter = ("--set", "stream.counter=COUNT")
-    account, received, lost, _, said = run(
+    told, received, lost, _, said = run(
         start, bundle, recording, tmp_path / "day.json", *counter, replay=replay, name=name
     )
-    assert len(account["connected"]) == 4
-    assert len(re.findall("(?:RUNNING|STALE) -> LOST", said)) == 4  # once more where it goes while it is being checked
-    assert received + lost == account["n_taken"]
-    assert lost >= account["n_lost"] > 0  # what was on the way when an outlet closed is lost too
+    assert len(told["connected"]) == 4
+    assert len(re.findall("(?:RUNNING|STALE) -> LOST", said)) == 4  # again if it disappears while it is being checked
+    assert received + lost == told["n_taken"]
+    assert lost >= told["n_lost"] > 0  # samples on their way when an outlet closed are lost too

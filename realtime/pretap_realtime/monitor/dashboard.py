@@ -1,0 +1,229 @@
+"""Dashboard: decisions, events, state and figures of one service, as the page shows them. Pure; used by `view`."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy, true_class
+from pretap_realtime.send.latencies import percentile
+from pretap_realtime.send.messages import Message
+from pretap_realtime.signal.chunk import Cue
+from pretap_realtime.signal.compatibility import printable
+
+__all__ = ["Dashboard", "DecisionRow", "Event", "Figures", "Log"]
+
+_KEPT_DECISIONS: Final = 2048
+_KEPT_EVENTS: Final = 600  # ten seconds of verdicts every 20 ms
+_KEPT_LATENCIES: Final = 4096
+_LATENCY_WINDOW_S: Final = 60.0
+_SILENT_S: Final = 2.0  # heartbeats come twice a second
+_MAX_S: Final = 1e10  # of a timestamp: 300 years
+
+Entry = TypeVar("Entry")
+
+
+class Log(Generic[Entry]):
+    """The newest entries, numbered, so that each reader can remember how many it has read."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._entries: deque[Entry] = deque(maxlen=max_entries)
+        self.n = 0
+
+    def append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self.n += 1
+
+    def since(self, n: int) -> list[Entry]:
+        n_new = min(self.n - n, len(self._entries))
+        return list(self._entries)[-n_new:] if n_new > 0 else []
+
+
+class DecisionRow(msgspec.Struct, frozen=True, array_like=True):
+    """The probability of each class; all are zero without a valid window."""
+
+    t: float
+    p: list[float]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A verdict, a marker of another program, a change of state, or a note.
+
+    `label` is a class or ``none``. `start` means that a marker announces its class, and `command` that games act on a
+    verdict.
+    """
+
+    kind: str  # verdict, marker, state, note
+    t: float
+    text: str
+    label: str = ""
+    start: bool = False
+    command: bool = False
+
+
+class Figures(msgspec.Struct):
+    """The figures in the page's tables; unknown ones are None, never NaN."""
+
+    state: str = ""  # of the service; empty until it sends one
+    why: str = ""
+    bad: list[str] = []
+    silent: bool = True  # no message for two seconds
+    lost: int = 0
+    messages_missed: int = 0
+    unreadable: int = 0
+    decisions_per_s: float | None = None
+    quality: float | None = None  # from the probabilities stream, if that is read
+    latency_ms: list[float] | None = None  # p50, p95, p99 of the last minute
+    n_judged: int = 0
+    n_right: int = 0
+    n_none: int = 0
+
+
+class _Arrivals:
+    """When messages and decisions arrived, and how old they were."""
+
+    def __init__(self) -> None:
+        self.heard_s = -math.inf
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
+        self._decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
+
+    def add_decision(self, now_s: float) -> None:
+        self._decisions_s.append(now_s)
+
+    def add_latency(self, now_s: float, latency_s: float) -> None:
+        self._latencies.append((now_s, latency_s))
+
+    def latency_ms(self, now_s: float) -> list[float] | None:
+        while self._latencies and now_s - self._latencies[0][0] > _LATENCY_WINDOW_S:
+            self._latencies.popleft()
+        values_s = [latency_s for _, latency_s in self._latencies]
+        return [round(1000 * percentile(values_s, q), 2) for q in (50, 95, 99)] if values_s else None
+
+    def decisions_per_s(self, now_s: float) -> float:
+        while self._decisions_s and now_s - self._decisions_s[0] > _SILENT_S:
+            self._decisions_s.popleft()
+        return round(len(self._decisions_s) / _SILENT_S, 1)
+
+
+class Dashboard:
+    """Collects the output of a service with these classes.
+
+    Times without a name are on this machine's LSL clock. Once `has_messages` is true, the messages contain everything
+    that the probabilities and codes streams do, so those need not be read.
+    """
+
+    def __init__(self, classes: Sequence[str] = ()) -> None:
+        self._raw_classes = tuple(classes)  # as the messages name them
+        self.classes = tuple(printable(name, limit=20) for name in classes)
+        self.has_messages = False
+        self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
+        self.events: Log[Event] = Log(_KEPT_EVENTS)
+        self.judged: Log[JudgedMarker] = Log(_KEPT_EVENTS)
+        self._accuracy = LiveAccuracy()
+        self._figures = Figures()
+        self._arrivals = _Arrivals()
+        self._next_seq: int | None = None
+
+    def add_probabilities(self, rows: NDArray[np.float32], t_s: NDArray[np.float64], *, now_s: float) -> None:
+        """Add rows (n, n_classes + 1) of the probabilities stream."""
+        is_usable = np.isfinite(rows).all(axis=1) & (np.abs(t_s) < _MAX_S)
+        self._figures.unreadable += int((~is_usable).sum())
+        rounded = np.round(rows[is_usable].astype(np.float64), 4)
+        for row, t in zip(rounded.tolist(), t_s[is_usable].tolist(), strict=True):
+            self._add_decision(DecisionRow(t, row[:-1]), now_s=now_s)
+            self._figures.quality = row[-1]
+
+    def add_codes(self, codes: Iterable[float], t_s: Iterable[float]) -> None:
+        """Add verdicts of the codes stream: 0 for none, otherwise the index of the class + 1."""
+        for code, t in zip(codes, t_s, strict=True):
+            if 0 <= code <= len(self.classes) and abs(t) < _MAX_S:
+                self._add_verdict(t, self.classes[int(code) - 1] if code else "none")
+            else:
+                self._figures.unreadable += 1
+
+    def _add_decision(self, row: DecisionRow, *, now_s: float) -> None:
+        self.decisions.append(row)
+        self._arrivals.add_decision(now_s)
+
+    def _add_verdict(self, t_s: float, label: str, *, command: bool = False) -> None:
+        self._accuracy.add_verdict(t_s, label)
+        self.events.append(Event("verdict", t_s, label, label, command=command))
+
+    def add_message(self, text: str, *, now_s: float, has_latency: bool) -> None:
+        """Add a message of the marker stream; in the ``label`` format it has no state."""
+        self._arrivals.heard_s = now_s
+        try:
+            message = msgspec.json.decode(text, type=Message)
+        except (msgspec.MsgspecError, UnicodeError):
+            if text not in self.classes and text != "none":
+                self._figures.unreadable += 1
+            return
+        self.has_messages = True
+        figures = self._figures
+        figures.quality = None
+        if self._next_seq is not None and message.seq > self._next_seq:
+            figures.messages_missed += message.seq - self._next_seq
+        self._next_seq = message.seq + 1
+        figures.lost = message.lost
+        if message.type == "verdict":
+            self._add_message_verdict(message, now_s=now_s, has_latency=has_latency)
+            return
+        is_news = message.state != figures.state or bool(message.why)
+        figures.state, figures.bad = message.state, [printable(name, limit=20) for name in message.bad[:64]]
+        if message.type == "heartbeat":
+            figures.why = printable(message.why, limit=300)
+        elif is_news and abs(message.t) < _MAX_S:
+            figures.why = printable(message.why, limit=300)
+            self.events.append(Event("state", message.t, figures.why, message.state))
+
+    def _add_message_verdict(self, message: Message, *, now_s: float, has_latency: bool) -> None:
+        p = [message.p.get(name, 0.0) if message.valid else 0.0 for name in self._raw_classes]
+        if not abs(message.t) < _MAX_S or not all(0 <= each <= 1 for each in p):
+            self._figures.unreadable += 1
+            return
+        latency_s = message.sent - message.t
+        if has_latency and message.valid and math.isfinite(latency_s):
+            self._arrivals.add_latency(now_s, latency_s)
+        self._add_decision(DecisionRow(message.t, [round(each, 4) for each in p]), now_s=now_s)
+        is_known = message.valid and message.label in self._raw_classes
+        label = self.classes[self._raw_classes.index(message.label)] if is_known else "none"
+        self._add_verdict(message.t, label, command=message.command and is_known)
+
+    def add_marker(self, marker: Cue, *, now_s: float) -> None:
+        """Add a marker of another program."""
+        if not abs(marker.t_s) < _MAX_S:
+            self._figures.unreadable += 1
+            return
+        text = printable(marker.text)
+        parts = text.split("/")
+        is_start = "start" in parts and parts[-1] in self.classes
+        label = parts[-1] if is_start else true_class(text, self.classes) or ""
+        self.events.append(Event("marker", marker.t_s, text, label, is_start))
+        self._accuracy.add_marker(Cue(marker.t_s, text), self.classes, now_s=now_s)
+
+    def add_note(self, text: str, *, t_s: float) -> None:
+        """Add a message of the monitor itself to the events."""
+        self.events.append(Event("note", t_s, printable(text, limit=300)))
+
+    def judge_markers(self, *, now_s: float) -> None:
+        """Judge the true markers that can be judged now."""
+        for judged in self._accuracy.update(now_s=now_s):
+            self.judged.append(judged)
+
+    def figures(self, *, now_s: float) -> Figures:
+        """Return the current figures."""
+        return msgspec.structs.replace(
+            self._figures,
+            silent=now_s - self._arrivals.heard_s > _SILENT_S,
+            latency_ms=self._arrivals.latency_ms(now_s),
+            decisions_per_s=self._arrivals.decisions_per_s(now_s),
+            n_judged=self._accuracy.n,
+            n_right=self._accuracy.n_right,
+            n_none=self._accuracy.n_none,
+        )

@@ -1,0 +1,113 @@
+"""View: everything that the page shows, and how much of it each browser has received. Pure; used by `follower`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pretap_realtime.monitor.accuracy import JudgedMarker
+from pretap_realtime.monitor.dashboard import Dashboard, DecisionRow, Event, Figures
+from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
+
+__all__ = ["About", "Cursor", "Update", "View"]
+
+
+class About(msgspec.Struct, frozen=True):
+    """Describes the streams that are followed. Names are printable; `channels` and `places` belong together."""
+
+    service: str = ""
+    eeg: str = ""
+    classes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    electrodes: tuple[str, ...] = ()  # the names of the channels on the head map
+    places: list[tuple[float, float] | None] = []
+    unit: str = ""
+    sfreq_hz: float = 0.0
+    speed: float = 1.0
+    markers: tuple[str, ...] = ()
+    problem: str = ""  # why something is not followed
+    columns_per_s: int = COLUMNS_PER_S
+
+
+class Update(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything that is new for a browser."""
+
+    fresh: bool = False  # another stream or service is followed: discard everything received before
+    about: About | None = None
+    decisions: list[DecisionRow] = []
+    events: list[Event] = []
+    judged: list[JudgedMarker] = []
+    figures: Figures | None = None
+    now: float = 0.0
+
+
+@dataclass
+class Cursor:
+    """How much of a view a browser has received."""
+
+    n_resets: int = -1
+    n_abouts: int = 0
+    n_columns: int = 0
+    n_decisions: int = 0
+    n_events: int = 0
+    n_judged: int = 0
+
+
+class View:
+    """The traces, the dashboard and the description of the streams.
+
+    Attributes
+    ----------
+    followed
+        The service and its classes, as their stream names them.
+    """
+
+    def __init__(self) -> None:
+        self.dashboard = Dashboard()
+        self.traces: Traces | None = None
+        self.about = About()
+        self.followed: tuple[str, tuple[str, ...]] = "", ()
+        self._n_abouts = 1
+        self._n_resets = 0
+
+    def describe_streams(self, **facts: Any) -> None:
+        about = msgspec.structs.replace(self.about, **facts)
+        if about != self.about:
+            self.about = about
+            self._n_abouts += 1
+
+    def start_service(self, service: str, classes: tuple[str, ...]) -> None:
+        """Begin with an empty dashboard, unless the service is the same as before."""
+        if (service, classes) != self.followed:
+            self.followed = service, classes
+            self.dashboard = Dashboard(classes)
+            self._n_resets += 1
+
+    def start_eeg(self, labels: Sequence[str], sfreq_hz: float) -> None:
+        """Begin with empty traces, unless the channels and the rate are the same as before."""
+        if self.traces is None or (tuple(labels), sfreq_hz) != (self.about.channels, self.about.sfreq_hz):
+            self.traces = Traces(n_channels=len(labels), sfreq_hz=sfreq_hz)
+            self._n_resets += 1
+
+    def update(self, cursor: Cursor, *, now_s: float, with_figures: bool) -> tuple[Update, bytes, Cursor]:
+        """Return everything after `cursor`, the new columns as `Traces.frame`, and the next cursor."""
+        is_new = cursor.n_resets != self._n_resets
+        if is_new:
+            cursor = Cursor(self._n_resets)
+        board = self.dashboard
+        update = Update(
+            fresh=is_new,
+            about=self.about if cursor.n_abouts != self._n_abouts else None,
+            decisions=board.decisions.since(cursor.n_decisions),
+            events=board.events.since(cursor.n_events),
+            judged=board.judged.since(cursor.n_judged),
+            figures=board.figures(now_s=now_s) if with_figures or is_new else None,
+            now=now_s,
+        )
+        frame = self.traces.frame(cursor.n_columns) if self.traces is not None else b""
+        n_columns = self.traces.n if self.traces is not None else 0
+        counts = (board.decisions.n, board.events.n, board.judged.n)
+        return update, frame, Cursor(self._n_resets, self._n_abouts, n_columns, *counts)

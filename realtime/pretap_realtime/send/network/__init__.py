@@ -1,0 +1,1 @@
+"""Network outputs: WebSocket, OSC and UDP, next to the LSL streams."""
