@@ -173,7 +173,7 @@ def test_doctor_warns_of_a_foreign_library_and_a_foreign_configuration(start, tm
     said = start("doctor", env=environment)
     said.wait()
     assert f"WARN  configuration {foreign} (LSLAPICFG)" in said.said
-    assert "knownpeers = {192.0.2.77}: machines that are asked" in said.said
+    assert "knownpeers = {192.0.2.77}: computers that are asked" in said.said
     assert "sessionid = someone-else" in said.said
     assert "WARN  liblsl" in said.said
     assert "unset PYLSL_LIB" in said.said

@@ -177,6 +177,10 @@ class Inlet(_LslInlet):
     ----------
     description
         What the stream says about itself: from it, the caller derives the arguments of `open`.
+    max_samples
+        How many samples one `pull` returns at most; if it returns as many, older ones were probably lost.
+    native
+        For C code that pulls itself, followed by `received`; None if samples are not used as they are received.
 
     Raises
     ------
@@ -189,6 +193,7 @@ class Inlet(_LslInlet):
         super().__init__(stream, buffer_s=self._buffer_s)
         self.description = read_description(stream, read_full_info(stream, self._inlet))
         self.max_samples = 0
+        self.native: NativeInlet | None = None
 
     def open(self, *, order: Sequence[int], factors: Sequence[float], counter: int | None = None) -> None:
         """Choose the channels, and open the stream if it is not open yet.
@@ -201,19 +206,15 @@ class Inlet(_LslInlet):
         counter
             The channel of the stream in which the device counts its samples.
         """
-        # If a pull returns so many, older ones were probably lost.
         self.max_samples = max(_MIN_SAMPLES, round(self._buffer_s * self.description.sfreq_hz))
         self._buffer = _Buffer(self._inlet, self.max_samples + _N_SPARE, name=self.stream.name)
         self._select = _Selection(order, factors, counter)
         is_float32 = self._inlet.np_dtype == np.float32
-        self._is_as_received = is_float32 and self._select.is_identity(self.description.n_channels)
+        is_as_received = is_float32 and self._select.is_identity(self.description.n_channels)
+        self.native = self._native() if is_as_received else None
         self.start()
 
-    @property
-    def native(self) -> NativeInlet | None:
-        """For C code that pulls itself, followed by `received`; None if samples are not used as they are received."""
-        if not self._is_as_received:
-            return None
+    def _native(self) -> NativeInlet:
         return NativeInlet(
             pull=address_of(self._inlet.do_pull_chunk),
             available=address_of(lib.lsl_samples_available),
@@ -227,7 +228,8 @@ class Inlet(_LslInlet):
 
     def received(self, first: int, n_new: int, error: int) -> Chunk | None:
         """Return what C code has pulled into the rows from `first` on, and check liblsl's error, as `pull` does."""
-        self._buffer.check(error)
+        if error:
+            self._buffer.check(error)
         return self.samples(first, first + n_new) if n_new else None
 
     def samples(self, start: int, stop: int) -> Chunk:
@@ -246,7 +248,7 @@ class Inlet(_LslInlet):
         if not n_new:
             return None
         chunk = self.samples(0, n_new)
-        return chunk if self._is_as_received else self._select(chunk.x_uv, chunk.t_s)
+        return chunk if self.native is not None else self._select(chunk.x_uv, chunk.t_s)
 
 
 class MarkerInlet(_LslInlet):
