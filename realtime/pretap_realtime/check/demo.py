@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pretap_realtime.check.isolated_session import IsolatedSession
     from pretap_realtime.send.messages import Message
 
-__all__ = ["demo"]
-
 _N_SHOWN = 12
 _TAP_S = 1.3  # between two taps of the synthetic subject, including rests
 

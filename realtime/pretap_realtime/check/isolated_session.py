@@ -17,8 +17,6 @@ from pretap.child import run_child
 from pretap.errors import CheckFailedError
 from pretap_realtime.lsl.api_config import isolation
 
-__all__ = ["IsolatedSession"]
-
 Result = TypeVar("Result")
 
 

@@ -19,8 +19,6 @@ from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
-__all__ = ["Collected", "LiveRun"]
-
 _START_WITHIN_S = 30.0
 _LINGER_S = 1.0  # after the replay has ended, for messages that are still on their way
 

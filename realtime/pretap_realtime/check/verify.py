@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pretap.bundle.manifest import Manifest
     from pretap_realtime.check.live_run import Collected
 
-__all__ = ["Parity", "compare", "verify"]
-
 _TOLERANCE = 1e-6  # of probabilities
 _TIMESTAMP_TOLERANCE_S = 1e-6
 

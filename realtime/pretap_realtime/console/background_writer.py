@@ -12,8 +12,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-__all__ = ["BackgroundWriter"]
-
 T = TypeVar("T")
 
 

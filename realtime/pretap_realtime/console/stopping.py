@@ -9,8 +9,6 @@ import socket
 import threading
 from typing import Final, Protocol
 
-__all__ = ["HANGUP", "Stop", "StopSignal", "ending_signals", "stop_at_eof", "stop_on_signals"]
-
 HANGUP: Final = getattr(signal, "SIGHUP", None)  # the terminal was closed; does not exist on Windows
 
 

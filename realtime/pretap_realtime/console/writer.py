@@ -9,8 +9,6 @@ from typing import Final, Literal
 
 from pretap_realtime.console.background_writer import BackgroundWriter
 
-__all__ = ["ConsoleWriter"]
-
 _CLOSE_S: Final = 1.0
 _MAX_LINES: Final = 10_000  # pending if the terminal stops reading: a few MB
 

@@ -10,8 +10,6 @@ import msgspec
 
 from pretap_realtime.signal.chunk import Cue
 
-__all__ = ["JudgedMarker", "LiveAccuracy", "lead_s", "true_class"]
-
 _TAP_LEAD_S: Final = 0.13  # windows end this long before a tap; later samples contain the movement itself
 _MAX_AGE_S: Final = 0.5  # an older verdict does not belong to a marker
 _PATIENCE_S: Final = 1.0  # markers and verdicts arrive on different streams

@@ -11,8 +11,6 @@ from pretap_realtime.signal.compatibility import printable
 if TYPE_CHECKING:
     from pretap_realtime.lsl.description import StreamInfo
 
-__all__ = ["Selection", "choose", "service_of"]
-
 _MAX_MARKER_STREAMS: Final = 4
 _MAX_LISTED: Final = 10
 # By role, the end of the source_id of an outlet of a service. Names do not suffice: a replay may use the same one.

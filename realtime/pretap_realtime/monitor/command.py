@@ -14,8 +14,6 @@ from pretap.errors import UsageError
 from pretap.options import port_option
 from pretap_realtime.console.stopping import stop_on_signals
 
-__all__ = ["monitor"]
-
 
 @click.command()
 @click.option(

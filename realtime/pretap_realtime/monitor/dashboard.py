@@ -17,8 +17,6 @@ from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
 
-__all__ = ["Dashboard", "DecisionRow", "Event", "Figures", "Log"]
-
 _KEPT_DECISIONS: Final = 2048
 _KEPT_EVENTS: Final = 600  # ten seconds of verdicts every 20 ms
 _KEPT_LATENCIES: Final = 4096

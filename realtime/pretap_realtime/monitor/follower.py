@@ -21,8 +21,6 @@ from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.view import Cursor, Update, View
 from pretap_realtime.signal.compatibility import Description, printable
 
-__all__ = ["Follower"]
-
 _READ_S: Final = 0.025
 _RESOLVE_S: Final = 0.3
 _RETRY_S: Final = 2.0  # before a stream that failed is tried again

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "allowed_hosts"]
-
 _HEADERS: Final = {
     # default-src 'none': no inline script or style, no eval, nothing from other servers, no frames.
     "content-security-policy": (

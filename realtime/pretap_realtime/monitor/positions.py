@@ -9,8 +9,6 @@ from pathlib import Path
 
 from pretap.signal.channels import electrode_names
 
-__all__ = ["positions"]
-
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, tuple[float, float]]:

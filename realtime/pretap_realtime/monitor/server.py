@@ -22,8 +22,6 @@ from pretap_realtime.monitor.follower import Follower
 from pretap_realtime.monitor.guard import Guard, allowed_hosts
 from pretap_realtime.monitor.view import Cursor
 
-__all__ = ["run"]
-
 _TICK_S: Final = 1 / 30
 _FIGURES_EVERY: Final = 10  # ticks
 _MAX_PAGES: Final = 8

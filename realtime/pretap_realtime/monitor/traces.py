@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS_PER_S", "Traces"]
-
 COLUMNS_PER_S: Final = 100
 _KEPT_S: Final = 12  # the page shows ten
 _HEAD: Final = struct.Struct("<4I")

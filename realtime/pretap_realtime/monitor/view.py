@@ -12,8 +12,6 @@ from pretap_realtime.monitor.accuracy import JudgedMarker
 from pretap_realtime.monitor.dashboard import Dashboard, DecisionRow, Event, Figures
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
 
-__all__ = ["About", "Cursor", "Update", "View"]
-
 
 class About(msgspec.Struct, frozen=True):
     """Describes the streams that are followed. Names are printable; `channels` and `places` belong together."""

@@ -11,8 +11,6 @@ from pretap.errors import UsageError
 from pretap.options import FILE
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 
-__all__ = ["record"]
-
 
 @click.command()
 @click.argument("out", type=FILE, metavar="OUT.xdf")

@@ -14,8 +14,6 @@ from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.record import xdf_writer
 
-__all__ = ["Connector"]
-
 _RETRY_S: Final = 1.0
 _BUFFER_S: Final = 360  # of liblsl, 256 MB at most: a recorder that stalls for that long loses nothing
 

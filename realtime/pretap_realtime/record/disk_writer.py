@@ -10,8 +10,6 @@ from typing import Final
 from pretap.errors import DataError
 from pretap_realtime.record import xdf_writer
 
-__all__ = ["DiskWriter"]
-
 _SYNC_EVERY_S: Final = 1.0  # a power failure costs at most this much
 _CLOSE_S: Final = 30.0  # for a slow disk to write what is pending
 

@@ -13,8 +13,6 @@ from pretap_realtime.lsl.library import local_clock
 if TYPE_CHECKING:
     from pretap_realtime.record.recorder import Recorder
 
-__all__ = ["Progress"]
-
 _LINE_EVERY_S: Final = 10.0
 _TABLE_EVERY_S: Final = 1.0
 

@@ -23,8 +23,6 @@ from pretap_realtime.record.disk_writer import DiskWriter
 from pretap_realtime.record.source import Source
 from pretap_realtime.record.tracks import Identity, Track
 
-__all__ = ["Recorder"]
-
 # When a source dies, liblsl drops its unread samples with the connection, 3 ms later. Of 12 deaths at 1000 Hz (2 cores,
 # 2026-11-23), none lost samples at ticks of 2 and 4 ms, 1 did at 10 ms and 6 at 50 ms. Samples that a source sent in
 # the instant of its own kill -9 are not counted.

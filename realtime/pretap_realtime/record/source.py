@@ -12,8 +12,6 @@ from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.record.tracks import Track
 
-__all__ = ["Source"]
-
 _MUTE_S: Final = 1.0  # before another stream with the same identity replaces one with a rate
 _SILENT_S: Final = 3.0
 _RETRY_S: Final = 1.0

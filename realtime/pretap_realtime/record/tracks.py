@@ -13,8 +13,6 @@ from pretap_realtime.record import xdf_writer
 from pretap_realtime.signal.compatibility import Description, printable
 from pretap_realtime.signal.losses import LossDetector
 
-__all__ = ["Identity", "Track"]
-
 _MAX_HZ: Final = 1e6  # a higher rate is a mistake, and ten seconds of it would fill the memory
 
 

@@ -22,18 +22,6 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 
-__all__ = [
-    "Chunk",
-    "XdfFile",
-    "boundary",
-    "clock_offset",
-    "file_header",
-    "footer",
-    "samples",
-    "stream_header",
-    "valid_xml",
-]
-
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _CLOCK_OFFSET, _BOUNDARY, _FOOTER = 1, 2, 3, 4, 5, 6
 _UUID: Final = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")  # from the specification
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2

@@ -20,8 +20,6 @@ from pretap_realtime.replay.faults import KINDS, Fault, FaultSettings, parse_sch
 from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.pieces import Piece, pieces
 
-__all__ = ["LINGER_S", "Feed", "play", "replay"]
-
 _START_S = 0.2  # from the start to the first sample
 _OTHERS_S = 1.0  # after the first reader: the others, such as a recorder, must not miss the first markers
 LINGER_S = 0.5  # an outlet that closes at once loses its last samples

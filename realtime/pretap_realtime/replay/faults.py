@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from pretap.errors import UsageError
 from pretap.signal.channels import microvolts_per
 
-__all__ = ["KINDS", "REWIRING", "Fault", "FaultKind", "FaultSettings", "Schedule", "Wiring", "parse_schedule"]
-
 FaultKind = Literal["gap", "burst", "disconnect", "unit-flip", "shuffle-channels", "nan"]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 REWIRING: tuple[FaultKind, ...] = ("unit-flip", "shuffle-channels")

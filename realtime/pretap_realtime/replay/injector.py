@@ -16,8 +16,6 @@ import numpy as np
 from pretap_realtime.replay.faults import KINDS, REWIRING, Fault, FaultSettings, Schedule, Wiring
 from pretap_realtime.replay.pieces import Mark, Piece
 
-__all__ = ["inject"]
-
 
 def inject(
     stream: Iterator[Piece], settings: FaultSettings, *, sfreq_hz: float, channels: Sequence[str], unit: str

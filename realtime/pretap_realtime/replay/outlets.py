@@ -15,8 +15,6 @@ from pretap_realtime.replay.faults import Fault, Wiring
 from pretap_realtime.replay.pieces import Piece
 from pretap_realtime.replay.report import Connection, Report
 
-__all__ = ["COUNTER_WRAPS_AT", "LslFeed"]
-
 COUNTER_WRAPS_AT = 1 << 24  # above this, a float32 cannot represent every integer
 _UNITS = {"uV": "microvolts", "mV": "millivolts", "V": "volts"}
 

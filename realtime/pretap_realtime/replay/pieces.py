@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from pretap.recordings.recording import Recording
 
-__all__ = ["Mark", "Piece", "pieces"]
-
 _READ_S = 1.0  # per read: MNE opens the file each time, which takes half a millisecond from the service
 
 

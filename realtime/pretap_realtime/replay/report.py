@@ -8,8 +8,6 @@ import numpy as np
 from pretap_realtime.replay.faults import Fault
 from pretap_realtime.replay.pieces import Piece
 
-__all__ = ["Connection", "Lost", "Report"]
-
 
 class Connection(msgspec.Struct, frozen=True):
     """When an outlet existed, on LSL's clock, and which samples of the device were sent through it."""

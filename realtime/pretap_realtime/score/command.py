@@ -25,8 +25,6 @@ from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["score"]
-
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))

@@ -17,8 +17,6 @@ from pretap.files import writing
 from pretap_realtime.decide.policy import Verdict
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["DecisionFile"]
-
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
     t: float

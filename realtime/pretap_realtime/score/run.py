@@ -23,8 +23,6 @@ from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Description, Mapping, check_stream
 
-__all__ = ["PATIENCE_S", "RunCounts", "event_s", "run_over"]
-
 PATIENCE_S = 3.0  # progress is not reported for shorter runs
 
 

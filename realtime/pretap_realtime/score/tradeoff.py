@@ -16,19 +16,6 @@ from pretap.config.serve import PolicyConfig
 from pretap_realtime.decide.policy import Evidence, EvidenceFilter, Gate
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = [
-    "CommandScorer",
-    "Outcome",
-    "ScoredPolicy",
-    "Target",
-    "bits_per_selection",
-    "commands",
-    "filter_evidence",
-    "pareto_front",
-    "policy_grid",
-    "score_policies",
-]
-
 _MAX_LEAD_S = 1.0  # a command this long before a target's deadline may announce it
 _MAX_LAG_S = 0.5  # a command this long after the deadline is wrong; a pause begins then
 

@@ -39,8 +39,6 @@ from pretap_realtime.score.tradeoff import (
 )
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["LabelledDecisions", "TradeoffPoint", "TuneResult", "tune"]
-
 _TUNED_SHARE = 0.6  # of the time; the rest is for the report
 _Limited = Literal["false_per_min", "wrong_per_min"]
 _LATE_S = 0.5  # if a window ends after its event, a command counts for this long after the window's end

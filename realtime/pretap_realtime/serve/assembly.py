@@ -39,8 +39,6 @@ from pretap_realtime.signal.quality import check_policy
 if TYPE_CHECKING:
     from pretap_realtime.send.network.network_sink import NetworkSink
 
-__all__ = ["Destinations", "run_decoders"]
-
 _LIST_S = 1.0  # several outlets on one machine may answer only after 0.6 s (liblsl #282)
 
 

@@ -20,8 +20,6 @@ from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.serve.handover import Handover
 
-__all__ = ["serve"]
-
 # For BLAS, before numpy is imported: after a large product, its other threads would spin for a while on a core that the
 # session may need.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -25,8 +25,6 @@ from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.plain_samples import Horizon
 from pretap_realtime.signal.timestamp_line import MAX_PLAIN
 
-__all__ = ["FastPath", "make_fast_path"]
-
 _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers arrive 200 us later
 
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Handover", "HandoverSlot"]
-
 # The file holds the number of restarts, the reason of the last one, and the next sequence number of each decoder.
 _NUMBER: Final = struct.Struct("<Q")
 _N_BYTES: Final = 4096

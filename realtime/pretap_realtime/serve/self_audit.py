@@ -8,8 +8,6 @@ from typing import Final
 
 from pretap_realtime.decide.pipeline import Pipeline
 
-__all__ = ["SelfAudit"]
-
 FIRST_S: Final = 1.0  # after the first whole window
 EVERY_S: Final = 10.0  # at least
 MAX_SHARE: Final = 3e-4  # of the time: numpy takes 2 to 20 ms for a window, and decisions wait meanwhile

@@ -28,8 +28,6 @@ from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import Mapping, describe_rate
 from pretap_realtime.signal.plain_samples import n_to_wait_for
 
-__all__ = ["Connection", "Service", "Timing"]
-
 PULL_S: Final = 0.1  # Ctrl-C is only seen when the C call returns
 PULL_WITH_CUES_S: Final = 0.002  # a cue may come after its last sample, and is not seen before the pull returns
 STALE_S: Final = 0.3

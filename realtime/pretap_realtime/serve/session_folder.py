@@ -31,8 +31,6 @@ from pretap.files import write_json
 from pretap_realtime.console.stopping import Stop
 from pretap_realtime.lsl.library import library_version, local_clock
 
-__all__ = ["SessionFolder"]
-
 _START_S: Final = 5.0  # the recorder should run before the first decision
 _END_S: Final = 10.0
 

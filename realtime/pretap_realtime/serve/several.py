@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from pretap.errors import PretapError
 
-__all__ = ["Job", "Say", "run_each"]
-
 _JOIN_S = 0.1  # Windows cannot interrupt a join, so Ctrl-C is noticed when it returns
 
 Say = Callable[[str], None]

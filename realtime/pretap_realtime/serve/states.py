@@ -11,8 +11,6 @@ from pretap_realtime.send.messages import State
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
 
-__all__ = ["OVERLOAD_S", "StateReporter"]
-
 OVERLOAD_S: Final = 0.5  # if more samples than this are waiting, the service skips to the newest hop
 HEARTBEAT_S: Final = 0.5  # a late reader knows the state within a second, also while a stream is looked for
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.signal.shifts import LossCounts
 
-__all__ = ["Summary"]
-
 
 @dataclass
 class Summary:

@@ -21,8 +21,6 @@ from pretap_realtime.console.stopping import HANGUP, ending_signals
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.serve.handover import Handover
 
-__all__ = ["HangDetector", "Supervisor", "describe_exit", "main", "pause_s"]
-
 # Exit codes that are intended, or that a restart would only repeat: see pretap.errors. A worker is restarted after 1 (a
 # bug), 10 (a frozen outlet) and signals, which are negative.
 _FINAL: Final = frozenset({0, 2, 3, 4, 5, 6, 7, 8, 9, 130})

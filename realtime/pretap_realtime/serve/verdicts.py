@@ -14,8 +14,6 @@ from pretap_realtime.serve.states import StateReporter
 from pretap_realtime.serve.summary import Summary
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["MAX_AGE_S", "VerdictPublisher"]
-
 MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
 
 
