@@ -19,7 +19,7 @@ from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, StreamSearches
-from pretap_realtime.serve.service import Service, Timing
+from pretap_realtime.serve.service import Service
 from pretap_realtime.signal.chunk import Chunk
 from real_lsl import LABELS, eeg, until
 
@@ -234,7 +234,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     connect = Connector(decoder, config, searches=StreamSearches.start(config), say=said.append)
     service = Service(
         Pipeline(decoder, mode), publisher, connect=connect,
-        timing=Timing(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
+        stream=StreamConfig(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),
         clock=local_clock, stop=stop, say=said.append,
     )  # fmt: skip
     thread = threading.Thread(target=Leader(publisher).run, args=(service.run(),), daemon=True)

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pretap.config.serve import PolicyConfig
+from pretap.config.serve import PolicyConfig, StreamConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.latencies import Latencies
-from pretap_realtime.serve.service import Service, Timing
+from pretap_realtime.serve.service import Service
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.signal.compatibility import Mapping
 
@@ -98,7 +98,7 @@ def build(make_decoder):
             Pipeline(decoder, FreeRunning(decoder, hop=10)),
             notes,
             connect=connect,
-            timing=Timing(wait_s=wait_s, reconnect_s=reconnect_s),
+            stream=StreamConfig(wait_s=wait_s, reconnect_s=reconnect_s),
             policy=Policy(PolicyConfig(), decoder.manifest),
             clock=clock or Clock(),
             stop=stop or threading.Event(),
@@ -317,7 +317,7 @@ def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_an
         Pipeline(decoder, Audited(decoder, audit)),
         notes,
         connect=connect_once(Script(clock, stop, steps)),
-        timing=Timing(wait_s=1.0, reconnect_s=1.0),
+        stream=StreamConfig(wait_s=1.0, reconnect_s=1.0),
         policy=Policy(PolicyConfig(), decoder.manifest),
         clock=clock,
         stop=stop,
@@ -361,7 +361,7 @@ def test_a_stream_that_comes_and_goes_is_audited_no_more_often(make_decoder):
         Pipeline(decoder, Audited(decoder, audit)),
         Notes(),
         connect=lambda _: next(scripts),
-        timing=Timing(wait_s=1.0, reconnect_s=1.0),
+        stream=StreamConfig(wait_s=1.0, reconnect_s=1.0),
         policy=Policy(PolicyConfig(), decoder.manifest),
         clock=clock,
         stop=stop,

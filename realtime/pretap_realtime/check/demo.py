@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -63,9 +64,11 @@ def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: 
             _show_in_browser(session, console, bundle, [source, *play], page)
             return
         results = _ResultTable(console)
-        with results:
+        with results.live or contextlib.nullcontext():
             run = LiveRun(session, bundle, engine="auto")
-            results.say(f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL")
+            console.print(
+                f"decoding {n_trials} other trials, replayed as a live 1000 Hz stream over LSL", highlight=False
+            )
             collected = run.follow(source, *play, "--sfreq-hz", "1000", within_s=n_trials + 60, on_verdict=results.show)
     console.print(results.result(), highlight=False, soft_wrap=True)
     # the service's summary of decisions and samples; its last line repeats the latency
@@ -94,24 +97,10 @@ class _ResultTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=10, transient=True) if console.is_terminal else None
+        self.live = Live(console=console, refresh_per_second=10, transient=True) if console.is_terminal else None
         self._rows: list[tuple[str, str, str, str, str]] = []
         self._latencies_s: list[float] = []
         self._n_right = 0
-        self._title = ""
-
-    def __enter__(self) -> _ResultTable:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, title: str) -> None:
-        self._title = title
-        self._console.print(title, highlight=False)
 
     def show(self, message: Message) -> None:
         _, trial, _, truth = f"{message.cue}///".split("/")[:4]
@@ -122,12 +111,12 @@ class _ResultTable:
         decoded = f"{message.label} {max(message.p.values()):.2f}" if message.valid else message.why
         row = (trial, truth, decoded, "yes" if right else "no", f"{1000 * latency_s:.1f} ms")
         self._rows.append(row)
-        if self._live is None:
+        if self.live is None:
             self._console.print(
                 "trial {:>3}  truth {:<5}  decoded {:<10}  right {:<3}  {}".format(*row), soft_wrap=True
             )
         else:
-            self._live.update(self._table())
+            self.live.update(self._table())
 
     def result(self) -> str:
         """Return the summary.

@@ -58,10 +58,9 @@ def doctor(*, json_file: Path | None) -> None:
 def _guarded(check: Callable[[], _Check]) -> _Check:
     try:
         return check()
-    except MissingPackageError as error:
-        return _Check(check.__name__.strip("_"), ok=False, found=str(error))
     except Exception as error:  # noqa: BLE001 - whatever is broken is reported
-        return _Check(check.__name__.strip("_"), ok=False, found=f"{type(error).__name__}: {error}")
+        found = str(error) if isinstance(error, MissingPackageError) else f"{type(error).__name__}: {error}"
+        return _Check(check.__name__.strip("_"), ok=False, found=found)
 
 
 def _python() -> _Check:

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from pretap.child import run_child
@@ -28,8 +27,7 @@ class IsolatedSession:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="pretap-")
-        self._children: list[subprocess.Popen[bytes]] = []
-        self._logs: dict[int, Path] = {}
+        self._logs: dict[subprocess.Popen[bytes], Path] = {}  # of each child
         self.folder = Path(self._folder.name)
 
     def __enter__(self) -> IsolatedSession:
@@ -38,10 +36,8 @@ class IsolatedSession:
         config.write_text(isolation(), encoding="utf-8")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for child in self._children:
+    def __exit__(self, *_: object) -> None:
+        for child in self._logs:
             self.stop(child)
         self._folder.cleanup()
 
@@ -51,16 +47,15 @@ class IsolatedSession:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a pretap command; its output goes to a file, see `output_of`."""
-        log = self.folder / f"{arguments[0]}-{len(self._children)}.log"
+        log = self.folder / f"{arguments[0]}-{len(self._logs)}.log"
         with log.open("wb") as file:
             child = subprocess.Popen(_command(arguments), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
-        self._children.append(child)
-        self._logs[child.pid] = log
+        self._logs[child] = log
         return child
 
     def output_of(self, child: subprocess.Popen[bytes]) -> str:
         """Return what a child has printed so far."""
-        return self._logs[child.pid].read_text(encoding="utf-8", errors="replace").strip()
+        return self._logs[child].read_text(encoding="utf-8", errors="replace").strip()
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
         """Interrupt a child as Ctrl-C does, and kill it if it does not end within five seconds."""
@@ -91,14 +86,14 @@ class IsolatedSession:
 
     def check_children(self) -> None:
         """Raise CheckFailedError if a child has ended with an error."""
-        for child in self._children:
+        for child in self._logs:
             if child.poll():
                 raise CheckFailedError(
                     f"A child process failed with exit code {child.returncode}: {self.output_of(child)}"
                 )
 
     def _all_output(self) -> str:
-        return "\n".join(f"--- {self._logs[child.pid].stem}:\n{self.output_of(child)}" for child in self._children)
+        return "\n".join(f"--- {self._logs[child].stem}:\n{self.output_of(child)}" for child in self._logs)
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:

@@ -25,10 +25,9 @@ _LINGER_S = 1.0  # after the replay has ended, for messages that are still on th
 
 @dataclass
 class Collected:
-    """Everything received: verdicts and states in order, rows of the probabilities stream, times of the cues."""
+    """Everything received: verdicts in order, rows of the probabilities stream, times of the cues."""
 
     verdicts: list[Message] = field(default_factory=list)
-    states: list[Message] = field(default_factory=list)
     rows: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
     cues: dict[str, float] = field(default_factory=dict)
     n_codes: int = 0
@@ -75,12 +74,10 @@ class LiveRun:
 
     def _find(self, name: str) -> StreamInfo:
         resolver = StreamResolver({"name": name})
-
-        def attempt() -> StreamInfo | None:
-            found = resolver.wait()
-            return found[0] if found else None
-
-        return self._session.wait_for(f"The stream {name!r}", attempt, within_s=_START_WITHIN_S)
+        found = self._session.wait_for(
+            f"The stream {name!r}", lambda: resolver.wait() or None, within_s=_START_WITHIN_S
+        )
+        return found[0]
 
     def _collect(self, on_verdict: Callable[[Message], None]) -> None:
         for cue in self._markers.pull(timeout_s=0.02):
@@ -91,8 +88,6 @@ class LiveRun:
             if message.type == "verdict":
                 self.collected.verdicts.append(message)
                 on_verdict(message)
-            elif message.type == "state":
-                self.collected.states.append(message)
         while (chunk := self._probabilities.pull(0.0)) is not None:
             self.collected.rows += list(zip(chunk.t_s.tolist(), chunk.x_uv.copy(), strict=True))
         while (chunk := self._codes.pull(0.0)) is not None:

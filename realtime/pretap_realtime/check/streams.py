@@ -10,6 +10,8 @@ from pretap.errors import StreamRefusedError
 from pretap.files import write_json
 from pretap.options import json_option
 
+_FACTS = ("name", "type", "source_id", "hostname", "uid", "format", "n_channels", "sfreq_hz")
+
 
 @click.command()
 @json_option("Write the list to this file.")
@@ -31,18 +33,8 @@ def streams(*, json_file: Path | None, wait_s: float) -> None:
             rows.append((stream, str(error)))
     if json_file is not None:
         listed = [
-            {
-                "name": f.name,
-                "type": f.type,
-                "source_id": f.source_id,
-                "hostname": f.hostname,
-                "uid": f.uid,
-                "format": f.format,
-                "n_channels": f.n_channels,
-                "sfreq_hz": f.sfreq_hz,
-                "labels": list(d.labels) if isinstance(d, Description) else None,
-                "units": list(d.units) if isinstance(d, Description) else None,
-            }
+            {key: getattr(f, key) for key in _FACTS}
+            | {key: getattr(d, key) if isinstance(d, Description) else None for key in ("labels", "units")}
             for f, d in rows
         ]
         write_json(json_file, listed)

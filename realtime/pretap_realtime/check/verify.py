@@ -15,6 +15,7 @@ from pretap.bundle.shipped import BEST
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
 from pretap.options import engine_option, json_option, part_option, trials_option
+from pretap_realtime.send.latencies import percentile
 
 if TYPE_CHECKING:
     from pretap.bundle.manifest import Manifest
@@ -93,15 +94,16 @@ def verify(
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")
         predictions = session.folder / "predictions.csv"
-        choice = ["--data", data, "--part", part] + (["--trials", trials] if trials else [])
-        session.run("evaluate", str(bundle), *choice, "--engine", "numpy", "--predictions", str(predictions))
+        choice = ["--part", part] + (["--trials", trials] if trials else [])
+        session.run(
+            "evaluate", str(bundle), "--data", data, *choice, "--engine", "numpy", "--predictions", str(predictions)
+        )
         offline = _read_predictions(predictions)
         seconds = len(offline) * manifest.n_window / manifest.sfreq_hz / speed
         click.echo(f"replaying {len(offline)} trials, {seconds:.0f} s ...", err=True)
-        choice = [data, "--part", part] + (["--trials", trials] if trials else [])
         rate = ["--sfreq-hz", f"{manifest.sfreq_hz!r}", "--speed", f"{speed!r}"]
         run = LiveRun(session, bundle, engine=engine)
-        live = run.follow(*choice, *rate, within_s=seconds + 60, on_verdict=lambda _: None)
+        live = run.follow(data, *choice, *rate, within_s=seconds + 60, on_verdict=lambda _: None)
     parity = compare(live, offline, manifest, real_time=speed == 1.0)
     click.echo(_report(parity))
     if json_file is not None:
@@ -153,7 +155,9 @@ def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *
         max_abs_diff=difference,
         max_abs_diff_float32=difference32,
         max_stamp_error_ms=1000 * timestamp_error_s,
-        latency_ms=_percentiles_ms(latencies_s) if real_time and latencies_s else None,
+        latency_ms={f"p{q}": round(1000 * percentile(latencies_s, q), 3) for q in (50, 95, 99)}
+        if real_time and latencies_s
+        else None,
         passed=passed,
     )
 
@@ -171,12 +175,6 @@ def _timestamp_error_s(live: Collected, timestamps_s: dict[int, float], manifest
     trial_s = manifest.n_window / manifest.sfreq_hz
     expected = {trial: ends.get(trial, anchor_s + (trial - anchor) * trial_s) for trial in timestamps_s}
     return max(abs(timestamps_s[trial] - expected[trial]) for trial in timestamps_s)
-
-
-def _percentiles_ms(values_s: list[float]) -> dict[str, float]:
-    from pretap_realtime.send.latencies import percentile
-
-    return {f"p{q}": round(1000 * percentile(values_s, q), 3) for q in (50, 95, 99)}
 
 
 def _read_predictions(path: Path) -> NDArray[np.float64]:

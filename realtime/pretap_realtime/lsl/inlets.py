@@ -143,9 +143,10 @@ class _Selection:
 class _LslInlet:
     """The parts that all inlets share."""
 
-    def __init__(self, stream: StreamInfo, *, buffer_s: int) -> None:
+    def __init__(self, stream: StreamInfo, *, buffer_s: int | None = None) -> None:
         self.stream = stream
-        self._inlet = make_inlet(stream, buffer_s=buffer_s)
+        self._buffer_s = min(BUFFER_S, affordable_buffer_s(stream)) if buffer_s is None else buffer_s
+        self._inlet = make_inlet(stream, buffer_s=self._buffer_s)
 
     @property
     def is_local(self) -> bool:
@@ -189,8 +190,7 @@ class Inlet(_LslInlet):
     """
 
     def __init__(self, stream: StreamInfo) -> None:
-        self._buffer_s = min(BUFFER_S, affordable_buffer_s(stream))
-        super().__init__(stream, buffer_s=self._buffer_s)
+        super().__init__(stream)
         self.description = read_description(stream, read_full_info(stream, self._inlet))
         self.max_samples = 0
         self.native: NativeInlet | None = None
@@ -253,9 +253,6 @@ class Inlet(_LslInlet):
 
 class MarkerInlet(_LslInlet):
     """A string stream of one channel."""
-
-    def __init__(self, stream: StreamInfo) -> None:
-        super().__init__(stream, buffer_s=min(BUFFER_S, affordable_buffer_s(stream)))
 
     def pull(self, timeout_s: float = 0.0) -> list[Cue]:
         """Return all markers that are there, after waiting up to `timeout_s` for the first.

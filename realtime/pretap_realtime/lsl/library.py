@@ -33,7 +33,6 @@ __all__ = [
     "ConnectionLostError",
     "LslTimeoutError",
     "address_of",
-    "clock_address",
     "handle_error",
     "lib",
     "library_version",
@@ -76,11 +75,6 @@ def opening(what: str) -> Iterator[None]:
             f"liblsl cannot open {what}: expected room for more open files, and free ports. Raise the limit of open "
             "files (ulimit -n), or widen PortRange in lsl_api.cfg."
         ) from None
-
-
-def clock_address() -> int:
-    """Return the address of `local_clock` for C code."""
-    return address_of(lib.lsl_local_clock)
 
 
 def address_of(function: Any) -> int:

@@ -38,6 +38,11 @@ class Outlet:
     facts
         Further entries of the description, such as ``{"simulated": "true", "subject/id": "synthetic-0"}``.
 
+    Attributes
+    ----------
+    native
+        For C code: the addresses of liblsl's function that pushes a sample, and of its outlet.
+
     Raises
     ------
     UsageError
@@ -64,29 +69,24 @@ class Outlet:
             with opening(f"the outlet {name!r}"):
                 self._outlet = pylsl.StreamOutlet(info)
             self._sockets = sockets.of_this_process() - before
-        self._native = address_of(self._outlet.do_push_sample), self._outlet.obj.value
+        self.native = address_of(self._outlet.do_push_sample), self._outlet.obj.value
         # pylsl's `push_sample` makes the arrays for each call, which takes twice the time.
         self._row = self._outlet.sample_type()
         self._lengths = (ctypes.c_uint32 * len(labels))() if format == "string" else None
-        self._push = (_PUSH_NUMBERS if self._lengths is None else _PUSH_TEXTS)(self._native[0])
+        self._push = (_PUSH_NUMBERS if self._lengths is None else _PUSH_TEXTS)(self.native[0])
         self._row_address = ctypes.addressof(self._row)
         self._lengths_address = 0 if self._lengths is None else ctypes.addressof(self._lengths)
-
-    @property
-    def native(self) -> tuple[int, int]:
-        """For C code: the addresses of liblsl's function that pushes a sample, and of its outlet."""
-        return self._native
 
     def push_sample(self, row: Sequence[Any], t_s: float, *, through: bool = True) -> None:
         """Send one sample, at once or together with the next one that goes `through`."""
         if self._lengths is None:
             self._row[:] = row
-            error = self._push(self._native[1], self._row_address, t_s, through)
+            error = self._push(self.native[1], self._row_address, t_s, through)
         else:
             for k, text in enumerate(row):
                 self._row[k] = encoded = text if isinstance(text, bytes) else text.encode()
                 self._lengths[k] = len(encoded)
-            error = self._push(self._native[1], self._row_address, self._lengths_address, t_s, through)
+            error = self._push(self.native[1], self._row_address, self._lengths_address, t_s, through)
         if error:
             handle_error(error)
 

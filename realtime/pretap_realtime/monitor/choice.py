@@ -65,7 +65,7 @@ def choose(
         wanted_name = f"the service {name!r}" if name else "a service"
         problems.append(f"Waiting for {wanted_name}. Is pretap serve running?")
     if not has_eeg:
-        eegs = [each for each in found if _matches(each, selection.eeg) and each.format not in ("string", "undefined")]
+        eegs = [each for each in found if each.matches(selection.eeg) and each.format not in ("string", "undefined")]
         if len(eegs) == 1:
             wanted["eeg"] = eegs[0]
         elif eegs:
@@ -76,12 +76,8 @@ def choose(
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
     texts = [each for each in found if each.format == "string" and each.n_channels == 1 and each.source_id not in ours]
     query = {"type": "Markers"} if selection.markers is None else selection.markers
-    truths = [each for each in texts if _matches(each, query)]
+    truths = [each for each in texts if each.matches(query)]
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
-
-
-def _matches(found: StreamInfo, query: Mapping[str, str]) -> bool:
-    return all(getattr(found, key) == value for key, value in query.items())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -88,25 +88,19 @@ class _Arrivals:
 
     def __init__(self) -> None:
         self.heard_s = -math.inf
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
-        self._decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
-
-    def add_decision(self, now_s: float) -> None:
-        self._decisions_s.append(now_s)
-
-    def add_latency(self, now_s: float, latency_s: float) -> None:
-        self._latencies.append((now_s, latency_s))
+        self.latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
+        self.decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
 
     def latency_ms(self, now_s: float) -> list[float] | None:
-        while self._latencies and now_s - self._latencies[0][0] > _LATENCY_WINDOW_S:
-            self._latencies.popleft()
-        values_s = [latency_s for _, latency_s in self._latencies]
+        while self.latencies and now_s - self.latencies[0][0] > _LATENCY_WINDOW_S:
+            self.latencies.popleft()
+        values_s = [latency_s for _, latency_s in self.latencies]
         return [round(1000 * percentile(values_s, q), 2) for q in (50, 95, 99)] if values_s else None
 
     def decisions_per_s(self, now_s: float) -> float:
-        while self._decisions_s and now_s - self._decisions_s[0] > _SILENT_S:
-            self._decisions_s.popleft()
-        return round(len(self._decisions_s) / _SILENT_S, 1)
+        while self.decisions_s and now_s - self.decisions_s[0] > _SILENT_S:
+            self.decisions_s.popleft()
+        return round(len(self.decisions_s) / _SILENT_S, 1)
 
 
 class Dashboard:
@@ -147,7 +141,7 @@ class Dashboard:
 
     def _add_decision(self, row: DecisionRow, *, now_s: float) -> None:
         self.decisions.append(row)
-        self._arrivals.add_decision(now_s)
+        self._arrivals.decisions_s.append(now_s)
 
     def _add_verdict(self, t_s: float, label: str, *, command: bool = False) -> None:
         self._accuracy.add_verdict(t_s, label)
@@ -187,7 +181,7 @@ class Dashboard:
             return
         latency_s = message.sent - message.t
         if has_latency and message.valid and math.isfinite(latency_s):
-            self._arrivals.add_latency(now_s, latency_s)
+            self._arrivals.latencies.append((now_s, latency_s))
         self._add_decision(DecisionRow(message.t, [round(each, 4) for each in p]), now_s=now_s)
         is_known = message.valid and message.label in self._raw_classes
         label = self.classes[self._raw_classes.index(message.label)] if is_known else "none"

@@ -6,7 +6,6 @@ Used by `server`. One thread resolves and connects, which may block; another rea
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Final
 
 from pretap.errors import StreamRefusedError
@@ -30,14 +29,6 @@ _NUMBER_ROLES: Final = {"probabilities", "codes"}
 _MAX_SPEED: Final = 1000.0
 
 
-@dataclass(frozen=True)
-class _Link:
-    """A stream and the inlet that reads it."""
-
-    stream: StreamInfo
-    inlet: Inlet | MarkerInlet
-
-
 class Follower:
     """Follows one service; `update` returns what is new, for any number of browsers."""
 
@@ -45,7 +36,7 @@ class Follower:
         self._selection, self._stop = selection, stop
         self._lock = threading.Lock()  # protects everything below
         self._view = View()
-        self._links: dict[str, _Link] = {}  # by role
+        self._inlets: dict[str, Inlet | MarkerInlet] = {}  # by role
         self._skipped: dict[str, tuple[float, str]] = {}  # by uid: until when a stream is not tried, and why
         self._has_latency = False  # the EEG has this machine's clock and runs in real time
 
@@ -66,7 +57,7 @@ class Follower:
             now_s = local_clock()
             with self._lock:
                 self._skipped = {uid: each for uid, each in self._skipped.items() if each[0] > now_s}
-                skipped, connected, reads_numbers = set(self._skipped), set(self._links), self._reads_numbers()
+                skipped, connected, reads_numbers = set(self._skipped), set(self._inlets), self._reads_numbers()
                 followed = self._view.followed[0] if connected & {"messages", "probabilities"} else ""
             wanted, problems = choose(
                 [each for each in watch.streams() if each.uid not in skipped],
@@ -91,19 +82,19 @@ class Follower:
                 self._skipped[stream.uid] = local_clock() + _RETRY_S, why
             return
         with self._lock:
-            self._show(role, stream, inlet)
-            self._links[role] = _Link(stream, inlet)
+            self._show(role, inlet)
+            self._inlets[role] = inlet
 
-    def _show(self, role: str, stream: StreamInfo, inlet: Inlet | MarkerInlet) -> None:
+    def _show(self, role: str, inlet: Inlet | MarkerInlet) -> None:
         """Update the view for a new inlet."""
         view = self._view
         if isinstance(inlet, MarkerInlet):
             if role != "messages":
-                view.describe_streams(markers=tuple(sorted({*view.about.markers, printable(stream.name)})))
+                view.describe_streams(markers=tuple(sorted({*view.about.markers, printable(inlet.stream.name)})))
         elif role == "eeg":
             self._show_eeg(inlet)
         elif role == "probabilities":
-            service = service_of(stream)
+            service = service_of(inlet.stream)
             view.start_service(service, _labels(inlet.description)[:-1])
             view.describe_streams(service=printable(service), classes=view.dashboard.classes)
 
@@ -128,14 +119,14 @@ class Follower:
     def _read(self) -> None:
         while not self._stop.wait(_READ_S):
             with self._lock:
-                for role, link in list(self._links.items()):
+                for role, inlet in list(self._inlets.items()):
                     try:
-                        self._pull(role, link.inlet)
+                        self._pull(role, inlet)
                     except ConnectionLostError:
                         self._disconnect(role)
                 if not self._reads_numbers():
-                    for role in _NUMBER_ROLES & self._links.keys():
-                        self._links.pop(role).inlet.close()
+                    for role in _NUMBER_ROLES & self._inlets.keys():
+                        self._inlets.pop(role).close()
                 self._view.dashboard.judge_markers(now_s=local_clock())
 
     def _reads_numbers(self) -> bool:
@@ -167,9 +158,9 @@ class Follower:
 
     def _disconnect(self, role: str) -> None:
         """Close the inlet of a stream that has ended; the page keeps what it has shown."""
-        link, now_s = self._links.pop(role), local_clock()
-        self._skipped[link.stream.uid] = now_s + _FORGOTTEN_S, ""
-        link.inlet.close()
+        inlet, now_s = self._inlets.pop(role), local_clock()
+        self._skipped[inlet.stream.uid] = now_s + _FORGOTTEN_S, ""
+        inlet.close()
         if role == "eeg":
             self._view.dashboard.add_note(f"The EEG stream {self._view.about.eeg} has ended.", t_s=now_s)
         elif role == "messages":

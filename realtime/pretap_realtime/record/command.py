@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def record(
     _check_path(out, force=force)
     if until_stdin_closes:
         stop_at_eof(stop)
-    with Progress() as progress:
+    progress = Progress()
+    with progress.live or contextlib.nullcontext():
         recorder = Recorder(out, parsed, force=force, stop=stop, say=progress.say)
         recorder.run(wait_s=wait_s, seconds=seconds, progress=progress.show)
     if recorder.started_s is None:

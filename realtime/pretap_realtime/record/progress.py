@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -21,28 +20,17 @@ class Progress:
     """Prints to standard error."""
 
     def __init__(self) -> None:
-        self._live: Any = None
+        self.live: Any = None  # enter it while the recording runs
         self._next_s = 0.0
-
-    def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+            self.live = Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False)
 
     def say(self, line: str) -> None:
-        if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False)
+        if self.live is not None:
+            self.live.console.print(line, markup=False, highlight=False)
         else:
             click.echo(line, err=True)
 
@@ -54,9 +42,9 @@ class Progress:
         seconds = int(now_s - recorder.started_s)
         so_far = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}  {recorder.n_bytes / 1e6:.1f} MB"
         is_first = self._next_s == 0
-        self._next_s = now_s + (_LINE_EVERY_S if self._live is None else _TABLE_EVERY_S)
-        if self._live is not None:
-            self._live.update(_table(recorder, so_far), refresh=True)
+        self._next_s = now_s + (_LINE_EVERY_S if self.live is None else _TABLE_EVERY_S)
+        if self.live is not None:
+            self.live.update(_table(recorder, so_far), refresh=True)
         elif not is_first:
             click.echo("; ".join([so_far, *map(str, recorder.tracks)]), err=True)
 

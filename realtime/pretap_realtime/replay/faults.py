@@ -113,14 +113,6 @@ class Wiring(
         order = tuple(range(n_channels))
         return cls(unit, order, unit, order)
 
-    def with_unit(self, unit: str, *, is_described: bool) -> Wiring:
-        return msgspec.structs.replace(self, unit=unit, described_unit=unit if is_described else self.described_unit)
-
-    def with_order(self, order: tuple[int, ...], *, is_described: bool) -> Wiring:
-        return msgspec.structs.replace(
-            self, order=order, described_order=order if is_described else self.described_order
-        )
-
     def values(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert microvolts (n, n_channels) to the values that the outlet sends."""
         x = x_uv if self.order == tuple(range(len(self.order))) else x_uv[:, list(self.order)]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from pretap_realtime.replay.faults import KINDS, REWIRING, Fault, FaultSettings, Schedule, Wiring
@@ -34,11 +36,7 @@ class _Occurrences:
         self.schedule, self.rng, self._sfreq_hz = schedule, rng, sfreq_hz
         self.has_begun = False
         self.n_samples = round(schedule.length_s * sfreq_hz)
-        self.start: float = 0
-        if schedule.at_s is not None:
-            self.start = round(schedule.at_s * sfreq_hz)
-        else:
-            self._draw(after_n=0)
+        self.start = self._draw(after_n=0) if schedule.at_s is None else round(schedule.at_s * sfreq_hz)
         self.channel = 0  # the one that is NaN
 
     @property
@@ -47,14 +45,13 @@ class _Occurrences:
 
     def next(self) -> None:
         self.has_begun = False
-        if self.schedule.every_s is None:
-            self.start = math.inf
-        else:
-            self._draw(after_n=self.stop)
+        self.start = self._draw(after_n=self.stop)
 
-    def _draw(self, *, after_n: float) -> None:
-        assert self.schedule.every_s is not None
-        self.start = after_n + 1 + round(self.rng.exponential(self.schedule.every_s) * self._sfreq_hz)
+    def _draw(self, *, after_n: float) -> float:
+        """Return the first sample of the next fault; infinite if there is only one."""
+        if self.schedule.every_s is None:
+            return math.inf
+        return after_n + 1 + round(self.rng.exponential(self.schedule.every_s) * self._sfreq_hz)
 
     def shuffle(self, order: tuple[int, ...]) -> tuple[int, ...]:
         """Return another order, if there is one."""
@@ -167,8 +164,9 @@ class _Injector:
         is_described = occurrence.n_samples > 0 and not occurrence.schedule.is_silent
         if occurrence.schedule.kind == "unit-flip":
             unit, other = self._units
-            unit = other if self._wiring.unit == unit else unit
-            self._wiring = self._wiring.with_unit(unit, is_described=is_described)
+            changed: dict[str, Any] = {"unit": other if self._wiring.unit == unit else unit}
         else:
-            order = occurrence.shuffle(self._wiring.order)
-            self._wiring = self._wiring.with_order(order, is_described=is_described)
+            changed = {"order": occurrence.shuffle(self._wiring.order)}
+        if is_described:
+            changed |= {f"described_{name}": value for name, value in changed.items()}
+        self._wiring = msgspec.structs.replace(self._wiring, **changed)

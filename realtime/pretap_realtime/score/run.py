@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,21 +73,19 @@ def run_over(
 
     is_cued = isinstance(mode, CueLocked)
     events = recording.events if is_cued else ()
-    cues = iter([Cue(event_s(recording, event), event.text) for event in events])
-    cue = next(cues, None)
+    cues = deque(Cue(event_s(recording, event), event.text) for event in events)
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
         t_s = _timestamps_s(recording, start, stop)
-        while cue is not None and cue.t_s <= t_s[-1]:
+        while cues and cues[0].t_s <= t_s[-1]:
+            cue = cues.popleft()
             on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
-            cue = next(cues, None)
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
         on_decisions(pipeline.process(Chunk(x_uv, t_s)))
         advance(stop - start)
     on_decisions(pipeline.close())
-    while cue is not None:  # after the last sample
+    for cue in cues:  # after the last sample
         on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
-        cue = next(cues, None)
     if is_cued:
         on_decisions(pipeline.expire(np.inf))
     counts = pipeline.front_end.losses.counts

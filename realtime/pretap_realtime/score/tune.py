@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -176,7 +176,7 @@ def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min:
     with progress_of("tuning", total=n, patience_s=PATIENCE_S) as advance:
         scored = score_policies(policies, tuned.decisions, scorer, manifest=manifest, advance=advance)
     limited: _Limited = "wrong_per_min" if at_cues else "false_per_min"
-    cost = partial(_cost, limited=limited)
+    cost = attrgetter(limited)
     front = pareto_front(scored, cost=cost)
     within_limit = [each for each in front if cost(each.outcome) <= max_per_min]
     if not within_limit:
@@ -243,12 +243,6 @@ def _refuse_too_little(tuned: LabelledDecisions, rest: LabelledDecisions, record
             f"{recording.source} has {pauses[0]:.1f} minutes of pauses in its first {_TUNED_SHARE:.0%} and "
             f"{pauses[1]:.1f} in the rest: false activations cannot be measured. Record pauses of a few seconds too."
         )
-
-
-def _cost(outcome: Outcome, *, limited: _Limited) -> float:
-    per_min = outcome.false_per_min if limited == "false_per_min" else outcome.wrong_per_min
-    assert per_min is not None
-    return per_min
 
 
 def _commands(policy: PolicyConfig, labelled: LabelledDecisions, manifest: Manifest) -> list[tuple[float, int]]:

@@ -30,7 +30,7 @@ from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearches
 from pretap_realtime.serve.fast_path import FastPath, make_fast_path
 from pretap_realtime.serve.handover import Handover, HandoverSlot
-from pretap_realtime.serve.service import Service, Timing
+from pretap_realtime.serve.service import Service
 from pretap_realtime.serve.session_folder import SessionFolder
 from pretap_realtime.serve.several import Job, Say, run_each
 from pretap_realtime.signal.compatibility import describe_mapping
@@ -254,7 +254,7 @@ def _make_service(
         pipeline,
         publisher,
         connect=loaded.connector,
-        timing=Timing(wait_s=settings.stream.wait_s, reconnect_s=settings.stream.reconnect_s),
+        stream=settings.stream,
         policy=Policy(settings.policy, manifest),
         clock=local_clock,
         stop=stop,

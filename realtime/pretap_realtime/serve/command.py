@@ -24,6 +24,14 @@ from pretap_realtime.serve.handover import Handover
 # session may need.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ARGUMENTS = "pretap.serve.arguments"
+_KEYS = {  # of the configuration, by option
+    "query": "stream.query",
+    "cue_query": "cue.query",
+    "hop_ms": "decode.hop_ms",
+    "engine": "decode.engine",
+    "wait_s": "stream.wait_s",
+    "reconnect_s": "stream.reconnect_s",
+}
 
 
 class _ServeCommand(click.Command):
@@ -125,28 +133,17 @@ def _read_decoders(
     bundle: Path | None,
     config: Path | None,
     *,
-    query: str | None,
-    cue_query: str | None,
-    hop_ms: float | None,
-    engine: str | None,
-    wait_s: float | None,
-    reconnect_s: float | None,
     overrides: tuple[str, ...],
+    **options: Any,
 ) -> list[tuple[str | Path | None, ServeConfig]]:
     """Return bundle and settings of each decoder in the file, or of the default one, with the values of the options."""
-    flags = {
-        "stream.query": query,
-        "cue.query": cue_query,
-        "decode.hop_ms": hop_ms,
-        "decode.engine": engine,
-        "stream.wait_s": wait_s,
-        "stream.reconnect_s": reconnect_s,
-    }
+    flags = {_KEYS[name]: value for name, value in options.items()}
     decoders = load_decoders(config, overrides, flags)
     if any(math.isnan(value) for _, each in decoders for value in (each.decode.hop_ms, each.stream.wait_s)):
         raise UsageError("A duration is NaN: expected a number of milliseconds or seconds.")
-    if len(decoders) > 1 and (query is not None or cue_query is not None):
-        flag, key = ("--query", "stream.query") if query is not None else ("--cue-query", "cue.query")
+    named = [name for name in ("query", "cue_query") if options[name] is not None]
+    if len(decoders) > 1 and named:
+        flag, key = f"--{named[0].replace('_', '-')}", _KEYS[named[0]]
         raise UsageError(
             f"{flag} names the stream of one decoder, and {config} has {len(decoders)}. Write {key} into its "
             f"[[decoders]], or give all of them one stream with --set {key}=..."

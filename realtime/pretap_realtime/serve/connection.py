@@ -134,6 +134,7 @@ class LslConnection:
         self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: StreamSearches, changed: str
     ) -> None:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
+        self.has_cues, self.n_most = cues is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
         self._correction_s: float | None = 0.0
         self._closed = threading.Event()
@@ -147,16 +148,8 @@ class LslConnection:
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         return self.inlet.pull(timeout_s, n_wanted)
 
-    @property
-    def n_most(self) -> int:
-        return self.inlet.max_samples
-
     def newcomers(self) -> list[str]:
         return [line for search in self._searches if search is not None for line in search.newcomers()]
-
-    @property
-    def has_cues(self) -> bool:
-        return self._cues is not None
 
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []

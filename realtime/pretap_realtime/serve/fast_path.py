@@ -15,7 +15,7 @@ import numpy as np
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline, Taken
 from pretap_realtime.lsl.inlets import Inlet
-from pretap_realtime.lsl.library import clock_address
+from pretap_realtime.lsl.library import address_of, local_clock
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
@@ -82,7 +82,7 @@ class FastPath:
             n_classes=n_classes,
             ends=self._found[0].ctypes.data,
             probs=self._found[1].ctypes.data,
-            clock=clock_address(),
+            clock=address_of(local_clock),
             watch=watch.address,
             pause_s=min(_PAUSE_S, hop_s / 4),
         )

@@ -9,9 +9,9 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pretap.config.serve import StreamConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
 from pretap_realtime.decide.pipeline import Pipeline
@@ -34,7 +34,20 @@ STALE_S: Final = 0.3
 
 
 class Connection(Protocol):
-    """A stream that was found and fits, flowing."""
+    """A stream that was found and fits, flowing.
+
+    Attributes
+    ----------
+    changed
+        How the stream differs from the one before; empty if there was none.
+    n_most
+        How many samples can wait for a pull before the oldest are lost.
+    """
+
+    mapping: Mapping
+    has_cues: bool
+    changed: str
+    n_most: int
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Wait for `n_wanted` samples, and return all that are there.
@@ -46,23 +59,7 @@ class Connection(Protocol):
         """
         ...
 
-    @property
-    def mapping(self) -> Mapping: ...
-
-    @property
-    def has_cues(self) -> bool: ...
-
     def pull_cues(self) -> list[Cue]: ...
-
-    @property
-    def changed(self) -> str:
-        """How the stream differs from the one before; empty if there was none."""
-        ...
-
-    @property
-    def n_most(self) -> int:
-        """How many samples can wait for a pull before the oldest are lost."""
-        ...
 
     def newcomers(self) -> list[str]:
         """Return a sentence for each other stream that answers to the query and has come since, without waiting."""
@@ -73,14 +70,6 @@ class Connection(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long to wait for a stream at the start, and for its return."""
-
-    wait_s: float
-    reconnect_s: float
 
 
 class _Silence:
@@ -111,6 +100,8 @@ class Service:
     connect
         Tries once to connect, for at most about 0.2 s; returns None if no stream answers. It calls its argument as soon
         as one does. It raises StreamRefusedError if the stream does not fit.
+    stream
+        Only `wait_s` and `reconnect_s` are used.
     say
         Shows one line to the operator.
     make_fast_path
@@ -125,7 +116,7 @@ class Service:
         publisher: Publisher,
         *,
         connect: Callable[[Callable[[], None]], Connection | None],
-        timing: Timing,
+        stream: StreamConfig,
         policy: Policy,
         clock: Callable[[], float],
         stop: Stop,
@@ -134,7 +125,7 @@ class Service:
         restarted: str = "",
     ) -> None:
         self._pipeline, self._connect, self._make_fast_path = pipeline, connect, make_fast_path
-        self._timing, self._clock, self._stop, self._restarted = timing, clock, stop, restarted
+        self._stream, self._clock, self._stop, self._restarted = stream, clock, stop, restarted
         self._states = StateReporter(publisher, pipeline, clock=clock, say=say)
         self._verdicts = VerdictPublisher(publisher, pipeline, self._states, policy, clock=clock)
         self._audit = SelfAudit(pipeline, clock=clock)
@@ -149,7 +140,7 @@ class Service:
         """
         self._states.enter("WAITING", self._restarted)
         is_first = not self._restarted
-        wait_s = self._timing.wait_s if is_first else self._timing.reconnect_s
+        wait_s = self._stream.wait_s if is_first else self._stream.reconnect_s
         connection = yield from self._find(deadline_s=self._clock() + wait_s, is_first=is_first)
         while connection is not None:
             try:
@@ -168,7 +159,7 @@ class Service:
             decisions = self._pipeline.interrupt(self._clock(), "the stream was lost")
             self._verdicts.publish(decisions, clock_offset_s=None)
             is_first = False
-            deadline_s = self._clock() + self._timing.reconnect_s
+            deadline_s = self._clock() + self._stream.reconnect_s
             connection = yield from self._find(deadline_s=deadline_s, is_first=False)
 
     def summary(self) -> Summary:
@@ -203,10 +194,10 @@ class Service:
 
     def _why_given_up(self, refusal: StreamRefusedError | None, *, is_first: bool) -> Exception:
         if is_first:
-            return NoStreamError(f"No stream answered within {self._timing.wait_s:g} s.")
+            return NoStreamError(f"No stream answered within {self._stream.wait_s:g} s.")
         if refusal is not None:
             return refusal
-        return StreamLostError(f"The stream was lost and did not come back within {self._timing.reconnect_s:g} s.")
+        return StreamLostError(f"The stream was lost and did not come back within {self._stream.reconnect_s:g} s.")
 
     def _start(self, connection: Connection) -> None:
         """Prepare the pipeline for this stream, and announce it."""

@@ -9,7 +9,6 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from pretap.errors import PretapError
 
@@ -17,15 +16,6 @@ _JOIN_S = 0.1  # Windows cannot interrupt a join, so Ctrl-C is noticed when it r
 
 Say = Callable[[str], None]
 Job = Callable[[Say], None]  # called with the function that shows its results, such as a summary
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error without its traceback, which would keep alive whatever the job had open."""
-
-    name: str
-    kind: type[PretapError]  # PretapError itself for a bug
-    sentence: str
 
 
 def run_each(jobs: Mapping[str, Job], *, say: Say, show: Say) -> None:
@@ -40,7 +30,7 @@ def run_each(jobs: Mapping[str, Job], *, say: Say, show: Say) -> None:
         plain PretapError (1) if one was a bug. Its message repeats every error.
     """
     results: dict[str, list[str]] = {name: [] for name in jobs}
-    failures: list[_Failure] = []  # in the order of their occurrence
+    failures: list[PretapError] = []  # in the order of their occurrence; a plain PretapError for a bug
     threads = [
         threading.Thread(target=_run, args=(name, job, results[name].append, failures, say), name=name, daemon=True)
         for name, job in jobs.items()
@@ -54,20 +44,21 @@ def run_each(jobs: Mapping[str, Job], *, say: Say, show: Say) -> None:
         for text in texts:
             show(f"{name}:\n{textwrap.indent(text, '  ')}")
     if failures:
-        kinds = [failure.kind for failure in failures]
-        listed = "".join(f"\n  {failure.name}: {failure.sentence}" for failure in failures)
+        kinds = [type(failure) for failure in failures]
+        listed = "".join(f"\n  {failure}" for failure in failures)
         kind = PretapError if PretapError in kinds else kinds[0]
         raise kind(f"{len(failures)} of {len(jobs)} decoders ended with an error:{listed}")
 
 
-def _run(name: str, job: Job, show: Say, failures: list[_Failure], say: Say) -> None:
+def _run(name: str, job: Job, show: Say, failures: list[PretapError], say: Say) -> None:
     try:
         job(show)
     except PretapError as error:
-        failure = _Failure(name, type(error), str(error))
+        # A new error, because the traceback of this one would keep alive whatever the job had open.
+        failure = type(error)(f"{name}: {error}")
         line = f"{name}: ENDED: {error}"
     except Exception as error:  # noqa: BLE001 - a bug must not stop the other jobs, and must not be lost
-        failure = _Failure(name, PretapError, f"a bug in pretap; please report it: {error!r}")
+        failure = PretapError(f"{name}: a bug in pretap; please report it: {error!r}")
         line = f"{name}: ENDED by a bug in pretap; please report these lines:\n{traceback.format_exc()}"
     else:
         return
