@@ -82,7 +82,8 @@ class IsolatedSession:
             if result is not None:
                 return result
             self.check_children()
-        raise CheckFailedError(f"{what} did not appear within {within_s:g} s.\n{self._all_output()}")
+        output = "\n".join(f"--- {log.stem}:\n{self.output_of(child)}" for child, log in self._logs.items())
+        raise CheckFailedError(f"{what} did not appear within {within_s:g} s.\n{output}")
 
     def check_children(self) -> None:
         """Raise CheckFailedError if a child has ended with an error."""
@@ -91,9 +92,6 @@ class IsolatedSession:
                 raise CheckFailedError(
                     f"A child process failed with exit code {child.returncode}: {self.output_of(child)}"
                 )
-
-    def _all_output(self) -> str:
-        return "\n".join(f"--- {self._logs[child].stem}:\n{self.output_of(child)}" for child in self._logs)
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:

@@ -25,21 +25,7 @@ except (ImportError, RuntimeError, OSError) as _error:  # RuntimeError: pylsl is
         "or: brew install labstreaminglayer/tap/lsl (macOS)."
     ) from None
 
-__all__ = [
-    "BUFFER_S",
-    "FORMATS",
-    "LOST_ERRORS",
-    "OPEN_S",
-    "ConnectionLostError",
-    "LslTimeoutError",
-    "address_of",
-    "handle_error",
-    "lib",
-    "library_version",
-    "local_clock",
-    "opening",
-    "pylsl",
-]
+__all__ = ["LslTimeoutError", "handle_error", "lib", "pylsl"]  # of pylsl: other modules import them from here
 
 if find_configuration() is None:  # setting a configuration would replace the user's file
     pylsl.set_config_content("[log]\nlevel = -3\n")  # pretap reports itself what happens to streams

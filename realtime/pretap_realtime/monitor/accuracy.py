@@ -32,11 +32,6 @@ def true_class(text: str, classes: Sequence[str]) -> str | None:
     return parts[-1] if parts[-1] in classes and "start" not in parts else None
 
 
-def lead_s(text: str) -> float:
-    """Return how long before a marker the decoder must decide: 0 at the end of a trial, 130 ms before a tap."""
-    return 0.0 if text.startswith("trial/") else _TAP_LEAD_S
-
-
 class LiveAccuracy:
     """Compares markers that tell the class with the last verdict before each, if it is at most half a second old."""
 
@@ -58,7 +53,7 @@ class LiveAccuracy:
         judged = []
         while self._pending:
             marker, truth, arrived_s = self._pending[0]
-            lead = lead_s(marker.text)
+            lead = 0.0 if marker.text.startswith("trial/") else _TAP_LEAD_S
             deadline_s = marker.t_s - lead
             newest_s = self._verdicts[-1][0] if self._verdicts else float("-inf")
             if newest_s < deadline_s - _TOLERANCE_S and now_s - arrived_s < _PATIENCE_S:

@@ -49,6 +49,7 @@ class Track:
 
     def __init__(self, stream_id: int, identity: Identity) -> None:
         self.id, self.identity = stream_id, identity
+        self.name, self.is_text = printable(identity.name), identity.format == "string"
         self.n_samples = self.n_not_utf8 = self.n_returns = 0
         self._n_lost_before = 0  # in earlier connections
         self._losses = self._new_loss_detector()
@@ -59,14 +60,6 @@ class Track:
     def _new_loss_detector(self) -> LossDetector | None:
         sfreq_hz = self.identity.sfreq_hz
         return LossDetector(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
-
-    @property
-    def name(self) -> str:
-        return printable(self.identity.name)
-
-    @property
-    def is_text(self) -> bool:
-        return self.identity.format == "string"
 
     @property
     def n_lost(self) -> int:

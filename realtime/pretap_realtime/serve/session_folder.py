@@ -59,13 +59,10 @@ class SessionFolder:
             raise UsageError(f"Cannot record into {folder}: {error.strerror}.") from None
         if not is_empty:
             raise UsageError(f"{folder} is not empty: choose a new folder for each session.")
+        self.decisions = folder / "decisions.jsonl"
         self._folder, self._log, self._say = folder, folder / "record.log", say
         self._child: subprocess.Popen[bytes] | None = None
         self._is_closing = threading.Event()
-
-    @property
-    def decisions(self) -> Path:
-        return self._folder / "decisions.jsonl"
 
     def write_settings(self, settings: ServeConfig, *, bundle: Path, sha256: str) -> None:
         """Write config.json and session.json."""
