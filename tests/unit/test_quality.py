@@ -1,10 +1,8 @@
-"""What is wrong with a signal is named, what is right is not, and chunk boundaries decide nothing."""
+"""A faulty signal is described, a good one is not, and chunk boundaries decide nothing."""
 
 from __future__ import annotations
 
-import functools
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,84 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.config.serve import QualityConfig
-from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import mirrored
 from pretap.signal.statistics import Statistics, block_samples, gather_statistics
-from pretap_offline.trials.montage import interpolation_weights
-from pretap_realtime.decide.modes import CueLocked, FreeRunning
-from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.block_checks import describe_unit_error
-from pretap_realtime.signal.chunk import Chunk, Cue
-from pretap_realtime.signal.quality import GOOD, QualityCheck, check_policy
+from pretap_realtime.signal.quality import GOOD, QualityCheck
 from pretap_realtime.signal.rate import RateCheck
-
-FS = 200.0
-NAMES = ("F3", "Fz", "F4", "FC3", "FCz", "FC4", "C3", "C1", "Cz", "C2", "C4", "CP3", "CPz", "CP4", "O1", "O2")
-N = len(NAMES)
-X = {"3": -1.0, "1": -0.5, "z": 0.0, "2": 0.5, "4": 1.0}  # from left to right
-Y = {"F": 2.0, "FC": 1.0, "C": 0.0, "CP": -1.0, "O": -3.0}  # from back to front
-PLACES = np.array([(X[name[-1]], Y[name[:-1]]) for name in NAMES])
-PAIR_WORDS = "swapped cap: C3 with C4 swapped. Check the plugs and the stream's labels"
-
-
-def eeg(seconds: float, *, seed: int = 0, head: int = 0, uv: float = 10.0) -> np.ndarray:
-    """A head of 40 sources that each spread over their neighbourhood; 1/f in time; (n_samples, 16) in uV."""
-    sources = np.random.default_rng([head, 99]).uniform((-1.5, -3.5), (1.5, 2.5), (40, 2))
-    strength = np.random.default_rng([head, 98]).uniform(0.5, 1.5, 40)
-    distance2 = ((PLACES[:, None] - sources) ** 2).sum(axis=2)  # (16, 40)
-    gain = strength * np.exp(-distance2 / 2)
-    n = round(seconds * FS)
-    rng = np.random.default_rng([seed, head])
-    f_hz = np.fft.rfftfreq(n, 1 / FS)
-    spectrum = (rng.standard_normal((len(f_hz), 40)) + 1j * rng.standard_normal((len(f_hz), 40))) / np.maximum(f_hz, 1)[
-        :, None
-    ]
-    x = np.fft.irfft(spectrum, n, axis=0) @ gain.T
-    x += 0.05 * x.std() * rng.standard_normal(x.shape)
-    return (x * (uv / x.std())).astype(np.float32)
-
-
-@functools.cache
-def known() -> Statistics:
-    return gather_statistics(eeg(100, seed=50).reshape(-1, 100, N), sfreq_hz=FS)
-
-
-def stamps(n: int, *, rate_hz: float = FS) -> np.ndarray:
-    return 500 + np.arange(n) / rate_hz
-
-
-def words_of(x: np.ndarray, *, t_s=None, statistics=known, **changes) -> list[str]:
-    """All that is said of a signal, in order."""
-    quality = QualityCheck(
-        NAMES, statistics() if statistics else None, QualityConfig(**changes), sfreq_hz=FS, n_window=100
-    )
-    quality.update(x, stamps(len(x)) if t_s is None else t_s)
-    said = []
-    while quality.next_change < 2**60:
-        said.append(quality.take_change().describe(NAMES))
-    return said
-
-
-def hurt(x: np.ndarray, name: str, change) -> np.ndarray:
-    x = x.copy()
-    x[:, NAMES.index(name)] = change(x[:, NAMES.index(name)])
-    return x
-
-
-def wave(n: int, hz: float, uv: float) -> np.ndarray:
-    return (uv * np.sin(2 * np.pi * hz * np.arange(n) / FS)).astype(np.float32)
-
-
-def reordered(x: np.ndarray, order) -> np.ndarray:
-    return x[:, list(order)]
-
-
-def exchanged(*pairs: tuple[int, int]) -> list[int]:
-    order = list(range(N))
-    for i, j in pairs:
-        order[i], order[j] = order[j], order[i]
-    return order
-
+from signal_cases import (
+    FS,
+    NAMES,
+    PAIR_WORDS,
+    PLACES,
+    N,
+    eeg,
+    exchanged,
+    hurt,
+    known,
+    reordered,
+    stamps,
+    wave,
+    words_of,
+)
 
 # -- what is right ---------------------------------------------------------------------------------------------------
 
@@ -293,143 +233,6 @@ def test_a_rate_far_off_is_named_in_spite_of_jitter(factor, seed):
     (said,) = rate_said(np.arange(100) * 0.25 / factor + jitter_s)
     assert said.startswith("the samples come at ")
     assert float(said.split()[4]) == pytest.approx(1000 * factor, rel=0.02)
-
-
-# -- in the pipeline ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def decoder(make_decoder):
-    return make_decoder(
-        sfreq_hz=FS, n_window=100, channels=NAMES, interpolation=interpolation_weights(NAMES), statistics=known()
-    )
-
-
-def faulty(seed: int) -> np.ndarray:
-    """A cut-off electrode from 1 to 5 s, mains on another, and another unit from 8 s to 9 s."""
-    x = eeg(12, seed=seed)
-    x[200:1000, 6] = np.clip(x[200:1000, 6] + wave(800, 1.3, 200), -100, 100)
-    x[500:1500, 10] += wave(1000, 50, 150)
-    x[1600:1800] *= np.float32(1e3)
-    return x
-
-
-def run(decoder, x, cuts, *, policy, mode=None, t_s=None):
-    mode = mode or FreeRunning(decoder, hop=10)
-    pipeline = Pipeline(decoder, mode, max_interpolated=0.2, quality=QualityConfig(policy=policy))
-    t_s = stamps(len(x)) if t_s is None else t_s
-    edges = [0, *sorted(cuts), len(x)]
-    decisions = []
-    for start, stop in pairwise(edges):
-        decisions += pipeline.process(Chunk(x[start:stop], t_s[start:stop]))
-        decisions += pipeline.catch_up()
-    return decisions, pipeline
-
-
-def as_rows(decisions):
-    return [(d.t_s, None if d.probs is None else tuple(d.probs.tolist()), d.why, d.quality) for d in decisions]
-
-
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(
-    cuts=st.lists(st.integers(1, 2399), max_size=60, unique=True),
-    policy=st.sampled_from(["flag", "mask", "hold"]),
-    seed=st.integers(0, 3),
-)
-def test_chunking_changes_nothing(decoder, cuts, policy, seed):
-    x = faulty(seed)
-    one_by_one, _ = run(decoder, x, range(10, len(x), 10), policy=policy)
-    any_way, _ = run(decoder, x, cuts, policy=policy)
-    assert as_rows(any_way) == as_rows(one_by_one)
-    assert {d.quality for d in one_by_one} > {1.0, 0.0, 1 - 1 / N}
-
-
-def test_flag_says_it_and_lowers_the_quality_but_changes_no_probability(decoder):
-    x = faulty(0)
-    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="flag")
-    plain = decoder.stream(10).process(x)
-    assert [tuple(d.probs) for d in decisions if d.probs is not None] == [tuple(o.probs) for o in plain]
-    shares = [d.quality for d in decisions]
-    assert {1.0, 1 - 1 / N, 1 - 2 / N, 0.0} == set(shares)
-    assert all(d.probs is None or not d.why for d in decisions)
-    assert (pipeline.front_end.status.describe(), pipeline.front_end.status.bad) == ("", ())
-
-
-def test_hold_gives_no_verdict_while_it_lasts_and_says_why(decoder):
-    x = faulty(0)
-    decisions, _ = run(decoder, x, range(10, len(x), 10), policy="hold")
-    held = [d for d in decisions if d.why.startswith("held: ")]
-    assert {d.why.split(":")[1].strip() for d in held} >= {
-        "C3",
-        "C4",
-        "wrong unit? The signal is about 10^3 times too large",
-    }
-    first_s, last_s = held[0].t_s - 500, held[-1].t_s - 500
-    assert first_s == pytest.approx(1 + 5 * 0.25, abs=0.3)
-    assert last_s == pytest.approx(9 + 5 * 0.25, abs=0.3)
-    assert all(d.quality < 1 for d in held)
-    assert all(d.quality == 1 for d in decisions if not d.why)
-
-
-def test_mask_lets_the_neighbours_stand_in_and_a_wrong_unit_hold(decoder):
-    x = faulty(0)
-    decisions, _ = run(decoder, x, range(10, len(x), 10), policy="mask")
-    whys = [d.why for d in decisions if d.why and d.probs is None]
-    assert "1 of 16 electrodes masked, flat or missing: C3; interpolated from their neighbours" in whys
-    assert "all electrodes are back" in whys
-    held = {d.why for d in decisions if d.probs is not None and d.why}
-    assert all("wrong unit?" in why for why in held)
-    assert held
-    # what stands in C3 no longer matters
-    other = x.copy()
-    other[600:990, 6] += 7.0
-    masked = [d for d in decisions if 500 + 3.5 < d.t_s < 500 + 4.9]
-    again, _ = run(decoder, other, range(10, len(x), 10), policy="mask")
-    assert as_rows(masked) == as_rows([d for d in again if 500 + 3.5 < d.t_s < 500 + 4.9])
-    assert {d.quality for d in masked if d.probs is not None} <= {1 - 1 / N, 1 - 2 / N}
-
-
-def test_a_cued_decision_carries_the_quality_too(decoder):
-    x = faulty(0)
-    pipeline = Pipeline(
-        decoder,
-        CueLocked(decoder, offset_s=0.0, patterns=("tap",)),
-        max_interpolated=0.2,
-        quality=QualityConfig(policy="hold"),
-    )
-    asked = [pipeline.ask(Cue(500 + at_s, "tap"), arrived_s=0.0) for at_s in (0.9, 4.0, 11.5)]
-    decisions = pipeline.process(Chunk(x, stamps(len(x))))
-    assert asked == [[], [], []]
-    assert [d.quality for d in decisions] == [1.0, 1 - 2 / N, 1.0]
-    assert [bool(d.why) for d in decisions] == [False, True, False]
-
-
-def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
-    x = eeg(5)
-    x[:, 3] = 0
-    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="hold")
-    assert decisions[-1].probs is not None
-    assert not decisions[-1].why
-    assert decisions[-1].quality == 1 - 1 / N
-    assert (
-        pipeline.front_end.status.describe()
-        == "1 of 16 electrodes flat or missing: FC3; interpolated from their neighbours"
-    )
-
-
-def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):
-    settings_ = QualityConfig(policy="mask")
-    check_policy(settings_, decoder)
-    with pytest.raises(UsageError, match="expected a bundle that can interpolate"):
-        check_policy(settings_, make_decoder(interpolation=None))
-    with pytest.raises(UsageError, match='choose "flag" or "hold"'):
-        check_policy(settings_, make_decoder(interpolation=np.zeros((4, 4))))
-    check_policy(QualityConfig(policy="hold"), make_decoder(interpolation=None))
-
-
-def test_a_first_window_in_another_unit_is_refused_and_the_unit_named(decoder):
-    with pytest.raises(StreamRefusedError, match="volts taken for microvolts"):
-        run(decoder, eeg(2) * np.float32(1e-6), [], policy="flag")
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

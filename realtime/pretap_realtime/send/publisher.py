@@ -120,7 +120,7 @@ class Publisher:
     def _start_batch(self) -> None:
         items = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
         self._newest = items[-1]
-        if self.outlets is not None and not all(item.is_sent for item in items):
+        if self.outlets is not None and any(not item.is_sent for item in items):
             self._steps.append((self.outlets, partial(self.outlets.send_probabilities, items)))
         self._steps.append((None, partial(self._number, items)))
 

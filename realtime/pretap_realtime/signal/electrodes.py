@@ -127,8 +127,6 @@ class Electrodes:
 
     Attributes
     ----------
-    n_block
-        Length of a block in samples.
     replaced
         The channels that are flat, missing or masked.
     """
@@ -145,9 +143,9 @@ class Electrodes:
     ) -> None:
         self._channels, self._weights = tuple(channels), weights
         self._n_max = max_interpolated(len(channels), max_share)
-        self.n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
+        n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
         n = len(channels)
-        self._extremes, self._heard = _Extremes(self.n_block, n), _Heard(self.n_block, n)
+        self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
         self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
         self._n_moving[list(missing)] = 0
         self._masked: frozenset[int] = frozenset()
@@ -156,6 +154,11 @@ class Electrodes:
     def restart_block(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
         self._extremes.restart()
+
+    @property
+    def n_block(self) -> int:
+        """Length of a block in samples."""
+        return self._extremes.n_block
 
     @property
     def n_plain(self) -> int:
