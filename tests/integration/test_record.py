@@ -20,8 +20,8 @@ def test_eeg_and_markers_are_recorded_with_timestamps_descriptions_and_footers(r
     x = kit.eeg(200)
     t_s = amp.stamps(200)
     amp.push(x)
-    cues.push(["tap/left"], t_s[50] + 0.001)
-    cues.push(["täp/right"], t_s[150])
+    cues.push_sample(["tap/left"], t_s[50] + 0.001)
+    cues.push_sample(["täp/right"], t_s[150])
     kit.until(lambda: n_saved(recorder.path) == {amp.name: 200, cues.name: 2}, "the samples in the file")
     assert child.interrupt() == 0
     streams = load(recorder.path)
@@ -59,8 +59,8 @@ def test_numbers_of_every_format_are_recorded_unchanged(recorder, kit, fmt):
 def test_text_that_is_not_utf8_is_kept_and_reported(recorder, kit):
     cues = markers()
     child = recorder(cues)
-    cues.push([b"\xff\x00 left"], 10.0)
-    cues.push(["after"], 11.0)
+    cues.push_sample([b"\xff\x00 left"], 10.0)
+    cues.push_sample(["after"], 11.0)
     kit.until(lambda: b"after" in recorder.path.read_bytes(), "the marker")
     assert child.interrupt() == 0
     assert b"\xff\x00 left" in recorder.path.read_bytes()

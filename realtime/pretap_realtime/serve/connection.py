@@ -127,14 +127,14 @@ class StreamSearches(NamedTuple):
 class LslConnection:
     """An EEG inlet, and a cue inlet if cues are asked for; losing either loses the connection.
 
-    `changed` describes how the EEG stream differs from the one before.
+    `changed` describes how the EEG stream differs from the previous one.
     """
 
     def __init__(
         self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: StreamSearches, changed: str
     ) -> None:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
-        self.has_cues, self.n_most = cues is not None, inlet.max_samples
+        self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
         self._correction_s: float | None = 0.0
         self._closed = threading.Event()
@@ -282,5 +282,5 @@ class Connector:
         head = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
         self._say(
             f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {head}. "
-            "Unless it is the same head and montage, expect chance."
+            "Unless it is the same head and montage, expect chance-level accuracy."
         )
