@@ -94,13 +94,11 @@ class FreeRunning:
     """
 
     def __init__(self, decoder: Decoder, *, hop: int) -> None:
-        self._stream: DecoderStream = decoder.stream(hop)
+        stream = decoder.stream(hop)
+        self._stream: DecoderStream = stream
+        self.lanes = stream if isinstance(stream, LaneStream) else None
         self.n_seen = self.n_skipped = 0
         self._is_warming_up = True
-
-    @property
-    def lanes(self) -> LaneStream | None:
-        return self._stream if isinstance(self._stream, LaneStream) else None
 
     @property
     def n_to_next(self) -> int:

@@ -69,7 +69,7 @@ class Leader:
         self.sending_clock = new_sending_clock()
         self._publisher = publisher
         self._sender = Sender(publisher)
-        self._thread: threading.Thread | None = None
+        self._thread: int | None = None  # identifier of the thread that leads
         self._next_call: SendingCall | None = None  # the loop wants it before it continues
         self._call: SendingCall | None = None  # in progress
         self._has_ended = threading.Event()
@@ -137,7 +137,7 @@ class Leader:
             if self._thread is not None and busy_s <= _SLOW_S:
                 return False
             self._sender.held_up_s = busy_s if self._thread is not None else 0.0
-            self._thread, self.sending_clock.since_s = threading.current_thread(), math.inf
+            self._thread, self.sending_clock.since_s = threading.get_ident(), math.inf
             if self._call is not None:
                 is_in_outlets = self._call.cancel()
                 run = self._call.finish if is_in_outlets else _nothing
@@ -147,7 +147,7 @@ class Leader:
 
     def _lead(self, loop: _Loop) -> None:
         """Run the loop, and send, until the loop ends or another thread leads."""
-        sender, me = self._sender, threading.current_thread()
+        sender, me = self._sender, threading.get_ident()
         try:
             if not self._run_call(self._next_call):  # a leader that hung in sending had not come to it
                 return
@@ -159,7 +159,7 @@ class Leader:
                     return
         except BaseException as error:  # noqa: BLE001 - `run` raises it
             sender.fail(error)
-            if self._thread is not me:
+            if self._thread != me:
                 return  # the leader ends the loop
         with sender.lock:
             self.sending_clock.since_s = math.inf
@@ -173,7 +173,7 @@ class Leader:
         self.sending_clock.since_s = time.monotonic()
         self._sender.send_pending()
         with self._sender.lock:
-            if leads := self._thread is threading.current_thread():
+            if leads := self._thread == threading.get_ident():
                 self.sending_clock.since_s = math.inf
         return leads
 
@@ -182,14 +182,14 @@ class Leader:
         self._next_call = None
         if call is None:
             return True
-        sender, me = self._sender, threading.current_thread()
+        sender, me = self._sender, threading.get_ident()
         if not sender.begin():  # what another thread sends was decided earlier: nothing may overtake it
             call(may_send=False)
             return True
         self._call = call
         call(may_send=True)
         with sender.lock:
-            leads, sends = self._thread is me, sender.thread is me
+            leads, sends = self._thread == me, sender.thread == me
             if leads:
                 self._call, self.sending_clock.since_s, sender.thread = None, math.inf, None
             elif sends:

@@ -25,7 +25,7 @@ class Sender:
     lock
         Held for any change of the thread that leads or the thread that sends.
     thread
-        The thread that sends; None if none does.
+        Identifier of the thread that sends; None if none does.
     n_steps
         Steps that were finished.
     held_up_s
@@ -36,7 +36,7 @@ class Sender:
 
     def __init__(self, publisher: Publisher) -> None:
         self.lock = threading.Lock()
-        self.thread: threading.Thread | None = None
+        self.thread: int | None = None
         self.n_steps = 0
         self.held_up_s = 0.0
         self.error: BaseException | None = None
@@ -49,12 +49,12 @@ class Sender:
         with self.lock:
             if self.thread is not None:
                 return False
-            self.thread = threading.current_thread()
+            self.thread = threading.get_ident()
             return True
 
     def send_pending(self) -> None:
         """Run steps until nothing is pending, or another thread has taken over."""
-        publisher, me = self._publisher, threading.current_thread()
+        publisher, me = self._publisher, threading.get_ident()
         while True:
             step = publisher.next_step()
             if step is None:
@@ -70,7 +70,7 @@ class Sender:
             except Exception as error:  # noqa: BLE001 - announced below
                 failure = error
             with self.lock:
-                if self.thread is not me:
+                if self.thread != me:
                     return
                 publisher.end_step()
                 self.n_steps += 1
@@ -105,7 +105,7 @@ class Sender:
             outlets = self._publisher.outlets
             if outlets is None or not (self._publisher.is_in_outlets and outlets.may_hang):  # it is only slow
                 return False
-            self.thread = threading.current_thread()
+            self.thread = threading.get_ident()
         self._n_abandoned += 1
         self._hung_since_s = hung_since_s
         return True
@@ -145,7 +145,7 @@ class Sender:
         with self.lock:
             if not self._publisher.is_in_outlets:
                 return False
-            self.thread = threading.current_thread()
+            self.thread = threading.get_ident()
             self._publisher.drop(self._publisher.outlets)
         self.send_pending()
         return True
