@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
-from pretap.decoder.output import DecoderStream, Output
+from pretap.decoder.output import DecoderStream
 from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
@@ -21,8 +22,6 @@ from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.ring import Ring
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import Statistics
-
-__all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine", "in_float64"]
 
 _MAX_PEAK_OF_VOLTS = 1e-3  # EEG in microvolts always exceeds it somewhere; EEG in volts does not reach it (1 mV)
 AUTO = "auto"
@@ -218,6 +217,8 @@ class Decoder:
             return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, description=why)
         n_lanes = -(-n_window // hop)
         ring = Ring(n_window + hop - 1, n_channels)  # keeps a decision's window until the next decision
+        exact = cache(self.exact)  # built at the first audit
+        tolerance = _AUDIT_FACTOR * self.manifest.self_test_tolerance
         return LaneStream(
             lanes,
             ring,
@@ -225,7 +226,7 @@ class Decoder:
             n_window=n_window,
             description=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by "
             "sample",
-            reference=Reference(self._reference(), _AUDIT_FACTOR * self.manifest.self_test_tolerance),
+            reference=Reference(lambda window_uv: exact()._decode_one(window_uv), tolerance),
         )
 
     def _lanes(self, hop: int) -> Lanes:
@@ -238,23 +239,12 @@ class Decoder:
         if self.engine == "numpy":
             cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
             return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
-        from pretap.torch_networks import Streams, one_thread
+        from pretap.torch_networks import one_thread
 
-        if not all(isinstance(module, Streams) for module in self._modules):
+        if not all(hasattr(module, "cells") for module in self._modules):
             raise RecomputeError("its torch module cannot be advanced step by step")
         cells = [module.cells(n_lanes) for module in self._modules]
         return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, context=one_thread)
-
-    def _reference(self) -> _DecodeOne:
-        """Return a function that decodes windows as `exact` does, which is called at the first window."""
-        prepared: list[Decoder] = []
-
-        def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
-            if not prepared:
-                prepared.append(self.exact())
-            return prepared[0]._decode_one(window_uv)
-
-        return decode_one
 
     def exact(self) -> Decoder:
         """Return the same decoder in numpy and float64 throughout, the reference for every engine."""

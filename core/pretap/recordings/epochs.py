@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from pretap.errors import DataError, StreamRefusedError, UsageError
 from pretap.signal.channels import match_channels
 
-__all__ = ["Epochs", "trial_sha256"]
-
 
 @dataclass(frozen=True, eq=False)
 class Epochs:

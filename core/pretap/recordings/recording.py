@@ -14,9 +14,6 @@ from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import match_channels
 
-__all__ = ["TIE_SAMPLES", "Event", "Recording", "from_epochs", "pick", "sample_at"]
-
-
 TIE_SAMPLES = 1e-3
 """Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
 
