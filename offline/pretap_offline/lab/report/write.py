@@ -21,7 +21,7 @@ from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, par
 from pretap_offline.lab.report.patterns import Group, decision_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
-from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells
+from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells, outcome_cells
 from pretap_offline.trials.montage import MIN_ON_MAP
 from pretap_offline.trials.report import describe_counts
 
@@ -105,7 +105,7 @@ def _accuracy(found: Comparison, best_first: Sequence[Outcome]) -> str:
         *("perm. p", "parameters", "fit s", "forward"),
     )
     content = [
-        table(columns, map(_row, best_first), best_first=True),
+        table(columns, ([*outcome_cells(each).values()] for each in best_first), best_first=True),
         cards([picture(plot, alt="Accuracy of each decoder with its 95 % interval")]),
     ]
     if found.differences:
@@ -119,25 +119,6 @@ def _accuracy(found: Comparison, best_first: Sequence[Outcome]) -> str:
     return section("Accuracy", how, content)
 
 
-def _row(each: Outcome) -> list[str]:
-    f = each.figures
-    return [
-        each.name,
-        each.kind,
-        f.describe_accuracy(),
-        "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
-        f"{f.nll:.3f}",
-        f"{f.ece:.3f} ({f.ece_p:.2g})",
-        "-" if f.slope is None else f"{f.slope:.2f}",
-        f"{f.kappa:.2f}",
-        f"{f.auc:.3f}",
-        "-" if each.permutations is None else f"{each.permutations.p:.2g}",
-        f"{each.n_parameters}",
-        f"{each.fit_s:.2f}",
-        "yes" if each.forward_only else "no",
-    ]
-
-
 def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
     labels, rng = np.array(found.trials.labels), np.random.default_rng(found.setting.seed)
     expected = _calibrated_error(np.array(best_first[0].probs), rng)
@@ -147,8 +128,7 @@ def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
         probs, f = np.array(each.probs), each.figures
         bins = figures.confidence_bins(labels, probs, rng=rng)
         drawn = figures.reliability(bins, probs, large=number == 0)
-        slope = "-" if f.slope is None else f"{f.slope:.2f}"
-        caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {slope}"
+        caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {outcome_cells(each)['slope']}"
         shown.append(picture(drawn, alt=f"Reliability of {each.name}", caption=caption))
     content = [cards(shown)]
     if len(best_first) > _MAX_DIAGRAMS:
