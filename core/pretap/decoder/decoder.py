@@ -50,18 +50,6 @@ def in_float64(tensors: Tensors) -> dict[str, NDArray[np.float64]]:
     return {name: np.asarray(each, np.float64) for name, each in tensors.items()}
 
 
-def _torch_module(manifest: Manifest, tensors: Tensors) -> Any:
-    from pretap.torch_networks import module_of
-
-    return module_of(manifest.network).from_tensors(
-        manifest.network,
-        tensors,
-        n_steps=manifest.n_steps,
-        n_inputs=len(manifest.channels),
-        n_classes=len(manifest.classes),
-    )
-
-
 def _torch_engine(module: Any) -> Engine:
     import torch
 
@@ -109,18 +97,15 @@ class Decoder:
         n_members = manifest.n_members
         self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]
         self._modules: list[Any] = []
-        if engine == AUTO:
-            try:
-                self._decode_one, self.engine = self._compiled(), "compiled"
-            except RecomputeError:
-                self._decode_one, self.engine = self._by_members("numpy"), "numpy"
-            return
-        check_engine(manifest, engine)
-        self.engine = engine
+        if engine != AUTO:
+            check_engine(manifest, engine)
+        self.engine = "compiled" if engine == AUTO else engine
         try:
-            self._decode_one = self._compiled() if engine == "compiled" else self._by_members(engine)
+            self._decode_one = self._compiled() if self.engine == "compiled" else self._by_members(engine)
         except RecomputeError as reason:
-            raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
+            if engine != AUTO:
+                raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
+            self._decode_one, self.engine = self._by_members("numpy"), "numpy"
 
     def _compiled(self) -> _DecodeOne:
         """Return a function that decodes a window as the only lane of a stream."""
@@ -138,7 +123,11 @@ class Decoder:
         """Return a function that decodes a window as a whole, with every member in numpy or torch."""
         manifest = self.manifest
         if engine == "torch":
-            self._modules = [_torch_module(manifest, each) for each in self._tensors]
+            from pretap.torch_networks import module_of
+
+            kind, n_inputs, n_classes = module_of(manifest.network), len(manifest.channels), len(manifest.classes)
+            sizes = {"n_steps": manifest.n_steps, "n_inputs": n_inputs, "n_classes": n_classes}
+            self._modules = [kind.from_tensors(manifest.network, each, **sizes) for each in self._tensors]
             members = [_torch_engine(module) for module in self._modules]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]

@@ -1,10 +1,7 @@
 """The kinds of networks, one file each: their settings, the layout of their tensors, and inference in numpy.
 
-Each kind is a frozen struct of hyper-parameters with the same interface:
+Each kind is a frozen struct of hyper-parameters (`pretap.networks.kind.Kind`) with the same methods:
 
-- `engines`: the engines that can compute it, always ``numpy``, and ``torch`` if torch trains it;
-- `forward_only`: whether its state can be advanced sample by sample from the window's start;
-- `removes_offsets`: whether a constant offset of an input does not change the logits;
 - ``refusal``: why `n_members` networks cannot read windows of `n_steps` steps; empty if they can;
 - ``tensors``: the dtype and shape of each tensor in a bundle, by name;
 - ``engine``: the numpy computation of a window, in the dtype of the tensors;

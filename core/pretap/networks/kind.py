@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,24 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype of each tensor, as safetensors names it (``F32``, ``F64``), and its shape."""
 Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
 """Maps one scaled window (n_steps, n_inputs) to logits (n_classes,)."""
+
+
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """The hyper-parameters of one kind of network; `pretap.networks` lists the methods of every kind.
+
+    Attributes
+    ----------
+    engines
+        The engines that can compute it: always ``numpy``, and ``torch`` if torch trains it.
+    forward_only
+        Whether its state can be advanced sample by sample from the window's start.
+    removes_offsets
+        Whether a constant offset of an input does not change the logits.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy",)
+    forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = False
 
 
 class RecomputeError(Exception):

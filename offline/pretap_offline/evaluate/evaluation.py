@@ -57,8 +57,7 @@ class Evaluation:
                 "confusion (truth in rows): " + "; ".join(confusion),
             ]
             if not self.n_trained_on:
-                chance = describe_chance(*against_chance(scores.n_correct, scores.labels()))
-                lines.append(f"chance {chance}")
+                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, scores.labels()))}")
         lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
         return "\n".join(lines)
 
