@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -170,25 +172,16 @@ def _channel_info(info: dict[str, Any]) -> tuple[dict[str, str], ...]:
     return tuple({key: _first(each, key) for key in ("label", "unit", "type")} for each in channels)
 
 
-class _Errors(logging.Handler):
-    """Collects the errors of pyxdf, which only logs that a part of the file is damaged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-
 @contextmanager
-def _collect_errors(logger: logging.Logger) -> Iterator[_Errors]:
-    errors = _Errors()
+def _collect_errors(logger: logging.Logger) -> Iterator[list[logging.LogRecord]]:
+    """Collect the errors of pyxdf, which only logs that a part of the file is damaged."""
+    errors = BufferingHandler(capacity=sys.maxsize)
+    errors.setLevel(logging.ERROR)
     before = logger.propagate
     logger.addHandler(errors)
     logger.propagate = False
     try:
-        yield errors
+        yield errors.buffer
     finally:
         logger.removeHandler(errors)
         logger.propagate = before
@@ -236,8 +229,8 @@ def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
         except Exception as error:
             # on damaged bytes, a parser raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
-    if errors.texts:
-        raise DataError(f"{damaged}: {errors.texts[0]}. Copy it again.")
+    if errors:
+        raise DataError(f"{damaged}: {errors[0].getMessage()}. Copy it again.")
     return streams, truncation, repairs
 
 
@@ -269,7 +262,8 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
     """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed."""
     info = eeg.channel_info
     if len(info) != eeg.n_channels:  # no description, or one that does not fit
-        return list(range(eeg.n_channels)), _numbered(eeg.n_channels), np.ones(eeg.n_channels), True
+        names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
+        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True
     columns = [i for i, each in enumerate(info) if each["type"].lower() == "eeg"] or list(range(eeg.n_channels))
     factors = []
     for i in columns:
@@ -282,10 +276,6 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
         factors.append(factor)
     names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
-
-
-def _numbered(n_channels: int) -> tuple[str, ...]:
-    return tuple(f"ch{i + 1}" for i in range(n_channels))
 
 
 # -- events --------------------------------------------------------------------------------------------------------

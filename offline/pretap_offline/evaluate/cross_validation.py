@@ -192,6 +192,11 @@ def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[Split]
     assert epochs.labels is not None
     labels, rng = epochs.labels, np.random.default_rng([seed, len(epochs)])
     starts = [int(rng.integers(len(fold.fit_on))) for fold in folds]
+    return parts_of(folds, labels, starts)
+
+
+def parts_of(folds: list[Split], labels: Index, starts: list[int]) -> list[list[Split]]:
+    """Return the folds of each fraction below 1, with a part of their training trials from `starts` on."""
     return [
         [part_of(fold, labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
         for fraction in FRACTIONS[:-1]
@@ -238,15 +243,10 @@ def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, see
 def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
     calibrated = ", temperature from the other folds" if config.fit.calibrate else ""
+    how, own = "stratified cross-validation", "split and network seed"
     if is_blockwise(epochs, config):
-        return (
-            f"{n_folds}-fold blockwise cross-validation (contiguous blocks in time, not shuffled), {n_repeats} "
-            f"repeat(s), each with its own network seed, from seed {seed}{calibrated}"
-        )
-    return (
-        f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), each with its own split and network seed, "
-        f"from seed {seed}{calibrated}"
-    )
+        how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
+    return f"{n_folds}-fold {how}, {n_repeats} repeat(s), each with its own {own}, from seed {seed}{calibrated}"
 
 
 def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:

@@ -29,10 +29,9 @@ def make_csp(spec: CspSpec, *, sfreq_hz: float, n_steps: int, n_channels: int) -
     """Build band-pass, common spatial patterns and LDA."""
     if spec.filters > n_channels:
         raise UsageError(f"network.filters = {spec.filters}: expected at most the {n_channels} channels.")
+    band = _band(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)
     patterns = _Patterns(n_filters=spec.filters, regularisation=spec.regularisation)
-    return Pipeline(
-        [("band", _band(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)), ("csp", patterns), ("linear", _lda(None))]
-    )
+    return Pipeline([("band", band), ("csp", patterns), ("linear", _lda(None))])
 
 
 def make_tangent_space(spec: TangentSpaceSpec, *, sfreq_hz: float, n_steps: int) -> Pipeline:

@@ -157,7 +157,7 @@ def _network(
         case _:
             from pretap_offline.fit.neural import make_network_classifier
 
-            fixed = {}  # arguments of the module that are not learned
+            fixed: dict[str, Any] = {}  # arguments of the module that are not learned
             if isinstance(spec, LrpErdLstmSpec):
                 fixed["impulse"] = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
             return make_network_classifier(
