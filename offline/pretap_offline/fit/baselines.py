@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from pretap.errors import MissingPackageError, UsageError
+from pretap.errors import UsageError
+from pretap.extras import import_extra
 from pretap.networks import CspSpec, LdaSpec, TangentSpaceSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance
@@ -36,16 +37,12 @@ def make_csp(spec: CspSpec, *, sfreq_hz: float, n_steps: int, n_channels: int) -
 
 def make_tangent_space(spec: TangentSpaceSpec, *, sfreq_hz: float, n_steps: int) -> Pipeline:
     """Build band-pass, shrunk covariance, tangent space at the Riemannian mean and logistic regression."""
-    try:
-        from pyriemann.tangentspace import TangentSpace
-    except ModuleNotFoundError:
-        raise MissingPackageError.for_extra("The kind 'tangent-space'", missing="pyriemann", extra="lab") from None
-
+    pyriemann = import_extra("pyriemann.tangentspace", needed_by="The kind 'tangent-space'", extra="lab")
     return Pipeline(
         [
             ("band", _band(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)),
             ("covariance", FunctionTransformer(_covariances)),
-            ("tangent", TangentSpace(metric="riemann")),
+            ("tangent", pyriemann.TangentSpace(metric="riemann")),
             ("linear", LogisticRegression(C=spec.c, max_iter=10_000)),
         ]
     )

@@ -14,7 +14,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.files import writing
 from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
 from pretap.recordings.epochs import Epochs
@@ -122,10 +123,7 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     ``sfreq``, ``source`` and ``subject``. If `test` has labels, they go to ``labels_data_set_iv.txt``, one 0 or 1 per
     line. Equal trials produce equal bytes, because the date in SciPy's header is overwritten.
     """
-    try:
-        from scipy.io import savemat
-    except ImportError:
-        raise MissingPackageError.for_extra("Writing a .mat file", missing="scipy") from None
+    savemat = import_extra("scipy.io", needed_by="Writing a .mat file").savemat
     if train.labels is None:
         raise DataError(f"{train.source}: expected labels for the training part of {path}.")
     if (train.channels, train.sfreq_hz, train.n_samples) != (test.channels, test.sfreq_hz, test.n_samples):

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.config.train import EvaluationConfig, TrainConfig
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
@@ -38,10 +39,7 @@ _MAX_DIAGRAMS = 6  # of calibration
 def check_report(found: Comparison | None = None, trials: Epochs | None = None) -> None:
     """Check before the work that the libraries are installed, and that the results `found` belong to `trials`."""
     for name in ("matplotlib", "mne"):
-        try:
-            __import__(name)
-        except ModuleNotFoundError:
-            raise MissingPackageError.for_extra("--report", missing=name) from None
+        import_extra(name, needed_by="--report")
     if found is not None and trials is not None and data_sha256(trials) != found.trials.sha256:
         raise UsageError(
             f"The results were computed on {found.trials.source} (sha256 {found.trials.sha256[:16]}), but --data holds "
@@ -202,7 +200,7 @@ def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | Non
     if trials is None:
         return section("On the head", "", [paragraph("No maps: the trials were not given (--data).")])
     drawing = Topographies(trials.channels)
-    if not drawing.can_draw:
+    if len(drawing.placed) < MIN_ON_MAP:
         text = (
             f"No maps: {len(drawing.placed)} of {len(trials.channels)} channels have a standard position, "
             f"at least {MIN_ON_MAP} are needed."
