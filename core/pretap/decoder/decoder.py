@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
-from pretap.decoder.output import DecoderStream
 from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
-from pretap.decoder.stream import Lanes, LaneStream, Reference
+from pretap.decoder.stream import DecoderStream, Lanes, LaneStream, Reference
 from pretap.errors import DataError, UsageError
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION

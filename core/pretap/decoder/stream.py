@@ -61,7 +61,7 @@ class Reference:
 
 
 class LaneStream:
-    """A `DecoderStream` on lanes. If an audit fails, it recomputes all windows from then on.
+    """A stream of decisions on lanes. If an audit fails, it recomputes all windows from then on.
 
     Parameters
     ----------
@@ -95,7 +95,10 @@ class LaneStream:
             self._lanes.reset()
 
     def process(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        """Return the decisions that samples complete; they must not change before `catch_up` or the next samples."""
+        """Return every decision that finite samples (n_new, n_channels) in microvolts complete, in order.
+
+        The array must not change before `catch_up` or the next samples.
+        """
         self._keep()
         if self._fallback is not None:
             return self._fallback.process(x_uv)
@@ -125,6 +128,7 @@ class LaneStream:
             self._unkept = []
 
     def process_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+        """Return only the newest decision that the samples complete, and how many were skipped (overload)."""
         if self._fallback is not None:
             self._keep()
             return self._fallback.process_newest(x_uv)
@@ -139,12 +143,14 @@ class LaneStream:
 
     @property
     def n_to_next(self) -> int:
+        """How many samples the next decision still needs."""
         if self._fallback is not None:
             return self._fallback.n_to_next
         seen = self._n_seen
         return self._n_window - seen if seen < self._n_window else self._hop - (seen - self._n_window) % self._hop
 
     def describe(self) -> str:
+        """Return how decisions are made, and why so, for a log."""
         return self._description if self._fallback is None else self._fallback.describe()
 
     def audit(self) -> str:
@@ -164,3 +170,7 @@ class LaneStream:
             description=f"numpy: every window is recomputed, {fault}",
         )
         return f"{fault}; every window is recomputed from now on"
+
+
+DecoderStream = LaneStream | Recompute
+"""A decoder that follows a stream sample by sample."""

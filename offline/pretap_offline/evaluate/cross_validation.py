@@ -130,14 +130,21 @@ def cross_validate(
     The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve`, the folds of the first
     repeat are also fitted on parts of their trials. `advance` is called after each fit.
     """
+    from joblib import Parallel, delayed
+
     assert epochs.labels is not None
     drawn = splits(epochs, config, seed=seed)
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
     folds = drawn + [fold for part in parts for fold in part]
-    scored = _score_all(epochs, config, folds, seed=seed, n_workers=n_workers, advance=advance)
+    scored = []
+    fits = (delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds)
+    for decoded in Parallel(n_jobs=n_workers, return_as="generator")(fits):
+        scored.append(decoded)
+        if advance is not None:
+            advance()
     raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
-    for each, fold in zip(drawn, scored, strict=False):
-        raw_probs[each.repeat, each.score_on] = fold
+    for each, found in zip(drawn, scored, strict=False):
+        raw_probs[each.repeat, each.score_on] = found
     probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
@@ -155,28 +162,6 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
     probs = np.stack([cross_fitted(p, labels, f) for p, f in zip(raw_probs, folds, strict=True)])
     together = raw_probs.reshape(-1, raw_probs.shape[-1])  # (n_repeats * n_epochs, n_classes)
     return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
-
-
-def _score_all(
-    epochs: Epochs,
-    config: TrainConfig,
-    folds: list[Split],
-    *,
-    seed: int,
-    n_workers: int,
-    advance: Callable[[], None] | None,
-) -> list[NDArray[np.float64]]:
-    from joblib import Parallel, delayed
-
-    scored = []
-    running = Parallel(n_jobs=n_workers, return_as="generator")(
-        delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds
-    )
-    for fold in running:
-        scored.append(fold)
-        if advance is not None:
-            advance()
-    return scored
 
 
 def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
