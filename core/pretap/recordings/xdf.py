@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         If the file is damaged, or if no stream or several streams could be the EEG; the message lists the streams.
     """
     loaded, truncation, repairs = _load(path)
-    streams = [_Stream.of(each) for each in loaded]
+    streams = [_Stream(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     if not np.isfinite(eeg.t_s).all():
         raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
@@ -74,7 +73,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
     if truncation:
         notes.append(truncation)
-    elif not all(each.is_closed for each in streams):
+    elif not all("footer" in each for each in loaded):
         notes.append("not closed by its recorder, so it may have ended early")
     if n_outside:
         notes.append(f"markers outside the samples: {n_outside}")
@@ -103,40 +102,30 @@ def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
 class _Stream:
     """One stream of the file: values (n_samples, n_channels) and timestamps in seconds on the recorder's clock."""
 
-    id: str
-    name: str
-    type: str
-    source_id: str
-    format: str
-    sfreq_hz: float
-    n_channels: int
-    t_s: NDArray[np.float64]
-    values: Any
-    channel_info: tuple[dict[str, str], ...]
-    subject: str
-    is_closed: bool  # has a footer
+    def __init__(self, loaded: dict[str, Any]) -> None:
+        self._info = info = loaded["info"]
+        self.id = str(info["stream_id"])
+        self.name = _first(info, "name")
+        self.type = _first(info, "type")
+        self.source_id = _first(info, "source_id")
+        self.format = _first(info, "channel_format")
+        self.sfreq_hz = float(_first(info, "nominal_srate") or 0)
+        self.n_channels = int(_first(info, "channel_count") or 0)
+        self.t_s = np.asarray(loaded["time_stamps"], np.float64)
+        self.values = loaded["time_series"]
 
-    @classmethod
-    def of(cls, loaded: dict[str, Any]) -> _Stream:
-        info = loaded["info"]
-        return cls(
-            id=str(info["stream_id"]),
-            name=_first(info, "name"),
-            type=_first(info, "type"),
-            source_id=_first(info, "source_id"),
-            format=_first(info, "channel_format"),
-            sfreq_hz=float(_first(info, "nominal_srate") or 0),
-            n_channels=int(_first(info, "channel_count") or 0),
-            t_s=np.asarray(loaded["time_stamps"], np.float64),
-            values=loaded["time_series"],
-            channel_info=_channel_info(info),
-            subject=_first(_below(_below(info, "desc"), "subject"), "id"),
-            is_closed="footer" in loaded,
-        )
+    @property
+    def channel_info(self) -> list[dict[str, str]]:
+        node = _below(_below(self._info, "desc"), "channels")
+        channels = node.get("channel", []) if isinstance(node, dict) else []
+        return [{key: _first(each, key) for key in ("label", "unit", "type")} for each in channels]
+
+    @property
+    def subject(self) -> str:
+        return _first(_below(_below(self._info, "desc"), "subject"), "id")
 
     @property
     def is_text(self) -> bool:
@@ -164,12 +153,6 @@ def _below(node: Any, key: str) -> Any:
     """Return the XML child with that name, or None."""
     found = node.get(key) if isinstance(node, dict) else None
     return found[0] if isinstance(found, list) and found else None
-
-
-def _channel_info(info: dict[str, Any]) -> tuple[dict[str, str], ...]:
-    node = _below(_below(info, "desc"), "channels")
-    channels = node.get("channel", []) if isinstance(node, dict) else []
-    return tuple({key: _first(each, key) for key in ("label", "unit", "type")} for each in channels)
 
 
 @contextmanager
