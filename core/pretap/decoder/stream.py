@@ -4,42 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.output import Native, Output
+from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-
-class Lanes(Protocol):
-    """All windows that are open, advanced together."""
-
-    def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float64]]:
-        """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
-
-        Raises
-        ------
-        FloatingPointError
-            If a value is not finite; then no sample was processed.
-        """
-        ...
-
-    def catch_up(self) -> None:
-        """Advance the windows that `process` left for later."""
-        ...
-
-    def reset(self) -> None:
-        """Close all windows."""
-        ...
-
-    @property
-    def native(self) -> Native | None:
-        """The functions that C code calls instead of `process`; None if there are none."""
-        ...
+Lanes = CompiledLanes | PythonLanes
+"""All windows that are open, advanced together; both classes have the same methods and return the same decisions."""
 
 
 @dataclass(frozen=True)
