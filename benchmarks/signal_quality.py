@@ -58,8 +58,8 @@ def alarms(decoder: Decoder, x_uv: Signal, t_s: NDArray[np.float64], sfreq_hz: f
         except StreamRefusedError as error:
             return [*said, (start / sfreq_hz, f"REFUSED: {error}")]
         pipeline.catch_up()
-        if pipeline.status != now:
-            now = pipeline.status
+        if pipeline.front_end.status.describe() != now:
+            now = pipeline.front_end.status.describe()
             said.append((start / sfreq_hz, now))
     return said
 

@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py BUNDLE [--runs 10]
 
-'Ready' is the line VALIDATING -> RUNNING with the stream already up (WIRE.md). Runs in an LSL session of its own.
+'Ready' is the line VALIDATING -> RUNNING with the stream already up. Runs in an LSL session of its own.
 """
 
 from __future__ import annotations

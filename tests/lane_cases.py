@@ -25,7 +25,7 @@ from pretap.torch_networks import LstmNetwork
 from pretap_offline.fit.bandpass import bandpass_impulse
 
 FS = 100.0
-ATOL = 1e-6  # WIRE.md: across engines, at initial scale
+ATOL = 1e-6  # across engines, at initial scale
 # Shrinking a random network explains little; the seed in the failing example is enough.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 

@@ -15,7 +15,7 @@ from soak_bench.truth import Truth
 
 __all__ = ["Checks", "Resources", "check_growth", "check_numbering"]
 
-_SAME_P = 1e-6  # WIRE.md: across engines
+_SAME_P = 1e-6  # across engines
 _LOST_S = 0.5  # required: LOST within this time after a death
 _SLOW_S = 3.0  # until samples flow again; the median must be 0.5 s
 _QUIET_S = 0.9  # a longer silence must be announced: STALE may take this long with chunks of 50 ms on a busy machine

@@ -144,7 +144,7 @@ NOT_FITTING = {
     "fewer channels": ("name={name}", {"labels": LABELS[:3]}, "lacks 1 of the 4 channels of the bundle: O1"),
     "other labels": ("name={name}", {"labels": ("C3", "Cz", "C4", "Fp1")}, "lacks 1 of the 4 channels"),
     "a rate that is too low": ("name={name}", {"sfreq_hz": 9.0}, "has 9 Hz: expected 100 Hz"),
-    "an unknown unit": ("name={name}", {"unit": "furlongs"}, "in 'furlongs': expected one of microvolts"),
+    "an unknown unit": ("name={name}", {"unit": "furlongs"}, "the unit 'furlongs': expected microvolts"),
     "strings": ("name={name}", {"format": "string"}, "carries string values: expected numbers"),
     "no rate": ("name={name}", {"sfreq_hz": 0.0}, "has no fixed rate: expected one, such as 100 Hz"),
 }  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_crashed_worker_is_restarted_and_its_sequence_numbers_continue(serve, 
     )
     first = service.rows[n_before]
     assert (first["type"], first["state"]) == ("state", "WAITING")
-    assert first["why"] == f"restarted: the worker before was ended by {number.name}"
+    assert first["why"] == f"restarted: the previous worker was ended by {number.name}"
     back_s, new = back["sent"] - killed_s, worker(service, other_than=pid)
     service.wait_for_verdict(lambda row: row["valid"] and row["seq"] > back["seq"])
     rows = service.rows

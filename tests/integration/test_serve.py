@@ -170,7 +170,7 @@ def test_no_stream_ends_with_exit_code_3_and_lists_the_streams_on_the_network(st
         ({"labels": ("C3", "Cz", "O1")}, r"lacks 1 of the 4 channels of the bundle: C4\."),
         ({"sfreq_hz": 9.0}, r"has 9 Hz: expected 100 Hz, or what can be resampled to it \(10 to 25600 Hz\)"),
         ({"sfreq_hz": 0.0}, "has no fixed rate: expected one, such as 100 Hz"),
-        ({"unit": "furlongs"}, "in 'furlongs': expected one of microvolts"),
+        ({"unit": "furlongs"}, "the unit 'furlongs': expected microvolts"),
         ({"unit": ""}, "does not say the unit of channel C3"),
         ({"labels": (), "n_channels": 4}, "does not name its 4 channels"),
         ({"format": "string"}, "carries string values: expected numbers"),

@@ -65,6 +65,7 @@ def test_close_does_not_wait_for_a_thread_that_hangs_and_counts_what_it_has_left
     gate = Gate()
     writer = BackgroundWriter(gate.write, name="test", max_pending=3)
     writer.put(0)
+    assert gate.has_begun.wait(LONG_S)
     writer.put(1)
     assert writer.close(0.01) == 2
     gate.may_go.set()

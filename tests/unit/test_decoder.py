@@ -1,6 +1,6 @@
 """`Decoder`: one window or many, at once or along a stream in any chunks.
 
-On one machine, the same engine, build and hop give the same bits for any chunks (WIRE.md). The compiled engine decodes
+On one machine, the same engine, build and hop give the same bits for any chunks. The compiled engine decodes
 a window as the only lane of a stream, so its streams and its `decode` are bit-equal too. Lanes in numpy and torch
 multiply matrices of other shapes than whole windows do, so they equal `decode` within 1e-6.
 """

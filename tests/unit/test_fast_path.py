@@ -22,7 +22,7 @@ from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.native import library as native
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.send.watchdog import new_watchdog
+from pretap_realtime.send.sending_clock import new_sending_clock
 from pretap_realtime.serve.fast_path import make_fast_path
 from pretap_realtime.signal.chunk import Chunk
 
@@ -117,10 +117,10 @@ def decoder(make_decoder):
     return make_decoder(sfreq_hz=FS, n_window=50, engine="compiled")
 
 
-def build(decoder, chunks, *, hop=10, watch=None, before_row=lambda _: None):
+def build(decoder, chunks, *, hop=10, sending_clock=None, before_row=lambda _: None):
     pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
     inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes, before_row)
-    fast_path = make_fast_path(inlet, pipeline, outlet, watch=watch or new_watchdog(), hop_s=1e-6)
+    fast_path = make_fast_path(inlet, pipeline, outlet, sending_clock=sending_clock or new_sending_clock(), hop_s=1e-6)
     return fast_path, pipeline, inlet, outlet
 
 
@@ -308,7 +308,7 @@ def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder)
     resampled.reset(sfreq_hz=250.0)
     for pipeline in (cued, Pipeline(plain, FreeRunning(plain, hop=10)), resampled):
         outlet = Outlet(("a", "b"), lambda _: None)
-        assert make_fast_path(Inlet([], 4), pipeline, outlet, watch=new_watchdog(), hop_s=0.1) is None
+        assert make_fast_path(Inlet([], 4), pipeline, outlet, sending_clock=new_sending_clock(), hop_s=0.1) is None
 
 
 def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_no_second_time(decoder):
@@ -323,7 +323,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
 
     leader = Leader(Publisher([], classes=("left", "right"), clock=local_clock, say=print))
     fast_path, pipeline, _, outlet = build(
-        decoder, cut(x, t_s, [10] * 100), watch=leader.watchdog, before_row=hang_once
+        decoder, cut(x, t_s, [10] * 100), sending_clock=leader.sending_clock, before_row=hang_once
     )
 
     def loop():

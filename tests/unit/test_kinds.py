@@ -130,7 +130,7 @@ def test_a_network_that_does_not_fit_the_window_is_refused(spec, sentence):
 
 def test_a_last_batch_of_one_value_is_refused_and_of_two_is_not():
     config = recipe(EegNetSpec(pool=21))  # one of 40 steps; batches of 20
-    sentence = r"network\.pool = 21 leaves one of 40 steps, and fit\.batch_size = 20 a last batch of one of 41 trials"
+    sentence = r"network\.pool = 21 leaves 1 of 40 steps, and fit\.batch_size = 20 leaves 1 of 41 trials in the last"
     with pytest.raises(UsageError, match=sentence):
         fit_decoder(trials(n=41), config, seed=0)
     fit_decoder(trials(n=42), config, seed=0)

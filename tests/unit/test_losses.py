@@ -48,7 +48,7 @@ def gauss(n, seed, sd_s=0.003):
 
 
 def pushes(n, seed, n_push=32, late_s=0.034):
-    """Lateness of stamps made once a push and dated back at the nominal rate (real amplifiers: LSL.md)."""
+    """Lateness of stamps made once a push and dated back at the nominal rate (as real amplifiers do)."""
     return np.repeat(np.random.default_rng(seed).uniform(0, late_s, n // n_push + 1), n_push)[:n]
 
 

@@ -10,7 +10,7 @@ import pytest
 from pretap.errors import UsageError
 from pretap.recordings.recording import Event, Recording
 from pretap_realtime.lsl.inlets import Inlet
-from pretap_realtime.lsl.library import find
+from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.replay.faults import Fault, FaultSettings, parse_schedule
 from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.outlets import COUNTER_WRAPS_AT, LslFeed
@@ -68,7 +68,7 @@ def test_the_counter_is_the_last_channel_and_wraps_at_the_limit_of_float32():
     x = np.zeros((4, 3), np.float32)
     played = Recording(CHANNELS, 100.0, 4, (), lambda start, stop: x[start:stop], "zeros")
     feed = LslFeed(played, name="counted", speed=1.0, unit="uV", counter="COUNT", say=pytest.fail)
-    (found,) = find({"name": "counted"}, wait_s=2.0)
+    (found,) = StreamResolver({"name": "counted"}).wait(60.0)
     inlet = Inlet(found)
     assert inlet.description.labels == (*CHANNELS, "COUNT")
     inlet.open(order=(3,), factors=(1.0,))

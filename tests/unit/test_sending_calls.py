@@ -50,7 +50,7 @@ def test_a_call_that_hangs_in_the_outlets_is_finished_when_it_returns_and_then_p
         for k in range(5):
             if k == 2:
                 outlets.freeze()
-            calls.append(Call(outlets, leader.watchdog, float(k)))
+            calls.append(Call(outlets, leader.sending_clock, float(k)))
             threads.append(threading.current_thread())
             yield calls[-1]
             publisher.publish(verdict(float(k), is_sent=calls[-1].is_sent))
@@ -72,7 +72,7 @@ def test_if_a_call_hangs_forever_the_outlets_are_rescued_and_it_is_not_finished_
     outlets, log = Outlets(is_frozen=True), Sink()
     outlets.begin_sending([])
     publisher, leader = make_leader(log, outlets=outlets)
-    call = Call(outlets, leader.watchdog, 0.0)
+    call = Call(outlets, leader.sending_clock, 0.0)
 
     def loop():
         yield call
@@ -93,7 +93,7 @@ def test_if_a_call_hangs_forever_the_outlets_are_rescued_and_it_is_not_finished_
 def test_a_call_does_not_send_before_a_decision_that_another_thread_has_still_to_send():
     outlets = Outlets(is_frozen=True, may_hang=False)
     publisher, leader = make_leader(outlets=outlets)
-    call = Call(outlets, leader.watchdog, 1.0)
+    call = Call(outlets, leader.sending_clock, 1.0)
 
     def loop():
         publisher.publish(verdict(0.0))
@@ -123,7 +123,7 @@ def test_calls_and_items_keep_their_order_while_the_outlets_freeze_and_thaw_at_r
     def loop():
         nonlocal n_sent
         for k in range(600):
-            call = Call(outlets, leader.watchdog, float(k))
+            call = Call(outlets, leader.sending_clock, float(k))
             yield call
             n_sent += call.is_sent
             publisher.publish(verdict(float(k), is_sent=call.is_sent))

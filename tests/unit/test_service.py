@@ -37,7 +37,7 @@ class Script:
 
     has_cues = False
     changed = ""
-    n_most = 1000
+    max_buffered = 1000
     mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):

@@ -74,7 +74,7 @@ def test_a_crash_is_restarted_and_reported(tmp_path):
     assert first == ""
     assert line.startswith("supervisor: the worker was ended by SIGKILL after ")
     assert line.endswith("; restart 1")
-    assert why == "restarted: the worker before was ended by SIGKILL"
+    assert why == "restarted: the previous worker was ended by SIGKILL"
     assert process.returncode == 0
 
 

@@ -31,7 +31,7 @@ from pretap.recordings.xdf_time import (
 from pretap.signal.channels import unit_factor
 
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
-_OUR_MESSAGE = '{"v":'  # WIRE.md
+_OUR_MESSAGE = '{"v":'  # the first field of our messages
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 

@@ -85,7 +85,7 @@ def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
 
 
 class FreeRunning:
-    """A decision each `hop` samples.
+    """A decision every `hop` samples.
 
     Attributes
     ----------

@@ -2,7 +2,8 @@
 
 Used by `serve` on a live stream and by `score` on a file. For each run of clean samples it asks the mode for decisions,
 for each interruption it tells the mode. The same samples give the same decisions, however they were cut into chunks and
-however fast they came.
+however fast they came, with two exceptions: in an overload only the newest window is decoded, and a jump of the
+timestamps into the future is a clock that was set, which only the live service can know.
 """
 
 from __future__ import annotations
@@ -140,14 +141,15 @@ class Pipeline:
     def accept(self, taken: Taken) -> list[Decision]:
         """Accept plain samples; return the decisions that they complete.
 
-        The samples must not be overwritten until `catch_up`: checking many at once costs as much as checking one.
+        The samples must not be overwritten until `catch_up`. They are checked then, all at once, which costs as much as
+        checking one.
         """
         self.is_caught_up = False
         chunk, decisions = taken.chunk, taken.decisions
         self.front_end.accept(chunk)
         if decisions is None:
             decisions = self._run_mode(chunk.x_uv, chunk.t_s, newest_only=False)
-        return _with_losses(self._rate(decisions), self.front_end.losses.counts.n_lost)
+        return _with_losses(self._add_quality(decisions), self.front_end.losses.counts.n_lost)
 
     def catch_up(self) -> list[Decision]:
         """Do the work that was left for later, once the decisions were sent; return what the checks found.
@@ -177,7 +179,7 @@ class Pipeline:
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Return the decisions that a cue, which arrived at `arrived_s` of the caller's clock, gets at once."""
         assert isinstance(self.mode, CueLocked)
-        decisions = self._rate(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
+        decisions = self._add_quality(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
         return _with_losses(decisions, self.front_end.losses.counts.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
@@ -187,9 +189,9 @@ class Pipeline:
 
     def _decide(self, parts: Iterable[Run | Interruption], *, newest_only: bool = False) -> list[Decision]:
         decisions: list[Decision] = []
-        for part in parts:
+        for part in parts:  # lazily: the quality that `_add_quality` reads is that of this part
             if isinstance(part, Run):
-                found = self._rate(self._run_mode(part.x_uv, part.t_s, newest_only=newest_only), part.replaced)
+                found = self._add_quality(self._run_mode(part.x_uv, part.t_s, newest_only=newest_only), part.replaced)
             else:
                 if self.resampler is not None:
                     self.resampler.reset()
@@ -202,7 +204,7 @@ class Pipeline:
             x_uv, t_s = self.resampler.process(x_uv, t_s)
         return self.mode.process(x_uv, t_s, newest_only=newest_only)
 
-    def _rate(self, decisions: list[Decision], replaced: frozenset[int] = frozenset()) -> list[Decision]:
+    def _add_quality(self, decisions: list[Decision], replaced: frozenset[int] = frozenset()) -> list[Decision]:
         """Add the quality of the signal to decisions on it, and why they must be held back, if so."""
         if not decisions or (quality := self.front_end.status.share(replaced)) == 1:
             return decisions

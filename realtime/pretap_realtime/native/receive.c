@@ -4,9 +4,9 @@
    reason is the processor's caches. 20 decisions a second find them cold, and then the cost is not the work but the
    amount of code and data that it touches: Python's share of a decision, 15 us of work, takes 150 us then.
 
-   Nothing is decided here that `Pipeline.process` would decide otherwise. If a sample is not plain, none is taken, and
-   Python examines them. What a block of samples shows of the electrodes and of the stream's rate takes effect with the
-   sample after it, so no sample is taken after a block in which an electrode may be flat. */
+   Nothing is decided here that `Pipeline.process` would decide otherwise. If a timestamp is off the line or a value is
+   not finite, no sample is taken, and Python examines them. A flat electrode takes effect with the sample after the
+   block that shows it, so no sample is taken after a block in which an electrode may be flat. */
 
 #include <errno.h>
 #include <math.h>
@@ -19,8 +19,10 @@
 #include <unistd.h>
 #endif
 
-#define POLL_NS 40000000 /* the loop waits for an outlet for less than 50 ms, so the watchdog looks as often, or */
-#define SLOW_NS 20000000 /* after this long if a timer can wake it */
+/* The loop waits for an outlet for less than 50 ms, so the watchdog thread looks every POLL_NS, or every TIMER_NS if a
+   timer can wake it. */
+#define POLL_NS 40000000
+#define TIMER_NS 20000000
 #define CLAIM 1048576
 #define MAX_CLASSES 64
 
@@ -44,7 +46,7 @@ typedef struct {
     unsigned long (*pull)(void *, float *, double *, unsigned long, unsigned long, double, int32_t *);
     uint32_t (*available)(void *);
     void *inlet;
-    float *x;           /* (max_samples, n_channels) */
+    float *x;           /* (max_samples, n_channels), after n_accepted rows of earlier calls */
     double *timestamps; /* (max_samples,) */
     int64_t max_samples, n_channels;
     double timeout_s;
@@ -115,7 +117,7 @@ static void wake_every(const watch *w, int64_t ns) {
 void pretap_watch_since(watch *w, double since_s) {
     const int changes = isinf(since_s) != isinf(w->since_s);
     w->since_s = since_s;
-    if (changes) wake_every(w, isinf(since_s) ? 0 : SLOW_NS);
+    if (changes) wake_every(w, isinf(since_s) ? 0 : TIMER_NS);
 }
 
 void pretap_watch_end(watch *w) {
@@ -141,7 +143,10 @@ void pretap_wait_until_slow(const watch *w, double slow_s) {
    2. The other thread swaps the word for 0, and learns from the old value which rows are out, and whether one is being
       sent at that moment.
    3. Whichever comes second finds another value than it expects: this call returns without touching the struct again,
-      which may hold the next call's data by then. So each row is sent once, and none is lost. */
+      which may hold the next call's data by then. So each row is sent once, and none is lost, unless the outlet has to be
+      replaced: the new outlet gets all rows of the call.
+   For example, of two rows this call sends the first (claim 0 to 1 to 2) and hangs in the second (3). The other thread
+   finds 3: two rows were handed over, and the call hangs in the last of them. */
 static int claims(receiver *r, int64_t from) {
     return __atomic_compare_exchange_n(&r->claim, &from, from + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
@@ -153,7 +158,7 @@ static int64_t new_claim(receiver *r) {
 }
 
 /* Make a call that hangs send no more rows. Set `n_sent` to the rows it handed over, and return whether it hangs in the
-   last of them: then none of them may have gone out. */
+   last of them: then possibly none has gone out. */
 int64_t pretap_cancel(receiver *r) {
     const int64_t claim = __atomic_exchange_n(&r->claim, 0, __ATOMIC_SEQ_CST);
     r->n_sent = (claim % CLAIM + 1) / 2;
@@ -207,8 +212,10 @@ static int64_t decide(receiver *r, int64_t claim) {
     const int64_t n_before = r->n_decoded + r->n_taken;
     r->n_taken += n, r->n_found = n_found;
     if (!r->outlet) return 0;
-    const double pause_s = r->pause_s;
+    const double pause_s = r->pause_s; /* copies: once another thread has claimed the rows, it sets the struct */
     const int64_t n_classes = r->n_classes;
+    int32_t (*const send)(void *, const float *, double, int32_t) = r->send;
+    void *const outlet = r->outlet;
     const double oldest_s = r->clock() - r->clock_offset_s - r->max_age_s;
     int64_t n_due = 0, k = 0;
     while (n_due < n_found && timestamps[r->ends[n_due] - n_before - 1] >= oldest_s) n_due++;
@@ -221,7 +228,7 @@ static int64_t decide(receiver *r, int64_t claim) {
         const double t_s = timestamps[i] + r->clock_offset_s;
         if (!claims(r, claim + 2 * k)) return k; /* another thread goes on from here */
         if (!k) pretap_watch_since(r->watch, monotonic());
-        r->send(r->outlet, row, t_s, k == n_due - 1); /* all of them go out with the last one */
+        send(outlet, row, t_s, k == n_due - 1); /* all go out with the last one; it fails only for a row too short */
         if (!claims(r, claim + 2 * k++ + 1)) return k;
     }
     if (k) pause_for(pause_s); /* liblsl sends in a thread of its own, which Python would keep from running */

@@ -2,18 +2,18 @@
 
 A peer can freeze an LSL outlet forever (liblsl #156), so the loop must not wait until something is sent. Passing it to
 another thread would do, but waking that thread adds 40 to 100 us to a latency of 500. So one thread, the leader, runs
-the loop and sends. A second one, the watchdog thread, only replaces it if sending takes too long:
+the loop and sends: normally it does both. The watchdog thread only replaces it if sending takes too long:
 
-1. The leader notes in the `Watchdog` when it begins to send or to run a `SendingCall`, and clears that note afterwards.
-   The watchdog thread sleeps until such a note is older than 5 ms.
+1. The leader notes in the `SendingClock` when it begins to send, and clears that note afterwards. A `SendingCall` does
+   so itself, before its first row. The watchdog thread sleeps until such a note is older than 5 ms.
 2. It then becomes the leader, starts a new watchdog thread, and continues with the loop. The old leader remains the
    thread that sends. It finishes its step, sends what was published meanwhile, and ends. As long as it sends, the
    leader sends nothing: items stay pending and calls may not send, so nothing overtakes the old leader's items.
 3. If the old leader was in a `SendingCall`, the new one cancels it and adds it as a step in progress. Either the call
    counts as done, and its rows went out once, or the outlets know which rows they still have to send.
-4. If the old leader makes no progress for 0.4 s, in a step that can block forever, the new watchdog thread becomes the
-   thread that sends and abandons the hung one. The outlets are rescued: a new one replaces the frozen one, and gets the
-   rows that the hung thread was pushing.
+4. If the old leader makes no progress for 0.4 s (0.2 s on systems that cannot check for threads that spin), in a step
+   that can block forever, the new watchdog thread becomes the thread that sends and abandons the hung one. The outlets
+   are rescued: a new one replaces the frozen one, and gets the rows that the hung thread was pushing.
 5. A hung thread that returns after all finds that another thread leads or sends, and ends.
 
 Two roles change hands, and `Sender.lock` protects both. Without it, a leader whose sending ends at the very moment of
@@ -40,8 +40,8 @@ from pretap.errors import OutletFrozenError
 from pretap_realtime.send import runaway_threads
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sender import Sender
+from pretap_realtime.send.sending_clock import new_sending_clock
 from pretap_realtime.send.sink import SendingCall
-from pretap_realtime.send.watchdog import new_watchdog
 
 __all__ = ["Leader"]
 
@@ -61,12 +61,12 @@ class Leader:
 
     Attributes
     ----------
-    watchdog
+    sending_clock
         Knows since when the leader has been sending. C code that sends sets it as well.
     """
 
     def __init__(self, publisher: Publisher) -> None:
-        self.watchdog = new_watchdog()
+        self.sending_clock = new_sending_clock()
         self._publisher = publisher
         self._sender = Sender(publisher)
         self._thread: threading.Thread | None = None
@@ -116,7 +116,7 @@ class Leader:
                 return partial(self._lead, loop)
             if sender.thread in (None, self._thread):  # the leader does not hang, or not yet
                 n_polls = 0
-                if not self.watchdog.wait_until_slow(_SLOW_S):
+                if not self.sending_clock.wait_until_slow(_SLOW_S):
                     return None
                 continue
             if sender.n_steps != n_steps:
@@ -133,11 +133,11 @@ class Leader:
     def _takes_the_lead(self) -> bool:
         """Become the leader if there is none or its sending takes too long."""
         with self._sender.lock:
-            busy_s = time.monotonic() - self.watchdog.since_s
+            busy_s = time.monotonic() - self.sending_clock.since_s
             if self._thread is not None and busy_s <= _SLOW_S:
                 return False
             self._sender.held_up_s = busy_s if self._thread is not None else 0.0
-            self._thread, self.watchdog.since_s = threading.current_thread(), math.inf
+            self._thread, self.sending_clock.since_s = threading.current_thread(), math.inf
             if self._call is not None:
                 is_in_outlets = self._call.cancel()
                 run = self._call.finish if is_in_outlets else _nothing
@@ -162,19 +162,19 @@ class Leader:
             if self._thread is not me:
                 return  # the leader ends the loop
         with sender.lock:
-            self.watchdog.since_s = math.inf
+            self.sending_clock.since_s = math.inf
         self._has_ended.set()
-        self.watchdog.stop()
+        self.sending_clock.stop()
 
     def _send_pending(self) -> bool:
         """Send what the loop published, unless another thread sends; return whether this thread still leads."""
         if not (self._publisher.has_pending and self._sender.begin()):
             return True
-        self.watchdog.since_s = time.monotonic()
+        self.sending_clock.since_s = time.monotonic()
         self._sender.send_pending()
         with self._sender.lock:
             if leads := self._thread is threading.current_thread():
-                self.watchdog.since_s = math.inf
+                self.sending_clock.since_s = math.inf
         return leads
 
     def _run_call(self, call: SendingCall | None) -> bool:
@@ -191,7 +191,7 @@ class Leader:
         with sender.lock:
             leads, sends = self._thread is me, sender.thread is me
             if leads:
-                self._call, self.watchdog.since_s, sender.thread = None, math.inf, None
+                self._call, self.sending_clock.since_s, sender.thread = None, math.inf, None
             elif sends:
                 sender.end_call()
         if sends and not leads:

@@ -1,4 +1,4 @@
-"""Message: what the marker stream, the log and the network outputs carry. WIRE.md fixes its fields.
+"""Message: what the marker stream, the log and the network outputs carry. docs/outputs.md describes its fields.
 
 Used by the publisher, the sinks, and every program that reads the stream.
 """
@@ -30,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     label, p
         The verdict and the probability of each class; ``none`` and empty for an invalid window.
     command
-        Whether a game should act on it: the verdict is a class, and the one before was another. At cues: it is a class.
+        Whether a game should act on it: the verdict is a class, and the previous one was another. At cues, any class.
     valid, why
         Whether it is based on a whole clean window, and if not, why not. In a state message `why` is its reason.
     lost

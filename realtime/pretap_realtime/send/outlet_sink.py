@@ -16,7 +16,7 @@ _EARLY_S: Final = 0.9  # the heartbeat after a second opens the outlets
 
 
 class OutletSink:
-    """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities`` of WIRE.md.
+    """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities``, see docs/outputs.md.
 
     For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0. So no
     class passes any threshold, and no reader has to handle NaN. Otherwise the quality is the share of good electrodes,

@@ -43,7 +43,7 @@ class Publisher:
     outlets
         As above; None from the moment they failed.
     n_dropped
-        Items that were not sent, because too many were pending or an outlet hung when the service ended.
+        Items that were not sent because too many were pending. They have no sequence number.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ _FOUND: set[int] = set()
 
 
 def lower_priority() -> int:
-    """Make each thread that is not Python's and never waits run only if no other wants to; return how many there are.
+    """Give the lowest priority to each thread that is not Python's and never waits; return how many there are.
 
     It takes 0.2 s. If a system has no such priority, or does not tell what threads do, it does nothing.
     """

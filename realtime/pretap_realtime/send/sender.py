@@ -118,8 +118,8 @@ class Sender:
         publisher = self._publisher
         if self._n_abandoned > _MAX_ABANDONED:
             error = OutletFrozenError(
-                f"Outlets froze {self._n_abandoned} times: {_MAX_ABANDONED} threads hang in liblsl, and only a new "
-                "process gets rid of them. `pretap serve --supervise` starts one by itself."
+                f"Outlets froze {self._n_abandoned} times: more than {_MAX_ABANDONED} threads hang in liblsl, and "
+                "only a new process gets rid of them. `pretap serve --supervise` starts one by itself."
             )
             self.fail(error)
             publisher.drop(publisher.outlets)

@@ -31,7 +31,7 @@ class Outgoing(msgspec.Struct, frozen=True, eq=False, gc=False):
     bad: tuple[str, ...] = ()  # in a state or heartbeat: the electrodes that are not good
     facts: Mapping[str, str] | None = None  # in a state: what the streams' descriptions state from now on
     is_sent: bool = False  # whether its probabilities were sent already
-    clock_offset_s: float | None = 0.0  # added to `t_s` it gives this machine's clock; None: data time, no latency
+    clock_offset_s: float | None = 0.0  # added to `t_s` it gives this machine's clock; None: not known
 
     @property
     def timestamp_s(self) -> float:

@@ -55,7 +55,7 @@ class Destinations:
     folder
         Folder for the recording of the session, if any.
     handover
-        Under ``--supervise``, the file that continues the work of the worker before.
+        Under ``--supervise``, the file through which a worker continues the previous one's work.
     """
 
     log_file: Path | None
@@ -195,7 +195,7 @@ def _run_service(
     slot: HandoverSlot | None,
     stop: StopSignal,
 ) -> None:
-    """Serve a decoder until it is stopped, its stream is lost for good or an outlet freezes; then show the summary."""
+    """Serve a decoder until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
     markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
     outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
     publisher = Publisher(
@@ -250,7 +250,7 @@ def _make_service(
 
     def fast_path_of(connection: LslConnection) -> FastPath | None:
         hop_s = loaded.hop / manifest.sfreq_hz
-        return make_fast_path(connection.inlet, pipeline, outlets, watch=leader.watchdog, hop_s=hop_s)
+        return make_fast_path(connection.inlet, pipeline, outlets, sending_clock=leader.sending_clock, hop_s=hop_s)
 
     return Service(
         pipeline,

@@ -24,7 +24,7 @@ __all__ = ["serve"]
 
 # For BLAS, before numpy is imported: after a large product, its other threads would spin for a while on a core that the
 # session may need.
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ARGUMENTS = "pretap.serve.arguments"
 
 
@@ -97,14 +97,14 @@ def serve(
     code = 0
     try:
         decoders = _read_decoders(bundle, config, **flags)
-        for name in _THREADS:
+        for name in _THREAD_VARIABLES:
             os.environ.setdefault(name, "1")
         from pretap_realtime.serve.assembly import Destinations, run_decoders
 
         handover = None if supervised is None else Handover(supervised)
         destinations = None if dry_run else Destinations(log_file=log_file, folder=folder, handover=handover)
         run_decoders(decoders, destinations, stop=stop, console=console)
-    except OutletFrozenError as error:
+    except OutletFrozenError as error:  # caught here because the normal exit would wait for threads that spin
         console.say(plain(f"Error: {error}"))
         code = error.exit_code
     finally:

@@ -127,7 +127,7 @@ class StreamSearches(NamedTuple):
 class LslConnection:
     """An EEG inlet, and a cue inlet if cues are asked for; losing either loses the connection.
 
-    `changed` describes how the EEG stream differs from the one before.
+    `changed` describes how the EEG stream differs from the previous one.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class LslConnection:
         return self.inlet.pull(timeout_s, n_wanted)
 
     @property
-    def n_most(self) -> int:
+    def max_buffered(self) -> int:
         return self.inlet.max_samples
 
     def newcomers(self) -> list[str]:
@@ -289,5 +289,5 @@ class Connector:
         head = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
         self._say(
             f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {head}. "
-            "Unless it is the same head and montage, expect chance."
+            "Unless it is the same head and montage, expect chance-level accuracy."
         )

@@ -19,7 +19,7 @@ from pretap_realtime.lsl.library import clock_address
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
 from pretap_realtime.send.outlet_sink import OutletSink
-from pretap_realtime.send.watchdog import Watchdog
+from pretap_realtime.send.sending_clock import SendingClock
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.plain_samples import Horizon
@@ -31,9 +31,9 @@ _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers 
 
 
 def make_fast_path(
-    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, watch: Watchdog, hop_s: float
+    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, sending_clock: SendingClock, hop_s: float
 ) -> FastPath | None:
-    """Build the fast path; None if there is no library, or the stream or the decoder needs more than it does.
+    """Build the fast path; None if there is no library, or the stream or the decoder needs what it cannot do.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def make_fast_path(
         return None
     if not isinstance(mode, FreeRunning) or mode.lanes is None or mode.lanes.native is None:
         return None
-    return FastPath(inlet, pipeline, mode, sink, watch=watch, hop_s=hop_s)
+    return FastPath(inlet, pipeline, mode, sink, sending_clock=sending_clock, hop_s=hop_s)
 
 
 class FastPath:
@@ -56,7 +56,14 @@ class FastPath:
     """
 
     def __init__(
-        self, inlet: Inlet, pipeline: Pipeline, mode: FreeRunning, sink: OutletSink, *, watch: Watchdog, hop_s: float
+        self,
+        inlet: Inlet,
+        pipeline: Pipeline,
+        mode: FreeRunning,
+        sink: OutletSink,
+        *,
+        sending_clock: SendingClock,
+        hop_s: float,
     ) -> None:
         library, source, lanes = native.library(), inlet.native, mode.lanes
         assert library is not None
@@ -66,7 +73,7 @@ class FastPath:
         self.sink = sink
         self._inlet, self._pipeline, self._mode = inlet, pipeline, mode
         self._function = library.pretap_receive
-        self._outlet: Outlet | None = None  # that C code sends to; a frozen one must outlive the call
+        self._outlet: Outlet | None = None  # that C code sends to
         self._horizon: Horizon | None = None  # that the struct holds
         self._first = 0  # row of the buffers for the next call's samples; those before may not be overwritten yet
         n_classes = len(sink.classes)
@@ -85,7 +92,7 @@ class FastPath:
             ends=self._found[0].ctypes.data,
             probs=self._found[1].ctypes.data,
             clock=clock_address(),
-            watch=watch.address,
+            watch=sending_clock.address,
             pause_s=min(_PAUSE_S, hop_s / 4),
         )
 
@@ -105,7 +112,7 @@ class FastPath:
         max_age_s
             Decisions on older samples are not sent.
         clock_offset_s
-            Added to the samples' timestamps it gives this machine's clock. None in data time: nothing is too old.
+            Added to the samples' timestamps it gives this machine's clock. None if it is not known: nothing is too old.
         """
         struct, source = self._struct, self._inlet.native
         assert source is not None
@@ -148,9 +155,10 @@ class FastPath:
         return decisions
 
     def __call__(self, *, may_send: bool) -> int:
-        """Receive and decide; send if the publisher lets it and the horizon does not hold verdicts back."""
+        """Receive and decide; send if the leader lets it and the horizon does not hold verdicts back."""
         struct, horizon = self._struct, self._horizon
         assert horizon is not None
+        # The local name keeps a frozen outlet alive until the call returns.
         outlet = self.sink.probabilities_outlet if may_send and not horizon.is_held else None
         if outlet is not self._outlet:
             self._outlet = outlet
@@ -175,7 +183,7 @@ class FastPath:
 
     @property
     def n_sent(self) -> int:
-        """How many of the decisions that were found have their probabilities sent."""
+        """How many of the decisions that were found had their probabilities sent."""
         claim = self._struct.claim  # see `claims` in receive.c
         return int((claim % native.CLAIM + 1) // 2 if claim else self._struct.n_sent)
 

@@ -1,4 +1,4 @@
-"""Handover: the file through which a worker of `pretap serve --supervise` continues the work of the one before.
+"""Handover: the file through which a worker of `pretap serve --supervise` continues the work of the previous one.
 
 The file is mapped into memory, so its contents survive `kill -9`, and writing a number takes a fraction of a
 microsecond. Used by the supervisor and its workers.

@@ -30,13 +30,13 @@ from pretap_realtime.signal.plain_samples import n_to_wait_for
 
 __all__ = ["Connection", "Service", "Timing"]
 
-PULL_S: Final = 0.1  # Ctrl-C is only seen when the C call returns
+PULL_S: Final = 0.1  # `stop` is only checked when the C call returns
 PULL_WITH_CUES_S: Final = 0.002  # a cue may come after its last sample, and is not seen before the pull returns
 STALE_S: Final = 0.3
 
 
 class Connection(Protocol):
-    """A stream that was found and fits, flowing."""
+    """An open stream that fits the bundle."""
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Wait for `n_wanted` samples, and return all that are there.
@@ -58,11 +58,11 @@ class Connection(Protocol):
 
     @property
     def changed(self) -> str:
-        """How the stream differs from the one before; empty if there was none."""
+        """How the stream differs from the previous one; empty if it does not, or there was none."""
         ...
 
     @property
-    def n_most(self) -> int:
+    def max_buffered(self) -> int:
         """How many samples can wait for a pull before the oldest are lost."""
         ...
 
@@ -71,7 +71,10 @@ class Connection(Protocol):
         ...
 
     def clock_offset_s(self) -> float | None:
-        """Return what to add to the stream's timestamps to get this machine's clock; None if they are data time."""
+        """Return what to add to the stream's timestamps to get this machine's clock.
+
+        None if that is not known yet, or the timestamps are not on any clock (a replay at another speed).
+        """
         ...
 
     def close(self) -> None: ...
@@ -86,7 +89,7 @@ class Timing:
 
 
 class _Silence:
-    """How long the stream has sent nothing, and how long that is usual."""
+    """How long the stream has sent nothing, and how long its silences usually are."""
 
     def __init__(self, now_s: float) -> None:
         self._last_s = now_s
@@ -111,8 +114,8 @@ class Service:
     Parameters
     ----------
     connect
-        Tries once to connect, for at most about 0.2 s; returns None if no stream answers. It calls its argument as soon
-        as one does. It raises StreamRefusedError if the stream does not fit.
+        Tries once to connect, for at most half a second; returns None if no stream answers. It calls its argument as
+        soon as one does. It raises StreamRefusedError if the stream does not fit.
     say
         Shows one line to the operator.
     make_fast_path
@@ -142,7 +145,7 @@ class Service:
         self._audit = SelfAudit(pipeline, clock=clock)
 
     def run(self) -> Iterator[SendingCall | None]:
-        """Serve until `stop` is set. Yield when something can be sent, or the call to make before going on.
+        """Serve until `stop` is set. Yield None if items may be sent, or a `SendingCall` to run first.
 
         Raises
         ------
@@ -225,12 +228,14 @@ class Service:
         self._states.run(changed=connection.changed, rate_note=rate_note, facts=facts)
 
     def _serve(self, connection: Connection) -> Iterator[SendingCall | None]:
+        """Receive, decide and publish until the stream is lost, refused, or `stop` is set."""
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         silence = _Silence(self._clock())
         self._audit.start()
         yield None
         fast_path = self._make_fast_path(connection)
-        n_overload = connection.n_most  # samples that came while the stream was checked are no overload
+        n_overload = connection.max_buffered  # samples that came while the stream was checked are no overload
+        is_first_pass = True
         while not self._stop.is_set():
             clock_offset_s = connection.clock_offset_s()
             chunk = yield from self._receive(
@@ -242,7 +247,7 @@ class Service:
                 silence.end(now_s, is_usual=not is_stale)
                 if is_stale:
                     self._states.enter("RUNNING", "samples flow again")
-                if len(chunk.t_s) >= connection.n_most:
+                if len(chunk.t_s) >= connection.max_buffered:
                     self._verdicts.count_overflow()
                     self._states.warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
                 yield from self._decide(chunk, fast_path, n_overload=n_overload, clock_offset_s=clock_offset_s)
@@ -251,7 +256,8 @@ class Service:
                 self._states.enter("STALE", f"no sample for {silent_s:.1f} s")
             if connection.has_cues:
                 self._answer_cues(connection, now_s)
-            if self._states.is_heartbeat_due(now_s) or n_overload == connection.n_most:
+            if self._states.is_heartbeat_due(now_s) or is_first_pass:
+                is_first_pass = False
                 n_overload = math.floor(OVERLOAD_S * self._pipeline.front_end.losses.rate_hz)
                 self._announce(connection)
             if fast_path is None:  # otherwise the items go out before its next call
@@ -270,11 +276,11 @@ class Service:
         if fast_path is None:
             is_resampled = self._pipeline.resampler is not None
             return connection.pull(timeout_s, 1 if is_resampled else n_to_wait_for(self._pipeline.mode.n_to_next))
-        is_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
+        clock_was_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
         found = fast_path.prepare(
             timeout_s=timeout_s,
             n_overload=n_overload,
-            may_send=self._states.state == "RUNNING" and not is_set,
+            may_send=self._states.state == "RUNNING" and not clock_was_set,
             max_age_s=MAX_AGE_S,
             clock_offset_s=clock_offset_s,
         )

@@ -1,6 +1,7 @@
 """run_each: runs several decoders in one process, each in its own thread. Used by `serve`.
 
-The end of one decoder, for whatever reason, neither stops nor delays the others.
+The end of one decoder, for whatever reason, neither stops nor delays the others. Only under ``--supervise`` a decoder
+whose outlets freeze too often ends all of them, because a new process replaces this one.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Supervisor:
                 )
                 return _as_exit_code(code)
             wait_s = pause_s(n_early)
-            self._handover.add_restart(f"restarted: the worker before {how}")
+            self._handover.add_restart(f"restarted: the previous worker {how}")
             self._say(
                 f"supervisor: the worker {how} after {lived_s:.1f} s; restart {self._handover.n_restarts}"
                 + (f" in {wait_s:g} s" if wait_s else "")

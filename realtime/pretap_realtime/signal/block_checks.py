@@ -41,7 +41,8 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
     Attributes
     ----------
     nonfinite, railed, mains, off_scale
-        Whether the electrode is; a value that is no voltage is not finite here.
+        Whether the electrode is not finite, railed, dominated by mains, or off scale. A value too large for a voltage
+        counts as not finite.
     judged
         Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` could.
     mains_hz

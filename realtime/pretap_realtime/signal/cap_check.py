@@ -1,4 +1,4 @@
-"""Whether each electrode is on the position that its label names. Pure; used by the quality check.
+"""Whether each electrode is at the position that its label names. Pure; used by the quality check.
 
 Neighbours on the head record nearly the same, so the correlations of a channel tell its position. The training's
 correlations S (against the common average, so that no reference matters) are compared with the stream's, D: under a

@@ -119,7 +119,6 @@ class Electrodes:
         The bundle's interpolation. Without it a flat electrode cannot be replaced.
     max_share
         The share of the channels that may be replaced. If more are flat, nothing can be decoded.
-
     sfreq_hz, n_window
         Rate of the stream, and the window's length at that rate.
     missing
@@ -189,7 +188,7 @@ class Electrodes:
     def accept(self, x_uv: _Samples) -> str:
         """Accept plain samples (n_new, n_channels), as `observe` and `repair` would, at most `n_plain` of them.
 
-        There may be more if every electrode is known to move in each block that ends before the last sample's. Return
+        There may be more if every electrode is known to move in each block that ends before the last sample. Return
         what changes after these samples, empty for nothing.
         """
         self._heard.add_finite(len(x_uv))

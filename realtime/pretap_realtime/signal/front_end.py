@@ -1,6 +1,6 @@
 """The front end: inspects, checks and repairs samples, and turns them into clean runs and interruptions.
 
-Used by the pipeline. Samples take one of two ways. Plain samples, of which no check has anything to report, are only
+Used by the pipeline. Samples take one of two ways. Plain samples, at which no check changes anything, are only
 collected by `accept`, and `catch_up` shows them to the checks once the decision they complete was sent. All other
 samples go through `process`, check by check. `horizon` says how many plain samples may be accepted. The same samples
 give the same results on both ways, however they were cut into chunks.
@@ -239,7 +239,9 @@ class FrontEnd:
         self._horizon = None
         check, n = self._quality_check, len(chunk.t_s)
         first = check.n_seen
-        check.update(chunk.x_uv, chunk.t_s)  # what it finds takes effect later than this chunk ends, or piece by piece
+        check.update(
+            chunk.x_uv, chunk.t_s
+        )  # what it finds takes effect after this chunk, or at a later sample of it: so it is cut
         start = 0
         while start < n:
             stop = min(n, check.next_change - first)

@@ -1,7 +1,8 @@
-"""Plain samples: finite, on time, from channels that are all alive, so that no check has anything to report.
+"""Plain samples: finite, on time, from channels that all move, so that no check changes anything before they end.
 
-Nearly all samples of a good stream are plain. The rules are written twice, here in Python and in receive.c in C, and
-`tests/unit/test_fast_path.py` holds both equal. A sample that is not plain is examined by the front end.
+Nearly all samples of a good stream are plain. The rules are written twice: here in Python and in C, in receive.c and,
+for values that are not finite, in lanes.c. `tests/unit/test_fast_path.py` holds both equal. Python stops at each check
+for flat channels; C may go on if it has seen every channel move. Samples that are not plain go to the front end.
 """
 
 from __future__ import annotations
@@ -59,12 +60,13 @@ class Horizon(msgspec.Struct, frozen=True, gc=False):
     Attributes
     ----------
     n_samples
-        How many plain samples may be accepted before the front end has to catch up; 0 if the next one must be examined.
+        How many plain samples may be accepted before the front end has to catch up; 0 if the next one must be examined,
+        as in the first window, whose amplitude is judged.
     n_to_flat_check
         How many samples come before the next check for flat channels. A taker that has not seen every channel move
         since the last check stops there.
     n_first
-        Number of the next sample, for `expected`.
+        Number of the next sample, lost ones included, for `expected`.
     expected
         Where the timestamps should lie.
     quality
@@ -102,7 +104,7 @@ def count_plain(horizon: Horizon, n_accepted: int, x_uv: NDArray[np.float32], t_
 def n_to_wait_for(n_to_next: int) -> int:
     """Return how many samples are worth waiting for: half of the `n_to_next` that the next decision needs.
 
-    So a hop of 50 samples that arrive one by one takes 7 pulls instead of 50. Before the last sample most of the work
+    So a hop of 50 samples that arrive one by one takes 6 pulls instead of 50. Before the last sample most of the work
     is done and the processor's caches are warm.
     """
     return (n_to_next + 1) // 2

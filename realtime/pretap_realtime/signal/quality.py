@@ -5,8 +5,8 @@ connection, so chunk boundaries decide nothing. What a block shows takes effect 
 after the decision on the block's last sample was sent, and each decision still has everything it is due.
 
 An electrode is bad when the findings against it outweigh those for it by four blocks (more if a window is longer), and
-good again when all of that is made up for. A blink or a movement is no fault, and a window that holds a bad block is
-known to.
+good again when all of that is made up for. A blink or a movement is no fault, and a bad electrode stays bad until no
+window holds a bad block of it.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class _ElectrodeLevels:
 
 
 class _CapTrend:
-    """Collects the covariance of the good electrodes, and checks the cap each 5 s."""
+    """Collects the covariance of the good electrodes, and checks the cap every 5 s."""
 
     def __init__(self, check: CapCheck, present: NDArray[np.bool_]) -> None:
         self._check, self._good = check, present

@@ -21,7 +21,7 @@ _MIN_SAMPLES: Final = 8  # samples that make a rate
 _OFF: Final = 0.1  # of nominal; timestamps that jitter by 34 ms reach 7 % of a stretch
 
 _MAX_BLOCKS = 40  # 10 s
-_CHECK_BLOCKS = 8  # one check each 2 s
+_CHECK_BLOCKS = 8  # one check every 2 s
 _AGREE = 2  # checks in a row that must find a drift to the same side
 _JITTERS = 4.0  # median deviations of a block's duration that the ends of the span may be off
 _OUTLIER = 6.0

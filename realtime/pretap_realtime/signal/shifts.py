@@ -5,7 +5,7 @@ to the last 10 s, and the *offset* of a sample is how far its timestamp lies aft
 the range of the offsets of those 10 s, from lowest to highest. With Gaussian jitter of 3 ms at 1000 Hz that is about 24
 samples or 8 sigma, which an hour does not reach by chance; one sigma would be passed every minute.
 
-WIRE.md defines a gap as a step from the sample before of more than 1.5 samples plus the jitter. In a regular stream the
+A gap is a step from the previous sample of more than 1.5 samples plus the jitter. In a regular stream the
 step is 1, and it is 2 if one sample was lost. So the offset must exceed 0.5 samples plus the jitter. Only then is
 ``sent = received + lost`` exact for exact timestamps, and no window hides a lost sample.
 
@@ -21,7 +21,7 @@ A shift counts only if it persists. How that is judged depends on what is known 
 *jittered*: a timestamp off the line breaks at once, because a window across it could hide a gap. If all timestamps of
     the next 0.25 s (at least 128 samples and 8 packets) stay off the line and agree within the jitter, their mean
     offset is the loss, counted in a second break. A backlog after a stall is late too, but runs back to the line: its
-    timestamps do not agree, so it breaks each 0.25 s and is no loss. Timestamps that come back widen the jitter, to at
+    timestamps do not agree, so it breaks every 0.25 s and is no loss. Timestamps that come back widen the jitter, to at
     most twice the limit: one wild timestamp must not hide gaps for 10 s.
 
 A shift back, forward by more than an hour, or into the future is a clock step: a break without a loss. After a gap or a

@@ -102,7 +102,7 @@ class Jitter:
 
     @property
     def back(self) -> float:
-        """An offset below this has come back to the line: all of a shift beyond the limit stay above."""
+        """An offset below this has come back to the line: all samples of a shift beyond the limit stay above it."""
         return _HALF + self.range / 2
 
 

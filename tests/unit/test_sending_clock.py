@@ -9,12 +9,12 @@ import time
 import pytest
 
 from pretap_realtime.native import library as native
-from pretap_realtime.send import watchdog
+from pretap_realtime.send import sending_clock
 
 WATCHDOGS = [
-    pytest.param(watchdog.PollingWatchdog, id="python"),
+    pytest.param(sending_clock.PollingSendingClock, id="python"),
     pytest.param(
-        lambda: watchdog.NativeWatchdog(native.library()),
+        lambda: sending_clock.NativeSendingClock(native.library()),
         id="C",
         marks=pytest.mark.skipif(native.library() is None, reason="no C compiler here"),
     ),
@@ -68,5 +68,5 @@ def test_slow_sending_is_noticed_after_much_quick_sending_and_the_end_wakes_ever
 
 
 def test_without_the_library_it_polls_in_python(monkeypatch):
-    monkeypatch.setattr(watchdog, "library", lambda: None)
-    assert isinstance(watchdog.new_watchdog(), watchdog.PollingWatchdog)
+    monkeypatch.setattr(sending_clock, "library", lambda: None)
+    assert isinstance(sending_clock.new_sending_clock(), sending_clock.PollingSendingClock)

@@ -1,4 +1,4 @@
-"""Watchdog: knows since when the leader has been sending, and wakes the watchdog thread if that takes too long.
+"""SendingClock: notes since when the leader has been sending, and wakes the watchdog thread if that takes too long.
 
 Used by `leader`, and by the C code in receive.c, which sends as well.
 """
@@ -13,12 +13,12 @@ from typing import Final, Protocol
 
 from pretap_realtime.native.library import library
 
-__all__ = ["NativeWatchdog", "PollingWatchdog", "Watchdog", "new_watchdog"]
+__all__ = ["NativeSendingClock", "PollingSendingClock", "SendingClock", "new_sending_clock"]
 
 _POLL_S: Final = 0.04  # as in receive.c
 
 
-class Watchdog(Protocol):
+class SendingClock(Protocol):
     """Shared by the leader and the watchdog thread.
 
     Attributes
@@ -43,18 +43,18 @@ class Watchdog(Protocol):
         ...
 
 
-def new_watchdog() -> Watchdog:
-    """Make a watchdog: in C if the library is there, since on Linux that one sleeps until there is something to do."""
+def new_sending_clock() -> SendingClock:
+    """Make a sending clock: in C if the library is there, because on Linux that one sleeps until it has to wake."""
     loaded = library()
-    return PollingWatchdog() if loaded is None else NativeWatchdog(loaded)
+    return PollingSendingClock() if loaded is None else NativeSendingClock(loaded)
 
 
 class _WatchStruct(ctypes.Structure):
     _fields_ = [("since_s", ctypes.c_double), ("ended", ctypes.c_int32), ("timer", ctypes.c_int32)]
 
 
-class NativeWatchdog:
-    """A watchdog in C, with a timer that is armed while the leader sends."""
+class NativeSendingClock:
+    """In C, with a timer that is armed while the leader sends."""
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         self.address: int = loaded.pretap_watch()
@@ -77,8 +77,8 @@ class NativeWatchdog:
         self._library.pretap_watch_end(self.address)
 
 
-class PollingWatchdog:
-    """A watchdog that polls."""
+class PollingSendingClock:
+    """In Python: the watchdog thread polls it."""
 
     address = 0
 
