@@ -17,20 +17,6 @@ A message says what was expected, what was found, and what to do.
 
 from __future__ import annotations
 
-__all__ = [
-    "BundleError",
-    "CheckFailedError",
-    "CommandFailedError",
-    "DataError",
-    "MissingPackageError",
-    "NoStreamError",
-    "OutletFrozenError",
-    "PretapError",
-    "StreamLostError",
-    "StreamRefusedError",
-    "UsageError",
-]
-
 
 class PretapError(Exception):
     """The root of the tree; the command line ends with `exit_code`."""

@@ -70,14 +70,10 @@ def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - cl
                         return command(*args, json_file=file, **options)
                 finally:  # a failed check has a result too
                     if file.exists():
-                        _print_json(file)
+                        from pretap.terminal import json_text
+
+                        click.echo(json_text(file.read_bytes()), nl=False)
 
         return option(run)
 
     return decorate
-
-
-def _print_json(file: Path) -> None:
-    from pretap.terminal import json_text
-
-    click.echo(json_text(file.read_bytes()), nl=False)

@@ -10,6 +10,7 @@ import click
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
+from pretap.files import write_json
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, trials_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
@@ -81,7 +82,7 @@ def train(
     check_writable(out)
     from msgspec.structs import replace
 
-    from pretap_offline.evaluate.advice import describe, write_training_report
+    from pretap_offline.evaluate.advice import describe
     from pretap_offline.evaluate.cross_validation import n_fits
     from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
@@ -103,13 +104,17 @@ def train(
         click.echo(note)
     _save(epochs, save_trials)
     if report is not None:
-        _draw(epochs, out)
+        from pretap_offline.trials.figure import draw_trials
+
+        figure = out.with_name(f"{out.stem}-trials.png")
+        notes = draw_trials(epochs, figure)
+        click.echo(f"wrote {figure}" + (f" ({notes})" if notes else ""))
     with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
         manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
     if manifest.metrics is not None:
         click.echo(describe(manifest.metrics))
     if json_file is not None:
-        write_training_report(json_file, bundle=out, trials=report, metrics=manifest.metrics)
+        write_json(json_file, {"bundle": str(out), "trials": report, "metrics": manifest.metrics})
     click.echo(f"wrote {out}")
 
 
@@ -205,11 +210,3 @@ def _save(epochs: Epochs, path: Path | None) -> None:
 
         write_mne_epochs(epochs, path)
         click.echo(f"wrote {path}")
-
-
-def _draw(epochs: Epochs, out: Path) -> None:
-    from pretap_offline.trials.figure import draw_trials
-
-    path = out.with_name(f"{out.stem}-trials.png")
-    notes = draw_trials(epochs, path)
-    click.echo(f"wrote {path}" + (f" ({notes})" if notes else ""))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from pretap.bundle.file import Bundle, read_bundle, self_test
-from pretap.bundle.manifest import Manifest
+from pretap.bundle.manifest import Manifest, describe_chance
 from pretap.bundle.shipped import BEST
 from pretap.decoder.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
@@ -119,8 +119,7 @@ def _table(manifest: Manifest, *, sha256: str) -> str:
         **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
         "a decision": _cost(manifest),
         "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
-        "accuracy": _accuracy(manifest),
-        **_against_chance(manifest),
+        **_accuracy(manifest),
         "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
         "sha256": sha256,
         "pin it": f'[decode] bundle_sha256 = "{sha256}"',
@@ -144,24 +143,12 @@ def _cost(manifest: Manifest) -> str:
     return f"{direction}, from {streaming.n_window} samples, {streaming.multiply_adds} multiply-adds"
 
 
-def _accuracy(manifest: Manifest) -> str:
+def _accuracy(manifest: Manifest) -> dict[str, str]:
     metrics = manifest.metrics
     if metrics is None:
-        return "not measured"
-    low, high = metrics.accuracy_ci95
-    return (
-        f"{metrics.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {metrics.kappa:.2f}, "
-        f"NLL {metrics.nll:.3f}; {metrics.protocol}"
-    )
-
-
-def _against_chance(manifest: Manifest) -> dict[str, str]:
-    """Return the rows for the chance level and the verdict, if the accuracy was measured."""
-    metrics = manifest.metrics
-    if metrics is None:
-        return {}
-    p = f"p = {metrics.p_chance:.2g}" if metrics.p_chance >= 1e-4 else "p < 0.0001"
+        return {"accuracy": "not measured"}
     return {
-        "chance": f"{metrics.chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)",
+        "accuracy": f"{metrics.describe_accuracy()}; {metrics.protocol}",
+        "chance": describe_chance(metrics.chance, metrics.p_chance),
         "verdict": metrics.verdict,
     }

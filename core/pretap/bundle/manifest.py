@@ -55,6 +55,19 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
 
+    def describe_accuracy(self) -> str:
+        """Return the accuracy with its interval, and the other scores."""
+        low, high = self.accuracy_ci95
+        return (
+            f"{self.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {self.kappa:.2f}, NLL {self.nll:.3f}"
+        )
+
+
+def describe_chance(chance: float, p_chance: float) -> str:
+    """Return the chance level of an accuracy, and the p-value against it."""
+    p = f"p = {p_chance:.2g}" if p_chance >= 1e-4 else "p < 0.0001"
+    return f"{chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
+
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, seed and configuration that the weights were trained with.

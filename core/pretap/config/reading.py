@@ -49,14 +49,14 @@ def load_config(
     return convert(read_toml(path), kind, path=path, overrides=overrides, values=values)
 
 
-def read_toml(path: Path | None) -> dict[str, Any]:
-    """Read a TOML file; without one the table is empty."""
+def read_toml(path: Path | None, *, what: str = "configuration") -> dict[str, Any]:
+    """Read a TOML file, which is called `what` in messages; without one the table is empty."""
     if path is None:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from None
+        raise UsageError(f"Cannot read the {what} {path}: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of 5000 digits, 1000 open brackets
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
 

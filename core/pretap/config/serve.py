@@ -12,19 +12,6 @@ from msgspec import Meta
 from pretap.config.reading import Label, Milliseconds, Positive, Text, convert, read_toml
 from pretap.errors import UsageError
 
-__all__ = [
-    "ENGINE_NAMES",
-    "CueConfig",
-    "DecodeConfig",
-    "MarkersConfig",
-    "OutputsConfig",
-    "PolicyConfig",
-    "QualityConfig",
-    "ServeConfig",
-    "StreamConfig",
-    "load_decoders",
-]
-
 _Seconds = Annotated[float, Meta(ge=0)]
 _Duration = Annotated[float, Meta(ge=0, le=60_000)]  # in ms
 _Probability = Annotated[float, Meta(ge=0, le=1)]

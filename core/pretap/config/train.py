@@ -10,8 +10,6 @@ from msgspec import Meta
 from pretap.config.reading import Label, Milliseconds, Positive, Text
 from pretap.networks import Network
 
-__all__ = ["EvaluationConfig", "FitConfig", "ScalingConfig", "SignalConfig", "TrainConfig", "TrialsConfig"]
-
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,16 @@ from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
-from pretap.decoder.output import DecoderStream, Output
 from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
-from pretap.decoder.stream import Lanes, LaneStream, Reference
+from pretap.decoder.stream import DecoderStream, Lanes, LaneStream, Reference
 from pretap.errors import DataError, UsageError
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.ring import Ring
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import Statistics
-
-__all__ = ["AUTO", "ENGINES", "Decoder", "DecoderStream", "Output", "check_engine", "in_float64"]
 
 _MAX_PEAK_OF_VOLTS = 1e-3  # EEG in microvolts always exceeds it somewhere; EEG in volts does not reach it (1 mV)
 AUTO = "auto"
@@ -49,18 +47,6 @@ def check_engine(manifest: Manifest, engine: str) -> None:
 def in_float64(tensors: Tensors) -> dict[str, NDArray[np.float64]]:
     """Convert a bundle's tensors to float64, so that a decoder with them computes in float64 throughout."""
     return {name: np.asarray(each, np.float64) for name, each in tensors.items()}
-
-
-def _torch_module(manifest: Manifest, tensors: Tensors) -> Any:
-    from pretap.torch_networks import module_of
-
-    return module_of(manifest.network).from_tensors(
-        manifest.network,
-        tensors,
-        n_steps=manifest.n_steps,
-        n_inputs=len(manifest.channels),
-        n_classes=len(manifest.classes),
-    )
 
 
 def _torch_engine(module: Any) -> Engine:
@@ -110,18 +96,15 @@ class Decoder:
         n_members = manifest.n_members
         self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]
         self._modules: list[Any] = []
-        if engine == AUTO:
-            try:
-                self._decode_one, self.engine = self._compiled(), "compiled"
-            except RecomputeError:
-                self._decode_one, self.engine = self._by_members("numpy"), "numpy"
-            return
-        check_engine(manifest, engine)
-        self.engine = engine
+        if engine != AUTO:
+            check_engine(manifest, engine)
+        self.engine = "compiled" if engine == AUTO else engine
         try:
-            self._decode_one = self._compiled() if engine == "compiled" else self._by_members(engine)
+            self._decode_one = self._compiled() if self.engine == "compiled" else self._by_members(engine)
         except RecomputeError as reason:
-            raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
+            if engine != AUTO:
+                raise UsageError(f"Engine 'compiled': {reason}. Set the engine to numpy.") from None
+            self._decode_one, self.engine = self._by_members("numpy"), "numpy"
 
     def _compiled(self) -> _DecodeOne:
         """Return a function that decodes a window as the only lane of a stream."""
@@ -139,7 +122,11 @@ class Decoder:
         """Return a function that decodes a window as a whole, with every member in numpy or torch."""
         manifest = self.manifest
         if engine == "torch":
-            self._modules = [_torch_module(manifest, each) for each in self._tensors]
+            from pretap.torch_networks import module_of
+
+            kind, n_inputs, n_classes = module_of(manifest.network), len(manifest.channels), len(manifest.classes)
+            sizes = {"n_steps": manifest.n_steps, "n_inputs": n_inputs, "n_classes": n_classes}
+            self._modules = [kind.from_tensors(manifest.network, each, **sizes) for each in self._tensors]
             members = [_torch_engine(module) for module in self._modules]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]
@@ -218,6 +205,8 @@ class Decoder:
             return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, description=why)
         n_lanes = -(-n_window // hop)
         ring = Ring(n_window + hop - 1, n_channels)  # keeps a decision's window until the next decision
+        exact = cache(self.exact)  # built at the first audit
+        tolerance = _AUDIT_FACTOR * self.manifest.self_test_tolerance
         return LaneStream(
             lanes,
             ring,
@@ -225,7 +214,7 @@ class Decoder:
             n_window=n_window,
             description=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by "
             "sample",
-            reference=Reference(self._reference(), _AUDIT_FACTOR * self.manifest.self_test_tolerance),
+            reference=Reference(lambda window_uv: exact()._decode_one(window_uv), tolerance),
         )
 
     def _lanes(self, hop: int) -> Lanes:
@@ -238,23 +227,12 @@ class Decoder:
         if self.engine == "numpy":
             cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
             return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
-        from pretap.torch_networks import Streams, one_thread
+        from pretap.torch_networks import one_thread
 
-        if not all(isinstance(module, Streams) for module in self._modules):
+        if not all(hasattr(module, "cells") for module in self._modules):
             raise RecomputeError("its torch module cannot be advanced step by step")
         cells = [module.cells(n_lanes) for module in self._modules]
         return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, context=one_thread)
-
-    def _reference(self) -> _DecodeOne:
-        """Return a function that decodes windows as `exact` does, which is called at the first window."""
-        prepared: list[Decoder] = []
-
-        def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
-            if not prepared:
-                prepared.append(self.exact())
-            return prepared[0]._decode_one(window_uv)
-
-        return decode_one
 
     def exact(self) -> Decoder:
         """Return the same decoder in numpy and float64 throughout, the reference for every engine."""

@@ -14,7 +14,7 @@ from pretap.signal.ring import Ring
 
 
 class Recompute:
-    """A `DecoderStream` that decodes the window that ends at each hop.
+    """A stream of decisions that decodes the window that ends at each hop.
 
     `ring` holds at least `n_window` samples; those in it already count. `description` says why windows are recomputed.
     """
@@ -32,9 +32,11 @@ class Recompute:
         self._decode_one, self._ring, self._hop, self._n_window = decode_one, ring, hop, n_window
 
     def reset(self) -> None:
+        """Forget all samples: the next decision comes `n_window` samples later."""
         self._ring.reset()
 
     def process(self, x_uv: NDArray[np.float32]) -> list[Output]:
+        """Return every decision that finite samples (n_new, n_channels) in microvolts complete, in order."""
         if not np.isfinite(x_uv).all():
             raise DataError("A sample is NaN or infinite: reset the stream there, and pass only finite samples.")
         outputs = []
@@ -48,6 +50,7 @@ class Recompute:
         return outputs
 
     def process_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+        """Return only the newest decision that the samples complete, and how many were skipped (overload)."""
         ends = self._ends(len(x_uv))
         if len(ends) < 2:
             return self.process(x_uv), 0
@@ -58,9 +61,11 @@ class Recompute:
 
     @property
     def n_to_next(self) -> int:
+        """How many samples the next decision still needs."""
         return self._ends(0).start - self._ring.n_seen
 
     def describe(self) -> str:
+        """Return how decisions are made, and why so, for a log."""
         return self._description
 
     def _ends(self, n_new: int) -> range:

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.output import Native, Output
+from pretap.decoder.python import PythonLanes
 from pretap.decoder.recompute import Recompute
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-
-class Lanes(Protocol):
-    """All windows that are open, advanced together."""
-
-    def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float64]]:
-        """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
-
-        Raises
-        ------
-        FloatingPointError
-            If a value is not finite; then no sample was processed.
-        """
-        ...
-
-    def catch_up(self) -> None:
-        """Advance the windows that `process` left for later."""
-        ...
-
-    def reset(self) -> None:
-        """Close all windows."""
-        ...
-
-    @property
-    def native(self) -> Native | None:
-        """The functions that C code calls instead of `process`; None if there are none."""
-        ...
+Lanes = CompiledLanes | PythonLanes
+"""All windows that are open, advanced together; both classes have the same methods and return the same decisions."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Reference:
 
 
 class LaneStream:
-    """A `DecoderStream` on lanes. If an audit fails, it recomputes all windows from then on.
+    """A stream of decisions on lanes. If an audit fails, it recomputes all windows from then on.
 
     Parameters
     ----------
@@ -95,7 +73,10 @@ class LaneStream:
             self._lanes.reset()
 
     def process(self, x_uv: NDArray[np.float32]) -> list[Output]:
-        """Return the decisions that samples complete; they must not change before `catch_up` or the next samples."""
+        """Return every decision that finite samples (n_new, n_channels) in microvolts complete, in order.
+
+        The array must not change before `catch_up` or the next samples.
+        """
         self._keep()
         if self._fallback is not None:
             return self._fallback.process(x_uv)
@@ -125,6 +106,7 @@ class LaneStream:
             self._unkept = []
 
     def process_newest(self, x_uv: NDArray[np.float32]) -> tuple[list[Output], int]:
+        """Return only the newest decision that the samples complete, and how many were skipped (overload)."""
         if self._fallback is not None:
             self._keep()
             return self._fallback.process_newest(x_uv)
@@ -139,12 +121,14 @@ class LaneStream:
 
     @property
     def n_to_next(self) -> int:
+        """How many samples the next decision still needs."""
         if self._fallback is not None:
             return self._fallback.n_to_next
         seen = self._n_seen
         return self._n_window - seen if seen < self._n_window else self._hop - (seen - self._n_window) % self._hop
 
     def describe(self) -> str:
+        """Return how decisions are made, and why so, for a log."""
         return self._description if self._fallback is None else self._fallback.describe()
 
     def audit(self) -> str:
@@ -164,3 +148,7 @@ class LaneStream:
             description=f"numpy: every window is recomputed, {fault}",
         )
         return f"{fault}; every window is recomputed from now on"
+
+
+DecoderStream = LaneStream | Recompute
+"""A decoder that follows a stream sample by sample."""

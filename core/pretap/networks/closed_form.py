@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors
 
 
-class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="closed-form", tag_field="kind"):
+class ClosedFormSpec(Kind, frozen=True, tag="closed-form"):
     """Ridge regression on the log-covariance (ERD), LDA on window means (LRP), and a weighted sum of the two scores.
 
     All three maps are linear in the features, so a bundle has their product, one dense layer.
@@ -31,10 +30,6 @@ class ClosedFormSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     shrinkage
         Shrinkage of the LDA, see `LdaSpec`.
     """
-
-    engines: ClassVar[tuple[str, ...]] = ("numpy",)
-    forward_only: ClassVar[bool] = True
-    removes_offsets: ClassVar[bool] = False
 
     band_hz: BandHz = (12.0, 35.0)
     order: Order = 2

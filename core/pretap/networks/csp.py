@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -21,10 +20,10 @@ from pretap.networks.bandpass import (
     toeplitz,
 )
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
 
 
-class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp", tag_field="kind"):
+class CspSpec(Kind, frozen=True, tag="csp"):
     """Band-pass, common spatial patterns, log power, LDA (Blankertz et al., IEEE Signal Proc. Mag. 25, 2008).
 
     Attributes
@@ -37,8 +36,6 @@ class CspSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csp"
         Share of the mean variance in the covariance of each class.
     """
 
-    engines: ClassVar[tuple[str, ...]] = ("numpy",)
-    forward_only: ClassVar[bool] = True
     removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (14.0, 30.0)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors
 
 _MAX_VALUES = 2**22  # n_steps * n_maps of a layer: 16 MiB
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
-class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="eegnet", tag_field="kind"):
+class EegNetSpec(Kind, frozen=True, tag="eegnet"):
     """EEGNet (Lawhern et al., J. Neural Eng. 15, 2018), with the last pooling over all remaining steps.
 
     Attributes
@@ -34,7 +33,6 @@ class EegNetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="e
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
     forward_only: ClassVar[bool] = False
-    removes_offsets: ClassVar[bool] = False
 
     temporal: _Count = 8
     spatial: _Count = 2

@@ -1,10 +1,11 @@
-"""The protocols that every kind of network implements. Used by bundles and the decoder."""
+"""Types and softmax that all kinds of networks share. Used by bundles and the decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,24 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype of each tensor, as safetensors names it (``F32``, ``F64``), and its shape."""
 Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
 """Maps one scaled window (n_steps, n_inputs) to logits (n_classes,)."""
+
+
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """The hyper-parameters of one kind of network; `pretap.networks` lists the methods of every kind.
+
+    Attributes
+    ----------
+    engines
+        The engines that can compute it: always ``numpy``, and ``torch`` if torch trains it.
+    forward_only
+        Whether its state can be advanced sample by sample from the window's start.
+    removes_offsets
+        Whether a constant offset of an input does not change the logits.
+    """
+
+    engines: ClassVar[tuple[str, ...]] = ("numpy",)
+    forward_only: ClassVar[bool] = True
+    removes_offsets: ClassVar[bool] = False
 
 
 class RecomputeError(Exception):
@@ -34,54 +53,6 @@ class Cells(Protocol):
 
     def logits(self, lane: int) -> NDArray[Any]:
         """Return the logits (n_classes,) of a lane after its last step."""
-        ...
-
-
-class Kind(Protocol):
-    """One kind of network: a frozen struct of its hyper-parameters.
-
-    Attributes
-    ----------
-    engines
-        The engines that can compute it: always ``numpy``, and ``torch`` if torch trains it.
-    forward_only
-        Whether its state can be advanced sample by sample from the window's start.
-    removes_offsets
-        Whether a constant offset of an input does not change the logits.
-    """
-
-    engines: ClassVar[tuple[str, ...]]
-    forward_only: ClassVar[bool]
-    removes_offsets: ClassVar[bool]
-
-    def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Return why `n_members` networks cannot read windows of `n_steps` steps; empty if they can."""
-        ...
-
-    def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Return the dtype and shape of each tensor in a bundle, by name."""
-        ...
-
-    def engine(self, tensors: Tensors) -> Engine:
-        """Build the numpy computation of a window; it computes in the dtype of the tensors."""
-        ...
-
-    def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
-        """Build the same computation step by step, in numpy; `sfreq_hz` is the rate of the steps.
-
-        Raises
-        ------
-        RecomputeError
-            If this network cannot be advanced step by step.
-        """
-        ...
-
-    def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
-        """Count the multiply-adds of one window; tanh and similar functions count as one."""
-        ...
-
-    def describe(self, *, n_classes: int) -> str:
-        """Describe the network in one line: its kind and size."""
         ...
 
 

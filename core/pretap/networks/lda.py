@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
 
 
-class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda", tag_field="kind"):
+class LdaSpec(Kind, frozen=True, tag="lda"):
     """Linear discriminant analysis of all steps and inputs (Blankertz et al., NeuroImage 56, 2011).
 
     Attributes
@@ -21,10 +20,6 @@ class LdaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lda"
     shrinkage
         Shrinkage of the covariance towards its mean variance; ``auto`` is that of Ledoit and Wolf.
     """
-
-    engines: ClassVar[tuple[str, ...]] = ("numpy",)
-    forward_only: ClassVar[bool] = True
-    removes_offsets: ClassVar[bool] = False
 
     shrinkage: Literal["auto"] | Annotated[float, Meta(ge=0, le=1)] = "auto"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -21,13 +20,13 @@ from pretap.networks.bandpass import (
     second_order_sections,
     toeplitz,
 )
-from pretap.networks.kind import Cells, Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
-class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lrp-erd-lstm", tag_field="kind"):
+class LrpErdLstmSpec(Kind, frozen=True, tag="lrp-erd-lstm"):
     """Two branches with their own spatial filters over equal blocks of time; an LSTM reads both.
 
     LRP: the mean of the block minus that of the first block, spatially filtered. ERD: the log power of each filter in
@@ -50,7 +49,6 @@ class LrpErdLstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
-    forward_only: ClassVar[bool] = True
     removes_offsets: ClassVar[bool] = True
 
     blocks: Annotated[int, Meta(ge=2, le=1000)] = 10

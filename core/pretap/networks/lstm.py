@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.kind import Cells, Engine, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
 
 _MAX_TURNS = 2**17  # at about 10 us each
 
 
-class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lstm", tag_field="kind"):
+class LstmSpec(Kind, frozen=True, tag="lstm"):
     """Stacked LSTM layers, then a dense layer on the last hidden state.
 
     Attributes
@@ -24,8 +23,6 @@ class LstmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lst
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numpy", "torch")
-    forward_only: ClassVar[bool] = True
-    removes_offsets: ClassVar[bool] = False
 
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1, max_length=8)]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
 from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors
 
 
-class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tangent-space", tag_field="kind"):
+class TangentSpaceSpec(Kind, frozen=True, tag="tangent-space"):
     """Band-pass, shrunk covariance, tangent space, logistic regression (Barachant et al., IEEE TBME 59, 2012).
 
     Attributes
@@ -24,8 +23,6 @@ class TangentSpaceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         The inverse strength of the logistic regression's penalty.
     """
 
-    engines: ClassVar[tuple[str, ...]] = ("numpy",)
-    forward_only: ClassVar[bool] = True
     removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (10.0, 33.0)

@@ -20,16 +20,7 @@ from pretap.extras import import_extra
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.matfile import MatValue, read_mat
 
-__all__ = [
-    "CHANNELS",
-    "CLASSES",
-    "LABELS_NAME",
-    "SYNTHETIC_NAME",
-    "WINDOW_END_MS",
-    "WINDOW_S",
-    "find_competition",
-    "read_competition",
-]
+__all__ = ["find_competition", "read_competition"]
 
 CHANNELS: tuple[str, ...] = (
     "F3", "F1", "Fz", "F2", "F4",

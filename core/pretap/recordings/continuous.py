@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,20 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
     """
     with _as_data_error(source):
         eeg = _pick_eeg(raw.copy(), source)
-        reader = _RawReader(eeg, source)
-        if reader.n_samples == 0:
+        n_samples = int(eeg.n_times)
+        read = _reader(eeg, source, n_samples)
+        if n_samples == 0:
             raise DataError(f"{source} has no samples.")
-        reader(reader.n_samples - 1, reader.n_samples)  # a truncated file fails here, not in the middle of a replay
-        annotations = _annotations(raw, reader.n_samples)
+        read(n_samples - 1, n_samples)  # a truncated file fails here, not in the middle of a replay
+        annotations = _annotations(raw, n_samples)
         events = [Event(start, text) for start, _, text in annotations if start >= 0] + _codes(raw, source)
     starts = {start for start, _, text in annotations if _is_boundary(text) and start > 0}
     return Recording(
         channels=tuple(eeg.ch_names),
         sfreq_hz=float(eeg.info["sfreq"]),
-        n_samples=reader.n_samples,
+        n_samples=n_samples,
         events=tuple(sorted(events)),
-        read=reader,
+        read=read,
         source=Path(source).name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
         segments=tuple(sorted({0} | starts)),
@@ -206,21 +207,18 @@ def _codes(raw: Any, source: str) -> list[Event]:
     return [Event(int(sample) - first, str(int(code))) for sample, _, code in rows.tolist()]
 
 
-class _RawReader:
-    """Reads spans of an MNE recording in microvolts, time first."""
+def _reader(raw: Any, source: str, n_samples: int) -> Callable[[int, int], NDArray[np.float32]]:
+    """Return a function that reads spans of an MNE recording in microvolts, time first."""
 
-    def __init__(self, raw: Any, source: str) -> None:
-        self._raw = raw
-        self._source = source
-        self.n_samples = int(raw.n_times)
-
-    def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
-        start, stop, _ = slice(start, stop).indices(self.n_samples)
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        start, stop, _ = slice(start, stop).indices(n_samples)
         if stop <= start:
-            return np.zeros((0, len(self._raw.ch_names)), np.float32)
-        with _as_data_error(self._source):
-            x_v = self._raw.get_data(start=start, stop=stop, verbose="error")  # (n_channels, n_samples), volts
+            return np.zeros((0, len(raw.ch_names)), np.float32)
+        with _as_data_error(source):
+            x_v = raw.get_data(start=start, stop=stop, verbose="error")  # (n_channels, n_samples), volts
         if x_v.shape[1] != stop - start:
-            raise DataError(f"{self._source}: expected {stop - start} samples from {start} on, got {x_v.shape[1]}.")
+            raise DataError(f"{source}: expected {stop - start} samples from {start} on, got {x_v.shape[1]}.")
         with np.errstate(over="ignore"):  # a damaged value may overflow to infinity, which is detected later
             return np.ascontiguousarray((x_v * _UV_PER_V).T, dtype=np.float32)  # (n_samples, n_channels)
+
+    return read

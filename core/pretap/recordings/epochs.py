@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.errors import DataError, UsageError
 from pretap.signal.channels import match_channels
-
-__all__ = ["Epochs", "trial_sha256"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +107,7 @@ class Epochs:
 
     def pick(self, channels: tuple[str, ...]) -> Epochs:
         """Return the trials with these channels in this order, matched by name; their ids change accordingly."""
-        try:
-            order = match_channels(channels, self.channels, stream=self.source)
-        except StreamRefusedError as error:
-            raise DataError(str(error)) from None
+        order = match_channels(channels, self.channels, stream=self.source, error=DataError)
         if order == list(range(len(self.channels))):
             return self
         return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())

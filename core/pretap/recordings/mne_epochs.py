@@ -13,15 +13,7 @@ from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import canonical
 
-__all__ = [
-    "epochs_from_mne",
-    "epochs_to_mne",
-    "is_epochs_file",
-    "make_info",
-    "read_mne_epochs",
-    "standard_montage",
-    "write_mne_epochs",
-]
+__all__ = ["epochs_from_mne", "epochs_to_mne", "read_mne_epochs", "write_mne_epochs"]
 
 _SUFFIXES = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")
 _UV_PER_V = 1e6

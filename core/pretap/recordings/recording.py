@@ -10,12 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, StreamRefusedError
+from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import match_channels
-
-__all__ = ["TIE_SAMPLES", "Event", "Recording", "from_epochs", "pick", "sample_at"]
-
 
 TIE_SAMPLES = 1e-3
 """Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
@@ -102,10 +99,7 @@ def _nearest(position: float) -> int:
 
 def pick(recording: Recording, channels: Sequence[str]) -> Recording:
     """Return the recording with only these channels, in this order, matched by name."""
-    try:
-        order = match_channels(channels, recording.channels, stream=recording.source)
-    except StreamRefusedError as error:
-        raise DataError(str(error)) from None
+    order = match_channels(channels, recording.channels, stream=recording.source, error=DataError)
     return replace(
         recording,
         channels=tuple(recording.channels[i] for i in order),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         If the file is damaged, or if no stream or several streams could be the EEG; the message lists the streams.
     """
     loaded, truncation, repairs = _load(path)
-    streams = [_Stream.of(each) for each in loaded]
+    streams = [_Stream(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     if not np.isfinite(eeg.t_s).all():
         raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
@@ -72,7 +73,7 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
     if truncation:
         notes.append(truncation)
-    elif not all(each.is_closed for each in streams):
+    elif not all("footer" in each for each in loaded):
         notes.append("not closed by its recorder, so it may have ended early")
     if n_outside:
         notes.append(f"markers outside the samples: {n_outside}")
@@ -101,40 +102,30 @@ def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
 class _Stream:
     """One stream of the file: values (n_samples, n_channels) and timestamps in seconds on the recorder's clock."""
 
-    id: str
-    name: str
-    type: str
-    source_id: str
-    format: str
-    sfreq_hz: float
-    n_channels: int
-    t_s: NDArray[np.float64]
-    values: Any
-    channel_info: tuple[dict[str, str], ...]
-    subject: str
-    is_closed: bool  # has a footer
+    def __init__(self, loaded: dict[str, Any]) -> None:
+        self._info = info = loaded["info"]
+        self.id = str(info["stream_id"])
+        self.name = _first(info, "name")
+        self.type = _first(info, "type")
+        self.source_id = _first(info, "source_id")
+        self.format = _first(info, "channel_format")
+        self.sfreq_hz = float(_first(info, "nominal_srate") or 0)
+        self.n_channels = int(_first(info, "channel_count") or 0)
+        self.t_s = np.asarray(loaded["time_stamps"], np.float64)
+        self.values = loaded["time_series"]
 
-    @classmethod
-    def of(cls, loaded: dict[str, Any]) -> _Stream:
-        info = loaded["info"]
-        return cls(
-            id=str(info["stream_id"]),
-            name=_first(info, "name"),
-            type=_first(info, "type"),
-            source_id=_first(info, "source_id"),
-            format=_first(info, "channel_format"),
-            sfreq_hz=float(_first(info, "nominal_srate") or 0),
-            n_channels=int(_first(info, "channel_count") or 0),
-            t_s=np.asarray(loaded["time_stamps"], np.float64),
-            values=loaded["time_series"],
-            channel_info=_channel_info(info),
-            subject=_first(_below(_below(info, "desc"), "subject"), "id"),
-            is_closed="footer" in loaded,
-        )
+    @property
+    def channel_info(self) -> list[dict[str, str]]:
+        node = _below(_below(self._info, "desc"), "channels")
+        channels = node.get("channel", []) if isinstance(node, dict) else []
+        return [{key: _first(each, key) for key in ("label", "unit", "type")} for each in channels]
+
+    @property
+    def subject(self) -> str:
+        return _first(_below(_below(self._info, "desc"), "subject"), "id")
 
     @property
     def is_text(self) -> bool:
@@ -164,31 +155,16 @@ def _below(node: Any, key: str) -> Any:
     return found[0] if isinstance(found, list) and found else None
 
 
-def _channel_info(info: dict[str, Any]) -> tuple[dict[str, str], ...]:
-    node = _below(_below(info, "desc"), "channels")
-    channels = node.get("channel", []) if isinstance(node, dict) else []
-    return tuple({key: _first(each, key) for key in ("label", "unit", "type")} for each in channels)
-
-
-class _Errors(logging.Handler):
-    """Collects the errors of pyxdf, which only logs that a part of the file is damaged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-
 @contextmanager
-def _collect_errors(logger: logging.Logger) -> Iterator[_Errors]:
-    errors = _Errors()
+def _collect_errors(logger: logging.Logger) -> Iterator[list[logging.LogRecord]]:
+    """Collect the errors of pyxdf, which only logs that a part of the file is damaged."""
+    errors = BufferingHandler(capacity=sys.maxsize)
+    errors.setLevel(logging.ERROR)
     before = logger.propagate
     logger.addHandler(errors)
     logger.propagate = False
     try:
-        yield errors
+        yield errors.buffer
     finally:
         logger.removeHandler(errors)
         logger.propagate = before
@@ -236,8 +212,8 @@ def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
         except Exception as error:
             # on damaged bytes, a parser raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
-    if errors.texts:
-        raise DataError(f"{damaged}: {errors.texts[0]}. Copy it again.")
+    if errors:
+        raise DataError(f"{damaged}: {errors[0].getMessage()}. Copy it again.")
     return streams, truncation, repairs
 
 
@@ -269,7 +245,8 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
     """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed."""
     info = eeg.channel_info
     if len(info) != eeg.n_channels:  # no description, or one that does not fit
-        return list(range(eeg.n_channels)), _numbered(eeg.n_channels), np.ones(eeg.n_channels), True
+        names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
+        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True
     columns = [i for i, each in enumerate(info) if each["type"].lower() == "eeg"] or list(range(eeg.n_channels))
     factors = []
     for i in columns:
@@ -282,10 +259,6 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
         factors.append(factor)
     names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
-
-
-def _numbered(n_channels: int) -> tuple[str, ...]:
-    return tuple(f"ch{i + 1}" for i in range(n_channels))
 
 
 # -- events --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pretap.errors import StreamRefusedError
+from pretap.errors import PretapError, StreamRefusedError
 
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
@@ -62,7 +62,12 @@ def mirrored(name: str) -> str:
 
 
 def match_channels(
-    wanted: Sequence[str], found: Sequence[str], *, stream: str = "stream", replaceable: Sequence[str] = ()
+    wanted: Sequence[str],
+    found: Sequence[str],
+    *,
+    stream: str = "stream",
+    replaceable: Sequence[str] = (),
+    error: type[PretapError] = StreamRefusedError,
 ) -> list[int]:
     """Return the index of each wanted channel among the found labels.
 
@@ -71,7 +76,7 @@ def match_channels(
 
     Raises
     ------
-    StreamRefusedError
+    StreamRefusedError, or the given `error`
         If another channel is missing, or if two labels name the same electrode.
     """
     labels, names, wanted_names = standard_names(found), electrode_names(found), electrode_names(wanted)
@@ -81,7 +86,7 @@ def match_channels(
         same = exact or [i for i, name in enumerate(names) if name == wanted_name]
         if len(same) > 1:
             twins = ", ".join(repr(found[i]) for i in same)
-            raise StreamRefusedError(
+            raise error(
                 f"{stream}: channels {twins} both name electrode {label}. Name the channels in the configuration: "
                 "[stream] channels = [...]."
             )
@@ -89,14 +94,14 @@ def match_channels(
         if not same and label not in replaceable:
             missing.append(label)
     if missing:
-        raise StreamRefusedError(
+        raise error(
             f"{stream} lacks {len(missing)} of the {len(wanted)} channels of the bundle: {', '.join(missing)}. "
             f"It has {', '.join(found[:40]) or 'no labels'}. Check the montage, name the channels in the "
             "configuration ([stream] channels = [...]), or train without them."
         )
     twice = [wanted[k] for k, i in enumerate(index) if i != MISSING and i in index[:k]]
     if twice:
-        raise StreamRefusedError(
+        raise error(
             f"{stream}: two channels of the bundle are the same electrode of the stream, one of them {twice[0]}. "
             "Name the channels in the configuration: [stream] channels = [...]."
         )

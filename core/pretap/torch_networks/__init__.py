@@ -1,12 +1,19 @@
 """Torch modules of the networks: training uses them, and every engine must reproduce their results.
 
 One file per kind that torch trains. `pretap.networks` computes the same in numpy.
+
+A module is built from the struct of its kind, ``module_of(spec)(spec, n_steps=..., n_inputs=..., n_classes=...)``, and
+maps scaled windows (batch, n_steps, n_inputs) float64 to logits (batch, n_classes). ``export`` returns copies of its
+weights under the names of the kind's `tensors`, and ``from_tensors`` builds a module with such weights for inference.
+Two methods are optional: ``cells`` builds the same computation step by step, and ``initialise_from`` sets initial
+weights that depend on the scaled training windows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -14,18 +21,17 @@ from pretap.networks import EegNetSpec, LrpErdLstmSpec, LstmSpec, Network
 from pretap.torch_networks.eegnet import EegNetwork
 from pretap.torch_networks.lrp_erd_lstm import LrpErdLstmNetwork
 from pretap.torch_networks.lstm import LstmNetwork
-from pretap.torch_networks.module import FromData, Module, Streams
 
-__all__ = ["EegNetwork", "FromData", "LrpErdLstmNetwork", "LstmNetwork", "Module", "Streams", "module_of", "one_thread"]
+__all__ = ["EegNetwork", "LrpErdLstmNetwork", "LstmNetwork", "module_of", "one_thread"]
 
-_MODULES: dict[type[Network], type[Module]] = {
+_MODULES: dict[type[Network], Any] = {
     LstmSpec: LstmNetwork,
     LrpErdLstmSpec: LrpErdLstmNetwork,
     EegNetSpec: EegNetwork,
 }
 
 
-def module_of(spec: Network) -> type[Module]:
+def module_of(spec: Network) -> Any:
     """Return the torch module of a kind that has the engine torch."""
     return _MODULES[type(spec)]
 

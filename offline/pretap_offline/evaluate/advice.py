@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pretap.bundle.manifest import Metrics
-from pretap.files import write_json
-from pretap_offline.trials.report import TrialReport
+from pretap.bundle.manifest import Metrics, describe_chance
 
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
@@ -32,19 +28,12 @@ def advice(accuracy: float, *, chance: float, p_chance: float) -> str:
     return f"going live makes sense: expect about {_odds(accuracy)} right"
 
 
-def describe_chance(chance: float, p_chance: float) -> str:
-    """Return the chance level of an accuracy, and the p-value against it."""
-    p = f"p = {p_chance:.2g}" if p_chance >= 1e-4 else "p < 0.0001"
-    return f"chance {chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
-
-
 def describe(metrics: Metrics) -> str:
     """Return the scores of a cross-validation in a few lines, the advice last."""
-    m, (low, high) = metrics, metrics.accuracy_ci95
+    m = metrics
     lines = [
-        f"accuracy {m.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), kappa {m.kappa:.2f}, NLL {m.nll:.3f}: "
-        f"{m.protocol}",
-        describe_chance(m.chance, m.p_chance),
+        f"accuracy {m.describe_accuracy()}: {m.protocol}",
+        f"chance {describe_chance(m.chance, m.p_chance)}",
     ]
     if abs(m.balanced_accuracy - m.accuracy) >= 0.005:
         lines.append(f"balanced accuracy {m.balanced_accuracy:.3f} (every class has the same weight)")
@@ -57,8 +46,3 @@ def describe(metrics: Metrics) -> str:
 def _odds(share: float) -> str:
     n = min(19, round(20 * share))
     return f"{n // 2} of 10" if n % 2 == 0 else f"{n} of 20"
-
-
-def write_training_report(path: Path, *, bundle: Path, trials: TrialReport | None, metrics: Metrics | None) -> None:
-    """Write the trial counts and the scores of a training as JSON."""
-    write_json(path, {"bundle": str(bundle), "trials": trials, "metrics": metrics})

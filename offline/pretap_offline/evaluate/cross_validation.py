@@ -130,14 +130,21 @@ def cross_validate(
     The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve`, the folds of the first
     repeat are also fitted on parts of their trials. `advance` is called after each fit.
     """
+    from joblib import Parallel, delayed
+
     assert epochs.labels is not None
     drawn = splits(epochs, config, seed=seed)
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
     folds = drawn + [fold for part in parts for fold in part]
-    scored = _score_all(epochs, config, folds, seed=seed, n_workers=n_workers, advance=advance)
+    scored = []
+    fits = (delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds)
+    for decoded in Parallel(n_jobs=n_workers, return_as="generator")(fits):
+        scored.append(decoded)
+        if advance is not None:
+            advance()
     raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
-    for each, fold in zip(drawn, scored, strict=False):
-        raw_probs[each.repeat, each.score_on] = fold
+    for each, found in zip(drawn, scored, strict=False):
+        raw_probs[each.repeat, each.score_on] = found
     probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
@@ -157,28 +164,6 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
     return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
 
 
-def _score_all(
-    epochs: Epochs,
-    config: TrainConfig,
-    folds: list[Split],
-    *,
-    seed: int,
-    n_workers: int,
-    advance: Callable[[], None] | None,
-) -> list[NDArray[np.float64]]:
-    from joblib import Parallel, delayed
-
-    scored = []
-    running = Parallel(n_jobs=n_workers, return_as="generator")(
-        delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds
-    )
-    for fold in running:
-        scored.append(fold)
-        if advance is not None:
-            advance()
-    return scored
-
-
 def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
     decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed)
     return decoder.decode(epochs.x_uv[fold.score_on])
@@ -192,6 +177,11 @@ def _parts(epochs: Epochs, folds: list[Split], *, seed: int) -> list[list[Split]
     assert epochs.labels is not None
     labels, rng = epochs.labels, np.random.default_rng([seed, len(epochs)])
     starts = [int(rng.integers(len(fold.fit_on))) for fold in folds]
+    return parts_of(folds, labels, starts)
+
+
+def parts_of(folds: list[Split], labels: Index, starts: list[int]) -> list[list[Split]]:
+    """Return the folds of each fraction below 1, with a part of their training trials from `starts` on."""
     return [
         [part_of(fold, labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
         for fraction in FRACTIONS[:-1]
@@ -238,15 +228,10 @@ def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, see
 def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
     calibrated = ", temperature from the other folds" if config.fit.calibrate else ""
+    how, own = "stratified cross-validation", "split and network seed"
     if is_blockwise(epochs, config):
-        return (
-            f"{n_folds}-fold blockwise cross-validation (contiguous blocks in time, not shuffled), {n_repeats} "
-            f"repeat(s), each with its own network seed, from seed {seed}{calibrated}"
-        )
-    return (
-        f"{n_folds}-fold stratified cross-validation, {n_repeats} repeat(s), each with its own split and network seed, "
-        f"from seed {seed}{calibrated}"
-    )
+        how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
+    return f"{n_folds}-fold {how}, {n_repeats} repeat(s), each with its own {own}, from seed {seed}{calibrated}"
 
 
 def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:

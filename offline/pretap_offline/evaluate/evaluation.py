@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.bundle.manifest import describe_chance
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.evaluate.advice import describe_chance
 from pretap_offline.evaluate.metrics import Scores, against_chance, score
 from pretap_offline.trials.report import describe_counts
 
@@ -57,7 +57,7 @@ class Evaluation:
                 "confusion (truth in rows): " + "; ".join(confusion),
             ]
             if not self.n_trained_on:
-                lines.append(describe_chance(*against_chance(scores.n_correct, scores.labels())))
+                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, scores.labels()))}")
         lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
         return "\n".join(lines)
 

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from pretap.errors import MissingPackageError, UsageError
+from pretap.errors import UsageError
+from pretap.extras import import_extra
 from pretap.networks import CspSpec, LdaSpec, TangentSpaceSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance
@@ -29,23 +30,19 @@ def make_csp(spec: CspSpec, *, sfreq_hz: float, n_steps: int, n_channels: int) -
     """Build band-pass, common spatial patterns and LDA."""
     if spec.filters > n_channels:
         raise UsageError(f"network.filters = {spec.filters}: expected at most the {n_channels} channels.")
-    band = _Band(bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps))
+    band = _band(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)
     patterns = _Patterns(n_filters=spec.filters, regularisation=spec.regularisation)
     return Pipeline([("band", band), ("csp", patterns), ("linear", _lda(None))])
 
 
 def make_tangent_space(spec: TangentSpaceSpec, *, sfreq_hz: float, n_steps: int) -> Pipeline:
     """Build band-pass, shrunk covariance, tangent space at the Riemannian mean and logistic regression."""
-    try:
-        from pyriemann.tangentspace import TangentSpace
-    except ModuleNotFoundError:
-        raise MissingPackageError.for_extra("The kind 'tangent-space'", missing="pyriemann", extra="lab") from None
-
+    pyriemann = import_extra("pyriemann.tangentspace", needed_by="The kind 'tangent-space'", extra="lab")
     return Pipeline(
         [
-            ("band", _Band(bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps))),
+            ("band", _band(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)),
             ("covariance", FunctionTransformer(_covariances)),
-            ("tangent", TangentSpace(metric="riemann")),
+            ("tangent", pyriemann.TangentSpace(metric="riemann")),
             ("linear", LogisticRegression(C=spec.c, max_iter=10_000)),
         ]
     )
@@ -56,7 +53,7 @@ def export_baseline(fitted: Pipeline) -> dict[str, NDArray[np.float64]]:
     steps = fitted.named_steps
     tensors = linear_map(steps["linear"])
     if "band" in steps:
-        tensors[BANDPASS] = steps["band"].impulse
+        tensors[BANDPASS] = steps["band"].kw_args["matrix"][:, 0]
     if "csp" in steps:
         tensors["csp.filters"] = steps["csp"].filters_
     if "tangent" in steps:
@@ -71,22 +68,6 @@ def linear_map(model: Any) -> dict[str, NDArray[np.float64]]:
     if len(bias) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return {"dense.weight": np.asarray(weight, np.float64), "dense.bias": np.asarray(bias, np.float64)}
-
-
-class _Band(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Filters windows (n_epochs, n_steps, n_channels); nothing is fitted."""
-
-    def __init__(self, impulse: NDArray[np.float64]) -> None:
-        self.impulse = impulse
-
-    def fit(self, X: NDArray[Any], y: Any = None) -> _Band:  # noqa: ARG002, N803
-        return self
-
-    def transform(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
-        return bandpassed(X, toeplitz(self.impulse))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
 
 
 class _Patterns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -106,6 +87,11 @@ class _Patterns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:  # noqa: N803
         return log_power(X, self.filters_)  # (n_epochs, n_filters)
+
+
+def _band(spec: CspSpec | TangentSpaceSpec, *, sfreq_hz: float, n_steps: int) -> FunctionTransformer:
+    impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
+    return FunctionTransformer(bandpassed, kw_args={"matrix": toeplitz(impulse)})
 
 
 def _lda(shrinkage: float | str | None) -> LinearDiscriminantAnalysis:

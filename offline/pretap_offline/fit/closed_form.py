@@ -17,7 +17,6 @@ from pretap.errors import DataError
 from pretap.networks import ClosedFormSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.closed_form import log_covariance, window_means
-from pretap_offline.fit.bandpass import bandpass_impulse
 from pretap_offline.fit.baselines import linear_map
 
 _MAX_FOLDS = 10
@@ -83,12 +82,6 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         filtered = bandpassed(x, toeplitz(self.impulse))  # (n_epochs, n_steps, n_channels)
         erd = np.stack([log_covariance(window) for window in filtered])
         return erd, window_means(x, self.spec.means)
-
-
-def make_closed_form(spec: ClosedFormSpec, *, sfreq_hz: float, n_steps: int, seed: int) -> ClosedFormClassifier:
-    """Build the untrained classifier for windows of `n_steps` at `sfreq_hz`."""
-    impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
-    return ClosedFormClassifier(spec, impulse, random_state=seed)
 
 
 def _multiplied(branch: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,12 +14,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from pretap.config.train import FitConfig, TrainConfig
 from pretap.errors import UsageError
-from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, Network, TangentSpaceSpec
+from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LdaSpec, LrpErdLstmSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import Scaling
 from pretap_offline.fit.bandpass import bandpass_impulse
 from pretap_offline.fit.baselines import export_baseline, make_csp, make_lda, make_tangent_space
-from pretap_offline.fit.closed_form import make_closed_form
+from pretap_offline.fit.closed_form import ClosedFormClassifier
 from pretap_offline.fit.decimation import design_fir
 
 
@@ -152,27 +152,24 @@ def _network(
         case TangentSpaceSpec():
             return make_tangent_space(spec, sfreq_hz=sfreq_hz, n_steps=n_steps)
         case ClosedFormSpec():
-            return make_closed_form(spec, sfreq_hz=sfreq_hz, n_steps=n_steps, seed=seed)
+            impulse = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
+            return ClosedFormClassifier(spec, impulse, random_state=seed)
         case _:
             from pretap_offline.fit.neural import make_network_classifier
 
+            fixed: dict[str, Any] = {}  # arguments of the module that are not learned
+            if isinstance(spec, LrpErdLstmSpec):
+                fixed["impulse"] = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
             return make_network_classifier(
                 spec,
                 config.fit,
                 n_steps=n_steps,
                 channels=like.channels,
                 n_classes=len(like.classes),
-                fixed=_fixed(spec, sfreq_hz=sfreq_hz, n_steps=n_steps),
+                fixed=fixed,
                 seed=seed,
                 advance=advance,
             )
-
-
-def _fixed(spec: Network, *, sfreq_hz: float, n_steps: int) -> dict[str, Any]:
-    """Return the arguments of the module that are not learned."""
-    if not isinstance(spec, LrpErdLstmSpec):
-        return {}
-    return {"impulse": bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)}
 
 
 def _check_fit(config: TrainConfig) -> None:

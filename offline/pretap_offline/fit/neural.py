@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 
 from pretap.config.train import FitConfig
 from pretap.networks import Network
-from pretap.torch_networks import FromData, LstmNetwork, module_of, one_thread
+from pretap.torch_networks import LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
@@ -77,7 +77,7 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
         """Initialise the module from the training windows, if it supports that."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
-        if isinstance(self.module_, FromData):
+        if hasattr(self.module_, "initialise_from"):
             with torch.no_grad():
                 self.module_.initialise_from(torch.from_numpy(X))
 

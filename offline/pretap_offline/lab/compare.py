@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
-from pretap_offline.evaluate.cross_validation import Split, calibrated, part_of
-from pretap_offline.evaluate.learning_curve import FRACTIONS
+from pretap_offline.evaluate.cross_validation import Split, calibrated, parts_of
 from pretap_offline.evaluate.metrics import wilson95
 from pretap_offline.lab.bench import Bench, draw
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, permuted, versions
@@ -52,13 +51,8 @@ def plan(
     """Draw all folds: of the trials as they are, of parts of them, and with permuted labels."""
     any_config = next(iter(configs.values()))
     folds = draw(bench, any_config)
-    parts = []
-    if learning_curve:
-        starts = [_start_of(fold, seed=bench.seed) for fold in folds]
-        parts = [
-            [part_of(fold, bench.labels, fraction, start=start) for fold, start in zip(folds, starts, strict=True)]
-            for fraction in FRACTIONS[:-1]
-        ]
+    starts = [_start_of(fold, seed=bench.seed) for fold in folds]
+    parts = parts_of(folds, bench.labels, starts) if learning_curve else []
     seeds = [_shuffle_seed(bench.seed, n) for n in range(permutations)]
     return Plan(bench, configs, folds, parts, [(seed, draw(bench, any_config, shuffle=seed)) for seed in seeds])
 
@@ -80,7 +74,7 @@ def compare(planned: Plan, run: Run, *, files: Mapping[str, str]) -> Comparison:
             Outcome(
                 name=name,
                 file=files[name],
-                kind=_kind(config),
+                kind=str(config.network.__struct_config__.tag),
                 config=msgspec.to_builtins(config),
                 figures=summary,
                 raw=summarise(labels, raw, seed=bench.seed),
@@ -141,10 +135,6 @@ def setting_of(bench: Bench) -> Setting:
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _kind(config: TrainConfig) -> str:
-    return str(msgspec.to_builtins(config.network)["kind"])
 
 
 def _check_converged(name: str, fitted: list[Fitted]) -> None:

@@ -10,24 +10,6 @@ import msgspec
 from pretap.errors import DataError
 from pretap.files import write_whole, writing
 
-__all__ = [
-    "Chosen",
-    "Comparison",
-    "CurvePoint",
-    "Difference",
-    "Fold",
-    "Outcome",
-    "Permutations",
-    "Setting",
-    "Summary",
-    "Sweep",
-    "Trial",
-    "Trials",
-    "read_results",
-    "write_chosen",
-    "write_results",
-]
-
 
 class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The trials of the cross-validation; `labels` (n_trials,) are indices into `classes`."""

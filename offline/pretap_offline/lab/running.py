@@ -22,10 +22,6 @@ Data = Mapping[float | None, Epochs]
 """The trials at each rate that a recipe asks for."""
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True, eq=False)
 class Laboratory:
     """Runs the fits that are not in the store yet.
@@ -36,8 +32,8 @@ class Laboratory:
 
     store: Store
     work: Callable[[Sequence[Fit], Data], Iterator[tuple[str, Fitted]]]
-    check: Callable[[], None] = _nothing
-    advance: Callable[[], None] = _nothing
+    check: Callable[[], None] = lambda: None
+    advance: Callable[[], None] = lambda: None
 
     def run(self, fits: Sequence[Fit], epochs: Data) -> list[Fitted]:
         """Return the result of each fit, in order.
@@ -90,7 +86,7 @@ def _on_cluster(client: Any, fits: Sequence[Fit], epochs: Data) -> Iterator[tupl
 
 @contextmanager
 def open_laboratory(
-    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = _nothing
+    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = lambda: None
 ) -> Iterator[Laboratory]:
     """Open a laboratory with `n_workers` processes, or with the cluster whose scheduler is at `cluster`."""
     if cluster is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pretap.config.reading import find_config, load_config
+from pretap.config.reading import find_config, load_config, read_toml
 from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
 from pretap_offline.lab.fits import recipe
@@ -115,12 +114,7 @@ def read_space(path: Path) -> Space:
     UsageError
         If a key is unknown, a value does not fit the recipe, the space is empty, or a range is invalid.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the space {path}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    table = read_toml(path, what="space")
     unknown = sorted(table.keys() - {"base", "space"})
     base, wanted = table.get("base"), table.get("space")
     if unknown or not isinstance(base, str) or not isinstance(wanted, dict) or not wanted:

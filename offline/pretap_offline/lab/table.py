@@ -19,43 +19,39 @@ def print_comparison(found: Comparison) -> None:
     """Print the configurations, the best accuracy first, and their differences from the first one given."""
     console = _console()
     _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
-    console.print(_scores(found.best_first))
+    console.print(_outcomes(found.best_first, "name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p"))
     console.print()
-    console.print(_decoders(found.best_first))
+    console.print(_outcomes(found.best_first, "name", "kind", "kappa", "AUC", "parameters", "fit s", "forward"))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
         console.print(_differences(found.differences))
 
 
-def _scores(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p")
-    for each in outcomes:
-        f = each.figures
-        low, high = f.accuracy_ci95
-        table.add_row(
-            each.name,
-            f.describe_accuracy(),
-            f"{low:.3f}-{high:.3f}",
-            f"{f.nll:.3f}",
-            f"{f.ece:.3f} ({f.ece_p:.2g})",
-            "-" if f.slope is None else f"{f.slope:.2f}",
-            "-" if each.permutations is None else f"{each.permutations.p:.2g}",
-        )
-    return table
+def outcome_cells(each: Outcome) -> dict[str, str]:
+    """Format an outcome, by column; the report has all columns in this order."""
+    f = each.figures
+    return {
+        "name": each.name,
+        "kind": each.kind,
+        "accuracy": f.describe_accuracy(),
+        "95 %": "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
+        "NLL": f"{f.nll:.3f}",
+        "ECE (p)": f"{f.ece:.3f} ({f.ece_p:.2g})",
+        "slope": "-" if f.slope is None else f"{f.slope:.2f}",
+        "kappa": f"{f.kappa:.2f}",
+        "AUC": f"{f.auc:.3f}",
+        "p": "-" if each.permutations is None else f"{each.permutations.p:.2g}",
+        "parameters": f"{each.n_parameters}",
+        "fit s": f"{each.fit_s:.2f}",
+        "forward": "yes" if each.forward_only else "no",
+    }
 
 
-def _decoders(outcomes: Sequence[Outcome]) -> Table:
-    table = _table("name", "kind", "kappa", "AUC", "parameters", "fit s", "forward")
+def _outcomes(outcomes: Sequence[Outcome], *columns: str) -> Table:
+    table = _table(*columns)
     for each in outcomes:
-        table.add_row(
-            each.name,
-            each.kind,
-            f"{each.figures.kappa:.2f}",
-            f"{each.figures.auc:.3f}",
-            f"{each.n_parameters}",
-            f"{each.fit_s:.2f}",
-            "yes" if each.forward_only else "no",
-        )
+        cells = outcome_cells(each) | {"95 %": "{:.3f}-{:.3f}".format(*each.figures.accuracy_ci95)}
+        table.add_row(*(cells[column] for column in columns))
     return table
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.files import writing
 from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
-from pretap_offline.synthetic.head import LAST_TAP_S, MIN_SFREQ_HZ, Plan, build_head, draw_plan, simulate_uv
+from pretap_offline.synthetic.head import LAST_TAP_S, MIN_SFREQ_HZ, Head, Plan, build_head, draw_plan, simulate_uv
 
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
 
@@ -26,25 +28,15 @@ _MAT_HEADER = b"MATLAB 5.0 MAT-file, synthetic subject of pretap"
 # -- recordings and trials -----------------------------------------------------------------------------------------
 
 
-def _rngs(seed: int, session: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """Return the random generators of head, tap plan and noise; the head depends on the seed only."""
-    if seed < 0 or session < 0:
-        raise UsageError(f"Expected seed and session of 0 or more, got seed {seed}, session {session}.")
-    return (
-        np.random.default_rng([seed, 0]),
-        np.random.default_rng([seed, 1, session]),
-        np.random.default_rng([seed, 2, session]),
-    )
-
-
-def _on_grid(plan: Plan, sfreq_hz: float) -> Plan:
-    return Plan(np.rint(plan.taps_s * sfreq_hz) / sfreq_hz, plan.hands, plan.rests_s)
-
-
-def _checked_rate(sfreq_hz: float) -> float:
+def _draw(*, seed: int, session: int, n_seconds: float, sfreq_hz: float) -> tuple[Head, Plan, np.random.Generator]:
+    """Return the head, the taps of the session (each on a sample), and the random generator of its noise."""
     if not (np.isfinite(sfreq_hz) and sfreq_hz >= MIN_SFREQ_HZ):
         raise UsageError(f"Expected a sampling rate of at least {MIN_SFREQ_HZ:g} Hz, got {sfreq_hz:g}.")
-    return float(sfreq_hz)
+    if seed < 0 or session < 0:
+        raise UsageError(f"Expected seed and session of 0 or more, got seed {seed}, session {session}.")
+    plan = draw_plan(np.random.default_rng([seed, 1, session]), n_seconds)
+    plan = replace(plan, taps_s=np.rint(plan.taps_s * sfreq_hz) / sfreq_hz)
+    return build_head(np.random.default_rng([seed, 0])), plan, np.random.default_rng([seed, 2, session])
 
 
 def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, session: int = 0) -> Any:
@@ -68,13 +60,10 @@ def simulate_raw(*, seed: int, n_seconds: float, sfreq_hz: float = 1000.0, sessi
         and ``tap/right`` (on a sample, no duration) and ``rest`` (with a duration). Equal arguments produce equal
         samples, bit for bit on one machine.
     """
-    sfreq_hz = _checked_rate(sfreq_hz)
     if not (np.isfinite(n_seconds) and n_seconds >= 1):
         raise UsageError(f"Expected a duration of at least 1 second, got {n_seconds:g}.")
-    head_rng, plan_rng, noise_rng = _rngs(seed, session)
-    plan = _on_grid(draw_plan(plan_rng, n_seconds), sfreq_hz)
-    n_samples = round(n_seconds * sfreq_hz)
-    x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
+    head, plan, rng = _draw(seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz)
+    x_uv = simulate_uv(head, plan, rng, sfreq_hz=sfreq_hz, n_samples=round(n_seconds * sfreq_hz))
     import mne
 
     info = make_info(CHANNELS, sfreq_hz=sfreq_hz)
@@ -99,15 +88,14 @@ def simulate_epochs(
     train, test
         `n_train` and `n_test` trials of (0.5 s * sfreq_hz, 28 channels).
     """
-    sfreq_hz = _checked_rate(sfreq_hz)
     if n_train < 1 or n_test < 1:
         raise UsageError(f"Expected at least one trial in each part, got {n_train} for training, {n_test} for testing.")
     n_epochs = n_train + n_test
-    head_rng, plan_rng, noise_rng = _rngs(seed, session)
-    plan = _on_grid(draw_plan(plan_rng, 60 + 2.0 * n_epochs), sfreq_hz)  # taps are 1.3 s apart on average, with rests
+    n_seconds = 60 + 2.0 * n_epochs  # taps are 1.3 s apart on average, with rests
+    head, plan, rng = _draw(seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz)
     plan = Plan(plan.taps_s[:n_epochs], plan.hands[:n_epochs], ())
     n_samples = round((plan.taps_s[-1] + LAST_TAP_S) * sfreq_hz)
-    x_uv = simulate_uv(build_head(head_rng), plan, noise_rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
+    x_uv = simulate_uv(head, plan, rng, sfreq_hz=sfreq_hz, n_samples=n_samples)
     n_window = round(WINDOW_S * sfreq_hz)
     last = np.rint((plan.taps_s + WINDOW_END_MS / 1000) * sfreq_hz).astype(np.int64)  # (n_epochs,)
     index = last[:, None] + np.arange(1 - n_window, 1)  # (n_epochs, n_window)
@@ -117,7 +105,7 @@ def simulate_epochs(
         labels=plan.hands,
         classes=CLASSES,
         channels=CHANNELS,
-        sfreq_hz=sfreq_hz,
+        sfreq_hz=float(sfreq_hz),
         window_end_ms=WINDOW_END_MS,
         source=f"synthetic subject, seed {seed}" + (f", session {session}" if session else ""),
         subject=f"synthetic-{seed}",
@@ -135,10 +123,7 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     ``sfreq``, ``source`` and ``subject``. If `test` has labels, they go to ``labels_data_set_iv.txt``, one 0 or 1 per
     line. Equal trials produce equal bytes, because the date in SciPy's header is overwritten.
     """
-    try:
-        from scipy.io import savemat
-    except ImportError:
-        raise MissingPackageError.for_extra("Writing a .mat file", missing="scipy") from None
+    savemat = import_extra("scipy.io", needed_by="Writing a .mat file").savemat
     if train.labels is None:
         raise DataError(f"{train.source}: expected labels for the training part of {path}.")
     if (train.channels, train.sfreq_hz, train.n_samples) != (test.channels, test.sfreq_hz, test.n_samples):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config.train import TrainConfig
-from pretap.errors import DataError, StreamRefusedError
+from pretap.errors import DataError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
 
@@ -22,11 +22,10 @@ def common_channels(
     """Return the channels to cut, in the order of the first file, and those that some files lack as (name, reason)."""
     wanted, first = config.trials, recordings[0]
     names = wanted.channels or first.channels
-    try:
-        if wanted.channels:
-            names = tuple(first.channels[i] for i in match_channels(names, first.channels, stream=first.source))
-    except StreamRefusedError as error:
-        raise DataError(f"trials.channels: {error}") from None
+    if wanted.channels:
+        where = f"trials.channels: {first.source}"
+        found = match_channels(names, first.channels, stream=where, error=DataError)
+        names = tuple(first.channels[i] for i in found)
     excluded = {canonical(name) for name in wanted.exclude}
     known = {canonical(name) for recording in recordings for name in recording.channels}
     if not excluded <= known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from pretap.config.serve import StreamConfig
 from pretap.config.train import TrainConfig
-from pretap.errors import DataError, StreamRefusedError, UsageError
+from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.events import matches
 from pretap.recordings.mne_epochs import make_info
@@ -242,11 +243,7 @@ def _mne_epochs(
     x_v = np.empty((len(labels), len(names), n_window))  # (n_epochs, n_channels, n_window)
     free = iter(x_v)
     for each in windows:
-        try:
-            found = _match(names, each.recording, interpolation)
-        except StreamRefusedError as error:
-            raise DataError(str(error)) from None
-        order = np.array(found)
+        order = np.array(_match(names, each.recording, interpolation))
         for last, row in zip(each.rows[:, 0].tolist(), free, strict=False):
             x_uv = each.recording.read(last - n_window + 1, last + 1)  # (n_window, n_channels)
             row[:] = np.where(order == MISSING, 0.0, x_uv[:, order].astype(np.float64) / _UV_PER_V).T
@@ -264,9 +261,10 @@ def _mne_epochs(
 def _match(names: tuple[str, ...], recording: Recording, interpolation: NDArray[np.float64] | None) -> list[int]:
     """Find the channels in a recording; up to as many as the live service replaces may be `MISSING`."""
     known = [name for k, name in enumerate(names) if interpolation is not None and can_interpolate(interpolation, k)]
-    found = match_channels(names, recording.channels, stream=recording.source, replaceable=known)
+    match = partial(match_channels, names, recording.channels, stream=recording.source, error=DataError)
+    found = match(replaceable=known)
     if found.count(MISSING) > max_interpolated(len(names), StreamConfig().max_interpolated):
-        match_channels(names, recording.channels, stream=recording.source)  # raises an error that names them
+        match()  # raises an error that names them
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import UsageError
 from pretap.files import writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
@@ -62,8 +61,7 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
 
 
 def _labels(epochs: Epochs) -> NDArray[np.int64]:
-    if epochs.labels is None:
-        raise UsageError(f"{epochs.source}: trials without labels have no class averages to draw.")
+    assert epochs.labels is not None
     return epochs.labels
 
 

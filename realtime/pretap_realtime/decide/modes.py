@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pretap.config.serve import CueConfig
 from pretap.decoder.decoder import Decoder
-from pretap.decoder.output import DecoderStream, Output
-from pretap.decoder.stream import LaneStream
+from pretap.decoder.output import Output
+from pretap.decoder.stream import DecoderStream, LaneStream
 from pretap.errors import UsageError
 from pretap.recordings.events import matches
 from pretap.recordings.recording import TIE_SAMPLES

@@ -10,7 +10,7 @@ import numpy as np
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
 from pretap_offline.lab.report.patterns import Group, HeadMap
-from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
+from pretap_offline.trials.montage import channels_on_map
 
 _LABELLED = frozenset(("C3", "C4"))  # over the motor areas of the two hands
 
@@ -22,11 +22,6 @@ class Topographies:
         self.placed = channels_on_map(channels)
         self._names = [channels[i] if canonical(channels[i]) in _LABELLED else "" for i in self.placed]
         self._info = make_info(tuple(channels[i] for i in self.placed), sfreq_hz=1.0)
-
-    @property
-    def can_draw(self) -> bool:
-        """Whether enough channels have a position."""
-        return len(self.placed) >= MIN_ON_MAP
 
     def draw(self, group: Group) -> list[bytes]:
         """Draw each map of a group, with colours symmetric about 0."""

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.config.train import EvaluationConfig, TrainConfig
-from pretap.errors import DataError, MissingPackageError, UsageError
+from pretap.errors import DataError, UsageError
+from pretap.extras import import_extra
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
@@ -21,7 +22,7 @@ from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, par
 from pretap_offline.lab.report.patterns import Group, decision_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
-from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells
+from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells, outcome_cells
 from pretap_offline.trials.montage import MIN_ON_MAP
 from pretap_offline.trials.report import describe_counts
 
@@ -38,10 +39,7 @@ _MAX_DIAGRAMS = 6  # of calibration
 def check_report(found: Comparison | None = None, trials: Epochs | None = None) -> None:
     """Check before the work that the libraries are installed, and that the results `found` belong to `trials`."""
     for name in ("matplotlib", "mne"):
-        try:
-            __import__(name)
-        except ModuleNotFoundError:
-            raise MissingPackageError.for_extra("--report", missing=name) from None
+        import_extra(name, needed_by="--report")
     if found is not None and trials is not None and data_sha256(trials) != found.trials.sha256:
         raise UsageError(
             f"The results were computed on {found.trials.source} (sha256 {found.trials.sha256[:16]}), but --data holds "
@@ -105,7 +103,7 @@ def _accuracy(found: Comparison, best_first: Sequence[Outcome]) -> str:
         *("perm. p", "parameters", "fit s", "forward"),
     )
     content = [
-        table(columns, map(_row, best_first), best_first=True),
+        table(columns, ([*outcome_cells(each).values()] for each in best_first), best_first=True),
         cards([picture(plot, alt="Accuracy of each decoder with its 95 % interval")]),
     ]
     if found.differences:
@@ -119,25 +117,6 @@ def _accuracy(found: Comparison, best_first: Sequence[Outcome]) -> str:
     return section("Accuracy", how, content)
 
 
-def _row(each: Outcome) -> list[str]:
-    f = each.figures
-    return [
-        each.name,
-        each.kind,
-        f.describe_accuracy(),
-        "{:.3f} to {:.3f}".format(*f.accuracy_ci95),
-        f"{f.nll:.3f}",
-        f"{f.ece:.3f} ({f.ece_p:.2g})",
-        "-" if f.slope is None else f"{f.slope:.2f}",
-        f"{f.kappa:.2f}",
-        f"{f.auc:.3f}",
-        "-" if each.permutations is None else f"{each.permutations.p:.2g}",
-        f"{each.n_parameters}",
-        f"{each.fit_s:.2f}",
-        "yes" if each.forward_only else "no",
-    ]
-
-
 def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
     labels, rng = np.array(found.trials.labels), np.random.default_rng(found.setting.seed)
     expected = _calibrated_error(np.array(best_first[0].probs), rng)
@@ -147,8 +126,7 @@ def _calibration(found: Comparison, best_first: Sequence[Outcome]) -> str:
         probs, f = np.array(each.probs), each.figures
         bins = figures.confidence_bins(labels, probs, rng=rng)
         drawn = figures.reliability(bins, probs, large=number == 0)
-        slope = "-" if f.slope is None else f"{f.slope:.2f}"
-        caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {slope}"
+        caption = f"{each.name}: ECE {f.ece:.3f} (p {f.ece_p:.2g}), slope {outcome_cells(each)['slope']}"
         shown.append(picture(drawn, alt=f"Reliability of {each.name}", caption=caption))
     content = [cards(shown)]
     if len(best_first) > _MAX_DIAGRAMS:
@@ -222,7 +200,7 @@ def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | Non
     if trials is None:
         return section("On the head", "", [paragraph("No maps: the trials were not given (--data).")])
     drawing = Topographies(trials.channels)
-    if not drawing.can_draw:
+    if len(drawing.placed) < MIN_ON_MAP:
         text = (
             f"No maps: {len(drawing.placed)} of {len(trials.channels)} channels have a standard position, "
             f"at least {MIN_ON_MAP} are needed."
