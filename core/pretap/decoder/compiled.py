@@ -143,8 +143,6 @@ class CompiledLanes:
             raise MemoryError("no memory for the compiled engine")
         # Do not free it at exit: a daemon thread may still be in `catch_up`, which holds no lock.
         weakref.finalize(self, library.free, self._engine).atexit = False
-        addresses = [ctypes.cast(f, _pointer).value for f in (library.process, library.catch_up)]  # type: ignore[arg-type]
-        self.native = Native(addresses[0] or 0, addresses[1] or 0, self._engine)
         self._allocate(1)
 
     def reset(self) -> None:
@@ -173,6 +171,12 @@ class CompiledLanes:
     def catch_up(self) -> None:
         """Advance the windows that `process` left for later."""
         self._library.catch_up(self._engine)
+
+    @functools.cached_property
+    def native(self) -> Native:
+        """The addresses that C code calls instead of `process` and `catch_up`."""
+        addresses = [ctypes.cast(f, _pointer).value for f in (self._library.process, self._library.catch_up)]  # type: ignore[arg-type]
+        return Native(addresses[0] or 0, addresses[1] or 0, self._engine)
 
     def _allocate(self, n: int) -> None:
         """Allocate the arrays that receive the results of at most `n` windows."""

@@ -1,4 +1,4 @@
-"""What decoders that follow a stream return: decisions, and their functions for C code."""
+"""Results of decoders that follow a stream: decisions, and the addresses of their functions for C code."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pretap.bundle.manifest import Manifest
 from pretap.recordings.events import matches
 
-__all__ = ["TRIAL_ENDS", "bundle_cues", "truth"]
-
 TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials; the window ends with the trial
 
 

@@ -20,8 +20,6 @@ from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap_realtime.signal.chunk import Cue, Decision
 
-__all__ = ["CueLocked", "FreeRunning", "Mode", "cue_locked", "hop_samples"]
-
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
 CUE_WAIT_S = 1.0  # how long a cue may wait for its samples, beyond the end of its window
 

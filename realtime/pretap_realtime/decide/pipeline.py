@@ -28,8 +28,6 @@ from pretap_realtime.signal.front_end import FrontEnd, Interruption, Run
 from pretap_realtime.signal.losses import LossDetector
 from pretap_realtime.signal.plain_samples import Horizon, count_plain
 
-__all__ = ["Pipeline", "Taken", "make_resampler"]
-
 
 class Taken(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Plain samples, and the decisions they completed; None if the pipeline has to make those."""

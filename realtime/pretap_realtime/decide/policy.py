@@ -16,8 +16,6 @@ from pretap.bundle.manifest import Manifest
 from pretap.config.serve import PolicyConfig
 from pretap_realtime.signal.chunk import Decision
 
-__all__ = ["NONE", "Evidence", "EvidenceFilter", "Gate", "Policy", "Verdict"]
-
 NONE = "none"
 _MIN_PROB = 1e-6  # one decision never rules a class out forever
 _UNKNOWN_US = 10**15  # longer than any span of the policy

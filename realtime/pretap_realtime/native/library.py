@@ -8,8 +8,6 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLAIM", "LIBRARY", "Receiver", "library"]
-
 LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "receive.c"
 CLAIM: Final = 1 << 20  # as in receive.c

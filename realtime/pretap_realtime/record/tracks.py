@@ -49,22 +49,22 @@ class Track:
 
     def __init__(self, stream_id: int, identity: Identity) -> None:
         self.id, self.identity = stream_id, identity
-        self.name, self.is_text = printable(identity.name), identity.format == "string"
+        self.is_text = identity.format == "string"
         self.n_samples = self.n_not_utf8 = self.n_returns = 0
-        self._n_lost_before = 0  # in earlier connections
-        self._losses = self._new_loss_detector()
+        has_rate = 0 < identity.sfreq_hz <= _MAX_HZ
+        self._losses = LossDetector(sfreq_hz=identity.sfreq_hz) if has_rate else None
         self._pending: list[tuple[NDArray[Any], NDArray[np.float64]]] = []  # (n_new, n_channels), (n_new,)
         self._span_s = (0.0, 0.0)  # the timestamps of the first and the last sample
         self._offsets: list[tuple[float, float]] = []
 
-    def _new_loss_detector(self) -> LossDetector | None:
-        sfreq_hz = self.identity.sfreq_hz
-        return LossDetector(sfreq_hz=sfreq_hz) if 0 < sfreq_hz <= _MAX_HZ else None
+    @property
+    def name(self) -> str:
+        return printable(self.identity.name)
 
     @property
     def n_lost(self) -> int:
         """Samples lost according to the timestamps, 0 without a rate; those lost between connections are unknown."""
-        return self._n_lost_before + (self._losses.counts.n_lost if self._losses is not None else 0)
+        return self._losses.counts.n_lost if self._losses is not None else 0
 
     @property
     def counts_losses(self) -> bool:
@@ -96,8 +96,8 @@ class Track:
     def resume(self) -> None:
         """Continue with a new connection: timestamps are compared among themselves again, the counts go on."""
         self.n_returns += 1
-        self._n_lost_before = self.n_lost
-        self._losses = self._new_loss_detector()
+        if self._losses is not None:
+            self._losses.reset(sfreq_hz=self.identity.sfreq_hz)
 
     def footer(self) -> xdf_writer.Chunk:
         facts = {"lost_samples": str(self.n_lost)} if self.counts_losses else {}

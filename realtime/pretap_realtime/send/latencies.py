@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Latencies", "percentile"]
-
 _MIN_S, _RATIO = 1e-6, 1.01  # a bin is 1 % wide
 _LOG_RATIO = math.log(_RATIO)
 _N_BINS = 2048  # up to 700 s

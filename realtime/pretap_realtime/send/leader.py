@@ -43,8 +43,6 @@ from pretap_realtime.send.sender import Sender
 from pretap_realtime.send.sending_clock import new_sending_clock
 from pretap_realtime.send.sink import SendingCall
 
-__all__ = ["Leader"]
-
 _SLOW_S: Final = 0.005  # sending takes 0.1 ms; with the sleep of the watchdog the loop waits for less than 50 ms
 _POLL_S: Final = 0.03  # between checks whether the thread that sends makes progress
 # 0.4 s with the check for threads that spin. Polls are counted, not time: after the whole process stood still, nothing

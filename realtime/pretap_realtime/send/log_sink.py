@@ -14,8 +14,6 @@ from pretap_realtime.console.background_writer import BackgroundWriter
 from pretap_realtime.send.messages import Message
 from pretap_realtime.send.sink import Outgoing
 
-__all__ = ["LogSink"]
-
 _MAX_PENDING: Final = 100_000  # messages, if the disk hangs: some 80 MB
 _PAUSE_S: Final = 0.005  # so at 1000 decisions a second the thread wakes 200 times
 _HUNG_S: Final = 0.4

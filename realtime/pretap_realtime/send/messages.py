@@ -11,8 +11,6 @@ import msgspec
 
 from pretap.terminal import json_text
 
-__all__ = ["Message", "MessageType", "State", "encode"]
-
 MessageType = Literal["verdict", "state", "heartbeat"]
 State = Literal["WAITING", "VALIDATING", "RUNNING", "STALE", "LOST", "REFUSED"]
 

@@ -16,8 +16,6 @@ import msgspec
 from pretap.errors import OutletFrozenError
 from pretap_realtime.lsl.outlet import Outlet
 
-__all__ = ["OutletGroup", "OutletKind"]
-
 _OPEN_S: Final = 30.0  # to open the outlets: 16 decoders of one process, which start together, take some seconds
 
 OutletKind = Literal["markers", "codes", "probabilities"]

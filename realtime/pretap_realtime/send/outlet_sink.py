@@ -10,8 +10,6 @@ from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sink import Outgoing
 
-__all__ = ["OutletSink"]
-
 _EARLY_S: Final = 0.9  # the heartbeat after a second opens the outlets
 
 

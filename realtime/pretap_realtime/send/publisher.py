@@ -14,8 +14,6 @@ from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.send.messages import Message
 from pretap_realtime.send.sink import BlockingSink, Outgoing, Sink
 
-__all__ = ["Publisher"]
-
 _MAX_PENDING: Final = 4096  # items: four seconds at 1000 decisions a second
 _MAX_BATCH: Final = 256  # items sent in one step, which takes some milliseconds
 

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["exist", "exit_process", "lower_priority"]
-
 _MEASURE_S = 0.2
 # The share of that time a spinning thread runs at least. One that a full machine keeps from running does not wait
 # either, but does not run.
@@ -20,7 +18,7 @@ _FOUND: set[int] = set()
 
 
 def lower_priority() -> int:
-    """Give the lowest priority to each thread that is not Python's and never waits; return how many there are.
+    """Lower the priority of each thread that is not Python's and never waits; return how many there are.
 
     It takes 0.2 s. If a system has no such priority, or does not tell what threads do, it does nothing.
     """

@@ -11,8 +11,6 @@ from pretap_realtime.send import runaway_threads
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Sink
 
-__all__ = ["Sender"]
-
 _MAX_ABANDONED: Final = 3  # threads
 _POLL_S: Final = 0.001
 

@@ -13,8 +13,6 @@ from typing import Final, Protocol
 
 from pretap_realtime.native.library import library
 
-__all__ = ["NativeSendingClock", "PollingSendingClock", "SendingClock", "new_sending_clock"]
-
 _POLL_S: Final = 0.04  # as in receive.c
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pretap_realtime.send.messages import Message, MessageType, State
 
-__all__ = ["BlockingSink", "Outgoing", "SendingCall", "Sink"]
-
 
 class Outgoing(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A message of the loop that has no number and no time of sending yet."""

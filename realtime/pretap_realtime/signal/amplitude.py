@@ -13,8 +13,6 @@ from pretap.signal.ring import Ring
 from pretap.signal.statistics import Statistics
 from pretap_realtime.signal.block_checks import describe_unit_error
 
-__all__ = ["AmplitudeCheck"]
-
 # Median over channels of the standard deviation within a window. Scalp EEG has 2 to 100 uV; a unit error is a factor
 # of 1000 or more.
 _TYPICAL_UV: Final = 10.0  # if the bundle does not know its training signal

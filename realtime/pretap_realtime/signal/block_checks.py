@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from pretap.config.serve import QualityConfig
 from pretap.signal.statistics import Statistics
 
-__all__ = ["BlockChecks", "Findings", "describe_unit_error"]
-
 _lowest, _highest = np.minimum.reduce, np.maximum.reduce  # half the cost of the methods
 
 _RAIL_SHARE = 0.2  # of a block's samples are its highest, or its lowest, value: the tops of a clipped wave

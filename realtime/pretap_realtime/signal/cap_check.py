@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from pretap.signal.channels import MISSING, electrode_names, mirrored
 from pretap.signal.statistics import Statistics, rereferenced
 
-__all__ = ["CapCheck"]
-
 _CONNECTORS = (8, 16, 32)
 _MAX_CHANNELS, _MIN_CHANNELS = 64, 8  # a check of 64 takes 3 to 8 ms
 _NOISE = 0.02  # added to each correlation matrix's diagonal: what an amplifier adds

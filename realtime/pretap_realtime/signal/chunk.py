@@ -9,8 +9,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chunk", "Cue", "Decision"]
-
 
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Samples that arrived together: `x_uv` (n_new, n_channels) in the order of the bundle's channels, `t_s` (n_new,).

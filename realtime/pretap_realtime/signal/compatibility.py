@@ -13,17 +13,6 @@ from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.channels import MISSING, electrode_names, match_channels, microvolts_per
 from pretap.signal.interpolation import can_interpolate, max_interpolated
 
-__all__ = [
-    "Description",
-    "Mapping",
-    "changes",
-    "check_stream",
-    "describe_mapping",
-    "describe_rate",
-    "printable",
-    "same_rate",
-]
-
 _RATE_TOLERANCE = 0.01
 _MAX_UP, _MAX_DOWN = 10.0, 256.0  # 100 Hz to 1000 Hz; 16 kHz to 100 Hz
 

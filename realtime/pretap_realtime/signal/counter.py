@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pretap.errors import StreamRefusedError
 
-__all__ = ["Counter", "Jump"]
-
 _MAX_LOSS_S = 3600.0  # a longer loss is a counter that was reset
 _TRIAL = 100  # samples in which a channel that does not count is found out,
 _MAX_JUMPS = 10  # by more jumps than this

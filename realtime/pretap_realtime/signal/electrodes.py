@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.statistics import block_samples
 
-__all__ = ["FLAT_UV", "Electrodes", "Repaired"]
-
 FLAT_UV: Final = 0.1  # peak to peak in a block; the noise of any amplifier with an electrode is 0.5 uV and more
 _ALL_BACK: Final = "all electrodes are back"
 _BACK_BLOCKS: Final = 4  # an electrode that moves again must do so for a second before it is believed

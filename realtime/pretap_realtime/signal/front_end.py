@@ -26,8 +26,6 @@ from pretap_realtime.signal.losses import BAD_TIMESTAMP_S, LossDetector
 from pretap_realtime.signal.plain_samples import Horizon
 from pretap_realtime.signal.quality import GOOD, QualityCheck
 
-__all__ = ["FrontEnd", "Interruption", "Run", "SignalStatus"]
-
 
 class Run(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Clean samples in a row, repaired: `x_uv` (n, n_channels) in microvolts and `t_s` (n,) in seconds.

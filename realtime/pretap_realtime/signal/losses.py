@@ -20,8 +20,6 @@ from pretap_realtime.signal.counter import Counter
 from pretap_realtime.signal.rate import StartRate
 from pretap_realtime.signal.shifts import Break, LossCounts, ShiftDetector
 
-__all__ = ["BAD_TIMESTAMP_S", "Checked", "LossDetector"]
-
 BAD_TIMESTAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
 _Floats = NDArray[np.float64]

@@ -13,8 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ExpectedTimestamps", "Horizon", "count_plain", "n_to_wait_for"]
-
 # ufunc.reduce costs half of what the array methods do.
 _all, _min, _max = np.logical_and.reduce, np.minimum.reduce, np.maximum.reduce
 _SMALL: Final = 64  # for fewer timestamps plain Python is faster than numpy

@@ -28,8 +28,6 @@ from pretap_realtime.signal.block_checks import BlockChecks, Findings
 from pretap_realtime.signal.cap_check import CapCheck
 from pretap_realtime.signal.rate import RateCheck
 
-__all__ = ["GOOD", "QualityCheck", "SignalQuality", "check_policy"]
-
 _PERSIST: Final = 4  # blocks
 _CAP_BLOCKS: Final = 20  # 5 s: one check of the cap
 _CAP_AGREE: Final = 2  # checks of the cap that must find the same

@@ -13,8 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RateCheck", "StartRate"]
-
 _STRETCH_S: Final = 0.5
 _N_STRETCHES: Final = 4
 _MIN_SAMPLES: Final = 8  # samples that make a rate

@@ -39,8 +39,6 @@ from numpy.typing import NDArray
 
 from pretap_realtime.signal.timestamp_line import TimestampLine
 
-__all__ = ["Break", "LossCounts", "ShiftDetector"]
-
 _Floats = NDArray[np.float64]
 
 _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole number

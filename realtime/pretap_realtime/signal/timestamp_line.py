@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pretap_realtime.signal.plain_samples import ExpectedTimestamps
 
-__all__ = ["MAX_PLAIN", "Spans", "TimestampLine"]
-
 _Floats = NDArray[np.float64]
 
 _EXACT: Final = 0.1  # samples of jitter; timestamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz

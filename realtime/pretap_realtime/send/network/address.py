@@ -8,8 +8,6 @@ from typing import Any
 
 from pretap.errors import UsageError
 
-__all__ = ["Address", "describe", "resolve", "warning"]
-
 Address = tuple[socket.AddressFamily, Any]  # resolved: the family, and the argument of `bind` and `sendto`
 
 

@@ -12,8 +12,6 @@ from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.network.address import Address
 from pretap_realtime.send.sink import Outgoing
 
-__all__ = ["OscSender", "Sender", "UdpSender"]
-
 _MAX_INT32: Final = 2**31 - 1
 
 

@@ -16,8 +16,6 @@ from pretap_realtime.send.network.address import describe, resolve, warning
 from pretap_realtime.send.network.datagrams import OscSender, Sender, UdpSender
 from pretap_realtime.send.sink import Outgoing
 
-__all__ = ["NetworkSink", "open_outputs"]
-
 _MAX_PENDING: Final = 512  # messages: half a second at 1000 decisions a second
 _CLOSE_S: Final = 1.0
 

@@ -24,8 +24,6 @@ try:
 except ImportError:
     raise MissingPackageError.for_extra("outputs.websocket", missing="websockets", extra="outputs") from None
 
-__all__ = ["MAX_CLIENTS", "WebSocketServer"]
-
 MAX_CLIENTS: Final = 16
 _MAX_HANDSHAKES: Final = 16  # connections that have not sent their request yet
 _MAX_UNSENT_BYTES: Final = 64 * 1024  # some 200 messages
