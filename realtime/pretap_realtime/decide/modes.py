@@ -168,7 +168,7 @@ class _History:
         return self._ring.timestamps(self._ring.n_seen, self._ring.n_held)
 
     def windows(self, last: int, *, n_window: int, ends_before: Sequence[int]) -> list[_Samples]:
-        """Return the windows that end so many samples before sample `last` of those that are held: views."""
+        """Return the windows that end `ends_before` samples before sample `last` of those that are held: views."""
         end = self._end(last)
         return [self._ring.window(end - before, n_window) for before in ends_before]
 

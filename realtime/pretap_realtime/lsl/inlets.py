@@ -128,7 +128,7 @@ class _Selection:
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
 
     def is_identity(self, n_channels: int) -> bool:
-        """Whether it changes nothing of a stream with so many channels."""
+        """Whether it changes nothing of a stream with `n_channels`."""
         in_order = self._order.tolist() == list(range(n_channels))
         return in_order and bool((self._factors == 1).all()) and self._counter is None
 

@@ -80,7 +80,7 @@ class StreamResolver:
         return new
 
     def _ask(self, n_wanted: int, *, timeout_s: float) -> None:
-        """Send the query at once, and wait for so many answers."""
+        """Send the query at once, and wait for `n_wanted` answers."""
         for info in pylsl.resolve_bypred(predicate(self._query), minimum=n_wanted, timeout=timeout_s):
             stream = StreamInfo.of(info)
             self._answered[stream.uid] = local_clock(), stream

@@ -317,7 +317,7 @@ class Service:
         self._verdicts.publish(decisions, clock_offset_s=connection.clock_offset_s())
 
     def _announce(self, connection: Connection) -> None:
-        """Announce at a heartbeat what nobody would see otherwise: a second stream, decisions that were skipped."""
+        """Announce at a heartbeat what would go unnoticed: a second stream, decisions that were skipped."""
         if not self._states.beat():
             return
         for newcomer in connection.newcomers():

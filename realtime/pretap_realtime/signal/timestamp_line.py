@@ -36,9 +36,9 @@ class Spans:
     block
         Samples that are summed up together.
     proof
-        After so many samples without jitter the timestamps count as exact.
+        Number of samples without jitter after which the timestamps count as exact.
     learn
-        After so many samples the jitter is known, if the device has pushed often enough.
+        Number of samples after which the jitter is known, if the device has pushed often enough.
     slide
         Samples that the line is fitted to, and after which a wild timestamp is forgotten.
     watch
@@ -76,7 +76,7 @@ class Jitter:
     fitted
         The range of the offsets of the last 10 s.
     assumed, n_assumed
-        At least this much, until so many samples were accepted.
+        The least jitter to assume, until this number of samples was accepted.
     """
 
     def __init__(self) -> None:
