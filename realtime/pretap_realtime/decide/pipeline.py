@@ -150,13 +150,7 @@ class Pipeline:
         return _with_losses(self._add_quality(decisions), self.front_end.losses.counts.n_lost)
 
     def catch_up(self) -> list[Decision]:
-        """Do the work that was left for later, once the decisions were sent; return what the checks found.
-
-        Raises
-        ------
-        StreamRefusedError
-            If the first timestamps have another rate than the nominal one.
-        """
+        """Do the work that was left for later, once the decisions were sent; return what the checks found."""
         if self.mode.lanes is not None:
             self.mode.lanes.catch_up()
         decisions = self._decide(self.front_end.catch_up())

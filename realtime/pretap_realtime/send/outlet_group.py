@@ -84,11 +84,13 @@ class OutletGroup:
                 self._opening_since_s = time.monotonic()
                 self.close()  # first: two outlets of one source_id would be twins
                 self._facts = task.facts
-                self._outlets = {kind: self._open(kind) for kind in _KINDS}
+                opened = {kind: self._open(kind) for kind in _KINDS}
             else:
                 self._outlets[task.kind].push_samples(task.rows, task.t_s)
             if todo is not self._todo:
                 return  # this thread hung here and was abandoned
+            if isinstance(task, _Open):
+                self._outlets = opened
             todo.popleft()
 
     @property
@@ -101,6 +103,8 @@ class OutletGroup:
     def rescue(self) -> str:
         """Replace the outlet in which a thread hangs, and do what that thread has left; see `BlockingSink`."""
         self._todo = deque(self._todo)  # by this the abandoned thread sees that it is not responsible any more
+        if not self._todo:
+            return "the outlets were slow"  # the abandoned thread finished at the last moment
         task = self._todo[0]
         if isinstance(task, _Open):
             self.work()
@@ -116,7 +120,7 @@ class OutletGroup:
         self.work()
         return (
             f"the outlet {name} was frozen by one of its readers (liblsl #156) and is replaced, under the same "
-            f"source_id; {n_left} messages that were pending went to the new one"
+            f"source_id; {n_left} messages were sent again to the new one, and readers that connect later miss them"
         )
 
     def close(self) -> None:

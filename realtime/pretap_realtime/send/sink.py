@@ -69,7 +69,7 @@ class BlockingSink(Sink, Protocol):
 
 
 class SendingCall(Protocol):
-    """An operation of the loop that may hang in the outlets, so that the leader runs it; see steps 1 to 3 in leader.py."""
+    """An operation of the loop that may hang in the outlets, so the leader runs it; see steps 1 to 3 in leader.py."""
 
     def __call__(self, *, may_send: bool) -> int:
         """Run the operation, and send probabilities if it may; return how many were sent."""

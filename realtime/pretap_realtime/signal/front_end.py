@@ -169,8 +169,14 @@ class FrontEnd:
         """Return how many plain samples may be accepted, counted from the last time the checks caught up.
 
         It is the same object until samples are processed or the checks catch up.
+
+        Raises
+        ------
+        StreamRefusedError
+            If the first timestamps have another rate than the nominal one.
         """
         if self._horizon is None:
+            self._check_rate()
             electrodes, losses = self._electrodes, self.losses
             n_to_flat_check = electrodes.n_plain
             n_samples = 0
@@ -191,13 +197,7 @@ class FrontEnd:
         self.backlog.add(chunk)
 
     def catch_up(self) -> list[Interruption]:
-        """Show the plain samples that were accepted to the checks; return the interruption that follows them, if any.
-
-        Raises
-        ------
-        StreamRefusedError
-            If the first timestamps have another rate than the nominal one.
-        """
+        """Show the plain samples that were accepted to the checks; return the interruption after them, if any."""
         if not self.backlog.n:
             return []
         chunk, self._horizon = self.backlog.take(), None
@@ -206,7 +206,6 @@ class FrontEnd:
         self._last_t_s = float(chunk.t_s[-1])
         interruptions = [self._interruption(self._last_t_s, change)] if change else []
         self._quality_check.update(chunk.x_uv, chunk.t_s)
-        self._check_rate()
         return interruptions
 
     def follow_counter(self, chunk: Chunk) -> None:
