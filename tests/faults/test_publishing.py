@@ -11,7 +11,7 @@ import pylsl
 import pytest
 
 from pretap_realtime.lsl.library import local_clock
-from real_lsl import Child, Listener, resolve, until
+from real_lsl import Child, Listener, resolve, streams_named, until
 
 _MANY_AT_ONCE = ("--hop-ms", "10")  # with 25 samples at a time: 25 decisions are ready together, and pushed in a row
 
@@ -55,7 +55,7 @@ def test_a_reader_with_a_buffer_of_one_sample_freezes_nothing_for_long(
     until(lambda: row["why"] in service.said, "the same line on the terminal")
     held_up_ms = figure(r"held up for (\d+) ms", row["why"])
     hung_ms = figure(r"hung for (\d+) ms", row["why"])
-    found = resolve(f"{service.name}-{kind}")
+    found = streams_named(f"{service.name}-{kind}")
     assert [f.source_id for f in found] == [f"{service.name}-{kind}"]  # and the frozen one is not there any more
     service.wait_for_verdict(lambda later: later["seq"] > row["seq"] + 50)
     rows = service.rows
