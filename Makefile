@@ -30,7 +30,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 4 --dist loadfile tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration --ignore tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
 	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
 	$(BIN)/python -m pytest tests/browser
