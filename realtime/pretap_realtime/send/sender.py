@@ -109,7 +109,7 @@ class Sender:
         return True
 
     def rescue(self) -> None:
-        """Have the outlets finish what the abandoned thread hangs in, then send what is pending.
+        """Make the outlets finish what the abandoned thread hangs in, then send what is pending.
 
         After too many freezes the session ends, and only the other sinks get the rest.
         """
