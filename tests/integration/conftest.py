@@ -55,7 +55,7 @@ def kit():
 
 @pytest.fixture
 def ending() -> Iterator[list]:
-    """What is to end with the test."""
+    """Holds everything that must end with the test."""
     things: list = []
     yield things
     for thing in reversed(things):

@@ -50,7 +50,7 @@ def told(decisions):
 
 
 def state(pipeline):
-    """What the checks know and will apply to the samples that follow."""
+    """The state of the checks that decides how the following samples are handled."""
     front_end = pipeline.front_end
     return {
         "counts": front_end.losses.counts,
