@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-import numpy as np
-
 from pretap_realtime.send.leader import Leader
+from pretap_realtime.send.messages import Message
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
 
@@ -21,7 +20,7 @@ class Sink:
         self.messages = []
 
     def send(self, batch):
-        self.messages += [message for message, _ in batch]
+        self.messages += [item.message for item in batch]
 
     def verdicts(self):
         return [message.t for message in self.messages if message.type == "verdict"]
@@ -41,7 +40,7 @@ class Outlets(Sink):
         self._in_progress = None
 
     def send_probabilities(self, items):
-        self.probabilities += [item.t_s for item in items if not item.is_sent]
+        self.probabilities += [item.message.t for item in items if not item.is_sent]
 
     def send(self, batch):
         self._in_progress = batch
@@ -73,13 +72,20 @@ class Outlets(Sink):
         self.thaw.set()
 
 
+def outgoing(kind="verdict", t_s=10.0, **facts):
+    """Return a message without probabilities on its way out."""
+    return Outgoing(Message(type=kind, seq=0, state="RUNNING", t=t_s, sent=t_s, **facts))
+
+
 def verdict(t_s=10.0, **more):
-    return Outgoing("verdict", "RUNNING", t_s, label="left", code=1, probs=np.array([0.75, 0.25]), **more)
+    p = {"left": 0.75, "right": 0.25}
+    message = Message(type="verdict", seq=0, state="RUNNING", label="left", p=p, t=t_s, sent=t_s)
+    return Outgoing(message, code=1, row=(*p.values(), 1.0), **({"has_latency": True} | more))
 
 
 def make_leader(*sinks, say=print, **more):
     """Return a publisher to these sinks, and its leader."""
-    publisher = Publisher(sinks, classes=("left", "right"), clock=lambda: 10.5, say=say, **more)
+    publisher = Publisher(sinks, clock=lambda: 10.5, say=say, **more)
     return publisher, Leader(publisher)
 
 

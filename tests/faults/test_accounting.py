@@ -219,10 +219,10 @@ class Stalls(FreeRunning):
 
 class Notes:
     def __init__(self):
-        self.batches = []
+        self.messages = []
 
     def send(self, batch):
-        self.batches += batch
+        self.messages += [item.message for item in batch]
 
 
 def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, feeder, measured):
@@ -230,7 +230,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     decoder, stop, said, notes = load(bundle), threading.Event(), [], Notes()
     config = ServeConfig(stream=StreamConfig(query=f"name={amp.name}"))
     mode = Stalls(decoder, hop=5)
-    publisher = Publisher([notes], classes=("left", "right"), clock=local_clock, say=said.append)
+    publisher = Publisher([notes], clock=local_clock, say=said.append)
     connect = Connector(decoder, config, searches=StreamSearches.start(config), say=said.append)
     service = Service(
         Pipeline(decoder, mode), publisher, connect=connect,
@@ -239,14 +239,14 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     )  # fmt: skip
     thread = threading.Thread(target=Leader(publisher).run, args=(service.run(),), daemon=True)
     thread.start()
-    until(lambda: any(message.type == "verdict" and message.valid for message, _ in notes.batches), "a verdict")
+    until(lambda: any(message.type == "verdict" and message.valid for message in notes.messages), "a verdict")
     mode.stall_s = 3.0
     amp.wait_for("all sent")
     until(lambda: service.summary().losses.n_received == 900, lambda: f"900 samples, got {service.summary()}")
     stop.set()
     thread.join(60)
     summary = service.summary()
-    published = [m for m, _ in notes.batches if m.type == "verdict" and m.valid]
+    published = [m for m in notes.messages if m.type == "verdict" and m.valid]
     oldest_s = max(m.sent - m.t for m in published)
     assert oldest_s < 2.0  # those of the stall would be older
     assert (summary.losses.n_received, summary.losses.n_lost) == (900, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import msgspec
-import numpy as np
 import pylsl
 import pytest
 
@@ -92,10 +91,11 @@ def test_messages_are_only_written_for_readers_and_a_late_reader_gets_all_from_t
 
     def send():
         seq = next(seqs)
-        item = Outgoing("verdict", "RUNNING", T_S[0] + seq, label="right", code=2, probs=np.array([0.25, 0.75]))
-        message = Message(type="verdict", seq=seq, label="right", state="RUNNING", t=item.t_s, sent=item.t_s)
+        t_s = T_S[0] + seq
+        message = Message(type="verdict", seq=seq, label="right", state="RUNNING", t=t_s, sent=t_s)
+        item = Outgoing(message, code=2, row=(0.25, 0.75, 1.0))
         sink.send_probabilities([item])
-        sink.send([(message, item)])
+        sink.send([item])
         return seq
 
     for _ in range(3):  # the first one opens the outlets

@@ -321,7 +321,7 @@ def test_while_it_hangs_in_the_outlet_another_thread_goes_on_and_sends_the_row_n
             hung.append(threading.get_ident())
             thaw.wait(60)
 
-    leader = Leader(Publisher([], classes=("left", "right"), clock=local_clock, say=print))
+    leader = Leader(Publisher([], clock=local_clock, say=print))
     fast_path, pipeline, _, outlet = build(
         decoder, cut(x, t_s, [10] * 100), sending_clock=leader.sending_clock, before_row=hang_once
     )

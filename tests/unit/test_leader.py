@@ -23,7 +23,7 @@ def test_what_the_loop_publishes_is_sent_before_it_continues():
 
     def loop():
         for n in (1, 3, 0, 2):
-            publisher.publish(*[verdict()] * n)
+            publisher.publish(*[verdict() for _ in range(n)])
             yield
             seen.append(len(sink.messages))
         publisher.publish(verdict())  # without a yield, it is pending until `close`

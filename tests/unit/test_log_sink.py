@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pretap_realtime.send.log_sink import LogSink
@@ -20,8 +19,7 @@ LONG_S = 60.0
 
 
 def message(seq, **more):
-    item = Outgoing("state", "RUNNING", 1.0)
-    return Message(type=more.pop("type", "state"), seq=seq, state="RUNNING", t=1.0, sent=1.25, **more), item
+    return Outgoing(Message(**{"type": "state", "seq": seq, "state": "RUNNING", "t": 1.0, "sent": 1.25} | more))
 
 
 def seqs(text):
@@ -38,11 +36,11 @@ def until(condition):
 def test_every_message_but_heartbeats_is_a_line_and_a_decision_has_its_latency(tmp_path):
     path = tmp_path / "log.jsonl"
     log = LogSink(path, say=print)
-    probs = np.array([0.75, 0.25])
-    valid = Message(type="verdict", seq=1, state="RUNNING", t=1.0, sent=1.25, p={"left": 0.75, "right": 0.25})
-    withheld = Message(type="verdict", seq=2, state="RUNNING", t=1.0, sent=1.25, valid=False, why="too old")
-    item = Outgoing("verdict", "RUNNING", 1.0, probs=probs)
-    log.send([message(0, type="heartbeat"), (valid, item), (withheld, item), message(3)])
+    valid = message(1, type="verdict", p={"left": 0.75, "right": 0.25})
+    withheld = message(2, type="verdict", valid=False, why="too old")
+    valid.has_latency = withheld.has_latency = True
+    withheld.withheld_p = [0.75, 0.25]
+    log.send([message(0, type="heartbeat"), valid, withheld, message(3)])
     log.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["seq"] for line in lines] == [1, 2, 3]

@@ -17,8 +17,7 @@ LONG_S = 60
 
 
 def batch(*seqs):
-    item = Outgoing("verdict", "RUNNING", 0)
-    return [(Message(type="verdict", seq=seq, state="RUNNING", t=0, sent=0), item) for seq in seqs]
+    return [Outgoing(Message(type="verdict", seq=seq, state="RUNNING", t=0, sent=0)) for seq in seqs]
 
 
 class Slow:
@@ -33,16 +32,16 @@ class Slow:
     def close(self):
         self.is_closed = True
 
-    def send(self, message, item):
+    def send(self, item):
         self.has_begun.set()
         assert self.may_go.wait(LONG_S)
-        self.sent.append(message.seq)
+        self.sent.append(item.message.seq)
 
 
 class Broken(Slow):
     name = "broken"
 
-    def send(self, message, item):
+    def send(self, item):
         raise OSError(90, "Message too long")
 
 

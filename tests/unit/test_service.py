@@ -84,8 +84,12 @@ class Notes:
     def publish(self, *items):
         self.items += items
 
+    @property
+    def messages(self):
+        return [item.message for item in self.items]
+
     def states(self):
-        return [item.state for item in self.items if item.type == "state"]
+        return [message.state for message in self.messages if message.type == "state"]
 
 
 @pytest.fixture
@@ -164,8 +168,8 @@ def test_a_heartbeat_comes_twice_a_second_whatever_the_state(build):
     clock, stop = Clock(), threading.Event()
     service, notes, _ = build(connect_once(Script(clock, stop, [5.0])), clock, stop)
     serve(service)
-    beats = [item.t_s for item in notes.items if item.type == "heartbeat"]
-    told = [item.t_s for item in notes.items]
+    beats = [message.t for message in notes.messages if message.type == "heartbeat"]
+    told = [message.t for message in notes.messages]
     assert len(beats) >= 4
     assert max(np.diff(told)) <= 0.6 + 1e-9  # a pull takes up to 0.1 s
 
@@ -174,7 +178,7 @@ def test_more_than_half_a_second_at_once_is_skipped_to_the_newest_hop_and_counte
     clock, stop = Clock(), threading.Event()
     service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 55)])), clock, stop)
     summary = serve(service)
-    stamps = [item.t_s for item in notes.items if item.type == "verdict" and not item.why]
+    stamps = [message.t for message in notes.messages if message.type == "verdict" and message.valid]
     assert stamps == pytest.approx([1000.49, 1000.99])
     assert (summary.n_decisions, summary.n_skipped) == (2, 4)
 
@@ -184,12 +188,25 @@ def test_a_decision_older_than_a_second_is_withheld_and_kept_for_the_log(build):
     clock.now_s = 1001.6
     service, notes, _ = build(connect_once(Script(clock, stop, [chunk(0, 50), chunk(50, 20)])), clock, stop)
     summary = serve(service)
-    _warm_up, old, *fresh = [item for item in notes.items if item.type == "verdict"]
-    assert (old.label, old.code) == ("none", 0)
-    assert "older than 1 s" in old.why
-    assert old.probs.shape == (2,)
-    assert [item.why for item in fresh] == ["older than 1 s when it was ready", ""]
+    _warm_up, old, *fresh = [item for item in notes.items if item.message.type == "verdict"]
+    assert (old.message.label, old.code, old.message.p, old.row) == ("none", 0, {}, (0.0, 0.0, 0.0))
+    assert "older than 1 s" in old.message.why
+    assert sum(old.withheld_p) == pytest.approx(1.0)
+    assert [item.message.why for item in fresh] == ["older than 1 s when it was ready", ""]
     assert (summary.n_too_old, summary.n_decisions) == (2, 1)
+
+
+@pytest.mark.parametrize("offset_s, t_s, has_latency", [(0.25, 1000.74, True), (None, 1000.49, False)])
+def test_timestamps_of_another_clock_are_converted_and_data_time_has_no_latency(build, offset_s, t_s, has_latency):
+    clock, stop = Clock(), threading.Event()
+    script = Script(clock, stop, [chunk(0, 50)])
+    script.clock_offset_s = lambda: offset_s
+    service, notes, _ = build(connect_once(script), clock, stop)
+    serve(service)
+    (decided,) = [item for item in notes.items if item.message.type == "verdict" and item.message.valid]
+    assert decided.message.t == pytest.approx(t_s)
+    assert decided.has_latency == has_latency
+    assert decided.row == (*decided.message.p.values(), 1.0)
 
 
 def test_no_stream_in_time_is_said(build):
@@ -245,7 +262,7 @@ def test_a_stream_that_returned_and_sends_no_eeg_is_refused_and_the_next_one_tak
     service, notes, said = build(connect, clock, stop)
     serve(service)
     assert notes.states()[3:] == ["LOST", "VALIDATING", "RUNNING", "REFUSED", "VALIDATING", "RUNNING"]
-    assert "EEG lies between" in next(item.why for item in notes.items if item.state == "REFUSED")
+    assert "EEG lies between" in next(message.why for message in notes.messages if message.state == "REFUSED")
     assert said[-1] == "VALIDATING -> RUNNING: not as before: unit"
 
 
@@ -257,7 +274,7 @@ def test_a_full_buffer_is_an_overflow_and_is_said(build):
     assert (summary.n_overflows, summary.losses.n_lost) == (1, 151)
     told = "overflow: 1000 samples waited, the oldest are lost"
     assert f"WARNING: {told}" in said
-    assert [item.state for item in notes.items if item.why == told] == ["RUNNING"]
+    assert [message.state for message in notes.messages if message.why == told] == ["RUNNING"]
     assert "1 overflows of the buffer" in str(summary)
 
 
@@ -280,7 +297,7 @@ def test_a_newcomer_is_announced_at_a_heartbeat(build):
     service, notes, said = build(connect_once(script), clock, stop)
     serve(service)
     assert said.count("WARNING: another stream") == 1
-    assert [item.type for item in notes.items if item.why == "another stream"] == ["state"]
+    assert [message.type for message in notes.messages if message.why == "another stream"] == ["state"]
 
 
 def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no_latency(build):
@@ -290,8 +307,8 @@ def test_after_a_step_of_the_sources_clock_decisions_are_not_too_old_and_have_no
     service, notes, _ = build(connect_once(Script(clock, stop, steps)), clock, stop)
     summary = serve(service)
     last = notes.items[-1]
-    assert (last.type, last.why, last.clock_offset_s) == ("verdict", "", None)
-    assert last.t_s == pytest.approx(999.0 + 5.99)
+    assert (last.message.type, last.message.valid, last.has_latency) == ("verdict", True, False)
+    assert last.message.t == pytest.approx(999.0 + 5.99)
     assert summary.losses.n_clock_steps == 1
 
 
@@ -325,7 +342,7 @@ def test_now_and_then_the_newest_decision_is_audited_and_a_fault_is_announced_an
     assert asked_s[0] - began_s == pytest.approx(0.5 + 1, abs=0.3)  # a window, and a second
     assert np.diff(asked_s).min() > max(10, 3333 * takes_s)
     assert [line for line in said if "audit" in line] == ["WARNING: self-audit failed: so they say"]
-    (told,) = [item for item in notes.items if "audit" in item.why]
+    (told,) = [message for message in notes.messages if "audit" in message.why]
     assert (told.type, told.state, told.why) == ("state", "RUNNING", "self-audit failed: so they say")
 
 

@@ -11,7 +11,6 @@ import msgspec
 from pretap.files import writing
 from pretap.terminal import json_text
 from pretap_realtime.console.background_writer import BackgroundWriter
-from pretap_realtime.send.messages import Message
 from pretap_realtime.send.sink import Outgoing
 
 _MAX_PENDING: Final = 100_000  # messages, if the disk hangs: some 80 MB
@@ -36,16 +35,16 @@ class LogSink:
         self._is_hung = False  # and that was said
         self._writer = BackgroundWriter(self._write, name="log", max_pending=_MAX_PENDING, pause_s=_PAUSE_S)
 
-    def send(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+    def send(self, batch: Sequence[Outgoing]) -> None:
         """Queue the messages, and warn once if the disk does not answer."""
         if self._writer.busy_s > _HUNG_S and not self._is_hung:
             self._is_hung = True
             self._say(
                 f"WARNING: the log {self._path} hangs: its disk does not answer. Lines are kept in memory until it does"
             )
-        for message, item in batch:
-            if message.type != "heartbeat":
-                self._writer.put((message, item))
+        for item in batch:
+            if item.message.type != "heartbeat":
+                self._writer.put(item)
 
     def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Write what is pending, if the disk takes it in time."""
@@ -53,8 +52,8 @@ class LogSink:
         if n_missing:
             self._say(f"WARNING: {n_missing} messages are missing in the log {self._path}: its disk does not answer")
 
-    def _write(self, entry: tuple[Message, Outgoing]) -> None:
-        line = b"\n" * self._is_torn + _line(*entry)
+    def _write(self, item: Outgoing) -> None:
+        line = b"\n" * self._is_torn + _line(item)
         n_bytes, why = 0, "No space left on device"
         try:
             n_bytes = self._file.write(line)
@@ -73,10 +72,10 @@ class LogSink:
             self._n_missing = 0
 
 
-def _line(message: Message, item: Outgoing) -> bytes:
-    record = msgspec.to_builtins(message)
-    if item.probs is not None and item.clock_offset_s is not None:
-        record["latency_ms"] = round((message.sent - message.t) * 1000, 3)
-    if item.probs is not None and not message.valid:
-        record["withheld_p"] = item.probs.tolist()
+def _line(item: Outgoing) -> bytes:
+    record = msgspec.to_builtins(item.message)
+    if item.has_latency:
+        record["latency_ms"] = round((item.message.sent - item.message.t) * 1000, 3)
+    if item.withheld_p:
+        record["withheld_p"] = item.withheld_p
     return json_text(msgspec.json.encode(record)).encode() + b"\n"

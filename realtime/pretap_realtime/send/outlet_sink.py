@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from pretap_realtime.lsl.outlet import Outlet
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import encode
 from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sink import Outgoing
 
@@ -26,7 +26,6 @@ class OutletSink:
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
-        self.classes = tuple(classes)
         self._is_json = format == "json"
         identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
         self._group = OutletGroup(name, classes=classes, marker_format=format, identity=identity)
@@ -57,14 +56,14 @@ class OutletSink:
         if not self._is_open or any(item.facts is not None for item in items):
             return
         self._has_probabilities = True
-        unsent = [item for item in items if item.type == "verdict" and not item.is_sent]
-        self._group.note("probabilities", [self._row(item) for item in unsent], [item.timestamp_s for item in unsent])
+        self._note_probabilities(items)
         self._group.work()
 
-    def send(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+    def send(self, batch: Sequence[Outgoing]) -> None:
         """Send codes and messages, and the probabilities if they are not sent yet."""
-        ready: list[tuple[Message, Outgoing]] = []
-        for message, item in batch:
+        ready: list[Outgoing] = []
+        for item in batch:
+            message = item.message
             if item.facts is not None:
                 self._note(ready)
                 ready = []
@@ -72,7 +71,7 @@ class OutletSink:
                     self._group.note_open(item.facts)
                 self._facts = dict(item.facts)
             if self._is_open:
-                ready.append((message, item))
+                ready.append(item)
                 continue
             if self._first_s is None:
                 self._first_s = message.sent
@@ -92,25 +91,23 @@ class OutletSink:
         """Replace the outlet in which a thread hangs, and send what that thread has left; see `BlockingSink`."""
         return self._group.rescue()
 
-    def _note(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+    def _note(self, batch: Sequence[Outgoing]) -> None:
         """Note the rows of each outlet. Rows for markers and codes are made only if there are readers."""
-        verdicts = [(message, item) for message, item in batch if message.type == "verdict"]
         if not self._has_probabilities:
-            unsent = [(message, item) for message, item in verdicts if not item.is_sent]
-            self._group.note("probabilities", [self._row(item) for _, item in unsent], _timestamps(unsent))
+            self._note_probabilities(batch)
         self._has_probabilities = False
+        verdicts = [item for item in batch if item.message.type == "verdict"]
         if self._group.has_readers("codes"):
-            self._group.note("codes", [(item.code,) for _, item in verdicts], _timestamps(verdicts))
+            self._group.note("codes", [(item.code,) for item in verdicts], _timestamps(verdicts))
         if self._group.has_readers("markers"):
             told = batch if self._is_json else verdicts
-            texts = [(encode(message) if self._is_json else message.label,) for message, _ in told]
+            texts = [(encode(item.message) if self._is_json else item.message.label,) for item in told]
             self._group.note("markers", texts, _timestamps(told))
 
-    def _row(self, item: Outgoing) -> Sequence[float]:
-        if item.probs is None or item.why:
-            return (0.0,) * (len(self.classes) + 1)
-        return (*item.probs.tolist(), item.quality)
+    def _note_probabilities(self, batch: Sequence[Outgoing]) -> None:
+        unsent = [item for item in batch if item.row and not item.is_sent]
+        self._group.note("probabilities", [item.row for item in unsent], _timestamps(unsent))
 
 
-def _timestamps(batch: Sequence[tuple[Message, Outgoing]]) -> list[float]:
-    return [message.t for message, _ in batch]
+def _timestamps(batch: Sequence[Outgoing]) -> list[float]:
+    return [item.message.t for item in batch]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.send.messages import Message
 from pretap_realtime.send.sink import BlockingSink, Outgoing, Sink
@@ -49,7 +51,6 @@ class Publisher:
         sinks: Sequence[Sink],
         *,
         outlets: BlockingSink | None = None,
-        classes: Sequence[str],
         clock: Callable[[], float],
         say: Callable[[str], None],
         first_seq: int = 0,
@@ -59,9 +60,9 @@ class Publisher:
         self.outlets = outlets
         self._sinks: list[Sink] = [*sinks] if outlets is None else [outlets, *sinks]
         self._say = say
-        self._numbering = _Numbering(classes, clock=clock, first_seq=first_seq, keep_seq=keep_seq)
+        self._numbering = _Numbering(clock=clock, first_seq=first_seq, keep_seq=keep_seq)
         self._pending: deque[Outgoing] = deque()
-        self._newest: Outgoing | None = None  # of those that were sent
+        self._newest: Message | None = None  # of those that were sent
         self._steps: deque[_Step] = deque()  # the first one is in progress
 
     @property
@@ -111,60 +112,35 @@ class Publisher:
         """Warn the operator, and the readers in a message of the newest state."""
         self._say(f"WARNING: {why}")
         if (newest := self._newest) is not None:
-            self._pending.appendleft(
-                Outgoing("state", newest.state, self._numbering.clock(), why=why, n_lost=newest.n_lost)
-            )
+            now_s = self._numbering.clock()
+            message = Message(type="state", seq=0, state=newest.state, why=why, lost=newest.lost, t=now_s, sent=now_s)
+            self._pending.appendleft(Outgoing(message))
 
     def _start_batch(self) -> None:
         items = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
-        self._newest = items[-1]
+        self._newest = items[-1].message
         if self.outlets is not None and any(not item.is_sent for item in items):
             self._steps.append((self.outlets, partial(self.outlets.send_probabilities, items)))
         self._steps.append((None, partial(self._number, items)))
 
     def _number(self, items: Sequence[Outgoing]) -> None:
-        batch = self._numbering.number(items)
+        self._numbering.number(items)
         for sink in self._sinks:
-            self._steps.append((sink, partial(sink.send, batch)))
+            self._steps.append((sink, partial(sink.send, items)))
 
 
 class _Numbering:
-    """Makes messages of items: with sequence numbers and the time of sending, from which the latencies follow."""
+    """Adds sequence numbers and times of sending to messages, and counts the latencies that follow from them."""
 
-    def __init__(
-        self, classes: Sequence[str], *, clock: Callable[[], float], first_seq: int, keep_seq: Callable[[int], None]
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float], first_seq: int, keep_seq: Callable[[int], None]) -> None:
         self.latencies, self.clock = Latencies(), clock
-        self._classes, self._seq, self._keep_seq = tuple(classes), first_seq, keep_seq
+        self._seq, self._keep_seq = first_seq, keep_seq
 
-    def number(self, items: Sequence[Outgoing]) -> list[tuple[Message, Outgoing]]:
-        """Return each item with its message."""
-        first = self._seq
-        batch = [(self._message(item, first + k), item) for k, item in enumerate(items)]
-        self._seq += len(items)
+    def number(self, items: Sequence[Outgoing]) -> None:
+        for item in items:
+            sent_s = self.clock()
+            item.message = replace(item.message, seq=self._seq, sent=sent_s)
+            self._seq += 1
+            if item.has_latency and item.message.valid:
+                self.latencies.add(sent_s - item.message.t)
         self._keep_seq(self._seq)
-        return batch
-
-    def _message(self, item: Outgoing, seq: int) -> Message:
-        sent_s = self.clock()
-        is_valid = item.type != "verdict" or not item.why
-        probs = {}
-        if item.probs is not None and is_valid:
-            probs = dict(zip(self._classes, item.probs.tolist(), strict=True))
-            if item.clock_offset_s is not None:
-                self.latencies.add(sent_s - item.timestamp_s)
-        return Message(
-            type=item.type,
-            seq=seq,
-            label=item.label,
-            command=item.command,
-            p=probs,
-            state=item.state,
-            valid=is_valid,
-            why=item.why,
-            lost=item.n_lost,
-            t=item.timestamp_s,
-            sent=sent_s,
-            cue=item.cue,
-            bad=item.bad,
-        )

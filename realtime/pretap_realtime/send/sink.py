@@ -6,41 +6,44 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from pretap_realtime.send.messages import Message, MessageType, State
+from pretap_realtime.send.messages import Message
 
 
-class Outgoing(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A message of the loop that has no number and no time of sending yet."""
+class Outgoing(msgspec.Struct, eq=False, gc=False):
+    """A message of the loop, with what the sinks need besides it.
 
-    type: MessageType
-    state: State
-    t_s: float
-    label: str = "none"
+    Attributes
+    ----------
+    message
+        The publisher replaces its number and its time of sending, which mean nothing before.
+    code
+        Of a verdict: the index of the class + 1, or 0.
+    row
+        Of a verdict: what the probabilities stream sends, the quality last. All zeros if there is no valid window.
+    withheld_p
+        The probabilities of a decision that is no verdict: only the log may show them.
+    facts
+        In a state: what the streams' descriptions state from now on.
+    is_sent
+        Whether `row` was sent already.
+    has_latency
+        Whether it has probabilities, and its timestamp is on this machine's clock.
+    """
+
+    message: Message
     code: int = 0
-    command: bool = False
-    probs: NDArray[np.float64] | None = None
-    why: str = ""  # if not empty, it is not a verdict, and only the log may show `probs`
-    n_lost: int = 0
-    cue: str = ""
-    quality: float = 1.0  # the share of good electrodes
-    bad: tuple[str, ...] = ()  # in a state or heartbeat: the electrodes that are not good
-    facts: Mapping[str, str] | None = None  # in a state: what the streams' descriptions state from now on
-    is_sent: bool = False  # whether its probabilities were sent already
-    clock_offset_s: float | None = 0.0  # added to `t_s` it gives this machine's clock; None: not known
-
-    @property
-    def timestamp_s(self) -> float:
-        """The timestamp that goes out."""
-        return self.t_s + (self.clock_offset_s or 0.0)
+    row: Sequence[float] = ()
+    withheld_p: Sequence[float] = ()
+    facts: Mapping[str, str] | None = None
+    is_sent: bool = False
+    has_latency: bool = False
 
 
 class Sink(Protocol):
     """Something that messages are sent to. It never blocks: outlets, which can, are a `BlockingSink`."""
 
-    def send(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+    def send(self, batch: Sequence[Outgoing]) -> None:
         """Send what became ready together; called from one thread at a time, in order."""
         ...
 

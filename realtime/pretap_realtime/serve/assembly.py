@@ -153,8 +153,7 @@ def _open_sinks(
     if outputs.websocket or outputs.osc or outputs.udp:
         from pretap_realtime.send.network.network_sink import open_outputs
 
-        classes = loaded.decoder.manifest.classes
-        sinks.append(open_outputs(outputs, root=loaded.name, classes=classes, say=loaded.say))
+        sinks.append(open_outputs(outputs, root=loaded.name, say=loaded.say))
     if log_file is not None:
         own = log_file if is_single else log_file.with_name(f"{log_file.stem}-{loaded.name}{log_file.suffix}")
         sinks.append(LogSink(own, say=loaded.say))
@@ -199,7 +198,6 @@ def _run_service(
     publisher = Publisher(
         sinks,
         outlets=outlets,
-        classes=classes,
         clock=local_clock,
         say=loaded.say,
         first_seq=0 if slot is None else slot.first_seq,

@@ -74,7 +74,7 @@ class FastPath:
         self._outlet: Outlet | None = None  # that C code sends to
         self._horizon: Horizon | None = None  # that the struct holds
         self._first = 0  # row of the buffers for the next call's samples; those before may not be overwritten yet
-        n_classes = len(sink.classes)
+        n_classes = len(pipeline.manifest.classes)
         self._found = np.empty(MAX_PLAIN, np.int64), np.empty((MAX_PLAIN, n_classes))  # ends of windows, probabilities
         self._struct = native.Receiver(
             pull=source.pull,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from pretap_realtime.decide.pipeline import Pipeline
-from pretap_realtime.send.messages import State
+from pretap_realtime.send.messages import Message, State
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
 
@@ -98,4 +98,5 @@ class StateReporter:
         front_end = self._pipeline.front_end
         n_lost = front_end.losses.counts.n_lost
         bad = front_end.status.bad if self.state in ("RUNNING", "STALE") else ()
-        self._publisher.publish(Outgoing(kind, self.state, now_s, why=why, n_lost=n_lost, facts=facts, bad=bad))
+        message = Message(type=kind, seq=0, state=self.state, why=why, lost=n_lost, t=now_s, sent=now_s, bad=bad)
+        self._publisher.publish(Outgoing(message, facts=facts))

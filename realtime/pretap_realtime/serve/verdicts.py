@@ -8,6 +8,7 @@ from typing import Final
 from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
+from pretap_realtime.send.messages import Message
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
 from pretap_realtime.serve.states import StateReporter
@@ -37,7 +38,10 @@ class VerdictPublisher:
         """Publish decisions; of the first `n_sent` with probabilities those were sent already."""
         state = self._states.state
         assert state is not None
-        stepped_s = self._pipeline.front_end.losses.shifts.stepped_s
+        classes = self._pipeline.manifest.classes
+        # On a clock that was set, and with nothing else to go by, no latency is known.
+        was_set = self._pipeline.front_end.losses.shifts.stepped_s and clock_offset_s == 0
+        is_clock_known = clock_offset_s is not None and not was_set
         items = []
         for decision in decisions:
             is_sent = n_sent > 0 and decision.probs is not None
@@ -45,22 +49,30 @@ class VerdictPublisher:
             why = "" if is_sent else decision.why or self._why_withheld(decision, clock_offset_s)
             verdict = self._policy.judge(decision, withheld=bool(why))
             self._count(decision, code=verdict.code, is_published=not why)
+            probs = [] if decision.probs is None else decision.probs.tolist()
+            t_s = decision.t_s + (clock_offset_s or 0.0)
+            message = Message(
+                type="verdict",
+                seq=0,
+                label=verdict.label,
+                command=verdict.command,
+                p={} if why else dict(zip(classes, probs, strict=True)),
+                state=state,
+                valid=not why,
+                why=why,
+                lost=decision.n_lost,
+                t=t_s,
+                sent=t_s,
+                cue=decision.cue,
+            )
             items.append(
                 Outgoing(
-                    "verdict",
-                    state,
-                    decision.t_s,
-                    label=verdict.label,
+                    message,
                     code=verdict.code,
-                    command=verdict.command,
-                    probs=decision.probs,
-                    why=why,
-                    n_lost=decision.n_lost,
-                    cue=decision.cue,
+                    row=(0.0,) * (len(classes) + 1) if why else (*probs, decision.quality),
+                    withheld_p=probs if why else (),
                     is_sent=is_sent,
-                    quality=decision.quality,
-                    # On a clock that was set, and with nothing else to go by, no latency is known.
-                    clock_offset_s=None if stepped_s and clock_offset_s == 0 else clock_offset_s,
+                    has_latency=bool(probs) and is_clock_known,
                 )
             )
         if items:

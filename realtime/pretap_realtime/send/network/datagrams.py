@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from pretap.errors import MissingPackageError
 from pretap.terminal import plain
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import encode
 from pretap_realtime.send.network.address import Address
 from pretap_realtime.send.sink import Outgoing
 
@@ -20,7 +19,7 @@ class Sender(Protocol):
 
     name: str
 
-    def send(self, message: Message, item: Outgoing) -> None:
+    def send(self, item: Outgoing) -> None:
         """Send a message; raise OSError if that fails."""
         ...
 
@@ -36,9 +35,9 @@ class UdpSender:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(0)  # a datagram that does not fit into the buffer is dropped
 
-    def send(self, message: Message, item: Outgoing) -> None:  # noqa: ARG002 - of the protocol
+    def send(self, item: Outgoing) -> None:
         """Send the JSON of the message."""
-        self.send_datagram(encode(message))
+        self.send_datagram(encode(item.message))
 
     def send_datagram(self, datagram: bytes) -> None:
         """Send these bytes."""
@@ -61,21 +60,19 @@ class OscSender(UdpSender):
         If python-osc is not installed.
     """
 
-    def __init__(self, address: Address, *, root: str, classes: Sequence[str]) -> None:
+    def __init__(self, address: Address, *, root: str) -> None:
         try:
             from pythonosc.osc_message_builder import OscMessageBuilder
         except ImportError:
             raise MissingPackageError.for_extra("outputs.osc", missing="python-osc", extra="outputs") from None
         super().__init__(address, name="outputs.osc")
-        self._build, self._root, self._classes = OscMessageBuilder, root, tuple(classes)
+        self._build, self._root = OscMessageBuilder, root
 
-    def send(self, message: Message, item: Outgoing) -> None:
+    def send(self, item: Outgoing) -> None:
         """Send the message as OSC."""
+        message = item.message
         if message.type == "verdict":
-            probs = [message.p.get(name, 0.0) for name in self._classes]
-            quality = item.quality if message.p else 0.0
-            kinds = "si" + "f" * (len(probs) + 1)
-            self._send("verdict", kinds, message.label, item.code, *probs, quality)
+            self._send("verdict", "si" + "f" * len(item.row), message.label, item.code, *item.row)
             if message.command:
                 self._send("command", "si", message.label, item.code)
         else:

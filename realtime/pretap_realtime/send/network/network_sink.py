@@ -11,7 +11,6 @@ from typing import Final
 
 from pretap.config.serve import OutputsConfig
 from pretap_realtime.console.background_writer import BackgroundWriter
-from pretap_realtime.send.messages import Message
 from pretap_realtime.send.network.address import describe, resolve, warning
 from pretap_realtime.send.network.datagrams import OscSender, Sender, UdpSender
 from pretap_realtime.send.sink import Outgoing
@@ -34,7 +33,7 @@ class NetworkSink:
         """How many messages could not be sent."""
         return self._writer.n_dropped + self._n_failed
 
-    def send(self, batch: Sequence[tuple[Message, Outgoing]]) -> None:
+    def send(self, batch: Sequence[Outgoing]) -> None:
         """Queue the messages."""
         had_dropped = self.n_dropped > 0
         for each in batch:
@@ -50,10 +49,10 @@ class NetworkSink:
         if self.n_dropped:
             self._say(f"the outputs dropped {self.n_dropped} messages")
 
-    def _send(self, entry: tuple[Message, Outgoing]) -> None:
+    def _send(self, item: Outgoing) -> None:
         for sender in self._senders:
             try:
-                sender.send(*entry)
+                sender.send(item)
             except OSError as error:
                 self._n_failed += 1
                 if sender.name not in self._failed:
@@ -61,9 +60,7 @@ class NetworkSink:
                     self._say(f"WARNING: {sender.name}: a message could not be sent: {error.strerror or error}")
 
 
-def open_outputs(
-    config: OutputsConfig, *, root: str, classes: Sequence[str], say: Callable[[str], None]
-) -> NetworkSink:
+def open_outputs(config: OutputsConfig, *, root: str, say: Callable[[str], None]) -> NetworkSink:
     """Open the outputs of the configuration, and tell the operator where.
 
     Raises
@@ -83,7 +80,7 @@ def open_outputs(
         say(f"WebSocket: ws://{describe(server.address)}{warning(server.address, 'anyone who reaches it can read')}")
     if config.osc:
         address = resolve("osc", config.osc, kind=socket.SOCK_DGRAM)
-        senders.append(OscSender(address, root=root, classes=classes))
+        senders.append(OscSender(address, root=root))
         say(f"OSC: /{root}/... to {describe(address)}{warning(address, 'anyone on the way can read')}")
     if config.udp:
         address = resolve("udp", config.udp, kind=socket.SOCK_DGRAM)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from pretap.errors import MissingPackageError, UsageError
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import encode
 from pretap_realtime.send.network.address import Address
 from pretap_realtime.send.sink import Outgoing
 
@@ -66,10 +66,10 @@ class WebSocketServer:
         self._thread = threading.Thread(target=self._run, name="websocket", daemon=True)
         self._thread.start()
 
-    def send(self, message: Message, item: Outgoing) -> None:  # noqa: ARG002 - of the protocol
+    def send(self, item: Outgoing) -> None:
         """Send a message to all clients, without waiting."""
-        text = encode(message).decode()
-        self._loop.call_soon_threadsafe(self._broadcast, text, message.type != "verdict")
+        text = encode(item.message).decode()
+        self._loop.call_soon_threadsafe(self._broadcast, text, item.message.type != "verdict")
 
     def close(self) -> None:
         """Close all connections and the port."""
