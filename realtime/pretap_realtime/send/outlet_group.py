@@ -101,7 +101,13 @@ class OutletGroup:
         return False
 
     def rescue(self) -> str:
-        """Replace the outlet in which a thread hangs, and do what that thread has left; see `BlockingSink`."""
+        """Replace the outlet in which a thread hangs, and do what that thread has left; return what was done.
+
+        Raises
+        ------
+        OutletFrozenError
+            If this system cannot take the frozen outlet off the network.
+        """
         self._todo = deque(self._todo)  # by this the abandoned thread sees that it is not responsible any more
         if not self._todo:
             return "the outlets were slow"  # the abandoned thread finished at the last moment

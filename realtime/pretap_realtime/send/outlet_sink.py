@@ -16,6 +16,8 @@ _EARLY_S: Final = 0.9  # the heartbeat after a second opens the outlets
 class OutletSink:
     """The streams ``<name>-markers``, ``<name>-codes`` and ``<name>-probabilities``, see docs/outputs.md.
 
+    A thread may hang in it forever, because a peer froze an outlet (liblsl #156).
+
     For an invalid window the codes stream sends 0 and the probabilities stream a row of zeros with quality 0. So no
     class passes any threshold, and no reader has to handle NaN. Otherwise the quality is the share of good electrodes,
     see `pretap_realtime.signal.chunk.Decision`.
@@ -52,7 +54,7 @@ class OutletSink:
         self._group.end()
 
     def send_probabilities(self, items: Sequence[Outgoing]) -> None:
-        """Send the probabilities of the verdicts, unless the outlets are about to change."""
+        """Send the probabilities of the verdicts, unless the outlets are about to change; `send` with all follows."""
         if not self._is_open or any(item.facts is not None for item in items):
             return
         self._has_probabilities = True
@@ -84,11 +86,11 @@ class OutletSink:
 
     @property
     def may_hang(self) -> bool:
-        """Whether the operation in progress can block forever."""
+        """Whether the operation in progress can block forever. One that is only slow gets the time it needs."""
         return self._group.may_hang
 
     def rescue(self) -> str:
-        """Replace the outlet in which a thread hangs, and send what that thread has left; see `BlockingSink`."""
+        """Replace the outlet in which a thread hangs, and send what it has left; see `OutletGroup.rescue`."""
         return self._group.rescue()
 
     def _note(self, batch: Sequence[Outgoing]) -> None:

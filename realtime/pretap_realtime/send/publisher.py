@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.send.messages import Message
-from pretap_realtime.send.sink import BlockingSink, Outgoing, Sink
+from pretap_realtime.send.outlet_sink import OutletSink
+from pretap_realtime.send.sink import Outgoing, Sink
 
 _MAX_PENDING: Final = 4096  # items: four seconds at 1000 decisions a second
 _MAX_BATCH: Final = 256  # items sent in one step, which takes some milliseconds
@@ -50,7 +51,7 @@ class Publisher:
         self,
         sinks: Sequence[Sink],
         *,
-        outlets: BlockingSink | None = None,
+        outlets: OutletSink | None = None,
         clock: Callable[[], float],
         say: Callable[[str], None],
         first_seq: int = 0,

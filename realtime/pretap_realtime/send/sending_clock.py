@@ -9,42 +9,11 @@ import ctypes
 import math
 import threading
 import time
-from typing import Final, Protocol
+from typing import Final
 
 from pretap_realtime.native.library import library
 
 _POLL_S: Final = 0.04  # as in receive.c
-
-
-class SendingClock(Protocol):
-    """Shared by the leader and the watchdog thread.
-
-    Attributes
-    ----------
-    since_s
-        When the leader began to send, on the clock of `time.monotonic`; infinity if it does not.
-    """
-
-    since_s: float
-
-    def wait_until_slow(self, slow_s: float) -> bool:
-        """Wait until sending takes longer than `slow_s`; return False if the loop has ended."""
-        ...
-
-    def stop(self) -> None:
-        """End all waiting."""
-        ...
-
-    @property
-    def address(self) -> int:
-        """The struct `watch` of receive.c, for C code; 0 if there is none."""
-        ...
-
-
-def new_sending_clock() -> SendingClock:
-    """Make a sending clock: in C if the library is there, because on Linux that one sleeps until it has to wake."""
-    loaded = library()
-    return PollingSendingClock() if loaded is None else NativeSendingClock(loaded)
 
 
 class _WatchStruct(ctypes.Structure):
@@ -52,7 +21,7 @@ class _WatchStruct(ctypes.Structure):
 
 
 class NativeSendingClock:
-    """In C, with a timer that is armed while the leader sends."""
+    """A `PollingSendingClock` in C, with a timer that is armed while the leader sends; `address` is its struct."""
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         self.address: int = loaded.pretap_watch()
@@ -76,7 +45,15 @@ class NativeSendingClock:
 
 
 class PollingSendingClock:
-    """In Python: the watchdog thread polls it."""
+    """Shared by the leader and the watchdog thread, which polls it.
+
+    Attributes
+    ----------
+    since_s
+        When the leader began to send, on the clock of `time.monotonic`; infinity if it does not.
+    address
+        The struct `watch` of receive.c, for C code; 0 if there is none.
+    """
 
     address = 0
 
@@ -86,6 +63,7 @@ class PollingSendingClock:
         self._has_ended.acquire()
 
     def wait_until_slow(self, slow_s: float) -> bool:
+        """Wait until sending takes longer than `slow_s`; return False if the loop has ended."""
         while time.monotonic() - self.since_s <= slow_s:
             if self._has_ended.acquire(timeout=_POLL_S):
                 self._has_ended.release()
@@ -93,5 +71,15 @@ class PollingSendingClock:
         return True
 
     def stop(self) -> None:
+        """End all waiting."""
         if self._has_ended.locked():
             self._has_ended.release()
+
+
+SendingClock = NativeSendingClock | PollingSendingClock
+
+
+def new_sending_clock() -> SendingClock:
+    """Make a sending clock: in C if the library is there, because on Linux that one sleeps until it has to wake."""
+    loaded = library()
+    return PollingSendingClock() if loaded is None else NativeSendingClock(loaded)

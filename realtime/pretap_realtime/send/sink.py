@@ -41,33 +41,10 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
 
 
 class Sink(Protocol):
-    """Something that messages are sent to. It never blocks: outlets, which can, are a `BlockingSink`."""
+    """Something that messages are sent to. It never blocks, except `OutletSink`."""
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         """Send what became ready together; called from one thread at a time, in order."""
-        ...
-
-
-class BlockingSink(Sink, Protocol):
-    """A sink in which a thread may hang forever, because a peer froze an LSL outlet (liblsl #156)."""
-
-    def send_probabilities(self, items: Sequence[Outgoing]) -> None:
-        """Send what needs no message, since its readers need it first; `send` follows with the same items."""
-        ...
-
-    @property
-    def may_hang(self) -> bool:
-        """Whether the operation in progress can block forever. One that is only slow gets the time it needs."""
-        ...
-
-    def rescue(self) -> str:
-        """Finish the operation that another thread hangs in by other means; return what hung and what was done.
-
-        Raises
-        ------
-        OutletFrozenError
-            If there are no other means.
-        """
         ...
 
 

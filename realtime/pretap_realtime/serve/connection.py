@@ -127,7 +127,12 @@ class StreamSearches(NamedTuple):
 class LslConnection:
     """An EEG inlet, and a cue inlet if cues are asked for; losing either loses the connection.
 
-    `changed` describes how the EEG stream differs from the previous one.
+    Attributes
+    ----------
+    changed
+        How the EEG stream differs from the previous one; empty if it does not, or there was none.
+    max_buffered
+        How many samples can wait for a pull before the oldest are lost.
     """
 
     def __init__(
@@ -146,15 +151,21 @@ class LslConnection:
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
+        """Pull samples, see `Inlet.pull`."""
         return self.inlet.pull(timeout_s, n_wanted)
 
     def newcomers(self) -> list[str]:
+        """Return a sentence for each other stream that answers to a query and has come since, without waiting."""
         return [line for search in self._searches if search is not None for line in search.newcomers()]
 
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []
 
     def clock_offset_s(self) -> float | None:
+        """Return what to add to the stream's timestamps to get this machine's clock.
+
+        None if that is not known yet, or the timestamps are not on any clock (a replay at another speed).
+        """
         return self._correction_s
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final, Protocol
+from typing import Final
 
 from pretap.config.serve import StreamConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
@@ -19,60 +19,19 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import SendingCall
+from pretap_realtime.serve.connection import LslConnection
 from pretap_realtime.serve.fast_path import FastPath
 from pretap_realtime.serve.self_audit import SelfAudit
 from pretap_realtime.serve.states import OVERLOAD_S, StateReporter
 from pretap_realtime.serve.summary import Summary
 from pretap_realtime.serve.verdicts import MAX_AGE_S, VerdictPublisher
-from pretap_realtime.signal.chunk import Chunk, Cue, Decision
-from pretap_realtime.signal.compatibility import Mapping, describe_rate
+from pretap_realtime.signal.chunk import Chunk, Decision
+from pretap_realtime.signal.compatibility import describe_rate
 from pretap_realtime.signal.plain_samples import n_to_wait_for
 
 PULL_S: Final = 0.1  # `stop` is only checked when the C call returns
 PULL_WITH_CUES_S: Final = 0.002  # a cue may come after its last sample, and is not seen before the pull returns
 STALE_S: Final = 0.3
-
-
-class Connection(Protocol):
-    """An open stream that fits the bundle.
-
-    Attributes
-    ----------
-    changed
-        How the stream differs from the previous one; empty if it does not, or there was none.
-    max_buffered
-        How many samples can wait for a pull before the oldest are lost.
-    """
-
-    mapping: Mapping
-    has_cues: bool
-    changed: str
-    max_buffered: int
-
-    def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        """Wait for `n_wanted` samples, and return all that are there.
-
-        Raises
-        ------
-        ConnectionLostError
-            If their source is gone.
-        """
-        ...
-
-    def pull_cues(self) -> list[Cue]: ...
-
-    def newcomers(self) -> list[str]:
-        """Return a sentence for each other stream that answers to the query and has come since, without waiting."""
-        ...
-
-    def clock_offset_s(self) -> float | None:
-        """Return what to add to the stream's timestamps to get this machine's clock.
-
-        None if that is not known yet, or the timestamps are not on any clock (a replay at another speed).
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 class _Silence:
@@ -118,13 +77,13 @@ class Service:
         pipeline: Pipeline,
         publisher: Publisher,
         *,
-        connect: Callable[[Callable[[], None]], Connection | None],
+        connect: Callable[[Callable[[], None]], LslConnection | None],
         stream: StreamConfig,
         policy: Policy,
         clock: Callable[[], float],
         stop: Stop,
         say: Callable[[str], None],
-        make_fast_path: Callable[[Any], FastPath | None] = lambda _: None,
+        make_fast_path: Callable[[LslConnection], FastPath | None] = lambda _: None,
         restarted: str = "",
     ) -> None:
         self._pipeline, self._connect, self._make_fast_path = pipeline, connect, make_fast_path
@@ -169,7 +128,7 @@ class Service:
         """Return the counts so far."""
         return self._verdicts.summary()
 
-    def _find(self, *, deadline_s: float, is_first: bool) -> Generator[SendingCall | None, None, Connection | None]:
+    def _find(self, *, deadline_s: float, is_first: bool) -> Generator[SendingCall | None, None, LslConnection | None]:
         """Look until a stream fits, the deadline passes or `stop` is set (None)."""
         refusal: StreamRefusedError | None = None
         while not self._stop.is_set():
@@ -202,7 +161,7 @@ class Service:
             return refusal
         return StreamLostError(f"The stream was lost and did not come back within {self._stream.reconnect_s:g} s.")
 
-    def _start(self, connection: Connection) -> None:
+    def _start(self, connection: LslConnection) -> None:
         """Prepare the pipeline for this stream, and announce it."""
         pipeline, mapping = self._pipeline, connection.mapping
         pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
@@ -216,7 +175,7 @@ class Service:
             }
         self._states.run(changed=connection.changed, rate_note=rate_note, facts=facts)
 
-    def _serve(self, connection: Connection) -> Iterator[SendingCall | None]:
+    def _serve(self, connection: LslConnection) -> Iterator[SendingCall | None]:
         """Receive, decide and publish until the stream is lost, refused, or `stop` is set."""
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
         silence = _Silence(self._clock())
@@ -254,7 +213,7 @@ class Service:
 
     def _receive(
         self,
-        connection: Connection,
+        connection: LslConnection,
         fast_path: FastPath | None,
         *,
         timeout_s: float,
@@ -311,12 +270,12 @@ class Service:
             self._verdicts.publish(found, clock_offset_s=clock_offset_s)
             self._states.report_quality()
 
-    def _answer_cues(self, connection: Connection, now_s: float) -> None:
+    def _answer_cues(self, connection: LslConnection, now_s: float) -> None:
         decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
         decisions += self._pipeline.expire(now_s)
         self._verdicts.publish(decisions, clock_offset_s=connection.clock_offset_s())
 
-    def _announce(self, connection: Connection) -> None:
+    def _announce(self, connection: LslConnection) -> None:
         """Announce at a heartbeat what would go unnoticed: a second stream, decisions that were skipped."""
         if not self._states.beat():
             return
