@@ -18,7 +18,7 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.serve.connection import Connector, StreamSearches
+from pretap_realtime.serve.connection import Connector, start_searches
 from pretap_realtime.serve.service import Service
 from pretap_realtime.signal.chunk import Chunk
 from real_lsl import LABELS, eeg, until
@@ -231,7 +231,7 @@ def test_a_model_that_stalls_for_three_seconds_skips_to_the_newest_hop(bundle, f
     config = ServeConfig(stream=StreamConfig(query=f"name={amp.name}"))
     mode = Stalls(decoder, hop=5)
     publisher = Publisher([notes], clock=local_clock, say=said.append)
-    connect = Connector(decoder, config, searches=StreamSearches.start(config), say=said.append)
+    connect = Connector(decoder, config, searches=start_searches(config), say=said.append)
     service = Service(
         Pipeline(decoder, mode), publisher, connect=connect,
         stream=StreamConfig(wait_s=10, reconnect_s=10), policy=Policy(config.policy, decoder.manifest),

@@ -11,7 +11,7 @@ from pretap.bundle.file import load
 from pretap.config.serve import CueConfig, ServeConfig, StreamConfig
 from pretap.errors import StreamRefusedError
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
-from pretap_realtime.serve.connection import Connector, StreamSearches
+from pretap_realtime.serve.connection import Connector, start_searches
 from real_lsl import Mute, resolve
 
 
@@ -25,7 +25,7 @@ def connector(bundle):
 
     def make(config, said=None):
         said = [] if said is None else said
-        connect = Connector(load(bundle), config, searches=StreamSearches.start(config), say=said.append)
+        connect = Connector(load(bundle), config, searches=start_searches(config), say=said.append)
         return lambda: connect(lambda: said.append("VALIDATING"))
 
     return make

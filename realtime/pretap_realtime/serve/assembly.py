@@ -27,7 +27,7 @@ from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
-from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearches
+from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearch, start_searches
 from pretap_realtime.serve.fast_path import FastPath, make_fast_path
 from pretap_realtime.serve.handover import Handover, HandoverSlot
 from pretap_realtime.serve.service import Service
@@ -94,7 +94,7 @@ def run_decoders(
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
     """
     is_single = len(decoders) == 1
-    searches = [StreamSearches.start(settings) for _, settings in decoders]  # they run while the bundles load
+    searches = [start_searches(settings) for _, settings in decoders]  # they run while the bundles load
     loaded = [
         _load(bundle, settings, each, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
         for (bundle, settings), each in zip(decoders, searches, strict=True)
@@ -118,7 +118,9 @@ def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
     return lambda line: console.say(plain(prefix + line))
 
 
-def _load(bundle: str | Path | None, settings: ServeConfig, searches: StreamSearches, *, say: Say) -> _LoadedDecoder:
+def _load(
+    bundle: str | Path | None, settings: ServeConfig, searches: list[StreamSearch], *, say: Say
+) -> _LoadedDecoder:
     if bundle is None:
         say(
             f"no BUNDLE given: using the default, {BEST}, which fits most amplifiers; for a stream at 100 Hz, use "

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
@@ -111,17 +111,12 @@ class StreamSearch:
                 )
 
 
-class StreamSearches(NamedTuple):
-    """The searches for the streams of a configuration."""
-
-    eeg: StreamSearch
-    cues: StreamSearch | None
-
-    @classmethod
-    def start(cls, config: ServeConfig) -> StreamSearches:
-        """Start to search."""
-        cues = StreamSearch("cue.query", config.cue.query) if config.cue.query else None
-        return cls(StreamSearch("stream.query", config.stream.query), cues)
+def start_searches(config: ServeConfig) -> list[StreamSearch]:
+    """Start to search for the EEG stream, and for the cue stream if the configuration asks for one."""
+    searches = [StreamSearch("stream.query", config.stream.query)]
+    if config.cue.query:
+        searches.append(StreamSearch("cue.query", config.cue.query))
+    return searches
 
 
 class LslConnection:
@@ -136,7 +131,7 @@ class LslConnection:
     """
 
     def __init__(
-        self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: StreamSearches, changed: str
+        self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: list[StreamSearch], changed: str
     ) -> None:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
         self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
@@ -156,7 +151,7 @@ class LslConnection:
 
     def newcomers(self) -> list[str]:
         """Return a sentence for each other stream that answers to a query and has come since, without waiting."""
-        return [line for search in self._searches if search is not None for line in search.newcomers()]
+        return [line for search in self._searches for line in search.newcomers()]
 
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []
@@ -170,10 +165,10 @@ class LslConnection:
 
     def close(self) -> None:
         self._closed.set()
-        for inlet, search in zip((self.inlet, self._cues), self._searches, strict=True):
-            if inlet is not None and search is not None:
-                inlet.close()
-                search.lost(inlet.stream)
+        inlets = (self.inlet,) if self._cues is None else (self.inlet, self._cues)
+        for inlet, search in zip(inlets, self._searches, strict=True):
+            inlet.close()
+            search.lost(inlet.stream)
 
     def _follow_clock(self) -> None:
         while not self._closed.is_set():
@@ -188,10 +183,10 @@ class Connector:
     """Tries to connect, once per call."""
 
     def __init__(
-        self, decoder: Decoder, config: ServeConfig, *, searches: StreamSearches, say: Callable[[str], None]
+        self, decoder: Decoder, config: ServeConfig, *, searches: list[StreamSearch], say: Callable[[str], None]
     ) -> None:
         self._decoder, self._config, self._searches, self._say = decoder, config, searches, say
-        self._can_open_early = searches.cues is None  # cues open before the EEG
+        self._can_open_early = len(searches) == 1  # cues open before the EEG
         self._told_of_cues = False
         self._before: Description | None = None  # of the last stream
 
@@ -207,22 +202,16 @@ class Connector:
         """
         with contextlib.ExitStack() as on_failure:
             early = self._open_early(on_failure)
-            eeg = self._searches.eeg.only_one()
-            if eeg is None:
+            streams = self._find()
+            if len(streams) < len(self._searches):
                 return None
-            cues = None
-            if self._searches.cues is not None:
-                cues = self._find_cues(self._searches.cues, eeg)
-                if cues is None:
-                    return None
             validating()
-            self._say(f"found {eeg}")
+            self._say(f"found {streams[0]}")
             try:
-                connection = self._connect(eeg, cues, early, on_failure)
+                connection = self._connect(streams, early, on_failure)
             except ConnectionLostError:
-                for search, stream in zip(self._searches, (eeg, cues), strict=True):
-                    if search is not None and stream is not None:
-                        search.lost(stream)
+                for search, stream in zip(self._searches, streams, strict=True):
+                    search.lost(stream)
                 raise
             on_failure.pop_all()
             return connection
@@ -232,7 +221,7 @@ class Connector:
 
         This is tried with one stream only; the state is not VALIDATING yet.
         """
-        stream = self._searches.eeg.first() if self._can_open_early else None
+        stream = self._searches[0].first() if self._can_open_early else None
         if stream is None:
             return None
         self._can_open_early = False
@@ -241,25 +230,31 @@ class Connector:
             on_failure.callback(inlet.close)
             inlet.start()
         except ConnectionLostError:
-            self._searches.eeg.lost(stream)
+            self._searches[0].lost(stream)
             raise
         return inlet
 
-    def _find_cues(self, search: StreamSearch, eeg: StreamInfo) -> StreamInfo | None:
-        cues = search.only_one()
-        if cues is None:
-            if not self._told_of_cues:
-                self._told_of_cues = True
-                self._say(f"found {eeg}; no cue stream yet: {self._config.cue.query}")
-            return None
-        if cues.format != "string" or cues.n_channels != 1:
-            raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
-        return cues
+    def _find(self) -> list[StreamInfo]:
+        """Return the EEG stream and the cue stream, up to the first one that is missing."""
+        streams: list[StreamInfo] = []
+        for search in self._searches:
+            stream = search.only_one()
+            if stream is None:
+                break
+            streams.append(stream)
+        if len(streams) == 1 < len(self._searches) and not self._told_of_cues:
+            self._told_of_cues = True
+            self._say(f"found {streams[0]}; no cue stream yet: {self._config.cue.query}")
+        for cues in streams[1:]:
+            if cues.format != "string" or cues.n_channels != 1:
+                raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
+        return streams
 
     def _connect(
-        self, eeg: StreamInfo, cues: StreamInfo | None, early: Inlet | None, on_failure: contextlib.ExitStack
+        self, streams: Sequence[StreamInfo], early: Inlet | None, on_failure: contextlib.ExitStack
     ) -> LslConnection:
         """Check the EEG stream, and open both."""
+        eeg, *others = streams
         if early is not None and early.stream.uid == eeg.uid:
             inlet = early
         else:
@@ -273,16 +268,15 @@ class Connector:
             interpolation=self._decoder.interpolation,
         )
         cue_inlet = None
-        if cues is not None:
+        for cues in others:
             self._say(f"cues from {cues}")
             cue_inlet = MarkerInlet(cues)  # before the EEG: a task that waits for its reader may then send cues
             on_failure.callback(cue_inlet.close)
             cue_inlet.start()
         self._warn_of_another_head(inlet.description)
         inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
-        for search, stream in zip(self._searches, (eeg, cues), strict=True):
-            if search is not None and stream is not None:
-                search.connected(stream)
+        for search, stream in zip(self._searches, streams, strict=True):
+            search.connected(stream)
         self._before = inlet.description
         return LslConnection(inlet, cue_inlet, mapping, searches=self._searches, changed=changed)
 

@@ -115,11 +115,11 @@ class Service:
                     raise
             finally:
                 connection.close()
-                self._verdicts.publish(self._pipeline.close(), clock_offset_s=connection.clock_offset_s())
+                self._verdicts.publish(self._pipeline.close())
             if self._stop.is_set():
                 break
-            decisions = self._pipeline.interrupt(self._clock(), "the stream was lost")
-            self._verdicts.publish(decisions, clock_offset_s=None)
+            self._verdicts.clock_offset_s = None
+            self._verdicts.publish(self._pipeline.interrupt(self._clock(), "the stream was lost"))
             is_first = False
             deadline_s = self._clock() + self._stream.reconnect_s
             connection = yield from self._find(deadline_s=deadline_s, is_first=False)
@@ -183,12 +183,9 @@ class Service:
         yield None
         fast_path = self._make_fast_path(connection)
         n_overload = connection.max_buffered  # samples that came while the stream was checked are no overload
-        is_first_pass = True
         while not self._stop.is_set():
-            clock_offset_s = connection.clock_offset_s()
-            chunk = yield from self._receive(
-                connection, fast_path, timeout_s=pull_s, n_overload=n_overload, clock_offset_s=clock_offset_s
-            )
+            self._verdicts.clock_offset_s = connection.clock_offset_s()
+            chunk = yield from self._receive(connection, fast_path, timeout_s=pull_s, n_overload=n_overload)
             now_s = self._clock()
             if chunk is not None:
                 is_stale = self._states.state == "STALE"
@@ -198,16 +195,17 @@ class Service:
                 if len(chunk.t_s) >= connection.max_buffered:
                     self._verdicts.count_overflow()
                     self._states.warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
-                yield from self._decide(chunk, fast_path, n_overload=n_overload, clock_offset_s=clock_offset_s)
+                yield from self._decide(chunk, fast_path, n_overload=n_overload)
                 self._audit.run_if_due(now_s, warn=self._states.warn)
             elif self._states.state == "RUNNING" and (silent_s := silence.too_long_s(now_s)):
                 self._states.enter("STALE", f"no sample for {silent_s:.1f} s")
             if connection.has_cues:
                 self._answer_cues(connection, now_s)
-            if self._states.is_heartbeat_due(now_s) or is_first_pass:
-                is_first_pass = False
-                n_overload = math.floor(OVERLOAD_S * self._pipeline.front_end.losses.rate_hz)
-                self._announce(connection)
+            n_overload = math.floor(OVERLOAD_S * self._pipeline.front_end.losses.rate_hz)
+            if self._states.beat():
+                for newcomer in connection.newcomers():
+                    self._states.warn(newcomer)
+                self._states.warn_of_skips(self._pipeline.mode.n_skipped)
             if fast_path is None:  # otherwise the items go out before its next call
                 yield None
 
@@ -218,7 +216,6 @@ class Service:
         *,
         timeout_s: float,
         n_overload: int,
-        clock_offset_s: float | None,
     ) -> Generator[SendingCall | None, None, Chunk | None]:
         """Wait for samples; the fast path decides on them in the same call."""
         if fast_path is None:
@@ -230,55 +227,42 @@ class Service:
             n_overload=n_overload,
             may_send=self._states.state == "RUNNING" and not clock_was_set,
             max_age_s=MAX_AGE_S,
-            clock_offset_s=clock_offset_s,
+            clock_offset_s=self._verdicts.clock_offset_s,
         )
-        self._publish_findings(found, clock_offset_s=clock_offset_s)
+        self._publish_findings(found)
         yield fast_path
         return fast_path.received()
 
-    def _decide(
-        self, chunk: Chunk, fast_path: FastPath | None, *, n_overload: int, clock_offset_s: float | None
-    ) -> Iterator[SendingCall | None]:
+    def _decide(self, chunk: Chunk, fast_path: FastPath | None, *, n_overload: int) -> Iterator[SendingCall | None]:
         """Publish every decision that a chunk completes: first those of the fast path, then those on what is left."""
         pipeline = self._pipeline
         while fast_path is not None and (taken := fast_path.taken()) is not None:
-            decisions = pipeline.accept(taken)
-            self._verdicts.publish(decisions, clock_offset_s=clock_offset_s, n_sent=fast_path.n_sent)
+            self._verdicts.publish(pipeline.accept(taken), n_sent=fast_path.n_sent)
             if fast_path.is_done:
                 yield None  # what follows has time until the next samples
                 return
-            self._publish_findings(fast_path.take_more(), clock_offset_s=clock_offset_s)
+            self._publish_findings(fast_path.take_more())
             yield fast_path
         if fast_path is not None:
             chunk = fast_path.remainder()
         is_overload = len(chunk.t_s) > n_overload
-        decisions = pipeline.process(chunk, newest_only=is_overload, now_s=self._now_s(clock_offset_s))
-        self._verdicts.publish(decisions, clock_offset_s=clock_offset_s)
+        self._verdicts.publish(pipeline.process(chunk, newest_only=is_overload, now_s=self._now_s()))
         yield None  # what follows has time until the next samples
-        self._publish_findings(pipeline.catch_up(), clock_offset_s=clock_offset_s)
+        self._publish_findings(pipeline.catch_up())
         self._states.report_quality()
 
-    def _now_s(self, clock_offset_s: float | None) -> float:
+    def _now_s(self) -> float:
         """Return the time on the clock of the timestamps; infinite if it is not known."""
-        if clock_offset_s is None:
+        if self._verdicts.clock_offset_s is None:
             return math.inf
-        return self._clock() - clock_offset_s + self._pipeline.front_end.losses.shifts.stepped_s
+        return self._clock() - self._verdicts.clock_offset_s + self._pipeline.front_end.losses.shifts.stepped_s
 
-    def _publish_findings(self, found: list[Decision], *, clock_offset_s: float | None) -> None:
+    def _publish_findings(self, found: list[Decision]) -> None:
         """Publish what the checks found when they caught up: an electrode is flat, or works again."""
         if found:
-            self._verdicts.publish(found, clock_offset_s=clock_offset_s)
+            self._verdicts.publish(found)
             self._states.report_quality()
 
     def _answer_cues(self, connection: LslConnection, now_s: float) -> None:
         decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
-        decisions += self._pipeline.expire(now_s)
-        self._verdicts.publish(decisions, clock_offset_s=connection.clock_offset_s())
-
-    def _announce(self, connection: LslConnection) -> None:
-        """Announce at a heartbeat what would go unnoticed: a second stream, decisions that were skipped."""
-        if not self._states.beat():
-            return
-        for newcomer in connection.newcomers():
-            self._states.warn(newcomer)
-        self._states.warn_of_skips(self._pipeline.mode.n_skipped)
+        self._verdicts.publish(decisions + self._pipeline.expire(now_s))

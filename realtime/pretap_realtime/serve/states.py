@@ -87,10 +87,6 @@ class StateReporter:
                 "amplifier's program sends too rarely, or this computer is too slow"
             )
 
-    def is_heartbeat_due(self, now_s: float) -> bool:
-        """Whether `beat` would send a heartbeat at `now_s`."""
-        return now_s >= self._heartbeat_due_s
-
     def _send(self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None) -> None:
         assert self.state is not None
         now_s = self._clock()

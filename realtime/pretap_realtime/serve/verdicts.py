@@ -19,7 +19,13 @@ MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
 
 
 class VerdictPublisher:
-    """Judges decisions, and publishes each as a verdict, or as what stands in the way of one."""
+    """Judges decisions, and publishes each as a verdict, or as what stands in the way of one.
+
+    Attributes
+    ----------
+    clock_offset_s
+        Added to the timestamps of decisions it gives this machine's clock; None if it is not known.
+    """
 
     def __init__(
         self,
@@ -33,10 +39,11 @@ class VerdictPublisher:
         self._publisher, self._pipeline, self._states = publisher, pipeline, states
         self._policy, self._clock = policy, clock
         self._summary = Summary()
+        self.clock_offset_s: float | None = None
 
-    def publish(self, decisions: list[Decision], *, clock_offset_s: float | None, n_sent: int = 0) -> None:
+    def publish(self, decisions: list[Decision], *, n_sent: int = 0) -> None:
         """Publish decisions; of the first `n_sent` with probabilities those were sent already."""
-        state = self._states.state
+        state, clock_offset_s = self._states.state, self.clock_offset_s
         assert state is not None
         classes = self._pipeline.manifest.classes
         # On a clock that was set, and with nothing else to go by, no latency is known.
@@ -46,7 +53,7 @@ class VerdictPublisher:
         for decision in decisions:
             is_sent = n_sent > 0 and decision.probs is not None
             n_sent -= is_sent
-            why = "" if is_sent else decision.why or self._why_withheld(decision, clock_offset_s)
+            why = "" if is_sent else decision.why or self._why_withheld(decision)
             verdict = self._policy.judge(decision, withheld=bool(why))
             self._count(decision, code=verdict.code, is_published=not why)
             probs = [] if decision.probs is None else decision.probs.tolist()
@@ -99,13 +106,13 @@ class VerdictPublisher:
             self._summary.n_judged += true is not None
             self._summary.n_right += true is not None and code == true + 1
 
-    def _why_withheld(self, decision: Decision, clock_offset_s: float | None) -> str:
+    def _why_withheld(self, decision: Decision) -> str:
         """Return why a decision with probabilities must not become a verdict; empty if it may."""
         if self._states.state != "RUNNING":
             return f"the stream is {self._states.state}"
-        if clock_offset_s is None:
+        if self.clock_offset_s is None:
             return ""
-        sample_s = decision.t_s + clock_offset_s - self._pipeline.front_end.losses.shifts.stepped_s
+        sample_s = decision.t_s + self.clock_offset_s - self._pipeline.front_end.losses.shifts.stepped_s
         if self._clock() - sample_s > MAX_AGE_S:
             self._summary.n_too_old += 1
             return f"older than {MAX_AGE_S:g} s when it was ready"
