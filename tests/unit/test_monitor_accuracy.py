@@ -47,4 +47,3 @@ def test_an_old_verdict_counts_as_none_and_none_is_not_right():
     assert accuracy.update(now_s=10.5) == []
     (judged,) = accuracy.update(now_s=11.1)  # patience is over
     assert (judged.label, judged.right) == ("none", False)
-    assert (accuracy.n, accuracy.n_right, accuracy.n_none) == (1, 0, 1)

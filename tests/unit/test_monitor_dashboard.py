@@ -75,6 +75,16 @@ def test_text_from_the_network_is_short_and_printable():
     assert len(texts) == 2 + 64
 
 
+def test_judged_markers_are_counted():
+    board = Dashboard(CLASSES)
+    for k, label in enumerate(("left", "right", "none")):
+        board.add_codes([float(("none", *CLASSES).index(label))], [10.0 * k])
+        board.add_marker(Cue(10.0 * k, "trial/0/end/left"), now_s=10.0 * k)
+    board.judge_markers(now_s=30.0)
+    figures = board.figures(now_s=30.0)
+    assert (figures.n_judged, figures.n_right, figures.n_none) == (3, 1, 1)
+
+
 def test_only_the_newest_events_are_kept():
     board = Dashboard(CLASSES)
     for k in range(5000):

@@ -28,6 +28,8 @@ _CHECK_S: Final = 0.002  # between checks of the memory: over loopback a descrip
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels use 5 MB
 _MAX_TEXT: Final = 256  # characters of a label, a unit or a subject
 _MAX_LISTED: Final = 20
+# In an answer to a query, and again in a description.
+_REPEATED: Final = ("name", "hostname", "source_id", "format", "n_channels", "sfreq_hz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +174,14 @@ def read_full_info(stream: StreamInfo, inlet: Any) -> Any:
 
 def read_description(stream: StreamInfo, info: Any) -> Description:
     """Return what the full info of a stream says about it; raise StreamRefusedError if it contradicts its answer."""
+    found = StreamInfo.of(info)
+    for key in _REPEATED:
+        before, now = getattr(stream, key), getattr(found, key)
+        if before != now:
+            raise StreamRefusedError(
+                f"Stream {stream} contradicts itself: {key} {printable(str(before))!r} when it was found, "
+                f"{printable(str(now))!r} in its description. Its program is broken, or worse; choose another stream."
+            )
     desc = info.desc()
     labels: list[str] = []
     units: list[str] = []
@@ -184,23 +194,10 @@ def read_description(stream: StreamInfo, info: Any) -> Description:
         speed = float(desc.child_value("speed") or 1.0)
     except ValueError:
         speed = 1.0
-    description = Description(
-        name=info.name(),
-        hostname=info.hostname(),
-        source_id=info.source_id(),
-        format=FORMATS.get(info.channel_format(), "undefined"),
-        n_channels=info.channel_count(),
-        sfreq_hz=info.nominal_srate(),
+    return Description(
+        **{key: getattr(found, key) for key in _REPEATED},
         labels=tuple(labels) if any(labels) else (),
         units=tuple(units) if any(units) else (),
         subject=desc.child("subject").child_value("id")[:_MAX_TEXT],
         speed=speed,
     )
-    for key in ("name", "hostname", "source_id", "format", "n_channels", "sfreq_hz"):
-        before, now = getattr(stream, key), getattr(description, key)
-        if before != now:
-            raise StreamRefusedError(
-                f"Stream {stream} contradicts itself: {key} {printable(str(before))!r} when it was found, "
-                f"{printable(str(now))!r} in its description. Its program is broken, or worse; choose another stream."
-            )
-    return description

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-import os
+from pathlib import Path
 from typing import Final
 
 _VALUE_BYTES: Final = {"float32": 4, "float64": 8, "string": 32, "int32": 4, "int16": 2, "int8": 1, "int64": 8}
@@ -17,14 +17,9 @@ MAX_CHANNELS: Final = 4096
 
 def resident_bytes() -> int:
     """Return the memory that this process uses, or 0 if the system does not tell (Linux does)."""
-    try:
-        statm = os.open("/proc/self/statm", os.O_RDONLY)
-    except OSError:
-        return 0
-    try:
-        return int(os.read(statm, 128).split()[1]) * mmap.PAGESIZE
-    finally:
-        os.close(statm)
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * mmap.PAGESIZE
+    return 0
 
 
 def release_memory() -> None:

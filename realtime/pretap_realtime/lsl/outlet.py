@@ -62,7 +62,10 @@ class Outlet:
         facts: Mapping[str, str] | None = None,
     ) -> None:
         info = pylsl.StreamInfo(name, kind, len(labels), sfreq_hz, _CODES[format], source_id or name)
-        _describe_channels(info.desc(), labels, unit=unit, kind=kind)
+        info.set_channel_labels(list(labels))
+        if unit:
+            info.set_channel_units(unit)
+        info.set_channel_types(kind)
         _describe_facts(info.desc(), {"manufacturer": "pretap", **(facts or {})})
         with _OPENING:
             before = sockets.of_this_process()
@@ -127,16 +130,6 @@ class Outlet:
         kinds = {"data": socket.SOCK_STREAM, "service": socket.SOCK_DGRAM}
         found = re.findall(r"<v[46](data|service)_port>(\d+)<", self._outlet.get_info().as_xml())
         return [(kinds[kind], int(port)) for kind, port in found]
-
-
-def _describe_channels(desc: Any, labels: Sequence[str], *, unit: str, kind: str) -> None:
-    channels = desc.append_child("channels")
-    for label in labels:
-        channel = channels.append_child("channel")
-        channel.append_child_value("label", label)
-        if unit:
-            channel.append_child_value("unit", unit)
-        channel.append_child_value("type", kind)
 
 
 def _describe_facts(desc: Any, facts: Mapping[str, str]) -> None:

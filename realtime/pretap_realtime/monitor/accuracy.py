@@ -38,7 +38,6 @@ class LiveAccuracy:
     def __init__(self) -> None:
         self._pending: deque[tuple[Cue, str, float]] = deque(maxlen=256)  # marker, class, arrival time
         self._verdicts: deque[tuple[float, str]] = deque(maxlen=4096)
-        self.n = self.n_right = self.n_none = 0
 
     def add_marker(self, marker: Cue, classes: Sequence[str], *, now_s: float) -> None:
         truth = true_class(marker.text, classes)
@@ -60,11 +59,7 @@ class LiveAccuracy:
                 break
             self._pending.popleft()
             label = self._label_at(deadline_s + _TOLERANCE_S)
-            right = label == truth
-            self.n += 1
-            self.n_right += right
-            self.n_none += label == "none"
-            judged.append(JudgedMarker(marker.t_s, truth, label, right, lead))
+            judged.append(JudgedMarker(marker.t_s, truth, label, label == truth, lead))
         return judged
 
     def _label_at(self, end_s: float) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy, true_class
+from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy
 from pretap_realtime.send.latencies import percentile
 from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import Cue
@@ -128,7 +128,7 @@ class Dashboard:
         self._figures.unreadable += int((~is_usable).sum())
         rounded = np.round(rows[is_usable].astype(np.float64), 4)
         for row, t in zip(rounded.tolist(), t_s[is_usable].tolist(), strict=True):
-            self._add_decision(DecisionRow(t, row[:-1]), now_s=now_s)
+            self._add_decision(t, row[:-1], now_s=now_s)
             self._figures.quality = row[-1]
 
     def add_codes(self, codes: Iterable[float], t_s: Iterable[float]) -> None:
@@ -139,8 +139,8 @@ class Dashboard:
             else:
                 self._figures.unreadable += 1
 
-    def _add_decision(self, row: DecisionRow, *, now_s: float) -> None:
-        self.decisions.append(row)
+    def _add_decision(self, t_s: float, p: list[float], *, now_s: float) -> None:
+        self.decisions.append(DecisionRow(t_s, p))
         self._arrivals.decisions_s.append(now_s)
 
     def _add_verdict(self, t_s: float, label: str, *, command: bool = False) -> None:
@@ -182,7 +182,7 @@ class Dashboard:
         latency_s = message.sent - message.t
         if has_latency and message.valid and math.isfinite(latency_s):
             self._arrivals.latencies.append((now_s, latency_s))
-        self._add_decision(DecisionRow(message.t, [round(each, 4) for each in p]), now_s=now_s)
+        self._add_decision(message.t, [round(each, 4) for each in p], now_s=now_s)
         is_known = message.valid and message.label in self._raw_classes
         label = self.classes[self._raw_classes.index(message.label)] if is_known else "none"
         self._add_verdict(message.t, label, command=message.command and is_known)
@@ -194,8 +194,8 @@ class Dashboard:
             return
         text = printable(marker.text)
         parts = text.split("/")
-        is_start = "start" in parts and parts[-1] in self.classes
-        label = parts[-1] if is_start else true_class(text, self.classes) or ""
+        label = parts[-1] if parts[-1] in self.classes else ""
+        is_start = bool(label) and "start" in parts
         self.events.append(Event("marker", marker.t_s, text, label, is_start))
         self._accuracy.add_marker(Cue(marker.t_s, text), self.classes, now_s=now_s)
 
@@ -207,6 +207,9 @@ class Dashboard:
         """Judge the true markers that can be judged now."""
         for judged in self._accuracy.update(now_s=now_s):
             self.judged.append(judged)
+            self._figures.n_judged += 1
+            self._figures.n_right += judged.right
+            self._figures.n_none += judged.label == "none"
 
     def figures(self, *, now_s: float) -> Figures:
         """Return the current figures."""
@@ -215,7 +218,4 @@ class Dashboard:
             silent=now_s - self._arrivals.heard_s > _SILENT_S,
             latency_ms=self._arrivals.latency_ms(now_s),
             decisions_per_s=self._arrivals.decisions_per_s(now_s),
-            n_judged=self._accuracy.n,
-            n_right=self._accuracy.n_right,
-            n_none=self._accuracy.n_none,
         )

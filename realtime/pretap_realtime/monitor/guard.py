@@ -6,10 +6,12 @@ The page is read-only: nothing that a browser sends changes anything, and the We
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 _HEADERS: Final = {
     # default-src 'none': no inline script or style, no eval, nothing from other servers, no frames.
@@ -23,6 +25,11 @@ _HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
+}
+_REFUSALS: Final = {  # status and text
+    "method": (405, "only GET is allowed"),
+    "host": (421, "not a name of this server"),
+    "origin": (403, "not an origin of this server"),
 }
 
 
@@ -45,51 +52,34 @@ class Guard:
         self._origins = frozenset(f"http://{host}" for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
         why = self._refusal(scope)
         if scope["type"] == "websocket":
             if why:
                 await receive()
-                await send({"type": "websocket.close", "code": 1008, "reason": why})  # before accept: HTTP 403
-                return
-            await self._app(scope, receive, send)
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                extra = [(key.encode(), value.encode()) for key, value in _HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", []), *extra]}
-            await send(message)
-
-        if why:
-            code = 405 if why == "method" else 421 if why == "host" else 403
-            body = {
-                "method": b"only GET is allowed",
-                "host": b"not a name of this server",
-                "origin": b"not an origin of this server",
-            }[why]
-            headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-            await with_headers({"type": "http.response.start", "status": code, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-            return
-        await self._app(scope, receive, with_headers)
+                await WebSocketClose(1008, why)(scope, receive, send)  # before accept: HTTP 403
+            else:
+                await self._app(scope, receive, send)
+        elif why:
+            status, text = _REFUSALS[why]
+            await PlainTextResponse(text, status)(scope, receive, with_headers)
+        else:
+            await self._app(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> str:
         """Return the invalid part of a request (method, host or origin), or an empty string."""
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             return "method"
-        hosts = _values(scope, b"host")
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return "host"
-        origins = _values(scope, b"origin")
         if any(origin.lower() not in self._origins for origin in origins):
             return "origin"
         if scope["type"] == "websocket" and len(origins) != 1:
             return "origin"
         return ""
-
-
-def _values(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
