@@ -95,13 +95,16 @@ class Outlet:
         self.classes, self.rows, self.goes_out = classes, [], True
         self._send, self._before_row = Send(self.send), before_row
         self.native = ctypes.cast(self._send, ctypes.c_void_p).value, 1
-        self.probabilities_outlet = self
 
-    def begin_sending(self, rows, t_s):
+    def get(self, kind):
+        assert kind == "probabilities"
+        return self
+
+    def note(self, kind, rows, t_s):
         assert [t for t, _ in self.rows[len(self.rows) - len(rows) + 1 :]] == t_s[:-1]  # those before were handed over
         self.hanging = (t_s[-1], tuple(np.float32(rows[-1]).tolist()))
 
-    def end_sending(self):
+    def end(self):
         assert self.rows[-1] == self.hanging
         self.hanging = None
 
@@ -143,7 +146,7 @@ def drive(
             timeout_s=0.05, n_overload=n_overload, may_send=sending, max_age_s=max_age_s, clock_offset_s=clock_offset_s
         )
         n_sent += fast_path(may_send=may_send)
-        assert fast_path.sink.goes_out  # with the last row
+        assert fast_path.outlets.goes_out  # with the last row
         try:
             chunk = fast_path.received()
         except ConnectionLostError:

@@ -85,10 +85,11 @@ def test_a_sink_without_which_there_is_no_session_ends_the_loop():
 
 
 def test_if_the_next_number_cannot_be_kept_the_session_ends():
-    def keep_seq(seq):
+    def seqs():
         raise OSError("the handover file is gone")
+        yield 0
 
-    publisher, leader = make_leader(Sink(), keep_seq=keep_seq)
+    publisher, leader = make_leader(Sink(), seqs=seqs())
 
     def loop():
         while True:

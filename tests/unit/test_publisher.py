@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from pretap_realtime.send.publisher import Publisher
@@ -111,9 +113,14 @@ def test_numbers_continue_where_another_service_ended_and_are_kept_before_they_a
         def send(self, batch):
             events.append(("sent", batch[-1].message.seq))
 
-    publisher = make_publisher(Noted(), first_seq=7, keep_seq=lambda seq: events.append(("kept", seq)))
+    def numbers():
+        for seq in itertools.count(7):
+            events.append(("kept", seq))
+            yield seq
+
+    publisher = make_publisher(Noted(), seqs=numbers())
     send(publisher, verdict(), verdict())
-    assert events == [("kept", 9), ("sent", 8)]
+    assert events == [("kept", 7), ("kept", 8), ("sent", 8)]
 
 
 class BrokenSink(Sink):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send.messages import encode
 from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sink import Outgoing
@@ -25,41 +24,31 @@ class OutletSink:
     The outlets open when the service is connected, or after a second without a stream. LSL fixes a description when an
     outlet opens, and this way it tells of the resampling from the first sample on. If a stream comes later at another
     rate, they open again.
+
+    Attributes
+    ----------
+    group
+        The outlets; C code sends probabilities to one of them itself, see `Outgoing.is_sent`.
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
         self._is_json = format == "json"
         identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
-        self._group = OutletGroup(name, classes=classes, marker_format=format, identity=identity)
+        self.group = OutletGroup(name, classes=classes, marker_format=format, identity=identity)
         self._facts: dict[str, str] = {}
         self._is_open = False  # the outlets are open, or noted to be opened
         self._first_s: float | None = None  # when the first message was sent
-        self._has_probabilities = False  # those of the next batch are sent already
 
     def close(self) -> None:
         """Close the outlets, without waiting for one that hangs."""
-        self._group.close()
-
-    @property
-    def probabilities_outlet(self) -> Outlet | None:
-        """For C code that sends probabilities itself, see `Outgoing.is_sent`; None while the outlets are not open."""
-        return self._group.get("probabilities") if self._is_open else None
-
-    def begin_sending(self, rows: Sequence[Sequence[float]], t_s: Sequence[float]) -> None:
-        """Note that C code is sending these probabilities and hangs, so another thread may have to do it."""
-        self._group.note("probabilities", rows, t_s)
-
-    def end_sending(self) -> None:
-        """Note that it has returned."""
-        self._group.end()
+        self.group.close()
 
     def send_probabilities(self, items: Sequence[Outgoing]) -> None:
         """Send the probabilities of the verdicts, unless the outlets are about to change; `send` with all follows."""
         if not self._is_open or any(item.facts is not None for item in items):
             return
-        self._has_probabilities = True
         self._note_probabilities(items)
-        self._group.work()
+        self.group.work()
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         """Send codes and messages, and the probabilities if they are not sent yet."""
@@ -70,7 +59,7 @@ class OutletSink:
                 self._note(ready)
                 ready = []
                 if self._is_open and item.facts != self._facts:
-                    self._group.note_open(item.facts)
+                    self.group.note_open(item.facts)
                 self._facts = dict(item.facts)
             if self._is_open:
                 ready.append(item)
@@ -79,36 +68,36 @@ class OutletSink:
                 self._first_s = message.sent
             is_early = message.sent - self._first_s < _EARLY_S
             if message.state not in ("WAITING", "VALIDATING") or not is_early:
-                self._group.note_open(self._facts)
+                self.group.note_open(self._facts)
                 self._is_open = True  # no reader can have found them when this message goes out
         self._note(ready)
-        self._group.work()
+        self.group.work()
 
     @property
     def may_hang(self) -> bool:
         """Whether the operation in progress can block forever. One that is only slow gets the time it needs."""
-        return self._group.may_hang
+        return self.group.may_hang
 
     def rescue(self) -> str:
         """Replace the outlet in which a thread hangs, and send what it has left; see `OutletGroup.rescue`."""
-        return self._group.rescue()
+        return self.group.rescue()
 
     def _note(self, batch: Sequence[Outgoing]) -> None:
         """Note the rows of each outlet. Rows for markers and codes are made only if there are readers."""
-        if not self._has_probabilities:
-            self._note_probabilities(batch)
-        self._has_probabilities = False
+        self._note_probabilities(batch)
         verdicts = [item for item in batch if item.message.type == "verdict"]
-        if self._group.has_readers("codes"):
-            self._group.note("codes", [(item.code,) for item in verdicts], _timestamps(verdicts))
-        if self._group.has_readers("markers"):
+        if self.group.has_readers("codes"):
+            self.group.note("codes", [(item.code,) for item in verdicts], _timestamps(verdicts))
+        if self.group.has_readers("markers"):
             told = batch if self._is_json else verdicts
             texts = [(encode(item.message) if self._is_json else item.message.label,) for item in told]
-            self._group.note("markers", texts, _timestamps(told))
+            self.group.note("markers", texts, _timestamps(told))
 
     def _note_probabilities(self, batch: Sequence[Outgoing]) -> None:
         unsent = [item for item in batch if item.row and not item.is_sent]
-        self._group.note("probabilities", [item.row for item in unsent], _timestamps(unsent))
+        self.group.note("probabilities", [item.row for item in unsent], _timestamps(unsent))
+        for item in unsent:
+            item.is_sent = True
 
 
 def _timestamps(batch: Sequence[Outgoing]) -> list[float]:

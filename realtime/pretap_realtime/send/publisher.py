@@ -5,8 +5,9 @@ It starts no threads. The loop publishes; the thread that sends, see `sender.py`
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,9 +36,8 @@ class Publisher:
         The one sink in which a thread may hang; None if nothing goes to LSL.
     say
         Shows a line to the operator.
-    first_seq, keep_seq
-        The first sequence number, and a function that gets the next one before each sending, so that the service that
-        replaces this one continues there.
+    seqs
+        Yields the sequence numbers; None to count from 0. A service that replaces another one continues there.
 
     Attributes
     ----------
@@ -45,6 +45,8 @@ class Publisher:
         As above; None from the moment they failed.
     n_dropped
         Items that were not sent because too many were pending. They have no sequence number.
+    latencies
+        Of each verdict: the time of sending minus the timestamp of the window's last sample.
     """
 
     def __init__(
@@ -54,22 +56,17 @@ class Publisher:
         outlets: OutletSink | None = None,
         clock: Callable[[], float],
         say: Callable[[str], None],
-        first_seq: int = 0,
-        keep_seq: Callable[[int], None] = lambda _: None,
+        seqs: Iterator[int] | None = None,
     ) -> None:
         self.n_dropped = 0
         self.outlets = outlets
         self._sinks: list[Sink] = [*sinks] if outlets is None else [outlets, *sinks]
-        self._say = say
-        self._numbering = _Numbering(clock=clock, first_seq=first_seq, keep_seq=keep_seq)
+        self.latencies = Latencies()
+        self._clock, self._say = clock, say
+        self._seqs = itertools.count() if seqs is None else seqs
         self._pending: deque[Outgoing] = deque()
         self._newest: Message | None = None  # of those that were sent
         self._steps: deque[_Step] = deque()  # the first one is in progress
-
-    @property
-    def latencies(self) -> Latencies:
-        """Of each verdict: the time of sending minus the timestamp of the window's last sample."""
-        return self._numbering.latencies
 
     def publish(self, *items: Outgoing) -> None:
         """Queue items that became ready together, without waiting."""
@@ -113,7 +110,7 @@ class Publisher:
         """Warn the operator, and the readers in a message of the newest state."""
         self._say(f"WARNING: {why}")
         if (newest := self._newest) is not None:
-            now_s = self._numbering.clock()
+            now_s = self._clock()
             message = Message(type="state", seq=0, state=newest.state, why=why, lost=newest.lost, t=now_s, sent=now_s)
             self._pending.appendleft(Outgoing(message))
 
@@ -125,23 +122,10 @@ class Publisher:
         self._steps.append((None, partial(self._number, items)))
 
     def _number(self, items: Sequence[Outgoing]) -> None:
-        self._numbering.number(items)
+        """Give messages their sequence numbers and times of sending, and count the latencies that follow."""
+        for item in items:
+            item.message = replace(item.message, seq=next(self._seqs), sent=self._clock())
+            if item.has_latency and item.message.valid:
+                self.latencies.add(item.message.sent - item.message.t)
         for sink in self._sinks:
             self._steps.append((sink, partial(sink.send, items)))
-
-
-class _Numbering:
-    """Adds sequence numbers and times of sending to messages, and counts the latencies that follow from them."""
-
-    def __init__(self, *, clock: Callable[[], float], first_seq: int, keep_seq: Callable[[int], None]) -> None:
-        self.latencies, self.clock = Latencies(), clock
-        self._seq, self._keep_seq = first_seq, keep_seq
-
-    def number(self, items: Sequence[Outgoing]) -> None:
-        for item in items:
-            sent_s = self.clock()
-            item.message = replace(item.message, seq=self._seq, sent=sent_s)
-            self._seq += 1
-            if item.has_latency and item.message.valid:
-                self.latencies.add(sent_s - item.message.t)
-        self._keep_seq(self._seq)

@@ -26,7 +26,7 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
     facts
         In a state: what the streams' descriptions state from now on.
     is_sent
-        Whether `row` was sent already.
+        Whether `row` was sent already, or noted by the outlets.
     has_latency
         Whether it has probabilities, and its timestamp is on this machine's clock.
     """

@@ -25,11 +25,12 @@ from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
+from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearch, start_searches
 from pretap_realtime.serve.fast_path import FastPath, make_fast_path
-from pretap_realtime.serve.handover import Handover, HandoverSlot
+from pretap_realtime.serve.handover import Handover
 from pretap_realtime.serve.service import Service
 from pretap_realtime.serve.session_folder import SessionFolder
 from pretap_realtime.serve.several import Job, Say, run_each
@@ -105,8 +106,8 @@ def run_decoders(
             job: Job = partial(_run_dry, each, stop=stop)
         else:
             sinks, session = _open_sinks(each, destinations, is_single=is_single)
-            slot = None if destinations.handover is None else destinations.handover.slot(k)
-            job = partial(_run_service, each, sinks=sinks, session=session, slot=slot, stop=stop)
+            handover = destinations.handover
+            job = partial(_run_service, each, k, sinks=sinks, session=session, handover=handover, stop=stop)
         jobs[each.name] = partial(_run_with_listing, job, settings=each.settings)
     if is_single:
         jobs[loaded[0].name](console.show)
@@ -187,14 +188,15 @@ def _open_session(loaded: _LoadedDecoder, folder: Path, *, handover: Handover | 
 
 def _run_service(
     loaded: _LoadedDecoder,
+    k: int,
     show: Say,
     *,
     sinks: Sequence[NetworkSink | LogSink],
     session: SessionFolder | None,
-    slot: HandoverSlot | None,
+    handover: Handover | None,
     stop: StopSignal,
 ) -> None:
-    """Serve a decoder until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
+    """Serve decoder k until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
     markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
     outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
     publisher = Publisher(
@@ -202,17 +204,17 @@ def _run_service(
         outlets=outlets,
         clock=local_clock,
         say=loaded.say,
-        first_seq=0 if slot is None else slot.first_seq,
-        keep_seq=(lambda _: None) if slot is None else slot.keep_seq,
+        seqs=None if handover is None else handover.sequence_numbers(k),
     )
     leader = Leader(publisher)
-    service = _make_service(loaded, leader, publisher, outlets, stop=stop, restarted="" if slot is None else slot.why)
+    restarted = "" if handover is None else handover.why
+    service = _make_service(loaded, leader, publisher, outlets.group, stop=stop, restarted=restarted)
     try:
         if session is not None:
             session.start(loaded.settings, stop=stop)
         leader.run(service.run())
     except OutletFrozenError:
-        if slot is not None:
+        if handover is not None:
             stop.set()  # the other decoders end too: a new process will run all of them
         raise
     finally:
@@ -230,7 +232,7 @@ def _make_service(
     loaded: _LoadedDecoder,
     leader: Leader,
     publisher: Publisher,
-    outlets: OutletSink,
+    outlets: OutletGroup,
     *,
     stop: StopSignal,
     restarted: str,

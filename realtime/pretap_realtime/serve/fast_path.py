@@ -18,7 +18,7 @@ from pretap_realtime.lsl.inlets import Inlet
 from pretap_realtime.lsl.library import address_of, local_clock
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.native import library as native
-from pretap_realtime.send.outlet_sink import OutletSink
+from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sending_clock import SendingClock
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
@@ -29,7 +29,7 @@ _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers 
 
 
 def make_fast_path(
-    inlet: Inlet, pipeline: Pipeline, sink: OutletSink, *, sending_clock: SendingClock, hop_s: float
+    inlet: Inlet, pipeline: Pipeline, outlets: OutletGroup, *, sending_clock: SendingClock, hop_s: float
 ) -> FastPath | None:
     """Build the fast path; None if there is no library, or the stream or the decoder needs what it cannot do.
 
@@ -43,7 +43,7 @@ def make_fast_path(
         return None
     if not isinstance(mode, FreeRunning) or mode.lanes is None or mode.lanes.native is None:
         return None
-    return FastPath(inlet, pipeline, mode, sink, sending_clock=sending_clock, hop_s=hop_s)
+    return FastPath(inlet, pipeline, mode, outlets, sending_clock=sending_clock, hop_s=hop_s)
 
 
 class FastPath:
@@ -58,7 +58,7 @@ class FastPath:
         inlet: Inlet,
         pipeline: Pipeline,
         mode: FreeRunning,
-        sink: OutletSink,
+        outlets: OutletGroup,
         *,
         sending_clock: SendingClock,
         hop_s: float,
@@ -68,7 +68,7 @@ class FastPath:
         assert source is not None
         assert lanes is not None
         assert lanes.native is not None
-        self.sink = sink
+        self.outlets = outlets
         self._inlet, self._pipeline, self._mode = inlet, pipeline, mode
         self._function = library.pretap_receive
         self._outlet: Outlet | None = None  # that C code sends to
@@ -157,14 +157,14 @@ class FastPath:
         struct, horizon = self._struct, self._horizon
         assert horizon is not None
         # The local name keeps a frozen outlet alive until the call returns.
-        outlet = self.sink.probabilities_outlet if may_send and not horizon.is_held else None
+        outlet = self.outlets.get("probabilities") if may_send and not horizon.is_held else None
         if outlet is not self._outlet:
             self._outlet = outlet
             struct.send, struct.outlet = (None, None) if outlet is None else outlet.native
         return int(self._function(ctypes.byref(struct)))
 
     def cancel(self) -> bool:
-        """Make a call that hangs send no more; return whether it hangs in the sink, which then notes what is sent."""
+        """Make a call that hangs send no more; return whether it hangs in an outlet; what is sent is noted then."""
         library, struct = native.library(), self._struct
         assert library is not None
         is_sending = bool(library.pretap_cancel(ctypes.byref(struct)))
@@ -172,12 +172,12 @@ class FastPath:
             n, (ends, probs) = struct.n_sent, self._found
             last = ends[:n] - (struct.n_decoded + 1) + (self._first + struct.start)  # rows of the buffers
             t_s = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.clock_offset_s
-            self.sink.begin_sending([[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
+            self.outlets.note("probabilities", [[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
         return is_sending
 
     def finish(self) -> None:
-        """Tell the sink that a call that hung has returned."""
-        self.sink.end_sending()
+        """Tell the outlets that a call that hung has returned."""
+        self.outlets.end()
 
     @property
     def n_sent(self) -> int:

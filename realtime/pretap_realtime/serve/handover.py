@@ -7,38 +7,15 @@ microsecond. Used by the supervisor and its workers.
 from __future__ import annotations
 
 import mmap
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 # The file holds the number of restarts, the reason of the last one, and the next sequence number of each decoder.
-_NUMBER: Final = struct.Struct("<Q")
 _N_BYTES: Final = 4096
 _WHY_AT: Final = 8
 _SEQ_AT: Final = 512
 _N_DECODERS: Final = (_N_BYTES - _SEQ_AT) // 8
-
-
-@dataclass(frozen=True)
-class HandoverSlot:
-    """The part of a `Handover` that belongs to one decoder.
-
-    Attributes
-    ----------
-    first_seq
-        The sequence number of its first message.
-    keep_seq
-        Stores the sequence number of its next message.
-    why
-        The reason of the last restart; empty if there was none.
-    """
-
-    first_seq: int
-    keep_seq: Callable[[int], None]
-    why: str
 
 
 class Handover:
@@ -47,6 +24,7 @@ class Handover:
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _N_BYTES)
+        self._values = memoryview(self._map).cast("Q")  # of eight bytes each
 
     @staticmethod
     def create(path: Path) -> Handover:
@@ -55,7 +33,7 @@ class Handover:
 
     @property
     def n_restarts(self) -> int:
-        return self._read(0)
+        return self._values[0]
 
     @property
     def why(self) -> str:
@@ -69,13 +47,12 @@ class Handover:
 
     def add_restart(self, why: str) -> None:
         """Count a restart, and store the reason."""
-        _NUMBER.pack_into(self._map, 0, self.n_restarts + 1)
+        self._values[0] += 1
         self._map[_WHY_AT:_SEQ_AT] = why.encode()[: _SEQ_AT - _WHY_AT].ljust(_SEQ_AT - _WHY_AT, b"\0")
 
-    def slot(self, k: int) -> HandoverSlot:
-        """Return the part of decoder k."""
-        at = _SEQ_AT + 8 * (k % _N_DECODERS)
-        return HandoverSlot(self._read(at), partial(_NUMBER.pack_into, self._map, at), self.why)
-
-    def _read(self, at: int) -> int:
-        return int(_NUMBER.unpack_from(self._map, at)[0])
+    def sequence_numbers(self, k: int) -> Iterator[int]:
+        """Yield a sequence number for each message of decoder k; store the next one before."""
+        at = _SEQ_AT // 8 + k % _N_DECODERS
+        while True:
+            self._values[at] += 1
+            yield self._values[at] - 1
