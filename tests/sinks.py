@@ -34,7 +34,7 @@ class Outlets(Sink):
 
     def __init__(self, *, is_frozen=False, may_hang=True):
         super().__init__()
-        self.may_hang = may_hang
+        self.group, self.may_hang = self, may_hang
         self.is_frozen, self.n_rescues, self.probabilities = is_frozen, 0, []
         self.entered, self.thaw, self.returned = threading.Event(), threading.Event(), threading.Event()
         self._in_progress = None

@@ -114,4 +114,4 @@ def test_messages_are_only_written_for_readers_and_a_late_reader_gets_all_from_t
         assert code == [2]
         t_s.append(timestamp_s)
     assert t_s[-3:] == [T_S[0] + seq for seq in last]
-    sink.close()
+    sink.group.close()

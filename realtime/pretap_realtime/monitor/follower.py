@@ -149,7 +149,6 @@ class Follower:
         if chunk is None:
             return
         if role == "eeg":
-            assert self._view.traces is not None
             self._view.traces.append(chunk.x_uv, chunk.t_s)
         elif role == "probabilities":
             board.add_probabilities(chunk.x_uv, chunk.t_s, now_s=now_s)

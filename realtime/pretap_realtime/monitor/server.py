@@ -48,25 +48,23 @@ def run(follower: Follower, *, listener: socket.socket, names: Collection[str], 
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
     )
-    asyncio.run(_serve(_Server(config), listener, stop))
+    asyncio.run(_Server(config, stop).serve(sockets=[listener]))
 
 
 class _Server(uvicorn.Server):
+    """A server that ends when `stop` is set, and handles no signals itself."""
+
+    def __init__(self, config: uvicorn.Config, stop: Stop) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end; called ten times a second."""
+        return await super().on_tick(counter) or self._stop.is_set()
+
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Do not handle signals, because `stop` does."""
         yield
-
-
-async def _serve(server: _Server, listener: socket.socket, stop: Stop) -> None:
-    async def watch() -> None:
-        while not stop.is_set():
-            await asyncio.sleep(0.1)
-        server.should_exit = True
-
-    watcher = asyncio.create_task(watch())
-    await server.serve(sockets=[listener])
-    watcher.cancel()
 
 
 def _application(follower: Follower, *, hosts: Collection[str]) -> Guard:

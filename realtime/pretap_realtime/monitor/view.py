@@ -65,7 +65,7 @@ class View:
 
     def __init__(self) -> None:
         self.dashboard = Dashboard()
-        self.traces: Traces | None = None
+        self.traces = Traces(n_channels=0, sfreq_hz=COLUMNS_PER_S)
         self.about = About()
         self.followed: tuple[str, tuple[str, ...]] = "", ()
         self._n_abouts = 1
@@ -86,7 +86,7 @@ class View:
 
     def start_eeg(self, labels: Sequence[str], sfreq_hz: float) -> None:
         """Begin with empty traces, unless the channels and the rate are the same as before."""
-        if self.traces is None or (tuple(labels), sfreq_hz) != (self.about.channels, self.about.sfreq_hz):
+        if (tuple(labels), sfreq_hz) != (self.about.channels, self.about.sfreq_hz):
             self.traces = Traces(n_channels=len(labels), sfreq_hz=sfreq_hz)
             self._n_resets += 1
 
@@ -105,7 +105,5 @@ class View:
             figures=board.figures(now_s=now_s) if with_figures or is_new else None,
             now=now_s,
         )
-        frame = self.traces.frame(cursor.n_columns) if self.traces is not None else b""
-        n_columns = self.traces.n if self.traces is not None else 0
-        counts = (board.decisions.n, board.events.n, board.judged.n)
-        return update, frame, Cursor(self._n_resets, self._n_abouts, n_columns, *counts)
+        counts = (self.traces.n, board.decisions.n, board.events.n, board.judged.n)
+        return update, self.traces.frame(cursor.n_columns), Cursor(self._n_resets, self._n_abouts, *counts)

@@ -28,7 +28,7 @@ class OutletSink:
     Attributes
     ----------
     group
-        The outlets; C code sends probabilities to one of them itself, see `Outgoing.is_sent`.
+        The outlets. C code sends probabilities to one of them itself, see `Outgoing.is_sent`.
     """
 
     def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
@@ -38,10 +38,6 @@ class OutletSink:
         self._facts: dict[str, str] = {}
         self._is_open = False  # the outlets are open, or noted to be opened
         self._first_s: float | None = None  # when the first message was sent
-
-    def close(self) -> None:
-        """Close the outlets, without waiting for one that hangs."""
-        self.group.close()
 
     def send_probabilities(self, items: Sequence[Outgoing]) -> None:
         """Send the probabilities of the verdicts, unless the outlets are about to change; `send` with all follows."""
@@ -72,15 +68,6 @@ class OutletSink:
                 self._is_open = True  # no reader can have found them when this message goes out
         self._note(ready)
         self.group.work()
-
-    @property
-    def may_hang(self) -> bool:
-        """Whether the operation in progress can block forever. One that is only slow gets the time it needs."""
-        return self.group.may_hang
-
-    def rescue(self) -> str:
-        """Replace the outlet in which a thread hangs, and send what it has left; see `OutletGroup.rescue`."""
-        return self.group.rescue()
 
     def _note(self, batch: Sequence[Outgoing]) -> None:
         """Note the rows of each outlet. Rows for markers and codes are made only if there are readers."""

@@ -101,7 +101,7 @@ class Sender:
             if self.n_steps != n_steps or self.thread is None or self.error is not None:
                 return False
             outlets = self._publisher.outlets
-            if outlets is None or not (self._publisher.is_in_outlets and outlets.may_hang):  # it is only slow
+            if outlets is None or not (self._publisher.is_in_outlets and outlets.group.may_hang):  # it is only slow
                 return False
             self.thread = threading.get_ident()
         self._n_abandoned += 1
@@ -151,7 +151,7 @@ class Sender:
     def _replace_outlet(self) -> None:
         publisher = self._publisher
         assert publisher.outlets is not None
-        what = publisher.outlets.rescue()
+        what = publisher.outlets.group.rescue()
         hung_ms = 1000 * (time.monotonic() - self._hung_since_s)
         publisher.announce(
             f"{what} (it hung for {hung_ms:.0f} ms, decoding was held up for {1000 * self.held_up_s:.0f} ms; "

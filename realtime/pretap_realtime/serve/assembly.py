@@ -224,7 +224,7 @@ def _run_service(
             session.close()  # before the outlets: the recorder would lose the unread messages of a closed outlet
         for sink in sinks:
             sink.close()
-        outlets.close()  # if other decoders continue, these outlets would remain, and be silent
+        outlets.group.close()  # if other decoders continue, these outlets would remain, and be silent
         show(str(service.summary()))
 
 

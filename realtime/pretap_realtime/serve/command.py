@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
@@ -18,6 +17,7 @@ from pretap.options import FILE, FOLDER, engine_option, set_option
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
+from pretap_realtime.send import runaway_threads
 from pretap_realtime.serve.handover import Handover
 
 # For BLAS, before numpy is imported: after a large product, its other threads would spin for a while on a core that the
@@ -117,7 +117,7 @@ def serve(
         is_written = console.close()
     if not is_written:
         os._exit(code)  # a normal exit would wait for the terminal
-    _exit_despite_spinning_threads(code)
+    runaway_threads.exit_process_if_any(code)
     return code
 
 
@@ -149,16 +149,3 @@ def _read_decoders(
             f"[[decoders]], or give all of them one stream with --set {key}=..."
         )
     return [(name or bundle, settings) for name, settings in decoders]
-
-
-def _exit_despite_spinning_threads(code: int) -> None:
-    """End the process if threads of liblsl spin, because a normal exit would take seconds then."""
-    if "pretap_realtime.send.runaway_threads" not in sys.modules:
-        return
-    from pretap_realtime.send import runaway_threads
-
-    if runaway_threads.exist():
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        runaway_threads.exit_process(code)
