@@ -47,7 +47,7 @@ class Cursor:
     """How much of a view a browser has received."""
 
     n_resets: int = -1
-    n_abouts: int = 0
+    about: About | None = None
     n_columns: int = 0
     n_decisions: int = 0
     n_events: int = 0
@@ -68,14 +68,10 @@ class View:
         self.traces = Traces(n_channels=0, sfreq_hz=COLUMNS_PER_S)
         self.about = About()
         self.followed: tuple[str, tuple[str, ...]] = "", ()
-        self._n_abouts = 1
         self._n_resets = 0
 
     def describe_streams(self, **facts: Any) -> None:
-        about = msgspec.structs.replace(self.about, **facts)
-        if about != self.about:
-            self.about = about
-            self._n_abouts += 1
+        self.about = msgspec.structs.replace(self.about, **facts)
 
     def start_service(self, service: str, classes: tuple[str, ...]) -> None:
         """Begin with an empty dashboard, unless the service is the same as before."""
@@ -98,7 +94,7 @@ class View:
         board = self.dashboard
         update = Update(
             fresh=is_new,
-            about=self.about if cursor.n_abouts != self._n_abouts else None,
+            about=self.about if cursor.about != self.about else None,
             decisions=board.decisions.since(cursor.n_decisions),
             events=board.events.since(cursor.n_events),
             judged=board.judged.since(cursor.n_judged),
@@ -106,4 +102,4 @@ class View:
             now=now_s,
         )
         counts = (self.traces.n, board.decisions.n, board.events.n, board.judged.n)
-        return update, self.traces.frame(cursor.n_columns), Cursor(self._n_resets, self._n_abouts, *counts)
+        return update, self.traces.frame(cursor.n_columns), Cursor(self._n_resets, self.about, *counts)

@@ -136,13 +136,11 @@ class LslConnection:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
         self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
-        self._correction_s: float | None = 0.0
         self._closed = threading.Event()
-        if self.description.speed != 1.0:
-            self._correction_s = None
-        elif not inlet.is_local:
+        is_real_time = self.description.speed == 1.0
+        self._correction_s = 0.0 if is_real_time and inlet.is_local else None
+        if is_real_time and not inlet.is_local:
             # The first correction takes 0.6 s, so the loop does not ask for it; until then no latency is known.
-            self._correction_s = None
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:

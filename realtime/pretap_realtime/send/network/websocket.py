@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from pretap.errors import MissingPackageError, UsageError
-from pretap_realtime.send.messages import encode
+from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.network.address import Address
 from pretap_realtime.send.sink import Outgoing
 
@@ -68,8 +68,7 @@ class WebSocketServer:
 
     def send(self, item: Outgoing) -> None:
         """Send a message to all clients, without waiting."""
-        text = encode(item.message).decode()
-        self._loop.call_soon_threadsafe(self._broadcast, text, item.message.type != "verdict")
+        self._loop.call_soon_threadsafe(self._broadcast, item.message)
 
     def close(self) -> None:
         """Close all connections and the port."""
@@ -103,8 +102,9 @@ class WebSocketServer:
         ):
             await self._must_end.wait()
 
-    def _broadcast(self, text: str, is_state: bool) -> None:  # noqa: FBT001 - a callback gets positional arguments
-        if is_state:
+    def _broadcast(self, message: Message) -> None:
+        text = encode(message).decode()
+        if message.type != "verdict":
             self._state = text
         broadcast(self._clients, text)
         for client in [each for each in self._clients if each.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES]:
