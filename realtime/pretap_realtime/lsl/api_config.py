@@ -48,7 +48,7 @@ def notes(given: Mapping[str, str]) -> list[str]:
     return [f"{key} = {given[key]}: {meaning}" for key, meaning in _MEANINGS.items() if key in given]
 
 
-def isolation(*, session: str | None = None, n_ports: int = 64) -> str:
+def isolation(*, n_ports: int = 64) -> str:
     """Return an ``lsl_api.cfg`` that keeps a session on this machine, with ports and an id of its own.
 
     At most `n_ports` outlets are found in it: further ones use random ports, at which nothing searches.
@@ -62,7 +62,7 @@ PortRange = {n_ports}
 [multicast]
 ResolveScope = machine
 [lab]
-SessionID = {session or "pretap-" + secrets.token_hex(8)}
+SessionID = pretap-{secrets.token_hex(8)}
 KnownPeers = {{127.0.0.1}}
 [tuning]
 MulticastMinRTT = 0.1

@@ -211,20 +211,18 @@ class Inlet(_LslInlet):
         self._select = _Selection(order, factors, counter)
         is_float32 = self._inlet.np_dtype == np.float32
         is_as_received = is_float32 and self._select.is_identity(self.description.n_channels)
-        self.native = self._native() if is_as_received else None
+        if is_as_received:
+            self.native = NativeInlet(
+                pull=address_of(self._inlet.do_pull_chunk),
+                available=address_of(lib.lsl_samples_available),
+                inlet=self._inlet.obj.value,
+                x=self._buffer.x_address,
+                timestamps=self._buffer.t_address,
+                max_samples=self.max_samples,
+                n_spare=_N_SPARE,
+                n_channels=self.description.n_channels,
+            )
         self.start()
-
-    def _native(self) -> NativeInlet:
-        return NativeInlet(
-            pull=address_of(self._inlet.do_pull_chunk),
-            available=address_of(lib.lsl_samples_available),
-            inlet=self._inlet.obj.value,
-            x=self._buffer.x_address,
-            timestamps=self._buffer.t_address,
-            max_samples=self.max_samples,
-            n_spare=_N_SPARE,
-            n_channels=self.description.n_channels,
-        )
 
     def received(self, first: int, n_new: int, error: int) -> Chunk | None:
         """Return what C code has pulled into the rows from `first` on, and check liblsl's error, as `pull` does."""

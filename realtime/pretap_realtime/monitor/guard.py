@@ -78,8 +78,6 @@ class Guard:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return "host"
-        if any(origin.lower() not in self._origins for origin in origins):
-            return "origin"
-        if scope["type"] == "websocket" and len(origins) != 1:
-            return "origin"
-        return ""
+        is_foreign = any(origin.lower() not in self._origins for origin in origins)
+        is_missing = scope["type"] == "websocket" and len(origins) != 1
+        return "origin" if is_foreign or is_missing else ""

@@ -11,7 +11,6 @@ import msgspec
 
 from pretap.terminal import json_text
 
-MessageType = Literal["verdict", "state", "heartbeat"]
 State = Literal["WAITING", "VALIDATING", "RUNNING", "STALE", "LOST", "REFUSED"]
 
 
@@ -44,7 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     v: int = 1
-    type: MessageType
+    type: Literal["verdict", "state", "heartbeat"]
     seq: int
     label: str = "none"
     command: bool = False

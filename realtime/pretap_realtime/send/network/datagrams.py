@@ -1,9 +1,9 @@
-"""Sender: the protocol of a network output, and the two that send datagrams (UDP and OSC). Used by `network`."""
+"""UdpSender and OscSender: the network outputs that send datagrams. Used by `network_sink`."""
 
 from __future__ import annotations
 
 import socket
-from typing import Final, Protocol
+from typing import Final
 
 from pretap.errors import MissingPackageError
 from pretap.terminal import plain
@@ -12,18 +12,6 @@ from pretap_realtime.send.network.address import Address
 from pretap_realtime.send.sink import Outgoing
 
 _MAX_INT32: Final = 2**31 - 1
-
-
-class Sender(Protocol):
-    """A network output. None of its methods waits for a peer."""
-
-    name: str
-
-    def send(self, item: Outgoing) -> None:
-        """Send a message; raise OSError if that fails."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class UdpSender:
@@ -36,7 +24,7 @@ class UdpSender:
         self._socket.settimeout(0)  # a datagram that does not fit into the buffer is dropped
 
     def send(self, item: Outgoing) -> None:
-        """Send the JSON of the message."""
+        """Send the JSON of the message, without waiting; raise OSError if that fails."""
         self.send_datagram(encode(item.message))
 
     def send_datagram(self, datagram: bytes) -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pretap.config.serve import OutputsConfig
 from pretap_realtime.console.background_writer import BackgroundWriter
 from pretap_realtime.send.network.address import describe, resolve, warning
-from pretap_realtime.send.network.datagrams import OscSender, Sender, UdpSender
+from pretap_realtime.send.network.datagrams import OscSender, UdpSender
 from pretap_realtime.send.sink import Outgoing
+
+if TYPE_CHECKING:
+    from pretap_realtime.send.network.websocket import WebSocketServer
 
 _MAX_PENDING: Final = 512  # messages: half a second at 1000 decisions a second
 _CLOSE_S: Final = 1.0
@@ -22,7 +25,7 @@ _CLOSE_S: Final = 1.0
 class NetworkSink:
     """Sends every message with all senders, in a thread of its own. If too many are pending, the rest are dropped."""
 
-    def __init__(self, senders: Sequence[Sender], *, say: Callable[[str], None]) -> None:
+    def __init__(self, senders: Sequence[UdpSender | WebSocketServer], *, say: Callable[[str], None]) -> None:
         self._senders, self._say = senders, say
         self._n_failed = 0
         self._failed: set[str] = set()  # names of senders whose failure was said
@@ -70,7 +73,7 @@ def open_outputs(config: OutputsConfig, *, root: str, say: Callable[[str], None]
     MissingPackageError
         If a library is not installed.
     """
-    senders: list[Sender] = []
+    senders: list[UdpSender | WebSocketServer] = []
     if config.websocket:
         from pretap_realtime.send.network.websocket import WebSocketServer
 
