@@ -38,6 +38,7 @@ class Script:
     has_cues = False
     changed = ""
     max_buffered = 1000
+    clock_offset_s = 0.0
     mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):
@@ -66,9 +67,6 @@ class Script:
 
     def newcomers(self):
         return []
-
-    def clock_offset_s(self):
-        return 0.0
 
     def close(self):
         pass
@@ -200,7 +198,7 @@ def test_a_decision_older_than_a_second_is_withheld_and_kept_for_the_log(build):
 def test_timestamps_of_another_clock_are_converted_and_data_time_has_no_latency(build, offset_s, t_s, has_latency):
     clock, stop = Clock(), threading.Event()
     script = Script(clock, stop, [chunk(0, 50)])
-    script.clock_offset_s = lambda: offset_s
+    script.clock_offset_s = offset_s
     service, notes, _ = build(connect_once(script), clock, stop)
     serve(service)
     (decided,) = [item for item in notes.items if item.message.type == "verdict" and item.message.valid]

@@ -128,6 +128,9 @@ class LslConnection:
         How the EEG stream differs from the previous one; empty if it does not, or there was none.
     max_buffered
         How many samples can wait for a pull before the oldest are lost.
+    clock_offset_s
+        Added to the stream's timestamps it gives this machine's clock. None if it is not known yet, or the timestamps
+        are not on any clock (a replay at another speed).
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class LslConnection:
         self._cues, self._searches = cues, searches
         self._closed = threading.Event()
         is_real_time = self.description.speed == 1.0
-        self._correction_s = 0.0 if is_real_time and inlet.is_local else None
+        self.clock_offset_s = 0.0 if is_real_time and inlet.is_local else None
         if is_real_time and not inlet.is_local:
             # The first correction takes 0.6 s, so the loop does not ask for it; until then no latency is known.
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
@@ -154,13 +157,6 @@ class LslConnection:
     def pull_cues(self) -> list[Cue]:
         return self._cues.pull() if self._cues is not None else []
 
-    def clock_offset_s(self) -> float | None:
-        """Return what to add to the stream's timestamps to get this machine's clock.
-
-        None if that is not known yet, or the timestamps are not on any clock (a replay at another speed).
-        """
-        return self._correction_s
-
     def close(self) -> None:
         self._closed.set()
         inlets = (self.inlet,) if self._cues is None else (self.inlet, self._cues)
@@ -171,7 +167,7 @@ class LslConnection:
     def _follow_clock(self) -> None:
         while not self._closed.is_set():
             try:
-                self._correction_s = self.inlet.time_correction(_CORRECTION_EVERY_S)
+                self.clock_offset_s = self.inlet.time_correction(_CORRECTION_EVERY_S)
             except ConnectionLostError:
                 return
             self._closed.wait(_CORRECTION_EVERY_S)

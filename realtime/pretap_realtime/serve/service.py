@@ -184,7 +184,7 @@ class Service:
         fast_path = self._make_fast_path(connection)
         n_overload = connection.max_buffered  # samples that came while the stream was checked are no overload
         while not self._stop.is_set():
-            self._verdicts.clock_offset_s = connection.clock_offset_s()
+            self._verdicts.clock_offset_s = connection.clock_offset_s
             chunk = yield from self._receive(connection, fast_path, timeout_s=pull_s, n_overload=n_overload)
             now_s = self._clock()
             if chunk is not None:
