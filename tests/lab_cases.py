@@ -41,7 +41,7 @@ GOOD = """
 fit.max_epochs = { low = 1, high = 3 }
 "network.hidden" = [[2], [3]]
 """
-FITTED = Fitted(((0.1, 0.9), (1 / 3, 2 / 3)), 0.5, 12)
+FITTED = Fitted([[0.1, 0.9], [1 / 3, 2 / 3]], 0.5, 12)
 
 
 def trials(*, n=40, effect_uv=15.0, n_classes=2, in_order=False, seed=0) -> Epochs:

@@ -61,7 +61,7 @@ def changed(**evaluation) -> TrainConfig:
 @pytest.mark.parametrize("files", [1, 3])
 def test_each_block_is_held_out_once_and_nothing_that_overlaps_it_in_time_is_trained_on(every_s, files):
     epochs = trials(every_s=every_s, files=files)
-    drawn = splits(epochs, RECIPE, seed=0)
+    drawn = splits(epochs, RECIPE.evaluation, seed=0)
     assert np.concatenate([each.score_on for each in drawn]).tolist() == list(range(80))  # in time, each once
     for each in drawn:
         assert (np.diff(each.score_on) == 1).all()
@@ -97,16 +97,16 @@ def test_auto_uses_blocks_if_the_order_is_known_and_random_folds_otherwise():
     assert "stratified" in cross_validate(unordered, RECIPE, seed=0).metrics.protocol
     assert "stratified" in cross_validate(epochs, changed(split="stratified"), seed=0).metrics.protocol
     with pytest.raises(DataError, match="'blocks' needs trials in the order of recording"):
-        splits(unordered, changed(split="blocks"), seed=0)
+        splits(unordered, EvaluationConfig(split="blocks"), seed=0)
     with pytest.raises(DataError, match="'blocks' needs trials in the order of recording"):
-        splits(epochs.select(np.arange(80)[::-1]), changed(split="blocks"), seed=0)
+        splits(epochs.select(np.arange(80)[::-1]), EvaluationConfig(split="blocks"), seed=0)
 
 
 def test_classes_recorded_one_after_the_other_are_refused():
     epochs = trials()
     one_by_one = replace(epochs, labels=(np.arange(80) >= 60).astype(np.int64))
     with pytest.raises(DataError, match=r"time and class cannot be told apart\. Record the classes mixed"):
-        splits(one_by_one, RECIPE, seed=0)
+        splits(one_by_one, RECIPE.evaluation, seed=0)
 
 
 def test_a_drift_that_random_folds_reward_gains_nothing_in_blocks():
