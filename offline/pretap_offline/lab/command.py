@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from click.core import ParameterSource
 
 from pretap.config.reading import find_config, load_config
@@ -121,13 +121,9 @@ def compare(
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,
-        open_laboratory(store, n_workers=workers or 1, cluster=cluster, advance=advance) as laboratory,
+        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
     ):
-        found = compare_planned(
-            planned,
-            lambda fits: laboratory.run(fits, bench.epochs),
-            files={name: str(file) for name, file in files.items()},
-        )
+        found = compare_planned(planned, run, files={name: str(file) for name, file in files.items()})
     print_comparison(found)
     if json_file is not None:
         write_results(found, json_file)
@@ -212,13 +208,13 @@ def sweep(
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
-        open_laboratory(store, n_workers=workers or 1, cluster=cluster) as laboratory,
+        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster) as run,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
     ):
         found = sweep_space(
             bench,
             searched,
-            lambda fits: laboratory.run(fits, bench.epochs),
+            run,
             opened,
             n_trials=n_candidates,
             n_inner=inner_folds,
@@ -321,9 +317,6 @@ def _named(configs: tuple[str, ...]) -> dict[str, Path]:
 def _check_differ(recipes: dict[str, TrainConfig]) -> None:
     from pretap_offline.lab.fits import recipe
 
-    seen: dict[bytes, str] = {}
-    for name, config in recipes.items():
-        content = msgspec.json.encode(recipe(config), order="deterministic")
-        if content in seen:
-            raise UsageError(f"{seen[content]} and {name} are the same recipe: leave one of them out.")
-        seen[content] = name
+    for first, second in combinations(recipes, 2):
+        if recipe(recipes[first]) == recipe(recipes[second]):
+            raise UsageError(f"{first} and {second} are the same recipe: leave one of them out.")
