@@ -22,6 +22,7 @@ def classifier(channels=("C3", "Cz", "C4"), n_classes=2, **fit):
         n_steps=4,
         channels=channels,
         n_classes=n_classes,
+        n_trials=12,
         fixed={},
         seed=0,
         advance=None,

@@ -166,6 +166,7 @@ def _network(
                 n_steps=n_steps,
                 channels=like.channels,
                 n_classes=len(like.classes),
+                n_trials=len(like),
                 fixed=fixed,
                 seed=seed,
                 advance=advance,

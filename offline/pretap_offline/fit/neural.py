@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from pretap.config.train import FitConfig
 from pretap.networks import Network
@@ -99,22 +101,11 @@ class _EpochProgress(Callback):  # type: ignore[misc]
         self.advance()
 
 
-class _Cosine(Callback):  # type: ignore[misc]
-    """Sets the learning rate of each batch: a linear rise over the first tenth, then a cosine decay."""
-
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002, N803
-        self.n_batches_ = net.max_epochs * math.ceil(len(X) / net.batch_size)
-        self.n_done_ = 0
-
-    def on_batch_begin(self, net: Any, *, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002
-        if training:
-            for group in net.optimizer_.param_groups:
-                group["lr"] = net.lr * cosine_factor(self.n_done_, n_batches=self.n_batches_)
-            self.n_done_ += 1
-
-
 def cosine_factor(n_done: int, *, n_batches: int) -> float:
-    """Return the factor of the learning rate after `n_done` of `n_batches`."""
+    """Return the factor of the learning rate after `n_done` of `n_batches`.
+
+    It rises linearly over the first tenth, and then decays like a cosine.
+    """
     n_warm = max(1, round(0.1 * n_batches))
     if n_done < n_warm:
         return (n_done + 1) / n_warm
@@ -128,15 +119,19 @@ def make_network_classifier(
     n_steps: int,
     channels: Sequence[str],
     n_classes: int,
+    n_trials: int,
     fixed: Mapping[str, Any],
     seed: int,
     advance: Callable[[], None] | None,
 ) -> NetworkClassifier:
-    """Build the untrained classifier of scaled windows.
+    """Build the untrained classifier of scaled windows, which is to be fitted on `n_trials` of them.
 
     `fixed` holds arguments of the module that are not learned. `advance` is called after each epoch.
     """
-    callbacks: list[Callback] = [_Cosine()] if fit.schedule == "cosine" else []
+    callbacks: list[Callback] = []
+    if fit.schedule == "cosine":
+        factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(n_trials / fit.batch_size))
+        callbacks.append(LRScheduler(LambdaLR, step_every="batch", lr_lambda=factor))
     if advance is not None:
         callbacks.append(_EpochProgress(advance))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
