@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from optuna.storages import BaseStorage
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
@@ -26,9 +26,6 @@ from pretap_offline.lab.results import Chosen, Setting, Sweep
 from pretap_offline.lab.space import Space
 from pretap_offline.lab.study import Study
 from pretap_offline.lab.summary import summarise
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 Index = NDArray[np.int64]
 Probs = NDArray[np.float64]
