@@ -20,7 +20,7 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.advice import advice, is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
-from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy, score, wilson95
+from pretap_offline.evaluate.metrics import against_chance, score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
 
 Index = NDArray[np.int64]
@@ -230,12 +230,14 @@ def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
 
 
 def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:
+    from sklearn.metrics import balanced_accuracy_score
+
     labels = epochs.labels
     assert labels is not None
     repeats = [score(labels, p) for p in probs]
     accuracy = float(np.mean([s.accuracy for s in repeats]))
     n, n_correct = len(labels), round(accuracy * len(labels))
-    chance, p_chance = against_chance(n_correct, labels)
+    chance, p_chance = against_chance(n_correct, np.bincount(labels).tolist())
     interval = wilson95(n_correct, n)
     return Metrics(
         protocol=protocol,
@@ -245,7 +247,7 @@ def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> 
         accuracy_ci95=interval,
         kappa=float(np.mean([s.kappa for s in repeats])),
         nll=float(np.mean([s.nll for s in repeats])),
-        balanced_accuracy=float(np.mean([balanced_accuracy(labels, p) for p in probs])),
+        balanced_accuracy=float(np.mean([balanced_accuracy_score(labels, p.argmax(axis=1)) for p in probs])),
         chance=chance,
         p_chance=p_chance,
         verdict=advice(accuracy, chance=chance, p_chance=p_chance),

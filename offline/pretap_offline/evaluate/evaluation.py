@@ -57,7 +57,8 @@ class Evaluation:
                 "confusion (truth in rows): " + "; ".join(confusion),
             ]
             if not self.n_trained_on:
-                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, scores.labels()))}")
+                n_of_class = [sum(row) for row in scores.confusion]
+                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, n_of_class))}")
         lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
         return "\n".join(lines)
 
