@@ -144,13 +144,8 @@ def _learning_curve(best_first: Sequence[Outcome]) -> list[str]:
     drawn = [each for each in best_first if each.learning_curve]
     if not drawn:
         return []
-    return [
-        section(
-            "Learning curve",
-            texts.LEARNING_CURVE,
-            [cards([picture(figures.learning_curves(drawn), alt="Learning curves")])],
-        )
-    ]
+    plot = picture(figures.learning_curves(drawn), alt="Learning curves")
+    return [section("Learning curve", texts.LEARNING_CURVE, [cards([plot])])]
 
 
 def _permutations(best_first: Sequence[Outcome]) -> list[str]:
