@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,8 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-from pretap.config.train import FitConfig
-from pretap.networks import Network
+from pretap.config.train import TrainConfig
+from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
@@ -113,38 +113,36 @@ def cosine_factor(n_done: int, *, n_batches: int) -> float:
 
 
 def make_network_classifier(
-    network: Network,
-    fit: FitConfig,
+    config: TrainConfig,
     *,
+    like: Epochs,
     n_steps: int,
-    channels: Sequence[str],
-    n_classes: int,
-    n_trials: int,
     fixed: Mapping[str, Any],
     seed: int,
     advance: Callable[[], None] | None,
 ) -> NetworkClassifier:
-    """Build the untrained classifier of scaled windows, which is to be fitted on `n_trials` of them.
+    """Build the untrained classifier of windows of `n_steps`, to be fitted on as many trials as `like` has.
 
     `fixed` holds arguments of the module that are not learned. `advance` is called after each epoch.
     """
+    fit, n_classes = config.fit, len(like.classes)
     callbacks: list[Callback] = []
     if fit.schedule == "cosine":
-        factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(n_trials / fit.batch_size))
+        factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(len(like) / fit.batch_size))
         callbacks.append(LRScheduler(LambdaLR, step_every="batch", lr_lambda=factor))
     if advance is not None:
         callbacks.append(_EpochProgress(advance))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
     return NetworkClassifier(
-        module_of(network),
-        module__spec=network,
+        module_of(config.network),
+        module__spec=config.network,
         module__n_steps=n_steps,
-        module__n_inputs=len(channels),
+        module__n_inputs=len(like.channels),
         module__n_classes=n_classes,
         **{f"module__{name}": value for name, value in fixed.items()},
         random_state=seed,
         mirror=fit.mirror,
-        partners=tuple(mirror_partners(channels, n_classes=n_classes).tolist()) if fit.mirror else (),
+        partners=tuple(mirror_partners(like.channels, n_classes=n_classes).tolist()) if fit.mirror else (),
         criterion=torch.nn.CrossEntropyLoss,  # on logits
         optimizer=optimizer,
         lr=fit.learning_rate,
