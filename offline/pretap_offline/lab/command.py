@@ -22,8 +22,6 @@ from pretap_offline.outputs import check_writable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pretap_offline.lab.store import Store
-
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for all folds and fits."
@@ -108,6 +106,7 @@ def compare(
     from pretap_offline.lab.report.write import check_report, write_report
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
+    from pretap_offline.lab.store import Store
     from pretap_offline.lab.table import print_comparison
     from pretap_offline.trials.source import read_trials
 
@@ -116,7 +115,7 @@ def compare(
     bench = set_up(read_trials(data, part="train"), list(recipes.values()), folds=folds, repeats=repeats, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
-    store = _open_store(store_dir)
+    store = Store(store_dir)
     click.echo(f"{len(keys)} fits, {store.count(keys)} of them in {store.folder}", err=True)
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
@@ -197,6 +196,7 @@ def sweep(
     from pretap_offline.lab.bench import set_up
     from pretap_offline.lab.results import write_chosen, write_results
     from pretap_offline.lab.running import open_laboratory
+    from pretap_offline.lab.store import Store
     from pretap_offline.lab.study import open_storage
     from pretap_offline.lab.sweep import configs_of, n_steps
     from pretap_offline.lab.sweep import sweep as sweep_space
@@ -204,7 +204,7 @@ def sweep(
     from pretap_offline.trials.source import read_trials
 
     bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
-    store = _open_store(store_dir)
+    store = Store(store_dir)
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
@@ -288,12 +288,6 @@ def _check_apart(*files: Path | None) -> None:
     for file in given:
         if given.count(file) > 1:
             raise UsageError(f"{file} is given twice, so one output would overwrite the other. Give each its own file.")
-
-
-def _open_store(folder: Path | None) -> Store:
-    from pretap_offline.lab.store import Store, default_store
-
-    return Store(folder or default_store())
 
 
 def _named(configs: tuple[str, ...]) -> dict[str, Path]:

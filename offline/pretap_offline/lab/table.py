@@ -12,13 +12,13 @@ from rich.table import Table
 from pretap_offline.lab.results import Chosen, Comparison, Difference, Outcome, Sweep
 
 DIFFERENCE_COLUMNS = ("accuracy", "95 %", "p", "NLL", "95 %", "p")
-_WIDTH = 200  # if the output is not a terminal, so that nothing is cut or wrapped
+_WIDTH = 10_000  # if the output is not a terminal, so that nothing is cut or wrapped
 
 
 def print_comparison(found: Comparison) -> None:
     """Print the configurations, the best accuracy first, and their differences from the first one given."""
     console = _console()
-    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
+    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
     console.print(_outcomes(found.best_first, "name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p"))
     console.print()
     console.print(_outcomes(found.best_first, "name", "kind", "kappa", "AUC", "parameters", "fit s", "forward"))
@@ -77,26 +77,24 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 def print_sweep(found: Sweep) -> None:
     """Print the choices of the outer folds, the nested estimate, and the choice on all trials."""
     console = _console()
-    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
+    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
     if found.nested is not None:
         columns = ("repeat", "fold", "inner NLL", "NLL", "accuracy", "temperature", "chosen")
         console.print(_table(columns, map(_choice_cells, found.chosen)))
         n = found.nested
-        _print(
-            console,
+        console.print(
             f"\nnested estimate: accuracy {n.describe_accuracy()} (95 % interval "
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
         )
     faults = [each.fault for each in found.tried if each.fault]
     n_diverged = sum(each.nll is None for each in found.tried) - len(faults)
-    _print(
-        console,
+    console.print(
         f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, optimistic "
         f"because it is the best of {len(found.tried)} ({n_diverged} diverged)",
     )
     if faults:
-        _print(console, f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
+        console.print(f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
 
 
 def _choice_cells(each: Chosen) -> list[str]:
@@ -106,10 +104,6 @@ def _choice_cells(each: Chosen) -> list[str]:
 
 def _values(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=not console.is_terminal)  # in a file, a sentence is one line
 
 
 def _console() -> Console:
