@@ -149,8 +149,12 @@ def cross_validate(
     if parts:
         curve = [gather(part, islice(finished, len(part)), n_trials=len(epochs)) for part in parts]
         right = np.stack([each[0].argmax(axis=1) == epochs.labels for each in [*curve, raw_probs]])
-        sizes = [[len(fold.fit_on) for fold in part] for part in [*parts, drawn]]
-        metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
+        sizes = np.array([round(float(np.mean([len(fold.fit_on) for fold in part]))) for part in [*parts, drawn]])
+        metrics = replace(
+            metrics,
+            learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
+            outlook=outlook(sizes, right, rng=np.random.default_rng(seed)) if is_above_chance(metrics) else "",
+        )
     return CrossValidation(raw_probs, probs, temperature, metrics)
 
 
@@ -206,15 +210,6 @@ def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split
         members = rolled[labels[rolled] == label]
         picked.append(members[: max(2, round(fraction * len(members)))])
     return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
-
-
-def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, seed: int) -> Metrics:
-    """Add the learning curve: mean training size and out-of-fold accuracy of each fraction, and the outlook."""
-    return replace(
-        metrics,
-        learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
-        outlook=outlook(sizes, right, rng=np.random.default_rng(seed)) if is_above_chance(metrics) else "",
-    )
 
 
 # -- summary -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,13 +109,6 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
 
 def write_scores(evaluation: Evaluation, path: Path) -> None:
     """Write the scores as JSON; ``honest`` is false if the decoder was trained on any of the trials."""
-    content: dict[str, Any] = {
-        "source": evaluation.source,
-        "classes": evaluation.classes,
-        "n_trials": len(evaluation.probs),
-        "n_trained_on": evaluation.n_trained_on,
-        "scored_in_s": evaluation.scored_in_s,
-        "honest": evaluation.n_trained_on == 0,
-        "scores": None if evaluation.scores is None else asdict(evaluation.scores),
-    }
+    content = asdict(evaluation) | {"n_trials": len(evaluation.probs), "honest": evaluation.n_trained_on == 0}
+    del content["probs"]
     write_json(path, content)

@@ -111,7 +111,15 @@ def cut_trials(
         channels=tuple(name for name in names if name not in dict(bad)),
         dropped_channels=tuple(unused + bad),
         replaced_channels=tuple(replaced),
-        files=tuple(_file_report(each, keep[file == i], len(config.events)) for i, each in enumerate(windows)),
+        files=tuple(
+            FileReport(
+                source=each.recording.source,
+                n_events=each.n_events,
+                n_trials=_counts(each.rows[keep[file == i], 1], len(config.events)),
+                dropped=tuple(each.dropped.items()),
+            )
+            for i, each in enumerate(windows)
+        ),
     )
     if 0 in report.n_trials:
         raise DataError(
@@ -304,15 +312,6 @@ def _reject(
 
 def _counts(labels: Any, n_classes: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.bincount(np.asarray(labels, np.int64), minlength=n_classes))
-
-
-def _file_report(windows: _Windows, keep: NDArray[np.bool_], n_classes: int) -> FileReport:
-    return FileReport(
-        source=windows.recording.source,
-        n_events=windows.n_events,
-        n_trials=_counts(windows.rows[keep, 1], n_classes),
-        dropped=tuple(windows.dropped.items()),
-    )
 
 
 def _times_s(recording: Recording, samples: NDArray[np.int64], *, start_s: float) -> NDArray[np.float64]:
