@@ -66,7 +66,7 @@ def main():
     config = replace(config, evaluation=replace(config.evaluation, folds=10, repeats=1))
     epochs = prepare(read_trials(args.data, part="train"), config)
     seeds = range(args.seeds)
-    drawn = splits(epochs, config, seed=1000)
+    drawn = splits(epochs, config.evaluation, seed=1000)
     running = Parallel(n_jobs=args.workers)(delayed(fold_probs)(epochs, config, each, seeds=seeds) for each in drawn)
     log_probs = np.empty((3, len(seeds), len(seeds), len(epochs), len(epochs.classes)))  # condition, noise, network
     for split, found in zip(drawn, running, strict=True):

@@ -41,7 +41,7 @@ GOOD = """
 fit.max_epochs = { low = 1, high = 3 }
 "network.hidden" = [[2], [3]]
 """
-FITTED = Fitted(((0.1, 0.9), (1 / 3, 2 / 3)), 0.5, 12)
+FITTED = Fitted([[0.1, 0.9], [1 / 3, 2 / 3]], 0.5, 12)
 
 
 def trials(*, n=40, effect_uv=15.0, n_classes=2, in_order=False, seed=0) -> Epochs:
@@ -68,8 +68,8 @@ def ran(bench, store: Store):
 
     def run(wanted: list[Fit]) -> list[Fitted]:
         fresh.append(len({fit.key for fit in wanted}) - store.count({fit.key for fit in wanted}))
-        with open_laboratory(store, n_workers=1, cluster=None) as laboratory:
-            return laboratory.run(wanted, bench.epochs)
+        with open_laboratory(store, bench.epochs, n_workers=1, cluster=None) as run_fits:
+            return run_fits(wanted)
 
     return run, fresh
 

@@ -36,7 +36,9 @@ def prepare(epochs: Epochs, config: TrainConfig) -> Epochs:
         raise DataError(f"{epochs.source}: these trials have no labels; train on the training part.")
     counts = np.bincount(epochs.labels, minlength=len(epochs.classes))
     # a block of time may lack a class; a stratified fold may not
-    n_required = 2 if config.evaluation.folds and is_blockwise(epochs, config) else max(2, config.evaluation.folds)
+    n_required = (
+        2 if config.evaluation.folds and is_blockwise(epochs, config.evaluation) else max(2, config.evaluation.folds)
+    )
     if counts.min() < n_required:
         found = describe_counts(counts, epochs.classes)
         raise DataError(f"{epochs.source}: expected at least {n_required} trials of each class, got {found}.")

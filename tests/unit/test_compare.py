@@ -12,7 +12,7 @@ from pretap.errors import DataError, UsageError
 from pretap_offline.evaluate.calibration import fit_temperature, with_temperature
 from pretap_offline.evaluate.cross_validation import Split, calibrated, cross_validate, part_of, splits
 from pretap_offline.lab import fits as lab_fits
-from pretap_offline.lab.bench import draw, set_up
+from pretap_offline.lab.bench import set_up
 from pretap_offline.lab.compare import compare, plan
 from pretap_offline.lab.summary import corrected_t, differences
 
@@ -118,7 +118,7 @@ def test_permutations_keep_the_number_of_each_class_and_are_split_again():
     shuffled = lab_fits.permuted(bench.trials, seed=1)
     assert np.bincount(shuffled.labels).tolist() == [20, 20]
     assert (shuffled.labels != bench.labels).any()
-    folds = draw(bench, RECIPE, shuffle=1)
+    folds = bench.permuted(1).folds()
     assert len(folds) == 4
     assert all(np.bincount(shuffled.labels[fold.score_on]).tolist() == [5, 5] for fold in folds)
 
@@ -133,7 +133,7 @@ def test_the_learning_curve_fits_on_a_share_of_each_class_and_ends_at_the_whole(
 
 def test_a_part_of_a_fold_is_a_run_of_its_trials():
     bench = set_up(trials(in_order=True), [RECIPE], folds=4, repeats=1, seed=0)
-    fold = draw(bench, RECIPE)[0]
+    fold = bench.folds()[0]
     part = part_of(fold, bench.labels, 0.5, start=7)
     assert set(part.fit_on) < set(fold.fit_on)
     assert 17 in part.fit_on  # trials 0 to 9 are held out
@@ -145,8 +145,7 @@ def test_a_part_of_a_fold_is_a_run_of_its_trials():
 @pytest.mark.parametrize(("in_order", "n_folds"), [(True, 4), (False, 8)])
 def test_repeats_count_as_new_folds_in_the_t_test_only_if_they_draw_new_folds(in_order, n_folds):
     epochs = trials(in_order=in_order)
-    config = changed(RECIPE, evaluation=EvaluationConfig(folds=4, repeats=2))
-    drawn = splits(epochs, config, seed=0)
+    drawn = splits(epochs, EvaluationConfig(folds=4, repeats=2), seed=0)
     right = np.random.default_rng(0).uniform(0.1, 0.9, (2, 2, 40))  # of two recipes, (n_repeats, n_trials) each
     probs = {
         name: np.where(epochs.labels[:, None] == [0, 1], p[..., None], 1 - p[..., None])
@@ -172,6 +171,6 @@ def test_three_classes_have_all_scores(fit_store):
 
 def test_a_fit_that_failed_is_an_error_that_names_the_recipe():
     bench = set_up(trials(), [RECIPE], folds=4, repeats=1, seed=0)
-    failed = changed(FITTED, probs=(), error="Training diverged: lower the rate.")
+    failed = changed(FITTED, probs=[], error="Training diverged: lower the rate.")
     with pytest.raises(DataError, match=r"wild: 4 of 4 fits failed\. Training diverged: lower the rate\."):
         compare(plan(bench, {"wild": RECIPE}), lambda wanted: [failed] * len(wanted), files={"wild": ""})

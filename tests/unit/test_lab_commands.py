@@ -18,7 +18,7 @@ from pretap.config.reading import load_config
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.recordings.mne_epochs import write_mne_epochs
-from pretap_offline.lab.bench import draw, set_up
+from pretap_offline.lab.bench import set_up
 from pretap_offline.lab.results import Comparison, Sweep, read_results
 from pretap_offline.lab.space import read_space
 
@@ -131,7 +131,7 @@ def test_the_choice_of_an_outer_fold_never_saw_its_held_out_trials(folder):
     epochs = trials()
     poisoned = epochs.x_uv.copy()
     bench = set_up(epochs, [RECIPE], folds=2, repeats=1, seed=0)
-    held_out = draw(bench, RECIPE)[0].score_on
+    held_out = bench.folds()[0].score_on
     poisoned[held_out] = 0.0
     write_mne_epochs(replace(epochs, x_uv=poisoned, trial_ids=()), folder / "poisoned-epo.fif")
     space = str(space_file(folder, GOOD))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pretap.config.train import FitConfig
+from pretap.config.train import FitConfig, TrainConfig
 from pretap.errors import UsageError
 from pretap.networks import LstmSpec
+from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import standard_montage
 from pretap_offline.fit.mirror import mirror_partners
 from pretap_offline.fit.neural import cosine_factor, make_network_classifier
@@ -16,16 +17,10 @@ from pretap_offline.fit.neural import cosine_factor, make_network_classifier
 
 def classifier(channels=("C3", "Cz", "C4"), n_classes=2, **fit):
     fit = {"optimizer": "adamw", "learning_rate": 1e-2, "batch_size": 5, "max_epochs": 2} | fit
-    return make_network_classifier(
-        LstmSpec(hidden=(3,)),
-        FitConfig(**fit),
-        n_steps=4,
-        channels=channels,
-        n_classes=n_classes,
-        fixed={},
-        seed=0,
-        advance=None,
-    )
+    config = TrainConfig(network=LstmSpec(hidden=(3,)), fit=FitConfig(**fit))
+    windows = np.zeros((12, 4, len(channels)), np.float32)
+    like = Epochs(windows, None, ("left", "right", "foot")[:n_classes], channels, 100.0, 0.0, "zeros")
+    return make_network_classifier(config, like=like, n_steps=4, fixed={}, seed=0, advance=None)
 
 
 def test_odd_and_even_electrodes_change_places_and_the_midline_stays():

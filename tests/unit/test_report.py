@@ -154,7 +154,7 @@ def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(found, tmp
 
 def test_the_losses_of_every_fold_are_kept_and_closed_forms_have_none(found):
     lda, lstm = found.outcomes
-    assert lda.losses == ()
+    assert lda.losses == []
     assert np.array(lstm.losses).shape == (8, TRAINED.max_epochs)
     assert np.mean(lstm.losses, axis=0)[-1] < np.mean(lstm.losses, axis=0)[0]
 

@@ -28,7 +28,7 @@ def fake(fits: list[Fit]) -> list[Fitted]:
     found = []
     for fit in fits:
         p = np.random.default_rng(int(fit.key[:8], 16)).uniform(0.2, 0.8, len(fit.score_on))
-        found.append(Fitted(tuple(zip(p.tolist(), (1 - p).tolist(), strict=True)), 0.0, 1))
+        found.append(Fitted(np.stack([p, 1 - p], axis=1).tolist(), 0.0, 1))
     return found
 
 

@@ -10,10 +10,9 @@ from click.testing import CliRunner
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import cross_val_score
 
-from pretap.errors import DataError, UsageError
+from pretap.errors import UsageError
 from pretap.recordings.competition import CHANNELS, LABELS_NAME, read_competition
 from pretap.recordings.continuous import open_recording
-from pretap.recordings.epochs import Epochs
 from pretap_offline.synthetic.command import simulate, simulate_epochs, simulate_raw, write_competition_mat
 from pretap_offline.synthetic.head import draw_plan
 
@@ -123,16 +122,6 @@ def test_a_mat_gives_back_the_trials_and_the_answers_and_the_same_bytes_again(tm
         assert again.trial_ids == epochs.trial_ids
         assert (again.channels, again.sfreq_hz, again.subject) == (CHANNELS, 100.0, "synthetic-5")
         assert again.source.startswith("synthetic subject, seed 5, ")
-
-
-def test_trials_without_labels_or_of_two_rates_cannot_be_written(tmp_path: Path) -> None:
-    train, test = simulate_epochs(seed=5, n_train=4, n_test=2, sfreq_hz=100.0)
-    unlabelled = Epochs(train.x_uv, None, train.classes, train.channels, 100.0, -130.0, "unlabelled")
-    with pytest.raises(DataError, match="expected labels"):
-        write_competition_mat(tmp_path / "a.mat", unlabelled, test)
-    other = Epochs(test.x_uv, test.labels, test.classes, test.channels, 200.0, -130.0, "faster")
-    with pytest.raises(DataError, match="same channels, rate and length"):
-        write_competition_mat(tmp_path / "a.mat", train, other)
 
 
 def run(*arguments: object):

@@ -5,21 +5,22 @@ Used by training, `lab` and the studies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pretap.bundle.manifest import Metrics
-from pretap.config.train import TrainConfig
+from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.advice import advice, is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
-from pretap_offline.evaluate.metrics import against_chance, balanced_accuracy, score, wilson95
+from pretap_offline.evaluate.metrics import against_chance, score, wilson95
 from pretap_offline.fit.fitting import fit_decoder
 
 Index = NDArray[np.int64]
@@ -56,18 +57,17 @@ class Split:
     score_on: Index
 
 
-def is_blockwise(epochs: Epochs, config: TrainConfig) -> bool:
+def is_blockwise(epochs: Epochs, evaluation: EvaluationConfig) -> bool:
     """Whether trials are held out in contiguous blocks of time."""
-    wanted = config.evaluation.split
-    if wanted == "blocks" and not epochs.is_in_order:
+    if evaluation.split == "blocks" and not epochs.is_in_order:
         raise DataError(
             f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, but their order is "
             "unknown. Train from recordings (--recording), or set split = 'stratified'."
         )
-    return wanted == "blocks" or (wanted == "auto" and epochs.is_in_order)
+    return evaluation.split != "stratified" and epochs.is_in_order
 
 
-def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:
+def splits(epochs: Epochs, evaluation: EvaluationConfig, *, seed: int) -> list[Split]:
     """Return the folds of all repeats, one repeat after another.
 
     Blocks are contiguous, of nearly equal size, and the same in every repeat. Trials whose windows overlap the held-out
@@ -75,8 +75,8 @@ def splits(epochs: Epochs, config: TrainConfig, *, seed: int) -> list[Split]:
     stratified folds.
     """
     assert epochs.labels is not None
-    n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
-    if not is_blockwise(epochs, config):
+    n_folds, n_repeats = evaluation.folds, evaluation.repeats
+    if not is_blockwise(epochs, evaluation):
         from sklearn.model_selection import RepeatedStratifiedKFold
 
         splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
@@ -133,7 +133,7 @@ def cross_validate(
     from joblib import Parallel, delayed
 
     assert epochs.labels is not None
-    drawn = splits(epochs, config, seed=seed)
+    drawn = splits(epochs, config.evaluation, seed=seed)
     parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
     folds = drawn + [fold for part in parts for fold in part]
     scored = []
@@ -142,18 +142,29 @@ def cross_validate(
         scored.append(decoded)
         if advance is not None:
             advance()
-    raw_probs = np.empty((config.evaluation.repeats, len(epochs), len(epochs.classes)))
-    for each, found in zip(drawn, scored, strict=False):
-        raw_probs[each.repeat, each.score_on] = found
+    finished = iter(scored)
+    raw_probs = gather(drawn, islice(finished, len(drawn)), n_trials=len(epochs))
     probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
-        right = np.stack(
-            [*_right(epochs.labels, parts, scored[len(drawn) :]), raw_probs[0].argmax(axis=1) == epochs.labels]
+        curve = [gather(part, islice(finished, len(part)), n_trials=len(epochs)) for part in parts]
+        right = np.stack([each[0].argmax(axis=1) == epochs.labels for each in [*curve, raw_probs]])
+        sizes = np.array([round(float(np.mean([len(fold.fit_on) for fold in part]))) for part in [*parts, drawn]])
+        metrics = replace(
+            metrics,
+            learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
+            outlook=outlook(sizes, right, rng=np.random.default_rng(seed)) if is_above_chance(metrics) else "",
         )
-        sizes = [[len(fold.fit_on) for fold in part] for part in [*parts, drawn]]
-        metrics = _with_curve(metrics, np.array([round(float(np.mean(each))) for each in sizes]), right, seed=seed)
     return CrossValidation(raw_probs, probs, temperature, metrics)
+
+
+def gather(folds: list[Split], decoded: Iterable[ArrayLike], *, n_trials: int) -> NDArray[np.float64]:
+    """Put the probabilities of each fold's held-out trials in their places, (n_repeats, n_trials, n_classes)."""
+    found = [np.asarray(each, np.float64) for each in decoded]
+    probs = np.empty((folds[-1].repeat + 1, n_trials, found[0].shape[1]))
+    for fold, each in zip(folds, found, strict=True):
+        probs[fold.repeat, fold.score_on] = each
+    return probs
 
 
 def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]) -> tuple[NDArray[np.float64], float]:
@@ -201,27 +212,6 @@ def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split
     return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
 
 
-def _right(labels: Index, parts: list[list[Split]], scored: list[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
-    """Return which trials each fraction decoded correctly, (n_epochs,) each."""
-    finished = iter(scored)
-    rows = []
-    for folds in parts:
-        row = np.zeros(len(labels), bool)
-        for fold in folds:
-            row[fold.score_on] = next(finished).argmax(axis=1) == labels[fold.score_on]
-        rows.append(row)
-    return rows
-
-
-def _with_curve(metrics: Metrics, sizes: Index, right: NDArray[np.bool_], *, seed: int) -> Metrics:
-    """Add the learning curve: mean training size and out-of-fold accuracy of each fraction, and the outlook."""
-    return replace(
-        metrics,
-        learning_curve=tuple(zip(sizes.tolist(), right.mean(axis=1).tolist(), strict=True)),
-        outlook=outlook(sizes, right, rng=np.random.default_rng(seed)) if is_above_chance(metrics) else "",
-    )
-
-
 # -- summary -------------------------------------------------------------------------------------------------------
 
 
@@ -229,18 +219,20 @@ def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
     calibrated = ", temperature from the other folds" if config.fit.calibrate else ""
     how, own = "stratified cross-validation", "split and network seed"
-    if is_blockwise(epochs, config):
+    if is_blockwise(epochs, config.evaluation):
         how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
     return f"{n_folds}-fold {how}, {n_repeats} repeat(s), each with its own {own}, from seed {seed}{calibrated}"
 
 
 def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:
+    from sklearn.metrics import balanced_accuracy_score
+
     labels = epochs.labels
     assert labels is not None
     repeats = [score(labels, p) for p in probs]
     accuracy = float(np.mean([s.accuracy for s in repeats]))
     n, n_correct = len(labels), round(accuracy * len(labels))
-    chance, p_chance = against_chance(n_correct, labels)
+    chance, p_chance = against_chance(n_correct, np.bincount(labels).tolist())
     interval = wilson95(n_correct, n)
     return Metrics(
         protocol=protocol,
@@ -250,7 +242,7 @@ def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> 
         accuracy_ci95=interval,
         kappa=float(np.mean([s.kappa for s in repeats])),
         nll=float(np.mean([s.nll for s in repeats])),
-        balanced_accuracy=float(np.mean([balanced_accuracy(labels, p) for p in probs])),
+        balanced_accuracy=float(np.mean([balanced_accuracy_score(labels, p.argmax(axis=1)) for p in probs])),
         chance=chance,
         p_chance=p_chance,
         verdict=advice(accuracy, chance=chance, p_chance=p_chance),

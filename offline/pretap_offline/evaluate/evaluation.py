@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +56,8 @@ class Evaluation:
                 "confusion (truth in rows): " + "; ".join(confusion),
             ]
             if not self.n_trained_on:
-                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, scores.labels()))}")
+                n_of_class = [sum(row) for row in scores.confusion]
+                lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, n_of_class))}")
         lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
         return "\n".join(lines)
 
@@ -109,13 +109,6 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
 
 def write_scores(evaluation: Evaluation, path: Path) -> None:
     """Write the scores as JSON; ``honest`` is false if the decoder was trained on any of the trials."""
-    content: dict[str, Any] = {
-        "source": evaluation.source,
-        "classes": evaluation.classes,
-        "n_trials": len(evaluation.probs),
-        "n_trained_on": evaluation.n_trained_on,
-        "scored_in_s": evaluation.scored_in_s,
-        "honest": evaluation.n_trained_on == 0,
-        "scores": None if evaluation.scores is None else asdict(evaluation.scores),
-    }
+    content = asdict(evaluation) | {"n_trials": len(evaluation.probs), "honest": evaluation.n_trained_on == 0}
+    del content["probs"]
     write_json(path, content)

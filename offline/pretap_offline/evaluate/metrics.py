@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +27,6 @@ class Scores:
     kappa: float
     nll: float
     confusion: tuple[tuple[int, ...], ...]
-
-    def labels(self) -> NDArray[np.int64]:
-        """Return the true classes (n_trials,), sorted."""
-        return np.repeat(np.arange(len(self.confusion)), [sum(row) for row in self.confusion])
 
 
 def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
@@ -61,22 +58,17 @@ def wilson95(n_correct: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def against_chance(n_correct: int, labels: NDArray[np.int64]) -> tuple[float, float]:
+def against_chance(n_correct: int, counts: Sequence[int]) -> tuple[float, float]:
     """Return the accuracy of always predicting the commonest class, and the p-value of `n_correct` against it.
 
-    One-sided exact binomial test. It assumes independent trials, which is not quite true if the decoders of several
-    folds share training trials.
+    `counts` holds the number of trials of each class. The test is a one-sided exact binomial test. It assumes
+    independent trials, which is not quite true if the decoders of several folds share training trials.
     """
     from scipy.stats import binomtest
 
-    chance = float(np.bincount(labels).max() / len(labels))
-    return chance, float(binomtest(n_correct, len(labels), chance, alternative="greater").pvalue)
-
-
-def balanced_accuracy(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
-    """Return the mean over the classes of the share of their trials that were decoded correctly."""
-    right = probs.argmax(axis=1) == labels
-    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+    n = sum(counts)
+    chance = max(counts) / n
+    return chance, float(binomtest(n_correct, n, chance, alternative="greater").pvalue)
 
 
 def auc(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> float:
@@ -147,34 +139,24 @@ def _error(
     return np.asarray(np.sum(gaps, axis=0) / len(confidence), np.float64)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Slope and intercept of the truth against the logit: 1 and 0 if calibrated, a slope below 1 if overconfident.
+def calibration(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Regress the label on the logit, without regularisation (Cox 1958), and return slope and intercept.
 
-    None if the classes do not overlap (no finite fit). `intercept` is None with more than two classes.
-    """
-
-    slope: float | None
-    intercept: float | None
-
-
-def calibration(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Calibration:
-    """Regress the label on the logit, without regularisation (Cox 1958).
-
-    With more than two classes the slope is the inverse temperature b that maximises the likelihood of
-    ``softmax(b log p)``.
+    They are 1 and 0 if calibrated; a slope below 1 is overconfident. Both are None if the classes do not overlap (no
+    finite fit). With more than two classes the slope is the inverse temperature b that maximises the likelihood of
+    ``softmax(b log p)``, without an intercept.
     """
     logs = np.log(np.clip(probs, _MIN_PROB, None))
     if probs.shape[1] > 2:
-        return Calibration(_inverse_temperature(labels, logs), None)
+        return _inverse_temperature(labels, logs), None
     from sklearn.linear_model import LogisticRegression
 
     logit = logs[:, 1] - logs[:, 0]
     left, right = logit[labels == 0], logit[labels == 1]
     if left.max() <= right.min() or right.max() <= left.min():
-        return Calibration(None, None)
+        return None, None
     fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(logit[:, None], labels)
-    return Calibration(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def _inverse_temperature(labels: NDArray[np.int64], logs: NDArray[np.float64]) -> float | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pretap.errors import MissingPackageError, PretapError, UsageError
+from pretap.errors import PretapError, UsageError
+from pretap.extras import import_extra
 from pretap.files import writing
 from pretap_offline.figure_style import COLOURS, STYLE
 
@@ -29,7 +30,7 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
     UsageError
         If the file cannot be written, or Matplotlib does not know its suffix.
     """
-    from matplotlib import rc_context
+    rc_context = import_extra("matplotlib", needed_by="The figure").rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -80,14 +81,10 @@ def _or_nan(value: float | None) -> float:
 def _main(file: str, figure: str) -> int:
     try:
         draw_tradeoff(json.loads(Path(file).read_bytes()), Path(figure))
-    except ModuleNotFoundError as missing:
-        error: PretapError = MissingPackageError.for_extra("The figure", missing=missing.name or "matplotlib")
-    except PretapError as refused:
-        error = refused
-    else:
-        return 0
-    sys.stderr.write(f"Error: {error}\n")
-    return error.exit_code
+    except PretapError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":

@@ -65,10 +65,6 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ]
         return np.asarray(self.weigher_.predict_proba(np.concatenate(scores, axis=1)))
 
-    def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:  # noqa: N803
-        """Return the most probable classes (n_epochs,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
-
     def export(self) -> dict[str, NDArray[np.float64]]:
         """Return the tensors of a bundle: standardisation, branches and weights multiplied into one dense layer."""
         maps = [_multiplied(branch) for branch in self.branches_]

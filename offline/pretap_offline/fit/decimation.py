@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
+
+from pretap.config.train import ScalingConfig
 
 _MAINS_WEIGHT, _MAINS_WIDTH_HZ = 30.0, 2.0  # mains is ten times the EEG around it, and drifts by less than 1 Hz
 
 
-def design_fir(
-    *,
-    n_taps: int,
-    sfreq_hz: float,
-    pass_hz: float,
-    stop_hz: float,
-    mains_hz: Sequence[float] = (),
-    delay_ms: float | None = None,
-) -> NDArray[np.float64]:
+def design_fir(config: ScalingConfig, *, n_taps: int, sfreq_hz: float) -> NDArray[np.float64]:
     """Design a low-pass by least squares, (n_taps,), with the tap for the newest sample first.
 
-    Up to `pass_hz` the filter approximates a pure delay of `delay_ms`, at most half its length (the default). From
-    `stop_hz` on it approximates zero; near each of `mains_hz`, an error has 30 times the weight. A constant passes
-    unchanged.
+    Up to `pass_hz` the filter approximates a pure delay of `delay_ms`, at most half its length. From `stop_hz` on it
+    approximates zero; near each of `mains_hz`, an error has 30 times the weight. A constant passes unchanged.
     """
+    pass_hz, stop_hz = config.pass_hz, config.stop_hz
     nyquist_hz = sfreq_hz / 2
-    half_s = (n_taps - 1) / 2 / sfreq_hz
-    delay_s = half_s if delay_ms is None else min(half_s, delay_ms / 1000)
+    delay_s = min((n_taps - 1) / 2 / sfreq_hz, config.delay_ms / 1000)
     passed, stopped = np.linspace(0, pass_hz, 64), np.arange(stop_hz, nyquist_hz, 0.5)
-    near_mains = (np.abs(stopped[:, None] - np.asarray(mains_hz)) <= _MAINS_WIDTH_HZ).any(axis=1)
+    near_mains = (np.abs(stopped[:, None] - np.asarray(config.mains_hz)) <= _MAINS_WIDTH_HZ).any(axis=1)
     weights = np.concatenate(  # integrates over both bands: each point stands for its share of the frequencies
         [np.full(len(passed), pass_hz / len(passed)), 0.5 * np.where(near_mains, _MAINS_WEIGHT, 1.0)]
     )

@@ -87,18 +87,10 @@ def make_fir(config: TrainConfig, scaling: Scaling, *, sfreq_hz: float, n_window
     """Design the filters that `scaling` decimates with, (n_filters, n_taps); None if it does not decimate."""
     if not scaling.n_taps:
         return None
-    wanted = config.scaling
     lengths = scaling.filter_lengths(n_window)
     filters = np.zeros((len(lengths), scaling.n_taps))
     for row, n_taps in zip(filters, lengths, strict=True):
-        row[:n_taps] = design_fir(
-            n_taps=n_taps,
-            sfreq_hz=sfreq_hz,
-            pass_hz=wanted.pass_hz,
-            stop_hz=wanted.stop_hz,
-            mains_hz=wanted.mains_hz,
-            delay_ms=wanted.delay_ms,
-        )
+        row[:n_taps] = design_fir(config.scaling, n_taps=n_taps, sfreq_hz=sfreq_hz)
     return filters
 
 
@@ -160,16 +152,7 @@ def _network(
             fixed: dict[str, Any] = {}  # arguments of the module that are not learned
             if isinstance(spec, LrpErdLstmSpec):
                 fixed["impulse"] = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
-            return make_network_classifier(
-                spec,
-                config.fit,
-                n_steps=n_steps,
-                channels=like.channels,
-                n_classes=len(like.classes),
-                fixed=fixed,
-                seed=seed,
-                advance=advance,
-            )
+            return make_network_classifier(config, like=like, n_steps=n_steps, fixed=fixed, seed=seed, advance=advance)
 
 
 def _check_fit(config: TrainConfig) -> None:

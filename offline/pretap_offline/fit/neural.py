@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
-from pretap.config.train import FitConfig
-from pretap.networks import Network
+from pretap.config.train import TrainConfig
+from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
@@ -99,22 +101,11 @@ class _EpochProgress(Callback):  # type: ignore[misc]
         self.advance()
 
 
-class _Cosine(Callback):  # type: ignore[misc]
-    """Sets the learning rate of each batch: a linear rise over the first tenth, then a cosine decay."""
-
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:  # noqa: ARG002, N803
-        self.n_batches_ = net.max_epochs * math.ceil(len(X) / net.batch_size)
-        self.n_done_ = 0
-
-    def on_batch_begin(self, net: Any, *, training: bool = False, **kwargs: Any) -> None:  # noqa: ARG002
-        if training:
-            for group in net.optimizer_.param_groups:
-                group["lr"] = net.lr * cosine_factor(self.n_done_, n_batches=self.n_batches_)
-            self.n_done_ += 1
-
-
 def cosine_factor(n_done: int, *, n_batches: int) -> float:
-    """Return the factor of the learning rate after `n_done` of `n_batches`."""
+    """Return the factor of the learning rate after `n_done` of `n_batches`.
+
+    It rises linearly over the first tenth, and then decays like a cosine.
+    """
     n_warm = max(1, round(0.1 * n_batches))
     if n_done < n_warm:
         return (n_done + 1) / n_warm
@@ -122,34 +113,36 @@ def cosine_factor(n_done: int, *, n_batches: int) -> float:
 
 
 def make_network_classifier(
-    network: Network,
-    fit: FitConfig,
+    config: TrainConfig,
     *,
+    like: Epochs,
     n_steps: int,
-    channels: Sequence[str],
-    n_classes: int,
     fixed: Mapping[str, Any],
     seed: int,
     advance: Callable[[], None] | None,
 ) -> NetworkClassifier:
-    """Build the untrained classifier of scaled windows.
+    """Build the untrained classifier of windows of `n_steps`, to be fitted on as many trials as `like` has.
 
     `fixed` holds arguments of the module that are not learned. `advance` is called after each epoch.
     """
-    callbacks: list[Callback] = [_Cosine()] if fit.schedule == "cosine" else []
+    fit, n_classes = config.fit, len(like.classes)
+    callbacks: list[Callback] = []
+    if fit.schedule == "cosine":
+        factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(len(like) / fit.batch_size))
+        callbacks.append(LRScheduler(LambdaLR, step_every="batch", lr_lambda=factor))
     if advance is not None:
         callbacks.append(_EpochProgress(advance))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
     return NetworkClassifier(
-        module_of(network),
-        module__spec=network,
+        module_of(config.network),
+        module__spec=config.network,
         module__n_steps=n_steps,
-        module__n_inputs=len(channels),
+        module__n_inputs=len(like.channels),
         module__n_classes=n_classes,
         **{f"module__{name}": value for name, value in fixed.items()},
         random_state=seed,
         mirror=fit.mirror,
-        partners=tuple(mirror_partners(channels, n_classes=n_classes).tolist()) if fit.mirror else (),
+        partners=tuple(mirror_partners(like.channels, n_classes=n_classes).tolist()) if fit.mirror else (),
         criterion=torch.nn.CrossEntropyLoss,  # on logits
         optimizer=optimizer,
         lr=fit.learning_rate,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace
@@ -20,11 +19,11 @@ from pretap_offline.training import prepare
 Index = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Bench:
     """The trials as read, the trials at each rate that a recipe asks for, and how they are split.
 
-    `sha256` identifies the trials at each rate.
+    `sha256` identifies the trials at each rate. If the labels of `trials` are permuted, `shuffle` is the seed.
     """
 
     trials: Epochs
@@ -32,6 +31,7 @@ class Bench:
     evaluation: EvaluationConfig
     seed: int
     sha256: dict[float | None, str]
+    shuffle: int | None = None
 
     @property
     def labels(self) -> Index:
@@ -49,36 +49,33 @@ class Bench:
         fir = make_fir(config, scaling, sfreq_hz=like.sfreq_hz, n_window=n_window)
         make_estimator(config, scaling, like=like, seed=self.seed, fir=fir)
 
-    def fits(self, config: TrainConfig, folds: Sequence[Split], *, shuffle: int | None = None) -> Iterator[Fit]:
+    def fits(self, config: TrainConfig, folds: Sequence[Split]) -> Iterator[Fit]:
         """Yield the fit of each fold; the networks of repeat r start from ``seed + r``."""
         data = self.sha256[config.signal.sfreq_hz]
         for fold in folds:
             seed = self.seed + fold.repeat
-            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, shuffle, data, code_version())
+            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, self.shuffle, data, code_version())
+
+    def folds(self) -> list[Split]:
+        """Draw the folds of all repeats."""
+        return splits(self.trials, self.evaluation, seed=self.seed)
+
+    def permuted(self, shuffle: int) -> Bench:
+        """Return a bench with permuted labels and one repeat."""
+        once = replace(self.evaluation, repeats=1)
+        return dataclasses.replace(self, trials=permuted(self.trials, seed=shuffle), evaluation=once, shuffle=shuffle)
 
 
 def set_up(trials: Epochs, configs: Sequence[TrainConfig], *, folds: int, repeats: int, seed: int) -> Bench:
     """Resample the trials to the rates of `configs`, and choose one way to split them for all."""
-    kinds = {config.evaluation.split for config in configs}
-    blockwise = {is_blockwise(trials, config) for config in configs}
+    blockwise = {is_blockwise(trials, config.evaluation) for config in configs}
     if len(blockwise) > 1:
+        kinds = {config.evaluation.split for config in configs}
         raise UsageError(
             f"evaluation.split differs between the configurations ({', '.join(sorted(kinds))}), but all are compared "
             "on the same folds: set the same value in all of them."
         )
-    split: Literal["blocks", "stratified"] = "blocks" if blockwise == {True} else "stratified"
-    evaluation = EvaluationConfig(folds=folds, repeats=repeats, split=split)
-    epochs: dict[float | None, Epochs] = {}
-    for config in configs:
-        rate = config.signal.sfreq_hz
-        if rate not in epochs:
-            epochs[rate] = prepare(trials, replace(config, evaluation=evaluation))
+    evaluation = EvaluationConfig(folds=folds, repeats=repeats, split="blocks" if True in blockwise else "stratified")
+    one_at_each_rate = {config.signal.sfreq_hz: replace(config, evaluation=evaluation) for config in configs}
+    epochs = {rate: prepare(trials, config) for rate, config in one_at_each_rate.items()}
     return Bench(trials, epochs, evaluation, seed, {rate: data_sha256(each) for rate, each in epochs.items()})
-
-
-def draw(bench: Bench, config: TrainConfig, *, shuffle: int | None = None) -> list[Split]:
-    """Draw the folds of all repeats, or with `shuffle` those of the first repeat on permuted labels."""
-    if shuffle is None:
-        return splits(bench.trials, replace(config, evaluation=bench.evaluation), seed=bench.seed)
-    once = replace(config, evaluation=replace(bench.evaluation, repeats=1))
-    return splits(permuted(bench.trials, seed=shuffle), once, seed=bench.seed)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from click.core import ParameterSource
 
 from pretap.config.reading import find_config, load_config
@@ -21,8 +21,6 @@ from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from pretap_offline.lab.store import Store
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
@@ -108,6 +106,7 @@ def compare(
     from pretap_offline.lab.report.write import check_report, write_report
     from pretap_offline.lab.results import write_results
     from pretap_offline.lab.running import open_laboratory
+    from pretap_offline.lab.store import Store
     from pretap_offline.lab.table import print_comparison
     from pretap_offline.trials.source import read_trials
 
@@ -116,18 +115,14 @@ def compare(
     bench = set_up(read_trials(data, part="train"), list(recipes.values()), folds=folds, repeats=repeats, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
-    store = _open_store(store_dir)
+    store = Store(store_dir)
     click.echo(f"{len(keys)} fits, {store.count(keys)} of them in {store.folder}", err=True)
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,
-        open_laboratory(store, n_workers=workers or 1, cluster=cluster, advance=advance) as laboratory,
+        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
     ):
-        found = compare_planned(
-            planned,
-            lambda fits: laboratory.run(fits, bench.epochs),
-            files={name: str(file) for name, file in files.items()},
-        )
+        found = compare_planned(planned, run, files={name: str(file) for name, file in files.items()})
     print_comparison(found)
     if json_file is not None:
         write_results(found, json_file)
@@ -201,6 +196,7 @@ def sweep(
     from pretap_offline.lab.bench import set_up
     from pretap_offline.lab.results import write_chosen, write_results
     from pretap_offline.lab.running import open_laboratory
+    from pretap_offline.lab.store import Store
     from pretap_offline.lab.study import open_storage
     from pretap_offline.lab.sweep import configs_of, n_steps
     from pretap_offline.lab.sweep import sweep as sweep_space
@@ -208,17 +204,17 @@ def sweep(
     from pretap_offline.trials.source import read_trials
 
     bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
-    store = _open_store(store_dir)
+    store = Store(store_dir)
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
-        open_laboratory(store, n_workers=workers or 1, cluster=cluster) as laboratory,
+        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster) as run,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
     ):
         found = sweep_space(
             bench,
             searched,
-            lambda fits: laboratory.run(fits, bench.epochs),
+            run,
             opened,
             n_trials=n_candidates,
             n_inner=inner_folds,
@@ -294,12 +290,6 @@ def _check_apart(*files: Path | None) -> None:
             raise UsageError(f"{file} is given twice, so one output would overwrite the other. Give each its own file.")
 
 
-def _open_store(folder: Path | None) -> Store:
-    from pretap_offline.lab.store import Store, default_store
-
-    return Store(folder or default_store())
-
-
 def _named(configs: tuple[str, ...]) -> dict[str, Path]:
     """Name each configuration after its file, preceded by as many folders as it takes to make the names unique."""
     files = [find_config(config).resolve() for config in configs]
@@ -321,9 +311,6 @@ def _named(configs: tuple[str, ...]) -> dict[str, Path]:
 def _check_differ(recipes: dict[str, TrainConfig]) -> None:
     from pretap_offline.lab.fits import recipe
 
-    seen: dict[bytes, str] = {}
-    for name, config in recipes.items():
-        content = msgspec.json.encode(recipe(config), order="deterministic")
-        if content in seen:
-            raise UsageError(f"{seen[content]} and {name} are the same recipe: leave one of them out.")
-        seen[content] = name
+    for first, second in combinations(recipes, 2):
+        if recipe(recipes[first]) == recipe(recipes[second]):
+            raise UsageError(f"{first} and {second} are the same recipe: leave one of them out.")

@@ -66,11 +66,11 @@ class Fitted(msgspec.Struct, frozen=True):
     training trials, averaged over the members of an ensemble; empty in closed form.
     """
 
-    probs: tuple[tuple[float, ...], ...]
+    probs: list[list[float]]
     fit_s: float
     n_parameters: int
     error: str = ""
-    losses: tuple[float, ...] = ()
+    losses: list[float] = []
 
 
 def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
@@ -98,14 +98,14 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         try:
             decoder, _ = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
         except DataError as error:
-            return Fitted((), time.perf_counter() - started_s, 0, str(error))
+            return Fitted([], time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s
         probs = np.asarray(decoder.decode(epochs.x_uv[fit.score_on]), np.float64)  # (n_scored, n_classes)
     return Fitted(
-        tuple(map(tuple, probs.tolist())),
+        probs.tolist(),
         fit_s,
         decoder.manifest.streaming.n_parameters,
-        losses=tuple(np.mean(losses, axis=0).tolist()) if losses else (),
+        losses=np.mean(losses, axis=0).tolist() if losses else [],
     )
 
 

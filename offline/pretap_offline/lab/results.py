@@ -134,11 +134,11 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_parameters: int
     fit_s: float
     forward_only: bool
-    probs: tuple[tuple[tuple[float, ...], ...], ...]
-    raw_probs: tuple[tuple[tuple[float, ...], ...], ...]
+    probs: list[list[list[float]]]
+    raw_probs: list[list[list[float]]]
     permutations: Permutations | None = None
     learning_curve: tuple[CurvePoint, ...] = ()
-    losses: tuple[tuple[float, ...], ...] = ()
+    losses: list[list[float]] = []
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -215,7 +215,7 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
     space: dict[str, Any]
     nested: Summary | None
     chosen: tuple[Chosen, ...]
-    probs: tuple[tuple[tuple[float, ...], ...], ...]
+    probs: list[list[list[float]]]
     tried: tuple[Trial, ...]
     values: dict[str, Any]
     nll: float

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,75 +21,20 @@ Data = Mapping[float | None, Epochs]
 """The trials at each rate that a recipe asks for."""
 
 
-@dataclass(frozen=True, eq=False)
-class Laboratory:
-    """Runs the fits that are not in the store yet.
-
-    `work` computes fits in any order. `check` raises if no worker is available. `advance` is called for each fit that
-    finishes or is found in the store.
-    """
-
-    store: Store
-    work: Callable[[Sequence[Fit], Data], Iterator[tuple[str, Fitted]]]
-    check: Callable[[], None] = lambda: None
-    advance: Callable[[], None] = lambda: None
-
-    def run(self, fits: Sequence[Fit], epochs: Data) -> list[Fitted]:
-        """Return the result of each fit, in order.
-
-        Equal fits run once. After a worker process is lost, the missing fits run again.
-        """
-        done: dict[str, Fitted] = {}
-        wanted = {fit.key: fit for fit in fits}
-        for key in wanted:
-            found = self.store.get(key)
-            if found is not None:
-                done[key] = found
-                self.advance()
-        losses = 0
-        while missing := [fit for key, fit in wanted.items() if key not in done]:
-            n_before = len(done)
-            self.check()
-            try:
-                for key, fitted in self.work(missing, epochs):
-                    self.store.put(key, fitted)
-                    done[key] = fitted
-                    self.advance()
-            except _lost_worker() as error:
-                losses = 1 if len(done) > n_before else losses + 1
-                if losses == _MAX_LOSSES:
-                    raise UsageError(
-                        f"Worker processes keep dying ({type(error).__name__}), perhaps because the memory is full. "
-                        "Try fewer workers."
-                    ) from None
-        return [done[fit.key] for fit in fits]
-
-
-def _in_processes(n_workers: int, fits: Sequence[Fit], epochs: Data) -> Iterator[tuple[str, Fitted]]:
-    from joblib import Parallel, delayed, parallel_config
-
-    with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
-        running = Parallel(return_as="generator_unordered", batch_size=1)
-        yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
-
-
-def _on_cluster(client: Any, fits: Sequence[Fit], epochs: Data) -> Iterator[tuple[str, Fitted]]:
-    """Run fits on dask, but not through joblib: with one worker it computes in this process and ignores later ones."""
-    from distributed import as_completed
-
-    sent = {rate: client.scatter(each, broadcast=True) for rate, each in epochs.items()}  # once to every worker
-    running = [client.submit(_keyed, fit, sent[fit.config.signal.sfreq_hz], pure=False) for fit in fits]
-    for future in as_completed(running, loop=client.loop):
-        yield future.result()
+Work = Callable[[Sequence[Fit]], Iterator[tuple[str, Fitted]]]
+"""Computes fits in any order."""
 
 
 @contextmanager
 def open_laboratory(
-    store: Store, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = lambda: None
-) -> Iterator[Laboratory]:
-    """Open a laboratory with `n_workers` processes, or with the cluster whose scheduler is at `cluster`."""
+    store: Store, epochs: Data, *, n_workers: int, cluster: str | None, advance: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[Sequence[Fit]], list[Fitted]]]:
+    """Yield a function that runs fits in `n_workers` processes, or on the cluster whose scheduler is at `cluster`.
+
+    It runs the fits that are not in the store yet. `advance` is called for each fit that finishes or is found there.
+    """
     if cluster is None:
-        yield Laboratory(store, partial(_in_processes, n_workers), advance=advance)
+        yield partial(_run, store, partial(_in_processes, n_workers, epochs), advance)
         return
     from distributed import Client
 
@@ -98,8 +42,56 @@ def open_laboratory(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     _check_answers(cluster)
     with Client(cluster, timeout=_TIMEOUT_S, set_as_default=False) as client:
-        check = partial(_check_workers, client, cluster)
-        yield Laboratory(store, partial(_on_cluster, client), check=check, advance=advance)
+        yield partial(_run, store, partial(_on_cluster, client, cluster, epochs), advance)
+
+
+def _run(store: Store, work: Work, advance: Callable[[], None], fits: Sequence[Fit]) -> list[Fitted]:
+    """Return the result of each fit, in order.
+
+    Equal fits run once. After a worker process is lost, the missing fits run again.
+    """
+    done: dict[str, Fitted] = {}
+    wanted = {fit.key: fit for fit in fits}
+    for key in wanted:
+        found = store.get(key)
+        if found is not None:
+            done[key] = found
+            advance()
+    losses = 0
+    while missing := [fit for key, fit in wanted.items() if key not in done]:
+        n_before = len(done)
+        try:
+            for key, fitted in work(missing):
+                store.put(key, fitted)
+                done[key] = fitted
+                advance()
+        except _lost_worker() as error:
+            losses = 1 if len(done) > n_before else losses + 1
+            if losses == _MAX_LOSSES:
+                raise UsageError(
+                    f"Worker processes keep dying ({type(error).__name__}), perhaps because the memory is full. "
+                    "Try fewer workers."
+                ) from None
+    return [done[fit.key] for fit in fits]
+
+
+def _in_processes(n_workers: int, epochs: Data, fits: Sequence[Fit]) -> Iterator[tuple[str, Fitted]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
+        running = Parallel(return_as="generator_unordered", batch_size=1)
+        yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
+
+
+def _on_cluster(client: Any, address: str, epochs: Data, fits: Sequence[Fit]) -> Iterator[tuple[str, Fitted]]:
+    """Run fits on dask, but not through joblib: with one worker it computes in this process and ignores later ones."""
+    from distributed import as_completed
+
+    _check_workers(client, address)
+    sent = {rate: client.scatter(each, broadcast=True) for rate, each in epochs.items()}  # once to every worker
+    running = [client.submit(_keyed, fit, sent[fit.config.signal.sfreq_hz], pure=False) for fit in fits]
+    for future in as_completed(running, loop=client.loop):
+        yield future.result()
 
 
 def _check_workers(client: Any, address: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import pooch
 
 from pretap.errors import UsageError
 from pretap.files import write_whole, writing
@@ -16,15 +17,10 @@ from pretap_offline.outputs import try_folder
 _N_DIGEST = 32  # bytes of sha256 before the content
 
 
-def default_store() -> Path:
-    """Return the user's cache folder for fits (``~/.cache/pretap/lab`` on Linux)."""
-    import pooch
-
-    return Path(pooch.os_cache("pretap")) / "lab"
-
-
 class Store:
     """A folder of fits by key. Any number of processes may use it, and a damaged file counts as missing.
+
+    The default is a folder in the user's cache (``~/.cache/pretap/lab`` on Linux).
 
     Raises
     ------
@@ -32,10 +28,10 @@ class Store:
         If the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with writing(f"to --store {folder}"):
-            try_folder(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or Path(pooch.os_cache("pretap")) / "lab"
+        with writing(f"to --store {self.folder}"):
+            try_folder(self.folder)
 
     def get(self, key: str) -> Fitted | None:
         """Return a finished fit, or None if it is missing or damaged."""

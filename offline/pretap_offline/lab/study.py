@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from pretap.errors import DataError, UsageError
 from pretap_offline.lab.results import Trial
 from pretap_offline.lab.space import Space
-
-if TYPE_CHECKING:
-    from optuna import Study as OptunaStudy
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
-    from optuna.trial import Trial as OptunaTrial
 
 _FAULT = "fault"  # an attribute of a trial
 
@@ -29,13 +27,10 @@ def open_storage(path: Path) -> Iterator[BaseStorage]:
     SQLite is used because its file stays readable if a process is killed while writing. Optuna's journal would leave
     its lock behind, and the next command would wait for it.
     """
-    import optuna
-    from sqlalchemy.exc import DBAPIError
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _locked(path):
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+            storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
         except (DBAPIError, RuntimeError) as error:
             reason = str(error).split("\n", maxsplit=1)[0].rstrip(".")
             raise UsageError(f"--storage {path}: cannot keep trials there: {reason}.") from None
@@ -74,33 +69,26 @@ class Study:
     """
 
     def __init__(self, name: str, space: Space, storage: BaseStorage, *, seed: int) -> None:
-        import optuna
-
         self._space = space
         self._seed = seed
-        self._study: OptunaStudy = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:  # left by a process that ended
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=TrialState.FAIL)  # left by a process that ended
 
     @property
     def n_finished(self) -> int:
         """The number of trials with a result; interrupted trials do not count."""
         return len(self._finished())
 
-    def ask(self) -> tuple[OptunaTrial, dict[str, Any]]:
+    def ask(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """Return the next trial and its values."""
-        import optuna
-
         state = np.random.SeedSequence([self._seed, self.n_finished]).generate_state(1)
         self._study.sampler = optuna.samplers.TPESampler(seed=int(state[0]))
         trial = self._study.ask()
         return trial, self._space.suggest(trial)
 
-    def tell(self, trial: OptunaTrial, nll: float | None, *, fault: str = "") -> None:
+    def tell(self, trial: optuna.Trial, nll: float | None, *, fault: str = "") -> None:
         """Store the NLL of a trial; None if training diverged, or if the values cannot be built because of `fault`."""
-        from optuna.trial import TrialState
-
         if fault:
             trial.set_user_attr(_FAULT, fault)
         if nll is None:
@@ -111,7 +99,8 @@ class Study:
     def tried(self, n: int) -> tuple[Trial, ...]:
         """Return the first `n` finished trials, in order."""
         return tuple(
-            Trial(self._values(each), each.value, each.user_attrs.get(_FAULT, "")) for each in self._finished()[:n]
+            Trial(self._space.suggest(FixedTrial(each.params)), each.value, each.user_attrs.get(_FAULT, ""))
+            for each in self._finished()[:n]
         )
 
     def best(self, n: int) -> Trial:
@@ -129,11 +118,4 @@ class Study:
         return min(good, key=lambda each: each.nll or 0.0)
 
     def _finished(self) -> list[FrozenTrial]:
-        from optuna.trial import TrialState
-
         return list(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-
-    def _values(self, trial: FrozenTrial) -> dict[str, Any]:
-        import optuna
-
-        return self._space.suggest(optuna.trial.FixedTrial(trial.params))

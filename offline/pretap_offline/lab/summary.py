@@ -13,7 +13,7 @@ from pretap_offline.lab.results import Difference, Summary
 def summarise(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: int) -> Summary:
     """Summarise out-of-fold probabilities (n_repeats, n_trials, n_classes); `seed` is used for the simulations."""
     scores = [score(labels, each) for each in probs]
-    fits = [calibration(labels, each) for each in probs]
+    slopes, intercepts = zip(*(calibration(labels, each) for each in probs), strict=True)
     accuracies = tuple(each.accuracy for each in scores)
     accuracy = float(np.mean(accuracies))
     return Summary(
@@ -24,8 +24,8 @@ def summarise(labels: NDArray[np.int64], probs: NDArray[np.float64], *, seed: in
         nll=float(np.mean([each.nll for each in scores])),
         ece=float(np.mean([calibration_error(labels, each) for each in probs])),
         ece_p=calibration_p(labels, probs, rng=np.random.default_rng(seed)),
-        slope=_mean([each.slope for each in fits]),
-        intercept=_mean([each.intercept for each in fits]),
+        slope=_mean(slopes),
+        intercept=_mean(intercepts),
         kappa=float(np.mean([each.kappa for each in scores])),
         auc=float(np.mean([auc(labels, each) for each in probs])),
     )
@@ -74,6 +74,7 @@ def _by_fold(labels: NDArray[np.int64], splits: list[Split], probs: NDArray[np.f
     return np.array([np.mean(each, axis=0) for each in scores.values()])
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: tuple[float | None, ...]) -> float | None:
+    """Return the mean, or None if a value is None."""
     finite = [value for value in values if value is not None]
     return float(np.mean(finite)) if len(finite) == len(values) else None

@@ -7,28 +7,25 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from optuna.storages import BaseStorage
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
-from pretap_offline.evaluate.cross_validation import Split, splits
+from pretap_offline.evaluate.cross_validation import Split, gather, splits
 from pretap_offline.evaluate.metrics import score
-from pretap_offline.lab.bench import Bench, draw
-from pretap_offline.lab.compare import Run, as_tuples, setting_of, trials_of
+from pretap_offline.lab.bench import Bench
+from pretap_offline.lab.compare import Run, setting_of, trials_of
 from pretap_offline.lab.fits import code_version, recipe
 from pretap_offline.lab.results import Chosen, Setting, Sweep
 from pretap_offline.lab.space import Space
 from pretap_offline.lab.study import Study
 from pretap_offline.lab.summary import summarise
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 Index = NDArray[np.int64]
 Probs = NDArray[np.float64]
@@ -36,20 +33,19 @@ Probs = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """One study on the trials `on`: the training part of the fold `outer`, or all trials.
+    """One study on the training part of the fold `outer`, which may be all trials.
 
-    The folds of `inner` hold indices into `on`.
+    The folds of `inner` hold indices into this part.
     """
 
     study: Study
-    on: Index
+    outer: Split
     inner: list[Split]
-    outer: Split | None
 
     def folds(self) -> list[Split]:
         """Return the inner folds as indices of all trials; their networks have the seed of the outer repeat."""
-        repeat = self.outer.repeat if self.outer else 0
-        return [Split(repeat, self.on[each.fit_on], self.on[each.score_on]) for each in self.inner]
+        on, repeat = self.outer.fit_on, self.outer.repeat
+        return [Split(repeat, on[each.fit_on], on[each.score_on]) for each in self.inner]
 
 
 def configs_of(space: Space) -> list[TrainConfig]:
@@ -93,18 +89,19 @@ def sweep(
         for _ in searches:
             advance()
     *outer, whole = searches
-    chosen, probs = _score_choices(bench, space, run, outer, n_trials=n_trials)
+    chosen, decoded = _score_choices(bench, space, run, outer, n_trials=n_trials)
     for _ in outer:
         advance()
+    probs = gather([each.outer for each in outer], decoded, n_trials=len(bench.trials)) if outer else None
     best = whole.study.best(n_trials)
     assert best.nll is not None
     return Sweep(
         trials=trials_of(bench),
         setting=_setting(bench, n_trials=n_trials, n_inner=n_inner),
         space=space.content(),
-        nested=summarise(bench.labels, probs, seed=bench.seed) if outer else None,
+        nested=None if probs is None else summarise(bench.labels, probs, seed=bench.seed),
         chosen=tuple(chosen),
-        probs=as_tuples(probs) if outer else (),
+        probs=[] if probs is None else probs.tolist(),
         tried=whole.study.tried(n_trials),
         values=best.values,
         nll=best.nll,
@@ -123,24 +120,21 @@ def _check_values(bench: Bench, space: Space) -> None:
 
 def _searches(bench: Bench, space: Space, storage: BaseStorage, *, n_inner: int) -> list[_Search]:
     """Draw all folds; the search on all trials comes last."""
-    outer = draw(bench, space.base) if bench.evaluation.folds else []
-    everything = np.arange(len(bench.trials))
+    outer = bench.folds() if bench.evaluation.folds else []
+    everything = Split(0, np.arange(len(bench.trials)), np.arange(0))
     searches = []
-    for fold in [*outer, None]:
-        on = everything if fold is None else fold.fit_on
-        inner = _inner(bench, space.base, on, n_inner=n_inner)
-        repeat = fold.repeat if fold else 0
-        how = (on.tolist(), n_inner, bench.evaluation.split, bench.seed, repeat)
+    for fold in [*outer, everything]:
+        how = (fold.fit_on.tolist(), n_inner, bench.evaluation.split, bench.seed, fold.repeat)
         search = _digest(space.content(), recipe(space.base), how)
         # The name covers everything that results depend on, so another search gets its own study in the same file. The
         # sampler's seed depends on the space and the folds only: not on other studies, nor on held-out samples.
         name = _digest(search, sorted(bench.sha256.values()), code_version())
         study = Study(name, space, storage, seed=int(search[:8], 16))
-        searches.append(_Search(study, on, inner, fold))
+        searches.append(_Search(study, fold, _inner(bench, fold.fit_on, n_inner=n_inner)))
     return searches
 
 
-def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> list[Split]:
+def _inner(bench: Bench, on: Index, *, n_inner: int) -> list[Split]:
     """Split the trials `on`; the folds hold indices into `on`."""
     trials = bench.trials.select(on)
     assert trials.labels is not None
@@ -150,8 +144,7 @@ def _inner(bench: Bench, config: TrainConfig, on: Index, *, n_inner: int) -> lis
             f"{trials.source}: {n_inner} inner folds need as many trials of each class, but an outer fold leaves "
             f"{counts.min()}. Lower --inner-folds, or record more trials."
         )
-    evaluation = replace(bench.evaluation, folds=n_inner, repeats=1)
-    return splits(trials, replace(config, evaluation=evaluation), seed=bench.seed)
+    return splits(trials, replace(bench.evaluation, folds=n_inner, repeats=1), seed=bench.seed)
 
 
 def _digest(*parts: object) -> str:
@@ -181,18 +174,14 @@ def _inner_probs(bench: Bench, run: Run, wanted: list[tuple[_Search, TrainConfig
     found: list[Probs | None] = []
     for search, _ in wanted:
         fitted = list(islice(finished, len(search.inner)))
-        if any(each.error for each in fitted):
-            found.append(None)
-            continue
-        probs = np.empty((len(search.on), len(bench.trials.classes)))
-        for fold, each in zip(search.inner, fitted, strict=True):
-            probs[fold.score_on] = each.probs
-        found.append(probs)
+        diverged = any(each.error for each in fitted)
+        decoded = (each.probs for each in fitted)
+        found.append(None if diverged else gather(search.inner, decoded, n_trials=len(search.outer.fit_on))[0])
     return found
 
 
 def _nll(bench: Bench, search: _Search, config: TrainConfig, probs: Probs) -> float:
-    labels = bench.labels[search.on]
+    labels = bench.labels[search.outer.fit_on]
     if config.fit.calibrate:
         probs = cross_fitted(probs, labels, [fold.score_on for fold in search.inner])
     return score(labels, probs).nll
@@ -200,31 +189,29 @@ def _nll(bench: Bench, search: _Search, config: TrainConfig, probs: Probs) -> fl
 
 def _score_choices(
     bench: Bench, space: Space, run: Run, searches: list[_Search], *, n_trials: int
-) -> tuple[list[Chosen], Probs]:
+) -> tuple[list[Chosen], list[Probs]]:
     """Refit the choice of each outer fold, with the temperature of its inner folds, and score the held-out trials."""
     best = [each.study.best(n_trials) for each in searches]
     configs = [space.config(each.values) for each in best]
     inner = _inner_probs(bench, run, list(zip(searches, configs, strict=True)))  # read from the store
-    outer = [each.outer for each in searches if each.outer is not None]
-    fitted = run([fit for config, fold in zip(configs, outer, strict=True) for fit in bench.fits(config, [fold])])
-    probs = np.empty((bench.evaluation.repeats, len(bench.trials), len(bench.trials.classes)))
-    chosen = []
-    for number, (search, trial, config, fold, each) in enumerate(
-        zip(searches, best, configs, outer, fitted, strict=True)
+    fits = [fit for config, each in zip(configs, searches, strict=True) for fit in bench.fits(config, [each.outer])]
+    chosen, decoded = [], []
+    for number, (search, trial, config, own, each) in enumerate(
+        zip(searches, best, configs, inner, run(fits), strict=True)
     ):
-        own = inner[number]
+        fold = search.outer
         if own is None or each.error:
             raise DataError(f"The choice of repeat {fold.repeat} diverged on its outer fold: {each.error}")
-        temperature = fit_temperature(own, bench.labels[search.on]) if config.fit.calibrate else 1.0
+        temperature = fit_temperature(own, bench.labels[fold.fit_on]) if config.fit.calibrate else 1.0
         held_out = with_temperature(np.array(each.probs), temperature)
-        probs[fold.repeat, fold.score_on] = held_out
+        decoded.append(held_out)
         scores = score(bench.labels[fold.score_on], held_out)
         assert trial.nll is not None
         number_in_repeat = number % bench.evaluation.folds
         chosen.append(
             Chosen(fold.repeat, number_in_repeat, trial.values, trial.nll, temperature, scores.accuracy, scores.nll)
         )
-    return chosen, probs
+    return chosen, decoded
 
 
 def _setting(bench: Bench, *, n_trials: int, n_inner: int) -> Setting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,19 +12,20 @@ from rich.table import Table
 from pretap_offline.lab.results import Chosen, Comparison, Difference, Outcome, Sweep
 
 DIFFERENCE_COLUMNS = ("accuracy", "95 %", "p", "NLL", "95 %", "p")
-_WIDTH = 200  # if the output is not a terminal, so that nothing is cut or wrapped
+_WIDTH = 10_000  # if the output is not a terminal, so that nothing is cut or wrapped
 
 
 def print_comparison(found: Comparison) -> None:
     """Print the configurations, the best accuracy first, and their differences from the first one given."""
     console = _console()
-    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
+    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
     console.print(_outcomes(found.best_first, "name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p"))
     console.print()
     console.print(_outcomes(found.best_first, "name", "kind", "kappa", "AUC", "parameters", "fit s", "forward"))
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
-        console.print(_differences(found.differences))
+        rows = ([each.name, *difference_cells(each)] for each in found.differences)
+        console.print(_table(("name", *DIFFERENCE_COLUMNS), rows))
 
 
 def outcome_cells(each: Outcome) -> dict[str, str]:
@@ -48,18 +49,8 @@ def outcome_cells(each: Outcome) -> dict[str, str]:
 
 
 def _outcomes(outcomes: Sequence[Outcome], *columns: str) -> Table:
-    table = _table(*columns)
-    for each in outcomes:
-        cells = outcome_cells(each) | {"95 %": "{:.3f}-{:.3f}".format(*each.figures.accuracy_ci95)}
-        table.add_row(*(cells[column] for column in columns))
-    return table
-
-
-def _differences(found: tuple[Difference, ...]) -> Table:
-    table = _table("name", *DIFFERENCE_COLUMNS)
-    for each in found:
-        table.add_row(each.name, *difference_cells(each))
-    return table
+    rows = [outcome_cells(each) | {"95 %": "{:.3f}-{:.3f}".format(*each.figures.accuracy_ci95)} for each in outcomes]
+    return _table(columns, ([cells[column] for column in columns] for cells in rows))
 
 
 def difference_cells(found: Difference) -> tuple[str, ...]:
@@ -74,51 +65,45 @@ def difference_cells(found: Difference) -> tuple[str, ...]:
     )
 
 
-def _table(*columns: str) -> Table:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="left" if column in {"name", "kind", "chosen"} else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
 def print_sweep(found: Sweep) -> None:
     """Print the choices of the outer folds, the nested estimate, and the choice on all trials."""
     console = _console()
-    _print(console, f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
+    console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
     if found.nested is not None:
-        console.print(_choices(found.chosen))
+        columns = ("repeat", "fold", "inner NLL", "NLL", "accuracy", "temperature", "chosen")
+        console.print(_table(columns, map(_choice_cells, found.chosen)))
         n = found.nested
-        _print(
-            console,
+        console.print(
             f"\nnested estimate: accuracy {n.describe_accuracy()} (95 % interval "
             f"{n.accuracy_ci95[0]:.3f} to {n.accuracy_ci95[1]:.3f}), NLL {n.nll:.3f}, ECE {n.ece:.3f} "
             f"(p {n.ece_p:.2g}), kappa {n.kappa:.2f}, AUC {n.auc:.3f}\n",
         )
     faults = [each.fault for each in found.tried if each.fault]
     n_diverged = sum(each.nll is None for each in found.tried) - len(faults)
-    _print(
-        console,
+    console.print(
         f"chosen on all trials: {_values(found.values)}; inner NLL {found.nll:.3f}, optimistic "
         f"because it is the best of {len(found.tried)} ({n_diverged} diverged)",
     )
     if faults:
-        _print(console, f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
+        console.print(f"{len(faults)} combinations could not be built, the first because: {faults[0]}")
 
 
-def _choices(chosen: tuple[Chosen, ...]) -> Table:
-    table = _table("repeat", "fold", "inner NLL", "NLL", "accuracy", "temperature", "chosen")
-    for each in chosen:
-        figures = (f"{x:.3f}" for x in (each.inner_nll, each.nll, each.accuracy))
-        table.add_row(f"{each.repeat}", f"{each.fold}", *figures, f"{each.temperature:.2f}", _values(each.values))
-    return table
+def _choice_cells(each: Chosen) -> list[str]:
+    figures = (f"{x:.3f}" for x in (each.inner_nll, each.nll, each.accuracy))
+    return [f"{each.repeat}", f"{each.fold}", *figures, f"{each.temperature:.2f}", _values(each.values)]
 
 
 def _values(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=not console.is_terminal)  # in a file, a sentence is one line
 
 
 def _console() -> Console:

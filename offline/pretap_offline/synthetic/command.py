@@ -14,7 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.errors import DataError, UsageError
+from pretap.errors import UsageError
 from pretap.extras import import_extra
 from pretap.files import writing
 from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
@@ -120,14 +120,12 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     """Write trials as the competition's ``.mat``, and the labels of the test part next to it.
 
     The variables are the competition's (``clab``, ``x_train`` (time, channel, trial), ``y_train``, ``x_test``), and
-    ``sfreq``, ``source`` and ``subject``. If `test` has labels, they go to ``labels_data_set_iv.txt``, one 0 or 1 per
-    line. Equal trials produce equal bytes, because the date in SciPy's header is overwritten.
+    ``sfreq``, ``source`` and ``subject``. The labels of `test` go to ``labels_data_set_iv.txt``, one 0 or 1 per line.
+    Equal trials produce equal bytes, because the date in SciPy's header is overwritten.
     """
     savemat = import_extra("scipy.io", needed_by="Writing a .mat file").savemat
-    if train.labels is None:
-        raise DataError(f"{train.source}: expected labels for the training part of {path}.")
-    if (train.channels, train.sfreq_hz, train.n_samples) != (test.channels, test.sfreq_hz, test.n_samples):
-        raise DataError(f"{path}: expected both parts to have the same channels, rate and length.")
+    assert train.labels is not None
+    assert test.labels is not None
     content = io.BytesIO()
     variables = {
         "clab": np.array([list(train.channels)], dtype=object),  # (1, n_channels) cells
@@ -141,8 +139,7 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     savemat(content, variables, do_compression=True)
     whole = content.getvalue()
     Path(path).write_bytes(_MAT_HEADER.ljust(116) + whole[116:])  # the text in the header has 116 bytes
-    if test.labels is not None:
-        Path(path).with_name(LABELS_NAME).write_text("".join(f"{label}\n" for label in test.labels), encoding="ascii")
+    Path(path).with_name(LABELS_NAME).write_text("".join(f"{label}\n" for label in test.labels), encoding="ascii")
 
 
 def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:

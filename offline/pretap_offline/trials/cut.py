@@ -18,6 +18,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.events import matches
 from pretap.recordings.mne_epochs import make_info
 from pretap.recordings.recording import Event, Recording, sample_at
+from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels, standard_names
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.resampler import Resampler
@@ -80,8 +81,10 @@ def cut_trials(
     recorded_hz = tuple(recording.sfreq_hz for recording in recordings)
     starts_s = [0.0 if recording.t_s is None else float(recording.t_s[0]) for recording in recordings]
     slacks_s = [_slack_s(recording, sfreq_hz) for recording in recordings]
-    recordings = [_at_rate(recording, sfreq_hz) for recording in recordings]
-    recordings = [replace(each, channels=standard_names(each.channels)) for each in recordings]
+    recordings = [
+        replace(resample_recording(each, sfreq_hz=sfreq_hz), source=each.source, channels=standard_names(each.channels))
+        for each in recordings
+    ]
     names, unused = (channels, []) if channels is not None else common_channels(recordings, config)
     n_window = _n_window(config, sfreq_hz)
     windows = [
@@ -108,13 +111,21 @@ def cut_trials(
         channels=tuple(name for name in names if name not in dict(bad)),
         dropped_channels=tuple(unused + bad),
         replaced_channels=tuple(replaced),
-        files=tuple(_file_report(each, keep[file == i], len(config.events)) for i, each in enumerate(windows)),
+        files=tuple(
+            FileReport(
+                source=each.recording.source,
+                n_events=each.n_events,
+                n_trials=_counts(each.rows[keep[file == i], 1], len(config.events)),
+                dropped=tuple(each.dropped.items()),
+            )
+            for i, each in enumerate(windows)
+        ),
     )
     if 0 in report.n_trials:
         raise DataError(
             f"A class has no trial left:\n{report.describe()}\nCheck reject_uv, flat_uv and window_ms in [trials]."
         )
-    return _collect(epochs, windows, keep, report), report
+    return _collect(epochs, windows, keep, file[keep], report), report
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -148,12 +159,10 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
 
 def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[Event, int]]:
     """Return the events of the classes with their class, without duplicates."""
-    label_of: dict[str, int | None] = {}
-    for event in recording.events:
-        if event.text not in label_of:
-            fits = [index for index, patterns in enumerate(config.events.values()) if matches(event.text, patterns)]
-            label_of[event.text] = fits[0] if fits else None
-    rows = {(event.sample, label): event for event in recording.events if (label := label_of[event.text]) is not None}
+    texts = {event.text for event in recording.events}
+    classes = enumerate(config.events.values())
+    label_of = {text: label for label, patterns in classes for text in texts if matches(text, patterns)}
+    rows = {(each.sample, label_of[each.text]): each for each in recording.events if each.text in label_of}
     return sorted((event, label) for (_, label), event in rows.items())
 
 
@@ -169,14 +178,6 @@ def _n_window(config: TrainConfig, sfreq_hz: float) -> int:
 
 
 # -- windows -------------------------------------------------------------------------------------------------------
-
-
-def _at_rate(recording: Recording, sfreq_hz: float) -> Recording:
-    if recording.sfreq_hz == sfreq_hz:
-        return recording
-    from pretap.recordings.resample import resample_recording
-
-    return replace(resample_recording(recording, sfreq_hz=sfreq_hz), source=recording.source)
 
 
 def _slack_s(recording: Recording, sfreq_hz: float) -> float:
@@ -313,15 +314,6 @@ def _counts(labels: Any, n_classes: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.bincount(np.asarray(labels, np.int64), minlength=n_classes))
 
 
-def _file_report(windows: _Windows, keep: NDArray[np.bool_], n_classes: int) -> FileReport:
-    return FileReport(
-        source=windows.recording.source,
-        n_events=windows.n_events,
-        n_trials=_counts(windows.rows[keep, 1], n_classes),
-        dropped=tuple(windows.dropped.items()),
-    )
-
-
 def _times_s(recording: Recording, samples: NDArray[np.int64], *, start_s: float) -> NDArray[np.float64]:
     """Return the times of samples in seconds from the timestamp `start_s`; a clock set back is taken to run on."""
     if recording.t_s is None:
@@ -333,11 +325,12 @@ def _times_s(recording: Recording, samples: NDArray[np.int64], *, start_s: float
     return np.asarray(recording.t_s[samples] - start_s + np.append(0.0, added_s)[n_before])
 
 
-def _collect(epochs: Any, windows: Sequence[_Windows], keep: NDArray[np.bool_], report: TrialReport) -> Epochs:
+def _collect(
+    epochs: Any, windows: Sequence[_Windows], keep: NDArray[np.bool_], files: NDArray[np.int64], report: TrialReport
+) -> Epochs:
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
     rows = np.concatenate([each.rows for each in windows])[keep]
     at_s = np.concatenate([each.at_s for each in windows])[keep]
-    files = np.repeat(np.arange(len(windows)), [len(each.rows) for each in windows])[keep]
     subjects = {each.recording.subject for each in windows}
     recorded_hz = set(report.recorded_hz) - {report.sfreq_hz}
     return Epochs(
@@ -351,5 +344,5 @@ def _collect(epochs: Any, windows: Sequence[_Windows], keep: NDArray[np.bool_], 
         subject=subjects.pop() if len(subjects) == 1 else "",
         resampled_from_hz=min(recorded_hz) if recorded_hz else None,
         at_s=at_s,
-        files=files.astype(np.int64),
+        files=files,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.mne_epochs import make_info, standard_montage
+from pretap.recordings.mne_epochs import standard_montage
 from pretap.signal.channels import canonical
 
 MIN_ON_MAP = 4
@@ -21,10 +21,9 @@ def known_positions(channels: Sequence[str]) -> dict[str, str]:
 
 
 def channels_on_map(channels: Sequence[str]) -> list[int]:
-    """Return the indices of the channels that have a position; MNE marks the others with NaN or zeros."""
-    info = make_info(tuple(channels), sfreq_hz=1.0)
-    at = [each["loc"][:3] for each in info["chs"]]
-    return [i for i, xyz in enumerate(at) if np.isfinite(xyz).all() and xyz.any()]
+    """Return the indices of the channels that have a position."""
+    known = known_positions(channels)
+    return [i for i, name in enumerate(channels) if name in known]
 
 
 def interpolation_weights(channels: Sequence[str]) -> NDArray[np.float64] | None:

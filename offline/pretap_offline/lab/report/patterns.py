@@ -82,7 +82,6 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
     fir = tensors.get(FIR)
     decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
     x = manifest.scaling.apply(epochs.x_uv, decimation=decimation)  # (n_epochs, n_steps, n_channels)
-    ranking = _Ranking(epochs)
     step_ms = 1000 * manifest.scaling.decimate * manifest.scaling.n_block / epochs.sfreq_hz
     course = partial(_courses, end_ms=epochs.window_end_ms)
     groups: list[Group]
@@ -90,11 +89,11 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
         case LdaSpec():
             groups = course(tensors["dense.weight"], x, name="window", step_ms=step_ms)
         case CspSpec():
-            groups = [ranking.power("CSP", tensors["csp.filters"], _band(tensors, x))]
+            groups = [_ranked_powers(epochs, "CSP", tensors["csp.filters"], _band(tensors, x))]
         case TangentSpaceSpec():
             title = "Band power, main directions of the tangent space's weights"
             filters = _directions(tensors["dense.weight"]) @ tensors["tangent.whitening"]
-            groups = [ranking.power(title, filters, _band(tensors, x))]
+            groups = [_ranked_powers(epochs, title, filters, _band(tensors, x))]
         case ClosedFormSpec():
             n = n_triangle(x.shape[2])
             erd, lrp = tensors["dense.weight"][:, :n], tensors["dense.weight"][:, n:]
@@ -102,19 +101,19 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
             means = window_means(x, spec.means).reshape(len(x), spec.means, -1)  # (n_epochs, means, n_channels)
             mean_ms = step_ms * (x.shape[1] // spec.means)
             slow_potential = course(lrp, means, name="slow potential (LRP)", step_ms=mean_ms)
-            groups = [ranking.power(title, _directions(erd), _band(tensors, x)), *slow_potential]
+            groups = [_ranked_powers(epochs, title, _directions(erd), _band(tensors, x)), *slow_potential]
         case LrpErdLstmSpec():
             slow = np.stack([blocked(each, spec.blocks).mean(axis=1) for each in x])  # (n_epochs, blocks, n_channels)
             groups = [
-                ranking.level("Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
-                ranking.power("Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
+                _ranked_levels(epochs, "Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
+                _ranked_powers(epochs, "Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
             ]
         case EegNetSpec():
-            groups = [_eegnet(spec, tensors, x, ranking)]
+            groups = [_eegnet(spec, tensors, x, epochs)]
         case LstmSpec():
             n_hidden = spec.hidden[0]
             cell = tensors["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # the input written to the cells
-            groups = [ranking.level("Input of the first layer's cells", cell, x)]
+            groups = [_ranked_levels(epochs, "Input of the first layer's cells", cell, x)]
     return groups
 
 
@@ -131,48 +130,48 @@ def filter_patterns(filters: Signal, x: Signal) -> Signal:
     return np.asarray(np.linalg.pinv(output.T @ output, hermitian=True) @ output.T @ flat)
 
 
-class _Ranking:
-    """Ranks filters by how well each output alone separates the classes, on the trials they were fitted on."""
+def _ranked_levels(epochs: Epochs, title: str, filters: Signal, x: Signal) -> Group:
+    """Rank filters by their output at the last step, with the sign that makes it higher for the class."""
+    return _ranked(epochs, title, filter_patterns(filters, x), x[:, -1] @ filters.T, power=False)
 
-    def __init__(self, epochs: Epochs) -> None:
-        assert epochs.labels is not None
-        self._labels, self._classes = epochs.labels, epochs.classes
 
-    def level(self, title: str, filters: Signal, x: Signal) -> Group:
-        """Rank filters by their output at the last step, with the sign that makes it higher for the class."""
-        return self.group(title, filter_patterns(filters, x), x[:, -1] @ filters.T, power=False)
+def _ranked_powers(epochs: Epochs, title: str, filters: Signal, x: Signal) -> Group:
+    """Rank filters by the power of their output over the window; their sign has no meaning."""
+    return _ranked(epochs, title, filter_patterns(filters, x), _power(filters, x), power=True)
 
-    def power(self, title: str, filters: Signal, x: Signal) -> Group:
-        """Rank filters by the power of their output over the window; their sign has no meaning."""
-        return self.group(title, filter_patterns(filters, x), _power(filters, x), power=True)
 
-    def group(self, title: str, patterns: Signal, feature: Signal, *, power: bool) -> Group:
-        """Sort patterns (n_filters, n_channels) by how well `feature` (n_epochs, n_filters) separates the classes."""
-        found = []
-        for pattern, output in zip(patterns, feature.T, strict=True):
-            name, area = self._best(output)
-            higher = area >= 0.5
-            if power:
-                label = f"{'more' if higher else 'less'} power: {name}"
-                sign = np.sign(pattern[np.abs(pattern).argmax()])
-            else:
-                label, sign = name, 1.0 if higher else -1.0
-            area = max(area, 1 - area)
-            found.append((area, HeadMap(f"{label}, AUC {area:.2f}", pattern * (sign or 1.0))))
-        found.sort(key=lambda each: -each[0])
-        more = f", the best {_MAX_FILTERS} of {len(found)}" if len(found) > _MAX_FILTERS else ""
-        return Group(f"{title}: patterns of the filters{more}", tuple(each for _, each in found[:_MAX_FILTERS]))
+def _ranked(epochs: Epochs, title: str, patterns: Signal, feature: Signal, *, power: bool) -> Group:
+    """Sort patterns (n_filters, n_channels) by how well `feature` (n_epochs, n_filters) separates the classes.
 
-    def _best(self, output: Signal) -> tuple[str, float]:
-        """Return the class that the output separates best from the others, and the area under its ROC curve."""
-        two = len(self._classes) == 2
-        areas = {
-            name: auc((self._labels == label).astype(np.int64), np.stack([-output, output], axis=1))
-            for label, name in enumerate(self._classes)
-            if (self._labels == label).any() and not (two and label == 0)
-        }
-        name = max(areas, key=lambda each: abs(areas[each] - 0.5))
-        return name, areas[name]
+    Each output is judged alone, on the trials that the filters were fitted on.
+    """
+    found = []
+    for pattern, output in zip(patterns, feature.T, strict=True):
+        name, area = _best_class(epochs, output)
+        higher = area >= 0.5
+        if power:
+            label = f"{'more' if higher else 'less'} power: {name}"
+            sign = np.sign(pattern[np.abs(pattern).argmax()])
+        else:
+            label, sign = name, 1.0 if higher else -1.0
+        area = max(area, 1 - area)
+        found.append((area, HeadMap(f"{label}, AUC {area:.2f}", pattern * (sign or 1.0))))
+    found.sort(key=lambda each: -each[0])
+    more = f", the best {_MAX_FILTERS} of {len(found)}" if len(found) > _MAX_FILTERS else ""
+    return Group(f"{title}: patterns of the filters{more}", tuple(each for _, each in found[:_MAX_FILTERS]))
+
+
+def _best_class(epochs: Epochs, output: Signal) -> tuple[str, float]:
+    """Return the class that the output separates best from the others, and the area under its ROC curve."""
+    assert epochs.labels is not None
+    two = len(epochs.classes) == 2
+    areas = {
+        name: auc((epochs.labels == label).astype(np.int64), np.stack([-output, output], axis=1))
+        for label, name in enumerate(epochs.classes)
+        if (epochs.labels == label).any() and not (two and label == 0)
+    }
+    name = max(areas, key=lambda each: abs(areas[each] - 0.5))
+    return name, areas[name]
 
 
 def _courses(weight: NDArray[np.float64], x: Signal, *, name: str, step_ms: float, end_ms: float) -> list[Group]:
@@ -220,7 +219,7 @@ def _band(tensors: Tensors, x: Signal) -> Signal:
     return np.asarray(bandpassed(x, toeplitz(tensors[BANDPASS])))
 
 
-def _eegnet(spec: EegNetSpec, tensors: Tensors, x: Signal, ranking: _Ranking) -> Group:
+def _eegnet(spec: EegNetSpec, tensors: Tensors, x: Signal, epochs: Epochs) -> Group:
     """Rank the spatial filters of each temporal filter on the signal that it passes."""
     patterns, powers = [], []
     spatial = tensors["spatial.weight"].reshape(spec.temporal, spec.spatial, -1)
@@ -229,7 +228,7 @@ def _eegnet(spec: EegNetSpec, tensors: Tensors, x: Signal, ranking: _Ranking) ->
         patterns.append(filter_patterns(filters, passed))
         powers.append(_power(filters, passed))
     title = "Power after each temporal filter"
-    return ranking.group(title, np.concatenate(patterns), np.concatenate(powers, axis=1), power=True)
+    return _ranked(epochs, title, np.concatenate(patterns), np.concatenate(powers, axis=1), power=True)
 
 
 def _power(filters: Signal, x: Signal) -> Signal:

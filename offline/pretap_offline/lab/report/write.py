@@ -144,13 +144,8 @@ def _learning_curve(best_first: Sequence[Outcome]) -> list[str]:
     drawn = [each for each in best_first if each.learning_curve]
     if not drawn:
         return []
-    return [
-        section(
-            "Learning curve",
-            texts.LEARNING_CURVE,
-            [cards([picture(figures.learning_curves(drawn), alt="Learning curves")])],
-        )
-    ]
+    plot = picture(figures.learning_curves(drawn), alt="Learning curves")
+    return [section("Learning curve", texts.LEARNING_CURVE, [cards([plot])])]
 
 
 def _permutations(best_first: Sequence[Outcome]) -> list[str]:
@@ -175,18 +170,15 @@ def _training(found: Comparison, best_first: Sequence[Outcome]) -> list[str]:
 
 
 def _mistakes(found: Comparison, best_first: Sequence[Outcome]) -> str:
+    from sklearn.metrics import confusion_matrix
+
     labels, classes = np.array(found.trials.labels), found.trials.classes
     predicted = [np.array(each.probs).argmax(axis=2) for each in best_first]  # (n_repeats, n_trials) each
     columns = [f"{truth} → {prediction}" for truth in classes for prediction in classes]
-    rows = [
-        [each.name]
-        + [
-            f"{100 * (own[:, labels == truth] == prediction).mean():.1f} %"
-            for truth in range(len(classes))
-            for prediction in range(len(classes))
-        ]
-        for each, own in zip(best_first, predicted, strict=True)
-    ]
+    rows = []
+    for each, own in zip(best_first, predicted, strict=True):
+        shares = confusion_matrix(np.tile(labels, len(own)), own.ravel(), normalize="true", labels=range(len(classes)))
+        rows.append([each.name, *(f"{100 * share:.1f} %" for share in shares.ravel())])
     wrong = (np.concatenate(predicted) != labels).mean(axis=0)  # (n_trials,)
     always, never = int((wrong == 1).sum()), int((wrong == 0).sum())
     text = (
