@@ -1,13 +1,12 @@
-"""Lanes in Python: the numpy and torch engines, and the reference for `lanes.c`. Made by `Decoder.stream`.
+"""Lanes in Python: the numpy engine, and the reference for `lanes.c`. Made by `Decoder.stream`.
 
 `PythonLanes` decides when each lane advances by which step. The `Cells` of a network compute the step
-(`pretap.networks`, and `pretap.torch_networks` for trained modules).
+(`pretap.networks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,6 @@ class PythonLanes:
         The cells of each member of the ensemble, with `n_lanes` lanes each.
     n_lanes
         ``ceil(n_window / hop)``, the number of windows open at once.
-    context
-        Returns a context manager that is entered around the computation, for example to limit torch to one thread.
     """
 
     def __init__(
@@ -60,10 +57,9 @@ class PythonLanes:
         *,
         hop: int,
         n_lanes: int,
-        context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._manifest, self._steps, self._members, self._hop = manifest, steps, members, hop
-        self._n_lanes, self._context = n_lanes, context
+        self._n_lanes = n_lanes
         n_channels = len(manifest.channels)
         self._history = _History(steps.n_history, n_channels)
         self._base = np.zeros((n_lanes, n_channels))  # each lane's baseline
@@ -93,7 +89,7 @@ class PythonLanes:
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
-        with self._context(), np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
+        with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
             for row in x:
                 decision = self._process_sample(row)
                 if decision is not None:
