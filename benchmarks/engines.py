@@ -92,9 +92,8 @@ def batched_torch(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.
     from pretap.torch_networks import module_of
 
     manifest = bundle.manifest
-    sizes = {"n_inputs": len(manifest.channels), "n_classes": len(manifest.classes)}
     build = module_of(manifest.network).from_tensors
-    members = [build(manifest.network, each, n_steps=manifest.n_steps, **sizes) for each in bundle.member_tensors()]
+    members = [build(manifest.network, each) for each in bundle.member_tensors()]
     decimation = None
     if FIR in bundle.tensors:
         decimation = manifest.scaling.decimation(bundle.tensors[FIR], n_window=manifest.n_window)

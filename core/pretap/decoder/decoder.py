@@ -121,9 +121,8 @@ class Decoder:
         if engine == "torch":
             from pretap.torch_networks import module_of
 
-            kind, n_inputs, n_classes = module_of(manifest.network), len(manifest.channels), len(manifest.classes)
-            sizes = {"n_steps": manifest.n_steps, "n_inputs": n_inputs, "n_classes": n_classes}
-            members = [_torch_engine(kind.from_tensors(manifest.network, each, **sizes)) for each in self._tensors]
+            kind = module_of(manifest.network)
+            members = [_torch_engine(kind.from_tensors(manifest.network, each)) for each in self._tensors]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]
         fir, decimation = self._fir, None

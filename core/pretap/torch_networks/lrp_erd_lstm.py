@@ -80,15 +80,12 @@ class LrpErdLstmNetwork(nn.Module):
         return {BANDPASS: self.impulse.copy(), **filters, **self.network.export()}
 
     @classmethod
-    def from_tensors(
-        cls, spec: LrpErdLstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
-    ) -> LrpErdLstmNetwork:
+    def from_tensors(cls, spec: LrpErdLstmSpec, tensors: Tensors) -> LrpErdLstmNetwork:
         """Build a module with the weights in `tensors`."""
-        sizes = {"n_inputs": n_inputs, "n_classes": n_classes}
+        n_inputs, n_classes, impulse = tensors["lrp.filters"].shape[1], len(tensors["dense.bias"]), tensors[BANDPASS]
         with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
-            module = cls(spec, n_steps=n_steps, **sizes, impulse=tensors[BANDPASS])
-        sizes["n_inputs"] = spec.lrp_filters + spec.erd_filters
-        module.network = LstmNetwork.from_tensors(spec.lstm, tensors, n_steps=spec.blocks, **sizes)
+            module = cls(spec, n_steps=len(impulse), n_inputs=n_inputs, n_classes=n_classes, impulse=impulse)
+        module.network = LstmNetwork.from_tensors(spec.lstm, tensors)
         with torch.no_grad():
             module.lrp.weight.copy_(torch.from_numpy(np.array(tensors["lrp.filters"], np.float32)))
             module.erd.weight.copy_(torch.from_numpy(np.array(tensors["erd.filters"], np.float32)))

@@ -20,7 +20,7 @@ class LstmNetwork(nn.Module):
 
     def __init__(self, spec: LstmSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:  # noqa: ARG002
         super().__init__()
-        self.spec, self.n_inputs, self.n_classes = spec, n_inputs, n_classes
+        self.spec = spec
         sizes = (n_inputs, *spec.hidden)
         self.lstm = nn.ModuleList(
             nn.LSTM(n_in, n_out, batch_first=True) for n_in, n_out in zip(sizes, spec.hidden, strict=False)
@@ -69,12 +69,11 @@ class LstmNetwork(nn.Module):
         }
 
     @classmethod
-    def from_tensors(
-        cls, spec: LstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
-    ) -> LstmNetwork:
-        """Build a module with the weights in `tensors`."""
+    def from_tensors(cls, spec: LstmSpec, tensors: Tensors) -> LstmNetwork:
+        """Build a module with the weights in `tensors`, for windows of any length."""
+        n_inputs, n_classes = tensors["lstm.0.weight_ih"].shape[1], len(tensors["dense.bias"])
         with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
-            network = cls(spec, n_steps=n_steps, n_inputs=n_inputs, n_classes=n_classes)
+            network = cls(spec, n_steps=1, n_inputs=n_inputs, n_classes=n_classes)
         with torch.no_grad():
             for name, parameter in network.bundle_parameters().items():
                 parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch needs a writable copy
