@@ -172,8 +172,7 @@ def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min:
     _refuse_too_little(tuned, rest, recording)
     scorer, scorer_of_rest = tuned.scorer(n_classes), rest.scorer(n_classes)
     policies = policy_grid(n_classes=n_classes, at_cues=at_cues)
-    n = sum(map(len, policies.values()))
-    with progress_of("tuning", total=n, patience_s=PATIENCE_S) as advance:
+    with progress_of("tuning", total=len(policies), patience_s=PATIENCE_S) as advance:
         scored = score_policies(policies, tuned.decisions, scorer, manifest=manifest, advance=advance)
     limited: _Limited = "wrong_per_min" if at_cues else "false_per_min"
     cost = attrgetter(limited)
@@ -194,7 +193,7 @@ def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min:
         hop_ms=None if at_cues else hop_ms,
         honest=counts.n_trained_on == 0,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        n_tried=n,
+        n_tried=len(policies),
         chosen=point(chosen.policy, chosen.outcome),
         default=point(default, scorer.score(_commands(default, tuned, manifest))),
         front=[point(each.policy, each.outcome) for each in front],
