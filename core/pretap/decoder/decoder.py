@@ -62,9 +62,7 @@ def _torch_engine(module: Any) -> Engine:
 
 def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
     """Return one member's tensors under the names of its kind; the tensors of a single network have no prefix."""
-    if n_members == 1:
-        return tensors
-    prefix = f"members.{member}."
+    prefix = f"members.{member}." if n_members > 1 else ""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
