@@ -120,7 +120,8 @@ class Recorder:
 
     def _track_of(self, found: StreamInfo, inlet: RawInlet, disk: DiskWriter) -> Track:
         """Return the track of a stream that was recorded before, otherwise a new one."""
-        identity = Identity.of(inlet.description, kind=found.type, source_id=found.source_id)
+        labels, n_channels, sfreq_hz = inlet.description.labels, found.n_channels, found.sfreq_hz
+        identity = Identity(found.name, found.type, found.source_id, found.format, n_channels, sfreq_hz, labels)
         for uid, source in list(self._sources.items()):
             # A computer that loses power closes nothing: its connection stays open forever.
             if source.track.identity == identity and (uid not in self._connector.listed or source.is_mute()):
