@@ -25,7 +25,7 @@ from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
-from pretap_realtime.score.run import PATIENCE_S, RunCounts, event_s, run_over
+from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
 from pretap_realtime.score.tradeoff import (
     CommandScorer,
     Outcome,
@@ -224,7 +224,7 @@ def _targets(recording: Recording, manifest: Manifest, *, end_s: float) -> list[
     for event in recording.events:
         k = truth(event.text, manifest) if matches(event.text, patterns) else None
         if k is not None:
-            t_s = event_s(recording, event)
+            t_s = recording.event_s(event)
             targets.append(Target(t_s if end_s <= 0 else t_s + end_s + _LATE_S, t_s, k))
     return sorted(targets)
 
