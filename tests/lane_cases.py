@@ -17,7 +17,6 @@ import factories
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import active_variant, why_not_compiled
 from pretap.decoder.decoder import Decoder
-from pretap.decoder.stream import LaneStream
 from pretap.networks import CspSpec, LdaSpec, LrpErdLstmSpec, LstmSpec
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR, Scaling
@@ -204,7 +203,7 @@ def decide(stream, case, *, cuts, catch_up_after=()):
         outputs = stream.process(case.x_uv[start:stop])
         found += [(after_gap + o.n_end - case.manifest.n_window, o.probs) for o in outputs]
         if start in catch_up_after:
-            catch_up(stream)
+            stream.catch_up()
     return found
 
 
@@ -242,19 +241,8 @@ def assert_bits(found, wanted):
     np.testing.assert_array_equal([probs for _, probs in found], [probs for _, probs in wanted])
 
 
-def catch_up(stream):
-    """Catch up if the stream is on lanes; one that recomputes windows leaves nothing for later."""
-    if isinstance(stream, LaneStream):
-        stream.catch_up()
-
-
-def audit(stream):
-    """Audit the stream if it is on lanes; recomputed windows need no audit."""
-    return stream.audit() if isinstance(stream, LaneStream) else ""
-
-
 def is_on_lanes(stream):
-    return isinstance(stream, LaneStream) and "open at once, each advanced sample by sample" in stream.describe()
+    return "open at once, each advanced sample by sample" in stream.describe()
 
 
 # -- a small decoder -----------------------------------------------------------------------------------------------
@@ -269,8 +257,10 @@ SMALL = make_manifest(
 )
 SMALL_TENSORS = all_tensors(np.random.default_rng(11), SMALL)
 X = np.random.default_rng(12).normal(0, 20, (260, 3)).astype(np.float32)
-ENGINES = ("compiled", "numpy", "torch") if VARIANTS else ("numpy", "torch")
+LANE_ENGINES = ("compiled", "numpy") if VARIANTS else ("numpy",)
+ENGINES = (*LANE_ENGINES, "torch")
 every_engine = pytest.mark.parametrize("engine", ENGINES)
+every_lane_engine = pytest.mark.parametrize("engine", LANE_ENGINES)
 
 
 def small(engine="numpy", tensors=SMALL_TENSORS, manifest=SMALL):

@@ -30,13 +30,11 @@ class WholeDecoder(nn.Module):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         self.manifest = manifest = bundle.manifest
-        sizes = {"n_steps": manifest.n_steps, "n_inputs": len(CHANNELS), "n_classes": len(manifest.classes)}
         prefixes = [f"members.{i}." if manifest.n_members > 1 else "" for i in range(manifest.n_members)]
         self.members = nn.ModuleList(
             module_of(manifest.network).from_tensors(
                 manifest.network,
                 {name.removeprefix(prefix): each for name, each in bundle.tensors.items() if name.startswith(prefix)},
-                **sizes,
             )
             for prefix in prefixes
         )

@@ -191,7 +191,7 @@ def test_the_compiled_engine_refuses_a_kind_that_it_does_not_support():
 ATOL = {"compiled": 0.0, "numpy": 1e-6, "torch": 1e-6}  # between a stream's decisions and `decode` of their windows
 BY_ENGINE = {engine: decoder(engine) for engine in ENGINES}
 every_engine = pytest.mark.parametrize("engine", ENGINES)
-# Lanes in torch need 0.1 ms per sample, so there are few examples.
+# Torch recomputes every window, so there are few examples.
 EXAMPLES = settings(deadline=None, max_examples=12)
 
 

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_cases import ENGINES, X, audit, catch_up, collect, every_engine, examples, small
+from lane_cases import LANE_ENGINES, X, collect, every_engine, every_lane_engine, examples, small
 from pretap.config.train import FitConfig, ScalingConfig, TrainConfig
 from pretap.decoder.decoder import Decoder
-from pretap.decoder.recompute import Recompute
-from pretap.decoder.stream import LaneStream
+from pretap.decoder.stream import DecoderStream
 from pretap.errors import DataError
 from pretap.networks import ClosedFormSpec, EegNetSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
@@ -41,13 +40,13 @@ def test_a_chunk_with_a_value_that_is_not_finite_is_refused_and_changes_nothing(
         found += stream.process(chunk)
         wanted += untouched.process(chunk)
     assert collect(found) == collect(wanted)
-    assert audit(stream) == ""
+    assert stream.audit() == ""
 
 
 # -- the description ----------------------------------------------------------------------------------------------
 
 
-@every_engine
+@every_lane_engine
 def test_a_stream_describes_how_many_windows_are_open_or_why_they_are_recomputed(engine):
     decoder = small(engine)
     for hop, windows in [(1, "30 windows"), (7, "5 windows"), (15, "2 windows"), (16, "2 windows"), (30, "1 window")]:
@@ -55,7 +54,11 @@ def test_a_stream_describes_how_many_windows_are_open_or_why_they_are_recomputed
     why = f"{engine}: every window is recomputed, "
     assert decoder.stream(31).describe() == why + "the hop of 31 samples is longer than the window of 30"
     assert decoder.stream(7, recompute=True).describe() == why + "as requested"
-    assert isinstance(decoder.stream(31), Recompute)
+
+
+def test_in_torch_every_window_is_recomputed():
+    why = "torch: every window is recomputed, which torch does faster than step by step"
+    assert small("torch").stream(7).describe() == why
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def test_kinds_that_cannot_be_advanced_give_the_reason_and_decide_as_decode_does
         assert [o.n_end for o in outputs] == list(range(40, 101, 9))
         for o in outputs:
             np.testing.assert_array_equal(o.probs, decoder.decode(x_uv[o.n_end - 40 : o.n_end]))
-        assert audit(stream) == ""
+        assert stream.audit() == ""
 
 
 # -- between decisions ---------------------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ def test_the_next_decision_comes_after_n_to_next_samples(engine, hop, sizes, dat
         outputs = stream.process(chunk)
         assert len(outputs) == max(0, (len(chunk) - n_to_next) // hop + 1)
         if data.draw(st.booleans()):
-            catch_up(stream)
+            stream.catch_up()
         assert stream.n_to_next == (n_to_next - len(chunk) + len(outputs) * hop)
 
 
@@ -137,7 +140,7 @@ def test_catching_up_at_any_moment_changes_no_bit(engine, sizes, hop, data):
         at += size
         assert collect(caught_up.process(chunk)) == collect(plain.process(chunk))
         for _ in range(data.draw(st.integers(0, 2))):
-            catch_up(caught_up)
+            caught_up.catch_up()
 
 
 # -- the self-audit ------------------------------------------------------------------------------------------------
@@ -166,14 +169,14 @@ def tampered_stream(engine, hop, fault=0.01):
 
     def tampered(lanes, *arguments, **options):
         made.append(Tampered(lanes, fault))
-        return LaneStream(made[0], *arguments, **options)
+        return DecoderStream(made[0], *arguments, **options)
 
-    with mock.patch("pretap.decoder.decoder.LaneStream", tampered):
+    with mock.patch("pretap.decoder.decoder.DecoderStream", tampered):
         stream = small(engine).stream(hop)
     return stream, made[0]
 
 
-@every_engine
+@every_lane_engine
 @given(sizes=st.lists(st.integers(0, 50), max_size=12), hop=st.integers(1, 30))
 @examples(8)
 def test_an_audit_of_correct_lanes_finds_nothing_at_any_moment_and_changes_nothing(engine, sizes, hop):
@@ -195,7 +198,7 @@ def test_an_audit_of_correct_lanes_finds_nothing_at_any_moment_and_changes_nothi
     assert stream.describe() == description
 
 
-@every_engine
+@every_lane_engine
 @given(data=st.data(), hop=st.integers(1, 30), n_before=st.integers(30, 130))
 @examples(12)
 def test_a_failed_audit_reports_the_error_and_from_then_on_the_reference_decides(engine, data, hop, n_before):
@@ -210,7 +213,7 @@ def test_a_failed_audit_reports_the_error_and_from_then_on_the_reference_decides
     for k in range(at, at + extra):
         found += stream.process(X[k : k + 1])
     if data.draw(st.booleans()):
-        catch_up(stream)
+        stream.catch_up()
     n_to_next = stream.n_to_next
     fault = stream.audit()
     assert fault == (
@@ -229,7 +232,7 @@ def test_a_failed_audit_reports_the_error_and_from_then_on_the_reference_decides
         with pytest.raises(DataError, match="NaN or infinite"):
             stream.process(np.full((4, 3), np.nan, np.float32))
         found += stream.process(X[start:stop])
-        catch_up(stream)
+        stream.catch_up()
     assert [o.n_end for o in found] == list(range(30, 261, hop))
     for o in found[n_right:]:
         np.testing.assert_array_equal(o.probs, exact.decode(X[o.n_end - 30 : o.n_end]))
@@ -240,7 +243,7 @@ def test_a_failed_audit_reports_the_error_and_from_then_on_the_reference_decides
         np.testing.assert_array_equal(o.probs, exact.decode(X[o.n_end - 30 : o.n_end]))
 
 
-@every_engine
+@every_lane_engine
 def test_lanes_that_return_nan_fail_the_audit(engine):
     stream, lanes = tampered_stream(engine, 5, np.nan)
     lanes.is_broken = True
@@ -250,7 +253,7 @@ def test_lanes_that_return_nan_fail_the_audit(engine):
 
 
 def test_overload_after_a_failed_audit_skips_decisions_as_before():
-    stream, lanes = tampered_stream(ENGINES[0], 5)
+    stream, lanes = tampered_stream(LANE_ENGINES[0], 5)
     lanes.is_broken = True
     stream.process(X[:40])
     assert stream.audit()

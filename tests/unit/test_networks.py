@@ -139,7 +139,7 @@ def test_the_dtype_of_the_tensors_decides_the_arithmetic():
 def test_export_and_from_tensors_are_inverse_and_export_gives_copies():
     module = network((4, 3), n_inputs=5)
     tensors = module.export()
-    again = LstmNetwork.from_tensors(module.spec, tensors, n_steps=1, n_inputs=5, n_classes=2)
+    again = LstmNetwork.from_tensors(module.spec, tensors)
     for name, weight in again.export().items():
         np.testing.assert_array_equal(weight, tensors[name])
     before = tensors["dense.weight"].copy()
@@ -151,7 +151,7 @@ def test_export_and_from_tensors_are_inverse_and_export_gives_copies():
 def test_building_a_network_from_tensors_leaves_torch_s_generator_alone():
     tensors = network((4,), n_inputs=3).export()
     before = torch.random.get_rng_state()
-    LstmNetwork.from_tensors(LstmSpec(hidden=(4,)), tensors, n_steps=1, n_inputs=3, n_classes=2)
+    LstmNetwork.from_tensors(LstmSpec(hidden=(4,)), tensors)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

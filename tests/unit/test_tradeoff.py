@@ -89,7 +89,7 @@ def test_bits_are_those_of_wolpaw(n_classes, accuracy, bits):
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60), st.integers(0, 10_000))
 def test_commands_are_those_of_the_policy(make_decoder, rights, pick):
     manifest = make_decoder().manifest
-    configs = [config for group in policy_grid(n_classes=2, at_cues=False).values() for config in group]
+    configs = policy_grid(n_classes=2, at_cues=False)
     config = configs[pick % len(configs)]
     decisions = [
         Decision(7.1 + k * HOP_S, None if p is None else np.array([1 - p, p]), "gap" if p is None else "")
@@ -105,8 +105,7 @@ def test_commands_are_those_of_the_policy(make_decoder, rights, pick):
 def test_commands_at_cues_are_those_of_the_policy(make_decoder, rights):
     manifest = make_decoder().manifest
     decisions = [Decision(k / 2, np.array([1 - p, p]), cue="trial/0/end") for k, p in enumerate(rights)]
-    (policies,) = policy_grid(n_classes=2, at_cues=True).values()
-    for config in policies:
+    for config in policy_grid(n_classes=2, at_cues=True):
         policy = Policy(config, manifest)
         judged = [(decision.t_s, policy.judge(decision)) for decision in decisions]
         expected = [(t_s, verdict.code - 1) for t_s, verdict in judged if verdict.command]
@@ -119,7 +118,7 @@ def test_every_policy_of_the_grid_is_scored_once(make_decoder):
     scorer = CommandScorer(timestamps_s(1), targets((0.5, 0)), hop_s=HOP_S, n_classes=2)
     scored = score_policies(policies, [], scorer, manifest=make_decoder().manifest, advance=lambda: n.append(1))
     tried = {each.policy for each in scored}
-    assert len(n) == len(scored) == len(tried) == sum(map(len, policies.values()))
+    assert len(n) == len(scored) == len(tried) == len(policies)
 
 
 def test_the_front_holds_the_policies_that_no_other_beats():

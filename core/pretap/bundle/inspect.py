@@ -34,19 +34,19 @@ def inspect(bundle: Path, *, json_file: Path | None) -> None:
     results = {engine: _self_test(content, engine) for engine in ENGINES}
     errors = {engine: result for engine, result in results.items() if not isinstance(result, str)}
     tolerance = content.manifest.self_test_tolerance
-    streams = _streams(content)
+    streams, statistics = _streams(content), Statistics.from_tensors(content.tensors)
     if json_file is not None:
         report = {
             "sha256": content.sha256,
             "self_test": {engine: errors.get(engine) for engine in ENGINES},
             "streams": streams,
             "streaming": msgspec.to_builtins(content.manifest.streaming),
-            "statistics": _statistics_json(content),
+            "statistics": None if statistics is None else _statistics_json(statistics),
             "manifest": msgspec.to_builtins(content.manifest),
         }
         write_json(json_file, report)
     click.echo(plain(_table(content.manifest, sha256=content.sha256)))
-    click.echo(f"signal        {_signal(content)}")
+    click.echo(f"signal        {_signal(statistics, content.manifest.channels)}")
     for engine, result in results.items():
         verdict = result if isinstance(result, str) else f"{result:.1e} (allowed {tolerance:.1e})"
         click.echo(f"self-test     {engine}: {verdict}")
@@ -81,14 +81,12 @@ def _streams(bundle: Bundle) -> str:
     return f"{decoder.stream(hop).describe()} (a decision each {hop} samples)"
 
 
-def _signal(bundle: Bundle) -> str:
+def _signal(statistics: Statistics | None, names: tuple[str, ...]) -> str:
     """Describe the training signal, with which the live service compares a stream."""
-    statistics = Statistics.from_tensors(bundle.tensors)
     if statistics is None:
         return "no statistics, so a live stream's scale, unit and cap are not compared with the training's"
     scale_uv = statistics.scale_uv
     smallest, largest = int(scale_uv.argmin()), int(scale_uv.argmax())
-    names = bundle.manifest.channels
     return (
         f"standard deviation in 0.25 s {np.median(scale_uv):.3g} uV, from {scale_uv[smallest]:.3g} ({names[smallest]}) "
         f"to {scale_uv[largest]:.3g} ({names[largest]}); in two of three blocks within a factor of "
@@ -96,10 +94,7 @@ def _signal(bundle: Bundle) -> str:
     )
 
 
-def _statistics_json(bundle: Bundle) -> dict[str, object] | None:
-    statistics = Statistics.from_tensors(bundle.tensors)
-    if statistics is None:
-        return None
+def _statistics_json(statistics: Statistics) -> dict[str, object]:
     return {"scale_uv": statistics.scale_uv.tolist(), "spread_log10": statistics.spread.tolist()}
 
 

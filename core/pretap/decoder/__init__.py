@@ -8,8 +8,8 @@ except for rounding, and only one step remains to be computed after the last sam
 
 - `decoder`: `Decoder`, the entry point for every caller outside this package;
 - `plan`: how the steps of the network are made of samples (`Steps`), the same for every engine;
-- `python`: lanes in Python around the `Cells` of a kind of network, which are numpy or the trained torch module;
+- `python`: lanes in Python around the `Cells` of a kind of network;
 - `compiled`: the same lanes in C (`lanes.c`), many times faster, if pretap was built with a compiler;
-- `stream`: a stream of decisions on lanes of either kind, and its self-audit;
-- `recompute`: a stream that recomputes every window, for networks that cannot be advanced.
+- `stream`: a stream of decisions on lanes of either kind, and its self-audit. With torch, and for networks that cannot
+  be advanced, it recomputes every window.
 """

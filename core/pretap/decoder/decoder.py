@@ -13,12 +13,10 @@ from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
-from pretap.decoder.recompute import Recompute
-from pretap.decoder.stream import DecoderStream, Lanes, LaneStream, Reference
+from pretap.decoder.stream import DecoderStream, Lanes
 from pretap.errors import DataError, UsageError
 from pretap.networks import Engine, RecomputeError, Tensors, softmax
 from pretap.signal.interpolation import INTERPOLATION
-from pretap.signal.ring import Ring
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import Statistics
 
@@ -64,9 +62,7 @@ def _torch_engine(module: Any) -> Engine:
 
 def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
     """Return one member's tensors under the names of its kind; the tensors of a single network have no prefix."""
-    if n_members == 1:
-        return tensors
-    prefix = f"members.{member}."
+    prefix = f"members.{member}." if n_members > 1 else ""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -95,7 +91,6 @@ class Decoder:
         self._fir = tensors.get(FIR)
         n_members = manifest.n_members
         self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]
-        self._modules: list[Any] = []
         if engine != AUTO:
             check_engine(manifest, engine)
         self.engine = "compiled" if engine == AUTO else engine
@@ -124,10 +119,8 @@ class Decoder:
         if engine == "torch":
             from pretap.torch_networks import module_of
 
-            kind, n_inputs, n_classes = module_of(manifest.network), len(manifest.channels), len(manifest.classes)
-            sizes = {"n_steps": manifest.n_steps, "n_inputs": n_inputs, "n_classes": n_classes}
-            self._modules = [kind.from_tensors(manifest.network, each, **sizes) for each in self._tensors]
-            members = [_torch_engine(module) for module in self._modules]
+            kind = module_of(manifest.network)
+            members = [_torch_engine(kind.from_tensors(manifest.network, each)) for each in self._tensors]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]
         fir, decimation = self._fir, None
@@ -189,50 +182,45 @@ class Decoder:
         """
         if hop < 1:
             raise UsageError(f"The hop must be at least 1 sample, got {hop}.")
-        n_window, n_channels = self.manifest.n_window, len(self.manifest.channels)
-        lanes, why_not = None, ""
-        if recompute:
-            why_not = "as requested"
-        elif hop > n_window:
-            why_not = f"the hop of {hop} samples is longer than the window of {n_window}"
-        else:
-            try:
-                lanes = self._lanes(hop)
-            except RecomputeError as reason:
-                why_not = str(reason)
-        if lanes is None:
-            why = f"{self.engine}: every window is recomputed, {why_not}"
-            return Recompute(self._decode_one, Ring(n_window, n_channels), hop=hop, n_window=n_window, description=why)
+        n_window = self.manifest.n_window
         n_lanes = -(-n_window // hop)
-        ring = Ring(n_window + hop - 1, n_channels)  # keeps a decision's window until the next decision
         exact = cache(self.exact)  # built at the first audit
-        tolerance = _AUDIT_FACTOR * self.manifest.self_test_tolerance
-        return LaneStream(
+
+        def decode_exactly(window_uv: NDArray[Any]) -> NDArray[np.float64]:
+            return exact()._decode_one(window_uv)
+
+        lanes: Lanes | None = None
+        decode_window = self._decode_one
+        try:
+            lanes, decode_window = self._lanes(hop, n_lanes, recompute=recompute), decode_exactly
+            how = f"{n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by sample"
+        except RecomputeError as reason:
+            how = f"every window is recomputed, {reason}"
+        return DecoderStream(
             lanes,
-            ring,
-            hop=hop,
+            decode_window,
+            n_channels=len(self.manifest.channels),
             n_window=n_window,
-            description=f"{self.engine}: {n_lanes} window{'s' * (n_lanes > 1)} open at once, each advanced sample by "
-            "sample",
-            reference=Reference(lambda window_uv: exact()._decode_one(window_uv), tolerance),
+            hop=hop,
+            tolerance=_AUDIT_FACTOR * self.manifest.self_test_tolerance,
+            description=f"{self.engine}: {how}",
         )
 
-    def _lanes(self, hop: int) -> Lanes:
-        manifest, steps = self.manifest, make_steps(self.manifest, self._fir)
+    def _lanes(self, hop: int, n_lanes: int, *, recompute: bool) -> Lanes:
+        manifest = self.manifest
+        if recompute:
+            raise RecomputeError("as requested")
+        if hop > manifest.n_window:
+            raise RecomputeError(f"the hop of {hop} samples is longer than the window of {manifest.n_window}")
+        if self.engine == "torch":
+            raise RecomputeError("which torch does faster than step by step")
+        steps = make_steps(manifest, self._fir)
         if self.engine == "compiled":
             return CompiledLanes(manifest, steps, self._tensors, hop=hop)
-        n_lanes = -(-manifest.n_window // hop)
         size = {"n_steps": steps.n_steps, "n_lanes": n_lanes}
         sfreq_hz = manifest.sfreq_hz / steps.stride
-        if self.engine == "numpy":
-            cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
-            return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
-        from pretap.torch_networks import one_thread
-
-        if not all(hasattr(module, "cells") for module in self._modules):
-            raise RecomputeError("its torch module cannot be advanced step by step")
-        cells = [module.cells(n_lanes) for module in self._modules]
-        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes, context=one_thread)
+        cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
+        return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
 
     def exact(self) -> Decoder:
         """Return the same decoder in numpy and float64 throughout, the reference for every engine."""

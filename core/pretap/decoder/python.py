@@ -1,13 +1,12 @@
-"""Lanes in Python: the numpy and torch engines, and the reference for `lanes.c`. Made by `Decoder.stream`.
+"""Lanes in Python: the numpy engine, and the reference for `lanes.c`. Made by `Decoder.stream`.
 
 `PythonLanes` decides when each lane advances by which step. The `Cells` of a network compute the step
-(`pretap.networks`, and `pretap.torch_networks` for trained modules).
+(`pretap.networks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,27 +15,10 @@ from numpy.typing import NDArray
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.plan import Steps
 from pretap.networks import Cells, softmax
+from pretap.signal.ring import Ring
 
 _Floats = NDArray[np.float64]
-
-
-class _History:
-    """The newest `n` samples, re-referenced.
-
-    The storage is twice as long. When it is full, its second half moves to the front, so the newest samples are always
-    one slice that ends at `end`.
-    """
-
-    def __init__(self, n: int, n_channels: int) -> None:
-        self.rows = np.zeros((2 * n, n_channels))
-        self.end = 0
-
-    def append(self, row: _Floats) -> None:
-        if self.end == len(self.rows):
-            self.end //= 2
-            self.rows[: self.end] = self.rows[self.end :]
-        self.rows[self.end] = row
-        self.end += 1
+_N_PIECE = 64  # samples that enter the history together
 
 
 class PythonLanes:
@@ -48,8 +30,6 @@ class PythonLanes:
         The cells of each member of the ensemble, with `n_lanes` lanes each.
     n_lanes
         ``ceil(n_window / hop)``, the number of windows open at once.
-    context
-        Returns a context manager that is entered around the computation, for example to limit torch to one thread.
     """
 
     def __init__(
@@ -60,12 +40,11 @@ class PythonLanes:
         *,
         hop: int,
         n_lanes: int,
-        context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._manifest, self._steps, self._members, self._hop = manifest, steps, members, hop
-        self._n_lanes, self._context = n_lanes, context
+        self._n_lanes = n_lanes
         n_channels = len(manifest.channels)
-        self._history = _History(steps.n_history, n_channels)
+        self._history = Ring(steps.n_history + _N_PIECE, n_channels, dtype=np.float64)  # re-referenced samples
         self._base = np.zeros((n_lanes, n_channels))  # each lane's baseline
         self.reset()
 
@@ -76,7 +55,8 @@ class PythonLanes:
 
     def reset(self) -> None:
         """Close all windows."""
-        self._n_seen = self._history.end = 0
+        self._history.reset()
+        self._n_seen = 0
         self._start = np.full(self._n_lanes, np.iinfo(np.int64).max // 2)  # first sample of each lane's window
 
     def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
@@ -93,9 +73,11 @@ class PythonLanes:
         if self._manifest.scaling.reference == "average":
             x -= x.mean(axis=1, keepdims=True)
         ends, probs = [], []
-        with self._context(), np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
-            for row in x:
-                decision = self._process_sample(row)
+        with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
+            for k in range(len(x)):
+                if k % _N_PIECE == 0:
+                    self._history.append(x[k : k + _N_PIECE])
+                decision = self._advance_to_next_sample()
                 if decision is not None:
                     ends.append(self._n_seen)
                     probs.append(decision)
@@ -104,10 +86,9 @@ class PythonLanes:
     def catch_up(self) -> None:
         """Return at once: `process` leaves nothing for later."""
 
-    def _process_sample(self, row: _Floats) -> _Floats | None:
-        """Advance all lanes by one sample (n_channels,); return the probabilities of the window it fills, if any."""
+    def _advance_to_next_sample(self) -> _Floats | None:
+        """Advance all lanes by one sample of the history; return the probabilities of the window it fills, if any."""
         steps = self._steps
-        self._history.append(row)
         if self._n_seen % self._hop == 0:
             self._start[self._n_seen // self._hop % self._n_lanes] = self._n_seen
         self._n_seen += 1
@@ -128,28 +109,28 @@ class PythonLanes:
     def _burst(self, lane: int) -> None:
         """Compute a lane's baseline, and all steps of its burst except the last, which `_advance` adds."""
         steps = self._steps
-        first = self._history.end - steps.burst_age  # row of the window's first sample
-        if len(steps.baseline):
-            self._base[lane] = steps.baseline @ self._history.rows[first : first + len(steps.baseline)]
+        first = self._n_seen - steps.burst_age  # the window's first sample
+        n_baseline = len(steps.baseline)
+        if n_baseline:
+            self._base[lane] = steps.baseline @ self._history.window(first + n_baseline, n_baseline)
         for t in range(steps.n_burst - 1):
             self._advance_cells(np.array([lane]), np.array([t]), self._step(t, first)[None] - self._base[lane])
 
     def _step(self, t: int, first: int) -> _Floats:
-        """Compute step t (n_channels,) of the window whose first sample is row `first` of the history."""
+        """Compute step t (n_channels,) of the window that starts at sample `first`."""
         steps = self._steps
         if t < len(steps.starting):
             weights = steps.starting[t]
-            n = min(len(weights), self._history.end - first)
-            return np.asarray(weights[:n] @ self._history.rows[first : first + n])
+            n = min(len(weights), self._n_seen - first)
+            return np.asarray(weights[:n] @ self._history.window(first + n, n))
         return self._shared_step(first + steps.first_end + t * steps.stride)
 
     def _shared_step(self, end: int) -> _Floats:
-        """Compute the step (n_channels,) that is complete at row `end`: the same for every lane past its start."""
-        return np.asarray(self._steps.fir @ self._history.rows[end - len(self._steps.fir) : end][::-1])
+        """Compute the step (n_channels,) that is complete at sample `end`: the same for every lane past its start."""
+        return np.asarray(self._steps.fir @ self._history.window(end, len(self._steps.fir))[::-1])
 
     def _advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64]) -> None:
-        steps = self._steps
-        end = self._history.end
+        steps, end = self._steps, self._n_seen
         x = np.empty((len(lanes), self._base.shape[1]))  # (n_due, n_channels)
         if t.max() >= len(steps.starting):
             x[:] = self._shared_step(end)

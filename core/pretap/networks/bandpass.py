@@ -9,23 +9,34 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.kind import RecomputeError
+from pretap.networks.kind import Kind, RecomputeError
 
 BANDPASS = "bandpass.impulse"  # the tensor's name: the impulse response over a window, (n_steps,) float64
 _MAX_MATRICES = 2**24  # values in the matrices of all members, n_steps ** 2 each: 128 MiB
 BandHz = tuple[Annotated[float, Meta(gt=0, le=1e6)], Annotated[float, Meta(gt=0, le=1e6)]]
-Order = Annotated[int, Meta(ge=1, le=8)]
 _TOLERANCE = 1e-9  # relative to the highest value of the impulse response, for a recursion to be the same filter
 
 
-def bandpass_refusal(*, n_steps: int, n_members: int) -> str:
-    """Return why the matrices (`toeplitz`) of all members would be too large; empty if they are not."""
-    if n_members * n_steps**2 <= _MAX_MATRICES:
-        return ""
-    return (
-        f"A band-pass over {n_steps} steps in {n_members} member(s): expected at most "
-        f"{math.isqrt(_MAX_MATRICES // n_members)} steps. Use a lower rate (scaling.decimate_to_hz)."
-    )
+class BandpassKind(Kind, frozen=True):
+    """A kind whose inputs, or some of them, pass a causal Butterworth band-pass.
+
+    Attributes
+    ----------
+    band_hz, order
+        The corner frequencies and the order of the band-pass.
+    """
+
+    band_hz: BandHz
+    order: Annotated[int, Meta(ge=1, le=8)] = 2
+
+    def refusal(self, *, n_steps: int, n_members: int) -> str:
+        """Limit the matrices (`toeplitz`) of all members."""
+        if n_members * n_steps**2 <= _MAX_MATRICES:
+            return ""
+        return (
+            f"A band-pass over {n_steps} steps in {n_members} member(s): expected at most "
+            f"{math.isqrt(_MAX_MATRICES // n_members)} steps. Use a lower rate (scaling.decimate_to_hz)."
+        )
 
 
 def toeplitz(impulse: NDArray[Any]) -> NDArray[Any]:

@@ -8,13 +8,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, BandpassKind, bandpass_macs, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
 
-class ClosedFormSpec(Kind, frozen=True, tag="closed-form"):
+class ClosedFormSpec(BandpassKind, frozen=True, tag="closed-form"):
     """Ridge regression on the log-covariance (ERD), LDA on window means (LRP), and a weighted sum of the two scores.
 
     All three maps are linear in the features, so a bundle has their product, one dense layer.
@@ -22,7 +22,7 @@ class ClosedFormSpec(Kind, frozen=True, tag="closed-form"):
     Attributes
     ----------
     band_hz, order
-        The causal Butterworth band-pass of the covariance.
+        The band-pass of the covariance.
     ridge
         Candidate penalties of the ridge regression; generalised cross-validation on the training trials selects one.
     means
@@ -32,7 +32,6 @@ class ClosedFormSpec(Kind, frozen=True, tag="closed-form"):
     """
 
     band_hz: BandHz = (12.0, 35.0)
-    order: Order = 2
     ridge: Annotated[tuple[Annotated[float, Meta(gt=0, le=1e12)], ...], Meta(min_length=1, max_length=64)] = (
         30.0,
         100.0,
@@ -47,7 +46,7 @@ class ClosedFormSpec(Kind, frozen=True, tag="closed-form"):
         """Require a step for each mean, and limit the matrices of the filter."""
         if self.means > n_steps:
             return f"network.means = {self.means}: expected at most the window's {n_steps} steps."
-        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
+        return super().refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Return the layout: the filter, and the linear map of both sets of features."""

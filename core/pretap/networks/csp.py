@@ -11,25 +11,22 @@ from numpy.typing import NDArray
 from pretap.networks.bandpass import (
     BANDPASS,
     BandHz,
-    Order,
+    BandpassKind,
     RunningBandpass,
     bandpass_macs,
-    bandpass_refusal,
     bandpassed,
     second_order_sections,
     toeplitz,
 )
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 
 
-class CspSpec(Kind, frozen=True, tag="csp"):
+class CspSpec(BandpassKind, frozen=True, tag="csp"):
     """Band-pass, common spatial patterns, log power, LDA (Blankertz et al., IEEE Signal Proc. Mag. 25, 2008).
 
     Attributes
     ----------
-    band_hz, order
-        The causal Butterworth band-pass.
     filters
         The number of spatial filters.
     regularisation
@@ -39,13 +36,8 @@ class CspSpec(Kind, frozen=True, tag="csp"):
     removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (14.0, 30.0)
-    order: Order = 2
     filters: Annotated[int, Meta(ge=1, le=64)] = 6
     regularisation: Annotated[float, Meta(ge=0, le=1)] = 0.1
-
-    def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Limit the matrices of the filter."""
-        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Return the layout: the band-pass, the spatial filters and the linear map."""

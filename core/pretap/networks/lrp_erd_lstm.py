@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from pretap.networks.bandpass import (
     BANDPASS,
     BandHz,
-    Order,
+    BandpassKind,
     RunningBandpass,
     bandpass_macs,
-    bandpass_refusal,
     bandpassed,
     second_order_sections,
     toeplitz,
 )
-from pretap.networks.kind import Cells, Engine, Kind, Layout, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
 _Count = Annotated[int, Meta(ge=1, le=256)]
 
 
-class LrpErdLstmSpec(Kind, frozen=True, tag="lrp-erd-lstm"):
+class LrpErdLstmSpec(BandpassKind, frozen=True, tag="lrp-erd-lstm"):
     """Two branches with their own spatial filters over equal blocks of time; an LSTM reads both.
 
     LRP: the mean of the block minus that of the first block, spatially filtered. ERD: the log power of each filter in
@@ -41,7 +40,7 @@ class LrpErdLstmSpec(Kind, frozen=True, tag="lrp-erd-lstm"):
     lrp_uv
         The slow potential is divided by this many microvolts.
     band_hz, order
-        The causal Butterworth band-pass of the ERD branch.
+        The band-pass of the ERD branch.
     hidden
         Units of the LSTM.
     dropout
@@ -56,7 +55,6 @@ class LrpErdLstmSpec(Kind, frozen=True, tag="lrp-erd-lstm"):
     erd_filters: _Count = 8
     lrp_uv: Annotated[float, Meta(gt=0, le=1e6)] = 10.0
     band_hz: BandHz = (14.0, 40.0)
-    order: Order = 2
     hidden: Annotated[int, Meta(ge=1, le=1024)] = 16
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
 
@@ -69,7 +67,7 @@ class LrpErdLstmSpec(Kind, frozen=True, tag="lrp-erd-lstm"):
         """Require a step in each block, and limit the matrices of the filter."""
         if self.blocks > n_steps:
             return f"network.blocks = {self.blocks}: expected at most the {n_steps} steps of the scaled window."
-        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
+        return super().refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Return the layout: the band-pass, the spatial filters and the LSTM."""

@@ -6,19 +6,17 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pretap.networks.bandpass import BANDPASS, BandHz, Order, bandpass_macs, bandpass_refusal, bandpassed, toeplitz
+from pretap.networks.bandpass import BANDPASS, BandHz, BandpassKind, bandpass_macs, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors
+from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
 
 
-class TangentSpaceSpec(Kind, frozen=True, tag="tangent-space"):
+class TangentSpaceSpec(BandpassKind, frozen=True, tag="tangent-space"):
     """Band-pass, shrunk covariance, tangent space, logistic regression (Barachant et al., IEEE TBME 59, 2012).
 
     Attributes
     ----------
-    band_hz, order
-        The causal Butterworth band-pass.
     c
         The inverse strength of the logistic regression's penalty.
     """
@@ -26,12 +24,7 @@ class TangentSpaceSpec(Kind, frozen=True, tag="tangent-space"):
     removes_offsets: ClassVar[bool] = True
 
     band_hz: BandHz = (10.0, 33.0)
-    order: Order = 2
     c: Annotated[float, Meta(gt=0, le=1e6)] = 0.1
-
-    def refusal(self, *, n_steps: int, n_members: int) -> str:
-        """Limit the matrices of the filter."""
-        return bandpass_refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
         """Return the layout: the filter, the inverse square root of the mean and the linear map."""

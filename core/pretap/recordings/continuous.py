@@ -58,7 +58,8 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
     with _as_data_error(path):
         if path.suffix == ".fif":
             _refuse_cycles(path)
-        return recording_from_raw(_read_raw(path), source=str(path))
+        mne = import_extra("mne", needed_by=f"Reading {path.name}")
+        return recording_from_raw(mne.io.read_raw(path, preload=False, verbose="error"), source=str(path))
 
 
 def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
@@ -133,11 +134,6 @@ def _as_data_error(path: Path | str) -> Iterator[None]:
         raise DataError(
             f"{path} cannot be read as a recording ({type(error).__name__}: {reason}). It may be damaged."
         ) from error
-
-
-def _read_raw(path: Path) -> Any:
-    mne = import_extra("mne", needed_by=f"Reading {path.name}")
-    return mne.io.read_raw(path, preload=False, verbose="error")
 
 
 def _pick_eeg(raw: Any, source: str) -> Any:

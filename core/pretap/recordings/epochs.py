@@ -55,19 +55,8 @@ class Epochs:
     files: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if self.x_uv.ndim != 3 or self.x_uv.shape[2] != len(self.channels):
-            raise DataError(
-                f"{self.source}: expected trials of shape (n_epochs, n_samples, {len(self.channels)}), "
-                f"got {self.x_uv.shape}."
-            )
-        if self.labels is not None and self.labels.shape != (len(self.x_uv),):
-            raise DataError(f"{self.source}: expected {len(self.x_uv)} labels, got {self.labels.shape}.")
-        if self.labels is not None and not ((self.labels >= 0) & (self.labels < len(self.classes))).all():
-            raise DataError(f"{self.source}: expected labels from 0 to {len(self.classes) - 1}.")
         if self.at_s is not None and self.files is None:
             object.__setattr__(self, "files", np.zeros(len(self.x_uv), np.int64))
-        if any(each is not None and each.shape != (len(self.x_uv),) for each in (self.at_s, self.files)):
-            raise DataError(f"{self.source}: expected a time and a file for each of the {len(self.x_uv)} trials.")
         if not np.isfinite(self.x_uv).all():
             bad = np.unique(np.argwhere(~np.isfinite(self.x_uv))[:, 0])
             raise DataError(

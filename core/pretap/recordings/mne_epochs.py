@@ -35,13 +35,13 @@ def epochs_from_mne(mne_epochs: Any, *, source: str = "MNE epochs") -> Epochs:
     DataError
         If there is no EEG channel or no sample.
     """
-    if "eeg" not in mne_epochs.get_channel_types():
+    kinds = mne_epochs.get_channel_types()
+    eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE drops bad ones
+    if not eeg:
         raise DataError(f"{source} has no EEG channels. Set the channel types first (epochs.set_channel_types).")
     # by code, as MNE orders them when it reads a file, so that a file and the object agree
     names = sorted(mne_epochs.event_id, key=lambda name: mne_epochs.event_id[name])
     code_of = {int(mne_epochs.event_id[name]): index for index, name in enumerate(names)}
-    kinds = mne_epochs.get_channel_types()
-    eeg = [index for index, kind in enumerate(kinds) if kind == "eeg"]  # by index: by type, MNE drops bad ones
     x_v = mne_epochs.get_data(picks=eeg, verbose="error")  # (n_epochs, n_channels, n_samples), volts
     if not x_v.size:
         raise DataError(f"{source} has no trials.")

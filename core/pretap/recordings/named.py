@@ -30,11 +30,13 @@ def open_any(
     `stream` selects a stream of an XDF file.
     """
     path = Path(name)
-    if name.partition(":")[0] == "synthetic" and not path.exists():
-        _refuse_stream(stream, name)
+    is_synthetic = name.partition(":")[0] == "synthetic" and not path.exists()
+    is_trials = path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path)
+    if stream is not None and (is_synthetic or is_trials):
+        raise UsageError(f"--xdf-stream {stream}: only XDF files have streams to choose from, and {name} is not one.")
+    if is_synthetic:
         return _synthetic(name, sfreq_hz=sfreq_hz or trials_at_hz)
-    if path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path):
-        _refuse_stream(stream, name)
+    if is_trials:
         from pretap.recordings.competition import read_competition
         from pretap.recordings.mne_epochs import read_mne_epochs
         from pretap.recordings.resample import resample_epochs
@@ -54,11 +56,6 @@ def open_any(
     from pretap.recordings.resample import resample_recording
 
     return resample_recording(recording, sfreq_hz=sfreq_hz)
-
-
-def _refuse_stream(stream: str | None, name: str) -> None:
-    if stream is not None:
-        raise UsageError(f"--xdf-stream {stream}: only XDF files have streams to choose from, and {name} is not one.")
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

@@ -70,6 +70,14 @@ class Recording:
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
 
+    def timestamps_s(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the timestamps (stop - start,) of these samples on the recorder's clock."""
+        return np.arange(start, stop) / self.sfreq_hz if self.t_s is None else self.t_s[start:stop]
+
+    def event_s(self, event: Event) -> float:
+        """Return the time of an event on the recorder's clock."""
+        return float(self.timestamps_s(event.sample, event.sample + 1)[0]) + event.late_s
+
 
 def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:
     """Find the sample nearest to `offset_s` after an event, by the timestamps of the event's segment.

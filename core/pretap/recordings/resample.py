@@ -89,8 +89,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         n_piece = max(1, round(_PIECE_S * recording.sfreq_hz))
         for first in range(start, stop, n_piece):
             last = min(first + n_piece, stop)
-            t_s = np.arange(first, last) / recording.sfreq_hz if recording.t_s is None else recording.t_s[first:last]
-            out_uv, out_s = resampler.process(recording.read(first, last), t_s)
+            out_uv, out_s = resampler.process(recording.read(first, last), recording.timestamps_s(first, last))
             pieces.append(out_uv)
             timestamps.append(out_s)
             n_out += len(out_uv)
@@ -105,10 +104,9 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         return min(max(starts[k] + m, starts[k], 0), max(last, starts[k], 0), n_out - 1)
 
     def event(each: Event) -> Event:
-        sample_s = each.sample / recording.sfreq_hz if recording.t_s is None else float(recording.t_s[each.sample])
         k = bisect_right(recording.segments, each.sample) - 1  # of the sample: the event itself may be in a break
         sample = nearest(each.sample + each.late_s * recording.sfreq_hz, k)
-        return Event(sample, each.text, sample_s + each.late_s - float(t_s[sample]))
+        return Event(sample, each.text, recording.event_s(each) - float(t_s[sample]))
 
     def spans(start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Return a bad span with the reach of the filter, for each segment: the filter does not reach across breaks."""

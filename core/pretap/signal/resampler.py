@@ -44,8 +44,6 @@ class Resampler:
     """
 
     def __init__(self, *, from_hz: float, to_hz: float, n_channels: int) -> None:
-        if not (math.isfinite(from_hz) and math.isfinite(to_hz) and from_hz > 0 and to_hz > 0):
-            raise ValueError(f"Expected two positive rates, got {from_hz!r} and {to_hz!r}.")
         per_input = _fraction(to_hz / from_hz)
         self.step = 1 / per_input
         n_half = math.ceil(_HALF_PERIODS * max(1.0, from_hz / to_hz))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +24,10 @@ class Ring:
         ``n_seen - capacity <= k < n_seen``.
     """
 
-    def __init__(self, capacity: int, n_channels: int) -> None:
+    def __init__(self, capacity: int, n_channels: int, *, dtype: type[np.floating[Any]] = np.float32) -> None:
         self.capacity = capacity
         self.n_seen = 0
-        self._x = np.empty((2 * capacity, n_channels), np.float32)
+        self._x = np.empty((2 * capacity, n_channels), dtype)
         self._t = np.empty(2 * capacity, np.float64)
         self._end = 0  # one past the newest sample in storage
 
@@ -33,12 +35,12 @@ class Ring:
         """Forget all samples; `n_seen` starts again at 0."""
         self.n_seen = self._end = 0
 
-    def check(self, x_uv: NDArray[np.float32]) -> None:
+    def check(self, x_uv: NDArray[Any]) -> None:
         """Refuse samples of another shape than (n_new, n_channels): numpy would broadcast one channel to all."""
         if x_uv.ndim != 2 or x_uv.shape[1] != self._x.shape[1]:
             raise DataError(f"Expected samples of shape (n_new, {self._x.shape[1]}), got {x_uv.shape}.")
 
-    def append(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64] | None = None) -> None:
+    def append(self, x_uv: NDArray[Any], t_s: NDArray[np.float64] | None = None) -> None:
         """Append samples (n_new, n_channels) and, if the caller reads them back, their timestamps (n_new,)."""
         self.check(x_uv)
         n_new = len(x_uv)
@@ -57,7 +59,7 @@ class Ring:
             self._t[self._end : self._end + n_new] = t_s
         self._end += n_new
 
-    def window(self, end: int, n: int) -> NDArray[np.float32]:
+    def window(self, end: int, n: int) -> NDArray[Any]:
         """Return samples ``end - n`` to ``end - 1`` since the reset: a view, valid until the next `append`."""
         stop = self._stop(end, n)
         return self._x[stop - n : stop]  # (n, n_channels)

@@ -71,15 +71,7 @@ class EegNetwork(nn.Module):
         return {name: np.array(tensor.detach().numpy(), np.float32) for name, tensor in tensors.items()}
 
     @classmethod
-    def from_tensors(
-        cls,
-        spec: EegNetSpec,
-        tensors: Tensors,
-        *,
-        n_steps: int,  # noqa: ARG003 - the tensors have all sizes
-        n_inputs: int,  # noqa: ARG003
-        n_classes: int,  # noqa: ARG003
-    ) -> _FoldedEegNetwork:
+    def from_tensors(cls, spec: EegNetSpec, tensors: Tensors) -> _FoldedEegNetwork:
         """Build the folded network with the weights in `tensors`."""
         return _FoldedEegNetwork(spec, tensors)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pretap.networks import Cells, LrpErdLstmSpec, Tensors
+from pretap.networks import LrpErdLstmSpec, Tensors
 from pretap.networks.bandpass import BANDPASS, toeplitz
 from pretap.networks.lrp_erd_lstm import FLOOR
 from pretap.torch_networks.lstm import LstmNetwork
@@ -54,24 +54,12 @@ class LrpErdLstmNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_steps, n_inputs) to logits (batch, n_classes)."""
         slow = self._blocked(x.double()).mean(dim=2)  # (batch, blocks, n_inputs)
+        slow = self.lrp(((slow - slow[:, :1]) / self.spec.lrp_uv).float())  # (batch, blocks, lrp_filters)
         fast = self._blocked(self._bandpassed(x))  # (batch, blocks, n_each, n_inputs)
-        features = self.features(slow - slow[:, :1], fast)  # (batch, blocks, n_features)
+        power = self.erd(fast.float()).square().mean(dim=2)  # (batch, blocks, erd_filters)
+        features = torch.cat([slow, torch.log(power + FLOOR)], dim=2)  # (batch, blocks, n_features)
         features = features * self.dropout(torch.ones_like(features[:, :1]))  # the same filters in all blocks
         return self.network.dense(self.dropout(self.network.last_hidden(features)))  # type: ignore[no-any-return]
-
-    def features(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Compute the features of blocks.
-
-        `slow` (..., n_inputs) are their means minus that of the first block, `fast` (..., n_each, n_inputs) their
-        band-passed steps.
-        """
-        slow = self.lrp((slow / self.spec.lrp_uv).float())  # (..., lrp_filters)
-        power = self.erd(fast.float()).square().mean(dim=-2)  # (..., erd_filters)
-        return torch.cat([slow, torch.log(power + FLOOR)], dim=-1)
-
-    def cells(self, n_lanes: int) -> Cells:
-        """Build the samples so far and the LSTM states of each lane."""
-        return _LrpErdCells(self, n_lanes)
 
     def _bandpassed(self, x: Tensor) -> Tensor:
         """Filter (batch, n_steps, n_inputs) minus its first sample, from rest, in float64."""
@@ -92,44 +80,13 @@ class LrpErdLstmNetwork(nn.Module):
         return {BANDPASS: self.impulse.copy(), **filters, **self.network.export()}
 
     @classmethod
-    def from_tensors(
-        cls, spec: LrpErdLstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
-    ) -> LrpErdLstmNetwork:
+    def from_tensors(cls, spec: LrpErdLstmSpec, tensors: Tensors) -> LrpErdLstmNetwork:
         """Build a module with the weights in `tensors`."""
-        sizes = {"n_inputs": n_inputs, "n_classes": n_classes}
+        n_inputs, n_classes, impulse = tensors["lrp.filters"].shape[1], len(tensors["dense.bias"]), tensors[BANDPASS]
         with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
-            module = cls(spec, n_steps=n_steps, **sizes, impulse=tensors[BANDPASS])
-        sizes["n_inputs"] = spec.lrp_filters + spec.erd_filters
-        module.network = LstmNetwork.from_tensors(spec.lstm, tensors, n_steps=spec.blocks, **sizes)
+            module = cls(spec, n_steps=len(impulse), n_inputs=n_inputs, n_classes=n_classes, impulse=impulse)
+        module.network = LstmNetwork.from_tensors(spec.lstm, tensors)
         with torch.no_grad():
             module.lrp.weight.copy_(torch.from_numpy(np.array(tensors["lrp.filters"], np.float32)))
             module.erd.weight.copy_(torch.from_numpy(np.array(tensors["erd.filters"], np.float32)))
         return module.eval()
-
-
-class _LrpErdCells:
-    """The trained layers, block by block. The matrix of the band-pass filters the samples of a lane so far."""
-
-    def __init__(self, module: LrpErdLstmNetwork, n_lanes: int) -> None:
-        self._module, self._lstm = module, module.network.cells(n_lanes)
-        n_steps = len(module.impulse)
-        self._n_lead = n_steps - module.spec.blocks * module.n_each
-        self._x = torch.zeros(n_lanes, n_steps, module.lrp.in_features, dtype=torch.float64)
-
-    @torch.inference_mode()
-    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-        self._x[lanes, t] = torch.from_numpy(x)
-        n_each, n_lead = self._module.n_each, self._n_lead
-        matrix = self._module.get_buffer("bandpass")  # (n_steps, n_steps)
-        for lane, step in zip(lanes.tolist(), t.tolist(), strict=True):
-            block, position = divmod(step - n_lead, n_each)
-            if block < 0 or position < n_each - 1:
-                continue
-            seen = self._x[lane, : step + 1]  # (step + 1, n_inputs)
-            slow = seen[-n_each:].mean(dim=0) - seen[n_lead : n_lead + n_each].mean(dim=0)
-            fast = matrix[step + 1 - n_each : step + 1, : step + 1] @ (seen - seen[0])  # (n_each, n_inputs)
-            features = self._module.features(slow, fast)[None]  # (1, n_features)
-            self._lstm.advance(np.array([lane]), np.array([block]), features.numpy())
-
-    def logits(self, lane: int) -> NDArray[Any]:
-        return self._lstm.logits(lane)

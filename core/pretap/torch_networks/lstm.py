@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pretap.networks import Cells, LstmSpec, Tensors
+from pretap.networks import LstmSpec, Tensors
 
 
 class LstmNetwork(nn.Module):
@@ -22,7 +20,7 @@ class LstmNetwork(nn.Module):
 
     def __init__(self, spec: LstmSpec, *, n_steps: int, n_inputs: int, n_classes: int) -> None:  # noqa: ARG002
         super().__init__()
-        self.spec, self.n_inputs, self.n_classes = spec, n_inputs, n_classes
+        self.spec = spec
         sizes = (n_inputs, *spec.hidden)
         self.lstm = nn.ModuleList(
             nn.LSTM(n_in, n_out, batch_first=True) for n_in, n_out in zip(sizes, spec.hidden, strict=False)
@@ -54,10 +52,6 @@ class LstmNetwork(nn.Module):
             x, _ = layer(x)  # (batch, n_steps, n_hidden)
         return x[:, -1]
 
-    def cells(self, n_lanes: int) -> Cells:
-        """Build the states of the layers in each lane."""
-        return _LstmCells(self, n_lanes)
-
     def bundle_parameters(self) -> dict[str, Tensor]:
         """Map the names of `LstmSpec.tensors` to the parameters, without torch's frozen second bias."""
         parameters = {"dense.weight": self.dense.weight, "dense.bias": self.dense.bias}
@@ -75,33 +69,12 @@ class LstmNetwork(nn.Module):
         }
 
     @classmethod
-    def from_tensors(
-        cls, spec: LstmSpec, tensors: Tensors, *, n_steps: int, n_inputs: int, n_classes: int
-    ) -> LstmNetwork:
-        """Build a module with the weights in `tensors`."""
+    def from_tensors(cls, spec: LstmSpec, tensors: Tensors) -> LstmNetwork:
+        """Build a module with the weights in `tensors`, for windows of any length."""
+        n_inputs, n_classes = tensors["lstm.0.weight_ih"].shape[1], len(tensors["dense.bias"])
         with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
-            network = cls(spec, n_steps=n_steps, n_inputs=n_inputs, n_classes=n_classes)
+            network = cls(spec, n_steps=1, n_inputs=n_inputs, n_classes=n_classes)
         with torch.no_grad():
             for name, parameter in network.bundle_parameters().items():
                 parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))  # torch needs a writable copy
         return network.eval()
-
-
-class _LstmCells:
-    """The trained layers, called for one step at a time with the states (1, n_lanes, n_hidden) of the step before."""
-
-    def __init__(self, network: LstmNetwork, n_lanes: int) -> None:
-        self._network = network
-        self._states = [(torch.zeros(1, n_lanes, n), torch.zeros(1, n_lanes, n)) for n in network.spec.hidden]
-
-    @torch.inference_mode()
-    def advance(self, lanes: NDArray[np.intp], t: NDArray[np.int64], x: NDArray[Any]) -> None:
-        running = torch.from_numpy(t > 0)[:, None]  # (n, 1), the others start from zero
-        y = torch.from_numpy(x).float()[:, None]  # (n, 1, n_inputs)
-        for layer, (h, c) in zip(self._network.lstm, self._states, strict=True):
-            y, (h_new, c_new) = layer(y, (h[:, lanes] * running, c[:, lanes] * running))
-            h[:, lanes], c[:, lanes] = h_new, c_new
-
-    @torch.inference_mode()
-    def logits(self, lane: int) -> NDArray[Any]:
-        return np.asarray(self._network.dense(self._states[-1][0][0, lane]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pretap.config.serve import CueConfig
 from pretap.decoder.decoder import Decoder
 from pretap.decoder.output import Output
-from pretap.decoder.stream import DecoderStream, LaneStream
+from pretap.decoder.stream import DecoderStream
 from pretap.errors import UsageError
 from pretap.recordings.events import matches
 from pretap.recordings.recording import TIE_SAMPLES
@@ -39,8 +39,8 @@ class Mode(Protocol):
     n_skipped: int
 
     @property
-    def lanes(self) -> LaneStream | None:
-        """The decoder, if it advances open windows sample by sample and leaves some of that work for later."""
+    def lanes(self) -> DecoderStream | None:
+        """The decoder, if it follows the stream and leaves some of its work for later."""
         ...
 
     @property
@@ -92,15 +92,13 @@ class FreeRunning:
     """
 
     def __init__(self, decoder: Decoder, *, hop: int) -> None:
-        stream = decoder.stream(hop)
-        self._stream: DecoderStream = stream
-        self.lanes = stream if isinstance(stream, LaneStream) else None
+        self.lanes = decoder.stream(hop)
         self.n_seen = self.n_skipped = 0
         self._is_warming_up = True
 
     @property
     def n_to_next(self) -> int:
-        return self._stream.n_to_next
+        return self.lanes.n_to_next
 
     def reset(self, *, delay_s: float) -> None:  # noqa: ARG002 - no cue waits for a sample
         self._restart()
@@ -110,15 +108,15 @@ class FreeRunning:
         return [Decision(t_s, None, why)]
 
     def _restart(self) -> None:
-        self._stream.reset()
+        self.lanes.reset()
         self.n_seen = 0
 
     def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool) -> list[Decision]:
         if newest_only:
-            outputs, n_skipped = self._stream.process_newest(x_uv)
+            outputs, n_skipped = self.lanes.process_newest(x_uv)
             self.n_skipped += n_skipped
         else:
-            outputs = self._stream.process(x_uv)
+            outputs = self.lanes.process(x_uv)
         return self.decisions(outputs, t_s)
 
     def decisions(self, outputs: Sequence[Output], t_s: _Times) -> list[Decision]:
@@ -132,7 +130,7 @@ class FreeRunning:
         return decisions
 
     def describe(self) -> str:
-        return self._stream.describe()
+        return self.lanes.describe()
 
 
 class _History:

@@ -51,12 +51,11 @@ class Recorder:
         force: bool = False,
         stop: Stop,
         say: Callable[[str], None],
-        clock: Callable[[], float] = local_clock,
     ) -> None:
         self.tracks: list[Track] = []
         self.started_s: float | None = None
-        self._path, self._force, self._stop, self._say, self._clock = path, force, stop, say, clock
-        self._connector = Connector(queries, clock=clock)
+        self._path, self._force, self._stop, self._say = path, force, stop, say
+        self._connector = Connector(queries, clock=local_clock)
         self._sources: dict[str, Source] = {}  # by uid
         self._disk: DiskWriter | None = None
 
@@ -74,10 +73,10 @@ class Recorder:
         DataError
             If the disk is full or fails. What was written before is intact.
         """
-        began_s = resolve_s = write_s = boundary_s = self._clock()
+        began_s = resolve_s = write_s = boundary_s = local_clock()
         try:
             while not self._stop.wait(_TICK_S):
-                now_s = self._clock()
+                now_s = local_clock()
                 if now_s >= resolve_s:
                     resolve_s = now_s + _RESOLVE_EVERY_S
                     self._connect()
@@ -114,13 +113,14 @@ class Recorder:
                 self._say(f"{found} is not recorded: {opened}")
                 continue
             if self._disk is None:
-                self._disk = DiskWriter(xdf_writer.XdfFile(self._path, force=self._force), clock=self._clock)
-                self.started_s = self._clock()
-            self._sources[found.uid] = Source(opened, self._track_of(found, opened, self._disk), clock=self._clock)
+                self._disk = DiskWriter(xdf_writer.XdfFile(self._path, force=self._force), clock=local_clock)
+                self.started_s = local_clock()
+            self._sources[found.uid] = Source(opened, self._track_of(found, opened, self._disk), clock=local_clock)
 
     def _track_of(self, found: StreamInfo, inlet: RawInlet, disk: DiskWriter) -> Track:
         """Return the track of a stream that was recorded before, otherwise a new one."""
-        identity = Identity.of(inlet.description, kind=found.type, source_id=found.source_id)
+        labels, n_channels, sfreq_hz = inlet.description.labels, found.n_channels, found.sfreq_hz
+        identity = Identity(found.name, found.type, found.source_id, found.format, n_channels, sfreq_hz, labels)
         for uid, source in list(self._sources.items()):
             # A computer that loses power closes nothing: its connection stays open forever.
             if source.track.identity == identity and (uid not in self._connector.listed or source.is_mute()):
@@ -163,8 +163,8 @@ class Recorder:
 
     def _finish(self) -> None:
         """Record the last samples, and close the file with its footers."""
-        end_s = self._clock() + _GRACE_S
-        while self._clock() < end_s:
+        end_s = local_clock() + _GRACE_S
+        while local_clock() < end_s:
             self._pull()
             time.sleep(_TICK_S)
         self._write()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.record import xdf_writer
-from pretap_realtime.signal.compatibility import Description, printable
+from pretap_realtime.signal.compatibility import printable
 from pretap_realtime.signal.losses import LossDetector
 
 _MAX_HZ: Final = 1e6  # a higher rate is a mistake, and ten seconds of it would fill the memory
@@ -27,11 +27,6 @@ class Identity:
     n_channels: int
     sfreq_hz: float
     labels: tuple[str, ...]
-
-    @classmethod
-    def of(cls, description: Description, *, kind: str, source_id: str) -> Identity:
-        d = description
-        return cls(d.name, kind, source_id, d.format, d.n_channels, d.sfreq_hz, d.labels)
 
 
 class Track:

@@ -165,12 +165,10 @@ class XdfFile:
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self.path = path
         self.n_bytes = self.n_samples = 0
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL) | getattr(os, "O_BINARY", 0)
         try:
-            self._file = os.open(path, flags, 0o666)
+            self._file = path.open("wb" if force else "xb", buffering=0)
         except OSError as error:
             raise DataError(f"Cannot create {path}: {error.strerror}.") from None
-        self._is_closed = False
         self.write([Chunk(b"XDF:"), file_header()])
 
     def write(self, chunks: Sequence[Chunk]) -> None:
@@ -184,7 +182,7 @@ class XdfFile:
         batch, n_done = b"".join(chunks), 0
         try:
             while n_done < len(batch):
-                n_done += os.write(self._file, memoryview(batch)[n_done:])
+                n_done += self._file.write(memoryview(batch)[n_done:])
         except OSError as error:
             self._truncate(chunks, n_done)
             raise DataError(
@@ -203,7 +201,7 @@ class XdfFile:
             self.n_bytes += len(chunk)
             self.n_samples += chunk.n_samples
         with contextlib.suppress(OSError):  # if even this fails, readers skip the last chunk themselves
-            os.ftruncate(self._file, self.n_bytes)
+            self._file.truncate(self.n_bytes)
         self.close()
 
     def sync(self) -> None:
@@ -215,11 +213,9 @@ class XdfFile:
             If the disk reports an error only now.
         """
         try:
-            os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+            (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._file.fileno())
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror or error}; its last seconds may be missing.") from error
 
     def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            os.close(self._file)
+        self._file.close()

@@ -81,9 +81,6 @@ class _Injector:
         """Split a piece at the samples at which a fault begins or ends."""
         first, last = piece.first_n, piece.first_n + len(piece.x_uv)
         edges = sorted({int(n) for each in self._occurrences for n in (each.start, each.stop) if first < n < last})
-        if not edges:
-            yield piece
-            return
         marks = list(piece.markers)
         for start, stop in zip([first, *edges], [*edges, last], strict=True):
             t_s = piece.t_s[start - first : stop - first]

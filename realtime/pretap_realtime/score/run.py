@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.serve import ServeConfig, StreamConfig
@@ -15,7 +14,7 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, StreamRefusedError
 from pretap.recordings.epochs import trial_sha256
 from pretap.recordings.events import matches
-from pretap.recordings.recording import Event, Recording, sample_at
+from pretap.recordings.recording import Recording, sample_at
 from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels
 from pretap_realtime.decide.cues import bundle_cues
@@ -73,10 +72,10 @@ def run_over(
 
     is_cued = isinstance(mode, CueLocked)
     events = recording.events if is_cued else ()
-    cues = deque(Cue(event_s(recording, event), event.text) for event in events)
+    cues = deque(Cue(recording.event_s(event), event.text) for event in events)
     for start in range(0, recording.n_samples, n_chunk):
         stop = min(start + n_chunk, recording.n_samples)
-        t_s = _timestamps_s(recording, start, stop)
+        t_s = recording.timestamps_s(start, stop)
         while cues and cues[0].t_s <= t_s[-1]:
             cue = cues.popleft()
             on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
@@ -90,11 +89,6 @@ def run_over(
         on_decisions(pipeline.expire(np.inf))
     counts = pipeline.front_end.losses.counts
     return RunCounts(counts.n_received, counts.n_lost, _n_trained_on(recording, decoder.manifest))
-
-
-def event_s(recording: Recording, event: Event) -> float:
-    """Return the time of an event on the recording's clock."""
-    return float(_timestamps_s(recording, event.sample, event.sample + 1)[0]) + event.late_s
 
 
 def _check_recording(recording: Recording, decoder: Decoder, stream: StreamConfig) -> Mapping:
@@ -111,10 +105,6 @@ def _check_recording(recording: Recording, decoder: Decoder, stream: StreamConfi
         return check_stream(description, decoder.manifest, stream, interpolation=decoder.interpolation)
     except StreamRefusedError as error:
         raise DataError(str(error)) from None
-
-
-def _timestamps_s(recording: Recording, start: int, stop: int) -> NDArray[np.float64]:
-    return np.arange(start, stop) / recording.sfreq_hz if recording.t_s is None else recording.t_s[start:stop]
 
 
 def _n_trained_on(recording: Recording, manifest: Manifest) -> int | None:

@@ -7,7 +7,8 @@ import math
 import statistics
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,10 +20,11 @@ from pretap_realtime.signal.chunk import Decision
 _MAX_LEAD_S = 1.0  # a command this long before a target's deadline may announce it
 _MAX_LAG_S = 0.5  # a command this long after the deadline is wrong; a pause begins then
 
-_EvidenceSettings = tuple[str, float]  # evidence, memory_ms
-_EVIDENCE: tuple[_EvidenceSettings, ...] = (
-    ("latest", 0.0),
-    *itertools.product(("average", "accumulate"), (100.0, 200.0, 400.0, 800.0)),
+_MEMORIES_MS = (100.0, 200.0, 400.0, 800.0)
+_EVIDENCE: tuple[dict[str, Any], ...] = (
+    {"evidence": "latest"},
+    *({"evidence": "average", "memory_ms": each} for each in _MEMORIES_MS),
+    *({"evidence": "accumulate", "memory_ms": each} for each in _MEMORIES_MS),
 )
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)
 _THRESHOLDS_AT_CUES = (0.0, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
@@ -183,40 +185,36 @@ def commands(config: PolicyConfig, evidence: Iterable[tuple[float, Evidence]]) -
     return [(t_s, k) for t_s, (k, is_new) in gated if is_new and k is not None]
 
 
-def policy_grid(*, n_classes: int, at_cues: bool) -> dict[_EvidenceSettings, list[PolicyConfig]]:
-    """Return the policies to try, grouped by evidence settings; at cues only the threshold matters."""
+def policy_grid(*, n_classes: int, at_cues: bool) -> list[PolicyConfig]:
+    """Return the policies to try, those with the same evidence together; at cues only the threshold matters."""
     if at_cues:
-        return {("latest", 0.0): [PolicyConfig(threshold=each) for each in _THRESHOLDS_AT_CUES]}
-    policies: dict[_EvidenceSettings, list[PolicyConfig]] = {}
-    spans = list(itertools.product(_DWELLS_MS, _REFRACTORIES_MS))
-    for kind, memory_ms in _EVIDENCE:
-        settings = {"evidence": kind, "memory_ms": memory_ms}
-        policies[kind, memory_ms] = [
-            msgspec.convert(
-                settings | {"threshold": high, "release": low, "dwell_ms": dwell_ms, "refractory_ms": refractory_ms},
-                PolicyConfig,
-            )
-            for high in _THRESHOLDS
-            for low in (None, round((high + 1 / n_classes) / 2, 4))
-            if low is None or low < high
-            for dwell_ms, refractory_ms in spans
-        ]
-    return policies
+        return [PolicyConfig(threshold=each) for each in _THRESHOLDS_AT_CUES]
+    return [
+        msgspec.convert(
+            evidence | {"threshold": high, "release": low, "dwell_ms": dwell_ms, "refractory_ms": refractory_ms},
+            PolicyConfig,
+        )
+        for evidence, high in itertools.product(_EVIDENCE, _THRESHOLDS)
+        for low in (None, round((high + 1 / n_classes) / 2, 4))
+        if low is None or low < high
+        for dwell_ms, refractory_ms in itertools.product(_DWELLS_MS, _REFRACTORIES_MS)
+    ]
 
 
 def score_policies(
-    policies: dict[_EvidenceSettings, list[PolicyConfig]],
+    policies: Sequence[PolicyConfig],
     decisions: Sequence[Decision],
     scorer: CommandScorer,
     *,
     manifest: Manifest,
     advance: Callable[[], None],
 ) -> list[ScoredPolicy]:
-    """Score the commands of every policy."""
+    """Score the commands of every policy; the evidence is computed once for neighbours that have the same."""
     scored = []
-    for same_evidence in policies.values():
-        evidence = filter_evidence(same_evidence[0], decisions, manifest)
-        for policy in same_evidence:
+    for _, neighbours in itertools.groupby(policies, key=attrgetter("evidence", "memory_ms")):
+        same = list(neighbours)
+        evidence = filter_evidence(same[0], decisions, manifest)
+        for policy in same:
             scored.append(ScoredPolicy(policy, scorer.score(commands(policy, evidence))))
             advance()
     return scored

@@ -25,7 +25,7 @@ from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
-from pretap_realtime.score.run import PATIENCE_S, RunCounts, event_s, run_over
+from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
 from pretap_realtime.score.tradeoff import (
     CommandScorer,
     Outcome,
@@ -172,8 +172,7 @@ def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min:
     _refuse_too_little(tuned, rest, recording)
     scorer, scorer_of_rest = tuned.scorer(n_classes), rest.scorer(n_classes)
     policies = policy_grid(n_classes=n_classes, at_cues=at_cues)
-    n = sum(map(len, policies.values()))
-    with progress_of("tuning", total=n, patience_s=PATIENCE_S) as advance:
+    with progress_of("tuning", total=len(policies), patience_s=PATIENCE_S) as advance:
         scored = score_policies(policies, tuned.decisions, scorer, manifest=manifest, advance=advance)
     limited: _Limited = "wrong_per_min" if at_cues else "false_per_min"
     cost = attrgetter(limited)
@@ -194,7 +193,7 @@ def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min:
         hop_ms=None if at_cues else hop_ms,
         honest=counts.n_trained_on == 0,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        n_tried=n,
+        n_tried=len(policies),
         chosen=point(chosen.policy, chosen.outcome),
         default=point(default, scorer.score(_commands(default, tuned, manifest))),
         front=[point(each.policy, each.outcome) for each in front],
@@ -225,7 +224,7 @@ def _targets(recording: Recording, manifest: Manifest, *, end_s: float) -> list[
     for event in recording.events:
         k = truth(event.text, manifest) if matches(event.text, patterns) else None
         if k is not None:
-            t_s = event_s(recording, event)
+            t_s = recording.event_s(event)
             targets.append(Target(t_s if end_s <= 0 else t_s + end_s + _LATE_S, t_s, k))
     return sorted(targets)
 

@@ -14,7 +14,7 @@ MAX_SHARE: Final = 3e-4  # of the time: numpy takes 2 to 20 ms for a window, and
 
 
 class SelfAudit:
-    """Runs `LaneStream.audit` when it is due. After an audit that fails, every window is recomputed."""
+    """Runs `DecoderStream.audit` when it is due. After an audit that fails, every window is recomputed."""
 
     def __init__(self, pipeline: Pipeline, *, clock: Callable[[], float]) -> None:
         self._pipeline, self._clock = pipeline, clock
