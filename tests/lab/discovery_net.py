@@ -44,19 +44,19 @@ class Host:
 
     def open_outlets(self, *specs: str) -> Child:
         """Open outlets ``NAME:TYPE``, and wait until they are open."""
-        child = self.start(sys.executable, str(_PROGRAMS), "outlets", *specs)
+        child = self.program("outlets", *specs)
         child.wait_for("open")
         return child
 
     def search(self) -> list[str]:
         """Return the names of the streams that ``pylsl.resolve_streams(2.0)`` finds."""
-        child = self.start(sys.executable, str(_PROGRAMS), "search")
+        child = self.program("search")
         assert child.wait() == 0, child.said
         return json.loads(child.said)
 
-    def read_page(self, url: str) -> Child:
-        """Print what a page of the monitor shows."""
-        return self.start(sys.executable, str(_PROGRAMS), "page", url)
+    def program(self, *arguments: str) -> Child:
+        """Start one of `discovery_programs`."""
+        return self.start(sys.executable, str(_PROGRAMS), *arguments)
 
 
 class Net:

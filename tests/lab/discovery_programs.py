@@ -1,4 +1,4 @@
-"""Programs that run on the hosts of `discovery_net`: outlets, a plain search for streams, and a reader of the page."""
+"""Programs that run on the hosts of `discovery_net`: outlets, searches for streams, and a reader of the page."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ def search() -> None:
     print(json.dumps(sorted(stream.name() for stream in pylsl.resolve_streams(2.0))))
 
 
+def watch(seconds: str) -> None:
+    """Print the names of the streams that a `StreamResolver` lists, whenever they change."""
+    from pretap_realtime.lsl.library import local_clock
+    from pretap_realtime.lsl.resolver import StreamResolver
+
+    resolver, before = StreamResolver(), None
+    end_s = local_clock() + float(seconds)
+    while local_clock() < end_s:
+        if (names := [stream.name for stream in resolver.streams()]) != before:
+            print(json.dumps(names), flush=True)
+            before = names
+        threading.Event().wait(0.02)
+
+
 def read_page(url: str) -> None:
     """Print the names of the streams that a page of the monitor shows, whenever they change."""
     from websockets.sync.client import connect
@@ -48,4 +62,4 @@ def read_page(url: str) -> None:
 
 
 if __name__ == "__main__":
-    {"outlets": open_outlets, "search": search, "page": read_page}[sys.argv[1]](*sys.argv[2:])
+    {"outlets": open_outlets, "search": search, "watch": watch, "page": read_page}[sys.argv[1]](*sys.argv[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_every_command_finds_what_a_plain_search_finds(case, net, bundle, tmp_pa
     record = host.pretap("record", str(tmp_path / "out.xdf"), "--wait-s", wait_s)
     doctor = host.pretap("doctor", "--json", "-")
     monitor = host.pretap("monitor", "--port", "0")
-    page = host.read_page(monitor.wait_for(r"http://\S+/"))
+    page = host.program("page", monitor.wait_for(r"http://\S+/"))
 
     assert listed(ended(streams, 0)) == sorted(case.found)
     assert doctor.wait() in (0, 8), doctor.said  # it may find fault with the network
@@ -156,3 +157,13 @@ def test_two_streams_are_refused_though_only_one_of_them_hears_the_first_query(n
     assert "2 streams answer to stream.query" in said
     assert "'cap'" in said
     assert "'spare'" in said
+
+
+@pytest.mark.long
+def test_a_stream_is_not_forgotten_before_it_is_asked_again(net):
+    host = net.host("decoder", "10.77.1.1", config=f"{MACHINE}\n" + TUNING.format("ContinuousResolveInterval = 12"))
+    host.open_outlets("cap:EEG", "other:EEG")
+    watch = host.program("watch", "15")
+    lines = [json.loads(line) for line in ended(watch, 0).splitlines()]
+    assert lines[-1] == ["cap", "other"]
+    assert all(set(line) <= set(following) for line, following in itertools.pairwise(lines))
