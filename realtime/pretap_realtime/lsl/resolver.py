@@ -17,7 +17,7 @@ GATHER_S: Final = 2.0  # in which all streams answer, whatever the configuration
 
 _ASK_S: Final = 0.12  # between two queries while a stream is awaited
 _ANSWER_S: Final = 0.15  # from a query to the answer
-_POLL_S: Final = 0.005
+_POLL_S: Final = 0.01
 _DESTROY_S: Final = 0.1
 _MIN_FORGET_S: Final = 5.0
 _N_MISSED: Final = 3  # waves of queries in a row that a stream may leave unanswered
