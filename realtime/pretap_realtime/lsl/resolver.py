@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from pretap.errors import UsageError
 from pretap_realtime.lsl.api_config import Tuning
 from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.library import lib, local_clock, opening, pylsl
@@ -58,6 +60,7 @@ class StreamResolver:
         self._forget_s = max(_MIN_FORGET_S, _N_MISSED * tuning.wave_s)
         self._lasting = self._open()
         self._latest: _ContinuousResolver | None = None
+        self._asking: threading.Thread | None = None  # opens the next one
         self._asked_s = self._empty_s = local_clock()  # the last query, and the last moment without a stream
         self._dropped: set[str] = set()  # uids
         self._known: set[str] = set()  # uids
@@ -84,19 +87,20 @@ class StreamResolver:
         deadline_s = local_clock() + timeout_s
         while not (found := self._found()) and (now_s := local_clock()) < deadline_s:
             if now_s >= self._asked_s + _ASK_S:
-                self._latest, self._asked_s = self._open(), now_s
+                self._asked_s = now_s
+                self._ask()
             time.sleep(_POLL_S)
         return found
 
     def drop(self, stream: StreamInfo) -> None:
         """List a stream that is gone, or did not open, no longer; unless it answers again."""
         self._dropped.add(stream.uid)
-        self._latest = None  # so whatever the next one lists has answered after this
+        self._latest = self._asking = None  # so whatever the next one lists has answered after this
 
     def mark_known(self, stream: StreamInfo) -> None:
         """Leave a stream out of `new_streams`, and cease to ask more often than liblsl does."""
         self._known.add(stream.uid)
-        self._latest = None
+        self._latest = self._asking = None
 
     def new_streams(self) -> list[StreamInfo]:
         """Return the streams that are there, are not known, and were not returned by this before."""
@@ -104,14 +108,26 @@ class StreamResolver:
         self._known.update(stream.uid for stream in new)
         return new
 
+    def _ask(self) -> None:
+        """Send the query at once, unless liblsl still looks up the names of known computers, which can take seconds."""
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._open_latest, name="ask", daemon=True)
+            self._asking.start()
+
+    def _open_latest(self) -> None:
+        with contextlib.suppress(UsageError):  # no room for more open files: the lasting one still asks
+            latest = self._open()
+            if self._asking is threading.current_thread():
+                self._latest = latest
+
     def _open(self) -> _ContinuousResolver:
         with opening("the stream resolver"):
             return _ContinuousResolver(pred=predicate(self._query), forget_after=self._forget_s)
 
     def _found(self) -> list[StreamInfo]:
         streams = {info.uid(): StreamInfo.of(info) for info in self._lasting.results()}  # several interfaces: once
-        if self._latest is not None:
-            latest = {info.uid(): StreamInfo.of(info) for info in self._latest.results()}
+        if (resolver := self._latest) is not None:  # another thread may replace it
+            latest = {info.uid(): StreamInfo.of(info) for info in resolver.results()}
             self._dropped -= latest.keys()
             streams |= latest
         found = [
