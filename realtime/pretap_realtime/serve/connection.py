@@ -104,7 +104,7 @@ class StreamSearch:
 
     def _is_foreign(self, stream: StreamInfo) -> bool:
         is_own = stream.source_id in self._own and stream.hostname == socket.gethostname()
-        self.has_ignored |= is_own
+        self.has_ignored |= is_own and stream.matches(self._query)
         return not is_own
 
     def _refuse_substitute(self, lost: StreamInfo) -> None:
@@ -112,7 +112,7 @@ class StreamSearch:
             if not (can_be_queried(lost.name) and can_be_queried(lost.type)):
                 return
             try:
-                self._alike = StreamResolver({"name": lost.name, "type": lost.type})
+                self._alike = StreamResolver({"name": lost.name, "type": lost.type}, accepts=self._is_foreign)
             except UsageError:  # no room for more open files: the lost stream is still searched for
                 return
         for stream in self._alike.streams():
