@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from pretap.errors import UsageError
@@ -54,10 +55,10 @@ class StreamResolver:
     def __init__(
         self, query: Mapping[str, str] | None = None, *, accepts: Callable[[StreamInfo], bool] = lambda _: True
     ) -> None:
-        self._query, self._accepts = dict(query or {}), accepts
-        tuning = Tuning.read()
+        wanted, tuning = dict(query or {}), Tuning.read()
         self.answer_s = min(GATHER_S, tuning.second_half_s + _ANSWER_S)
-        self._forget_s = max(_MIN_FORGET_S, _N_MISSED * tuning.wave_s)
+        self._accepts: Callable[[StreamInfo], bool] = lambda stream: stream.matches(wanted) and accepts(stream)
+        self._open = partial(_open, wanted, forget_s=max(_MIN_FORGET_S, _N_MISSED * tuning.wave_s))
         self._lasting = self._open()
         self._latest: _ContinuousResolver | None = None
         self._asking: threading.Thread | None = None  # opens the next one
@@ -120,21 +121,13 @@ class StreamResolver:
             if self._asking is threading.current_thread():
                 self._latest = latest
 
-    def _open(self) -> _ContinuousResolver:
-        with opening("the stream resolver"):
-            return _ContinuousResolver(pred=predicate(self._query), forget_after=self._forget_s)
-
     def _found(self) -> list[StreamInfo]:
         streams = {info.uid(): StreamInfo.of(info) for info in self._lasting.results()}  # several interfaces: once
         if (resolver := self._latest) is not None:  # another thread may replace it
             latest = {info.uid(): StreamInfo.of(info) for info in resolver.results()}
             self._dropped -= latest.keys()
             streams |= latest
-        found = [
-            each
-            for uid, each in streams.items()
-            if uid not in self._dropped and each.matches(self._query) and self._accepts(each)
-        ]
+        found = [each for uid, each in streams.items() if uid not in self._dropped and self._accepts(each)]
         if not found:
             self._empty_s = local_clock()
         return sorted(found, key=lambda stream: (stream.name, stream.source_id, stream.uid))
@@ -155,3 +148,8 @@ class _ContinuousResolver(pylsl.ContinuousResolver):  # type: ignore[misc]
             thread = threading.Thread(target=lib.lsl_destroy_continuous_resolver, args=(self.obj,), daemon=True)
             thread.start()
             thread.join(_DESTROY_S)
+
+
+def _open(query: Mapping[str, str], *, forget_s: float) -> _ContinuousResolver:
+    with opening("the stream resolver"):
+        return _ContinuousResolver(pred=predicate(query), forget_after=forget_s)
