@@ -38,9 +38,17 @@ Path(os.environ["LSLAPICFG"]).write_text(isolation(), encoding="utf-8")
 
 
 def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the long cases too, as `make long` does")
     parser.addoption(
         "--pictures", action="store_true", help="tests/browser takes the screenshots of docs/figures/ anew"
     )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        kept = [item for item in items if "long" not in item.keywords]
+        config.hook.pytest_deselected(items=[item for item in items if "long" in item.keywords])
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def test_doctor_finds_nothing_wrong_here(start):
     child = start("doctor", "--json", "-")
     assert child.wait() == 0, child.said
     checks = {check["name"]: check for check in json.loads(child.said)}
-    names = ["python", "packages", "liblsl", "configuration", "network", "round trip", "clock", "engines"]
+    names = ["python", "packages", "liblsl", "configuration", "network", "round trip", "streams", "clock", "engines"]
     assert {name: check["ok"] for name, check in checks.items()} == dict.fromkeys(names, True)
     assert checks["configuration"]["is_warning"]  # the tests' own
     assert "resolvescope = machine" in checks["configuration"]["advice"]

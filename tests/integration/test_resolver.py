@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 
 import pytest
 
+from pretap_realtime.lsl.api_config import Tuning
 from pretap_realtime.lsl.description import has_ended
 from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
@@ -107,3 +109,24 @@ def test_only_a_stream_whose_outlet_is_gone_has_ended(kit, name, ending):
     ending.append(Mute(f"{name}-mute"))
     (mute,) = StreamResolver({"name": f"{name}-mute"}).wait(WITHIN_S)
     assert not has_ended(mute)
+
+
+def test_releasing_resolvers_at_the_moment_of_a_query_does_not_wait_for_late_sockets(name):
+    """liblsl closes such sockets only after 5 s, which happens to one of three resolvers."""
+    took_s = []
+
+    def open_and_release():
+        for _ in range(4):
+            resolver = StreamResolver({"name": name})
+            threading.Event().wait(Tuning.read().second_half_s)
+            before_s = local_clock()
+            del resolver
+            took_s.append(local_clock() - before_s)
+
+    threads = [threading.Thread(target=open_and_release) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took_s) == 32
+    assert max(took_s) < 4.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 
 import numpy as np
 import pytest
@@ -243,6 +244,18 @@ def test_each_cue_gets_one_decision_or_the_reason_why_it_has_none(start, bundle,
     assert "21 of 50 samples" in refused.why
     assert child.interrupt() == 0
     assert "1 decisions" in child.said
+
+
+def test_the_outlets_of_a_service_are_never_its_cue_stream(start, bundle, kit):
+    amp, name = kit.Amplifier(), f"svc-{secrets.token_hex(4)}"
+    child = serve(start, bundle, amp, "--cue-query", f"name={name}-markers", "--set", f'markers.name="{name}"')
+    child.wait_for(f"no cue stream yet: name={name}-markers .an outlet of this process answers, but is never its input")
+    task = kit.Amplifier(
+        name=f"{name}-markers", source_id="task", labels=("marker",), kind="Markers", format="string", sfreq_hz=0.0
+    )
+    child.wait_for(f"cues from '{name}-markers' .*'task'")
+    task.wait_for_reader()
+    assert child.interrupt() == 0
 
 
 def test_label_format_codes_and_probabilities(start, bundle, kit):

@@ -1,11 +1,12 @@
-"""What doctor reads of liblsl's configuration."""
+"""What doctor and the resolver read of liblsl's configuration."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretap_realtime.lsl.api_config import find_configuration, isolation, notes, settings
+from pretap_realtime.lsl.api_config import Tuning, find_configuration, isolation, notes, settings
 
 
 def test_what_decides_who_is_heard_is_named():
@@ -39,3 +40,20 @@ def test_the_variable_goes_first_then_this_folder_then_home(tmp_path, monkeypatc
         monkeypatch.setenv("LSLAPICFG", str(named))
         found.append(find_configuration())
     assert [file and file.resolve() for file in found[1:]] == [in_home, in_here, named]
+
+
+@pytest.mark.parametrize(
+    "text, tuning",
+    [
+        ("", Tuning(0.5, 1.75)),
+        ("[tuning]\nMulticastMinRTT = 1.2\n", Tuning(1.2, 2.45)),
+        ("[tuning]\nContinuousResolveInterval = 60\nUnicastMinRTT = 2\n", Tuning(0.5, 62.5)),
+        ("[tuning]\nMulticastMinRTT = soon\nUnicastMinRTT = nan\n", Tuning(0.5, 1.75)),
+    ],
+)
+def test_the_times_of_queries_are_those_of_the_configuration_or_the_defaults_of_liblsl(
+    tmp_path, monkeypatch, text, tuning
+):
+    (tmp_path / "lsl_api.cfg").write_text(text)
+    monkeypatch.setenv("LSLAPICFG", str(tmp_path / "lsl_api.cfg"))
+    assert Tuning.read() == tuning

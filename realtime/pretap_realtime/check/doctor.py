@@ -24,7 +24,8 @@ from pretap.options import json_option
 from pretap.terminal import plain
 
 _N_ECHO = 50
-_FIND_S = 2.0  # for our own stream, on one machine
+_FIND_S = 3.0  # for our own stream, on one machine
+_MAX_LISTED = 8  # streams
 _SIOCGIFADDR = 0x8915  # ioctl: the address of an interface
 
 
@@ -41,7 +42,7 @@ class _Check:
 @json_option("Write the checks to this file.")
 def doctor(*, json_file: Path | None) -> None:
     """Check this machine: Python, packages, liblsl, its configuration, the network, the clock and the engines."""
-    steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _clock, _engines)
+    steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _streams, _clock, _engines)
     checks = [_guarded(check) for check in steps]
     if json_file is not None:
         write_json(json_file, checks)
@@ -177,6 +178,17 @@ def _round_trip() -> _Check:
         latencies_ms.append(1000 * (local_clock() - sent_s))
     median_ms = float(np.median(latencies_ms))
     return _Check("round trip", ok=True, found=f"stream found, {_N_ECHO} samples echoed, median {median_ms:.2f} ms")
+
+
+def _streams() -> _Check:
+    from pretap_realtime.lsl.resolver import GATHER_S, StreamResolver
+    from pretap_realtime.signal.compatibility import printable
+
+    names = [printable(stream.name, limit=40) for stream in StreamResolver().streams(gather_s=GATHER_S)]
+    if not names:
+        return _Check("streams", ok=True, found=f"none on the network within {GATHER_S:g} s")
+    listed = names[:_MAX_LISTED] + (["..."] if len(names) > _MAX_LISTED else [])
+    return _Check("streams", ok=True, found=f"{len(names)} on the network: {', '.join(listed)}")
 
 
 def _clock() -> _Check:

@@ -15,7 +15,7 @@ _FACTS = ("name", "type", "source_id", "hostname", "uid", "format", "n_channels"
 
 @click.command()
 @json_option("Write the list to this file.")
-@click.option("--wait-s", type=click.FloatRange(0.05, 60), default=1.0, help="Time to wait for streams.")
+@click.option("--wait-s", type=click.FloatRange(0.05, 60), default=2.0, help="Time to wait for streams.")
 def streams(*, json_file: Path | None, wait_s: float) -> None:
     """List the LSL streams on the network with their channels and units."""
     from pretap_realtime.lsl.description import StreamInfo, describe

@@ -1,13 +1,15 @@
 """liblsl's configuration file, ``lsl_api.cfg``: which one it reads, what is in it, and one for an isolated session.
 
-Importing this loads no liblsl. Used by `doctor`, and by everything that starts an isolated session.
+Importing this loads no liblsl. Used by `doctor`, by the resolver, and by everything that starts an isolated session.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _MEANINGS = {
@@ -46,6 +48,40 @@ def settings(text: str) -> dict[str, str]:
 def notes(given: Mapping[str, str]) -> list[str]:
     """Return a line for each setting that changes which streams are seen, or who sees ours."""
     return [f"{key} = {given[key]}: {meaning}" for key, meaning in _MEANINGS.items() if key in given]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How liblsl times its queries for streams.
+
+    Attributes
+    ----------
+    second_half_s
+        Time from the first half of a wave of queries, which is sent by multicast, to the second one.
+    wave_s
+        Time from one wave to the next.
+    """
+
+    second_half_s: float
+    wave_s: float
+
+    @classmethod
+    def read(cls) -> Tuning:
+        """Read the user's configuration; what it does not set has liblsl's defaults."""
+        file = find_configuration()
+        given = settings(file.read_text(encoding="utf-8", errors="replace")) if file is not None else {}
+        second_half_s = _seconds(given.get("multicastminrtt"), default=0.5)
+        pause_s = _seconds(given.get("continuousresolveinterval"), default=0.5)
+        return cls(second_half_s, second_half_s + pause_s + _seconds(given.get("unicastminrtt"), default=0.75))
+
+
+def _seconds(value: str | None, *, default: float) -> float:
+    """Read a duration; return the default if it is missing or invalid."""
+    try:
+        seconds = float(value or default)
+    except ValueError:
+        return default
+    return seconds if 0 <= seconds < math.inf else default
 
 
 def isolation(*, n_ports: int = 64) -> str:

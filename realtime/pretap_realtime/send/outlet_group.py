@@ -22,6 +22,11 @@ OutletKind = Literal["markers", "codes", "probabilities"]
 _KINDS: Final[tuple[OutletKind, ...]] = ("markers", "codes", "probabilities")
 
 
+def source_ids(name: str) -> set[str]:
+    """Return the source_ids of the outlets of the service with this name, which are their names, too."""
+    return {f"{name}-{kind}" for kind in _KINDS}
+
+
 class _Push(msgspec.Struct, gc=False):
     """Rows to push, each with its timestamp."""
 

@@ -22,10 +22,10 @@ from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.description import list_streams
 from pretap_realtime.lsl.library import local_clock
-from pretap_realtime.lsl.resolver import StreamResolver
+from pretap_realtime.lsl.resolver import GATHER_S, StreamResolver
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
-from pretap_realtime.send.outlet_group import OutletGroup
+from pretap_realtime.send.outlet_group import OutletGroup, source_ids
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearch, start_searches
@@ -39,8 +39,6 @@ from pretap_realtime.signal.quality import check_policy
 
 if TYPE_CHECKING:
     from pretap_realtime.send.network.network_sink import NetworkSink
-
-_LIST_S = 1.0  # several outlets on one machine may answer only after 0.6 s (liblsl #282)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,9 @@ def run_decoders(
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
     """
     is_single = len(decoders) == 1
-    searches = [start_searches(settings) for _, settings in decoders]  # they run while the bundles load
+    own = {source_id for _, settings in decoders for source_id in source_ids(settings.markers.name)}
+    # The searches run while the bundles load.
+    searches = [start_searches(settings, own=own, sleep=stop.wait) for _, settings in decoders]
     loaded = [
         _load(bundle, settings, each, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
         for (bundle, settings), each in zip(decoders, searches, strict=True)
@@ -108,7 +108,7 @@ def run_decoders(
             sinks, session = _open_sinks(each, destinations, is_single=is_single)
             handover = destinations.handover
             job = partial(_run_service, each, k, sinks=sinks, session=session, handover=handover, stop=stop)
-        jobs[each.name] = partial(_run_with_listing, job, settings=each.settings)
+        jobs[each.name] = partial(_run_with_listing, job, settings=each.settings, stop=stop)
     if is_single:
         jobs[loaded[0].name](console.show)
     else:
@@ -290,14 +290,14 @@ def _run_dry(loaded: _LoadedDecoder, show: Say, *, stop: Stop) -> None:
             raise NoStreamError(f"No stream answered within {wait_s:g} s.")
 
 
-def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig) -> None:
+def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig, stop: Stop) -> None:
     """Run a job; if it finds no stream, add the streams on the network to the error."""
     try:
         job(show)
     except NoStreamError as error:
         query, cue_query = settings.stream.query, settings.cue.query
         asked = f"Asked for {query!r}" + (f" and {cue_query!r}" if cue_query else "")
-        found = StreamResolver().streams(gather_s=_LIST_S)
+        found = StreamResolver().streams(gather_s=GATHER_S, sleep=stop.wait)
         if found:
             listed = f"on the network are:\n  {list_streams(found)}"
         else:

@@ -6,8 +6,11 @@ Used by `serve`. A lost stream is searched for in the same way; other streams th
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pretap.config.serve import ServeConfig
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
 
 _CORRECTION_EVERY_S: Final = 5.0
-_TWIN_S: Final = 0.2  # for a second stream to answer after the first, before one is decoded
 
 
 class StreamSearch:
@@ -34,24 +36,34 @@ class StreamSearch:
     ----------
     key
         The configuration's name of the query, for messages.
+    own
+        The source_ids of the outlets of this process. They are never its input, even if they answer the query.
+    sleep
+        See `StreamResolver.streams`.
+
+    Attributes
+    ----------
+    has_ignored
+        Whether an outlet of this process has answered the query.
     """
 
-    def __init__(self, key: str, query: str) -> None:
-        self._key, self._query = key, parse_query(query)
-        self._resolver = StreamResolver(self._query)
+    def __init__(self, key: str, query: str, *, own: Collection[str], sleep: Callable[[float], object]) -> None:
+        self.has_ignored = False
+        self._key, self._query, self._own, self._sleep = key, parse_query(query), own, sleep
+        self._resolver = StreamResolver(self._query, accepts=self._is_foreign)
         self._last: StreamInfo | None = None  # that was connected
         self._alike: StreamResolver | None = None  # finds streams of its name and type
 
     def first(self) -> StreamInfo | None:
-        """Return the stream that answers first, or None if none or several do; see `only_one` for those that follow."""
+        """Return the stream that answers first, or None if none or several do; see `only_one` for later ones."""
         found = self._resolver.wait()
         return found[0] if len(found) == 1 else None
 
     def only_one(self) -> StreamInfo | None:
         """Return the one stream that answers; None if none does.
 
-        Before the first connection, a second stream has 0.2 s to answer after the first. After a loss, the first one
-        is connected at once: streams that were there before are known by then, and later ones are announced.
+        Before the first connection, all streams have time to answer. After a loss, the first one is connected at once:
+        streams that were there before are known by then, and later ones are announced.
 
         Raises
         ------
@@ -60,7 +72,7 @@ class StreamSearch:
         """
         found = self._resolver.wait()
         if found and self._last is None:
-            found = self._resolver.streams(gather_s=_TWIN_S)
+            found = self._resolver.streams(gather_s=self._resolver.answer_s, sleep=self._sleep)
         if len(found) > 1:
             for stream in filter(has_ended, found):
                 self._resolver.drop(stream)
@@ -90,12 +102,17 @@ class StreamSearch:
             for stream in self._resolver.new_streams()
         ]
 
+    def _is_foreign(self, stream: StreamInfo) -> bool:
+        is_own = stream.source_id in self._own and stream.hostname == socket.gethostname()
+        self.has_ignored |= is_own and stream.matches(self._query)
+        return not is_own
+
     def _refuse_substitute(self, lost: StreamInfo) -> None:
         if self._alike is None:
             if not (can_be_queried(lost.name) and can_be_queried(lost.type)):
                 return
             try:
-                self._alike = StreamResolver({"name": lost.name, "type": lost.type})
+                self._alike = StreamResolver({"name": lost.name, "type": lost.type}, accepts=self._is_foreign)
             except UsageError:  # no room for more open files: the lost stream is still searched for
                 return
         for stream in self._alike.streams():
@@ -111,11 +128,17 @@ class StreamSearch:
                 )
 
 
-def start_searches(config: ServeConfig) -> list[StreamSearch]:
-    """Start to search for the EEG stream, and for the cue stream if the configuration asks for one."""
-    searches = [StreamSearch("stream.query", config.stream.query)]
+def start_searches(
+    config: ServeConfig, *, own: Collection[str] = (), sleep: Callable[[float], object] = time.sleep
+) -> list[StreamSearch]:
+    """Start to search for the EEG stream, and for the cue stream if the configuration asks for one.
+
+    `StreamSearch` describes `own` and `sleep`.
+    """
+    search = partial(StreamSearch, own=own, sleep=sleep)
+    searches = [search("stream.query", config.stream.query)]
     if config.cue.query:
-        searches.append(StreamSearch("cue.query", config.cue.query))
+        searches.append(search("cue.query", config.cue.query))
     return searches
 
 
@@ -181,7 +204,7 @@ class Connector:
     ) -> None:
         self._decoder, self._config, self._searches, self._say = decoder, config, searches, say
         self._can_open_early = len(searches) == 1  # cues open before the EEG
-        self._told_of_cues = False
+        self._said_of_cues = ""
         self._before: Description | None = None  # of the last stream
 
     def __call__(self, validating: Callable[[], None]) -> LslConnection | None:
@@ -236,9 +259,13 @@ class Connector:
             if stream is None:
                 break
             streams.append(stream)
-        if len(streams) == 1 < len(self._searches) and not self._told_of_cues:
-            self._told_of_cues = True
-            self._say(f"found {streams[0]}; no cue stream yet: {self._config.cue.query}")
+        if len(streams) == 1 < len(self._searches):
+            line = f"found {streams[0]}; no cue stream yet: {self._config.cue.query}"
+            if self._searches[1].has_ignored:
+                line += " (an outlet of this process answers, but is never its input; choose another markers.name)"
+            if line != self._said_of_cues:
+                self._said_of_cues = line
+                self._say(line)
         for cues in streams[1:]:
             if cues.format != "string" or cues.n_channels != 1:
                 raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
