@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from bundle_files import manifest, weights
 from command_line import invoke, run
 from diode_files import Diode, write_by_hand, write_ours
-from pretap.bundle.file import read_bundle
+from pretap.bundle.file import write_bundle
 from pretap.config.serve import load_decoders
 from pretap.errors import DataError, UsageError
-from pretap_realtime.decide.cues import bundle_cues
 from pretap_realtime.latency.diode import DiodeResult, analyse
 
 WRITERS = [write_ours, write_by_hand]
@@ -112,19 +113,28 @@ def test_a_wrong_channel_or_stream_is_refused_by_name(tmp_path, options, message
     assert message in str(refused.value)
 
 
-def test_the_command_writes_an_offset_that_serve_reads(tmp_path, noise_bundle):
+@pytest.fixture
+def bundle_with_events(tmp_path) -> Path:
+    """A bundle whose window ends 130 ms before its events."""
+    training = manifest().training
+    config = msgspec.structs.replace(training.config, events={"left": ("tap/left",), "right": ("tap/right",)})
+    path = tmp_path / "events.safetensors"
+    write_bundle(path, manifest(training=msgspec.structs.replace(training, config=config)), weights())
+    return path
+
+
+def test_the_command_writes_an_offset_that_serve_reads(tmp_path, bundle_with_events):
     path = write_ours(tmp_path / "a.xdf", Diode(delay_s=0.0371))
     out, figure, file = tmp_path / "offset.toml", tmp_path / "delays.svg", tmp_path / "delays.json"
-    said = invoke("latency", noise_bundle, "--analyse", path, "--channel", "DIODE", "--out", out, "--figure", figure,
-                  "--json", file)  # fmt: skip
-    expected_ms = 1000 * bundle_cues(read_bundle(noise_bundle).manifest)[1] + 37.1
+    analysis = ["latency", bundle_with_events, "--analyse", path, "--channel", "DIODE", "--out", out]
+    said = invoke(*analysis, "--figure", figure, "--json", file)
     [(_, config)] = load_decoders(out)
-    assert config.cue.offset_ms == pytest.approx(expected_ms, abs=0.2)
+    assert config.cue.offset_ms == pytest.approx(-130 + 37.1, abs=0.2)
     assert f"--set cue.offset_ms={config.cue.offset_ms:.1f}" in said
     assert json.loads(file.read_bytes())["markers"]["delay"]["n"] == 60
     assert figure.read_text().lstrip().startswith("<?xml")
     with pytest.raises(UsageError, match="already exists"):
-        invoke("latency", noise_bundle, "--analyse", path, "--channel", "DIODE", "--out", out)
+        invoke(*analysis)
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,16 @@ class Measurement:
         CheckFailedError
             If there is no valid decision.
         """
+        began_s = local_clock()
 
         def add(passage: Passage, message: Message) -> None:
-            if self._arrivals.clock.offset_s is None:
-                return
+            if self._arrivals.clock.offset_s is None or passage.sent_s < began_s:
+                return  # an older one waited in the inlet's buffer
             self._passages.append(passage)
             if on_decision is not None:
                 on_decision(passage, message)
 
-        until_s = local_clock() + _FIRST_S
+        until_s = began_s + _FIRST_S
         start_s = None
         try:
             while local_clock() < until_s and not self._stop.is_set():
