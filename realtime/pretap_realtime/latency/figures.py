@@ -41,8 +41,9 @@ class Figures(msgspec.Struct, frozen=True):
         x_ms = 1000 * np.asarray(delays_s, np.float64)  # (n_delays,)
         p5, p50, p95 = (float(np.percentile(x_ms, q)) for q in (5, 50, 95))
         sd = float(x_ms.std(ddof=1)) if len(x_ms) > 1 else 0.0
-        bin_ms = _bin_width(float(x_ms.min()), float(np.percentile(x_ms, 99)))
-        bins = _bins(x_ms.tolist(), bin_ms)
+        low, high = float(x_ms.min()), min(float(x_ms.max()), p95 + (p95 - p5) / 2)  # without stragglers
+        bin_ms = _bin_width(low, high)
+        bins = _bins(x_ms.tolist(), bin_ms, high=high)
         return cls(len(x_ms), p5, p50, p95, float(x_ms.max()), float(x_ms.mean()), sd, bin_ms, bins)
 
     def bars(self) -> str:
@@ -65,10 +66,10 @@ def _bin_width(low: float, high: float) -> float:
     return magnitude * next(step for step in _STEPS if step * magnitude >= wanted * (1 - 1e-9))
 
 
-def _bins(x_ms: Sequence[float], width: float) -> tuple[Bin, ...]:
-    """Return bins up to the 99th percentile, and an open-ended one for the rest."""
+def _bins(x_ms: Sequence[float], width: float, *, high: float) -> tuple[Bin, ...]:
+    """Return bins up to `high`, and an open-ended one for the rest."""
     index = [math.floor(x / width) for x in x_ms]
-    first, last = min(index), math.floor(float(np.percentile(x_ms, 99)) / width)
+    first, last = min(index), math.floor(high / width)
     n_rest = sum(k > last for k in index)
     closed = tuple(Bin(k * width, (k + 1) * width, index.count(k)) for k in range(first, last + 1))
     return (*closed, Bin((last + 1) * width, None, n_rest)) if n_rest else closed
