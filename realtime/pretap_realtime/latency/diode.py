@@ -21,7 +21,6 @@ from pretap.recordings.xdf import open_xdf
 from pretap_realtime.decide.cues import bundle_cues
 from pretap_realtime.latency.edges import find_edges, match
 from pretap_realtime.latency.figures import Figures
-from pretap_realtime.score.run import event_s
 
 FLASHES: Final = ("flash/on", "flash/off")
 DECISIONS: Final = ("decision/on", "decision/off")
@@ -156,7 +155,7 @@ def draw(result: DiodeResult, path: Path) -> None:
 def _marker_times(recording: Recording, patterns: tuple[str, str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the times of the markers that match each pattern."""
     on, off = (
-        np.sort([event_s(recording, each) for each in recording.events if pattern and matches(each.text, [pattern])])
+        np.sort([recording.event_s(each) for each in recording.events if pattern and matches(each.text, [pattern])])
         for pattern in patterns
     )
     return on, off
@@ -167,7 +166,7 @@ def _edges(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the times of the edges near the markers, and whether they rise; a break of the recording is no edge."""
     n = recording.n_samples
-    t_s = np.arange(n) / recording.sfreq_hz if recording.t_s is None else recording.t_s  # (n_samples,)
+    t_s = recording.timestamps_s(0, n)  # (n_samples,)
     x = recording.read(0, n)[:, 0].astype(np.float64)  # (n_samples,)
     if not np.isfinite(x).all():
         raise DataError(

@@ -43,8 +43,11 @@ class Measurement:
         self._ended = threading.Event()
         messages, stream = self._find(Selection(service, eeg, None))
         self._service, self._eeg = messages.name.removesuffix("-markers"), stream.name
-        self._arrivals = Arrivals(stream, stop=self._ended)
-        self._decisions = Decisions(messages, stop=self._ended)
+        try:
+            self._arrivals = Arrivals(stream, stop=self._ended)
+            self._decisions = Decisions(messages, stop=self._ended)
+        except ConnectionLostError as error:
+            raise NoStreamError(f"{stream.name} or {messages.name} does not answer: {error}. Try again.") from None
         self._passages: list[Passage] = []
 
     def _find(self, selection: Selection) -> tuple[StreamInfo, StreamInfo]:
@@ -54,7 +57,9 @@ class Measurement:
             if "messages" in wanted and "eeg" in wanted:
                 return wanted["messages"], wanted["eeg"]
             self._check()
-            if local_clock() > deadline_s or self._stop.wait(0.1):
+            if self._stop.wait(0.1):
+                raise KeyboardInterrupt
+            if local_clock() > deadline_s:
                 raise NoStreamError(" ".join(problems) or "The service sends no messages.")
 
     def run(self, seconds: float, *, on_decision: OnDecision | None = None) -> Latencies | None:

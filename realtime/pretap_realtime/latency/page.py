@@ -71,6 +71,7 @@ class Page:
     def __init__(self, *, say: Callable[[str], None]) -> None:
         self.is_open = threading.Event()
         self._say, self._has_said = say, False
+        self._is_taken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: asyncio.Queue[tuple[dict[str, object], OnShown]] = asyncio.Queue()
         self._pending: dict[int, tuple[float, OnShown]] = {}  # by number: when it was sent
@@ -104,12 +105,19 @@ class Page:
         return True
 
     async def _converse(self, page: WebSocket) -> None:
-        if self.is_open.is_set():
+        if self._is_taken:
             await page.close(1013, "Another page is open already.")
             return
-        await page.accept()
+        self._is_taken = True
+        try:
+            await page.accept()
+            await self._exchange(page)
+        finally:
+            self._is_taken = False
+
+    async def _exchange(self, page: WebSocket) -> None:
+        """Compare the clocks, then send what is to be shown, until the page closes."""
         self._queue = asyncio.Queue()
-        self._pending.clear()
         answers = asyncio.create_task(self._receive(page))
         n = 0
         try:
