@@ -35,12 +35,13 @@ class Lamp:
 
     def _run(self) -> None:
         inlet, step_s, seed = None, 1 / self.amplifier.sfreq_hz, 0
+        resolver = StreamResolver({"name": "pretap-flash"})
         self.amplifier.start_clock(lead_s=0.0)
         while not self._ends.is_set():
-            if inlet is None and (found := StreamResolver({"name": "pretap-flash"}).streams()):
-                inlet = MarkerInlet(found[0])
-                inlet.start()
             with contextlib.suppress(ConnectionLostError):  # the page has ended
+                if inlet is None and (found := resolver.streams()):
+                    inlet = MarkerInlet(found[0])
+                    inlet.start()
                 flips = inlet.pull(0.0) if inlet is not None else []
                 self._changes_s += [each.t_s + self.DELAY_S for each in flips if each.text.startswith("flash/")]
             ends_s = self.amplifier.stamps(5) + step_s / 2
@@ -60,10 +61,12 @@ class Lamp:
 def service(start, tmp_path, make_decoder):
     """The name of a running service and of its EEG stream, an amplifier with a photodiode."""
     lamp, bundle = Lamp(), tmp_path / "random.safetensors"
-    make_decoder(path=bundle)
-    start("serve", str(bundle), "--query", lamp.name, "--set", f"markers.name={lamp.name}").wait_for("-> RUNNING")
-    yield lamp.name
-    lamp.end()
+    try:
+        make_decoder(path=bundle)
+        start("serve", str(bundle), "--query", lamp.name, "--set", f"markers.name={lamp.name}").wait_for("-> RUNNING")
+        yield lamp.name
+    finally:
+        lamp.end()
 
 
 def address(child) -> str:
