@@ -44,6 +44,7 @@ _TASKS = {
         "score": ("pretap_realtime.score.command:score", "Run the live pipeline over a file."),
         "verify": ("pretap_realtime.check.verify:verify", "Verify that live decisions equal offline evaluation."),
         "inspect": ("pretap.bundle.inspect:inspect", "Describe a bundle and run its self-test."),
+        "latency": ("pretap_realtime.latency.command:latency", "Measure the time from a sample to its decision."),
         "simulate": ("pretap_offline.synthetic.command:simulate", "Write a synthetic subject's recording or trials."),
     },
 }

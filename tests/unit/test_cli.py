@@ -18,7 +18,7 @@ TASKS = {
     "Try it": ["demo", "doctor", "streams"],
     "Your own head": ["record", "train", "evaluate"],
     "Live": ["serve", "monitor", "replay"],
-    "Study": ["compare", "sweep", "tune", "score", "verify", "inspect", "simulate"],
+    "Study": ["compare", "sweep", "tune", "score", "verify", "inspect", "latency", "simulate"],
 }
 COMMANDS = [name for names in TASKS.values() for name in names]
 HEAVY = {"numpy", "torch", "mne", "sklearn", "skorch", "scipy", "pylsl", "safetensors", "msgspec", "rich", "joblib"}

@@ -35,8 +35,13 @@ _OUR_MESSAGE = '{"v":'  # the first field of our messages
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
-def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
+def open_xdf(
+    path: Path, *, stream: str | None = None, channel: str | None = None, markers: str | None = None
+) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
+
+    With `channel`, open only the channel of that name instead, whatever its type and in its own unit: a photodiode or
+    another auxiliary channel. With `markers`, take only the markers of the stream with that name, id or source_id.
 
     pyxdf brings the timestamps to one clock, and their jitter is removed (`xdf_time`). They are in `t_s` unless they
     are ``n / sfreq_hz``, and `segments` has their breaks. Invalid timestamps (NaN) are extrapolated from those before
@@ -47,20 +52,24 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     Raises
     ------
     DataError
-        If the file is damaged, or if no stream or several streams could be the EEG; the message lists the streams.
+        If the file is damaged, if no stream or several streams could be the EEG, or if there is no such channel or
+        marker stream; the message lists what there is.
     """
     loaded, truncation, repairs = _load(path)
     streams = [_Stream(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     if not np.isfinite(eeg.t_s).all():
         raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
-    columns, channels, uv_per_unit, is_assumed = _channels(eeg, path)
+    if channel is None:
+        columns, channels, uv_per_unit, is_assumed = _channels(eeg, path)
+    else:
+        columns, channels, uv_per_unit, is_assumed = _one_channel(eeg, path, channel)
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
     segments = find_segments(eeg.t_s, eeg.sfreq_hz)
     t_s = timestamps(segments)  # (n_samples,)
     sfreq_hz = _rate_hz(eeg, segments)
-    events = _events(streams, segments)
+    events = _events(streams if markers is None else _marker_stream(streams, path, markers), segments)
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     notes = [f"stream {eeg.name!r}"]
     if is_assumed:
@@ -259,6 +268,29 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
         factors.append(factor)
     names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
+
+
+def _one_channel(
+    eeg: _Stream, path: Path, channel: str
+) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
+    """Return the same as `_channels` for one channel in its own unit."""
+    labels = [each["label"] for each in eeg.channel_info]
+    found = [i for i, label in enumerate(labels) if label == channel]
+    if len(found) != 1:
+        listed = ", ".join(labels) or "no channel names"
+        raise DataError(
+            f"{path}: {len(found)} channels of {eeg.name!r} are called {channel!r}, expected one. It has {listed}."
+        )
+    return found, (channel,), np.ones(1), False
+
+
+def _marker_stream(streams: Sequence[_Stream], path: Path, name: str) -> list[_Stream]:
+    texts = [each for each in streams if each.is_text]
+    found = [each for each in texts if name in {each.name, each.id, each.source_id}]
+    if not found:
+        listed = "; ".join(str(each) for each in texts) or "no marker streams"
+        raise DataError(f"{path}: no marker stream is called {name!r}. It has {listed}.")
+    return found
 
 
 # -- events --------------------------------------------------------------------------------------------------------

@@ -5,16 +5,13 @@ The live side runs this in a separate process, because it may not import matplot
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pretap.errors import PretapError, UsageError
 from pretap.extras import import_extra
-from pretap.files import writing
-from pretap_offline.figure_style import COLOURS, STYLE
+from pretap_offline.figure_style import COLOURS, STYLE, draw_from_json, save
 
 _COLOURS = {"report": COLOURS[0], "tuned": COLOURS[7]}
 _NAMES = {"report": "the rest of the recording", "tuned": "the part used for tuning"}
@@ -67,25 +64,12 @@ def draw_tradeoff(result: dict[str, Any], path: Path) -> None:
         figure.supxlabel(name, fontsize=9)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
-        try:
-            with writing(path):
-                figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except ValueError as error:  # Matplotlib does not know the suffix
-            raise UsageError(f"Cannot write {path}: {error}.") from None
+        save(figure, path)
 
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _main(file: str, figure: str) -> int:
-    try:
-        draw_tradeoff(json.loads(Path(file).read_bytes()), Path(figure))
-    except PretapError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    sys.exit(draw_from_json(draw_tradeoff, *sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Isolated LSL session with child processes. Used by ``verify`` and ``demo`` to run the other commands for real."""
+"""Isolated LSL session with child processes. Used by commands that run other commands for real."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ class IsolatedSession:
         """Run a pretap command to its end and return its output. If it fails, raise its error with its exit code."""
         return run_child(_command(arguments), heading=f"`pretap {arguments[0]}` failed: ")
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a pretap command; its output goes to a file, see `output_of`."""
+    def start(self, *arguments: str, module: str = "pretap") -> subprocess.Popen[bytes]:
+        """Start a pretap command, or another module; its output goes to a file, see `output_of`."""
         log = self.folder / f"{arguments[0]}-{len(self._logs)}.log"
         with log.open("wb") as file:
-            child = subprocess.Popen(_command(arguments), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            command = _command(arguments, module=module)
+            child = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
         self._logs[child] = log
         return child
 
@@ -94,5 +95,5 @@ class IsolatedSession:
                 )
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "pretap", *arguments]
+def _command(arguments: tuple[str, ...], *, module: str = "pretap") -> list[str]:
+    return [sys.executable, "-m", module, *arguments]

@@ -59,7 +59,7 @@ def monitor(
     from pretap_realtime.monitor.follower import Follower
     from pretap_realtime.monitor.server import run
 
-    listener = _listen(host, port)
+    listener = listen(host, port)
     if hasattr(os, "nice"):  # the service has priority over the monitor
         os.nice(_NICE)
     markers = parse_query(cue_query) if cue_query else None
@@ -75,7 +75,7 @@ def monitor(
             err=True,
         )
     if browser:
-        _open_browser(f"http://127.0.0.1:{port}/")
+        open_browser(f"http://127.0.0.1:{port}/")
     run(follower, listener=listener, names=names, stop=stop)
 
 
@@ -83,7 +83,7 @@ _NICE = 10
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
 
 
-def _open_browser(url: str) -> None:
+def open_browser(url: str) -> None:
     """Open a browser if there is a screen; without one, a text browser would take over this terminal."""
     import webbrowser
 
@@ -99,7 +99,8 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; raise UsageError if that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=32)

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pretap_realtime.console.stopping import Stop
@@ -31,8 +32,13 @@ _STATIC: Final = Path(__file__).with_name("static")
 
 def run(follower: Follower, *, listener: socket.socket, names: Collection[str], stop: Stop) -> None:
     """Serve pages on a bound socket until `stop` is set, under `names` and those of loopback."""
-    mimetypes.add_type("text/javascript", ".js")  # a Windows registry may contain another type, which browsers refuse
     app = _application(follower, hosts=allowed_hosts(names, listener.getsockname()[1]))
+    asyncio.run(serve(app, listener=listener, stop=stop))
+
+
+async def serve(app: ASGIApp, *, listener: socket.socket, stop: Stop) -> None:
+    """Serve an application with static files and WebSockets on a bound socket until `stop` is set."""
+    mimetypes.add_type("text/javascript", ".js")  # a Windows registry may contain another type, which browsers refuse
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -48,7 +54,7 @@ def run(follower: Follower, *, listener: socket.socket, names: Collection[str], 
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
     )
-    asyncio.run(_Server(config, stop).serve(sockets=[listener]))
+    await _Server(config, stop).serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
