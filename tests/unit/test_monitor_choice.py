@@ -42,8 +42,8 @@ def test_with_several_services_none_is_followed_until_one_is_named():
     streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
     wanted, problems = choose(streams, ANY)
     assert wanted == {}
-    assert "StreamInfo 2 services: anna, ben" in problems[0]
-    assert "StreamInfo 2 EEG streams: Amp, Other" in problems[1]
+    assert "Found 2 services: anna, ben" in problems[0]
+    assert "Found 2 EEG streams: Amp, Other" in problems[1]
     wanted, problems = choose(streams, Selection("ben", {"name": "Amp"}, None))
     assert wanted["messages"].name == "ben-markers"
     assert wanted["eeg"] is AMP

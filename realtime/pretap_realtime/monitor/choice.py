@@ -59,7 +59,7 @@ def choose(
         roles = {f"{mine[0]}-{end}": role for role, end in _SUFFIXES.items()}
         wanted = {roles[each.source_id]: each for each in found if each.source_id in roles}
     elif mine:
-        problems.append(f"StreamInfo {len(mine)} services: {_listed(mine)}. Start the monitor with --service NAME.")
+        problems.append(f"Found {len(mine)} services: {_listed(mine)}. Start the monitor with --service NAME.")
     else:
         name = printable(selection.service, limit=40)
         wanted_name = f"the service {name!r}" if name else "a service"
@@ -70,7 +70,7 @@ def choose(
             wanted["eeg"] = eegs[0]
         elif eegs:
             listed = _listed([each.name for each in eegs])
-            problems.append(f"StreamInfo {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
+            problems.append(f"Found {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
         else:
             problems.append("Waiting for the EEG stream.")
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
