@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from pretap import __version__
-from pretap.errors import CheckFailedError, MissingPackageError
+from pretap.errors import CheckFailedError, MissingPackageError, UsageError
 from pretap.files import write_json
 from pretap.options import json_option
 from pretap.terminal import plain
@@ -40,8 +40,28 @@ class _Check:
 
 @click.command()
 @json_option("Write the checks to this file.")
-def doctor(*, json_file: Path | None) -> None:
-    """Check this machine: Python, packages, liblsl, its configuration, the network, the clock and the engines."""
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Look at the network instead: computers, interfaces, clocks and streams, and the lsl_api.cfg that would help.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="ADDRESS",
+    help="With --network: a computer that should have streams. Can be repeated.",
+)
+def doctor(*, json_file: Path | None, network: bool, peers: tuple[str, ...]) -> None:
+    """Check this machine: Python, packages, liblsl, its configuration, the network, the clock and the engines.
+
+    In a lab of several computers, run `pretap doctor --network --peer 192.168.7.2` on each.
+    """
+    if peers and not network:
+        raise UsageError("--peer: expected together with --network.")
+    if network:
+        _look_around(peers, json_file)
+        return
     steps = (_python, _packages, _liblsl, _configuration, _network, _round_trip, _streams, _clock, _engines)
     checks = [_guarded(check) for check in steps]
     if json_file is not None:
@@ -54,6 +74,21 @@ def doctor(*, json_file: Path | None) -> None:
     failed = [check.name for check in checks if not check.ok]
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")
+
+
+def _look_around(peers: tuple[str, ...], json_file: Path | None) -> None:
+    from pretap_realtime.check.lab_network import look_around
+
+    report = look_around(_addresses(), peers)
+    if json_file is not None:
+        write_json(json_file, report)
+    for line in report.lines:
+        click.echo(plain(line))
+    if report.config:
+        click.echo("\nThese lines in lsl_api.cfg on this computer would help (docs/lab.md says where it belongs):\n")
+        click.echo(report.config)
+    if report.problems:
+        raise CheckFailedError(" ".join(plain(problem) for problem in report.problems))
 
 
 def _guarded(check: Callable[[], _Check]) -> _Check:
