@@ -14,13 +14,29 @@ from pretap_realtime.signal.chunk import Decision
 DECISIONS = [
     Decision(0.5, np.array([0.25, 0.75])),
     Decision(0.6, None, "gap: 3 samples lost", n_lost=3),
-    Decision(0.7, np.array([1.0, 0.0]), cue="tap/left"),
+    Decision(0.7, np.array([1.0, 0.0]), cue="tap/left", sample=7),
 ]
 VERDICTS = [Verdict("right", 2, command=True), Verdict(NONE, 0, command=False), Verdict("left", 1, command=True)]
 ROWS = [
-    {"t": 0.5, "p": {"left": 0.25, "right": 0.75}, "why": "", "cue": "", "label": "right", "command": True},
-    {"t": 0.6, "p": None, "why": "gap: 3 samples lost", "cue": "", "label": "none", "command": False},
-    {"t": 0.7, "p": {"left": 1.0, "right": 0.0}, "why": "", "cue": "tap/left", "label": "left", "command": True},
+    {
+        "t": 0.5,
+        "p": {"left": 0.25, "right": 0.75},
+        "why": "",
+        "cue": "",
+        "sample": -1,
+        "label": "right",
+        "command": True,
+    },
+    {"t": 0.6, "p": None, "why": "gap: 3 samples lost", "cue": "", "sample": -1, "label": "none", "command": False},
+    {
+        "t": 0.7,
+        "p": {"left": 1.0, "right": 0.0},
+        "why": "",
+        "cue": "tap/left",
+        "sample": 7,
+        "label": "left",
+        "command": True,
+    },
 ]
 
 

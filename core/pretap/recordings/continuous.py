@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.extras import import_extra
+from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
 
@@ -27,7 +28,7 @@ _BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE
 _NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
 
 
-def open_recording(path: Path, *, stream: str | None = None) -> Recording:
+def open_recording(path: Path, *, stream: str | None = None, clocks: LiveClocks | None = None) -> Recording:
     """Open a continuous recording; its samples are read on demand.
 
     Parameters
@@ -37,6 +38,8 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
         channels are used, including bad ones, in the file's order. Annotations become events.
     stream
         XDF only: the name, id or source_id of the stream to read, if there are several of EEG.
+    clocks
+        XDF only: see `open_xdf`.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def open_recording(path: Path, *, stream: str | None = None) -> Recording:
     if not path.exists():
         raise DataError(f"{path} does not exist: expected a recording (FIF, EDF, BDF, BrainVision, XDF, ...).")
     if path.name.lower().endswith(_XDF_SUFFIXES):
-        return open_xdf(path, stream=stream)
+        return open_xdf(path, stream=stream, clocks=clocks)
     if stream is not None:
         raise UsageError(f"Only XDF files have streams to choose from, and {path.name} is not one (stream {stream!r}).")
     with _as_data_error(path):

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pretap.child import run_child
 from pretap.errors import UsageError
+from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.mne_epochs import is_epochs_file
 from pretap.recordings.recording import Recording, from_epochs
 
@@ -23,11 +24,12 @@ def open_any(
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
     stream: str | None = None,
+    clocks: LiveClocks | None = None,
 ) -> Recording:
     """Open trials (competition or -epo.fif, joined end to end), a continuous recording, or the synthetic subject.
 
     `sfreq_hz` resamples any of them, `trials_at_hz` only trials. `trials` and `channels` select from trials, and
-    `stream` selects a stream of an XDF file.
+    `stream` selects a stream of an XDF file, and `clocks` are those of the session that it recorded.
     """
     path = Path(name)
     is_synthetic = name.partition(":")[0] == "synthetic" and not path.exists()
@@ -50,7 +52,7 @@ def open_any(
         return from_epochs(resample_epochs(epochs, sfreq_hz=rate_hz))
     from pretap.recordings.continuous import open_recording
 
-    recording = open_recording(path, stream=stream)
+    recording = open_recording(path, stream=stream, clocks=clocks)
     if sfreq_hz is None:
         return recording
     from pretap.recordings.resample import resample_recording

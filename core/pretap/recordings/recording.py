@@ -44,6 +44,8 @@ class Recording:
         is replayed, but no window may be cut around it.
     segments
         First samples of the unbroken segments; the first one is 0. No window may cross the start of a segment.
+    connections
+        First samples that the live service read after each time it connected, if this is the recording of a session.
     bad
         Spans ``(start, stop)``, in samples, that are marked as bad (MNE's ``BAD_...`` annotations).
     t_s
@@ -67,6 +69,7 @@ class Recording:
     subject: str = ""
     trials: Epochs | None = None
     segments: tuple[int, ...] = (0,)
+    connections: tuple[int, ...] = (0,)
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 from pretap.extras import import_extra
+from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf_chunks import complete_chunks
 from pretap.recordings.xdf_time import (
@@ -32,11 +33,17 @@ from pretap.signal.channels import unit_factor
 
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _OUR_MESSAGE = '{"v":'  # the first field of our messages
+_MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
 def open_xdf(
-    path: Path, *, stream: str | None = None, channel: str | None = None, markers: str | None = None
+    path: Path,
+    *,
+    stream: str | None = None,
+    channel: str | None = None,
+    markers: str | None = None,
+    clocks: LiveClocks | None = None,
 ) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
 
@@ -49,13 +56,16 @@ def open_xdf(
     event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
     away. A truncated file is read up to its last complete chunk.
 
+    With the `clocks` of the live session, timestamps stay on the clock of the EEG stream, and events are the cues of
+    that session's cue stream, placed as they were live.
+
     Raises
     ------
     DataError
         If the file is damaged, if no stream or several streams could be the EEG, or if there is no such channel or
         marker stream; the message lists what there is.
     """
-    loaded, truncation, repairs = _load(path)
+    loaded, truncation, repairs = _load(path, synchronize=clocks is None)
     streams = [_Stream(each) for each in loaded]
     eeg = _choose(streams, path=path, stream=stream)
     if not np.isfinite(eeg.t_s).all():
@@ -69,7 +79,7 @@ def open_xdf(
     segments = find_segments(eeg.t_s, eeg.sfreq_hz)
     t_s = timestamps(segments)  # (n_samples,)
     sfreq_hz = _rate_hz(eeg, segments)
-    events = _events(streams if markers is None else _marker_stream(streams, path, markers), segments)
+    events = _events(streams if markers is None else _marker_stream(streams, path, markers), segments, clocks)
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     notes = [f"stream {eeg.name!r}"]
     if is_assumed:
@@ -84,6 +94,7 @@ def open_xdf(
         notes.append(truncation)
     elif not all("footer" in each for each in loaded):
         notes.append("not closed by its recorder, so it may have ended early")
+    notes += _foreign_clocks(streams, eeg)
     if n_outside:
         notes.append(f"markers outside the samples: {n_outside}")
     if sfreq_hz != eeg.sfreq_hz:
@@ -97,8 +108,25 @@ def open_xdf(
         source=f"{path.name} ({', '.join(notes)})",
         subject=eeg.subject,
         segments=tuple(each.start for each in segments),
+        connections=_connections(eeg, clocks),
         t_s=None if is_regular(t_s, sfreq_hz) else t_s,
     )
+
+
+def _foreign_clocks(streams: Sequence[_Stream], eeg: _Stream) -> list[str]:
+    """Return a note for each marker stream whose timestamps are hours before or after those of the EEG."""
+    notes = []
+    for stream in streams:
+        if not stream.is_text or not len(stream.t_s) or all(_OUR_MESSAGE in str(row[0]) for row in stream.values):
+            continue
+        before_s, after_s = eeg.t_s[0] - stream.t_s[-1], stream.t_s[0] - eeg.t_s[-1]
+        if max(before_s, after_s) > _MAX_APART_S:
+            side = "before" if before_s > 0 else "after"
+            notes.append(
+                f"the markers of {stream.name!r} lie {max(before_s, after_s):,.0f} s {side} the EEG: one of the two is "
+                "not on an LSL clock (Unix time, or a device's own time), so no marker belongs to a sample"
+            )
+    return notes
 
 
 def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
@@ -208,7 +236,7 @@ class _Repairs:
         return values, t_s, info
 
 
-def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
+def _load(path: Path, *, synchronize: bool) -> tuple[list[dict[str, Any]], str, _Repairs]:
     """Return the streams, a note if the file is truncated, and the repairs."""
     pyxdf = import_extra("pyxdf", needed_by=f"Reading {path.name}")
     content, truncation = complete_chunks(path)
@@ -217,7 +245,9 @@ def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
     with _collect_errors(logging.getLogger("pyxdf.pyxdf")) as errors:
         try:
             # Jitter is removed by `xdf_time`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
-            streams, _ = pyxdf.load_xdf(io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False)
+            streams, _ = pyxdf.load_xdf(
+                io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False, synchronize_clocks=synchronize
+            )
         except Exception as error:
             # on damaged bytes, a parser raises anything
             raise DataError(f"{damaged} ({type(error).__name__}: {error}). Copy it again.") from error
@@ -296,18 +326,26 @@ def _marker_stream(streams: Sequence[_Stream], path: Path, name: str) -> list[_S
 # -- events --------------------------------------------------------------------------------------------------------
 
 
-def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
+def _connections(eeg: _Stream, clocks: LiveClocks | None) -> tuple[int, ...]:
+    """Return the samples with which the connections of a live session began."""
+    if clocks is None:
+        return (0,)
+    found = [np.flatnonzero(eeg.t_s == first_s) for first_s in clocks.first_s]
+    return tuple(int(each[0]) for each in found if each.size) or (0,)
+
+
+def _events(streams: Sequence[_Stream], segments: Sequence[Segment], clocks: LiveClocks | None) -> tuple[Event, ...]:
     """Return an event for every string marker, at its nearest sample, however far away that is.
 
     The messages of `pretap serve`, which are also in the recording of a session, are not markers of the task.
     """
     events = []
     for stream in streams:
-        if not stream.is_text:
+        if not stream.is_text or (clocks is not None and not np.isin(stream.t_s, clocks.cue_s).any()):
             continue
         for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
             text = " ".join(str(each).strip() for each in texts).strip()
             if text and not text.startswith(_OUR_MESSAGE):
-                sample, late_s = nearest_sample(t_s, segments)
+                sample, late_s = nearest_sample(t_s if clocks is None else clocks.to_eeg_clock(t_s), segments)
                 events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

@@ -17,6 +17,7 @@ from pretap.errors import DataError, UsageError
 from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
+from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
 from pretap.recordings.recording import Recording
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
@@ -45,6 +46,11 @@ from pretap_realtime.signal.chunk import Decision
     help="Decide once per event that matches, such as 'tap/*'. Can be repeated.  [default: the bundle's events]",
 )
 @click.option("--offset-ms", type=float, help="End of the window relative to its cue.  [default: as in training]")
+@click.option(
+    "--log",
+    type=FILE,
+    help="Log of the live session: cues are placed by its clock offsets.  [default: decisions.jsonl beside RECORDING]",
+)
 @click.option("--hop-ms", type=float, help="Decide at every hop, even if there are cues.  [default without cues: 50]")
 @click.option(
     "--chunk",
@@ -65,6 +71,7 @@ def score(
     xdf_stream: str | None,
     patterns: tuple[str, ...],
     offset_ms: float | None,
+    log: Path | None,
     hop_ms: float | None,
     n_chunk: int,
     engine: str | None,
@@ -83,7 +90,12 @@ def score(
     decoder = load(bundle, engine=settings.decode.engine)
     manifest = decoder.manifest
     opened = open_any(
-        recording, part=part, trials_at_hz=manifest.sfreq_hz, channels=manifest.channels, stream=xdf_stream
+        recording,
+        part=part,
+        trials_at_hz=manifest.sfreq_hz,
+        channels=manifest.channels,
+        stream=xdf_stream,
+        clocks=_live_clocks(Path(recording), log),
     )
     every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.query))
     mode = _make_mode(decoder, opened, settings, patterns=patterns, every_hop=every_hop)
@@ -106,6 +118,21 @@ def score(
         if file is not None:
             honest = counts.n_trained_on == 0
             file.finish({"n_received": counts.n_received, "n_lost": counts.n_lost, "honest": honest})
+
+
+def _live_clocks(recording: Path, log: Path | None) -> LiveClocks | None:
+    """Read the clock offsets of the session that was recorded, if its log is there."""
+    if recording.suffix.lower() != ".xdf":
+        if log is not None:
+            raise UsageError(f"--log {log}: expected the XDF recording of a session, got {recording}.")
+        return None
+    beside = recording.with_name("decisions.jsonl")
+    if log is None and not beside.is_file():
+        return None
+    clocks = read_live_clocks(log or beside)
+    if clocks is not None:
+        click.echo(f"cues are placed by the clock offsets in {log or beside}", err=True)
+    return clocks
 
 
 def _make_mode(

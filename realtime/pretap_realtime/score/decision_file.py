@@ -22,12 +22,13 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     p: dict[str, float] | None
     why: str
     cue: str
+    sample: int
     label: str
     command: bool
 
 
 class DecisionFile:
-    """A JSON object with ``decisions``, a list of ``{t, p, why, cue, label, command}``, followed by the figures.
+    """A JSON object with ``decisions``, rows of ``{t, p, why, cue, sample, label, command}``, followed by the figures.
 
     The file appears when `finish` has written everything, or not at all.
 
@@ -61,7 +62,7 @@ class DecisionFile:
         if not decisions:
             return
         rows = [
-            _Row(d.t_s, self._by_class(d), d.why, d.cue, v.label, v.command)
+            _Row(d.t_s, self._by_class(d), d.why, d.cue, d.sample, v.label, v.command)
             for d, v in zip(decisions, verdicts, strict=True)
         ]
         text = msgspec.json.encode(rows)[1:-1]

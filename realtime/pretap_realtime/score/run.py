@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,8 +74,11 @@ def run_over(
     is_cued = isinstance(mode, CueLocked)
     events = recording.events if is_cued else ()
     cues = deque(Cue(recording.event_s(event), event.text) for event in events)
-    for start in range(0, recording.n_samples, n_chunk):
-        stop = min(start + n_chunk, recording.n_samples)
+    for start, stop in _chunks(recording, n_chunk):
+        if start in recording.connections[1:]:  # the live service lost the stream before
+            lost_s = float(recording.timestamps_s(start, stop)[0])
+            on_decisions(pipeline.interrupt(lost_s, "the stream was lost"))
+            pipeline.reset(sfreq_hz=mapping.sfreq_hz, missing=mapping.missing, order=mapping.order)
         t_s = recording.timestamps_s(start, stop)
         while cues and cues[0].t_s <= t_s[-1]:
             cue = cues.popleft()
@@ -89,6 +93,13 @@ def run_over(
         on_decisions(pipeline.expire(np.inf))
     counts = pipeline.front_end.losses.counts
     return RunCounts(counts.n_received, counts.n_lost, _n_trained_on(recording, decoder.manifest))
+
+
+def _chunks(recording: Recording, n_chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and last samples of the chunks: from the first connection on, and none across another one."""
+    for first, last in pairwise([*recording.connections, recording.n_samples]):
+        for start in range(first, last, n_chunk):
+            yield start, min(start + n_chunk, last)
 
 
 def _check_recording(recording: Recording, decoder: Decoder, stream: StreamConfig) -> Mapping:
