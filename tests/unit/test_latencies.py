@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretap_realtime.send.latencies import Latencies, percentile
+from pretap_realtime.send.latencies import Latencies, describe_negative, percentile
 
 
 def counted(latencies_s):
@@ -48,9 +48,16 @@ def test_percentiles_of_a_day_at_1000_decisions_a_second_need_as_little_memory_a
         assert latencies.percentile(q) == pytest.approx(percentile(some_s, q), rel=0.01)
 
 
-@pytest.mark.parametrize("latency_s", [0.0, -3.0, 1e-9])
-def test_a_latency_that_is_not_positive_counts_as_a_microsecond(latency_s):
+@pytest.mark.parametrize("latency_s", [0.0, 1e-9])
+def test_a_latency_below_a_microsecond_counts_as_a_microsecond(latency_s):
     assert counted([latency_s]).percentile(50) == pytest.approx(1e-6, rel=0.01)
+
+
+def test_negative_latencies_are_counted_on_their_own():
+    latencies = counted([0.002, -3.0, -0.5])
+    assert (latencies.n, latencies.n_negative, latencies.lowest_s) == (1, 2, -3.0)
+    assert latencies.percentile(50) == pytest.approx(0.002, rel=0.01)
+    assert describe_negative(2, 3, -3.0).startswith("ERROR: 2 of 3 latencies are negative, down to -3000.0 ms: ")
 
 
 def test_an_hour_counts_as_the_longest_latency():

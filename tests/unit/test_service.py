@@ -15,6 +15,7 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
 from pretap_realtime.send.latencies import Latencies
 from pretap_realtime.serve.service import Service
+from pretap_realtime.serve.stream_clocks import StreamClock
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.signal.compatibility import Mapping
 
@@ -37,11 +38,11 @@ class Script:
     has_cues = False
     changed = ""
     max_buffered = 1000
-    clock_offset_s = 0.0
+    stream_clock = StreamClock()
     mapping = Mapping(order=(0, 1, 2, 3), factors=(1.0,) * 4, labels=("C3", "Cz", "C4", "O1"), sfreq_hz=100.0)
 
     def __init__(self, clock, stop, steps):
-        self.clock, self.stop, self.steps = clock, stop, list(steps)
+        self.now, self.stop, self.steps = clock, stop, list(steps)
         self.wanted = []  # how many samples the service waited for, pull by pull
 
     def pull(self, timeout_s, n_wanted=1):
@@ -51,7 +52,7 @@ class Script:
             return None
         step = self.steps[0]
         if isinstance(step, float):
-            self.clock.now_s += min(timeout_s, step)
+            self.now.now_s += min(timeout_s, step)
             self.steps[0] = step - timeout_s
             if self.steps[0] <= 0:
                 self.steps.pop(0)
@@ -66,6 +67,9 @@ class Script:
 
     def newcomers(self):
         return []
+
+    def clock(self):
+        return self.stream_clock
 
     def close(self):
         pass
@@ -193,17 +197,31 @@ def test_a_decision_older_than_a_second_is_withheld_and_kept_for_the_log(build):
     assert (summary.n_too_old, summary.n_decisions) == (2, 1)
 
 
-@pytest.mark.parametrize("offset_s, t_s, has_latency", [(0.25, 1000.74, True), (None, 1000.49, False)])
-def test_timestamps_of_another_clock_are_converted_and_data_time_has_no_latency(build, offset_s, t_s, has_latency):
+@pytest.mark.parametrize("stream_clock", [StreamClock(0.25), StreamClock(0.25, is_real_time=False)])
+def test_timestamps_of_another_clock_are_converted_and_data_time_has_no_latency(build, stream_clock):
     clock, stop = Clock(), threading.Event()
     script = Script(clock, stop, [chunk(0, 50)])
-    script.clock_offset_s = offset_s
+    script.stream_clock = stream_clock
     service, notes, _ = build(connect_once(script), clock, stop)
     serve(service)
     (decided,) = [item for item in notes.items if item.message.type == "verdict" and item.message.valid]
-    assert decided.message.t == pytest.approx(t_s)
-    assert decided.has_latency == has_latency
+    assert decided.message.t == pytest.approx(1000.74)
+    assert decided.has_latency == stream_clock.is_real_time
     assert decided.row == (*decided.message.p.values(), 1.0)
+
+
+def test_decisions_are_withheld_while_an_offset_is_not_known_and_carry_the_time_of_this_machine(build):
+    clock, stop = Clock(), threading.Event()
+    script = Script(clock, stop, [chunk(0, 60), 1.0])
+    script.stream_clock = StreamClock(why_unknown="the clock offset of the cue stream is not known yet")
+    clock.now_s = 70.0
+    service, notes, said = build(connect_once(script), clock, stop)
+    stop.wait = lambda seconds: setattr(clock, "now_s", clock.now_s + seconds)
+    serve(service)
+    held = [item for item in notes.items if item.withheld_p]
+    assert {item.message.why for item in held} == {"the clock offset of the cue stream is not known yet"}
+    assert [item.message.t for item in held] == pytest.approx([71.0] * len(held), abs=0.1)  # after a second of patience
+    assert [line for line in said if "so decisions are withheld. Does a firewall drop UDP?" in line]
 
 
 def test_no_stream_in_time_is_said(build):

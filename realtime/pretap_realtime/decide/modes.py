@@ -138,10 +138,16 @@ class _History:
 
     def __init__(self, n_samples: int, n_channels: int) -> None:
         self._ring = Ring(n_samples, n_channels)
+        self._n_forgotten = 0  # samples of this connection
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
         self._is_interrupted = False  # no sample came since the last break
 
+    def reset(self) -> None:
+        self.forget()
+        self._n_forgotten = 0
+
     def forget(self) -> None:
+        self._n_forgotten += self._ring.n_seen
         self._ring.reset()
         self._breaks.clear()
 
@@ -164,6 +170,10 @@ class _History:
     def timestamps(self) -> _Times:
         """Return the timestamps of the samples that are held: a view."""
         return self._ring.timestamps(self._ring.n_seen, self._ring.n_held)
+
+    def number(self, last: int) -> int:
+        """Return the number of sample `last` of those that are held, counted from the first of the connection."""
+        return self._n_forgotten + self._end(last) - 1
 
     def windows(self, last: int, *, n_window: int, ends_before: Sequence[int]) -> list[_Samples]:
         """Return the windows that end `ends_before` samples before sample `last` of those that are held: views."""
@@ -222,7 +232,7 @@ class CueLocked:
 
     def reset(self, *, delay_s: float) -> None:
         self._wait_s = CUE_WAIT_S + max(0.0, self._offset_s) + delay_s
-        self._history.forget()
+        self._history.reset()
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:  # noqa: ARG002 - a cue that it affects says so
         self._history.interrupt(why)
@@ -241,7 +251,7 @@ class CueLocked:
         if not matches(cue.text, self._patterns):
             return []
         if not math.isfinite(cue.t_s):
-            return [Decision(arrived_s, None, "its timestamp is not a number", cue.text)]
+            return [Decision(math.nan, None, cue.why or "its timestamp is not a number", cue.text, cue.origin)]
         self._waiting.append((cue, arrived_s))
         return self._answer()
 
@@ -288,7 +298,8 @@ class CueLocked:
         why = self._history.why_incomplete(last, self._n_needed)
         if why:
             return self._refuse(cue, why)
-        return Decision(float(held[last]), self._vote(last), cue=cue.text)
+        number = self._history.number(last)
+        return Decision(float(held[last]), self._vote(last), cue=cue.text, origin=cue.origin, sample=number)
 
     def _vote(self, last: int) -> NDArray[np.float64]:
         n_window = self._decoder.manifest.n_window
@@ -299,7 +310,7 @@ class CueLocked:
         return mean
 
     def _refuse(self, cue: Cue, why: str) -> Decision:
-        return Decision(cue.t_s + self._offset_s, None, why, cue.text)
+        return Decision(cue.t_s + self._offset_s, None, why, cue.text, cue.origin)
 
 
 def cue_locked(decoder: Decoder, config: CueConfig, *, patterns: tuple[str, ...], offset_s: float) -> CueLocked:

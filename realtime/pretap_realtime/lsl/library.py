@@ -30,6 +30,8 @@ __all__ = ["LslTimeoutError", "handle_error", "lib", "pylsl"]  # of pylsl: other
 if find_configuration() is None:  # setting a configuration would replace the user's file
     pylsl.set_config_content("[log]\nlevel = -3\n")  # pretap reports itself what happens to streams
 
+lib.lsl_time_correction_ex.restype = ctypes.c_double  # pylsl leaves it at an integer
+
 local_clock: Callable[[], float] = lib.lsl_local_clock  # `pylsl.local_clock` is a function around it
 library_version: Callable[[], int] = pylsl.library_version
 

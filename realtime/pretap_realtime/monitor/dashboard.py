@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy
-from pretap_realtime.send.latencies import percentile
+from pretap_realtime.send.latencies import describe_negative, percentile
 from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
@@ -78,6 +78,7 @@ class Figures(msgspec.Struct):
     decisions_per_s: float | None = None
     quality: float | None = None  # from the probabilities stream, if that is read
     latency_ms: list[float] | None = None  # p50, p95, p99 of the last minute
+    latency_error: str = ""  # why these latencies cannot be
     n_judged: int = 0
     n_right: int = 0
     n_none: int = 0
@@ -91,11 +92,15 @@ class _Arrivals:
         self.latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
         self.decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
 
-    def latency_ms(self, now_s: float) -> list[float] | None:
+    def latency_ms(self, now_s: float) -> tuple[list[float] | None, str]:
+        """Return p50, p95 and p99 of the last minute, None without decisions; and an error if some are negative."""
         while self.latencies and now_s - self.latencies[0][0] > _LATENCY_WINDOW_S:
             self.latencies.popleft()
         values_s = [latency_s for _, latency_s in self.latencies]
-        return [round(1000 * percentile(values_s, q), 2) for q in (50, 95, 99)] if values_s else None
+        error = describe_negative(sum(value < 0 for value in values_s), len(values_s), min(values_s, default=0.0))
+        if not values_s or error:
+            return None, error
+        return [round(1000 * percentile(values_s, q), 2) for q in (50, 95, 99)], ""
 
     def decisions_per_s(self, now_s: float) -> float:
         while self.decisions_s and now_s - self.decisions_s[0] > _SILENT_S:
@@ -147,8 +152,11 @@ class Dashboard:
         self._accuracy.add_verdict(t_s, label)
         self.events.append(Event("verdict", t_s, label, label, command=command))
 
-    def add_message(self, text: str, *, now_s: float, has_latency: bool) -> None:
-        """Add a message of the marker stream; in the ``label`` format it has no state."""
+    def add_message(self, text: str, *, now_s: float, offset_s: float = 0.0, has_latency: bool) -> None:
+        """Add a message of the marker stream; in the ``label`` format it has no state.
+
+        `offset_s` added to the service's clock gives this machine's.
+        """
         self._arrivals.heard_s = now_s
         try:
             message = msgspec.json.decode(text, type=Message)
@@ -156,6 +164,7 @@ class Dashboard:
             if text not in self.classes and text != "none":
                 self._figures.unreadable += 1
             return
+        message = msgspec.structs.replace(message, t=message.t + offset_s, sent=message.sent + offset_s)
         self.has_messages = True
         figures = self._figures
         figures.quality = None
@@ -213,9 +222,11 @@ class Dashboard:
 
     def figures(self, *, now_s: float) -> Figures:
         """Return the current figures."""
+        latency_ms, latency_error = self._arrivals.latency_ms(now_s)
         return msgspec.structs.replace(
             self._figures,
             silent=now_s - self._arrivals.heard_s > _SILENT_S,
-            latency_ms=self._arrivals.latency_ms(now_s),
+            latency_ms=latency_ms,
+            latency_error=latency_error,
             decisions_per_s=self._arrivals.decisions_per_s(now_s),
         )

@@ -1,5 +1,7 @@
 """Follower: finds the EEG stream, the outlets of a service and the markers of other programs, and reads them.
 
+Every timestamp is brought to this machine's clock: each stream may come from another computer.
+
 Used by `server`. One thread resolves and connects, which may block; another reads new samples forty times a second.
 """
 
@@ -18,6 +20,7 @@ from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.monitor.choice import Selection, choose, service_of
 from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.view import Cursor, Update, View
+from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import Description, printable
 
 _READ_S: Final = 0.025
@@ -38,7 +41,7 @@ class Follower:
         self._view = View()
         self._inlets: dict[str, Inlet | MarkerInlet] = {}  # by role
         self._skipped: dict[str, tuple[float, str]] = {}  # by uid: until when a stream is not tried, and why
-        self._has_latency = False  # the EEG has this machine's clock and runs in real time
+        self._has_latency = False  # the EEG runs in real time
 
     def start(self) -> None:
         for target, name in ((self._resolve, "resolve"), (self._read, "read")):
@@ -103,7 +106,7 @@ class Follower:
         labels = tuple(printable(label, limit=20) for label in _labels(description))
         self._view.start_eeg(labels, description.sfreq_hz)
         speed = description.speed if 0 < description.speed <= _MAX_SPEED else 1.0
-        self._has_latency = inlet.is_local and speed == 1.0
+        self._has_latency = speed == 1.0
         self._view.describe_streams(
             eeg=printable(description.name),
             channels=labels,
@@ -138,22 +141,26 @@ class Follower:
 
     def _pull(self, role: str, inlet: Inlet | MarkerInlet) -> None:
         now_s, board = local_clock(), self._view.dashboard
+        offset_s = inlet.clock_offset_s()
+        if offset_s is None:  # liblsl keeps what comes meanwhile
+            return
         if isinstance(inlet, MarkerInlet):
             for marker in inlet.pull(0.0):
                 if role == "messages":
-                    board.add_message(marker.text, now_s=now_s, has_latency=self._has_latency)
+                    board.add_message(marker.text, now_s=now_s, offset_s=offset_s, has_latency=self._has_latency)
                 else:
-                    board.add_marker(marker, now_s=now_s)
+                    board.add_marker(Cue(marker.t_s + offset_s, marker.text), now_s=now_s)
             return
         chunk = inlet.pull(0.0)
         if chunk is None:
             return
+        t_s = chunk.t_s + offset_s  # (n_new,)
         if role == "eeg":
-            self._view.traces.append(chunk.x_uv, chunk.t_s)
+            self._view.traces.append(chunk.x_uv, t_s)
         elif role == "probabilities":
-            board.add_probabilities(chunk.x_uv, chunk.t_s, now_s=now_s)
+            board.add_probabilities(chunk.x_uv, t_s, now_s=now_s)
         else:
-            board.add_codes(chunk.x_uv[:, 0].tolist(), chunk.t_s.tolist())
+            board.add_codes(chunk.x_uv[:, 0].tolist(), t_s.tolist())
 
     def _disconnect(self, role: str) -> None:
         """Close the inlet of a stream that has ended; the page keeps what it has shown."""

@@ -1,12 +1,13 @@
 """Recorder: pulls samples from all matching streams and passes them to the file. Used by ``pretap record``.
 
 Three kinds of threads keep samples from waiting. The loop in this module only pulls, every 4 ms. One thread writes and
-syncs the file (`disk_writer`). Connecting to a stream (`connector`) and measuring its clock (`source`) have threads of
-their own.
+syncs the file (`disk_writer`). Connecting to a stream (`connector`) has threads of its own, and liblsl measures the
+clocks in another one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -156,7 +157,8 @@ class Recorder:
         if self._disk is None:
             return
         for source in self._sources.values():
-            self._disk.append(*source.clock_offsets())
+            with contextlib.suppress(ConnectionLostError):  # the next pull raises it
+                self._disk.append(*source.clock_offset())
         for track in self.tracks:
             self._disk.append(*track.flush())
         self._disk.flush()

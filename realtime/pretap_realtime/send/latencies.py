@@ -12,6 +12,16 @@ _LOG_RATIO = math.log(_RATIO)
 _N_BINS = 2048  # up to 700 s
 
 
+def describe_negative(n: int, n_all: int, lowest_s: float) -> str:
+    """Return an error that says why `n` of `n_all` latencies are negative; empty if none is."""
+    if not n:
+        return ""
+    return (
+        f"ERROR: {n} of {n_all} latencies are negative, down to {1000 * lowest_s:.1f} ms: decisions seem to be made "
+        "before their samples were taken. The timestamps of the EEG lie ahead of its clock; see docs/lab.md"
+    )
+
+
 def percentile(values: Sequence[float], q: float) -> float:
     """Return the smallest value that at least q percent of the values do not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(q / 100 * len(values)) - 1)]
@@ -22,10 +32,15 @@ class Latencies:
 
     def __init__(self) -> None:
         self._counts = [0] * _N_BINS  # a list, because counting in an array takes three times as long
-        self.n = 0
+        self.n = self.n_negative = 0
+        self.lowest_s = 0.0  # of the negative ones
 
     def add(self, latency_s: float) -> None:
-        """Count a latency. One below a microsecond, or negative, counts as a microsecond."""
+        """Count a latency. One below a microsecond counts as a microsecond; negative ones are counted on their own."""
+        if latency_s < 0:
+            self.n_negative += 1
+            self.lowest_s = min(self.lowest_s, latency_s)
+            return
         bin_ = int(math.log(latency_s / _MIN_S) / _LOG_RATIO) if latency_s > _MIN_S else 0
         self._counts[bin_ if bin_ < _N_BINS else -1] += 1
         self.n += 1

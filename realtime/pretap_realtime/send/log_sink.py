@@ -20,7 +20,7 @@ _CLOSE_S: Final = 2.0
 
 
 class LogSink:
-    """One JSON object a line, with the latency of each decision in milliseconds.
+    """One JSON object a line, with the latency of each decision in milliseconds and the origin of each cue.
 
     A thread writes each line within some milliseconds, one at a time. So a killed process loses no more than the lines
     of that time, and never a part of a line. If the disk hangs, lines are kept in memory until it answers.
@@ -78,4 +78,6 @@ def _line(item: Outgoing) -> bytes:
         record["latency_ms"] = round((item.message.sent - item.message.t) * 1000, 3)
     if item.withheld_p:
         record["withheld_p"] = item.withheld_p
+    if item.origin is not None:
+        record["origin"] = msgspec.to_builtins(item.origin) | {"sample": item.sample}
     return json_text(msgspec.json.encode(record)).encode() + b"\n"

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from pretap_realtime.send.messages import Message
+from pretap_realtime.signal.chunk import CueOrigin
 
 
 class Outgoing(msgspec.Struct, eq=False, gc=False):
@@ -29,6 +30,8 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
         Whether `row` was sent already, or noted by the outlets.
     has_latency
         Whether it has probabilities, and its timestamp is on this machine's clock.
+    origin, sample
+        Of a verdict at a cue: see `Decision`.
     """
 
     message: Message
@@ -38,6 +41,8 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
     facts: Mapping[str, str] | None = None
     is_sent: bool = False
     has_latency: bool = False
+    origin: CueOrigin | None = None
+    sample: int = -1
 
 
 class Sink(Protocol):

@@ -6,27 +6,26 @@ Used by `serve`. A lost stream is searched for in the same way; other streams th
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
-from pretap_realtime.lsl.library import ConnectionLostError
+from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.query import can_be_queried, parse_query
 from pretap_realtime.lsl.resolver import StreamResolver
+from pretap_realtime.serve.stream_clocks import StreamClock, StreamClocks
 from pretap_realtime.signal.chunk import Chunk, Cue
 from pretap_realtime.signal.compatibility import Description, Mapping, changes, check_stream, printable
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
-
-_CORRECTION_EVERY_S: Final = 5.0
 
 
 class StreamSearch:
@@ -151,9 +150,6 @@ class LslConnection:
         How the EEG stream differs from the previous one; empty if it does not, or there was none.
     max_buffered
         How many samples can wait for a pull before the oldest are lost.
-    clock_offset_s
-        Added to the stream's timestamps it gives this machine's clock. None if it is not known yet, or the timestamps
-        are not on any clock (a replay at another speed).
     """
 
     def __init__(
@@ -162,38 +158,36 @@ class LslConnection:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
         self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
-        self._closed = threading.Event()
-        is_real_time = self.description.speed == 1.0
-        self.clock_offset_s = 0.0 if is_real_time and inlet.is_local else None
-        if is_real_time and not inlet.is_local:
-            # The first correction takes 0.6 s, so the loop does not ask for it; until then no latency is known.
-            threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
+        self._clocks = StreamClocks(inlet, cues, is_real_time=self.description.speed == 1.0)
+        self._first_s = math.nan  # timestamp of the first sample
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Pull samples, see `Inlet.pull`."""
-        return self.inlet.pull(timeout_s, n_wanted)
+        chunk = self.inlet.pull(timeout_s, n_wanted)
+        if chunk is not None and math.isnan(self._first_s):
+            self._first_s = float(chunk.t_s[0])
+        return chunk
 
     def newcomers(self) -> list[str]:
         """Return a sentence for each other stream that answers to a query and has come since, without waiting."""
         return [line for search in self._searches for line in search.newcomers()]
 
     def pull_cues(self) -> list[Cue]:
-        return self._cues.pull() if self._cues is not None else []
+        """Return the cues that are there, on the clock of the EEG stream."""
+        if self._cues is None:
+            return []
+        return self._clocks.place(self._cues.pull(), first_s=self._first_s, now_s=local_clock())
+
+    def clock(self) -> StreamClock:
+        """Return how the EEG's timestamps relate to this machine's clock, without waiting."""
+        return self._clocks.now(local_clock())
 
     def close(self) -> None:
-        self._closed.set()
+        self._clocks.stop()
         inlets = (self.inlet,) if self._cues is None else (self.inlet, self._cues)
         for inlet, search in zip(inlets, self._searches, strict=True):
             inlet.close()
             search.lost(inlet.stream)
-
-    def _follow_clock(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self.clock_offset_s = self.inlet.time_correction(_CORRECTION_EVERY_S)
-            except ConnectionLostError:
-                return
-            self._closed.wait(_CORRECTION_EVERY_S)
 
 
 class Connector:

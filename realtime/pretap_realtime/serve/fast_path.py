@@ -95,7 +95,7 @@ class FastPath:
         )
 
     def prepare(
-        self, *, timeout_s: float, n_overload: int, may_send: bool, max_age_s: float, clock_offset_s: float | None
+        self, *, timeout_s: float, n_overload: int, may_send: bool, max_age_s: float, clock_offset_s: float
     ) -> list[Decision]:
         """Make the next call wait for new samples; return what the checks found meanwhile.
 
@@ -110,13 +110,13 @@ class FastPath:
         max_age_s
             Decisions on older samples are not sent.
         clock_offset_s
-            Added to the samples' timestamps it gives this machine's clock. None if it is not known: nothing is too old.
+            Added to the samples' timestamps it gives this machine's clock.
         """
         struct, source = self._struct, self._inlet.native
         assert source is not None
         struct.timeout_s, struct.n_overload = timeout_s, n_overload
-        struct.clock_offset_s = clock_offset_s or 0.0
-        struct.max_age_s = -math.inf if not may_send else math.inf if clock_offset_s is None else max_age_s
+        struct.clock_offset_s = clock_offset_s
+        struct.max_age_s = max_age_s if may_send else -math.inf
         self._function = native.library().pretap_receive  # type: ignore[union-attr]
         self._first += struct.n_new
         decisions = self._set_horizon(must_catch_up=self._first > source.n_spare)

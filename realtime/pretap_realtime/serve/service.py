@@ -22,9 +22,10 @@ from pretap_realtime.send.sink import SendingCall
 from pretap_realtime.serve.connection import LslConnection
 from pretap_realtime.serve.fast_path import FastPath
 from pretap_realtime.serve.self_audit import SelfAudit
-from pretap_realtime.serve.states import OVERLOAD_S, StateReporter
+from pretap_realtime.serve.states import MAX_AGE_S, OVERLOAD_S, StateReporter
+from pretap_realtime.serve.stream_clocks import ClockCheck, StreamClock, check_cue
 from pretap_realtime.serve.summary import Summary
-from pretap_realtime.serve.verdicts import MAX_AGE_S, VerdictPublisher
+from pretap_realtime.serve.verdicts import VerdictPublisher
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.compatibility import describe_rate
 from pretap_realtime.signal.plain_samples import n_to_wait_for
@@ -32,6 +33,8 @@ from pretap_realtime.signal.plain_samples import n_to_wait_for
 PULL_S: Final = 0.1  # `stop` is only checked when the C call returns
 PULL_WITH_CUES_S: Final = 0.002  # a cue may come after its last sample, and is not seen before the pull returns
 STALE_S: Final = 0.3
+CLOCK_WAIT_S: Final = 1.0
+CLOCK_POLL_S: Final = 0.005
 
 
 class _Silence:
@@ -118,7 +121,7 @@ class Service:
                 self._verdicts.publish(self._pipeline.close())
             if self._stop.is_set():
                 break
-            self._verdicts.clock_offset_s = None
+            self._verdicts.stream_clock = StreamClock()
             self._verdicts.publish(self._pipeline.interrupt(self._clock(), "the stream was lost"))
             is_first = False
             deadline_s = self._clock() + self._stream.reconnect_s
@@ -151,15 +154,8 @@ class Service:
                 self._start(connection)
                 return connection
             if self._clock() > deadline_s:
-                raise self._why_given_up(refusal, is_first=is_first)
+                raise _why_given_up(refusal, self._stream, is_first=is_first)
         return None
-
-    def _why_given_up(self, refusal: StreamRefusedError | None, *, is_first: bool) -> Exception:
-        if is_first:
-            return NoStreamError(f"No stream answered within {self._stream.wait_s:g} s.")
-        if refusal is not None:
-            return refusal
-        return StreamLostError(f"The stream was lost and did not come back within {self._stream.reconnect_s:g} s.")
 
     def _start(self, connection: LslConnection) -> None:
         """Prepare the pipeline for this stream, and announce it."""
@@ -178,13 +174,14 @@ class Service:
     def _serve(self, connection: LslConnection) -> Iterator[SendingCall | None]:
         """Receive, decide and publish until the stream is lost, refused, or `stop` is set."""
         pull_s = PULL_WITH_CUES_S if connection.has_cues else PULL_S
-        silence = _Silence(self._clock())
-        self._audit.start()
         yield None
+        yield from self._wait_for_clock(connection)
+        silence, clock_check = _Silence(self._clock()), ClockCheck()
+        self._audit.start()
         fast_path = self._make_fast_path(connection)
         n_overload = connection.max_buffered  # samples that came while the stream was checked are no overload
         while not self._stop.is_set():
-            self._verdicts.clock_offset_s = connection.clock_offset_s
+            clock = self._verdicts.stream_clock = connection.clock()
             chunk = yield from self._receive(connection, fast_path, timeout_s=pull_s, n_overload=n_overload)
             now_s = self._clock()
             if chunk is not None:
@@ -192,6 +189,7 @@ class Service:
                 silence.end(now_s, is_usual=not is_stale)
                 if is_stale:
                     self._states.enter("RUNNING", "samples flow again")
+                clock_check.update(float(chunk.t_s[-1]), now_s=now_s, clock=clock)
                 if len(chunk.t_s) >= connection.max_buffered:
                     self._verdicts.count_overflow()
                     self._states.warn(f"overflow: {len(chunk.t_s)} samples waited, the oldest are lost")
@@ -203,11 +201,33 @@ class Service:
                 self._answer_cues(connection, now_s)
             n_overload = math.floor(OVERLOAD_S * self._pipeline.front_end.losses.rate_hz)
             if self._states.beat():
-                for newcomer in connection.newcomers():
-                    self._states.warn(newcomer)
-                self._states.warn_of_skips(self._pipeline.mode.n_skipped)
+                self._announce(connection, clock_check)
             if fast_path is None:  # otherwise the items go out before its next call
                 yield None
+
+    def _wait_for_clock(self, connection: LslConnection) -> Iterator[SendingCall | None]:
+        """Leave the first samples with liblsl until the clock offsets are known, for a second at most.
+
+        They take 0.7 s, most of which the first window takes to fill. What waited is then decided as usual, and is not
+        too old. If the offsets take longer, the decisions are withheld.
+        """
+        deadline_s = self._clock() + CLOCK_WAIT_S
+        while not (connection.clock().is_known or self._stop.is_set()) and self._clock() < deadline_s:
+            self._states.beat()
+            yield None
+            self._stop.wait(CLOCK_POLL_S)
+
+    def _announce(self, connection: LslConnection, clock_check: ClockCheck) -> None:
+        """Announce what would go unnoticed: a second stream, and decisions that are not published."""
+        for newcomer in connection.newcomers():
+            self._states.warn(newcomer)
+        self._states.warn_of_skips(self._pipeline.mode.n_skipped)
+        clock = self._verdicts.stream_clock
+        if not clock.is_known:
+            why = f"{clock.why_unknown}, so decisions are withheld. Does a firewall drop UDP? See docs/lab.md"
+            self._states.warn_once("offset", why)
+        self._states.warn_once("clock of the EEG", clock_check.finding(self._clock()))
+        self._states.warn_of_age(self._verdicts.n_too_old)
 
     def _receive(
         self,
@@ -221,13 +241,14 @@ class Service:
         if fast_path is None:
             is_resampled = self._pipeline.resampler is not None
             return connection.pull(timeout_s, 1 if is_resampled else n_to_wait_for(self._pipeline.mode.n_to_next))
+        clock = self._verdicts.stream_clock
         clock_was_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
         found = fast_path.prepare(
             timeout_s=timeout_s,
             n_overload=n_overload,
-            may_send=self._states.state == "RUNNING" and not clock_was_set,
-            max_age_s=MAX_AGE_S,
-            clock_offset_s=self._verdicts.clock_offset_s,
+            may_send=self._states.state == "RUNNING" and not clock_was_set and clock.is_known,
+            max_age_s=MAX_AGE_S if clock.is_real_time else math.inf,
+            clock_offset_s=clock.offset_s,
         )
         self._publish_findings(found)
         yield fast_path
@@ -246,16 +267,11 @@ class Service:
         if fast_path is not None:
             chunk = fast_path.remainder()
         is_overload = len(chunk.t_s) > n_overload
-        self._verdicts.publish(pipeline.process(chunk, newest_only=is_overload, now_s=self._now_s()))
+        now_s = self._verdicts.stream_clock.eeg_time(self._clock()) + pipeline.front_end.losses.shifts.stepped_s
+        self._verdicts.publish(pipeline.process(chunk, newest_only=is_overload, now_s=now_s))
         yield None  # what follows has time until the next samples
         self._publish_findings(pipeline.catch_up())
         self._states.report_quality()
-
-    def _now_s(self) -> float:
-        """Return the time on the clock of the timestamps; infinite if it is not known."""
-        if self._verdicts.clock_offset_s is None:
-            return math.inf
-        return self._clock() - self._verdicts.clock_offset_s + self._pipeline.front_end.losses.shifts.stepped_s
 
     def _publish_findings(self, found: list[Decision]) -> None:
         """Publish what the checks found when they caught up: an electrode is flat, or works again."""
@@ -264,5 +280,16 @@ class Service:
             self._states.report_quality()
 
     def _answer_cues(self, connection: LslConnection, now_s: float) -> None:
-        decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
+        cues = connection.pull_cues()
+        if cues:
+            self._states.warn_once("clock of the cues", check_cue(cues[0], now_s=now_s))
+        decisions = [d for cue in cues for d in self._pipeline.ask(cue, arrived_s=now_s)]
         self._verdicts.publish(decisions + self._pipeline.expire(now_s))
+
+
+def _why_given_up(refusal: StreamRefusedError | None, stream: StreamConfig, *, is_first: bool) -> Exception:
+    if is_first:
+        return NoStreamError(f"No stream answered within {stream.wait_s:g} s.")
+    if refusal is not None:
+        return refusal
+    return StreamLostError(f"The stream was lost and did not come back within {stream.reconnect_s:g} s.")

@@ -12,6 +12,7 @@ from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
 
 OVERLOAD_S: Final = 0.5  # if more samples than this are waiting, the service skips to the newest hop
+MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
 HEARTBEAT_S: Final = 0.5  # a late reader knows the state within a second, also while a stream is looked for
 
 
@@ -41,7 +42,7 @@ class StateReporter:
         self._publisher, self._pipeline, self._clock, self._say = publisher, pipeline, clock, say
         self._heartbeat_due_s = -math.inf
         self._quality = self._rate_note = ""
-        self._has_warned_of_skips = False
+        self._warned_of: set[str] = set()
 
     def enter(self, state: State, why: str, *, facts: dict[str, str] | None = None) -> None:
         """Change the state, for the reason `why`; `facts` are added to the descriptions of our streams."""
@@ -80,12 +81,27 @@ class StateReporter:
 
     def warn_of_skips(self, n_skipped: int) -> None:
         """Warn once if decisions were skipped."""
-        if n_skipped and not self._has_warned_of_skips:
-            self._has_warned_of_skips = True
-            self.warn(
+        if n_skipped:
+            self.warn_once(
+                "skips",
                 f"{n_skipped} decisions were skipped so far: more than {OVERLOAD_S:g} s of samples came at once. The "
-                "amplifier's program sends too rarely, or this computer is too slow"
+                "amplifier's program sends too rarely, or this computer is too slow",
             )
+
+    def warn_of_age(self, n_too_old: int) -> None:
+        """Warn once if decisions were too old to be published, unless a foreign clock explains it."""
+        if n_too_old and "clock of the EEG" not in self._warned_of:
+            self.warn_once(
+                "age",
+                f"{n_too_old} decisions so far were older than {MAX_AGE_S:g} s when they were ready: they are logged, "
+                "and not published. The samples come late, or their timestamps are not on the clock of their computer",
+            )
+
+    def warn_once(self, subject: str, fault: str) -> None:
+        """Warn of a fault, unless there is none or the subject was warned of before."""
+        if fault and subject not in self._warned_of:
+            self._warned_of.add(subject)
+            self.warn(fault)
 
     def _send(self, kind: Literal["state", "heartbeat"], why: str, *, facts: dict[str, str] | None = None) -> None:
         assert self.state is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pretap_realtime.send.latencies import Latencies
+from pretap_realtime.send.latencies import Latencies, describe_negative
 from pretap_realtime.signal.shifts import LossCounts
 
 
@@ -46,7 +46,12 @@ class Summary:
         if self.latencies.n:
             p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
-        elif self.n_decisions:
+        negative = describe_negative(
+            self.latencies.n_negative, self.latencies.n + self.latencies.n_negative, self.latencies.lowest_s
+        )
+        if negative:
+            lines.append(negative)
+        elif self.n_decisions and not self.latencies.n:
             lines.append("latency n/a: the timestamps are not on this machine's clock (replay at another speed)")
         if self.n_dropped:
             lines.append(f"{self.n_dropped} messages were dropped because an outlet hung")

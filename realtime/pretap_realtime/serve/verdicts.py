@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Final
 
 from pretap_realtime.decide.cues import truth
 from pretap_realtime.decide.pipeline import Pipeline
@@ -11,11 +11,10 @@ from pretap_realtime.decide.policy import Policy
 from pretap_realtime.send.messages import Message
 from pretap_realtime.send.publisher import Publisher
 from pretap_realtime.send.sink import Outgoing
-from pretap_realtime.serve.states import StateReporter
+from pretap_realtime.serve.states import MAX_AGE_S, StateReporter
+from pretap_realtime.serve.stream_clocks import StreamClock
 from pretap_realtime.serve.summary import Summary
 from pretap_realtime.signal.chunk import Decision
-
-MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
 
 
 class VerdictPublisher:
@@ -23,8 +22,8 @@ class VerdictPublisher:
 
     Attributes
     ----------
-    clock_offset_s
-        Added to the timestamps of decisions it gives this machine's clock; None if it is not known.
+    stream_clock
+        How the timestamps of decisions relate to this machine's clock.
     """
 
     def __init__(
@@ -39,16 +38,16 @@ class VerdictPublisher:
         self._publisher, self._pipeline, self._states = publisher, pipeline, states
         self._policy, self._clock = policy, clock
         self._summary = Summary()
-        self.clock_offset_s: float | None = None
+        self.stream_clock = StreamClock()
 
     def publish(self, decisions: list[Decision], *, n_sent: int = 0) -> None:
         """Publish decisions; of the first `n_sent` with probabilities those were sent already."""
-        state, clock_offset_s = self._states.state, self.clock_offset_s
+        state, clock = self._states.state, self.stream_clock
         assert state is not None
         classes = self._pipeline.manifest.classes
-        # On a clock that was set, and with nothing else to go by, no latency is known.
-        was_set = self._pipeline.front_end.losses.shifts.stepped_s and clock_offset_s == 0
-        is_clock_known = clock_offset_s is not None and not was_set
+        # The offset is that of LSL's clock; if the timestamps jump, they are on another one.
+        was_set = bool(self._pipeline.front_end.losses.shifts.stepped_s)
+        has_latency = clock.is_known and clock.is_real_time and not was_set
         items = []
         for decision in decisions:
             is_sent = n_sent > 0 and decision.probs is not None
@@ -57,7 +56,8 @@ class VerdictPublisher:
             verdict = self._policy.judge(decision, withheld=bool(why))
             self._count(decision, code=verdict.code, is_published=not why)
             probs = [] if decision.probs is None else decision.probs.tolist()
-            t_s = decision.t_s + (clock_offset_s or 0.0)
+            has_time = clock.is_known and math.isfinite(decision.t_s)
+            t_s = decision.t_s + clock.offset_s if has_time else self._clock()
             message = Message(
                 type="verdict",
                 seq=0,
@@ -79,11 +79,18 @@ class VerdictPublisher:
                     row=(0.0,) * (len(classes) + 1) if why else (*probs, decision.quality),
                     withheld_p=probs if why else (),
                     is_sent=is_sent,
-                    has_latency=bool(probs) and is_clock_known,
+                    has_latency=bool(probs) and has_latency,
+                    origin=decision.origin,
+                    sample=decision.sample,
                 )
             )
         if items:
             self._publisher.publish(*items)
+
+    @property
+    def n_too_old(self) -> int:
+        """How many decisions were not published because they were too old."""
+        return self._summary.n_too_old
 
     def count_overflow(self) -> None:
         """Count an overflow of the stream's buffer."""
@@ -110,9 +117,12 @@ class VerdictPublisher:
         """Return why a decision with probabilities must not become a verdict; empty if it may."""
         if self._states.state != "RUNNING":
             return f"the stream is {self._states.state}"
-        if self.clock_offset_s is None:
+        clock = self.stream_clock
+        if not clock.is_known:
+            return clock.why_unknown
+        if not clock.is_real_time:
             return ""
-        sample_s = decision.t_s + self.clock_offset_s - self._pipeline.front_end.losses.shifts.stepped_s
+        sample_s = decision.t_s + clock.offset_s - self._pipeline.front_end.losses.shifts.stepped_s
         if self._clock() - sample_s > MAX_AGE_S:
             self._summary.n_too_old += 1
             return f"older than {MAX_AGE_S:g} s when it was ready"

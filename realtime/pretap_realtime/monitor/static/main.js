@@ -132,13 +132,14 @@ function showState(state, why) {
 function showFigures() {
   const f = figures;
   const isHeard = f.state && !f.silent;
-  if (isHeard) showState(f.state, [f.why, about.problem].filter(Boolean).join(" "));
+  if (isHeard) showState(f.state, [f.why, f.latency_error, about.problem].filter(Boolean).join(" "));
   else if (f.state) showState("SILENT", `The service sends no messages. ${about.problem}`);
   else showState("WAITING", about.problem);
   const judges = isHeard && (f.state === "RUNNING" || f.state === "STALE");
   traces.setBad(head.show(f.bad, judges, judges ? f.why : ""));
   const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-  text("p50", f.latency_ms ? ms(f.latency_ms[0]) : "n/a");
+  text("p50", f.latency_ms ? ms(f.latency_ms[0]) : f.latency_error ? "impossible" : "n/a");
+  byId("p50").classList.toggle("fault", Boolean(f.latency_error));
   text("p95", f.latency_ms ? `${ms(f.latency_ms[1])} · ${ms(f.latency_ms[2])}` : "n/a");
   text("rate", f.decisions_per_s === null ? "–" : f.decisions_per_s.toFixed(1));
   text("lost", String(f.lost));
