@@ -11,12 +11,14 @@ PEERS := loop-torch loop-onnxruntime mne-lsl ezmsg timeflux
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test faults browser lint format types imports wheel bench-peers clean
+.PHONY: help install demo test lab long faults browser lint format types imports wheel bench-peers clean
 
 help:
 	@echo "make demo      set up .venv and see it work; then .venv/bin/pretap demo --web: the same in the browser, and a game"
 	@echo "make test      set up .venv and run every test"
 	@echo "make faults    the fault suite alone; writes docs/faults.md"
+	@echo "make lab       several computers with clocks of their own, alone: needs root on Linux, skipped otherwise"
+	@echo "make long      the long cases, which make test leaves out"
 	@echo "make browser   the monitor's page in the system's Chromium, alone"
 	@echo "make install   set up .venv only"
 	@echo "make lint types imports   the checks that CI runs"
@@ -34,6 +36,13 @@ test: install
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
 	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
 	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/lab
+
+lab: install
+	$(BIN)/python -m pytest tests/lab
+
+long: install
+	$(BIN)/python -m pytest --long -m long
 
 browser: install
 	$(BIN)/python -m pytest tests/browser
