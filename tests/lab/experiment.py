@@ -68,11 +68,19 @@ class Experiment:
         child.wait_for("4 channels at 100 Hz")
         return child
 
-    def start_task(self, *, n: int, every_s: float = 0.4, first_s: float = 1.5) -> Child:
+    def start_task(self, *, n: int, every_s: float = 0.4, first_s: float = 0.8) -> Child:
         spec = (f"task-{self.name}", str(self.cues), str(n), str(every_s), str(first_s))
         child = self.task.python(self.script("task.py"), *spec)
-        child.wait_for("waits for a reader")
+        child.wait_for("task: waits")
         return child
+
+    def begin(self, service: Child) -> None:
+        """Let the task send its cues when the service and its recorder read everything."""
+        service.wait_for("RUNNING")
+        log = self.session / "record.log"
+        for name in (self.name, f"task-{self.name}"):
+            until(lambda name=name: f"recording '{name}'" in log.read_text(), f"a recorder of {name}")
+        self.cues.with_name(f"{self.cues.name}.go").touch()
 
     def start_service(self, *more: str) -> Child:
         return self.decoder.pretap(
@@ -84,13 +92,13 @@ class Experiment:
             *more,
         )
 
-    def run(self, *, n: int = 20, first_s: float = 1.5, service: tuple[str, ...] = ()) -> Child:
-        """Start everything, and return the service when the game reads it and the task has sent its first cue."""
+    def run(self, *, n: int = 20) -> Child:
+        """Start everything but the cues, see `begin`; return the service when the game reads it."""
         self.start_amp()
-        started = self.start_service(*service)
+        service = self.start_service()
         self.start_game().wait_for("game: reads")
-        self.start_task(n=n, first_s=first_s)
-        return started
+        self.start_task(n=n)
+        return service
 
     def start_game(self) -> Child:
         return self.game.python(self.script("game.py"), f"out-{self.name}-markers", str(self.heard))

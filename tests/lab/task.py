@@ -1,6 +1,6 @@
 """A task program: sends markers ``tap/left`` and ``tap/right`` on an LSL stream. task.py NAME LOG N EVERY_S FIRST_S.
 
-The first one goes out FIRST_S after the stream has a reader. Each line of LOG is a marker's timestamp and text.
+The first one goes out FIRST_S after the file LOG.go appears. Each line of LOG is a marker's timestamp and text.
 """
 
 import sys
@@ -11,10 +11,9 @@ import pylsl
 
 name, log, n, every_s, first_s = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:6])
 outlet = pylsl.StreamOutlet(pylsl.StreamInfo(name, "Markers", 1, 0, "string", f"{name}-id"))
-print("task: waits for a reader", flush=True)
-while not outlet.have_consumers():
+print("task: waits", flush=True)
+while not Path(f"{log}.go").exists():
     time.sleep(0.01)
-print("task: has a reader", flush=True)
 start_s = pylsl.local_clock() + first_s
 with Path(log).open("w", buffering=1) as file:
     for k in range(int(n)):

@@ -25,8 +25,9 @@ def test_four_computers_with_four_clocks_and_a_recorder_on_the_task_s(lab, tmp_p
     experiment = four_hosts(lab)
     path = tmp_path / "task.xdf"
     recorder = experiment.task.pretap("record", str(path))
-    service = experiment.run(first_s=4.0)
+    service = experiment.run()
     recorder.wait_for(rf"recording 'task-{experiment.name}'")
+    experiment.begin(service)
     experiment.wait_for_answers(20)
     assert service.interrupt() == 0
     assert recorder.interrupt() == 0
@@ -51,8 +52,9 @@ def test_four_computers_with_one_name_and_a_monitor_on_the_game_s(lab, tmp_path)
     monitor = experiment.game.pretap("monitor", "--port", "0", "--cue-query", f"name=task-{experiment.name}")
     port = re.search(r":(\d+)/", monitor.wait_for(r"http://127\.0\.0\.1:\d+/"))[1]
     log = tmp_path / "page.jsonl"
-    service = experiment.run(first_s=5.0)
+    service = experiment.run()
     experiment.game.python(experiment.script("page.py"), port, str(log)).wait_for("page: open")
+    experiment.begin(service)
 
     def updates():
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -79,8 +81,8 @@ def test_who_joins_late_finds_everything_right_from_the_first_cue_on(lab):
     service.wait_for("WAITING")
     experiment.start_amp()
     service.wait_for("no cue stream yet")
-    # Its first cue comes when the first window is full, about when the offsets are known.
-    experiment.start_task(n=20, first_s=0.8)
+    experiment.start_task(n=20)
+    experiment.begin(service)
     experiment.wait_for_answers(5)
     experiment.start_game().wait_for("game: reads")
     experiment.wait_for_answers(20)
@@ -96,6 +98,7 @@ def test_a_clock_that_drifts_by_100_ppm_is_followed(lab, n):
     experiment = four_hosts(lab)
     experiment.amp.set_drift(100.0)
     service = experiment.run(n=n)
+    experiment.begin(service)
     experiment.wait_for_answers(n)
     assert service.interrupt() == 0
     experiment.check_all()
@@ -108,6 +111,7 @@ def test_a_link_that_is_down_for_3_s_costs_the_cues_of_that_time_alone(lab, whic
     experiment = four_hosts(lab)
     host = getattr(experiment, which)
     service = experiment.run(n=40)
+    experiment.begin(service)
     experiment.wait_for_answers(5)
     began_s = host.time_at(lab.now())
     host.set_link("down")
@@ -135,6 +139,7 @@ def test_without_multicast_known_peers_lead_to_the_streams(lab):
     lab.router(amp, decoder, task, game)
     experiment = Experiment(lab, amp=amp, task=task, decoder=decoder, game=game)
     service = experiment.run()
+    experiment.begin(service)
     experiment.wait_for_answers(20)
     assert service.interrupt() == 0
     experiment.check_all()
@@ -145,6 +150,7 @@ def test_two_interfaces_show_each_stream_once(lab):
     experiment.amp.join("wifi", "10.79.0.1/24")
     experiment.decoder.join("wifi", "10.79.0.2/24")
     service = experiment.run()
+    experiment.begin(service)
     experiment.wait_for_answers(20)
     assert service.interrupt() == 0
     assert "another stream answers" not in service.said
@@ -167,6 +173,7 @@ def test_a_firewall_that_drops_udp_hides_the_streams_and_costs_nothing_later(lab
     service = experiment.start_service()
     experiment.start_game().wait_for("game: reads")
     experiment.start_task(n=30)
+    experiment.begin(service)
     experiment.wait_for_answers(5)
     router.ip("rule add ipproto udp blackhole")
     experiment.wait_for_answers(30)

@@ -109,8 +109,9 @@ class SessionFolder:
         threading.Thread(target=self._watch, name="recorder", daemon=True).start()
         deadline_s = local_clock() + _START_S
         while self._child.poll() is None and local_clock() < deadline_s:
-            n_recording = self._read_log().count("recording '")
-            if n_recording >= len(inputs) or stop.wait(0.02):
+            log = self._read_log()
+            n_outputs = sum(log.count(f"recording '{each.removeprefix('name=')}'") for each in outputs)
+            if log.count("recording '") - n_outputs >= len(inputs) or stop.wait(0.02):
                 return
 
     def _read_log(self) -> str:
