@@ -5,6 +5,7 @@ All times are on this computer's clock: the clock offset of each stream is measu
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -23,8 +24,7 @@ from pretap_realtime.send.messages import Message
 
 _PULL_S: Final = 0.1
 _CLOCK_EVERY_S: Final = 1.0
-_CLOCK_S: Final = 2.0  # for one measurement
-_SAME_CLOCK_S: Final = 0.005  # on one machine the rest is noise, as in `record.source`
+_FIRST_EVERY_S: Final = 0.02  # until the offset is known
 
 
 class ClockFollower:
@@ -37,14 +37,9 @@ class ClockFollower:
 
     def _follow(self) -> None:
         while not self._stop.is_set():
-            try:
-                offset_s = self._inlet.time_correction(_CLOCK_S)
-            except ConnectionLostError:
-                pass
-            else:
-                is_same = self._inlet.is_local and abs(offset_s) < _SAME_CLOCK_S
-                self.offset_s = 0.0 if is_same else offset_s
-            self._stop.wait(_CLOCK_EVERY_S)
+            with contextlib.suppress(ConnectionLostError):
+                self.offset_s = self._inlet.clock_offset_s()
+            self._stop.wait(_FIRST_EVERY_S if self.offset_s is None else _CLOCK_EVERY_S)
 
 
 class Arrivals:
