@@ -268,7 +268,7 @@ def _make_service(
 
 def _make_mode(loaded: _LoadedDecoder) -> Mode:
     cue = loaded.settings.cue
-    if not cue.query:
+    if not cue.is_on:
         return FreeRunning(loaded.decoder, hop=loaded.hop)
     patterns, offset_s = bundle_cues(loaded.decoder.manifest)
     return cue_locked(loaded.decoder, cue, patterns=cue.patterns or patterns, offset_s=offset_s)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
+from pretap.signal.trigger import TriggerChannel
 from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError
@@ -160,8 +161,10 @@ class LslConnection:
         self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: list[StreamSearch], changed: str
     ) -> None:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
-        self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
+        self._trigger = None if mapping.cue_channel is None else TriggerChannel(mapping.labels[mapping.cue_channel])
+        self.has_cues, self.max_buffered = cues is not None or self._trigger is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
+        self._codes: list[Cue] = []  # from the trigger channel, of samples that were pulled
         self._closed = threading.Event()
         is_real_time = self.description.speed == 1.0
         self.clock_offset_s = 0.0 if is_real_time and inlet.is_local else None
@@ -170,15 +173,21 @@ class LslConnection:
             threading.Thread(target=self._follow_clock, name="clock", daemon=True).start()
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        """Pull samples, see `Inlet.pull`."""
-        return self.inlet.pull(timeout_s, n_wanted)
+        """Pull samples, see `Inlet.pull`, and keep the cues in their trigger channel for `pull_cues`."""
+        chunk = self.inlet.pull(timeout_s, n_wanted)
+        if chunk is not None and chunk.codes is not None and self._trigger is not None:
+            self._codes += [Cue(float(chunk.t_s[i]), code) for i, code in self._trigger.process(chunk.codes)]
+        return chunk
 
     def newcomers(self) -> list[str]:
         """Return a sentence for each other stream that answers to a query and has come since, without waiting."""
         return [line for search in self._searches for line in search.newcomers()]
 
     def pull_cues(self) -> list[Cue]:
-        return self._cues.pull() if self._cues is not None else []
+        if self._cues is not None:
+            return self._cues.pull()
+        codes, self._codes = self._codes, []
+        return codes
 
     def close(self) -> None:
         self._closed.set()
@@ -267,8 +276,11 @@ class Connector:
                 self._said_of_cues = line
                 self._say(line)
         for cues in streams[1:]:
-            if cues.format != "string" or cues.n_channels != 1:
-                raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
+            if cues.format != "string" and (cues.format == "undefined" or cues.sfreq_hz):
+                raise StreamRefusedError(
+                    f"Cue stream {cues}: expected markers, which are strings or numbers at no regular rate. Choose "
+                    "another stream; for a trigger channel of the EEG stream, use --cue-channel."
+                )
         return streams
 
     def _connect(
@@ -287,6 +299,7 @@ class Connector:
             self._decoder.manifest,
             self._config.stream,
             interpolation=self._decoder.interpolation,
+            cue_channel=self._config.cue.channel,
         )
         cue_inlet = None
         for cues in others:
@@ -295,7 +308,9 @@ class Connector:
             on_failure.callback(cue_inlet.close)
             cue_inlet.start()
         self._warn_of_another_head(inlet.description)
-        inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
+        inlet.open(
+            order=mapping.order, factors=mapping.factors, counter=mapping.counter, cue_channel=mapping.cue_channel
+        )
         for search, stream in zip(self._searches, streams, strict=True):
             search.connected(stream)
         self._before = inlet.description
