@@ -221,7 +221,7 @@ def _codes(raw: Any, source: str) -> list[Event]:
 def _codes_of(raw: Any, name: str) -> list[Event]:
     """Read the events of one trigger channel, as the live service does."""
     values = raw.get_data(picks=[name], verbose="error")[0]  # (n_samples,)
-    if int(raw.info["chs"][raw.ch_names.index(name)]["unit"]) == _UNIT_VOLT:  # MNE took the codes for microvolts
+    if raw.get_channel_types(picks=[name])[0] not in ("stim", "misc"):  # MNE took the codes for microvolts
         values = np.rint(values * _UV_PER_V)
     return [Event(sample, text) for sample, text in TriggerChannel(name).process(values)]
 

@@ -59,9 +59,10 @@ def record(
         return
     for track in recorder.tracks:
         click.echo(str(track), err=True)
-    if any(track.counts_losses for track in recorder.tracks) and not any(track.is_text for track in recorder.tracks):
+    if any(track.counts_losses for track in recorder.tracks) and not any(track.has_markers for track in recorder.tracks):
         click.echo(
-            "No markers were recorded, but training needs them. Does the task send markers?",
+            "No markers were recorded, but training needs them. Does the task send markers? If the EEG stream has a "
+            "trigger channel, name it with --cue-channel.",
             err=True,
         )
     click.echo(f"wrote {out} ({recorder.n_bytes / 1e6:.1f} MB)", err=True)

@@ -147,7 +147,7 @@ def _read_decoders(
     decoders = load_decoders(config, overrides, flags)
     if any(math.isnan(value) for _, each in decoders for value in (each.decode.hop_ms, each.stream.wait_s)):
         raise UsageError("A duration is NaN: expected a number of milliseconds or seconds.")
-    named = [name for name in ("query", "cue_query", "cue_channel") if options[name] is not None]
+    named = [name for name in ("query", "cue_query") if options[name] is not None]
     if len(decoders) > 1 and named:
         flag, key = f"--{named[0].replace('_', '-')}", _KEYS[named[0]]
         raise UsageError(

@@ -266,3 +266,6 @@ class Service:
     def _answer_cues(self, connection: LslConnection, now_s: float) -> None:
         decisions = [d for cue in connection.pull_cues() for d in self._pipeline.ask(cue, arrived_s=now_s)]
         self._verdicts.publish(decisions + self._pipeline.expire(now_s))
+        if (cues := self._pipeline.mode.cues) is not None:
+            for sentence in cues.take_news():
+                self._states.warn(sentence)
