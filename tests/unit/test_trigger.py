@@ -30,7 +30,7 @@ def raw(stim: dict[str, np.ndarray]) -> mne.io.RawArray:
 def of_mne(recording: mne.io.RawArray, **options) -> tuple[Event, ...]:
     options = {"mask": None, "uint_cast": True} | options
     rows = mne.find_events(recording, consecutive=True, shortest_event=1, mask_type="and", verbose="error", **options)
-    return tuple(sorted(Event(int(sample) - 300, str(code)) for sample, _, code in rows))
+    return tuple(sorted({Event(int(sample) - 300, str(code)) for sample, _, code in rows}))
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -109,7 +109,7 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording", cue_channel: 
         channels=tuple(eeg.ch_names),
         sfreq_hz=float(eeg.info["sfreq"]),
         n_samples=n_samples,
-        events=tuple(sorted(events)),
+        events=tuple(sorted(set(events))),  # two channels, or an annotation too, may tell of one event
         read=read,
         source=Path(source).name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
@@ -214,8 +214,7 @@ def _codes(raw: Any, source: str) -> list[Event]:
     joint = [names.index(name) for name in ("STI101", "STI 014") if name in names]
     codes = (bits[joint[:1]] if joint else bits) & mask
     rows, samples = np.nonzero(is_event(codes[:, :-1], codes[:, 1:]))
-    found = {(int(i) + 1, int(codes[row, i]), int(codes[row, i + 1])) for row, i in zip(rows, samples, strict=True)}
-    return [Event(sample, str(code)) for sample, _, code in sorted(found)]
+    return [Event(i + 1, str(codes[row, i + 1])) for row, i in zip(rows.tolist(), samples.tolist(), strict=True)]
 
 
 def _codes_of(raw: Any, name: str) -> list[Event]:

@@ -342,7 +342,7 @@ def _choose_markers(streams: Sequence[_Stream], *, path: Path, names: Sequence[s
     for name in names:
         found = [each for each in streams if each.is_called(name) and not (each.can_be_eeg or each.is_ours)]
         if not found:
-            listing = "; ".join(str(each) for each in streams) or "no other streams"
+            listing = "; ".join(str(each) for each in streams if not each.is_ours) or "no other streams"
             raise DataError(
                 f"{path}: no marker stream is called {name!r} (--markers). Beside the EEG, it has {listing}."
             )
