@@ -93,6 +93,16 @@ def test_two_streams_with_the_same_tap_need_a_choice(tmp_path):
         events(path, markers=("nobody",))
 
 
+def test_two_streams_whose_markers_coincide_need_a_choice_whatever_their_texts(tmp_path):
+    box = markers("box", [(1.02, "1"), (1.99, "2"), (7.0, "pause")])
+    path = write_streams(tmp_path / "x.xdf", EEG, markers("task", TAPS), box)
+    with pytest.raises(DataError, match="have 2 markers at the same times, so the same event might count twice"):
+        open_recording(path)
+    assert events(path, markers=("task",)) == TAP_EVENTS
+    frames = markers("frames", [(k / 10, f"frame {k}") for k in range(90)])
+    assert len(events(write_streams(tmp_path / "y.xdf", EEG, markers("task", TAPS), frames))) == 92
+
+
 def test_streams_with_different_texts_and_a_task_that_was_restarted_are_read_together(tmp_path):
     blocks = markers("blocks", [(0.5, "block/1"), (9.0, "block/2")])
     again = markers("task", [(5.0, "tap/left")])

@@ -38,6 +38,7 @@ from pretap.signal.trigger import TriggerChannel
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _OUR_MESSAGE = '{"v":'  # the first field of our messages
 _MAX_LISTED = 40
+_COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
@@ -357,17 +358,34 @@ def _choose_markers(streams: Sequence[_Stream], *, path: Path, names: Sequence[s
 
 
 def _refuse_twins(streams: Sequence[_Stream], path: Path) -> None:
-    """Refuse two streams that were recorded at the same time and have a text in common: each event might count twice.
-
-    The second stream of a task that was restarted begins after the first one.
-    """
+    """Refuse two streams if each event might be in both of them, and count twice."""
     for one, other in combinations(streams, 2):
-        common = sorted({text for _, text in one.texts} & {text for _, text in other.texts})
-        if common and one.texts[0][0] <= other.texts[-1][0] and other.texts[0][0] <= one.texts[-1][0]:
+        why = _why_twins(one, other)
+        if why:
             raise DataError(
-                f"{path}: the marker streams {one} and {other} both have {common[0]!r}, so the same event might count "
-                f"twice. Choose one by its name or id: --markers {one.id}."
+                f"{path}: the marker streams {one} and {other} {why}, so the same event might count twice. Choose one "
+                f"by its name or id: --markers {one.id}."
             )
+
+
+def _why_twins(one: _Stream, other: _Stream) -> str:
+    """Return why two streams may have the same events: they share a text, or most of their markers coincide.
+
+    The second stream of a task that was restarted begins after the first one, and is no twin.
+    """
+    times, others = (np.sort([t_s for t_s, _ in each.texts]) for each in (one, other))
+    if not (len(times) and len(others)) or times[0] > others[-1] or others[0] > times[-1]:
+        return ""
+    common = sorted({text for _, text in one.texts} & {text for _, text in other.texts})
+    if common:
+        return f"both have {common[0]!r}"
+    few, many = sorted((times, others), key=len)
+    n_coinciding = np.count_nonzero(
+        np.searchsorted(many, few - _COINCIDENCE_S) < np.searchsorted(many, few + _COINCIDENCE_S, side="right")
+    )
+    if n_coinciding > len(many) / 2:
+        return f"have {n_coinciding} markers at the same times"
+    return ""
 
 
 def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
