@@ -280,7 +280,8 @@ class MarkerInlet(_LslInlet):
                 rows, t_s = self._inlet.pull_chunk(timeout=0.0 if cues else timeout_s, max_samples=1, as_numpy=True)
                 if not t_s.size:
                     break
-                cues.append(Cue(float(t_s[0]), marker_text(rows[0].tolist())))
+                if text := marker_text(rows[0].tolist()):
+                    cues.append(Cue(float(t_s[0]), text))
         except LOST_ERRORS:
             if not cues:  # otherwise the next pull raises it
                 raise _lost(self.stream.name) from None
