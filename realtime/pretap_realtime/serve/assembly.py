@@ -197,8 +197,14 @@ def _run_service(
     stop: StopSignal,
 ) -> None:
     """Serve decoder k until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
-    markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
-    outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
+    markers, manifest = loaded.settings.markers, loaded.decoder.manifest
+    outlets = OutletSink(
+        markers.name,
+        classes=manifest.classes,
+        format=markers.format,
+        sha256=loaded.decoder.sha256,
+        events=manifest.training.config.events,
+    )
     publisher = Publisher(
         sinks,
         outlets=outlets,
