@@ -89,7 +89,7 @@ def test_codes_of_a_trigger_channel_decide_live_as_in_the_recording(session, kit
     assert [row["t"] - amp.t0_s for row in live] == pytest.approx([0.9, 1.9, 2.2, 3.9], abs=1e-6)
     for text in (said, scored_said):
         assert text.count("no decision at the marker '255': expected a cue like '1', '2'") == 1
-        assert "1 markers fitted no cue pattern" in text
+        assert "markers that fit no cue pattern: 1" in text
 
 
 @pytest.mark.parametrize("format", ["int32", "int64", "float64"])
@@ -116,5 +116,5 @@ def test_white_space_around_a_marker_is_ignored_and_a_misspelt_one_is_named_once
     assert decided(scored) == decided(live)
     for text in (said, scored_said):
         assert text.count("no decision at the marker 'tap/rihgt': expected a cue like 'tap/left', 'tap/right'") == 1
-        assert "2 markers fitted no cue pattern" in text
+        assert "markers that fit no cue pattern: 2" in text
     assert re.search(r"2 decisions, 0 skipped", said)

@@ -22,7 +22,7 @@ def test_a_marker_that_fits_no_pattern_is_named_once_and_counted():
     assert not cues.match("tab/left")
     assert cues.take_news() == []
     assert cues.n_unmatched == 4
-    assert "4 markers fitted no cue pattern" in str(Summary(n_unmatched=cues.n_unmatched))
+    assert "markers that fit no cue pattern: 4" in str(Summary(n_unmatched=cues.n_unmatched))
 
 
 def test_markers_of_a_replay_that_are_no_cues_are_expected():

@@ -185,7 +185,7 @@ class _Tally:
     def report(self, counts: RunCounts, *, n_unmatched: int) -> str:
         lines = [f"{self._n_valid} decisions; {self._n - self._n_valid} windows were invalid"]
         if n_unmatched:
-            lines.append(f"{n_unmatched} markers fitted no cue pattern")
+            lines.append(f"markers that fit no cue pattern: {n_unmatched}")
         if self._n_none:
             lines.append(f"{self._n_commands} commands; {self._n_none} verdicts are none")
         if counts.n_trained_on:

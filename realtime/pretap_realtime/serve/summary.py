@@ -42,7 +42,7 @@ class Summary:
         if self.n_overflows:
             lines.append(f"{self.n_overflows} overflows of the buffer: the oldest samples were lost")
         if self.n_unmatched:
-            lines.insert(0, f"{self.n_unmatched} markers fitted no cue pattern")
+            lines.insert(0, f"markers that fit no cue pattern: {self.n_unmatched}")
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
