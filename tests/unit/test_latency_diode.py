@@ -106,7 +106,7 @@ def test_the_whole_loop_is_measured_from_the_decision(tmp_path):
         ({"channel": "C3"}, "expected edges of 'C3' near its 60 markers and nowhere else"),
         (
             {"channel": "DIODE", "markers": "game"},
-            "no marker stream is called 'game' (--markers). Beside the EEG, it has 'task'",
+            "is called 'game' (--markers). Beside the EEG, it has 'task'",
         ),
     ],
 )
