@@ -39,12 +39,26 @@ set_option = click.option(
     metavar="A.B=C",
     help="Set key B of table A in the configuration to C. Can be repeated.",
 )
+_markers_option = click.option(
+    "--markers",
+    multiple=True,
+    metavar="NAME_OR_ID",
+    help="Name or id of the marker stream in an XDF file that has several. Can be repeated.",
+)
+_cue_channel_option = click.option(
+    "--cue-channel", metavar="LABEL", help="Trigger channel whose codes are the events, instead of markers."
+)
 trials_option = click.option(
     "--trials", metavar="A:B", help="Use only trials A to B - 1, counted from 0 like a Python slice."
 )
 xdf_stream_option = click.option(
     "--xdf-stream", metavar="NAME_OR_ID", help="Name or id of the EEG stream in an XDF file that has several."
 )
+
+
+def events_options(command: _Command) -> _Command:
+    """Add ``--markers`` and ``--cue-channel``, which choose the events of a recording, to a command."""
+    return _markers_option(_cue_channel_option(command))
 
 
 def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - click's own name

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from pretap.config.reading import find_config, load_config
+from pretap.config.recording import ALL_EVENTS, RecordingConfig, choose_events
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
-from pretap.options import FILE, engine_option, json_option, part_option, set_option, trials_option, xdf_stream_option
+from pretap.options import (
+    FILE,
+    engine_option,
+    events_options,
+    json_option,
+    part_option,
+    set_option,
+    trials_option,
+    xdf_stream_option,
+)
 from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
 
@@ -41,6 +51,7 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @_DATA
 @_RECORDING
 @xdf_stream_option
+@events_options
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for folds and initial weights."
@@ -56,6 +67,8 @@ def train(
     data: str | None,
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     out: Path | None,
     seed: int,
     overrides: tuple[str, ...],
@@ -77,7 +90,8 @@ def train(
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
-    _check_source(data, recordings, xdf_stream)
+    events = choose_events(markers, cue_channel)
+    _check_source(data, recordings, xdf_stream, events)
     out = out or Path(f"{file.stem}.safetensors")
     check_writable(out)
     from msgspec.structs import replace
@@ -89,6 +103,8 @@ def train(
     from pretap_offline.trials.source import read_trials
 
     note = ""
+    if events != ALL_EVENTS:
+        recipe = replace(recipe, recording=events)
     if recordings:
         epochs, report = _cut(recordings, recipe, stream=xdf_stream)
     else:
@@ -123,6 +139,7 @@ def train(
 @_DATA
 @_RECORDING
 @xdf_stream_option
+@events_options
 @part_option
 @trials_option
 @engine_option
@@ -135,6 +152,8 @@ def evaluate(
     data: str | None,
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     part: Literal["train", "test"],
     trials: str | None,
     engine: str | None,
@@ -152,10 +171,11 @@ def evaluate(
     from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
     from pretap_offline.trials.source import read_trials
 
-    _check_source(data, recordings, xdf_stream)
+    events = choose_events(markers, cue_channel)
+    _check_source(data, recordings, xdf_stream, events)
     decoder = load(bundle, engine=engine or "auto")
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder), stream=xdf_stream, decoder=decoder)
+        epochs, cut = _cut(recordings, _recipe_of(decoder, events), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())
     else:
         epochs = read_trials(data, part=part)
@@ -171,11 +191,13 @@ def evaluate(
         write_scores(evaluation, json_file)
 
 
-def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None) -> None:
+def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None, events: RecordingConfig) -> None:
     if data is not None and recordings:
         raise UsageError("--data and --recording both choose the trials: give one of them.")
     if stream is not None and not recordings:
         raise UsageError("--xdf-stream chooses a stream in the files of --recording: give both.")
+    if events != ALL_EVENTS and not recordings:
+        raise UsageError("--markers and --cue-channel choose the events of --recording: give both.")
 
 
 def _cut(
@@ -184,14 +206,14 @@ def _cut(
     from pretap.recordings.continuous import open_recording
     from pretap_offline.trials.cut import cut_trials
 
-    opened = [open_recording(path, stream=stream) for path in recordings]
+    opened = [open_recording(path, stream=stream, config=recipe.recording) for path in recordings]
     if decoder is None:
         return cut_trials(opened, recipe)
     return cut_trials(opened, recipe, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
 
 
-def _recipe_of(decoder: Decoder) -> TrainConfig:
-    """Return the configuration that cut the bundle's trials, at the bundle's sampling rate."""
+def _recipe_of(decoder: Decoder, events: RecordingConfig) -> TrainConfig:
+    """Return the configuration that cut the bundle's trials, at the bundle's rate; `events` replaces its choice."""
     from msgspec.structs import replace
 
     manifest = decoder.manifest
@@ -201,7 +223,8 @@ def _recipe_of(decoder: Decoder) -> TrainConfig:
             "This bundle was trained on trials, not on recordings: it does not know the markers of its classes "
             f"({', '.join(manifest.classes)}). Give --data, or use `pretap score --cue`."
         )
-    return replace(recipe, signal=replace(recipe.signal, sfreq_hz=manifest.sfreq_hz))
+    recording = recipe.recording if events == ALL_EVENTS else events
+    return replace(recipe, signal=replace(recipe.signal, sfreq_hz=manifest.sfreq_hz), recording=recording)
 
 
 def _save(epochs: Epochs, path: Path | None) -> None:

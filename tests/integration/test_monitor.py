@@ -126,13 +126,13 @@ def test_listening_on_other_addresses_causes_a_warning(start):
 class Service:
     """The three outlets of a service and a marker stream of another program, controlled by the test."""
 
-    def __init__(self, name: str, classes=("left", "right")) -> None:
+    def __init__(self, name: str, classes=("left", "right"), *, events="", truth="string") -> None:
         self.name = name
-        labels = [*classes, "quality"]
-        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32")
+        labels, facts = [*classes, "quality"], {"events": events} if events else {}
+        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32", facts=facts)
         self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
         self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
-        self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
+        self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format=truth)
         self._seq = 0
 
     def say(self, **facts) -> None:
@@ -207,6 +207,30 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_j
     figures = [u["figures"] for u in updates if u.get("figures")][-1]
     assert (figures["n_right"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
     assert (figures["state"], figures["bad"]) == (("RUNNING", ["C3"]) if as_json else ("", []))
+
+
+@pytest.mark.parametrize(("events", "n_judged"), [('{"left":["1"],"right":["2"]}', 2), ("", 0), ("no json", 0)])
+def test_a_number_is_a_true_marker_if_the_service_tells_its_class(monitor, kit, events, n_judged):
+    service = Service(f"svc-{secrets.token_hex(4)}", events=events, truth="int32")
+    _, port = monitor("--service", service.name, "--query", "name=nobody", "--cue-query", f"{service.name}-task")
+    with page(port) as socket_:
+        kit.until(service.has_readers, "the monitor on all outlets")
+        now_s = local_clock()
+        service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s - 0.13)
+        for code in (1, 2, 7):
+            service.truth.push_sample([code], now_s)
+        updates, _ = collect(
+            socket_,
+            kit,
+            lambda updates, _: (
+                sum(event["kind"] == "marker" for u in updates for event in u.get("events", [])) == 3
+                and any((u.get("figures") or {}).get("n_judged", -1) == n_judged for u in updates)
+            ),
+        )
+    markers = [event["text"] for u in updates for event in u.get("events", []) if event["kind"] == "marker"]
+    assert markers == ["1", "2", "7"]
+    judged = [(j["truth"], j["label"], j["right"]) for u in updates for j in u.get("judged", [])]
+    assert judged == [("left", "left", True), ("right", "left", False)][:n_judged]
 
 
 def test_two_services_are_listed_and_neither_is_followed(monitor, kit):

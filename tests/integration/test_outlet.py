@@ -8,10 +8,12 @@ import msgspec
 import pylsl
 import pytest
 
+from pretap_realtime.lsl.description import describe
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send import outlet_sink
 from pretap_realtime.send.messages import Message, encode
 from pretap_realtime.send.sink import Outgoing
+from real_lsl import resolve
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
@@ -114,4 +116,15 @@ def test_messages_are_only_written_for_readers_and_a_late_reader_gets_all_from_t
         assert code == [2]
         t_s.append(timestamp_s)
     assert t_s[-3:] == [T_S[0] + seq for seq in last]
+    sink.group.close()
+
+
+def test_every_outlet_of_a_service_describes_the_markers_of_its_classes():
+    events = {"left": ("tap/left", "1"), "right": ("<&\u00b5>",)}
+    sink = outlet_sink.OutletSink("told", classes=("left", "right"), format="json", sha256="0", events=events)
+    message = Message(type="state", seq=0, state="RUNNING", t=T_S[0], sent=T_S[0])
+    sink.send([Outgoing(message)])
+    for kind in ("markers", "codes", "probabilities"):
+        described = msgspec.json.decode(describe(resolve(f"told-{kind}")).events, type=dict[str, tuple[str, ...]])
+        assert described == events
     sink.group.close()

@@ -121,6 +121,15 @@ def test_a_counter_is_found_by_its_label_and_is_no_channel_of_the_bundle(manifes
     assert not [line for line in lines if "not used" in line]
 
 
+def test_a_trigger_channel_is_found_by_its_label_and_needs_no_unit(manifest):
+    stream = replace(STREAM, n_channels=9, labels=(*CHANNELS, "TTL"), units=("uV",) * 8 + ("none",))
+    mapping = check_stream(stream, manifest, StreamConfig(), cue_channel="TTL")
+    assert (mapping.cue_channel, mapping.counter) == (8, None)
+    assert "  cues   <- channel   9 'TTL'" in describe_mapping(mapping, manifest, delay_s=0.0).splitlines()
+    with pytest.raises(StreamRefusedError, match=r"has 0 channels 'ttl': expected one, the one with the cues"):
+        check_stream(stream, manifest, StreamConfig(), cue_channel="ttl")
+
+
 @pytest.mark.parametrize(("labels", "n"), [(("Fz2", *CHANNELS), 0), (("COUNT", "COUNT", *CHANNELS), 2)])
 def test_a_stream_without_the_one_counter_that_is_configured_is_refused(manifest, labels, n):
     stream = replace(STREAM, n_channels=len(labels), labels=labels, units=("uV",) * len(labels))

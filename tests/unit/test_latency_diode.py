@@ -102,9 +102,12 @@ def test_the_whole_loop_is_measured_from_the_decision(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channel": "LIGHT"}, "0 channels of 'amp' are called 'LIGHT', expected one. It has C3, DIODE, C4"),
+        ({"channel": "LIGHT"}, "'amp' has 0 channels 'LIGHT': expected one. It has C3, DIODE, C4"),
         ({"channel": "C3"}, "expected edges of 'C3' near its 60 markers and nowhere else"),
-        ({"channel": "DIODE", "markers": "game"}, "no marker stream is called 'game'. It has 'task'"),
+        (
+            {"channel": "DIODE", "markers": "game"},
+            "is called 'game' (--markers). Beside the EEG, it has 'task'",
+        ),
     ],
 )
 def test_a_wrong_channel_or_stream_is_refused_by_name(tmp_path, options, message):

@@ -65,18 +65,31 @@ class DecodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Cue-locked decoding; it is on if `query` names a marker stream.
+    """Cue-locked decoding; it is on if `query` names a marker stream, or `channel` a trigger channel of the EEG stream.
 
-    Each marker that matches one of `patterns` (shell-style: ``*`` and ``?``) gives one decision, for the window that
-    ends `offset_ms` after it. By default these are the events and the offset that the bundle was trained on. If `votes`
-    is more than 1, the decision is the mean probability of that many windows, each ending `vote_step_ms` earlier.
+    Each marker, or code of the channel, that matches one of `patterns` (shell-style: ``*`` and ``?``) gives one
+    decision, for the window that ends `offset_ms` after it. By default these are the events and the offset that the
+    bundle was trained on. If `votes` is more than 1, the decision is the mean probability of that many windows, each
+    ending `vote_step_ms` earlier.
     """
 
     query: Text = ""
+    channel: Annotated[str, Meta(max_length=64)] = ""
     patterns: tuple[Text, ...] = ()
     offset_ms: Milliseconds | None = None
     votes: Annotated[int, Meta(ge=1, le=100)] = 1
     vote_step_ms: Annotated[float, Meta(gt=0, le=1000)] = 20.0
+
+    def __post_init__(self) -> None:
+        if self.query and self.channel:
+            raise ValueError(
+                f'query = "{self.query}" and channel = "{self.channel}" both name the source of the cues: leave out one'
+            )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether decisions are made at cues."""
+        return bool(self.query or self.channel)
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,9 +209,10 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: OutputsConfig = OutputsConfig()
 
     def __post_init__(self) -> None:
-        if self.cue.query and self.policy.has_memory:
+        if self.cue.is_on and self.policy.has_memory:
+            source = f'query = "{self.cue.query}"' if self.cue.query else f'channel = "{self.cue.channel}"'
             raise ValueError(
-                f'cue.query = "{self.cue.query}" decides once per cue, each on its own: of [policy] only threshold '
+                f"cue.{source} decides once per cue, each on its own: of [policy] only threshold "
                 "applies, and evidence, memory_ms, release, dwell_ms and refractory_ms must be left out"
             )
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from pretap.config.reading import Label, Milliseconds, Positive, Text
+from pretap.config.recording import RecordingConfig
 from pretap.networks import Network
 
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
@@ -117,6 +118,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     network: Network
     signal: SignalConfig = SignalConfig()
+    recording: RecordingConfig = RecordingConfig()
     events: dict[Label, tuple[Text, ...]] = {}
     trials: TrialsConfig = TrialsConfig()
     scaling: ScalingConfig = ScalingConfig()

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.extras import import_extra
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
+from pretap.signal.trigger import ALL_BITS, HIGH_BITS, LOW_BITS, TriggerChannel, is_event, is_status
 
 __all__ = ["open_recording", "recording_from_raw"]
 
@@ -25,10 +27,17 @@ _XDF_SUFFIXES = (".xdf", ".xdfz", ".xdf.gz")
 _UNIT_VOLT = 107  # FIFF_UNIT_V in MNE's `info["chs"][i]["unit"]`
 _UV_PER_V = 1e6
 _BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
+_MAX_LISTED = 40
 _NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
 
 
-def open_recording(path: Path, *, stream: str | None = None, clocks: LiveClocks | None = None) -> Recording:
+def open_recording(
+    path: Path,
+    *,
+    stream: str | None = None,
+    config: RecordingConfig = ALL_EVENTS,
+    clocks: LiveClocks | None = None,
+) -> Recording:
     """Open a continuous recording; its samples are read on demand.
 
     Parameters
@@ -38,6 +47,8 @@ def open_recording(path: Path, *, stream: str | None = None, clocks: LiveClocks 
         channels are used, including bad ones, in the file's order. Annotations become events.
     stream
         XDF only: the name, id or source_id of the stream to read, if there are several of EEG.
+    config
+        Which markers, or which trigger channel, are the events.
     clocks
         XDF only: see `open_xdf`.
 
@@ -55,17 +66,18 @@ def open_recording(path: Path, *, stream: str | None = None, clocks: LiveClocks 
     if not path.exists():
         raise DataError(f"{path} does not exist: expected a recording (FIF, EDF, BDF, BrainVision, XDF, ...).")
     if path.name.lower().endswith(_XDF_SUFFIXES):
-        return open_xdf(path, stream=stream, clocks=clocks)
-    if stream is not None:
-        raise UsageError(f"Only XDF files have streams to choose from, and {path.name} is not one (stream {stream!r}).")
+        return open_xdf(path, stream=stream, config=config, clocks=clocks)
+    for name in filter(None, (stream, *config.markers)):
+        raise UsageError(f"Only XDF files have streams to choose from, and {path.name} is not one (stream {name!r}).")
     with _as_data_error(path):
         if path.suffix == ".fif":
             _refuse_cycles(path)
         mne = import_extra("mne", needed_by=f"Reading {path.name}")
-        return recording_from_raw(mne.io.read_raw(path, preload=False, verbose="error"), source=str(path))
+        raw = mne.io.read_raw(path, preload=False, verbose="error")
+        return recording_from_raw(raw, source=str(path), cue_channel=config.cue_channel)
 
 
-def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
+def recording_from_raw(raw: Any, *, source: str = "MNE recording", cue_channel: str = "") -> Recording:
     """Convert an `mne.io.Raw` to a `Recording`; its samples are read on demand, and `raw` is not changed.
 
     All EEG channels are used, including bad ones; if there are none, all other voltages. Annotations become events, and
@@ -78,27 +90,35 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording") -> Recording:
         The recording.
     source
         Its name in messages. If it is a path, the recording keeps the last part of it.
+    cue_channel
+        The channel whose codes are the events, instead of annotations and all trigger channels. It is never EEG.
 
     Raises
     ------
     DataError
         If the recording is empty, has no EEG, or cannot be read.
     """
+    if cue_channel and cue_channel not in raw.ch_names:
+        listed = ", ".join(raw.ch_names[:_MAX_LISTED])
+        raise DataError(f"{source} has no channel {cue_channel!r}, which should have the cues. It has {listed}.")
     with _as_data_error(source):
-        eeg = _pick_eeg(raw.copy(), source)
+        eeg = _pick_eeg(raw.copy(), source, without=cue_channel)
         n_samples = int(eeg.n_times)
         read = _reader(eeg, source, n_samples)
         if n_samples == 0:
             raise DataError(f"{source} has no samples.")
         read(n_samples - 1, n_samples)  # a truncated file fails here, not in the middle of a replay
         annotations = _annotations(raw, n_samples)
-        events = [Event(start, text) for start, _, text in annotations if start >= 0] + _codes(raw, source)
+        if cue_channel:
+            events = _codes_of(raw, cue_channel)
+        else:
+            events = [Event(start, text) for start, _, text in annotations if start >= 0] + _codes(raw, source)
     starts = {start for start, _, text in annotations if _is_boundary(text) and start > 0}
     return Recording(
         channels=tuple(eeg.ch_names),
         sfreq_hz=float(eeg.info["sfreq"]),
         n_samples=n_samples,
-        events=tuple(sorted(events)),
+        events=tuple(sorted(set(events))),  # two channels, or an annotation too, may tell of one event
         read=read,
         source=Path(source).name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
@@ -139,8 +159,10 @@ def _as_data_error(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _pick_eeg(raw: Any, source: str) -> Any:
-    """Keep the EEG channels or, if there are none, all other voltages."""
+def _pick_eeg(raw: Any, source: str, *, without: str) -> Any:
+    """Keep the EEG channels or, if there are none, all other voltages; never the channel `without`."""
+    if without:
+        raw.drop_channels([without])
     types = raw.get_channel_types()
     if "eeg" in types:
         return raw.pick("eeg", exclude=(), verbose="error")
@@ -188,22 +210,28 @@ def _codes(raw: Any, source: str) -> list[Event]:
 
     BioSemi's Status channel has triggers in its low 16 bits and the amplifier's state above them, which is masked. If
     bits 8 to 15 never change, only the low 8 bits are the code: lines without a cable float at 1, so that 65281 is
-    code 1.
+    code 1. If a channel STI101 or STI 014 joins the others, it is the only one that is read, as by MNE.
     """
-    import mne
-
-    if "stim" not in raw.get_channel_types():
+    names = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "stim"]
+    if not names:
         return []
-    mask = None
-    if source.lower().endswith(".bdf") or any(name.lower() == "status" for name in raw.ch_names):
-        status = raw.get_data(picks="stim", verbose="error").astype(np.int64)  # (n_stim, n_samples)
-        changing = int(np.bitwise_or.reduce(status ^ status[:, :1], axis=None))
-        mask = 0xFFFF if changing & 0xFF00 else 0xFF
-    rows = mne.find_events(
-        raw, consecutive=True, shortest_event=1, mask=mask, mask_type="and", uint_cast=mask is None, verbose="error"
-    )
-    first = int(raw.first_samp)
-    return [Event(int(sample) - first, str(int(code))) for sample, _, code in rows.tolist()]
+    bits = raw.get_data(picks=names, verbose="error").astype(np.int64)  # (n_stim, n_samples)
+    mask = ALL_BITS
+    if source.lower().endswith(".bdf") or any(map(is_status, raw.ch_names)):
+        changing = int(np.bitwise_or.reduce(bits ^ bits[:, :1], axis=None))
+        mask = ALL_BITS if changing & HIGH_BITS else LOW_BITS
+    joint = [names.index(name) for name in ("STI101", "STI 014") if name in names]
+    codes = (bits[joint[:1]] if joint else bits) & mask
+    rows, samples = np.nonzero(is_event(codes[:, :-1], codes[:, 1:]))
+    return [Event(i + 1, str(codes[row, i + 1])) for row, i in zip(rows.tolist(), samples.tolist(), strict=True)]
+
+
+def _codes_of(raw: Any, name: str) -> list[Event]:
+    """Read the events of one trigger channel, as the live service does."""
+    values = raw.get_data(picks=[name], verbose="error")[0]  # (n_samples,)
+    if raw.get_channel_types(picks=[name])[0] not in ("stim", "misc"):  # MNE took the codes for microvolts
+        values = np.rint(values * _UV_PER_V)
+    return [Event(sample, text) for sample, text in TriggerChannel(name).process(values)]
 
 
 def _reader(raw: Any, source: str, n_samples: int) -> Callable[[int, int], NDArray[np.float32]]:

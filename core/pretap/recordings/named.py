@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pretap.child import run_child
+from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import UsageError
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.mne_epochs import is_epochs_file
@@ -24,18 +25,20 @@ def open_any(
     trials: str | None = None,
     channels: tuple[str, ...] | None = None,
     stream: str | None = None,
+    config: RecordingConfig = ALL_EVENTS,
     clocks: LiveClocks | None = None,
 ) -> Recording:
     """Open trials (competition or -epo.fif, joined end to end), a continuous recording, or the synthetic subject.
 
-    `sfreq_hz` resamples any of them, `trials_at_hz` only trials. `trials` and `channels` select from trials, and
-    `stream` selects a stream of an XDF file, and `clocks` are those of the session that it recorded.
+    `sfreq_hz` resamples any of them, `trials_at_hz` only trials. `trials` and `channels` select from trials, `stream`
+    selects a stream of an XDF file, and `config` the events of a continuous recording. `clocks` are those of the
+    session that an XDF file recorded.
     """
     path = Path(name)
     is_synthetic = name.partition(":")[0] == "synthetic" and not path.exists()
     is_trials = path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path)
-    if stream is not None and (is_synthetic or is_trials):
-        raise UsageError(f"--xdf-stream {stream}: only XDF files have streams to choose from, and {name} is not one.")
+    if is_synthetic or is_trials:
+        _refuse_choice(stream, config, name)
     if is_synthetic:
         return _synthetic(name, sfreq_hz=sfreq_hz or trials_at_hz)
     if is_trials:
@@ -52,12 +55,21 @@ def open_any(
         return from_epochs(resample_epochs(epochs, sfreq_hz=rate_hz))
     from pretap.recordings.continuous import open_recording
 
-    recording = open_recording(path, stream=stream, clocks=clocks)
+    recording = open_recording(path, stream=stream, config=config, clocks=clocks)
     if sfreq_hz is None:
         return recording
     from pretap.recordings.resample import resample_recording
 
     return resample_recording(recording, sfreq_hz=sfreq_hz)
+
+
+def _refuse_choice(stream: str | None, config: RecordingConfig, name: str) -> None:
+    options = {"--xdf-stream": stream, "--markers": " ".join(config.markers)}
+    for option, value in options.items():
+        if value:
+            raise UsageError(f"{option} {value}: only XDF files have streams to choose from, and {name} is not one.")
+    if config.cue_channel:
+        raise UsageError(f"--cue-channel {config.cue_channel}: {name} has no trigger channel. Leave the option out.")
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

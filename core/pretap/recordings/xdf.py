@@ -1,4 +1,4 @@
-"""Opens XDF files (LSL recordings) as a `Recording`: one EEG stream and the string markers of the file."""
+"""Opens XDF files (LSL recordings) as a `Recording`: one EEG stream and the markers of the file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import combinations
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import DataError
 from pretap.extras import import_extra
+from pretap.recordings.events import is_marker_stream, marker_text
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf_chunks import complete_chunks
@@ -30,10 +34,13 @@ from pretap.recordings.xdf_time import (
     timestamps,
 )
 from pretap.signal.channels import unit_factor
+from pretap.signal.trigger import TriggerChannel
 
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _OUR_MESSAGE = '{"v":'  # the first field of our messages
 _MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
+_MAX_LISTED = 40
+_COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
@@ -42,13 +49,13 @@ def open_xdf(
     *,
     stream: str | None = None,
     channel: str | None = None,
-    markers: str | None = None,
+    config: RecordingConfig = ALL_EVENTS,
     clocks: LiveClocks | None = None,
 ) -> Recording:
-    """Open the EEG stream of an XDF file with the string markers of all its marker streams.
+    """Open the EEG stream of an XDF file with its markers, or with the codes of a trigger channel of the EEG stream.
 
     With `channel`, open only the channel of that name instead, whatever its type and in its own unit: a photodiode or
-    another auxiliary channel. With `markers`, take only the markers of the stream with that name, id or source_id.
+    another auxiliary channel.
 
     pyxdf brings the timestamps to one clock, and their jitter is removed (`xdf_time`). They are in `t_s` unless they
     are ``n / sfreq_hz``, and `segments` has their breaks. Invalid timestamps (NaN) are extrapolated from those before
@@ -56,14 +63,16 @@ def open_xdf(
     event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
     away. A truncated file is read up to its last complete chunk.
 
+    Without a choice in `config`, all marker streams of texts are read or, if there are none, those of numbers. The
+    streams that `pretap serve` sends are never among them.
     With the `clocks` of the live session, timestamps stay on the clock of the EEG stream, and events are the cues of
     that session's cue stream, placed as they were live.
 
     Raises
     ------
     DataError
-        If the file is damaged, if no stream or several streams could be the EEG, or if there is no such channel or
-        marker stream; the message lists what there is.
+        If the file is damaged, if no stream or several streams could be the EEG, or if two marker streams may have the
+        same events; the message lists the streams.
     """
     loaded, truncation, repairs = _load(path, synchronize=clocks is None)
     streams = [_Stream(each) for each in loaded]
@@ -71,24 +80,25 @@ def open_xdf(
     if not np.isfinite(eeg.t_s).all():
         raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
     if channel is None:
-        columns, channels, uv_per_unit, is_assumed = _channels(eeg, path)
+        columns, channels, uv_per_unit, is_assumed = _channels(eeg, path, without=config.cue_channel)
     else:
-        columns, channels, uv_per_unit, is_assumed = _one_channel(eeg, path, channel)
+        columns, channels = [_column(eeg, channel, path)], (channel,)
+        uv_per_unit, is_assumed = np.ones(1), False
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
     segments = find_segments(eeg.t_s, eeg.sfreq_hz)
     t_s = timestamps(segments)  # (n_samples,)
     sfreq_hz = _rate_hz(eeg, segments)
-    events = _events(streams if markers is None else _marker_stream(streams, path, markers), segments, clocks)
+    markers, events, about_events = _find_events(eeg, streams, segments, path=path, config=config, clocks=clocks)
+    notes = [f"stream {eeg.name!r}", *about_events]
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
-    notes = [f"stream {eeg.name!r}"]
     if is_assumed:
         notes.append("no unit given, assumed to be microvolts")
     if len(segments) > 1:
         notes.append(f"breaks in its timestamps: {len(segments) - 1}")
     if n_filled := repairs.n_by_stream[eeg.id]:
         notes.append(f"invalid timestamps: {n_filled}")
-    if n_untimed := sum(repairs.n_by_stream[each.id] for each in streams if each.is_text):
+    if n_untimed := sum(repairs.n_by_stream[each.id] for each in markers):
         notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
     if truncation:
         notes.append(truncation)
@@ -171,6 +181,28 @@ class _Stream:
     @property
     def can_be_eeg(self) -> bool:
         return not self.is_text and self.sfreq_hz > 0 and len(self.t_s) > 0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether `pretap serve` has sent it: its description names the bundle."""
+        return bool(_below(_below(self._info, "desc"), "bundle"))
+
+    @property
+    def has_markers(self) -> bool:
+        is_one = is_marker_stream(format=self.format, type=self.type, sfreq_hz=self.sfreq_hz)
+        return is_one and not self.is_ours and bool(self.texts)
+
+    @cached_property
+    def texts(self) -> list[tuple[float, str]]:
+        """The markers (time, text) that are not empty."""
+        found = ((t_s, marker_text(values)) for t_s, values in zip(self.t_s.tolist(), self._rows(), strict=True))
+        return [(t_s, text) for t_s, text in found if text and not text.startswith(_OUR_MESSAGE)]
+
+    def is_called(self, name: str) -> bool:
+        return name in {self.name, self.id, self.source_id}
+
+    def _rows(self) -> list[Any]:
+        return self.values if isinstance(self.values, list) else np.asarray(self.values).tolist()
 
     def __str__(self) -> str:
         rate = f"{self.sfreq_hz:g} Hz" if self.sfreq_hz else "irregular"
@@ -262,7 +294,7 @@ def _load(path: Path, *, synchronize: bool) -> tuple[list[dict[str, Any]], str, 
 def _choose(streams: Sequence[_Stream], *, path: Path, stream: str | None) -> _Stream:
     listing = "; ".join(str(each) for each in streams) or "no streams at all"
     if stream is not None:
-        found = [each for each in streams if stream in {each.name, each.id, each.source_id}]
+        found = [each for each in streams if each.is_called(stream)]
         if len(found) != 1:
             raise DataError(f"{path}: {len(found)} streams are called {stream!r}. It has {listing}.")
         if not found[0].can_be_eeg:
@@ -280,13 +312,19 @@ def _choose(streams: Sequence[_Stream], *, path: Path, stream: str | None) -> _S
     )
 
 
-def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
-    """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed."""
+def _channels(
+    eeg: _Stream, path: Path, *, without: str
+) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
+    """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed.
+
+    The channel `without` is never EEG.
+    """
     info = eeg.channel_info
     if len(info) != eeg.n_channels:  # no description, or one that does not fit
         names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
         return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True
-    columns = [i for i, each in enumerate(info) if each["type"].lower() == "eeg"] or list(range(eeg.n_channels))
+    others = [i for i, each in enumerate(info) if not without or each["label"] != without]
+    columns = [i for i in others if info[i]["type"].lower() == "eeg"] or others
     factors = []
     for i in columns:
         factor = unit_factor(info[i]["unit"] or "uV")
@@ -300,27 +338,15 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
 
 
-def _one_channel(
-    eeg: _Stream, path: Path, channel: str
-) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
-    """Return the same as `_channels` for one channel in its own unit."""
+def _column(eeg: _Stream, label: str, path: Path) -> int:
+    """Return the column of the channel with this label."""
     labels = [each["label"] for each in eeg.channel_info]
-    found = [i for i, label in enumerate(labels) if label == channel]
-    if len(found) != 1:
-        listed = ", ".join(labels) or "no channel names"
+    if labels.count(label) != 1 or len(labels) != eeg.n_channels:
+        listed = ", ".join(filter(None, labels[:_MAX_LISTED])) or "no labels"
         raise DataError(
-            f"{path}: {len(found)} channels of {eeg.name!r} are called {channel!r}, expected one. It has {listed}."
+            f"{path}: {eeg.name!r} has {labels.count(label)} channels {label!r}: expected one. It has {listed}."
         )
-    return found, (channel,), np.ones(1), False
-
-
-def _marker_stream(streams: Sequence[_Stream], path: Path, name: str) -> list[_Stream]:
-    texts = [each for each in streams if each.is_text]
-    found = [each for each in texts if name in {each.name, each.id, each.source_id}]
-    if not found:
-        listed = "; ".join(str(each) for each in texts) or "no marker streams"
-        raise DataError(f"{path}: no marker stream is called {name!r}. It has {listed}.")
-    return found
+    return labels.index(label)
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -334,18 +360,85 @@ def _connections(eeg: _Stream, clocks: LiveClocks | None) -> tuple[int, ...]:
     return tuple(int(each[0]) for each in found if each.size) or (0,)
 
 
-def _events(streams: Sequence[_Stream], segments: Sequence[Segment], clocks: LiveClocks | None) -> tuple[Event, ...]:
-    """Return an event for every string marker, at its nearest sample, however far away that is.
+def _find_events(
+    eeg: _Stream,
+    streams: Sequence[_Stream],
+    segments: Sequence[Segment],
+    *,
+    path: Path,
+    config: RecordingConfig,
+    clocks: LiveClocks | None,
+) -> tuple[list[_Stream], tuple[Event, ...], list[str]]:
+    """Return the marker streams that are read, the events, and notes on where these come from."""
+    if config.cue_channel:
+        codes = np.asarray(eeg.values)[:, _column(eeg, config.cue_channel, path)].astype(np.float64)  # (n_samples,)
+        found = TriggerChannel(config.cue_channel).process(codes)
+        note = f"events from channel {config.cue_channel!r}"
+        return [], tuple(Event(sample, text) for sample, text in found), [note]
+    others = [each for each in streams if each is not eeg]
+    if clocks is not None:
+        others = [each for each in others if np.isin(each.t_s, clocks.cue_s).any()]
+    markers = _choose_markers(others, path=path, names=config.markers)
+    unread = [repr(each.name) for each in streams if each.has_markers and each not in (*markers, eeg)]
+    notes = [f"marker streams not read: {', '.join(unread)}"] if unread else []
+    return markers, _events(markers, segments, clocks), notes
 
-    The messages of `pretap serve`, which are also in the recording of a session, are not markers of the task.
+
+def _choose_markers(streams: Sequence[_Stream], *, path: Path, names: Sequence[str]) -> list[_Stream]:
+    """Return the marker streams with these names or, without names, those of texts or else those of numbers."""
+    chosen = []
+    for name in names:
+        found = [each for each in streams if each.is_called(name) and not (each.can_be_eeg or each.is_ours)]
+        if not found:
+            listing = "; ".join(str(each) for each in streams if not each.is_ours) or "no other streams"
+            raise DataError(
+                f"{path}: no marker stream is called {name!r} (--markers). Beside the EEG, it has {listing}."
+            )
+        _refuse_twins(found, path)
+        chosen += [each for each in found if each not in chosen]
+    if names:
+        return chosen
+    found = [each for each in streams if each.has_markers]
+    chosen = [each for each in found if each.is_text] or found
+    _refuse_twins(chosen, path)
+    return chosen
+
+
+def _refuse_twins(streams: Sequence[_Stream], path: Path) -> None:
+    """Refuse two streams if each event might be in both of them, and count twice."""
+    for one, other in combinations(streams, 2):
+        why = _why_twins(one, other)
+        if why:
+            raise DataError(
+                f"{path}: the marker streams {one} and {other} {why}, so the same event might count twice. Choose one "
+                f"by its name or id: --markers {one.id}."
+            )
+
+
+def _why_twins(one: _Stream, other: _Stream) -> str:
+    """Return why two streams may have the same events: they share a text, or most of their markers coincide.
+
+    The second stream of a task that was restarted begins after the first one, and is no twin.
     """
+    times, others = (np.sort([t_s for t_s, _ in each.texts]) for each in (one, other))
+    if not (len(times) and len(others)) or times[0] > others[-1] or others[0] > times[-1]:
+        return ""
+    common = sorted({text for _, text in one.texts} & {text for _, text in other.texts})
+    if common:
+        return f"both have {common[0]!r}"
+    few, many = sorted((times, others), key=len)
+    n_coinciding = np.count_nonzero(
+        np.searchsorted(many, few - _COINCIDENCE_S) < np.searchsorted(many, few + _COINCIDENCE_S, side="right")
+    )
+    if n_coinciding > len(many) / 2:
+        return f"have {n_coinciding} markers at the same times"
+    return ""
+
+
+def _events(streams: Sequence[_Stream], segments: Sequence[Segment], clocks: LiveClocks | None) -> tuple[Event, ...]:
+    """Return an event for every marker, at its nearest sample, however far away that is."""
     events = []
-    for stream in streams:
-        if not stream.is_text or (clocks is not None and not np.isin(stream.t_s, clocks.cue_s).any()):
-            continue
-        for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
-            text = " ".join(str(each).strip() for each in texts).strip()
-            if text and not text.startswith(_OUR_MESSAGE):
-                sample, late_s = nearest_sample(t_s if clocks is None else clocks.to_eeg_clock(t_s), segments)
-                events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
+    for t_s, text in (marker for stream in streams for marker in stream.texts):
+        sample, late_s = nearest_sample(t_s if clocks is None else clocks.to_eeg_clock(t_s), segments)
+        events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pretap.bundle.shipped import BEST
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
-from pretap.options import engine_option, json_option, part_option, trials_option
+from pretap.options import engine_option, events_options, json_option, part_option, trials_option
 from pretap_realtime.send.latencies import percentile
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Parity(msgspec.Struct, frozen=True):
 @click.option(
     "--recording", type=click.Path(path_type=Path), metavar="FILE", help="Recording to cut trials from, as in training."
 )
+@events_options
 @part_option
 @trials_option
 @click.option(
@@ -60,6 +61,8 @@ def verify(
     *,
     data: str | None,
     recording: Path | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
@@ -79,6 +82,8 @@ def verify(
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
+    if recording is None and (markers or cue_channel):
+        raise UsageError("--markers and --cue-channel choose the events of a recording: give --recording too.")
     manifest = read_bundle(bundle).manifest
     engine = engine or "auto"
     if engine != "auto":
@@ -89,7 +94,9 @@ def verify(
 
         if recording is not None:
             data = str(session.folder / "trials-epo.fif")
-            session.run("evaluate", str(bundle), "--recording", str(recording), "--save-trials", data)
+            events = [argument for name in markers for argument in ("--markers", name)]
+            events += ["--cue-channel", cue_channel] if cue_channel else []
+            session.run("evaluate", str(bundle), "--recording", str(recording), *events, "--save-trials", data)
         elif data.partition(":")[0] == "synthetic" and not Path(data).exists():
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")

@@ -1,11 +1,49 @@
-"""Cues of a bundle: the markers that ask for a decision, and the class they name. Used by `serve` and `score`."""
+"""Cues: the markers that ask for a decision, and the class they name. Used by `serve` and `score`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pretap.bundle.manifest import Manifest
 from pretap.recordings.events import matches
+from pretap_realtime.signal.compatibility import printable
 
 TRIAL_ENDS = ("trial/*/end", "trial/*/end/*")  # of replayed trials; the window ends with the trial
+_NO_CUES = ("trial/*/start", "trial/*/start/*", "loop/*")  # other markers of a replay
+_MAX_NAMED = 20
+
+
+class CuePatterns:
+    """The patterns of the markers that are cues, and the markers that fitted none of them.
+
+    Attributes
+    ----------
+    n_unmatched
+        How many markers fitted no pattern.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.n_unmatched = 0
+        self._patterns = tuple(patterns)
+        self._named: set[str] = set()
+        self._news: list[str] = []
+
+    def match(self, text: str) -> bool:
+        """Return whether a marker is a cue, and count it if it is not."""
+        if matches(text, self._patterns):
+            return True
+        if not matches(text, _NO_CUES):
+            self.n_unmatched += 1
+            if text not in self._named and len(self._named) < _MAX_NAMED:
+                self._named.add(text)
+                self._news.append(text)
+        return False
+
+    def take_news(self) -> list[str]:
+        """Return a sentence for each text that fitted no pattern, once; from the 20th on they are only counted."""
+        news, self._news = self._news, []
+        expected = ", ".join(map(repr, self._patterns))
+        return [f"no decision at the marker {printable(text)!r}: expected a cue like {expected}" for text in news]
 
 
 def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:

@@ -15,9 +15,9 @@ from pretap.decoder.decoder import Decoder
 from pretap.decoder.output import Output
 from pretap.decoder.stream import DecoderStream
 from pretap.errors import UsageError
-from pretap.recordings.events import matches
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
+from pretap_realtime.decide.cues import CuePatterns
 from pretap_realtime.signal.chunk import Cue, Decision
 
 CUE_HISTORY_S = 2.0  # how far back a cue may point, beyond its window
@@ -37,6 +37,11 @@ class Mode(Protocol):
     """
 
     n_skipped: int
+
+    @property
+    def cues(self) -> CuePatterns | None:
+        """Which markers are cues, and which were not; None if decisions are not made at cues."""
+        ...
 
     @property
     def lanes(self) -> DecoderStream | None:
@@ -90,6 +95,8 @@ class FreeRunning:
     n_seen
         Samples since the last interruption.
     """
+
+    cues = None
 
     def __init__(self, decoder: Decoder, *, hop: int) -> None:
         self.lanes = decoder.stream(hop)
@@ -216,12 +223,12 @@ class CueLocked:
         decoder: Decoder,
         *,
         offset_s: float,
-        patterns: tuple[str, ...],
+        patterns: Sequence[str],
         n_votes: int = 1,
         vote_step: int = 1,
     ) -> None:
         manifest = decoder.manifest
-        self._decoder, self._offset_s, self._patterns = decoder, offset_s, patterns
+        self._decoder, self._offset_s, self.cues = decoder, offset_s, CuePatterns(patterns)
         self._ends_before = [k * vote_step for k in range(n_votes)]
         self._n_needed = manifest.n_window + self._ends_before[-1]
         self._wait_s = CUE_WAIT_S + max(0.0, offset_s)
@@ -248,7 +255,7 @@ class CueLocked:
 
     def ask(self, cue: Cue, arrived_s: float) -> list[Decision]:
         """Return the decision on a cue that arrived at `arrived_s` of the caller's clock, if its samples are there."""
-        if not matches(cue.text, self._patterns):
+        if not self.cues.match(cue.text):
             return []
         if not math.isfinite(cue.t_s):
             return [Decision(math.nan, None, cue.why or "its timestamp is not a number", cue.text, cue.origin)]

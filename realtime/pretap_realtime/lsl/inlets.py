@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.recordings.events import marker_text
 from pretap.signal.channels import MISSING
 from pretap_realtime.lsl.description import (
     StreamInfo,
@@ -41,7 +42,6 @@ _N_SPARE: Final = 1024  # rows for samples that were decided on, and that the ch
 _MIN_SAMPLES: Final = 64  # of a buffer
 _RAW_S: Final = 0.5
 _MAX_RAW_VALUES: Final = 1 << 20  # 8 MB of the widest numbers
-_MAX_MARKER_BYTES: Final = 4096
 _MAX_MARKERS: Final = 1024  # of a pull
 
 
@@ -122,21 +122,28 @@ class _Buffer:
 class _Selection:
     """Which channels of a stream become which of the bundle: channel k is ``order[k]`` times ``factors[k]``."""
 
-    def __init__(self, order: Sequence[int], factors: Sequence[float], counter: int | None) -> None:
-        self._order, self._factors, self._counter = np.array(order, np.intp), np.array(factors, np.float64), counter
+    def __init__(
+        self, order: Sequence[int], factors: Sequence[float], *, counter: int | None, cue_channel: int | None
+    ) -> None:
+        self._order, self._factors = np.array(order, np.intp), np.array(factors, np.float64)
+        self._counter, self._cue_channel = counter, cue_channel
         self._missing = [k for k, i in enumerate(order) if i == MISSING]
 
     def is_identity(self, n_channels: int) -> bool:
         """Whether it changes nothing of a stream with `n_channels`."""
         in_order = self._order.tolist() == list(range(n_channels))
-        return in_order and bool((self._factors == 1).all()) and self._counter is None
+        has_extra = self._counter is not None or self._cue_channel is not None
+        return in_order and bool((self._factors == 1).all()) and not has_extra
 
     def __call__(self, raw: NDArray[Any], t_s: NDArray[np.float64]) -> Chunk:
         x = raw[:, self._order].astype(np.float64) * self._factors  # (n_new, n_channels)
         if self._missing:
             x[:, self._missing] = 0.0
-        count = None if self._counter is None else raw[:, self._counter].astype(np.float64)  # (n_new,)
-        return Chunk(x.astype(np.float32), t_s, count)
+        count, codes = (
+            None if i is None else raw[:, i].astype(np.float64)  # (n_new,)
+            for i in (self._counter, self._cue_channel)
+        )
+        return Chunk(x.astype(np.float32), t_s, count, codes)
 
 
 class _LslInlet:
@@ -212,7 +219,14 @@ class Inlet(_LslInlet):
         self.max_samples = 0
         self.native: NativeInlet | None = None
 
-    def open(self, *, order: Sequence[int], factors: Sequence[float], counter: int | None = None) -> None:
+    def open(
+        self,
+        *,
+        order: Sequence[int],
+        factors: Sequence[float],
+        counter: int | None = None,
+        cue_channel: int | None = None,
+    ) -> None:
         """Choose the channels, and open the stream if it is not open yet.
 
         Parameters
@@ -220,12 +234,12 @@ class Inlet(_LslInlet):
         order, factors
             Channel k of a chunk is channel ``order[k]`` of the stream times ``factors[k]``. Index `MISSING` is a
             channel of zeros.
-        counter
-            The channel of the stream in which the device counts its samples.
+        counter, cue_channel
+            The channels of the stream in which the device counts its samples, and sends trigger codes.
         """
         self.max_samples = max(_MIN_SAMPLES, round(self._buffer_s * self.description.sfreq_hz))
         self._buffer = _Buffer(self._inlet, self.max_samples + _N_SPARE, name=self.stream.name)
-        self._select = _Selection(order, factors, counter)
+        self._select = _Selection(order, factors, counter=counter, cue_channel=cue_channel)
         is_float32 = self._inlet.np_dtype == np.float32
         is_as_received = is_float32 and self._select.is_identity(self.description.n_channels)
         if is_as_received:
@@ -267,7 +281,7 @@ class Inlet(_LslInlet):
 
 
 class MarkerInlet(_LslInlet):
-    """A string stream of one channel."""
+    """A stream of markers, which are texts or whole numbers."""
 
     def pull(self, timeout_s: float = 0.0) -> list[Cue]:
         """Return all markers that are there, after waiting up to `timeout_s` for the first.
@@ -283,8 +297,8 @@ class MarkerInlet(_LslInlet):
                 rows, t_s = self._inlet.pull_chunk(timeout=0.0 if cues else timeout_s, max_samples=1, as_numpy=True)
                 if not t_s.size:
                     break
-                text = bytes(rows[0][0])[:_MAX_MARKER_BYTES].decode("utf-8", "replace")
-                cues.append(Cue(float(t_s[0]), text))
+                if text := marker_text(rows[0].tolist()):
+                    cues.append(Cue(float(t_s[0]), text))
         except LOST_ERRORS:
             if not cues:  # otherwise the next pull raises it
                 raise _lost(self.stream.name) from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from pretap.recordings.events import matches
 from pretap_realtime.signal.chunk import Cue
 
 _TAP_LEAD_S: Final = 0.13  # windows end this long before a tap; later samples contain the movement itself
@@ -26,8 +27,15 @@ class JudgedMarker(msgspec.Struct, frozen=True):
     lead: float  # seconds between the verdict's deadline and the marker
 
 
-def true_class(text: str, classes: Sequence[str]) -> str | None:
-    """Return the class that a marker names, as in ``trial/3/end/left`` or ``tap/left``; None for ``.../start/left``."""
+def true_class(text: str, classes: Sequence[str], events: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the class of a marker, None if it has none.
+
+    It is that of the patterns which the marker matches, or the last part of its text, as in ``trial/3/end/left`` or
+    ``tap/left``, but not in ``trial/3/start/left``.
+    """
+    for name, patterns in events.items():
+        if name in classes and matches(text, patterns):
+            return name
     parts = text.split("/")
     return parts[-1] if parts[-1] in classes and "start" not in parts else None
 
@@ -39,8 +47,8 @@ class LiveAccuracy:
         self._pending: deque[tuple[Cue, str, float]] = deque(maxlen=256)  # marker, class, arrival time
         self._verdicts: deque[tuple[float, str]] = deque(maxlen=4096)
 
-    def add_marker(self, marker: Cue, classes: Sequence[str], *, now_s: float) -> None:
-        truth = true_class(marker.text, classes)
+    def add_marker(self, marker: Cue, truth: str | None, *, now_s: float) -> None:
+        """Add a marker of class `truth`, which is None if it names none."""
         if truth is not None:
             self._pending.append((marker, truth, now_s))
 

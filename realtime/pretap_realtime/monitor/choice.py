@@ -74,9 +74,10 @@ def choose(
         else:
             problems.append("Waiting for the EEG stream.")
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
-    texts = [each for each in found if each.format == "string" and each.n_channels == 1 and each.source_id not in ours]
+    others = [each for each in found if each.source_id not in ours and each.n_channels == 1]
+    markers = [each for each in others if each.format == "string" or (each.format != "undefined" and not each.sfreq_hz)]
     query = {"type": "Markers"} if selection.markers is None else selection.markers
-    truths = [each for each in texts if each.matches(query)]
+    truths = [each for each in markers if each.matches(query)]
     return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy
+from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy, true_class
 from pretap_realtime.send.latencies import describe_negative, percentile
 from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import Cue
@@ -109,15 +110,16 @@ class _Arrivals:
 
 
 class Dashboard:
-    """Collects the output of a service with these classes.
+    """Collects the output of a service with these classes, whose true markers match the patterns in `events`.
 
     Times without a name are on this machine's LSL clock. Once `has_messages` is true, the messages contain everything
     that the probabilities and codes streams do, so those need not be read.
     """
 
-    def __init__(self, classes: Sequence[str] = ()) -> None:
+    def __init__(self, classes: Sequence[str] = (), events: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         self._raw_classes = tuple(classes)  # as the messages name them
         self.classes = tuple(printable(name, limit=20) for name in classes)
+        self._patterns = {printable(name, limit=20): patterns for name, patterns in events.items()}
         self.has_messages = False
         self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
         self.events: Log[Event] = Log(_KEPT_EVENTS)
@@ -203,10 +205,10 @@ class Dashboard:
             return
         text = printable(marker.text)
         parts = text.split("/")
-        label = parts[-1] if parts[-1] in self.classes else ""
-        is_start = bool(label) and "start" in parts
-        self.events.append(Event("marker", marker.t_s, text, label, is_start))
-        self._accuracy.add_marker(Cue(marker.t_s, text), self.classes, now_s=now_s)
+        truth = true_class(text, self.classes, self._patterns)
+        label = truth or (parts[-1] if parts[-1] in self.classes else "")
+        self.events.append(Event("marker", marker.t_s, text, label, start=bool(label) and truth is None))
+        self._accuracy.add_marker(Cue(marker.t_s, text), truth, now_s=now_s)
 
     def add_note(self, text: str, *, t_s: float) -> None:
         """Add a message of the monitor itself to the events."""

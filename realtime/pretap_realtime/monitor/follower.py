@@ -7,8 +7,11 @@ Used by `server`. One thread resolves and connects, which may block; another rea
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Final
+
+import msgspec
 
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
@@ -98,7 +101,7 @@ class Follower:
             self._show_eeg(inlet)
         elif role == "probabilities":
             service = service_of(inlet.stream)
-            view.start_service(service, _labels(inlet.description)[:-1])
+            view.start_service(service, _labels(inlet.description)[:-1], _events(inlet.description))
             view.describe_streams(service=printable(service), classes=view.dashboard.classes)
 
     def _show_eeg(self, inlet: Inlet) -> None:
@@ -185,6 +188,13 @@ def _open(role: str, stream: StreamInfo) -> Inlet | MarkerInlet:
         raise StreamRefusedError(f"The page can show at most {_MAX_CHANNELS} channels; {stream} has {n}.")
     inlet.open(order=range(n), factors=[f or 1.0 for f in _factors(inlet.description)] if role == "eeg" else [1.0] * n)
     return inlet
+
+
+def _events(description: Description) -> dict[str, tuple[str, ...]]:
+    """Return the marker patterns of each class; empty if the service does not tell, or not in its own format."""
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(description.events, type=dict[str, tuple[str, ...]])
+    return {}
 
 
 def _labels(description: Description) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -60,24 +61,26 @@ class View:
     Attributes
     ----------
     followed
-        The service and its classes, as their stream names them.
+        The service, its classes and their marker patterns, as their stream names them.
     """
 
     def __init__(self) -> None:
         self.dashboard = Dashboard()
         self.traces = Traces(n_channels=0, sfreq_hz=COLUMNS_PER_S)
         self.about = About()
-        self.followed: tuple[str, tuple[str, ...]] = "", ()
+        self.followed: tuple[str, tuple[str, ...], Mapping[str, Sequence[str]]] = "", (), {}
         self._n_resets = 0
 
     def describe_streams(self, **facts: Any) -> None:
         self.about = msgspec.structs.replace(self.about, **facts)
 
-    def start_service(self, service: str, classes: tuple[str, ...]) -> None:
+    def start_service(
+        self, service: str, classes: tuple[str, ...], events: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> None:
         """Begin with an empty dashboard, unless the service is the same as before."""
-        if (service, classes) != self.followed:
-            self.followed = service, classes
-            self.dashboard = Dashboard(classes)
+        if (service, classes, events) != self.followed:
+            self.followed = service, classes, events
+            self.dashboard = Dashboard(classes, events)
             self._n_resets += 1
 
     def start_eeg(self, labels: Sequence[str], sfreq_hz: float) -> None:

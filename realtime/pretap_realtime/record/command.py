@@ -57,11 +57,13 @@ def record(
     if recorder.started_s is None:
         click.echo("Stopped before a stream appeared; nothing was written.", err=True)
         return
-    for track in recorder.tracks:
+    tracks = recorder.tracks
+    for track in tracks:
         click.echo(str(track), err=True)
-    if any(track.counts_losses for track in recorder.tracks) and not any(track.is_text for track in recorder.tracks):
+    if any(track.counts_losses for track in tracks) and not any(track.has_markers for track in tracks):
         click.echo(
-            "No markers were recorded, but training needs them. Does the task send markers?",
+            "No markers were recorded, but training needs them. Does the task send markers? If the EEG stream has a "
+            "trigger channel, name it with --cue-channel.",
             err=True,
         )
     click.echo(f"wrote {out} ({recorder.n_bytes / 1e6:.1f} MB)", err=True)

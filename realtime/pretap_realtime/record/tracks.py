@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.recordings.events import is_marker_stream
 from pretap_realtime.record import xdf_writer
 from pretap_realtime.signal.compatibility import printable
 from pretap_realtime.signal.losses import LossDetector
@@ -60,6 +61,11 @@ class Track:
     def n_lost(self) -> int:
         """Samples lost according to the timestamps, 0 without a rate; those lost between connections are unknown."""
         return self._losses.counts.n_lost if self._losses is not None else 0
+
+    @property
+    def has_markers(self) -> bool:
+        one = self.identity
+        return is_marker_stream(format=one.format, type=one.type, sfreq_hz=one.sfreq_hz)
 
     @property
     def counts_losses(self) -> bool:

@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 
 import click
 
+from pretap.config.recording import choose_events
 from pretap.errors import UsageError
-from pretap.options import json_option, part_option, trials_option, xdf_stream_option
+from pretap.options import events_options, json_option, part_option, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
 from pretap_realtime.console.stopping import Stop, stop_on_signals
 from pretap_realtime.replay.faults import KINDS, Fault, FaultSettings, parse_schedule
@@ -71,6 +72,7 @@ def play(
 @part_option
 @trials_option
 @xdf_stream_option
+@events_options
 @click.option("--channels", metavar="NAME,NAME,...", help="Play only these channels, in this order.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate.  [default: the recording's]")
 @click.option("--name", default="pretap-replay", help="Name of the EEG stream to open.")
@@ -126,6 +128,8 @@ def replay(
     sfreq_hz: float | None,
     trials: str | None,
     xdf_stream: str | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     channels: str | None,
     unit: str,
     wait: bool,
@@ -149,7 +153,8 @@ def replay(
 
     stop = stop_on_signals()
     settings = _fault_settings(**faults)
-    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream)
+    events = choose_events(markers, cue_channel)
+    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream, config=events)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
     if counter is not None and counter in played.channels:

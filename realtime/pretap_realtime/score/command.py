@@ -11,10 +11,11 @@ import click
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.reading import load_config
+from pretap.config.recording import choose_events
 from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.options import FILE, engine_option, json_option, part_option, set_option, xdf_stream_option
+from pretap.options import FILE, engine_option, events_options, json_option, part_option, set_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
@@ -33,11 +34,13 @@ from pretap_realtime.signal.chunk import Decision
 @click.option(
     "--config",
     type=FILE,
-    help="Decide as `pretap serve --config FILE` does: at cues if it has a cue.query, otherwise at every hop.",
+    help="Decide as `pretap serve --config FILE` does: at cues if it has a cue.query or cue.channel, otherwise at "
+    "every hop.",
 )
 @set_option
 @part_option
 @xdf_stream_option
+@events_options
 @click.option(
     "--cue",
     "patterns",
@@ -69,6 +72,8 @@ def score(
     overrides: tuple[str, ...],
     part: Literal["train", "test"],
     xdf_stream: str | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     patterns: tuple[str, ...],
     offset_ms: float | None,
     log: Path | None,
@@ -85,7 +90,12 @@ def score(
     from pretap.bundle.file import load
     from pretap.recordings.named import open_any
 
-    flags = {"cue.offset_ms": offset_ms, "decode.hop_ms": hop_ms, "decode.engine": engine}
+    flags = {
+        "cue.channel": cue_channel,
+        "cue.offset_ms": offset_ms,
+        "decode.hop_ms": hop_ms,
+        "decode.engine": engine,
+    }
     settings = load_config(ServeConfig, config, overrides, flags)
     decoder = load(bundle, engine=settings.decode.engine)
     manifest = decoder.manifest
@@ -95,9 +105,10 @@ def score(
         trials_at_hz=manifest.sfreq_hz,
         channels=manifest.channels,
         stream=xdf_stream,
+        config=choose_events(markers, settings.cue.channel),
         clocks=_live_clocks(Path(recording), log),
     )
-    every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.query))
+    every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.is_on))
     mode = _make_mode(decoder, opened, settings, patterns=patterns, every_hop=every_hop)
     policy = Policy(settings.policy, manifest)
     tally = _Tally(manifest)
@@ -114,7 +125,11 @@ def score(
             counts = run_over(
                 opened, decoder, mode, n_chunk=n_chunk, on_decisions=on_decisions, advance=advance, settings=settings
             )
-        click.echo(f"{opened.source}\n{tally.report(counts)}")
+        if mode.cues is not None:
+            for sentence in mode.cues.take_news():
+                click.echo(sentence, err=True)
+        n_unmatched = 0 if mode.cues is None else mode.cues.n_unmatched
+        click.echo(f"{opened.source}\n{tally.report(counts, n_unmatched=n_unmatched)}")
         if file is not None:
             honest = counts.n_trained_on == 0
             file.finish({"n_received": counts.n_received, "n_lost": counts.n_lost, "honest": honest})
@@ -152,7 +167,7 @@ def _make_mode(
                 "decide at every hop: --hop-ms 50."
             )
         return cue_locked(decoder, cue, patterns=cued, offset_s=offset_s)
-    if patterns or (cue.query and not every_hop):
+    if patterns or (cue.is_on and not every_hop):
         raise DataError(
             f"{recording.source} has no event that matches {', '.join(cued)}. It has {_list_events(recording)}."
         )
@@ -190,8 +205,10 @@ class _Tally:
                 self._n_known += 1
                 self._n_right += verdict.code == true + 1
 
-    def report(self, counts: RunCounts) -> str:
+    def report(self, counts: RunCounts, *, n_unmatched: int) -> str:
         lines = [f"{self._n_valid} decisions; {self._n - self._n_valid} windows were invalid"]
+        if n_unmatched:
+            lines.append(f"markers that fit no cue pattern: {n_unmatched}")
         if self._n_none:
             lines.append(f"{self._n_commands} commands; {self._n_none} verdicts are none")
         if counts.n_trained_on:

@@ -15,11 +15,20 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.child import run_child
+from pretap.config.recording import choose_events
 from pretap.config.serve import PolicyConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
 from pretap.files import write_json, writing
-from pretap.options import FILE, engine_option, json_option, part_option, trials_option, xdf_stream_option
+from pretap.options import (
+    FILE,
+    engine_option,
+    events_options,
+    json_option,
+    part_option,
+    trials_option,
+    xdf_stream_option,
+)
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
@@ -112,6 +121,7 @@ class TuneResult(msgspec.Struct, frozen=True, kw_only=True):
 @part_option
 @trials_option
 @xdf_stream_option
+@events_options
 @engine_option
 def tune(
     bundle: Path,
@@ -125,6 +135,8 @@ def tune(
     part: Literal["train", "test"],
     trials: str | None,
     xdf_stream: str | None,
+    markers: tuple[str, ...],
+    cue_channel: str | None,
     engine: str | None,
 ) -> None:
     """Find the policy with the most hits minus wrong commands on RECORDING, within a limit of false activations.
@@ -146,6 +158,7 @@ def tune(
         trials=trials,
         channels=manifest.channels,
         stream=xdf_stream,
+        config=choose_events(markers, cue_channel),
     )
     if trials is not None and opened.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
+
+import msgspec
 
 from pretap_realtime.send.messages import encode
 from pretap_realtime.send.outlet_group import OutletGroup
@@ -25,15 +27,30 @@ class OutletSink:
     outlet opens, and this way it tells of the resampling from the first sample on. If a stream comes later at another
     rate, they open again.
 
+    Parameters
+    ----------
+    events
+        The marker patterns of each class. Their description tells the monitor what a marker such as ``1`` means.
+
     Attributes
     ----------
     group
         The outlets. C code sends probabilities to one of them itself, see `Outgoing.is_sent`.
     """
 
-    def __init__(self, name: str, *, classes: Sequence[str], format: Literal["json", "label"], sha256: str) -> None:  # noqa: A002
+    def __init__(
+        self,
+        name: str,
+        *,
+        classes: Sequence[str],
+        format: Literal["json", "label"],  # noqa: A002
+        sha256: str,
+        events: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._is_json = format == "json"
         identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
+        if events:
+            identity["events"] = msgspec.json.encode(events).decode()
         self.group = OutletGroup(name, classes=classes, marker_format=format, identity=identity)
         self._facts: dict[str, str] = {}
         self._is_open = False  # the outlets are open, or noted to be opened

@@ -197,8 +197,14 @@ def _run_service(
     stop: StopSignal,
 ) -> None:
     """Serve decoder k until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
-    markers, classes = loaded.settings.markers, loaded.decoder.manifest.classes
-    outlets = OutletSink(markers.name, classes=classes, format=markers.format, sha256=loaded.decoder.sha256)
+    markers, manifest = loaded.settings.markers, loaded.decoder.manifest
+    outlets = OutletSink(
+        markers.name,
+        classes=manifest.classes,
+        format=markers.format,
+        sha256=loaded.decoder.sha256,
+        events=manifest.training.config.events,
+    )
     publisher = Publisher(
         sinks,
         outlets=outlets,
@@ -268,7 +274,7 @@ def _make_service(
 
 def _make_mode(loaded: _LoadedDecoder) -> Mode:
     cue = loaded.settings.cue
-    if not cue.query:
+    if not cue.is_on:
         return FreeRunning(loaded.decoder, hop=loaded.hop)
     patterns, offset_s = bundle_cues(loaded.decoder.manifest)
     return cue_locked(loaded.decoder, cue, patterns=cue.patterns or patterns, offset_s=offset_s)

@@ -27,6 +27,7 @@ _ARGUMENTS = "pretap.serve.arguments"
 _KEYS = {  # of the configuration, by option
     "query": "stream.query",
     "cue_query": "cue.query",
+    "cue_channel": "cue.channel",
     "hop_ms": "decode.hop_ms",
     "engine": "decode.engine",
     "wait_s": "stream.wait_s",
@@ -52,6 +53,11 @@ class _ServeCommand(click.Command):
     "[default: type=EEG]",
 )
 @click.option("--cue-query", metavar="QUERY", help="Marker stream with cues: decide once per cue, not at every hop.")
+@click.option(
+    "--cue-channel",
+    metavar="LABEL",
+    help="Trigger channel of the EEG stream: decide once per change of its code, not at every hop.",
+)
 @click.option("--hop-ms", type=float, help="Time between two decisions.  [default: 50]")
 @engine_option
 @click.option("--log", "log_file", type=FILE, help="Append every message to this file as a line of JSON.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
+from pretap.signal.trigger import TriggerChannel
 from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
@@ -156,16 +157,20 @@ class LslConnection:
         self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: list[StreamSearch], changed: str
     ) -> None:
         self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
-        self.has_cues, self.max_buffered = cues is not None, inlet.max_samples
+        self._trigger = None if mapping.cue_channel is None else TriggerChannel(mapping.labels[mapping.cue_channel])
+        self.has_cues, self.max_buffered = cues is not None or self._trigger is not None, inlet.max_samples
         self._cues, self._searches = cues, searches
         self._clocks = StreamClocks(inlet, cues, is_real_time=self.description.speed == 1.0)
         self._first_s = math.nan  # timestamp of the first sample
+        self._codes: list[Cue] = []  # from the trigger channel, of samples that were pulled
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        """Pull samples, see `Inlet.pull`."""
+        """Pull samples, see `Inlet.pull`, and keep the cues in their trigger channel for `pull_cues`."""
         chunk = self.inlet.pull(timeout_s, n_wanted)
         if chunk is not None and math.isnan(self._first_s):
             self._first_s = float(chunk.t_s[0])
+        if chunk is not None and chunk.codes is not None and self._trigger is not None:
+            self._codes += [Cue(float(chunk.t_s[i]), code) for i, code in self._trigger.process(chunk.codes)]
         return chunk
 
     def newcomers(self) -> list[str]:
@@ -174,9 +179,10 @@ class LslConnection:
 
     def pull_cues(self) -> list[Cue]:
         """Return the cues that are there, on the clock of the EEG stream."""
-        if self._cues is None:
-            return []
-        return self._clocks.place(self._cues.pull(), first_s=self._first_s, now_s=local_clock())
+        if self._cues is not None:
+            return self._clocks.place(self._cues.pull(), first_s=self._first_s, now_s=local_clock())
+        codes, self._codes = self._codes, []
+        return codes
 
     def clock(self) -> StreamClock:
         """Return how the EEG's timestamps relate to this machine's clock, without waiting."""
@@ -261,8 +267,11 @@ class Connector:
                 self._said_of_cues = line
                 self._say(line)
         for cues in streams[1:]:
-            if cues.format != "string" or cues.n_channels != 1:
-                raise StreamRefusedError(f"Cue stream {cues}: expected one channel of strings.")
+            if cues.format != "string" and (cues.format == "undefined" or cues.sfreq_hz):
+                raise StreamRefusedError(
+                    f"Cue stream {cues}: expected markers, which are strings or numbers at no regular rate. Choose "
+                    "another stream; for a trigger channel of the EEG stream, use --cue-channel."
+                )
         return streams
 
     def _connect(
@@ -281,6 +290,7 @@ class Connector:
             self._decoder.manifest,
             self._config.stream,
             interpolation=self._decoder.interpolation,
+            cue_channel=self._config.cue.channel,
         )
         cue_inlet = None
         for cues in others:
@@ -289,7 +299,9 @@ class Connector:
             on_failure.callback(cue_inlet.close)
             cue_inlet.start()
         self._warn_of_another_head(inlet.description)
-        inlet.open(order=mapping.order, factors=mapping.factors, counter=mapping.counter)
+        inlet.open(
+            order=mapping.order, factors=mapping.factors, counter=mapping.counter, cue_channel=mapping.cue_channel
+        )
         for search, stream in zip(self._searches, streams, strict=True):
             search.connected(stream)
         self._before = inlet.description

@@ -285,6 +285,9 @@ class Service:
             self._states.warn_once("clock of the cues", check_cue(cues[0], now_s=now_s))
         decisions = [d for cue in cues for d in self._pipeline.ask(cue, arrived_s=now_s)]
         self._verdicts.publish(decisions + self._pipeline.expire(now_s))
+        if (news := self._pipeline.mode.cues) is not None:
+            for sentence in news.take_news():
+                self._states.warn(sentence)
 
 
 def _why_given_up(refusal: StreamRefusedError | None, stream: StreamConfig, *, is_first: bool) -> Exception:

@@ -16,6 +16,7 @@ class Summary:
     n_invalid: int = 0
     n_judged: int = 0  # verdicts on cues whose class is known
     n_right: int = 0
+    n_unmatched: int = 0  # markers that fit no cue pattern
     n_too_old: int = 0
     n_skipped: int = 0
     n_overflows: int = 0
@@ -40,6 +41,8 @@ class Summary:
             lines.append(f"{losses.n_bad_timestamps} timestamps were not times; the clock was set {times}")
         if self.n_overflows:
             lines.append(f"{self.n_overflows} overflows of the buffer: the oldest samples were lost")
+        if self.n_unmatched:
+            lines.insert(0, f"markers that fit no cue pattern: {self.n_unmatched}")
         if self.n_judged:
             share = self.n_right / self.n_judged
             lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")

@@ -100,7 +100,8 @@ class VerdictPublisher:
         """Return the counts so far."""
         losses, s = self._pipeline.front_end.losses, self._summary
         s.losses, s.smallest_gap_samples = losses.counts, losses.smallest_gap_samples
-        s.n_skipped = self._pipeline.mode.n_skipped
+        mode = self._pipeline.mode
+        s.n_skipped, s.n_unmatched = mode.n_skipped, 0 if mode.cues is None else mode.cues.n_unmatched
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Samples that arrived together: `x_uv` (n_new, n_channels) in the order of the bundle's channels, `t_s` (n_new,).
 
-    `count` (n_new,) are the values of the device's counter, if it has one.
+    `count` and `codes` (n_new,) are the values of the device's counter and of the trigger channel, if they are used.
     """
 
     x_uv: NDArray[np.float32]
     t_s: NDArray[np.float64]
     count: NDArray[np.float64] | None = None
+    codes: NDArray[np.float64] | None = None
 
 
 class CueOrigin(msgspec.Struct, frozen=True, gc=False):

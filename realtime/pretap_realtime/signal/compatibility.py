@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class Description:
     subject: str = ""
     speed: float = 1.0
     source_id: str = ""
+    events: str = ""  # of a service: the marker patterns of each class, as JSON
 
 
 def printable(text: str, *, limit: int = 80) -> str:
@@ -74,8 +76,9 @@ class Mapping:
         Labels of the stream's channels.
     sfreq_hz
         The stream's rate.
-    counter
-        The stream's channel in which the device counts its samples, if the configuration names one.
+    counter, cue_channel
+        The stream's channels in which the device counts its samples and in which it sends trigger codes, if the
+        configuration names them.
     """
 
     order: tuple[int, ...]
@@ -83,6 +86,7 @@ class Mapping:
     labels: tuple[str, ...]
     sfreq_hz: float
     counter: int | None = None
+    cue_channel: int | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -96,11 +100,17 @@ def same_rate(one_hz: float, other_hz: float) -> bool:
 
 
 def check_stream(
-    found: Description, manifest: Manifest, config: StreamConfig, *, interpolation: NDArray[np.float64] | None = None
+    found: Description,
+    manifest: Manifest,
+    config: StreamConfig,
+    *,
+    interpolation: NDArray[np.float64] | None = None,
+    cue_channel: str = "",
 ) -> Mapping:
     """Check format, rate, channels and unit.
 
-    With the bundle's `interpolation` a few channels may be missing (``stream.max_interpolated``).
+    With the bundle's `interpolation` a few channels may be missing (``stream.max_interpolated``). `cue_channel` is the
+    label of the trigger channel, if one is used.
 
     Raises
     ------
@@ -137,18 +147,26 @@ def check_stream(
                 '[stream] unit = "uV".'
             )
         factors.append(microvolts_per(printable(unit), stream=stream))
-    return Mapping(order, tuple(factors), tuple(labels), sfreq_hz, _counter(tuple(labels), config, stream))
+    return Mapping(
+        order,
+        tuple(factors),
+        tuple(labels),
+        sfreq_hz,
+        counter=_extra(labels, config.counter, "its counter (stream.counter)", stream),
+        cue_channel=_extra(labels, cue_channel, "the one with the cues (cue.channel)", stream),
+    )
 
 
-def _counter(labels: tuple[str, ...], config: StreamConfig, stream: str) -> int | None:
-    if not config.counter:
+def _extra(labels: Sequence[str], wanted: str, purpose: str, stream: str) -> int | None:
+    """Return the index of a channel that is not EEG; None if none is wanted."""
+    if not wanted:
         return None
-    if labels.count(config.counter) != 1:
+    if labels.count(wanted) != 1:
         raise StreamRefusedError(
-            f"{stream} has {labels.count(config.counter)} channels {printable(config.counter)!r}: expected one, its "
-            f"counter (stream.counter). It has {', '.join(printable(label) for label in labels[:40])}."
+            f"{stream} has {labels.count(wanted)} channels {printable(wanted)!r}: expected one, {purpose}. It has "
+            f"{', '.join(printable(label) for label in labels[:40])}."
         )
-    return labels.index(config.counter)
+    return labels.index(wanted)
 
 
 def _rate(found: Description, manifest: Manifest, config: StreamConfig, stream: str) -> float:
@@ -208,9 +226,13 @@ def describe_mapping(mapping: Mapping, manifest: Manifest, *, delay_s: float) ->
             rows.append(f"  {name:<6} <- missing: interpolated from its neighbours")
         else:
             rows.append(f"  {name:<6} <- channel {i + 1:>3} {printable(mapping.labels[i])!r} x {factor:g} uV")
-    if mapping.counter is not None:
-        rows.append(f"  counter <- channel {mapping.counter + 1:>3} {printable(mapping.labels[mapping.counter])!r}")
-    used = {*mapping.order, mapping.counter}
+    extra = {"counter": mapping.counter, "cues": mapping.cue_channel}
+    rows += [
+        f"  {name:<6} <- channel {i + 1:>3} {printable(mapping.labels[i])!r}"
+        for name, i in extra.items()
+        if i is not None
+    ]
+    used = {*mapping.order, *extra.values()}
     spare = [printable(label) for i, label in enumerate(mapping.labels) if i not in used]
     if spare:
         rows.append(f"  not used: {', '.join(spare)}")
