@@ -27,11 +27,13 @@ Floats = NDArray[np.float64]
 EXACT: Final = 0.1  # samples of jitter; timestamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
 _HALF: Final = 0.5  # samples; halfway to one lost sample
 _EVEN: Final = 0.01  # samples; steps within a packet differ by less
+_PACKET_S: Final = 0.15  # no packet is longer
 _JITTER_S: Final = 10.0  # how long the jitter is remembered
 _FIT_S: Final = 40.0  # how long the line is
 _MAX_BLOCKS: Final = 10  # fitted together once the jitter is known: a fit costs as much as a decision
 _MIN_RATE, _MAX_RATE = 0.99, 1.01  # of nominal
 _RATE_PRIOR: Final = 3e-4  # standard deviation of a device's rate, relative to nominal
+_COVER: Final = 2.3  # standard deviations; of Gaussian and one-sided jitter they cover 95 %, with what is unknown of the rate
 _MIN_POINTS: Final = 8  # whose residuals show how the packets scatter
 _MIN_PACKETS: Final = 32  # whose range stands for the jitter
 _AGREEING_PACKETS: Final = 8  # that must agree before a shift is believed
@@ -49,6 +51,9 @@ class ExpectedTimestamps(msgspec.Struct, frozen=True, gc=False):
 
     Sample n is expected ``(n - n_ref) / rate_hz`` after ``t0_s + s_ref``. Its offset is how many samples its timestamp
     lies after that moment. `limit` is the largest offset of a sample that is on time.
+
+    Times must increase. So if the line was moved back, the times after sample `n_floor`, taken at `floor_s`, advance at
+    half the rate until they meet the line.
     """
 
     t0_s: float
@@ -57,6 +62,8 @@ class ExpectedTimestamps(msgspec.Struct, frozen=True, gc=False):
     n_ref: float
     limit: float
     is_exact: bool = True
+    n_floor: float = 0.0
+    floor_s: float = -math.inf
 
     def offsets(self, n: Floats, t_s: Floats) -> Floats:
         """Return how many samples the timestamps `t_s` of the samples `n` are late: (n,), element by element."""
@@ -82,7 +89,8 @@ class ExpectedTimestamps(msgspec.Struct, frozen=True, gc=False):
         """Return when the samples `n` were taken: their timestamps `t_s` if these are exact, otherwise the line."""
         if self.is_exact:
             return t_s
-        return self.t0_s + (self.s_ref + (n - self.n_ref) / self.rate_hz)
+        line_s = self.t0_s + (self.s_ref + (n - self.n_ref) / self.rate_hz)
+        return np.maximum(line_s, self.floor_s + _HALF * (n - self.n_floor) / self.rate_hz)
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,7 @@ class Timeline:
         self.n_accepted = 0
         self.n_persist = self.spans.watch
         self.mean_offset, self.uncertainty_s = 0.0, math.inf
+        self._newest = (0.0, -math.inf)  # number and time of the newest sample that was accepted
         self._set_line(math.nan, 0.0, self.sfreq_hz, 0.0)
 
     def start(self, n: float, t_s: float) -> None:
@@ -207,7 +216,8 @@ class Timeline:
         self._set_line(t_s, 0.0, self.expected.rate_hz, n)
 
     def _set_line(self, t0_s: float, s_ref: float, rate_hz: float, n_ref: float) -> None:
-        self.expected = ExpectedTimestamps(t0_s, s_ref, rate_hz, n_ref, self.jitter.limit, self.jitter.is_exact)
+        jitter = self.jitter
+        self.expected = ExpectedTimestamps(t0_s, s_ref, rate_hz, n_ref, jitter.limit, jitter.is_exact, *self._newest)
 
     @property
     def is_started(self) -> bool:
@@ -227,6 +237,7 @@ class Timeline:
     def shift(self, offset: float) -> None:
         """Move the line by `offset` samples."""
         line = self.expected
+        self._newest = self._newest[0], self._newest[1] + offset / line.rate_hz
         self._set_line(line.t0_s + offset / line.rate_hz, line.s_ref, line.rate_hz, line.n_ref)
 
     def widen(self, jitter: float) -> None:
@@ -241,12 +252,13 @@ class Timeline:
         while n.size:
             m = self._fit.add(n, t_s - self.expected.t0_s)
             self.n_accepted += m
+            self._newest = float(n[m - 1]), float(self.expected.times_s(n[m - 1 : m], t_s[m - 1 : m])[0])
             if not self._fit.n_missing:
-                self._refit(float(n[m - 1]))
+                self._refit()
             n, t_s = n[m:], t_s[m:]
 
-    def _refit(self, n_last: float) -> None:
-        spans, jitter, fitted = self.spans, self.jitter, self._fit.fit(self.n_accepted, n_last)
+    def _refit(self) -> None:
+        spans, jitter, fitted = self.spans, self.jitter, self._fit.fit(self.n_accepted, self._newest[0])
         jitter.fitted = fitted.range
         if not self.is_learnt and self.n_accepted >= spans.learn:
             has_shown_it = fitted.range <= EXACT or fitted.n_packets >= _MIN_PACKETS
@@ -258,13 +270,8 @@ class Timeline:
         self.n_persist = min(max(spans.watch, round(_AGREEING_PACKETS * per_packet)), spans.slide)
         self.mean_offset = fitted.mean_offset
         self.uncertainty_s = 0.0 if jitter.is_exact else fitted.uncertainty_s
-        before = self.expected
         rate_hz = self.sfreq_hz * min(max(1 / (1 + fitted.slope), _MIN_RATE), _MAX_RATE)
-        s_ref = fitted.s_mid
-        if not jitter.is_exact:  # times must increase, so the line moves back by at most half a sample
-            last_s = before.s_ref + (n_last - before.n_ref) / before.rate_hz
-            s_ref += max(0.0, last_s - (s_ref + (n_last - fitted.n_mid + _HALF) / rate_hz))
-        self._set_line(before.t0_s, s_ref, rate_hz, fitted.n_mid)
+        self._set_line(self.expected.t0_s, fitted.s_mid, rate_hz, fitted.n_mid)
         self._fit.begin_blocks(_MAX_BLOCKS if self.is_learnt else 1)
 
 
@@ -284,10 +291,12 @@ class _BlockFit:
 
     def __init__(self, spans: Spans, sfreq_hz: float) -> None:
         self._n_block, self._sfreq_hz = spans.block, sfreq_hz
+        self._n_packet = _PACKET_S * sfreq_hz
         self._n_jitter = spans.slide // spans.block  # blocks whose range is the jitter
         n_max = _MAX_BLOCKS * spans.block
         self._samples = np.empty((2, n_max))  # sample numbers; seconds after the origin
-        self._before = np.zeros(4)  # of the newest sample: number, excess, step to it; whether that step was even
+        # Of the newest sample: number, excess, step to it, whether that was even, samples since the end of a packet.
+        self._before = np.zeros(5)
         # One column a block. Of its packets' ends: their number, mean n and mean excess, and the sums nn, ne, ee about
         # these means. Of all its samples: mean n, mean excess, highest and lowest offset. The ends of packets seen.
         self._blocks = np.empty((11, math.ceil(_FIT_S * sfreq_hz / spans.block)))
@@ -298,7 +307,7 @@ class _BlockFit:
         self.begin_blocks(1)
 
     def start(self, n: float) -> None:
-        self._before[:] = n, -n, 0.0, 0.0
+        self._before[:] = n, -n, math.nan, 0.0, math.inf
 
     def begin_blocks(self, n_blocks: int) -> None:
         """Fit next when `n_blocks` more are complete."""
@@ -341,7 +350,7 @@ class _BlockFit:
         n_off = n_last - n_mid
         error = math.inf
         if n_points > 2:
-            error = 1.96 * math.sqrt(variance * (1 / n_points + n_off * n_off / (nn_all + prior)))
+            error = _COVER * math.sqrt(variance * (1 / n_points + n_off * n_off / (nn_all + prior)))
         s_mid = float((n_mid + excess_mid) / self._sfreq_hz)
         return _Fitted(
             self._slope,
@@ -376,18 +385,22 @@ class _BlockFit:
     def _find_packets(self, excess: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return whether a packet ends before each sample, and whether the sample before it enters the fit.
 
-        Both are (n_blocks, n_block). In a block without the end of a packet, only timestamps that step by 1 enter, and
-        of these the last.
+        Both are (n_blocks, n_block). If timestamps step by 1 for longer than any packet, the last of each block enters.
         """
         step = np.diff(excess, prepend=self._before[1])  # (n_due,) -1: stamped on arrival; 0: dated back
+        if math.isnan(self._before[2]):  # the first sample: no packet ends before it
+            step[0] = math.nan
         is_dated = np.abs(step) <= _EVEN
         is_even = is_dated | ((step >= -1 - _EVEN) & (step <= -1 + EXACT + _EVEN))
         was_even = np.append(self._before[3], is_even[:-1]) > 0
         changes = np.abs(np.diff(step, prepend=self._before[2])) > _EVEN
-        self._before[2:] = step[-1], is_even[-1]
-        is_end = (~is_even | (was_even & changes)).reshape(-1, self._n_block)
+        is_end = (~is_even | (was_even & changes)) & ~np.isnan(step)
+        index = np.arange(float(step.size))
+        n_since = index - np.maximum.accumulate(np.where(is_end, index, -1.0 - self._before[4]))  # (n_due,)
+        self._before[2:] = step[-1], is_even[-1], n_since[-1]
+        is_end, n_since = is_end.reshape(-1, self._n_block), n_since.reshape(-1, self._n_block)
         is_point = is_end.copy()
-        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & ~is_end.any(axis=1)
+        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & (n_since[:, -1] > self._n_packet)
         return is_end, is_point
 
 

@@ -22,7 +22,7 @@ class Receiver(ctypes.Structure):
         *((name, _int) for name in ("max_samples", "n_channels")),
         ("timeout_s", _double),
         *((name, _int) for name in ("n_plain", "n_overload", "is_exact")),
-        *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_first", "limit")),
+        *((name, _double) for name in ("t0_s", "s_ref", "rate_hz", "n_ref", "n_first", "limit", "n_floor", "floor_s")),
         *((name, _int) for name in ("n_to_flat_check", "n_accepted")),
         ("flat_uv", _double),
         *((name, _pointer) for name in ("process", "catch_up", "lanes")),

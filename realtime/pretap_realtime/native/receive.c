@@ -53,7 +53,7 @@ typedef struct {
     /* the horizon, see plain_samples.py: up to n_plain samples, the first one number n_first, are on time */
     int64_t n_plain, n_overload; /* none is taken of more than n_overload samples */
     int64_t is_exact;            /* timestamps are the times of the samples; otherwise the line is */
-    double t0_s, s_ref, rate_hz, n_ref, n_first, limit;
+    double t0_s, s_ref, rate_hz, n_ref, n_first, limit, n_floor, floor_s;
     /* the flat-channel check comes n_to_flat_check samples after the horizon's start, n_accepted samples ago */
     int64_t n_to_flat_check, n_accepted;
     double flat_uv;
@@ -199,7 +199,9 @@ static int are_on_time(const receiver *r, const double *timestamps, int64_t n, d
 
 /* When a plain sample, number `n`, was taken: `ExpectedTimestamps.times_s`. */
 static double time_of(const receiver *r, double timestamp, double n) {
-    return r->is_exact ? timestamp : r->t0_s + (r->s_ref + (n - r->n_ref) / r->rate_hz);
+    if (r->is_exact) return timestamp;
+    const double line_s = r->t0_s + (r->s_ref + (n - r->n_ref) / r->rate_hz);
+    return fmax(line_s, r->floor_s + 0.5 * (n - r->n_floor) / r->rate_hz);
 }
 
 /* Decide on the samples that came after those that were taken, up to the horizon.

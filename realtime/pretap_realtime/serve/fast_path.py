@@ -144,6 +144,7 @@ class FastPath:
             self._horizon, line = horizon, horizon.expected
             struct.t0_s, struct.s_ref, struct.rate_hz = line.t0_s, line.s_ref, line.rate_hz
             struct.n_ref, struct.limit, struct.is_exact = line.n_ref, line.limit, line.is_exact
+            struct.n_floor, struct.floor_s = line.n_floor, line.floor_s
             struct.n_to_flat_check, struct.quality = horizon.n_to_flat_check, horizon.quality
         n_accepted = pipeline.front_end.backlog.n
         is_native = mode.lanes is not None and mode.lanes.native is not None  # not after an audit that failed
