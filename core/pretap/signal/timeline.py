@@ -33,7 +33,7 @@ _FIT_S: Final = 40.0  # how long the line is
 _MAX_BLOCKS: Final = 10  # fitted together once the jitter is known: a fit costs as much as a decision
 _MIN_RATE, _MAX_RATE = 0.99, 1.01  # of nominal
 _RATE_PRIOR: Final = 3e-4  # standard deviation of a device's rate, relative to nominal
-_COVER: Final = 2.3  # standard deviations; of Gaussian and one-sided jitter they cover 95 %, with what is unknown of the rate
+_COVER: Final = 2.3  # standard deviations; with what is unknown of rate and delay they cover 95 %
 _MIN_POINTS: Final = 8  # whose residuals show how the packets scatter
 _MIN_PACKETS: Final = 32  # whose range stands for the jitter
 _AGREEING_PACKETS: Final = 8  # that must agree before a shift is believed
@@ -308,6 +308,7 @@ class _BlockFit:
 
     def start(self, n: float) -> None:
         self._before[:] = n, -n, math.nan, 0.0, math.inf
+        self._mid = n, -n  # number and excess of a sample on the line
 
     def begin_blocks(self, n_blocks: int) -> None:
         """Fit next when `n_blocks` more are complete."""
@@ -334,8 +335,10 @@ class _BlockFit:
         self._sum_up(n_blocks)
         blocks = self._blocks[:, :n_blocks]  # (11, n_blocks)
         count, n, excess, nn, ne, ee = blocks[:6]  # each (n_blocks,)
-        n_points = max(_sum(count), 1.0)
-        n_mid, excess_mid = _sum(count * n) / n_points, _sum(count * excess) / n_points
+        n_points = _sum(count)
+        if n_points:
+            self._mid = _sum(count * n) / n_points, _sum(count * excess) / n_points
+        n_mid, excess_mid = self._mid
         dn, de = n - n_mid, excess - excess_mid  # (n_blocks,)
         nn_all = _sum(nn) + _sum(count * dn * dn)
         ne_all = _sum(ne) + _sum(count * dn * de)
@@ -388,13 +391,13 @@ class _BlockFit:
         Both are (n_blocks, n_block). If timestamps step by 1 for longer than any packet, the last of each block enters.
         """
         step = np.diff(excess, prepend=self._before[1])  # (n_due,) -1: stamped on arrival; 0: dated back
-        if math.isnan(self._before[2]):  # the first sample: no packet ends before it
-            step[0] = math.nan
         is_dated = np.abs(step) <= _EVEN
         is_even = is_dated | ((step >= -1 - _EVEN) & (step <= -1 + EXACT + _EVEN))
         was_even = np.append(self._before[3], is_even[:-1]) > 0
         changes = np.abs(np.diff(step, prepend=self._before[2])) > _EVEN
-        is_end = (~is_even | (was_even & changes)) & ~np.isnan(step)
+        is_end = ~is_even | (was_even & changes)
+        if math.isnan(self._before[2]):  # no packet ends before the first sample, and the step to the second is unknown
+            is_end[:2] = False
         index = np.arange(float(step.size))
         n_since = index - np.maximum.accumulate(np.where(is_end, index, -1.0 - self._before[4]))  # (n_due,)
         self._before[2:] = step[-1], is_even[-1], n_since[-1]
@@ -418,7 +421,7 @@ def _slope(nn: float, ne: float, ee: float, n_points: float) -> tuple[float, flo
 
     The prior's weight follows from the residuals of the line without a prior, or of the nominal rate for few points.
     """
-    variance = ee / n_points
+    variance = ee / max(n_points, 1.0)
     if n_points >= _MIN_POINTS and nn > 0:
         variance = (ee - ne * ne / nn) / (n_points - 2)
     variance = max(variance, 0.0)
