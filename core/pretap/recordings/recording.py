@@ -47,7 +47,9 @@ class Recording:
     bad
         Spans ``(start, stop)``, in samples, that are marked as bad (MNE's ``BAD_...`` annotations).
     t_s
-        Timestamps of the samples on the recorder's clock, (n_samples,); None if they are ``n / sfreq_hz``.
+        When the samples were taken, on the recorder's clock, (n_samples,); None if that is ``n / sfreq_hz``.
+    recorded_s
+        The timestamps as they were recorded, with their jitter, (n_samples,); None if they are `t_s`.
     read
         ``read(start, stop)`` returns float32 (stop - start, n_channels) in microvolts.
     source
@@ -69,6 +71,7 @@ class Recording:
     segments: tuple[int, ...] = (0,)
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
+    recorded_s: NDArray[np.float64] | None = None
 
     def timestamps_s(self, start: int, stop: int) -> NDArray[np.float64]:
         """Return the timestamps (stop - start,) of these samples on the recorder's clock."""

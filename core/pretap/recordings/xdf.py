@@ -18,29 +18,22 @@ from numpy.typing import NDArray
 from pretap.errors import DataError
 from pretap.extras import import_extra
 from pretap.recordings.recording import Event, Recording
+from pretap.recordings.sample_times import SampleTimes, fill_timestamps, is_regular, sample_times
 from pretap.recordings.xdf_chunks import complete_chunks
-from pretap.recordings.xdf_time import (
-    Segment,
-    fill_timestamps,
-    find_segments,
-    is_regular,
-    measured_hz,
-    nearest_sample,
-    timestamps,
-)
 from pretap.signal.channels import unit_factor
 
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _OUR_MESSAGE = '{"v":'  # the first field of our messages
+_LARGE_JITTER_S = 0.02  # worth a note
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
 def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     """Open the EEG stream of an XDF file with the string markers of all its marker streams.
 
-    pyxdf brings the timestamps to one clock, and their jitter is removed (`xdf_time`). They are in `t_s` unless they
-    are ``n / sfreq_hz``, and `segments` has their breaks. Invalid timestamps (NaN) are extrapolated from those before
-    them. If the measured rate differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an
+    pyxdf brings the timestamps to one clock, and `sample_times` turns them into the times of samples. They are in `t_s`
+    unless they are ``n / sfreq_hz``, `recorded_s` has the timestamps themselves, and `segments` their breaks. Invalid
+    timestamps (NaN) are extrapolated from those before them. If the measured rate differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an
     event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
     away. A truncated file is read up to its last complete chunk.
 
@@ -57,16 +50,20 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
     columns, channels, uv_per_unit, is_assumed = _channels(eeg, path)
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
-    segments = find_segments(eeg.t_s, eeg.sfreq_hz)
-    t_s = timestamps(segments)  # (n_samples,)
-    sfreq_hz = _rate_hz(eeg, segments)
-    events = _events(streams, segments)
+    times = sample_times(eeg.t_s, eeg.sfreq_hz)
+    sfreq_hz = _rate_hz(eeg, times)
+    events = _events(streams, times)
+    is_exact = is_regular(eeg.t_s, sfreq_hz)
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     notes = [f"stream {eeg.name!r}"]
     if is_assumed:
         notes.append("no unit given, assumed to be microvolts")
-    if len(segments) > 1:
-        notes.append(f"breaks in its timestamps: {len(segments) - 1}")
+    if len(times.starts) > 1:
+        notes.append(f"breaks in its timestamps: {len(times.starts) - 1}")
+    if times.n_lost:
+        notes.append(f"samples lost: {times.n_lost}")
+    if times.jitter_s > _LARGE_JITTER_S:
+        notes.append(f"timestamps jitter by {times.jitter_s * 1000:.0f} ms, shorter losses cannot be detected")
     if n_filled := repairs.n_by_stream[eeg.id]:
         notes.append(f"invalid timestamps: {n_filled}")
     if n_untimed := sum(repairs.n_by_stream[each.id] for each in streams if each.is_text):
@@ -87,13 +84,15 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
         read=lambda start, stop: x_uv[start:stop],
         source=f"{path.name} ({', '.join(notes)})",
         subject=eeg.subject,
-        segments=tuple(each.start for each in segments),
-        t_s=None if is_regular(t_s, sfreq_hz) else t_s,
+        segments=times.starts,
+        bad=times.bad,
+        t_s=None if is_exact else times.times_s,
+        recorded_s=None if is_exact else eeg.t_s,
     )
 
 
-def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
-    measured = measured_hz(segments)
+def _rate_hz(eeg: _Stream, times: SampleTimes) -> float:
+    measured = times.rate_hz
     if measured is None or abs(measured / eeg.sfreq_hz - 1) <= _RATE_TOLERANCE:
         return eeg.sfreq_hz
     return measured
@@ -207,7 +206,7 @@ def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
     damaged = f"{path} is not a complete XDF file"
     with _collect_errors(logging.getLogger("pyxdf.pyxdf")) as errors:
         try:
-            # Jitter is removed by `xdf_time`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
+            # Jitter is removed by `sample_times`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
             streams, _ = pyxdf.load_xdf(io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False)
         except Exception as error:
             # on damaged bytes, a parser raises anything
@@ -264,7 +263,7 @@ def _channels(eeg: _Stream, path: Path) -> tuple[list[int], tuple[str, ...], NDA
 # -- events --------------------------------------------------------------------------------------------------------
 
 
-def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Event, ...]:
+def _events(streams: Sequence[_Stream], times: SampleTimes) -> tuple[Event, ...]:
     """Return an event for every string marker, at its nearest sample, however far away that is.
 
     The messages of `pretap serve`, which are also in the recording of a session, are not markers of the task.
@@ -276,6 +275,6 @@ def _events(streams: Sequence[_Stream], segments: Sequence[Segment]) -> tuple[Ev
         for t_s, texts in zip(stream.t_s.tolist(), stream.values, strict=True):
             text = " ".join(str(each).strip() for each in texts).strip()
             if text and not text.startswith(_OUR_MESSAGE):
-                sample, late_s = nearest_sample(t_s, segments)
+                sample, late_s = times.nearest(t_s)
                 events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

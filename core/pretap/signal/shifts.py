@@ -58,13 +58,16 @@ class Break:
     """The stream was interrupted before sample `index` of the chunk: a new segment begins there.
 
     `n_lost` samples are counted as lost here: 0 for values that are not finite, bad timestamps, clock steps and shifts
-    that are not judged yet; negative if an earlier count is taken back. `why` is text for people. The timestamps left
-    the line `n_late` samples before this one, and agree with each other since `n_agreed` samples.
+    that are not judged yet; negative if an earlier count is taken back. `why` is text for people.
+
+    The line was moved by `shift` samples. The timestamps left it `n_late` samples before this one, and agree with each
+    other since `n_agreed` samples.
     """
 
     index: int
     n_lost: int
     why: str
+    shift: float = 0.0
     n_late: int = 0
     n_agreed: int = 0
 
@@ -207,15 +210,28 @@ class ShiftDetector:
             i += step(at[i:], n[i:], t_s[i:], times_s[i:])
         return self._breaks, times_s
 
-    def close(self) -> None:
-        """Count the shifts that are pending if the timestamps were exact so far."""
-        if self.line.jitter.is_exact:
+    def close(self) -> list[Break]:
+        """Count what is pending: the shifts of exact timestamps, and a shift of the last samples that agree.
+
+        Return the break of the latter, if there is one; its index counts back from the end.
+        """
+        self._breaks = []
+        line, suspects = self.line, self._suspects
+        if line.jitter.is_exact:
             self._counts.n_lost += self._pending[0]
             self._counts.n_clock_steps += self._pending[1]
         self._pending = [0, 0]
+        if suspects.side and suspects.n_held >= line.n_persist:
+            suspects.keep(line.n_persist, n_more=0)
+            n, t_s = suspects.held
+            offsets = line.expected.offsets(n, t_s)
+            if np.ptp(offsets) <= line.jitter.limit:
+                self._believe(-1, n, t_s, offsets)
+            suspects.side = 0
+        return self._breaks
 
-    def _break(self, at: int, n_lost: int, why: str) -> None:
-        self._breaks.append(Break(at, n_lost, why))
+    def _break(self, at: int, n_lost: int, why: str, *, shift: float = 0.0) -> None:
+        self._breaks.append(Break(at, n_lost, why, shift))
 
     def _walk(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, times_s: _Floats) -> int:
         """Accept timestamps up to the first one off the line and judge that; return how many are done."""
@@ -267,7 +283,8 @@ class ShiftDetector:
             self._pending, self._n_proof = [0, 0], line.spans.proof
             self._counts.n_clock_steps += 1
             self._set_clock(offset / line.sfreq_hz)
-            self._break(at, 0, f"clock step: {offset / line.sfreq_hz:+.3f} s, jitter not known yet")
+            step_s = offset / line.sfreq_hz
+            self._break(at, 0, f"clock step: {step_s:+.3f} s, jitter not known yet", shift=offset)
             return True
         if abs(offset) > self._far_off:
             self._break(at, 0, "jitter of the timestamps not known yet")
@@ -300,13 +317,13 @@ class ShiftDetector:
             self._set_clock(step_s)
         if is_pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
-            self._break(at, 0, "shifted timestamps, counted once the timestamps have proved exact")
+            self._break(at, 0, "shifted timestamps, counted once the timestamps have proved exact", shift=offset)
         elif n_lost:
             self._counts.n_lost += n_lost
-            self._break(at, n_lost, f"gap: {n_lost} samples lost")
+            self._break(at, n_lost, f"gap: {n_lost} samples lost", shift=offset)
         else:
             self._counts.n_clock_steps += 1
-            self._break(at, 0, f"clock step: {step_s:+.3f} s")
+            self._break(at, 0, f"clock step: {step_s:+.3f} s", shift=offset)
         return n_lost
 
     def _take_back(self, offset: float, n: float, at: int) -> bool:
@@ -325,7 +342,8 @@ class ShiftDetector:
             if abs(shift.offset) > _UNKNOWN_STEP_S * line.sfreq_hz:
                 self._counts.n_bad_timestamps += int(n - shift.n_at)
             n_back = 0 if shift.is_pending else -shift.n_lost
-            self._break(at, n_back, f"timestamps came back: no shift of {shift.offset:.1f} samples")
+            why = f"timestamps came back: no shift of {shift.offset:.1f} samples"
+            self._break(at, n_back, why, shift=-shift.offset)
             line.shift(-shift.offset)
             first, offset = shift.n_at, offset + shift.offset
         if n - first > 1 or (n > first and abs(offset) > line.jitter.limit):  # more than one wild timestamp
@@ -384,7 +402,7 @@ class ShiftDetector:
         if n_back > 0 and -shift - n_back <= line.jitter.limit:
             self._counts.n_lost -= n_back
             self._losses = []
-            self._break(at, -n_back, f"timestamps came back: {n_back} samples were late, not lost")
+            self._break(at, -n_back, f"timestamps came back: {n_back} samples were late, not lost", shift=shift)
         elif n_lost := self._count(shift, float(t_s[-1]), at, is_pending=False):
             self._losses.append((float(n[-1]), n_lost))
         self._breaks[n_before:] = [
