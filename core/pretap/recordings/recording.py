@@ -73,13 +73,17 @@ class Recording:
     t_s: NDArray[np.float64] | None = None
     recorded_s: NDArray[np.float64] | None = None
 
-    def timestamps_s(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the timestamps (stop - start,) of these samples on the recorder's clock."""
+    def times_s(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return when these samples were taken, (stop - start,), on the recorder's clock."""
         return np.arange(start, stop) / self.sfreq_hz if self.t_s is None else self.t_s[start:stop]
+
+    def timestamps_s(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the timestamps (stop - start,) of these samples as they were recorded, with their jitter."""
+        return self.times_s(start, stop) if self.recorded_s is None else self.recorded_s[start:stop]
 
     def event_s(self, event: Event) -> float:
         """Return the time of an event on the recorder's clock."""
-        return float(self.timestamps_s(event.sample, event.sample + 1)[0]) + event.late_s
+        return float(self.times_s(event.sample, event.sample + 1)[0]) + event.late_s
 
 
 def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:

@@ -1,9 +1,10 @@
 """When each sample of a recording was taken, from its timestamps. Used by the XDF reader.
 
-The shifts of the timestamps are found as in a live stream, by `ShiftDetector`. The rest is better known than live: each
-segment gets one line through the ends of all its packets, a break is where the timestamps left the line rather than
-where this was noticed, and a backlog that was taken for a loss at first leaves no break. pyxdf removes jitter too, but
-it finds only breaks of more than a second and 500 samples, and blurs shorter ones.
+Each unbroken segment gets one line through the ends of its packets. A recording shows what follows, so breaks are found
+more surely than live (`find_starts`). If a device has backlogs, its shifts are found as in a live stream, by
+`ShiftDetector`. But a break is where the timestamps left the line rather than where this was noticed, and a backlog
+that was taken for a loss at first leaves none. pyxdf removes jitter too, but it finds only breaks of more than a second
+and 500 samples, and blurs shorter ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.recordings.segments import find_starts
 from pretap.signal.shifts import Break, LossCounts, ShiftDetector
 from pretap.signal.timeline_fit import EXACT, packet_ends
 
@@ -22,9 +24,12 @@ _Floats = NDArray[np.float64]
 
 _BACKLOG_S = 60.0  # a shift that is undone within this time was one
 _OUTLIER = 2.5  # times the range of two thirds of a segment's packets
+_BACKLOG_JITTER_S = 0.05  # a device with more jitter has backlogs, as in `shifts`
+_CLOCK_STEP_S = 3600.0  # a longer shift is no loss
 _MIN_RATE_SAMPLES = 9
 _REGULAR_SAMPLES = 0.1  # timestamps this close to n / sfreq are not stored
-_WRONG_RATE = 0.02  # relative to nominal
+_RATE_LAGS_S = (10.0, 2.0)  # long: lateness hardly matters; short: few of the spans have a break
+_WRONG_RATE = 0.009  # relative to nominal
 
 
 @dataclass(frozen=True)
@@ -71,33 +76,61 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
 
     If the timestamps show a rate that no drift explains, it is used instead: an example file is 8 % off.
     """
-    lag = 10 * max(2, round(sfreq_hz))
-    hz = sfreq_hz
-    if len(t_s) > 2 * lag:
-        shown_hz = lag / max(float(np.median(t_s[lag:] - t_s[:-lag])), 0.5 * lag / sfreq_hz)
-        hz = shown_hz if abs(shown_hz / sfreq_hz - 1) > _WRONG_RATE else sfreq_hz
-    counts = LossCounts()
-    detector = ShiftDetector(counts, sfreq_hz=hz)
-    at = np.arange(len(t_s))
-    breaks, _ = detector.follow(at, at.astype(np.float64), t_s)
-    breaks += [replace(each, index=len(t_s) + each.index) for each in detector.close()]
-    jitter_s = detector.line.jitter.range / hz
-    breaks = _without_backlogs([each for each in breaks if each.shift], hz=hz, jitter=detector.line.jitter.limit)
-    onsets = [(each.index - each.n_late, each.index - each.n_agreed) for each in breaks]
-    bad = tuple(span for span in onsets if span[1] > span[0])
-    starts = sorted({0, *(k for span in onsets for k in span)})
+    rates_hz = [_shown_hz(t_s, sfreq_hz, n_lag=round(lag_s * sfreq_hz)) for lag_s in _RATE_LAGS_S]
+    is_wrong = all(abs(each / sfreq_hz - 1) > _WRONG_RATE for each in rates_hz)
+    hz = rates_hz[-1] if is_wrong else sfreq_hz
+    late = (t_s - t_s[:1]) * hz - np.arange(len(t_s))  # (n_samples,)
+    jitter = _jitter(late, round(hz))
+    has_backlogs = jitter > _BACKLOG_JITTER_S * hz
+    breaks = _find_breaks(t_s, late, hz, has_backlogs=has_backlogs)
+    bad = tuple((each.start, each.stop) for each in breaks if each.stop > each.start)
+    starts = sorted({0, *(k for each in breaks for k in (each.start, each.stop))})
     times_s = np.empty(len(t_s))
     n_steps, took_s = 0, 0.0
     for start, stop in pairwise([*starts, len(t_s)]):
-        times_s[start:stop] = segment = _segment_times(t_s[start:stop], hz)
+        times_s[start:stop] = segment = _segment_times(t_s[start:stop], hz, has_backlogs=has_backlogs)
         if (start, stop) not in bad:
             n_steps, took_s = n_steps + stop - start - 1, took_s + float(segment[-1] - segment[0])
     rate_hz = n_steps / took_s if n_steps >= _MIN_RATE_SAMPLES and took_s > 0 else None
-    return SampleTimes(times_s, tuple(starts), bad, rate_hz, jitter_s, sum(_n_lost(each) for each in breaks))
+    n_lost = sum(max(0, round(each.shift)) for each in breaks if each.shift <= _CLOCK_STEP_S * hz)
+    return SampleTimes(times_s, tuple(starts), bad, rate_hz, jitter / hz, n_lost)
 
 
-def _n_lost(found: Break) -> int:
-    return max(0, round(found.shift)) if "clock step" not in found.why else 0
+def _shown_hz(t_s: _Floats, sfreq_hz: float, *, n_lag: int) -> float:
+    """Return the rate over spans of `n_lag` samples in the median; the nominal one if the recording is too short."""
+    if n_lag < 1 or len(t_s) <= 2 * n_lag:
+        return sfreq_hz
+    return n_lag / max(float(np.median(t_s[n_lag:] - t_s[:-n_lag])), 0.5 * n_lag / sfreq_hz)
+
+
+@dataclass(frozen=True)
+class _Break:
+    """A shift of the timestamps, in samples, between samples `start` and `stop`; mostly they are the same."""
+
+    start: int
+    stop: int
+    shift: float
+
+
+def _jitter(late: _Floats, n_second: int) -> float:
+    """Return by how much the lateness (n_samples,) varies within a second, in samples: the median over all seconds."""
+    n = len(late) // n_second * n_second
+    if not n:
+        return float(np.ptp(late))
+    return float(np.median(np.ptp(late[:n].reshape(-1, n_second), axis=1)))
+
+
+def _find_breaks(t_s: _Floats, late: _Floats, hz: float, *, has_backlogs: bool) -> list[_Break]:
+    if not has_backlogs:
+        starts = [*find_starts(t_s, hz), len(t_s)]
+        levels = [float(np.median(late[a:b])) for a, b in pairwise(starts)]
+        return [_Break(k, k, after - before) for k, (before, after) in zip(starts[1:], pairwise(levels), strict=False)]
+    detector = ShiftDetector(LossCounts(), sfreq_hz=hz)
+    at = np.arange(len(t_s))
+    found, _ = detector.follow(at, at.astype(np.float64), t_s)
+    found += [replace(each, index=len(t_s) + each.index) for each in detector.close()]
+    found = _without_backlogs([each for each in found if each.shift], hz=hz, jitter=detector.line.jitter.limit)
+    return [_Break(each.index - each.n_late, each.index - each.n_agreed, each.shift) for each in found]
 
 
 def _without_backlogs(breaks: list[Break], *, hz: float, jitter: float) -> list[Break]:
@@ -116,20 +149,21 @@ def _without_backlogs(breaks: list[Break], *, hz: float, jitter: float) -> list[
     return kept
 
 
-def _segment_times(t_s: _Floats, sfreq_hz: float) -> _Floats:
+def _segment_times(t_s: _Floats, sfreq_hz: float, *, has_backlogs: bool) -> _Floats:
     """Return the times of the samples of a segment: its timestamps if they are exact, otherwise a line."""
     n = np.arange(float(len(t_s)))
     ends = packet_ends(t_s * sfreq_hz - n)
     at, end_s = n[ends], t_s[ends]
     if at.size < 3:
-        return t_s[0] + n / sfreq_hz
-    for _ in range(2):
-        step_s, start_s = _line(at, end_s)
+        line: _Floats = t_s[0] + n / sfreq_hz
+        return line
+    step_s, start_s = _line(at, end_s)
+    if has_backlogs:
         residual = end_s - (start_s + step_s * at)
         low, middle, high = np.quantile(residual, [1 / 6, 1 / 2, 5 / 6])
-        kept = np.abs(residual - middle) <= _OUTLIER * (high - low) + EXACT / sfreq_hz
-        at, end_s = at[kept], end_s[kept]
-    line: _Floats = start_s + step_s * n
+        kept = np.abs(residual - middle) <= _OUTLIER * (high - low)
+        step_s, start_s = _line(at[kept], end_s[kept])
+    line = start_s + step_s * n
     is_exact = bool(np.all(np.diff(t_s) > 0)) and float(np.ptp(t_s - line)) <= EXACT / sfreq_hz
     return t_s if is_exact else line
 

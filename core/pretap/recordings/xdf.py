@@ -33,9 +33,10 @@ def open_xdf(path: Path, *, stream: str | None = None) -> Recording:
 
     pyxdf brings the timestamps to one clock, and `sample_times` turns them into the times of samples. They are in `t_s`
     unless they are ``n / sfreq_hz``, `recorded_s` has the timestamps themselves, and `segments` their breaks. Invalid
-    timestamps (NaN) are extrapolated from those before them. If the measured rate differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an
-    event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
-    away. A truncated file is read up to its last complete chunk.
+    timestamps (NaN) are extrapolated from those before them. If the measured rate differs by more than 1 % from the
+    nominal one, it replaces it. Every marker becomes an event of its nearest sample, with its exact distance in
+    `late_s`; `source` counts those that are more than a sample away. A truncated file is read up to its last complete
+    chunk.
 
     Raises
     ------
@@ -206,7 +207,7 @@ def _load(path: Path) -> tuple[list[dict[str, Any]], str, _Repairs]:
     damaged = f"{path} is not a complete XDF file"
     with _collect_errors(logging.getLogger("pyxdf.pyxdf")) as errors:
         try:
-            # Jitter is removed by `sample_times`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
+            # `sample_times` removes jitter: pyxdf finds only breaks of more than a second, and blurs shorter ones.
             streams, _ = pyxdf.load_xdf(io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False)
         except Exception as error:
             # on damaged bytes, a parser raises anything
