@@ -28,7 +28,7 @@ _BACKLOG_JITTER_S = 0.05  # a device with more jitter has backlogs, as in `shift
 _CLOCK_STEP_S = 3600.0  # a longer shift is no loss
 _MIN_RATE_SAMPLES = 9
 _REGULAR_SAMPLES = 0.1  # timestamps this close to n / sfreq are not stored
-_RATE_LAGS_S = (10.0, 2.0)  # long: lateness hardly matters; short: few of the spans have a break
+_RATE_LAG_S, _RATE_SPAN_S = 2.0, 5.0  # short, so that few of the spans have a break
 _WRONG_RATE = 0.009  # relative to nominal
 
 
@@ -76,10 +76,8 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
 
     If the timestamps show a rate that no drift explains, it is used instead: an example file is 8 % off.
     """
-    rates_hz = [_shown_hz(t_s, sfreq_hz, n_lag=round(lag_s * sfreq_hz)) for lag_s in _RATE_LAGS_S]
-    is_wrong = all(abs(each / sfreq_hz - 1) > _WRONG_RATE for each in rates_hz)
-    hz = rates_hz[-1] if is_wrong else sfreq_hz
-    late = (t_s - t_s[:1]) * hz - np.arange(len(t_s))  # (n_samples,)
+    hz = _actual_hz(t_s, sfreq_hz)
+    late = _lateness(t_s, hz)
     jitter = _jitter(late, round(hz))
     has_backlogs = jitter > _BACKLOG_JITTER_S * hz
     breaks = _find_breaks(t_s, late, hz, has_backlogs=has_backlogs)
@@ -96,11 +94,22 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
     return SampleTimes(times_s, tuple(starts), bad, rate_hz, jitter / hz, n_lost)
 
 
-def _shown_hz(t_s: _Floats, sfreq_hz: float, *, n_lag: int) -> float:
-    """Return the rate over spans of `n_lag` samples in the median; the nominal one if the recording is too short."""
+def _lateness(t_s: _Floats, hz: float) -> _Floats:
+    """Return how many samples each timestamp is late at this rate, (n_samples,)."""
+    late: _Floats = (t_s - t_s[:1]) * hz - np.arange(len(t_s))
+    return late
+
+
+def _actual_hz(t_s: _Floats, sfreq_hz: float) -> float:
+    """Return the nominal rate, or the one that the timestamps show if it is another and fits them better."""
+    n_lag = round(_RATE_LAG_S * sfreq_hz)
     if n_lag < 1 or len(t_s) <= 2 * n_lag:
         return sfreq_hz
-    return n_lag / max(float(np.median(t_s[n_lag:] - t_s[:-n_lag])), 0.5 * n_lag / sfreq_hz)
+    shown_hz = n_lag / max(float(np.median(t_s[n_lag:] - t_s[:-n_lag])), 0.5 * n_lag / sfreq_hz)
+    if abs(shown_hz / sfreq_hz - 1) <= _WRONG_RATE:
+        return sfreq_hz
+    n_span = round(_RATE_SPAN_S * sfreq_hz)
+    return min(sfreq_hz, shown_hz, key=lambda hz: _jitter(_lateness(t_s, hz), n_span))
 
 
 @dataclass(frozen=True)
@@ -112,12 +121,12 @@ class _Break:
     shift: float
 
 
-def _jitter(late: _Floats, n_second: int) -> float:
-    """Return by how much the lateness (n_samples,) varies within a second, in samples: the median over all seconds."""
-    n = len(late) // n_second * n_second
+def _jitter(late: _Floats, n_span: int) -> float:
+    """Return by how much the lateness (n_samples,) varies within a span, in samples: the median over all spans."""
+    n = len(late) // n_span * n_span
     if not n:
         return float(np.ptp(late))
-    return float(np.median(np.ptp(late[:n].reshape(-1, n_second), axis=1)))
+    return float(np.median(np.ptp(late[:n].reshape(-1, n_span), axis=1)))
 
 
 def _find_breaks(t_s: _Floats, late: _Floats, hz: float, *, has_backlogs: bool) -> list[_Break]:
