@@ -9,9 +9,9 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from pretap.signal.shifts import Break
 from pretap_realtime.signal.losses import LossDetector
 from pretap_realtime.signal.plain_samples import Horizon, count_plain
-from pretap_realtime.signal.shifts import Break
 
 T0_S = 1e5
 FS = 1000.0

@@ -207,8 +207,9 @@ def test_missing_and_flat_electrodes_are_left_to_the_interpolation():
 
 
 def rate_said(ends_s) -> set[str]:
+    """What a rate check says of blocks that end at these times; within a block timestamps are dated back."""
     check = RateCheck(1000.0, n_block=250, percent=0.5)
-    return {check.update(float(end_s)) for end_s in ends_s} - {""}
+    return {check.update(end_s - np.arange(250)[::-1] / 1000) for end_s in ends_s} - {""}
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -233,6 +234,17 @@ def test_a_rate_far_off_is_named_in_spite_of_jitter(factor, seed):
     (said,) = rate_said(np.arange(100) * 0.25 / factor + jitter_s)
     assert said.startswith("the samples come at ")
     assert float(said.split()[4]) == pytest.approx(1000 * factor, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("sfreq_hz", "n_packet", "step_s"), [(250.0, 10, 0.0), (250.0, 10, 4e-4), (256.0, 12, 1e-4), (300.0, 9, 1e-5)]
+)
+def test_packets_at_exactly_the_nominal_rate_are_no_drifted_rate(sfreq_hz, n_packet, step_s):
+    n = np.arange(int(7200 * sfreq_hz))  # two hours
+    t_s = (n // n_packet + 1) * n_packet / sfreq_hz + n % n_packet * step_s
+    n_block = round(0.25 * sfreq_hz)
+    check = RateCheck(sfreq_hz, n_block=n_block, percent=0.5)
+    assert {check.update(t_s[k : k + n_block]) for k in range(0, len(t_s) - n_block, n_block)} == {""}
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

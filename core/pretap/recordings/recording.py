@@ -49,7 +49,9 @@ class Recording:
     bad
         Spans ``(start, stop)``, in samples, that are marked as bad (MNE's ``BAD_...`` annotations).
     t_s
-        Timestamps of the samples on the recorder's clock, (n_samples,); None if they are ``n / sfreq_hz``.
+        When the samples were taken, on the recorder's clock, (n_samples,); None if that is ``n / sfreq_hz``.
+    recorded_s
+        The timestamps as they were recorded, with their jitter, (n_samples,); None if they are `t_s`.
     read
         ``read(start, stop)`` returns float32 (stop - start, n_channels) in microvolts.
     source
@@ -72,14 +74,19 @@ class Recording:
     connections: tuple[int, ...] = (0,)
     bad: tuple[tuple[int, int], ...] = ()
     t_s: NDArray[np.float64] | None = None
+    recorded_s: NDArray[np.float64] | None = None
+
+    def times_s(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return when these samples were taken, (stop - start,), on the recorder's clock."""
+        return np.arange(start, stop) / self.sfreq_hz if self.t_s is None else self.t_s[start:stop]
 
     def timestamps_s(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the timestamps (stop - start,) of these samples on the recorder's clock."""
-        return np.arange(start, stop) / self.sfreq_hz if self.t_s is None else self.t_s[start:stop]
+        """Return the timestamps (stop - start,) of these samples as they were recorded, with their jitter."""
+        return self.times_s(start, stop) if self.recorded_s is None else self.recorded_s[start:stop]
 
     def event_s(self, event: Event) -> float:
         """Return the time of an event on the recorder's clock."""
-        return float(self.timestamps_s(event.sample, event.sample + 1)[0]) + event.late_s
+        return float(self.times_s(event.sample, event.sample + 1)[0]) + event.late_s
 
 
 def sample_at(recording: Recording, event: Event, *, offset_s: float) -> int:

@@ -89,7 +89,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         n_piece = max(1, round(_PIECE_S * recording.sfreq_hz))
         for first in range(start, stop, n_piece):
             last = min(first + n_piece, stop)
-            out_uv, out_s = resampler.process(recording.read(first, last), recording.timestamps_s(first, last))
+            out_uv, out_s = resampler.process(recording.read(first, last), recording.times_s(first, last))
             pieces.append(out_uv)
             timestamps.append(out_s)
             n_out += len(out_uv)
@@ -124,6 +124,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         segments=tuple(start for k, start in enumerate(starts) if start not in starts[k + 1 :] and start < n_out),
         bad=tuple(span for start, stop in recording.bad for span in spans(start, stop)),
         t_s=t_s,
+        recorded_s=None,
         read=lambda first, last: x_uv[first:last],
         source=f"{recording.source}, resampled from {recording.sfreq_hz:g} to {sfreq_hz:g} Hz",
         trials=None,

@@ -23,16 +23,8 @@ from pretap.extras import import_extra
 from pretap.recordings.events import is_marker_stream, marker_text
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
+from pretap.recordings.sample_times import SampleTimes, fill_timestamps, is_regular, sample_times
 from pretap.recordings.xdf_chunks import complete_chunks
-from pretap.recordings.xdf_time import (
-    Segment,
-    fill_timestamps,
-    find_segments,
-    is_regular,
-    measured_hz,
-    nearest_sample,
-    timestamps,
-)
 from pretap.signal.channels import unit_factor
 from pretap.signal.trigger import TriggerChannel
 
@@ -41,6 +33,7 @@ _OUR_MESSAGE = '{"v":'  # the first field of our messages
 _MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
 _MAX_LISTED = 40
 _COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
+_LARGE_JITTER_S = 0.02  # worth a note
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
@@ -57,11 +50,12 @@ def open_xdf(
     With `channel`, open only the channel of that name instead, whatever its type and in its own unit: a photodiode or
     another auxiliary channel.
 
-    pyxdf brings the timestamps to one clock, and their jitter is removed (`xdf_time`). They are in `t_s` unless they
-    are ``n / sfreq_hz``, and `segments` has their breaks. Invalid timestamps (NaN) are extrapolated from those before
-    them. If the measured rate differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an
-    event of its nearest sample, with its exact distance in `late_s`; `source` counts those that are more than a sample
-    away. A truncated file is read up to its last complete chunk.
+    pyxdf brings the timestamps to one clock, and `sample_times` turns them into the times of samples. They are in `t_s`
+    unless they are ``n / sfreq_hz``, `recorded_s` has the timestamps themselves, and `segments` their breaks. Invalid
+    timestamps (NaN) are extrapolated from those before them. If the measured rate differs by more than 1 % from the
+    nominal one, it replaces it. Every marker becomes an event of its nearest sample, with its exact distance in
+    `late_s`; `source` counts those that are more than a sample away. A truncated file is read up to its last complete
+    chunk.
 
     Without a choice in `config`, all marker streams of texts are read or, if there are none, those of numbers. The
     streams that `pretap serve` sends are never among them.
@@ -86,16 +80,20 @@ def open_xdf(
         uv_per_unit, is_assumed = np.ones(1), False
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
-    segments = find_segments(eeg.t_s, eeg.sfreq_hz)
-    t_s = timestamps(segments)  # (n_samples,)
-    sfreq_hz = _rate_hz(eeg, segments)
-    markers, events, about_events = _find_events(eeg, streams, segments, path=path, config=config, clocks=clocks)
+    times = sample_times(eeg.t_s, eeg.sfreq_hz)
+    sfreq_hz = _rate_hz(eeg, times)
+    is_exact = is_regular(eeg.t_s, sfreq_hz)
+    markers, events, about_events = _find_events(eeg, streams, times, path=path, config=config, clocks=clocks)
     notes = [f"stream {eeg.name!r}", *about_events]
     n_outside = sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events)
     if is_assumed:
         notes.append("no unit given, assumed to be microvolts")
-    if len(segments) > 1:
-        notes.append(f"breaks in its timestamps: {len(segments) - 1}")
+    if len(times.starts) > 1:
+        notes.append(f"breaks in its timestamps: {len(times.starts) - 1}")
+    if times.n_lost:
+        notes.append(f"samples lost: {times.n_lost}")
+    if times.jitter_s > _LARGE_JITTER_S:
+        notes.append(f"timestamps jitter by {times.jitter_s * 1000:.0f} ms, shorter losses cannot be detected")
     if n_filled := repairs.n_by_stream[eeg.id]:
         notes.append(f"invalid timestamps: {n_filled}")
     if n_untimed := sum(repairs.n_by_stream[each.id] for each in markers):
@@ -117,9 +115,11 @@ def open_xdf(
         read=lambda start, stop: x_uv[start:stop],
         source=f"{path.name} ({', '.join(notes)})",
         subject=eeg.subject,
-        segments=tuple(each.start for each in segments),
+        segments=times.starts,
         connections=_connections(eeg, clocks),
-        t_s=None if is_regular(t_s, sfreq_hz) else t_s,
+        bad=times.bad,
+        t_s=None if is_exact else times.times_s,
+        recorded_s=None if is_exact else eeg.t_s,
     )
 
 
@@ -139,8 +139,8 @@ def _foreign_clocks(streams: Sequence[_Stream], eeg: _Stream) -> list[str]:
     return notes
 
 
-def _rate_hz(eeg: _Stream, segments: Sequence[Segment]) -> float:
-    measured = measured_hz(segments)
+def _rate_hz(eeg: _Stream, times: SampleTimes) -> float:
+    measured = times.rate_hz
     if measured is None or abs(measured / eeg.sfreq_hz - 1) <= _RATE_TOLERANCE:
         return eeg.sfreq_hz
     return measured
@@ -276,7 +276,7 @@ def _load(path: Path, *, synchronize: bool) -> tuple[list[dict[str, Any]], str, 
     damaged = f"{path} is not a complete XDF file"
     with _collect_errors(logging.getLogger("pyxdf.pyxdf")) as errors:
         try:
-            # Jitter is removed by `xdf_time`: pyxdf finds only breaks of more than a second, and blurs shorter ones.
+            # `sample_times` removes jitter: pyxdf finds only breaks of more than a second, and blurs shorter ones.
             streams, _ = pyxdf.load_xdf(
                 io.BytesIO(content), on_chunk=repairs, dejitter_timestamps=False, synchronize_clocks=synchronize
             )
@@ -363,7 +363,7 @@ def _connections(eeg: _Stream, clocks: LiveClocks | None) -> tuple[int, ...]:
 def _find_events(
     eeg: _Stream,
     streams: Sequence[_Stream],
-    segments: Sequence[Segment],
+    times: SampleTimes,
     *,
     path: Path,
     config: RecordingConfig,
@@ -381,7 +381,7 @@ def _find_events(
     markers = _choose_markers(others, path=path, names=config.markers)
     unread = [repr(each.name) for each in streams if each.has_markers and each not in (*markers, eeg)]
     notes = [f"marker streams not read: {', '.join(unread)}"] if unread else []
-    return markers, _events(markers, segments, clocks), notes
+    return markers, _events(markers, times, clocks), notes
 
 
 def _choose_markers(streams: Sequence[_Stream], *, path: Path, names: Sequence[str]) -> list[_Stream]:
@@ -435,10 +435,10 @@ def _why_twins(one: _Stream, other: _Stream) -> str:
     return ""
 
 
-def _events(streams: Sequence[_Stream], segments: Sequence[Segment], clocks: LiveClocks | None) -> tuple[Event, ...]:
+def _events(streams: Sequence[_Stream], times: SampleTimes, clocks: LiveClocks | None) -> tuple[Event, ...]:
     """Return an event for every marker, at its nearest sample, however far away that is."""
     events = []
     for t_s, text in (marker for stream in streams for marker in stream.texts):
-        sample, late_s = nearest_sample(t_s if clocks is None else clocks.to_eeg_clock(t_s), segments)
+        sample, late_s = times.nearest(t_s if clocks is None else clocks.to_eeg_clock(t_s))
         events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
     return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))

@@ -198,6 +198,11 @@ class _History:
             return f"only {last + 1} of {n_needed} samples of its window are there"
         return ""
 
+    def is_interrupted_before(self, index: int) -> bool:
+        """Whether there is a break right before sample `index` of those that are held."""
+        first_after = self._end(index - 1)
+        return any(number == first_after for number, _ in self._breaks)
+
     @property
     def why_silent(self) -> str:
         """Why no samples have come since the last break; empty if some have."""
@@ -300,7 +305,8 @@ class CueLocked:
         is_before = after and abs(held[after - 1] - wanted_s) + tie_s < abs(held[after] - wanted_s)
         last = after - 1 if is_before else after
         off_s = abs(float(held[last]) - wanted_s)
-        if off_s > self._period_s * (0.5 + 2 * TIE_SAMPLES):
+        is_between = after and not self._history.is_interrupted_before(after)  # of two that belong together
+        if not is_between and off_s > self._period_s * (0.5 + 2 * TIE_SAMPLES):
             return self._refuse(cue, f"no sample within half a sample of it; the nearest is {off_s * 1000:.1f} ms off")
         why = self._history.why_incomplete(last, self._n_needed)
         if why:

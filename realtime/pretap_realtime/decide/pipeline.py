@@ -144,9 +144,10 @@ class Pipeline:
         """
         self.is_caught_up = False
         chunk, decisions = taken.chunk, taken.decisions
-        self.front_end.accept(chunk)
         if decisions is None:
-            decisions = self._run_mode(chunk.x_uv, chunk.t_s, newest_only=False)
+            times_s = self.horizon().times_s(self.front_end.backlog.n, chunk.t_s)
+            decisions = self._run_mode(chunk.x_uv, times_s, newest_only=False)
+        self.front_end.accept(chunk)
         return _with_losses(self._add_quality(decisions), self.front_end.losses.counts.n_lost)
 
     def catch_up(self) -> list[Decision]:

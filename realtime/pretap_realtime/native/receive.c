@@ -52,7 +52,8 @@ typedef struct {
     double timeout_s;
     /* the horizon, see plain_samples.py: up to n_plain samples, the first one number n_first, are on time */
     int64_t n_plain, n_overload; /* none is taken of more than n_overload samples */
-    double t0_s, s_ref, rate_hz, n_ref, n_first, limit;
+    int64_t is_exact;            /* timestamps are the times of the samples; otherwise the line is */
+    double t0_s, s_ref, rate_hz, n_ref, n_first, limit, n_floor, floor_s;
     /* the flat-channel check comes n_to_flat_check samples after the horizon's start, n_accepted samples ago */
     int64_t n_to_flat_check, n_accepted;
     double flat_uv;
@@ -196,6 +197,13 @@ static int are_on_time(const receiver *r, const double *timestamps, int64_t n, d
     return 1;
 }
 
+/* When a plain sample, number `n`, was taken: `ExpectedTimestamps.times_s`. */
+static double time_of(const receiver *r, double timestamp, double n) {
+    if (r->is_exact) return timestamp;
+    const double line_s = r->t0_s + (r->s_ref + (n - r->n_ref) / r->rate_hz);
+    return fmax(line_s, r->floor_s + 0.5 * (n - r->n_floor) / r->rate_hz);
+}
+
 /* Decide on the samples that came after those that were taken, up to the horizon.
    Return how many decisions were sent. If the call hangs, another thread uses the struct before it returns. */
 static int64_t decide(receiver *r, int64_t claim) {
@@ -205,8 +213,8 @@ static int64_t decide(receiver *r, int64_t claim) {
     if (n <= 0 || n_there > r->n_overload) return 0;
     if (n > n_unchecked && !all_move(r)) n = n_unchecked;
     if (n <= 0) return 0;
-    const double *timestamps = r->timestamps + start;
-    if (!are_on_time(r, timestamps, n, r->n_first + (double)r->n_taken)) return 0;
+    const double *timestamps = r->timestamps + start, n_first = r->n_first + (double)r->n_taken;
+    if (!are_on_time(r, timestamps, n, n_first)) return 0;
     const int64_t n_found = r->process(r->lanes, r->x + start * r->n_channels, n, r->ends, r->probs);
     if (n_found < 0) return 0; /* a value is not finite */
     const int64_t n_before = r->n_decoded + r->n_taken;
@@ -218,14 +226,17 @@ static int64_t decide(receiver *r, int64_t claim) {
     void *const outlet = r->outlet;
     const double oldest_s = r->clock() - r->clock_offset_s - r->max_age_s;
     int64_t n_due = 0, k = 0;
-    while (n_due < n_found && timestamps[r->ends[n_due] - n_before - 1] >= oldest_s) n_due++;
+    for (; n_due < n_found; n_due++) {
+        const int64_t i = r->ends[n_due] - n_before - 1;
+        if (time_of(r, timestamps[i], n_first + (double)i) < oldest_s) break;
+    }
     while (k < n_due) { /* what is read here may be another thread's by now; then `claims` says so */
         const int64_t i = r->ends[k] - n_before - 1;
         if (i < 0 || i >= n) return k;
         float row[MAX_CLASSES + 1];
         for (int64_t c = 0; c < n_classes; c++) row[c] = (float)r->probs[k * n_classes + c];
         row[n_classes] = (float)r->quality;
-        const double t_s = timestamps[i] + r->clock_offset_s;
+        const double t_s = time_of(r, timestamps[i], n_first + (double)i) + r->clock_offset_s;
         if (!claims(r, claim + 2 * k)) return k; /* another thread goes on from here */
         if (!k) pretap_watch_since(r->watch, monotonic());
         send(outlet, row, t_s, k == n_due - 1); /* all go out with the last one; it fails only for a row too short */

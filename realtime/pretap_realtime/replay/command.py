@@ -90,7 +90,21 @@ def play(
     "--jitter-ms",
     type=click.FloatRange(0, 1e4),
     default=0.0,
-    help="Standard deviation of the noise added to each timestamp.",
+    help="Standard deviation of the noise added to each timestamp, or to that of each packet.",
+)
+@click.option("--one-sided", is_flag=True, help="Make the jitter exponential, so that it only delays.")
+@click.option(
+    "--packet",
+    "n_packet",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Send packets of N samples that are stamped on arrival, as many amplifiers do.",
+)
+@click.option(
+    "--timestamps",
+    type=click.Choice(["regular", "recorded"]),
+    default="regular",
+    help="Send the times of the samples, or the timestamps of an XDF file as they were recorded, with their jitter.",
 )
 @click.option(
     "--drift-ppm",
@@ -134,6 +148,8 @@ def replay(
     unit: str,
     wait: bool,
     counter: str | None,
+    n_packet: int | None,
+    timestamps: Literal["regular", "recorded"],
     json_file: Path | None,
     **faults: Any,
 ) -> None:
@@ -152,7 +168,9 @@ def replay(
     from pretap_realtime.replay.outlets import LslFeed
 
     stop = stop_on_signals()
-    settings = _fault_settings(**faults)
+    settings = _fault_settings(n_packet=n_packet or 0, **faults)
+    if n_packet and n_chunk not in (None, n_packet):
+        raise UsageError(f"A packet is sent as one chunk: expected --packet or --chunk, got {n_packet} and {n_chunk}.")
     events = choose_events(markers, cue_channel)
     played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream, config=events)
     if channels is not None:
@@ -170,7 +188,8 @@ def replay(
         stop.wait(0.01)
     if wait:
         stop.wait(_OTHERS_S)
-    cut = pieces(played, n_chunk=n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000)), loop=loop)
+    n_chunk = n_packet or n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000))
+    cut = pieces(played, n_chunk=n_chunk, loop=loop, as_recorded=timestamps == "recorded")
     stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
     play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
     if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
@@ -179,10 +198,25 @@ def replay(
 
 
 def _fault_settings(
-    *, jitter_ms: float, drift_ppm: float, drop: float, seed: int, **when: tuple[str, ...]
+    *,
+    jitter_ms: float,
+    one_sided: bool,
+    n_packet: int,
+    drift_ppm: float,
+    drop: float,
+    seed: int,
+    **when: tuple[str, ...],
 ) -> FaultSettings:
     schedules = tuple(parse_schedule(kind, text) for kind in KINDS for text in when[kind.replace("-", "_")])
-    return FaultSettings(jitter_s=jitter_ms / 1000, drift_ppm=drift_ppm, drop=drop, schedules=schedules, seed=seed)
+    return FaultSettings(
+        jitter_s=jitter_ms / 1000,
+        n_packet=n_packet,
+        is_one_sided=one_sided,
+        drift_ppm=drift_ppm,
+        drop=drop,
+        schedules=schedules,
+        seed=seed,
+    )
 
 
 def _say(line: str) -> None:

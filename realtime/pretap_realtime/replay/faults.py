@@ -74,7 +74,11 @@ class FaultSettings:
     Attributes
     ----------
     jitter_s
-        Standard deviation of the noise added to each timestamp.
+        Standard deviation of the noise added to each timestamp, or to each packet's.
+    n_packet
+        Samples of a packet, which is stamped on arrival; 0 if each sample has a timestamp of its own.
+    is_one_sided
+        Whether jitter is exponential and only delays, instead of normal.
     drift_ppm
         Relative error of the device's clock, positive if it runs fast: with 100, a nominal 1000 Hz are 1000.1 Hz.
     drop
@@ -86,6 +90,8 @@ class FaultSettings:
     """
 
     jitter_s: float = 0.0
+    n_packet: int = 0
+    is_one_sided: bool = False
     drift_ppm: float = 0.0
     drop: float = 0.0
     schedules: tuple[Schedule, ...] = ()

@@ -14,9 +14,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pretap_realtime.replay.faults import KINDS, REWIRING, Fault, FaultSettings, Schedule, Wiring
 from pretap_realtime.replay.pieces import Mark, Piece
+
+_STAMPING_S = 1e-5  # from one sample of a packet to the next
 
 
 def inject(
@@ -99,7 +102,7 @@ class _Injector:
         yield from self._begin_and_end(piece.first_n, max(float(piece.t_s[0]), self._held_s))
         kinds = {each.schedule.kind for each in self._occurrences if each.has_begun}
         is_dropped = self._settings.drop > 0 and self._drop.random() < self._settings.drop
-        jitter_s = self._jitter.normal(0, self._settings.jitter_s, len(piece.t_s)) if self._settings.jitter_s else 0.0
+        timestamps_s = self._stamp(piece.t_s)
         due_s = self._due_s(piece)
         is_lost = self._is_away or "gap" in kinds
         if is_lost or is_dropped:
@@ -113,7 +116,16 @@ class _Injector:
         if "nan" in kinds:
             x_uv = x_uv.copy()
             x_uv[:, [e.channel for e in self._occurrences if e.has_begun and e.schedule.kind == "nan"]] = np.nan
-        yield replace(piece, x_uv=x_uv, t_s=piece.t_s + jitter_s, held_until_s=due_s)
+        yield replace(piece, x_uv=x_uv, t_s=timestamps_s, held_until_s=due_s)
+
+    def _stamp(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the timestamps (n,) of samples that were taken at `t_s`: each with jitter, or together on arrival."""
+        settings, is_packet = self._settings, self._settings.n_packet > 0
+        jitter_s: NDArray[np.float64] | float = 0.0
+        if settings.jitter_s:
+            draw = self._jitter.standard_exponential if settings.is_one_sided else self._jitter.standard_normal
+            jitter_s = settings.jitter_s * draw(1 if is_packet else len(t_s))
+        return (t_s[-1] + _STAMPING_S * np.arange(len(t_s)) if is_packet else t_s) + jitter_s
 
     def _due_s(self, piece: Piece) -> float:
         """Return when to send a piece: at the end of a burst, and never before the previous piece."""

@@ -32,7 +32,7 @@ class Mark:
 class Piece:
     """Samples that are sent together, after the markers that lie among them; or a single marker.
 
-    `x_uv` (n, n_channels) are the samples first_n .. first_n + n - 1 of the stream, and `t_s` (n,) their times in
+    `x_uv` (n, n_channels) are the samples first_n .. first_n + n - 1 of the stream, and `t_s` (n,) their timestamps in
     seconds after its start. `held_until_s` is set if the piece is sent later than its last sample is due.
     """
 
@@ -49,15 +49,16 @@ class Piece:
         return float(self.t_s[-1]) if self.t_s.size else self.markers[-1].t_s
 
 
-def pieces(recording: Recording, *, n_chunk: int, loop: bool) -> Iterator[Piece]:
+def pieces(recording: Recording, *, n_chunk: int, loop: bool, as_recorded: bool = False) -> Iterator[Piece]:
     """Cut a recording into chunks; with `loop`, repeat it forever with a marker ``loop/<k>`` on each first sample.
 
-    Sample numbers and times keep counting from one round to the next. No chunk spans a break. A loop omits the markers
-    before its first sample and after its last, which would fall into another round.
+    Timestamps are the times of the samples or, `as_recorded`, those of the recording with their jitter. Sample numbers
+    and times keep counting from one round to the next. No chunk spans a break. A loop omits the markers before its
+    first sample and after its last, which would fall into another round.
     """
     runs = list(pairwise([*recording.segments, recording.n_samples]))
     for number in count() if loop else range(1):
-        times = _Times(recording, number)
+        times = _Times(recording, number, as_recorded=as_recorded)
         for start, stop in runs:
             events = [event for event in recording.events if start <= event.sample < stop]
             marks = sorted((Mark(times.of(e.sample) + e.late_s, e.text) for e in events), key=lambda mark: mark.t_s)
@@ -71,7 +72,8 @@ def pieces(recording: Recording, *, n_chunk: int, loop: bool) -> Iterator[Piece]
 class _Times:
     """The times at which the samples of one round are due, in seconds after the stream's start."""
 
-    def __init__(self, recording: Recording, number: int) -> None:
+    def __init__(self, recording: Recording, number: int, *, as_recorded: bool) -> None:
+        self._recorded_s = recording.recorded_s if as_recorded else None
         self._t_s, self._sfreq_hz = recording.t_s, recording.sfreq_hz
         self.offset = number * recording.n_samples
         if self._t_s is not None:
@@ -86,6 +88,10 @@ class _Times:
             return np.arange(self.offset + start, self.offset + stop) / self._sfreq_hz
         t_s: NDArray[np.float64] = self._t_s[start:stop] + self._start_s
         return t_s
+
+    def timestamps(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the timestamps to send."""
+        return self.between(start, stop) if self._recorded_s is None else self._recorded_s[start:stop] + self._start_s
 
 
 def _run(
@@ -104,7 +110,7 @@ def _run(
         at = (first - start) % n_read  # index into the samples that were read
         if not at:
             x_uv = recording.read(first, min(first + n_read, stop))  # (n_read, n_channels)
-        t_s = times.between(first, last)  # (last - first,)
+        t_s = times.timestamps(first, last)  # (last - first,)
         yield from alone(first, before_s=float(t_s[0]) - 1 / recording.sfreq_hz)
         among = []
         while waiting and waiting[0].t_s <= t_s[-1]:

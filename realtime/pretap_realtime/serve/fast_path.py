@@ -11,7 +11,9 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pretap.signal.timeline import MAX_PLAIN
 from pretap_realtime.decide.modes import FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline, Taken
 from pretap_realtime.lsl.inlets import Inlet
@@ -23,7 +25,6 @@ from pretap_realtime.send.sending_clock import SendingClock
 from pretap_realtime.signal.chunk import Chunk, Decision
 from pretap_realtime.signal.electrodes import FLAT_UV
 from pretap_realtime.signal.plain_samples import Horizon
-from pretap_realtime.signal.timestamp_line import MAX_PLAIN
 
 _PAUSE_S: Final = 250e-6  # for liblsl's thread to send; without it the numbers arrive 200 us later
 
@@ -142,7 +143,8 @@ class FastPath:
         if horizon is not self._horizon:
             self._horizon, line = horizon, horizon.expected
             struct.t0_s, struct.s_ref, struct.rate_hz = line.t0_s, line.s_ref, line.rate_hz
-            struct.n_ref, struct.limit = line.n_ref, line.limit
+            struct.n_ref, struct.limit, struct.is_exact = line.n_ref, line.limit, line.is_exact
+            struct.n_floor, struct.floor_s = line.n_floor, line.floor_s
             struct.n_to_flat_check, struct.quality = horizon.n_to_flat_check, horizon.quality
         n_accepted = pipeline.front_end.backlog.n
         is_native = mode.lanes is not None and mode.lanes.native is not None  # not after an audit that failed
@@ -170,8 +172,9 @@ class FastPath:
         is_sending = bool(library.pretap_cancel(ctypes.byref(struct)))
         if is_sending:
             n, (ends, probs) = struct.n_sent, self._found
-            last = ends[:n] - (struct.n_decoded + 1) + (self._first + struct.start)  # rows of the buffers
-            t_s = self._inlet.samples(0, int(last[-1]) + 1).t_s[last] + struct.clock_offset_s
+            first = self._first + struct.start
+            last = ends[:n] - (struct.n_decoded + 1)  # rows of the buffers from `first` on
+            t_s = self._times_s(self._inlet.samples(first, first + int(last[-1]) + 1))[last] + struct.clock_offset_s
             self.outlets.note("probabilities", [[*p, struct.quality] for p in probs[:n].tolist()], t_s.tolist())
         return is_sending
 
@@ -203,7 +206,12 @@ class FastPath:
             return None
         chunk, (ends, probs) = self._inlet.samples(first, first + n), self._found
         outputs = lanes.accept(chunk.x_uv, ends[:n_found].tolist(), probs[:n_found].copy())
-        return Taken(chunk, self._mode.decisions(outputs, chunk.t_s))
+        return Taken(chunk, self._mode.decisions(outputs, self._times_s(chunk)))
+
+    def _times_s(self, chunk: Chunk) -> NDArray[np.float64]:
+        """Return when the first samples that the last call took were taken by the device."""
+        assert self._horizon is not None
+        return self._horizon.times_s(self._struct.n_accepted, chunk.t_s)
 
     @property
     def is_done(self) -> bool:

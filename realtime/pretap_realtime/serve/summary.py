@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pretap.signal.shifts import LossCounts
 from pretap_realtime.send.latencies import Latencies, describe_negative
-from pretap_realtime.signal.shifts import LossCounts
 
 
 @dataclass

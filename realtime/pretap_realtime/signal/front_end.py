@@ -22,7 +22,7 @@ from pretap.signal.statistics import Statistics
 from pretap_realtime.signal.amplitude import AmplitudeCheck
 from pretap_realtime.signal.chunk import Chunk
 from pretap_realtime.signal.electrodes import Electrodes
-from pretap_realtime.signal.losses import BAD_TIMESTAMP_S, LossDetector
+from pretap_realtime.signal.losses import LossDetector
 from pretap_realtime.signal.plain_samples import Horizon
 from pretap_realtime.signal.quality import GOOD, QualityCheck
 
@@ -200,10 +200,11 @@ class FrontEnd:
         """Show the plain samples that were accepted to the checks; return the interruption after them, if any."""
         if not self.backlog.n:
             return []
+        n_accepted, horizon = self.backlog.n, self.horizon()
         chunk, self._horizon = self.backlog.take(), None
+        self._last_t_s = float(horizon.times_s(n_accepted - 1, chunk.t_s[-1:])[0])
         self.losses.accept(chunk.t_s)
         change = self._electrodes.accept(chunk.x_uv)
-        self._last_t_s = float(chunk.t_s[-1])
         interruptions = [self._interruption(self._last_t_s, change)] if change else []
         self._quality_check.update(chunk.x_uv, chunk.t_s)
         return interruptions
@@ -281,11 +282,11 @@ class FrontEnd:
         self._check_rate()
         if not self._amplitude.is_done:
             self._amplitude.update(x_uv[checked.clean])
-        usable = np.abs(t_s) < BAD_TIMESTAMP_S  # (n_new,) False for NaN too
+        usable = np.isfinite(checked.times_s)  # (n_new,)
         newest = np.maximum.accumulate(np.where(usable, np.arange(len(usable)), -1))  # (n_new,) usable one so far
-        times_s = np.where(newest >= 0, t_s[newest], self._last_t_s)
+        times_s = np.where(newest >= 0, checked.times_s[newest], self._last_t_s)
         if usable.any():
-            self._last_t_s = float(t_s[usable][-1])
+            self._last_t_s = float(times_s[-1])
         edges = [0, *(b.index for b in checked.breaks), len(t_s)]
         for i, (start, stop) in enumerate(pairwise(edges)):
             if i:
@@ -294,7 +295,7 @@ class FrontEnd:
                 self._electrodes.restart_block()
                 yield Interruption(float(times_s[start]), found.why, n_lost)
             clean = checked.clean[start:stop]
-            yield from self._repair(x_uv[start:stop][clean], t_s[start:stop][clean], n_lost=n_lost)
+            yield from self._repair(x_uv[start:stop][clean], times_s[start:stop][clean], n_lost=n_lost)
 
     def _repair(
         self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, n_lost: int

@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.signal.shifts import Break, LossCounts, ShiftDetector
 from pretap_realtime.signal.counter import Counter
 from pretap_realtime.signal.rate import StartRate
-from pretap_realtime.signal.shifts import Break, LossCounts, ShiftDetector
 
 BAD_TIMESTAMP_S: Final = 1e10  # 300 years; beyond, a float64 no longer resolves a sample
 
@@ -27,9 +27,20 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Checked:
-    """Result of a check: `clean` (n_new,) is False for a sample that must enter no window; `breaks` are in order."""
+    """Result of a check.
+
+    Attributes
+    ----------
+    clean
+        (n_new,), False for a sample that must enter no window.
+    times_s
+        (n_new,), when the samples were taken; NaN if the timestamp is not usable.
+    breaks
+        The interruptions, in order.
+    """
 
     clean: NDArray[np.bool_]
+    times_s: NDArray[np.float64]
     breaks: tuple[Break, ...]
 
 
@@ -138,13 +149,17 @@ class LossDetector:
         finite = np.isfinite(x_uv)  # (n_new, n_channels)
         usable = slice(None) if clean.all() else clean
         self._start_rate.follow(n[usable], t_s[usable])
-        breaks += self.shifts.follow(at[usable], n[usable], t_s[usable], now_s=now_s)
+        shifts, times_s = self.shifts.follow(at[usable], n[usable], t_s[usable], now_s=now_s)
+        breaks += shifts
+        if times_s.size < t_s.size:
+            every = np.full(t_s.size, math.nan)
+            every[usable], times_s = times_s, every
         if not (self._was_clean and finite.all() and clean.all()):
             clean = self._find_unclean(finite, clean, breaks)
         breaks.sort(key=lambda b: b.index)
         self._n_first += t_s.size + n_lost
         self.counts.n_received += t_s.size
-        return Checked(clean, tuple(breaks))
+        return Checked(clean, times_s, tuple(breaks))
 
     def close(self) -> None:
         """Count what is still pending: no more samples follow."""

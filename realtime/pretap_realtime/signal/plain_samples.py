@@ -7,49 +7,13 @@ for flat channels; C may go on if it has seen every channel move. Samples that a
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# ufunc.reduce costs half of what the array methods do.
-_all, _min, _max = np.logical_and.reduce, np.minimum.reduce, np.maximum.reduce
-_SMALL: Final = 64  # for fewer timestamps plain Python is faster than numpy
+from pretap.signal.timeline import ExpectedTimestamps
 
-
-class ExpectedTimestamps(msgspec.Struct, frozen=True, gc=False):
-    """The line on which the timestamps of a regular stream lie, and how far off it they may be.
-
-    Sample n is expected ``(n - n_ref) / rate_hz`` after ``t0_s + s_ref``. Its offset is how many samples its timestamp
-    lies after that moment. `limit` is the largest offset of a sample that is on time.
-    """
-
-    t0_s: float
-    s_ref: float
-    rate_hz: float
-    n_ref: float
-    limit: float
-
-    def offsets(self, n: NDArray[np.float64], t_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how many samples the timestamps `t_s` of the samples `n` are late: (n,), element by element."""
-        return ((t_s - self.t0_s) - self.s_ref) * self.rate_hz - (n - self.n_ref)
-
-    def are_met(self, n_first: float, t_s: NDArray[np.float64]) -> bool:
-        """Whether consecutive timestamps, the first of sample `n_first`, all lie within the limit.
-
-        The arithmetic is that of `offsets`, to the bit.
-        """
-        if len(t_s) > _SMALL:
-            offsets = self.offsets(n_first + np.arange(float(len(t_s))), t_s)
-            return bool(max(_max(offsets), -_min(offsets)) <= self.limit)
-        t0_s, s_ref, rate_hz, n_ref, limit = self.t0_s, self.s_ref, self.rate_hz, self.n_ref, self.limit
-        n = n_first
-        for at_s in t_s.tolist():
-            if not abs(((at_s - t0_s) - s_ref) * rate_hz - (n - n_ref)) <= limit:  # NaN is off the line too
-                return False
-            n += 1
-        return True
+_all = np.logical_and.reduce  # costs half of what the array method does
 
 
 class Horizon(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +43,11 @@ class Horizon(msgspec.Struct, frozen=True, gc=False):
     expected: ExpectedTimestamps
     quality: float
     is_held: bool
+
+    def times_s(self, n_accepted: int, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return when plain samples were taken: (n_new,), of those after `n_accepted` with the timestamps `t_s`."""
+        n_first = self.n_first + n_accepted
+        return self.expected.times_s(np.arange(n_first, n_first + len(t_s)), t_s)
 
 
 def count_plain(horizon: Horizon, n_accepted: int, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> int:

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.signal.timeline_fit import packet_ends
+
 _STRETCH_S: Final = 0.5
 _N_STRETCHES: Final = 4
 _MIN_SAMPLES: Final = 8  # samples that make a rate
@@ -65,7 +67,7 @@ class StartRate:
 
 
 class RateCheck:
-    """Compares blocks of `n_block` samples with the time that passed by their timestamps.
+    """Compares blocks of about `n_block` samples with the time that passed by their timestamps.
 
     Durations far from the median are left out, so that a gap or a clock step is no drift. How exact the rate can be
     known follows from the scatter of the durations: with exact timestamps 0.5 % shows within 4 s, with timestamps that
@@ -75,17 +77,26 @@ class RateCheck:
     def __init__(self, sfreq_hz: float, *, n_block: int, percent: float) -> None:
         self._sfreq_hz, self._n_block, self._share = sfreq_hz, n_block, percent / 100
         self._durations_s: deque[float] = deque(maxlen=_MAX_BLOCKS)
-        self._last_s = math.nan
+        self._last = 0, math.nan  # the newest end of a packet: its position in the next block, and its timestamp
         self._n_since = 0
         self._n_off = 0  # checks in a row, negative if the stream is too slow
         self.now = ""
 
-    def update(self, end_s: float) -> str:
-        """Add the timestamp of a block's last sample; return what is wrong, empty for nothing."""
-        duration_s, self._last_s = end_s - self._last_s, end_s
-        if not 0 < duration_s < math.inf:  # the first block, a bad timestamp, a clock that was set back
+    def update(self, t_s: NDArray[np.float64]) -> str:
+        """Add the timestamps of a block, (n_block,); return what is wrong, empty for nothing.
+
+        The block ends with its last packet, because timestamps within a packet may be invented.
+        """
+        if not np.isfinite(t_s).all():
+            self._last = 0, math.nan
             return self.now
-        self._durations_s.append(duration_s)
+        ends = np.flatnonzero(packet_ends(t_s * self._sfreq_hz - np.arange(len(t_s)))[:-1])
+        end = int(ends[-1]) if ends.size else len(t_s) - 1
+        n_samples, duration_s = end - self._last[0], float(t_s[end]) - self._last[1]
+        self._last = end - len(t_s), float(t_s[end])
+        if not duration_s > 0:  # the first block, or a clock that was set back
+            return self.now
+        self._durations_s.append(duration_s * self._n_block / n_samples)
         self._n_since += 1
         if self._n_since == _CHECK_BLOCKS:
             self._n_since = 0

@@ -1,0 +1,104 @@
+"""Breaks of a recording's timestamps, where the median over a second shifts. Used by `sample_times`.
+
+A recording shows what follows, so even a shift of 1.5 samples under jitter is found. That holds for devices whose
+lateness varies less within a second than over it; `sample_times` has another way for those with backlogs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GAP_SAMPLES = 1.5  # a lasting shift by more than this is a break
+_SURE_S = 0.9  # a jump by more than this is a break at once
+
+
+def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
+    """Return the first sample of each segment: timestamps break at lasting shifts by more than 1.5 samples.
+
+    Late chunks, and chunks with one timestamp for all samples, jump too, but not the median over the second around
+    them. A jump by almost a second is always a break, since it can be one for pyxdf.
+    """
+    n_around = max(2, round(sfreq_hz))
+    late = (t_s - t_s[:1]) * sfreq_hz - np.arange(len(t_s))  # (n_samples,) how late each sample is, in samples
+    medians = _Medians(late, n_around)
+    jumps = np.abs(np.diff(late))  # (n_samples - 1,)
+    n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
+    starts = [0]
+    for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
+        index = bisect_right(starts, i)
+        start, stop = starts[index - 1], starts[index] if index < len(starts) else len(late)
+        if jumps[i - 1] > _SURE_S * sfreq_hz:
+            starts.insert(index, i)
+        elif min(i - start, stop - i, n_around) < n_around // 4:
+            continue  # too short to distinguish a shift from a late chunk
+        elif abs(medians.after(i, stop) - medians.before(i, start)) > _GAP_SAMPLES:
+            starts.insert(index, i)
+    return starts
+
+
+class _Medians:
+    """Medians of up to `n_around` samples before or after any sample, in about a microsecond each.
+
+    With a jitter of several samples, nearly every sample is a candidate for a break. So each median is computed from
+    the previous one: near a break outwards from it, and in blocks if it is at least `n_around` samples away.
+    """
+
+    def __init__(self, x: NDArray[np.float64], n_around: int) -> None:
+        self._x, self._n = x, n_around
+        self._blocks: dict[int, list[float]] = {}
+        self._from: dict[int, list[float]] = {}
+        self._to: dict[int, list[float]] = {}
+
+    def before(self, i: int, start: int) -> float:
+        """Return the median of the `n_around` samples before `i`, or of those from `start` on."""
+        if i - start >= self._n:
+            return self._whole(i)
+        if start not in self._from:
+            self._from[start] = _growing(self._x[start : start + self._n].tolist())
+        return self._from[start][i - start - 1]
+
+    def after(self, i: int, stop: int) -> float:
+        """Return the median of the `n_around` samples from `i` on, or of those before `stop`."""
+        if stop - i >= self._n:
+            return self._whole(i + self._n)
+        if stop not in self._to:
+            self._to[stop] = _growing(self._x[max(0, stop - self._n) : stop][::-1].tolist())
+        return self._to[stop][stop - i - 1]
+
+    def _whole(self, stop: int) -> float:
+        """Return the median of the `n_around` samples before `stop`."""
+        block, offset = divmod(stop - self._n, self._n)
+        if block not in self._blocks:
+            first = block * self._n
+            self._blocks[block] = _sliding(self._x[first : first + 2 * self._n - 1].tolist(), self._n)
+        return self._blocks[block][offset]
+
+
+def _growing(x: Sequence[float]) -> list[float]:
+    """Compute the medians of the first 1, 2, 3 ... values."""
+    ordered: list[float] = []
+    medians = []
+    for each in x:
+        insort(ordered, each)
+        medians.append(_middle(ordered))
+    return medians
+
+
+def _sliding(x: Sequence[float], n: int) -> list[float]:
+    """Compute the medians of every n consecutive values."""
+    ordered = sorted(x[:n])
+    medians = [_middle(ordered)]
+    for old, new in zip(x, x[n:], strict=False):
+        del ordered[bisect_left(ordered, old)]
+        insort(ordered, new)
+        medians.append(_middle(ordered))
+    return medians
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
