@@ -60,6 +60,12 @@ def test_negative_latencies_are_counted_on_their_own():
     assert describe_negative(2, 3, -3.0).startswith("ERROR: 2 of 3 latencies are negative, down to -3000.0 ms: ")
 
 
+def test_latencies_that_are_negative_by_no_more_than_the_jitter_are_no_error():
+    said = "2 of 300 latencies are negative, down to -4.0 ms: the timestamps of the EEG jitter by 12.0 ms"
+    assert describe_negative(2, 300, -0.004, jitter_s=0.012) == said
+    assert describe_negative(2, 300, -0.013, jitter_s=0.012).startswith("ERROR: 2 of 300")
+
+
 def test_an_hour_counts_as_the_longest_latency():
     latencies = counted([3600.0, 1e-3, 1e-3])
     assert latencies.percentile(100) > 600

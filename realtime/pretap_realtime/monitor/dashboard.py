@@ -94,13 +94,18 @@ class _Arrivals:
         self.decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
 
     def latency_ms(self, now_s: float) -> tuple[list[float] | None, str]:
-        """Return p50, p95 and p99 of the last minute, None without decisions; and an error if some are negative."""
+        """Return p50, p95 and p99 of the last minute, None without decisions; and an error if most are negative.
+
+        If the timestamps jitter, a few are.
+        """
         while self.latencies and now_s - self.latencies[0][0] > _LATENCY_WINDOW_S:
             self.latencies.popleft()
         values_s = [latency_s for _, latency_s in self.latencies]
-        error = describe_negative(sum(value < 0 for value in values_s), len(values_s), min(values_s, default=0.0))
-        if not values_s or error:
-            return None, error
+        n_negative = sum(value < 0 for value in values_s)
+        if 2 * n_negative > len(values_s):
+            return None, describe_negative(n_negative, len(values_s), min(values_s))
+        if not values_s:
+            return None, ""
         return [round(1000 * percentile(values_s, q), 2) for q in (50, 95, 99)], ""
 
     def decisions_per_s(self, now_s: float) -> float:

@@ -12,13 +12,19 @@ _LOG_RATIO = math.log(_RATIO)
 _N_BINS = 2048  # up to 700 s
 
 
-def describe_negative(n: int, n_all: int, lowest_s: float) -> str:
-    """Return an error that says why `n` of `n_all` latencies are negative; empty if none is."""
+def describe_negative(n: int, n_all: int, lowest_s: float, *, jitter_s: float = 0.0) -> str:
+    """Return why `n` of `n_all` latencies are negative, empty if none is: an error, unless jitter explains it.
+
+    The time of a sample is late by the mean delay of the timestamps, so one that comes early may seem to be ahead.
+    """
     if not n:
         return ""
+    negative = f"{n} of {n_all} latencies are negative, down to {1000 * lowest_s:.1f} ms"
+    if -lowest_s <= jitter_s:
+        return f"{negative}: the timestamps of the EEG jitter by {1000 * jitter_s:.1f} ms"
     return (
-        f"ERROR: {n} of {n_all} latencies are negative, down to {1000 * lowest_s:.1f} ms: decisions seem to be made "
-        "before their samples were taken. The timestamps of the EEG lie ahead of its clock; see docs/lab.md"
+        f"ERROR: {negative}: decisions seem to be made before their samples were taken. The timestamps of the EEG lie "
+        "ahead of its clock; see docs/lab.md"
     )
 
 

@@ -22,6 +22,7 @@ class Summary:
     n_overflows: int = 0
     losses: LossCounts = field(default_factory=LossCounts)
     smallest_gap_samples: float = 0.0
+    jitter_s: float = 0.0
     n_dropped: int = 0
     latencies: Latencies = field(default_factory=Latencies)
 
@@ -50,7 +51,10 @@ class Summary:
             p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
         negative = describe_negative(
-            self.latencies.n_negative, self.latencies.n + self.latencies.n_negative, self.latencies.lowest_s
+            self.latencies.n_negative,
+            self.latencies.n + self.latencies.n_negative,
+            self.latencies.lowest_s,
+            jitter_s=self.jitter_s,
         )
         if negative:
             lines.append(negative)
