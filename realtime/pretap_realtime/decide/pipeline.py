@@ -98,6 +98,7 @@ class Pipeline:
         self.delay_s = 0.0 if self.resampler is None else self.resampler.delay_s
         self.mode.reset(delay_s=self.delay_s)
         self.is_caught_up = True
+        self._n_chunk = 0  # number of the first sample of the newest chunk
 
     def process(self, chunk: Chunk, *, newest_only: bool = False, now_s: float = math.inf) -> list[Decision]:
         """Return the decisions that a chunk completes, those without a valid window among them.
@@ -117,6 +118,7 @@ class Pipeline:
         """
         self.is_caught_up = False
         self.front_end.follow_counter(chunk)
+        self._n_chunk = self.front_end.losses.n_first + self.front_end.backlog.n
         decisions: list[Decision] = []
         x_uv, t_s = chunk.x_uv, chunk.t_s
         while len(t_s):
@@ -172,6 +174,9 @@ class Pipeline:
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Return the decisions that a cue, which arrived at `arrived_s` of the caller's clock, gets at once."""
         assert isinstance(self.mode, CueLocked)
+        if cue.row >= 0:
+            n, line = np.array([self._n_chunk + cue.row]), self.front_end.losses.shifts.line.expected
+            cue = replace(cue, t_s=float(line.times_s(n, np.array([cue.t_s]))[0]), row=-1)
         decisions = self._add_quality(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
         return _with_losses(decisions, self.front_end.losses.counts.n_lost)
 

@@ -170,7 +170,7 @@ class LslConnection:
         if chunk is not None and math.isnan(self._first_s):
             self._first_s = float(chunk.t_s[0])
         if chunk is not None and chunk.codes is not None and self._trigger is not None:
-            self._codes += [Cue(float(chunk.t_s[i]), code) for i, code in self._trigger.process(chunk.codes)]
+            self._codes += [Cue(float(chunk.t_s[i]), code, row=i) for i, code in self._trigger.process(chunk.codes)]
         return chunk
 
     def newcomers(self) -> list[str]:

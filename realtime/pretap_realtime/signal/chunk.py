@@ -50,13 +50,15 @@ class CueOrigin(msgspec.Struct, frozen=True, gc=False):
 class Cue(msgspec.Struct, frozen=True, gc=False):
     """A marker that asks for one decision: its timestamp on the clock of the EEG stream, and its text.
 
-    `why` says why it has no such time, if that is so.
+    `why` says why it has no such time, if that is so. A cue from a trigger channel is at a sample: `row` is that of the
+    newest chunk, and `t_s` its timestamp, until the pipeline has placed it.
     """
 
     t_s: float
     text: str
     origin: CueOrigin | None = None
     why: str = ""
+    row: int = -1
 
 
 class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
