@@ -38,6 +38,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.signal.suspects import Suspects
 from pretap.signal.timeline import Timeline
 
 _Floats = NDArray[np.float64]
@@ -46,7 +47,6 @@ _WHOLE: Final = 0.02  # samples; one random shift in 25 passes for a whole numbe
 _DRIFT: Final = 2e-4  # of a shift; the rate is not known at the very start
 _CLOCK_STEP_S: Final = 3600.0
 _UNKNOWN_STEP_S: Final = 1.0  # no jitter is that large: while it is being learnt, a larger shift starts over
-_BACKLOG_JITTER_S: Final = 0.05  # a device with more jitter has backlogs
 _AGREE_JITTERS: Final = 30.0  # times the jitter for which such a device's timestamps must agree
 _MAX_WATCH_S: Final = 20.0  # then a shift is believed, even if its timestamps do not agree
 _TAKE_BACK_S: Final = 60.0  # how long a loss under jitter may turn out to be a backlog
@@ -106,53 +106,6 @@ class _Shift:
     clock_s: float
 
 
-class _Suspects:
-    """Samples in a row that lie off the line on one side: a shift, if they persist.
-
-    Attributes
-    ----------
-    side
-        +1 if they are late, -1 if they are early, 0 if there are none.
-    n_held, n_seen
-        Samples that agree with each other so far, and all of them.
-    n_due
-        They are judged when so many are held.
-    has_broken
-        Whether the stream was interrupted because of them.
-    """
-
-    def __init__(self, n_max: int) -> None:
-        self._held = np.empty((2, n_max))  # sample numbers and timestamps
-        self.begin(0, n_due=0)
-
-    def begin(self, side: int, *, n_due: int) -> None:
-        self.side, self.n_due = side, n_due
-        self.n_held = self.n_seen = 0
-        self.peak = 0.0  # samples
-        self.has_broken = False
-
-    def add(self, n: _Floats, t_s: _Floats, offsets: _Floats) -> None:
-        self._held[:, self.n_held : self.n_held + n.size] = n, t_s
-        self.n_held += n.size
-        self.n_seen += n.size
-        self.peak = max(self.peak, float(offsets.max(initial=0.0)))
-
-    @property
-    def held(self) -> tuple[_Floats, _Floats]:
-        """The sample numbers and timestamps that agree with each other so far."""
-        n, t_s = self._held[:, : self.n_held]
-        return n, t_s
-
-    def keep(self, n_newest: int, *, n_more: int) -> None:
-        """Forget all samples but the newest; judge them again with `n_more`."""
-        self._held[:, :n_newest] = self._held[:, self.n_held - n_newest : self.n_held].copy()
-        self.n_held, self.n_due = n_newest, n_newest + n_more
-
-    @property
-    def why(self) -> str:
-        return f"{'late' if self.side > 0 else 'early'} timestamps, being watched"
-
-
 class ShiftDetector:
     """Follows the timestamps of a connection and finds gaps and clock steps. The module says how.
 
@@ -175,8 +128,7 @@ class ShiftDetector:
         self._pending = [0, 0]  # losses and steps that count once the timestamps have proved exact
         self._n_proof = self.line.spans.proof  # accepted samples that prove it
         self._shifts: list[_Shift] = []  # that counted at once, of the last 0.25 s
-        self._losses: list[tuple[float, int]] = []  # counted under jitter in the last minute: (sample number, samples)
-        self._suspects = _Suspects(2 * self.line.spans.slide)
+        self._suspects = Suspects(2 * self.line.spans.slide)
 
     @property
     def n_plain(self) -> int:
@@ -230,9 +182,6 @@ class ShiftDetector:
             suspects.side = 0
         return self._breaks
 
-    def _break(self, at: int, n_lost: int, why: str, *, shift: float = 0.0) -> None:
-        self._breaks.append(Break(at, n_lost, why, shift))
-
     def _walk(self, at: NDArray[np.intp], n: _Floats, t_s: _Floats, times_s: _Floats) -> int:
         """Accept timestamps up to the first one off the line and judge that; return how many are done."""
         m = min(n.size, self.line.n_to_fit)
@@ -255,7 +204,9 @@ class ShiftDetector:
             if self.line.jitter.is_exact:
                 self._counts.n_clock_steps += n_steps
                 self._counts.n_lost += n_lost
-                self._break(int(at[-1]), n_lost, f"gap: {n_lost} samples lost" if n_lost else "clock step")
+                self._breaks.append(
+                    Break(int(at[-1]), n_lost, f"gap: {n_lost} samples lost" if n_lost else "clock step")
+                )
 
     def _judge(self, offset: float, n: float, t_s: float, at: int) -> bool:
         """Judge a timestamp off the line; return whether it is on the line now. If not, it must be judged again."""
@@ -264,7 +215,7 @@ class ShiftDetector:
             return False
         is_huge = abs(offset) > _UNKNOWN_STEP_S * line.sfreq_hz
         is_whole = offset > 0 and abs(offset - round(offset)) <= _WHOLE + _DRIFT * abs(offset)
-        if line.jitter.is_exact and (line.is_learnt or is_huge or is_whole):
+        if line.jitter.is_exact and (line.jitter.is_learnt or is_huge or is_whole):
             is_pending = line.n_accepted < self._n_proof
             if is_pending:
                 self._n_proof = line.n_accepted + line.n_to_fit + line.spans.proof
@@ -274,7 +225,7 @@ class ShiftDetector:
             self._shifts.append(_Shift(n, offset, n_lost, is_pending, self.stepped_s - before_s))
             line.shift(offset)
             return True
-        if line.is_learnt:
+        if line.jitter.is_learnt:
             self._suspects.begin(1 if offset > 0 else -1, n_due=line.n_persist)
             return False
         if is_huge:
@@ -284,22 +235,12 @@ class ShiftDetector:
             self._counts.n_clock_steps += 1
             self._set_clock(offset / line.sfreq_hz)
             step_s = offset / line.sfreq_hz
-            self._break(at, 0, f"clock step: {step_s:+.3f} s, jitter not known yet", shift=offset)
+            self._breaks.append(Break(at, 0, f"clock step: {step_s:+.3f} s, jitter not known yet", shift=offset))
             return True
-        if abs(offset) > self._far_off:
-            self._break(at, 0, "jitter of the timestamps not known yet")
+        if abs(offset) > self.line.jitter.far_off:
+            self._breaks.append(Break(at, 0, "jitter of the timestamps not known yet"))
         line.widen(2 * abs(offset))
         return True
-
-    @property
-    def _far_off(self) -> float:
-        """An offset beyond this breaks the stream at once, in samples; infinity if the device has backlogs."""
-        jitter = self.line.jitter
-        return math.inf if self._has_backlogs else jitter.limit + jitter.range
-
-    @property
-    def _has_backlogs(self) -> bool:
-        return self.line.jitter.range > _BACKLOG_JITTER_S * self.line.sfreq_hz
 
     def _set_clock(self, step_s: float) -> None:
         if abs(step_s) <= _CLOCK_STEP_S:  # beyond, these are no times of this session
@@ -317,13 +258,15 @@ class ShiftDetector:
             self._set_clock(step_s)
         if is_pending:
             self._pending[0 if n_lost else 1] += n_lost or 1
-            self._break(at, 0, "shifted timestamps, counted once the timestamps have proved exact", shift=offset)
+            self._breaks.append(
+                Break(at, 0, "shifted timestamps, counted once the timestamps have proved exact", shift=offset)
+            )
         elif n_lost:
             self._counts.n_lost += n_lost
-            self._break(at, n_lost, f"gap: {n_lost} samples lost", shift=offset)
+            self._breaks.append(Break(at, n_lost, f"gap: {n_lost} samples lost", shift=offset))
         else:
             self._counts.n_clock_steps += 1
-            self._break(at, 0, f"clock step: {step_s:+.3f} s", shift=offset)
+            self._breaks.append(Break(at, 0, f"clock step: {step_s:+.3f} s", shift=offset))
         return n_lost
 
     def _take_back(self, offset: float, n: float, at: int) -> bool:
@@ -343,7 +286,7 @@ class ShiftDetector:
                 self._counts.n_bad_timestamps += int(n - shift.n_at)
             n_back = 0 if shift.is_pending else -shift.n_lost
             why = f"timestamps came back: no shift of {shift.offset:.1f} samples"
-            self._break(at, n_back, why, shift=-shift.offset)
+            self._breaks.append(Break(at, n_back, why, shift=-shift.offset))
             line.shift(-shift.offset)
             first, offset = shift.n_at, offset + shift.offset
         if n - first > 1 or (n > first and abs(offset) > line.jitter.limit):  # more than one wild timestamp
@@ -358,9 +301,9 @@ class ShiftDetector:
         is_home = offsets <= line.jitter.back
         k = int(is_home.argmax()) if is_home.any() else m
         times_s[:k] = line.expected.times_s(n[:k], t_s[:k])
-        if not suspects.has_broken and (far := np.flatnonzero(offsets[:k] > self._far_off)).size:
+        if not suspects.has_broken and (far := np.flatnonzero(offsets[:k] > self.line.jitter.far_off)).size:
             suspects.has_broken = True
-            self._break(int(at[far[0]]), 0, suspects.why)
+            self._breaks.append(Break(int(at[far[0]]), 0, suspects.why))
         suspects.add(n[:k], t_s[:k], offsets[:k])
         if k < m:
             suspects.side = 0
@@ -378,7 +321,7 @@ class ShiftDetector:
         n, t_s = suspects.held
         offsets = line.expected.offsets(n, t_s)  # (n_held,)
         n_needed = line.n_persist
-        if self._has_backlogs:
+        if line.jitter.has_backlogs:
             n_needed = min(max(n_needed, round(_AGREE_JITTERS * line.jitter.range)), line.spans.slide)
         agrees = np.ptp(offsets) <= line.jitter.limit
         if (agrees and n.size >= n_needed) or suspects.n_seen >= _MAX_WATCH_S * line.sfreq_hz:
@@ -390,21 +333,23 @@ class ShiftDetector:
         keeps_newest = not agrees and newest.size < n.size and np.ptp(newest) <= line.jitter.limit
         suspects.keep(n.size if agrees else newest.size if keeps_newest else 0, n_more=line.n_persist)
         if suspects.has_broken:
-            self._break(at, 0, suspects.why)
+            self._breaks.append(Break(at, 0, suspects.why))
 
     def _believe(self, at: int, n: _Floats, t_s: _Floats, offsets: _Floats) -> None:
         """Count the shift that suspects show, and move the line."""
         line, suspects = self.line, self._suspects
         shift = float(offsets.mean()) - line.mean_offset
-        self._losses = [each for each in self._losses if n[-1] - each[0] <= _TAKE_BACK_S * line.sfreq_hz]
+        suspects.believed = [each for each in suspects.believed if n[-1] - each[0] <= _TAKE_BACK_S * line.sfreq_hz]
         n_before = len(self._breaks)
-        n_back = min(sum(n_lost for _, n_lost in self._losses), round(-shift))
+        n_back = min(sum(n_lost for _, n_lost in suspects.believed), round(-shift))
         if n_back > 0 and -shift - n_back <= line.jitter.limit:
             self._counts.n_lost -= n_back
-            self._losses = []
-            self._break(at, -n_back, f"timestamps came back: {n_back} samples were late, not lost", shift=shift)
+            suspects.believed = []
+            self._breaks.append(
+                Break(at, -n_back, f"timestamps came back: {n_back} samples were late, not lost", shift=shift)
+            )
         elif n_lost := self._count(shift, float(t_s[-1]), at, is_pending=False):
-            self._losses.append((float(n[-1]), n_lost))
+            suspects.believed.append((float(n[-1]), n_lost))
         self._breaks[n_before:] = [
             replace(each, n_late=suspects.n_seen - 1, n_agreed=suspects.n_held - 1) for each in self._breaks[n_before:]
         ]

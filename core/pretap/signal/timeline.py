@@ -26,6 +26,7 @@ MAX_PLAIN: Final = MAX_BLOCKS * MAX_BLOCK  # samples between two fits, at most
 _HALF: Final = 0.5  # samples; halfway to one lost sample
 _MIN_PACKETS: Final = 32  # whose range stands for the jitter
 _AGREEING_PACKETS: Final = 8  # that must agree before a shift is believed
+BACKLOG_JITTER_S: Final = 0.05  # a device with more jitter has backlogs
 _SMALL: Final = 64  # for fewer timestamps plain Python is faster than numpy
 
 
@@ -89,9 +90,13 @@ class Jitter:
         The range of the offsets of the last 10 s.
     assumed, n_assumed
         The least jitter to assume, until this number of samples was accepted.
+    is_learnt
+        Whether the jitter is known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sfreq_hz: float) -> None:
+        self._sfreq_hz = sfreq_hz
+        self.is_learnt = False
         self.fitted = self.assumed = 0.0
         self.n_assumed = 0
 
@@ -111,6 +116,21 @@ class Jitter:
         return _HALF + self.range
 
     @property
+    def seconds(self) -> float:
+        """The jitter in seconds."""
+        return self.range / self._sfreq_hz
+
+    @property
+    def has_backlogs(self) -> bool:
+        """Whether the device often sends so late that it is known for it."""
+        return self.seconds > BACKLOG_JITTER_S
+
+    @property
+    def far_off(self) -> float:
+        """An offset beyond this breaks the stream at once; infinity if the device has backlogs."""
+        return math.inf if self.has_backlogs else self.limit + self.range
+
+    @property
     def back(self) -> float:
         """An offset below this has come back to the line: all samples of a shift beyond the limit stay above it."""
         return _HALF + self.range / 2
@@ -127,8 +147,6 @@ class Timeline:
         The line, and how far off it a sample may be.
     jitter
         How far the timestamps scatter around the line.
-    is_learnt
-        Whether the jitter is known.
     n_accepted
         Samples that were accepted since the start.
     n_persist
@@ -148,8 +166,7 @@ class Timeline:
     def reset(self) -> None:
         """Forget all timestamps."""
         self._fit.reset()
-        self.jitter = Jitter()
-        self.is_learnt = False
+        self.jitter = Jitter(self.sfreq_hz)
         self.n_accepted = 0
         self.n_persist = self.spans.watch
         self.mean_offset, self.uncertainty_s = 0.0, math.inf
@@ -206,10 +223,10 @@ class Timeline:
     def _refit(self) -> None:
         spans, jitter, fitted = self.spans, self.jitter, self._fit.fit(self.n_accepted, self._newest[0])
         jitter.fitted = fitted.range
-        if not self.is_learnt and self.n_accepted >= spans.learn:
+        if not jitter.is_learnt and self.n_accepted >= spans.learn:
             has_shown_it = fitted.range <= EXACT or fitted.n_packets >= _MIN_PACKETS
-            self.is_learnt = has_shown_it or self.n_accepted >= spans.slide
-            jitter.n_assumed *= not self.is_learnt
+            jitter.is_learnt = has_shown_it or self.n_accepted >= spans.slide
+            jitter.n_assumed *= not jitter.is_learnt
         if self.n_accepted >= jitter.n_assumed:
             jitter.assumed = 0.0
         per_packet = fitted.n_samples / fitted.n_packets if fitted.n_packets else 0.0
@@ -218,4 +235,4 @@ class Timeline:
         self.uncertainty_s = 0.0 if jitter.is_exact else fitted.uncertainty_s
         rate_hz = self.sfreq_hz * min(max(1 / (1 + fitted.slope), MIN_RATE), MAX_RATE)
         self._set_line(self.expected.t0_s, fitted.s_mid, rate_hz, fitted.n_mid)
-        self._fit.begin_blocks(MAX_BLOCKS if self.is_learnt else 1)
+        self._fit.begin_blocks(MAX_BLOCKS if jitter.is_learnt else 1)

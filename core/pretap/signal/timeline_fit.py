@@ -85,8 +85,6 @@ class BlockFit:
 
     def __init__(self, spans: Spans, sfreq_hz: float) -> None:
         self._n_block, self._sfreq_hz = spans.block, sfreq_hz
-        self._n_packet = _PACKET_S * sfreq_hz
-        self._max_variance = (_BACKLOG_SD_S * sfreq_hz) ** 2
         self._n_jitter = spans.slide // spans.block  # blocks whose range is the jitter
         n_max = MAX_BLOCKS * spans.block
         self._samples = np.empty((2, n_max))  # sample numbers; seconds after the origin
@@ -140,7 +138,7 @@ class BlockFit:
         ee_all = _sum(ee) + _sum(count * de * de)
         slope, prior, variance = _slope(nn_all, ne_all, ee_all, n_points)
         lowest, highest = 1 / MAX_RATE - 1, 1 / MIN_RATE - 1
-        if variance > self._max_variance:
+        if variance > (_BACKLOG_SD_S * self._sfreq_hz) ** 2:
             lowest, highest = -_MAX_DRIFT, _MAX_DRIFT
         self._slope = min(max(slope, lowest), highest)
         n_recent = min(n_blocks, self._n_jitter)
@@ -201,7 +199,7 @@ class BlockFit:
         self._before[2:] = step[-1], is_even[-1], n_since[-1]
         is_end, n_since = is_end.reshape(-1, self._n_block), n_since.reshape(-1, self._n_block)
         is_point = is_end.copy()
-        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & (n_since[:, -1] > self._n_packet)
+        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & (n_since[:, -1] > _PACKET_S * self._sfreq_hz)
         return is_end, is_point
 
 

@@ -90,6 +90,7 @@ class _Arrivals:
 
     def __init__(self) -> None:
         self.heard_s = -math.inf
+        self.next_seq: int | None = None
         self.latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
         self.decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
 
@@ -132,7 +133,6 @@ class Dashboard:
         self._accuracy = LiveAccuracy()
         self._figures = Figures()
         self._arrivals = _Arrivals()
-        self._next_seq: int | None = None
 
     def add_probabilities(self, rows: NDArray[np.float32], t_s: NDArray[np.float64], *, now_s: float) -> None:
         """Add rows (n, n_classes + 1) of the probabilities stream."""
@@ -175,9 +175,9 @@ class Dashboard:
         self.has_messages = True
         figures = self._figures
         figures.quality = None
-        if self._next_seq is not None and message.seq > self._next_seq:
-            figures.messages_missed += message.seq - self._next_seq
-        self._next_seq = message.seq + 1
+        if self._arrivals.next_seq is not None and message.seq > self._arrivals.next_seq:
+            figures.messages_missed += message.seq - self._arrivals.next_seq
+        self._arrivals.next_seq = message.seq + 1
         figures.lost = message.lost
         if message.type == "verdict":
             self._add_message_verdict(message, now_s=now_s, has_latency=has_latency)

@@ -149,20 +149,28 @@ class LslConnection:
     ----------
     changed
         How the EEG stream differs from the previous one; empty if it does not, or there was none.
-    max_buffered
-        How many samples can wait for a pull before the oldest are lost.
     """
 
     def __init__(
         self, inlet: Inlet, cues: MarkerInlet | None, mapping: Mapping, *, searches: list[StreamSearch], changed: str
     ) -> None:
-        self.inlet, self.description, self.mapping, self.changed = inlet, inlet.description, mapping, changed
+        self.inlet, self.mapping, self.changed = inlet, mapping, changed
         self._trigger = None if mapping.cue_channel is None else TriggerChannel(mapping.labels[mapping.cue_channel])
-        self.has_cues, self.max_buffered = cues is not None or self._trigger is not None, inlet.max_samples
+        self.has_cues = cues is not None or self._trigger is not None
         self._cues, self._searches = cues, searches
-        self._clocks = StreamClocks(inlet, cues, is_real_time=self.description.speed == 1.0)
+        self._clocks = StreamClocks(inlet, cues, is_real_time=inlet.description.speed == 1.0)
         self._first_s = math.nan  # timestamp of the first sample
         self._codes: list[Cue] = []  # from the trigger channel, of samples that were pulled
+
+    @property
+    def description(self) -> Description:
+        """What the EEG stream says of itself."""
+        return self.inlet.description
+
+    @property
+    def max_buffered(self) -> int:
+        """How many samples can wait for a pull before the oldest are lost."""
+        return self.inlet.max_samples
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
         """Pull samples, see `Inlet.pull`, and keep the cues in their trigger channel for `pull_cues`."""

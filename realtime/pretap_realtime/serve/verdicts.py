@@ -99,7 +99,11 @@ class VerdictPublisher:
     def summary(self) -> Summary:
         """Return the counts so far."""
         losses, s = self._pipeline.front_end.losses, self._summary
-        s.losses, s.smallest_gap_samples, s.jitter_s = losses.counts, losses.smallest_gap_samples, losses.jitter_s
+        s.losses, s.smallest_gap_samples, s.jitter_s = (
+            losses.counts,
+            losses.smallest_gap_samples,
+            losses.shifts.line.jitter.seconds,
+        )
         mode = self._pipeline.mode
         s.n_skipped, s.n_unmatched = mode.n_skipped, 0 if mode.cues is None else mode.cues.n_unmatched
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped

@@ -95,12 +95,6 @@ class LossDetector:
         return 1 + self.shifts.line.jitter.limit
 
     @property
-    def jitter_s(self) -> float:
-        """How far the timestamps scatter, in seconds."""
-        line = self.shifts.line
-        return line.jitter.range / line.sfreq_hz
-
-    @property
     def n_first(self) -> int:
         """Number of the next sample, as `ExpectedTimestamps` counts them."""
         return self._n_first

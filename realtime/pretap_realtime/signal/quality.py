@@ -103,7 +103,7 @@ class QualityCheck:
         if known is not None and settings.cap:
             self._cap = _CapTrend(CapCheck(channels, known, order=range(n) if order is None else order), present)
         self._whole = _Persistent(n_persist, step=-(-n_persist // 2))  # two blocks: no movement lasts as long
-        self._block, self._block_t_s = np.empty((self.n_block, n), np.float32), np.empty(self.n_block)
+        self._block = np.empty((self.n_block, n), np.float32)
         self._due: deque[tuple[int, SignalQuality]] = deque()  # (number of the first sample, what holds from there)
         self._newest = GOOD
 
@@ -131,7 +131,7 @@ class QualityCheck:
             n_filled = self.n_seen % self.n_block
             m = min(n - start, self.n_block - n_filled)
             self._block[n_filled : n_filled + m] = x_uv[start : start + m]
-            self._block_t_s[n_filled : n_filled + m] = t_s[start : start + m]
+            self._rate.add(t_s[start : start + m])
             self.n_seen += m
             start += m
             if n_filled + m == self.n_block:
@@ -142,7 +142,7 @@ class QualityCheck:
         self._electrodes.update(found)
         whole = self._whole.update(self._checks.describe_size(found.overall))
         swap = "" if self._cap is None else self._cap.update(found, self._electrodes.is_bad)
-        faults = tuple(fault for fault in (whole, swap, self._rate.update(self._block_t_s)) if fault)
+        faults = tuple(fault for fault in (whole, swap, self._rate.update()) if fault)
         quality = SignalQuality(self._electrodes.describe_bad(), faults)
         if quality != self._newest:
             self._newest = quality

@@ -78,15 +78,22 @@ class RateCheck:
         self._sfreq_hz, self._n_block, self._share = sfreq_hz, n_block, percent / 100
         self._durations_s: deque[float] = deque(maxlen=_MAX_BLOCKS)
         self._last = 0, math.nan  # the newest end of a packet: its position in the next block, and its timestamp
+        self._t_s, self._n_filled = np.empty(n_block), 0
         self._n_since = 0
         self._n_off = 0  # checks in a row, negative if the stream is too slow
         self.now = ""
 
-    def update(self, t_s: NDArray[np.float64]) -> str:
-        """Add the timestamps of a block, (n_block,); return what is wrong, empty for nothing.
+    def add(self, t_s: NDArray[np.float64]) -> None:
+        """Add timestamps (n_new,) of the block, at most as many as it misses."""
+        self._t_s[self._n_filled : self._n_filled + len(t_s)] = t_s
+        self._n_filled += len(t_s)
+
+    def update(self) -> str:
+        """Judge the block, which is complete; return what is wrong, empty for nothing.
 
         The block ends with its last packet, because timestamps within a packet may be invented.
         """
+        t_s, self._n_filled = self._t_s, 0
         if not np.isfinite(t_s).all():
             self._last = 0, math.nan
             return self.now
