@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pretap.recordings.segments import find_starts
+from pretap.recordings.xdf.segments import find_starts
 
 
 def plain_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""When each sample of a recording was taken, from its timestamps. Used by the XDF reader.
+"""When each sample of a recording was taken, from its timestamps. Used by `open_xdf`, `load` and `markers`.
 
 Each unbroken segment gets one line through the ends of its packets. A recording shows what follows, so breaks are found
 more surely than live (`find_starts`). If a device has backlogs, its shifts are found as in a live stream, by
@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.segments import find_starts
+from pretap.recordings.xdf.segments import find_starts
 from pretap.signal.shifts import Break, LossCounts, ShiftDetector
 from pretap.signal.timeline_fit import EXACT, packet_ends
 

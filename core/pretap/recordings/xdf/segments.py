@@ -1,4 +1,4 @@
-"""Breaks of a recording's timestamps, where the median over a second shifts. Used by `sample_times`.
+"""Breaks of a recording's timestamps: lasting shifts of the median over a second. Used by `sample_times`.
 
 A recording shows what follows, so even a shift of 1.5 samples under jitter is found. That holds for devices whose
 lateness varies less within a second than over it; `sample_times` has another way for those with backlogs.

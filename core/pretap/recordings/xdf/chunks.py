@@ -1,4 +1,4 @@
-"""Checks the chunks of an XDF file before pyxdf reads them. Used by the XDF reader.
+"""Checks the chunks of an XDF file before pyxdf reads them. Used by `load_streams`.
 
 pyxdf allocates memory for as many samples as a chunk announces, and one damaged byte can announce 4 billion.
 Format: https://github.com/sccn/xdf/wiki/Specifications.

@@ -1,0 +1,84 @@
+"""The choice of the EEG stream of an XDF file, with its channels and its rate. Used by `open_xdf` and `find_events`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError
+from pretap.recordings.xdf.recorded_stream import RecordedStream
+from pretap.recordings.xdf.sample_times import SampleTimes
+from pretap.signal.channels import unit_factor
+
+_MAX_LISTED = 40
+_RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
+
+
+def choose_eeg(streams: Sequence[RecordedStream], *, path: Path, stream: str | None) -> RecordedStream:
+    """Return the stream with this name or id or, without one, the only stream that can be the EEG."""
+    listing = "; ".join(str(each) for each in streams) or "no streams at all"
+    if stream is not None:
+        found = [each for each in streams if each.is_called(stream)]
+        if len(found) != 1:
+            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. It has {listing}.")
+        if not found[0].can_be_eeg:
+            raise DataError(f"{path}: {found[0]} has no numeric samples at a regular rate. It has {listing}.")
+        return found[0]
+    usable = [each for each in streams if each.can_be_eeg]
+    named = [each for each in usable if each.type.lower() == "eeg"]
+    candidates = named or usable
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise DataError(f"{path} has no EEG stream (numeric, regular rate, not empty). It has {listing}.")
+    raise DataError(
+        f"{path} has {len(candidates)} streams that could be the EEG: name one with --xdf-stream. It has {listing}."
+    )
+
+
+def eeg_channels(
+    eeg: RecordedStream, path: Path, *, without: str
+) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
+    """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed.
+
+    The channel `without` is never EEG.
+    """
+    info = eeg.channel_info
+    if len(info) != eeg.n_channels:  # no description, or one that does not fit
+        names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
+        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True
+    others = [i for i, each in enumerate(info) if not without or each["label"] != without]
+    columns = [i for i in others if info[i]["type"].lower() == "eeg"] or others
+    factors = []
+    for i in columns:
+        factor = unit_factor(info[i]["unit"] or "uV")
+        if factor is None:
+            raise DataError(
+                f"{path}: channel {info[i]['label'] or i + 1!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
+                f"expected volts, mV, uV or nV."
+            )
+        factors.append(factor)
+    names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
+    return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
+
+
+def column_of(eeg: RecordedStream, label: str, path: Path) -> int:
+    """Return the column of the channel with this label."""
+    labels = [each["label"] for each in eeg.channel_info]
+    if labels.count(label) != 1 or len(labels) != eeg.n_channels:
+        listed = ", ".join(filter(None, labels[:_MAX_LISTED])) or "no labels"
+        raise DataError(
+            f"{path}: {eeg.name!r} has {labels.count(label)} channels {label!r}: expected one. It has {listed}."
+        )
+    return labels.index(label)
+
+
+def rate_hz(eeg: RecordedStream, times: SampleTimes) -> float:
+    """Return the nominal rate, or the measured one if it differs by more than 1 %."""
+    measured = times.rate_hz
+    if measured is None or abs(measured / eeg.sfreq_hz - 1) <= _RATE_TOLERANCE:
+        return eeg.sfreq_hz
+    return measured

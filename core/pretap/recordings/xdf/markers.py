@@ -1,0 +1,104 @@
+"""The choice of the marker streams of an XDF file, and the events made of them. Used by `open_xdf`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from pretap.config.recording import RecordingConfig
+from pretap.errors import DataError
+from pretap.recordings.live_clocks import LiveClocks
+from pretap.recordings.recording import Event
+from pretap.recordings.xdf.eeg import column_of
+from pretap.recordings.xdf.recorded_stream import RecordedStream
+from pretap.recordings.xdf.sample_times import SampleTimes
+from pretap.signal.trigger import TriggerChannel
+
+_COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
+
+
+def find_events(
+    eeg: RecordedStream,
+    streams: Sequence[RecordedStream],
+    times: SampleTimes,
+    *,
+    path: Path,
+    config: RecordingConfig,
+    clocks: LiveClocks | None,
+) -> tuple[list[RecordedStream], tuple[Event, ...], list[str]]:
+    """Return the marker streams that are read, the events, and notes on where these come from."""
+    if config.cue_channel:
+        codes = np.asarray(eeg.values)[:, column_of(eeg, config.cue_channel, path)].astype(np.float64)  # (n_samples,)
+        found = TriggerChannel(config.cue_channel).process(codes)
+        note = f"events from channel {config.cue_channel!r}"
+        return [], tuple(Event(sample, text) for sample, text in found), [note]
+    others = [each for each in streams if each is not eeg]
+    if clocks is not None:
+        others = [each for each in others if np.isin(each.t_s, clocks.cue_s).any()]
+    markers = _choose_markers(others, path=path, names=config.markers)
+    unread = [repr(each.name) for each in streams if each.has_markers and each not in (*markers, eeg)]
+    notes = [f"marker streams not read: {', '.join(unread)}"] if unread else []
+    return markers, _events(markers, times, clocks), notes
+
+
+def _choose_markers(streams: Sequence[RecordedStream], *, path: Path, names: Sequence[str]) -> list[RecordedStream]:
+    """Return the marker streams with these names or, without names, those of texts or else those of numbers."""
+    chosen = []
+    for name in names:
+        found = [each for each in streams if each.is_called(name) and not (each.can_be_eeg or each.is_ours)]
+        if not found:
+            listing = "; ".join(str(each) for each in streams if not each.is_ours) or "no other streams"
+            raise DataError(
+                f"{path}: no marker stream is called {name!r} (--markers). Beside the EEG, it has {listing}."
+            )
+        _refuse_twins(found, path)
+        chosen += [each for each in found if each not in chosen]
+    if names:
+        return chosen
+    found = [each for each in streams if each.has_markers]
+    chosen = [each for each in found if each.is_text] or found
+    _refuse_twins(chosen, path)
+    return chosen
+
+
+def _refuse_twins(streams: Sequence[RecordedStream], path: Path) -> None:
+    """Refuse two streams if each event might be in both of them, and count twice."""
+    for one, other in combinations(streams, 2):
+        why = _why_twins(one, other)
+        if why:
+            raise DataError(
+                f"{path}: the marker streams {one} and {other} {why}, so the same event might count twice. Choose one "
+                f"by its name or id: --markers {one.id}."
+            )
+
+
+def _why_twins(one: RecordedStream, other: RecordedStream) -> str:
+    """Return why two streams may have the same events: they share a text, or most of their markers coincide.
+
+    The second stream of a task that was restarted begins after the first one, and is no twin.
+    """
+    times, others = (np.sort([t_s for t_s, _ in each.texts]) for each in (one, other))
+    if not (len(times) and len(others)) or times[0] > others[-1] or others[0] > times[-1]:
+        return ""
+    common = sorted({text for _, text in one.texts} & {text for _, text in other.texts})
+    if common:
+        return f"both have {common[0]!r}"
+    few, many = sorted((times, others), key=len)
+    n_coinciding = np.count_nonzero(
+        np.searchsorted(many, few - _COINCIDENCE_S) < np.searchsorted(many, few + _COINCIDENCE_S, side="right")
+    )
+    if n_coinciding > len(many) / 2:
+        return f"have {n_coinciding} markers at the same times"
+    return ""
+
+
+def _events(streams: Sequence[RecordedStream], times: SampleTimes, clocks: LiveClocks | None) -> tuple[Event, ...]:
+    """Return an event for every marker, at its nearest sample, however far away that is."""
+    events = []
+    for t_s, text in (marker for stream in streams for marker in stream.texts):
+        sample, late_s = times.nearest(t_s if clocks is None else clocks.to_eeg_clock(t_s))
+        events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
+    return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))
