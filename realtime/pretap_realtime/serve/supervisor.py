@@ -95,10 +95,14 @@ class Supervisor:
             file = Path(folder) / "handover"
             self._handover = Handover.create(file)
             self._detector = HangDetector(self._handover.seqs)
-            if hasattr(signal, "setitimer"):
-                signal.signal(signal.SIGALRM, self._check)
-                signal.setitimer(signal.ITIMER_REAL, self._check_s, self._check_s)
-            return self._keep_running(self._command(file))
+            if not hasattr(signal, "setitimer"):
+                return self._keep_running(self._command(file))
+            signal.signal(signal.SIGALRM, self._check)
+            signal.setitimer(signal.ITIMER_REAL, self._check_s, self._check_s)
+            try:
+                return self._keep_running(self._command(file))
+            finally:  # once Python has taken its handlers back, an alarm would end this process
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _keep_running(self, command: Sequence[str]) -> int:
         n_early = 0
