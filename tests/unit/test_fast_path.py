@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import threading
 import time
+import weakref
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -42,6 +45,7 @@ Available = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
 Send = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(ctypes.c_float), ctypes.c_double, ctypes.c_int32
 )
+CatchUp = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 pytestmark = pytest.mark.skipif(native.library() is None or why_not_compiled() != "", reason="no C compiler here")
 
@@ -115,13 +119,37 @@ class Outlet:
         return 0
 
 
+class WatchedStream:
+    """A decoder's stream that notes, each time C code calls its lanes, whether it has any."""
+
+    def __init__(self, stream):
+        self._stream, self.had_lanes = stream, []
+        self._catch_up = CatchUp(self.catch_up_in_c)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    @property
+    def native(self):
+        own, watched = self._stream.native, ctypes.cast(self._catch_up, ctypes.c_void_p).value
+        return None if own is None else msgspec.structs.replace(own, catch_up=watched)
+
+    def catch_up_in_c(self, engine):
+        own = self._stream.native
+        self.had_lanes.append(own is not None)
+        if own is not None:
+            CatchUp(own.catch_up)(engine)
+
+
 @pytest.fixture(scope="module")
 def decoder(make_decoder):
     return make_decoder(sfreq_hz=FS, n_window=50, engine="compiled")
 
 
-def build(decoder, chunks, *, hop=10, sending_clock=None, before_row=lambda _: None):
-    pipeline = Pipeline(decoder, FreeRunning(decoder, hop=hop))
+def build(decoder, chunks, *, hop=10, sending_clock=None, before_row=lambda _: None, watch=lambda stream: stream):
+    mode = FreeRunning(decoder, hop=hop)
+    mode.lanes = watch(mode.lanes)
+    pipeline = Pipeline(decoder, mode)
     inlet, outlet = Inlet(chunks, len(decoder.manifest.channels)), Outlet(decoder.manifest.classes, before_row)
     fast_path = make_fast_path(inlet, pipeline, outlet, sending_clock=sending_clock or new_sending_clock(), hop_s=1e-6)
     return fast_path, pipeline, inlet, outlet
@@ -287,7 +315,8 @@ def test_after_an_audit_that_fails_c_code_takes_no_sample_any_more_and_every_win
     x, t_s = noise(3000)
     decoder = make_decoder(sfreq_hz=FS, n_window=50, engine="compiled", tolerance=-1.0)  # no audit passes
     # After it a few samples as they come, then an overload: the first ones must be in the ring before that.
-    fast_path, pipeline, _, outlet = build(decoder, cut(x, t_s, [2] * 1003 + [60] + [2] * 400))
+    chunks = cut(x, t_s, [2] * 1003 + [60] + [2] * 400)
+    fast_path, pipeline, _, outlet = build(decoder, chunks, watch=WatchedStream)
     n_rows = []
 
     def audit():
@@ -298,10 +327,27 @@ def test_after_an_audit_that_fails_c_code_takes_no_sample_any_more_and_every_win
 
     decisions, n_sent = drive(fast_path, pipeline, n_overload=50, audit=audit)
     assert n_sent == n_rows[0] > 100
+    assert len(pipeline.mode.lanes.had_lanes) > 100
+    assert all(pipeline.mode.lanes.had_lanes)
     ends = [(round((d.t_s - 1000) * FS) + 1, d.probs) for d in decisions if d.probs is not None]
     assert len(ends) > 270
     for end, probs in ends:
         np.testing.assert_allclose(probs, decoder.decode(x[end - 50 : end]), atol=1e-6)
+
+
+def test_the_engine_that_c_code_uses_is_freed_after_the_fast_path_even_if_an_audit_fails_before(make_decoder):
+    x, t_s = noise(300)
+    decoder = make_decoder(sfreq_hz=FS, n_window=50, engine="compiled", tolerance=-1.0)  # no audit passes
+    fast_path, pipeline, _, _ = build(decoder, cut(x, t_s, [10] * 30))
+    engine = weakref.ref(pipeline.mode.lanes.native.owner)
+    drive(fast_path, pipeline, audit=lambda: "")
+    assert "every window is recomputed from now on" in pipeline.mode.lanes.audit()
+    assert pipeline.mode.lanes.native is None
+    gc.collect()
+    assert engine() is not None
+    del fast_path
+    gc.collect()
+    assert engine() is None
 
 
 def test_it_is_not_there_for_what_needs_more_than_it_does(decoder, make_decoder):

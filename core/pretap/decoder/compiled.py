@@ -117,6 +117,18 @@ def why_not_compiled() -> str:
     return library if isinstance(library, str) else ""
 
 
+class _Engine:
+    """An engine of lanes.c, which is freed with this object; `address` is valid as long as the object exists."""
+
+    def __init__(self, library: _Library, plan: _Plan, arrays: list[NDArray[Any]]) -> None:
+        self.address = library.new(plan)
+        if not self.address:
+            raise MemoryError("no memory for the compiled engine")
+        self._arrays = arrays  # that the plan points to: the engine reads them
+        # Do not free it at exit: a daemon thread may still be in `catch_up`, which holds no lock.
+        weakref.finalize(self, library.free, self.address).atexit = False
+
+
 class CompiledLanes:
     """The open windows of a stream, advanced together in C; the interface is that of `PythonLanes`.
 
@@ -137,17 +149,12 @@ class CompiledLanes:
             raise RecomputeError(f"it does not support networks of kind {manifest.network.__struct_config__.tag!r}")
         self._library = library
         self._n_channels, self._n_classes, self._hop = len(manifest.channels), len(manifest.classes), hop
-        self._plan, self._arrays = _plan(manifest, steps, tensors, hop=hop)
-        self._engine = library.new(self._plan)
-        if not self._engine:
-            raise MemoryError("no memory for the compiled engine")
-        # Do not free it at exit: a daemon thread may still be in `catch_up`, which holds no lock.
-        weakref.finalize(self, library.free, self._engine).atexit = False
+        self._engine = _Engine(library, *_plan(manifest, steps, tensors, hop=hop))
         self._allocate(1)
 
     def reset(self) -> None:
         """Close all windows."""
-        self._library.reset(self._engine)
+        self._library.reset(self._engine.address)
 
     def process(self, x_uv: NDArray[np.float32]) -> tuple[list[int], _Floats]:
         """Return where the windows that samples (n_new, n_channels) fill end, and their probabilities.
@@ -161,7 +168,7 @@ class CompiledLanes:
         n_new = len(x_uv)
         if n_new // self._hop >= len(self._ends):
             self._allocate(n_new // self._hop + 1)
-        n_found = self._library.process(self._engine, x_uv.ctypes.data, n_new, *self._found)
+        n_found = self._library.process(self._engine.address, x_uv.ctypes.data, n_new, *self._found)
         if n_found < 0:
             raise FloatingPointError
         if not n_found:
@@ -170,13 +177,13 @@ class CompiledLanes:
 
     def catch_up(self) -> None:
         """Advance the windows that `process` left for later."""
-        self._library.catch_up(self._engine)
+        self._library.catch_up(self._engine.address)
 
     @functools.cached_property
     def native(self) -> Native:
         """The addresses that C code calls instead of `process` and `catch_up`."""
         addresses = [ctypes.cast(f, _pointer).value for f in (self._library.process, self._library.catch_up)]  # type: ignore[arg-type]
-        return Native(addresses[0] or 0, addresses[1] or 0, self._engine)
+        return Native(addresses[0] or 0, addresses[1] or 0, self._engine.address, self._engine)
 
     def _allocate(self, n: int) -> None:
         """Allocate the arrays that receive the results of at most `n` windows."""

@@ -15,8 +15,12 @@ class Output(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Native(msgspec.Struct, frozen=True, gc=False):
-    """A decoder for C code, see lanes.c: the addresses of its functions, and their first argument."""
+    """A decoder for C code, see lanes.c: the addresses of its functions, and their first argument.
+
+    Code that holds the address `engine` must hold `owner` too: the memory is freed with it.
+    """
 
     process: int
     catch_up: int
     engine: int
+    owner: object

@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from pretap.decoder.output import Native
+
 LIBRARY: Final = Path(__file__).parent / "receive.so"  # the same name on every system: only ctypes loads it
 _SOURCE: Final = Path(__file__).parent / "receive.c"
 CLAIM: Final = 1 << 20  # as in receive.c
@@ -15,7 +17,7 @@ _int, _double, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 class Receiver(ctypes.Structure):
-    """The struct `receiver` of receive.c, which explains the fields."""
+    """The struct `receiver` of receive.c, which explains the fields. It keeps `decoder`, whose addresses it holds."""
 
     _fields_ = [
         *((name, _pointer) for name in ("pull", "available", "inlet", "x", "timestamps")),
@@ -34,6 +36,10 @@ class Receiver(ctypes.Structure):
         *((name, _int) for name in ("n_new", "start", "n_taken", "n_found", "n_sent")),
         ("error", ctypes.c_int32),
     ]
+
+    def __init__(self, *, decoder: Native, **fields: float) -> None:
+        super().__init__(process=decoder.process, catch_up=decoder.catch_up, lanes=decoder.engine, **fields)
+        self._decoder = decoder
 
 
 @functools.cache

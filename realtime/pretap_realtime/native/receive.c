@@ -60,7 +60,7 @@ typedef struct {
     /* the decoder: it has processed n_decoded samples since it was reset */
     int64_t (*process)(void *, const float *, int64_t, int64_t *, double *);
     void (*catch_up)(void *);
-    void *lanes;
+    void *lanes; /* NULL: no sample is taken */
     int64_t n_decoded, n_to_next, n_classes;
     int64_t *ends; /* as many as there may be plain samples */
     double *probs; /* (as many, n_classes) */
@@ -179,6 +179,11 @@ static int64_t pull(receiver *r, int64_t n, double timeout_s, int32_t *error) {
     return got;
 }
 
+/* Do what the last decision left for later. */
+static void catch_up(const receiver *r) {
+    if (r->lanes) r->catch_up(r->lanes);
+}
+
 /* Whether each channel moves before the flat-channel check: nearly always its first samples show it. */
 static int all_move(const receiver *r) {
     const float *x = r->x + (r->start - r->n_accepted) * r->n_channels;
@@ -210,7 +215,7 @@ static int64_t decide(receiver *r, int64_t claim) {
     const int64_t start = r->start + r->n_taken, n_there = r->n_new - start, n_plain = r->n_plain - r->n_taken;
     const int64_t n_unchecked = r->n_to_flat_check - r->n_accepted - r->n_taken;
     int64_t n = n_there < n_plain ? n_there : n_plain;
-    if (n <= 0 || n_there > r->n_overload) return 0;
+    if (!r->lanes || n <= 0 || n_there > r->n_overload) return 0;
     if (n > n_unchecked && !all_move(r)) n = n_unchecked;
     if (n <= 0) return 0;
     const double *timestamps = r->timestamps + start, n_first = r->n_first + (double)r->n_taken;
@@ -262,7 +267,7 @@ int64_t pretap_receive(receiver *r) {
     const double until_s = monotonic() + r->timeout_s;
     double left_s = r->timeout_s;
     r->n_new = r->start = r->n_taken = r->n_found = 0, r->error = 0;
-    r->catch_up(r->lanes); /* what the last decision left for later */
+    catch_up(r);
     do {
         int64_t n_wanted = (r->n_to_next - r->n_taken + 1) / 2;
         if (n_wanted < 1) n_wanted = 1;
@@ -281,7 +286,7 @@ int64_t pretap_receive(receiver *r) {
         }
         const int64_t n_sent = decide(r, claim);
         if (n_sent || r->n_found || r->n_taken < r->n_new || r->n_taken >= r->n_plain) return n_sent;
-        r->catch_up(r->lanes);
+        catch_up(r);
         left_s = until_s - monotonic();
     } while (left_s > 0);
     return decide(r, claim);

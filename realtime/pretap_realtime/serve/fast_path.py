@@ -84,9 +84,7 @@ class FastPath:
             max_samples=source.max_samples,
             n_channels=source.n_channels,
             flat_uv=FLAT_UV,
-            process=lanes.native.process,
-            catch_up=lanes.native.catch_up,
-            lanes=lanes.native.engine,
+            decoder=lanes.native,
             n_classes=n_classes,
             ends=self._found[0].ctypes.data,
             probs=self._found[1].ctypes.data,
@@ -147,8 +145,9 @@ class FastPath:
             struct.n_floor, struct.floor_s = line.n_floor, line.floor_s
             struct.n_to_flat_check, struct.quality = horizon.n_to_flat_check, horizon.quality
         n_accepted = pipeline.front_end.backlog.n
-        is_native = mode.lanes is not None and mode.lanes.native is not None  # not after an audit that failed
-        struct.n_plain = horizon.n_samples - n_accepted if is_native else 0
+        if mode.lanes.native is None:  # an audit has failed
+            struct.lanes = None
+        struct.n_plain = horizon.n_samples - n_accepted
         struct.n_first = horizon.n_first + n_accepted
         struct.n_accepted = n_accepted
         struct.n_decoded, struct.n_to_next = mode.n_seen, mode.n_to_next
