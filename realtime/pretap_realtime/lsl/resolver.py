@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 import threading
@@ -140,14 +141,19 @@ class _ContinuousResolver(pylsl.ContinuousResolver):  # type: ignore[misc]
     2. That thread has begun to send a query meanwhile, and opens a socket for the answers.
     3. Nothing tells this socket to close, so it waits for answers for 5 s, and the destruction for the socket.
 
-    Of 144 resolvers that were destroyed at the moment of a query, 5 took 5 s (pylsl 1.18.6, 8 threads).
+    Of 144 resolvers that were destroyed at the moment of a query, 5 took 5 s (pylsl 1.18.6, 8 threads). The process
+    waits for them before it ends: liblsl crashes if it is unloaded meanwhile.
     """
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():  # otherwise no thread can start, and the process ends anyway
-            thread = threading.Thread(target=lib.lsl_destroy_continuous_resolver, args=(self.obj,), daemon=True)
-            thread.start()
-            thread.join(_DESTROY_S)
+        if sys.is_finalizing():  # no thread can start any more
+            lib.lsl_destroy_continuous_resolver(self.obj)
+            return
+        thread = threading.Thread(target=lib.lsl_destroy_continuous_resolver, args=(self.obj,), daemon=True)
+        thread.start()
+        thread.join(_DESTROY_S)
+        if thread.is_alive():
+            atexit.register(thread.join)
 
 
 def _open(query: Mapping[str, str], *, forget_s: float) -> _ContinuousResolver:
