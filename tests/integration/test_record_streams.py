@@ -144,7 +144,7 @@ def test_a_recording_of_a_replay_equals_the_original(start, xdf_dir, kit, record
     assert text_copy["time_series"] == text["time_series"]
     for stream, copy in ((eeg, eeg_copy), (text, text_copy)):
         late_s = (copy["time_stamps"] - eeg_copy["time_stamps"][0]) - (stream["time_stamps"] - eeg["time_stamps"][0])
-        assert np.abs(late_s).max() < 1e-3
+        assert np.abs(late_s).max() < 5e-3  # half a sample: pyxdf fits all timestamps, and replay the ends of packets
     ours, ours_copy = open_recording(source), open_recording(recorder.path)
     assert np.array_equal(ours.read(0, 27815), ours_copy.read(0, 27815))
     assert ours_copy.segments == ours.segments == (0, 12613, 12876)

@@ -86,7 +86,8 @@ def test_a_good_signal_of_a_quarter_of_a_minute_is_not_talked_of(serving):
     last_s = amp.t0_s + 15.9
     listener.wait_for(lambda m: m.type == "verdict" and m.t > last_s, "the last decision")
     states = [m for m in listener.messages if m.type == "state"]
-    assert {m.why for m in states if m.state == "RUNNING"} <= {"samples flow again"}
+    said = {m.why for m in states if m.state == "RUNNING" and "LSL clock" not in m.why}  # this amplifier's is ahead
+    assert said <= {"samples flow again"}
     beats = [m for m in listener.messages if m.type == "heartbeat" and m.state == "RUNNING"]
     assert beats
     assert {(m.why[:28], m.bad) for m in beats} == {("resampled from 250 to 100 Hz", ())}

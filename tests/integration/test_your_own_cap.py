@@ -144,7 +144,7 @@ def test_every_configuration_on_the_page_of_amplifiers_is_one(tmp_path):
 
     page = PAGE.with_name("amplifiers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for k, block in enumerate(blocks):
         file = tmp_path / f"{k}.toml"
         file.write_text(block)

@@ -281,7 +281,7 @@ class Service:
 
     def _answer_cues(self, connection: LslConnection, now_s: float) -> None:
         cues = connection.pull_cues()
-        if cues:
+        if cues and self._verdicts.stream_clock.is_real_time:
             self._states.warn_once("clock of the cues", check_cue(cues[0], now_s=now_s))
         decisions = [d for cue in cues for d in self._pipeline.ask(cue, arrived_s=now_s)]
         self._verdicts.publish(decisions + self._pipeline.expire(now_s))
