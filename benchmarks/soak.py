@@ -3,13 +3,13 @@
     python benchmarks/soak.py --minutes 10 --seed 1 --json soak.json
 
 One real `pretap serve` runs in an isolated LSL session. It receives one real `pretap replay` after the other, each with
-random faults (jitter, drift, drops, gaps, bursts, NaN, disconnections, other units and channel orders). Now and then a
-replay is stopped (SIGSTOP) for up to 2.5 s, and it ends by Ctrl-C or `kill -9`. What a replay sent is reconstructed
-from its seed and its report. The following must hold:
+random faults (jitter, packets that are stamped on arrival, drift, drops, gaps, bursts, NaN, disconnections, other units
+and channel orders). Now and then a replay is stopped (SIGSTOP) for up to 2.5 s, and it ends by Ctrl-C or `kill -9`.
+What a replay sent is reconstructed from its seed and its report. The following must hold:
 
 - The numbering has no gap, and the log and the marker stream are equal.
-- A valid verdict is based on a window of finite samples that one outlet sent in a row. It has the timestamp of the last
-  one, equals the offline decision, and is at most a second old.
+- A valid verdict is based on a window of finite samples that one outlet sent in a row. It has the time of the last
+  one, up to 150 ms of jitter and packets, equals the offline decision, and is at most a second old.
 - Each death is announced as LOST within 0.5 s, each return as RUNNING, each silence as STALE, and nothing else is.
 - The samples received and those counted as lost (by the counter) add up to the samples that the devices took. This is
   exact, except for the last samples of a replay that was killed or that ended while its outlet was closed.

@@ -70,6 +70,15 @@ def xdf_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def openbci_dir() -> Path:
+    """The directory with two heads' sessions that the OpenBCI GUI sent and LabRecorder wrote."""
+    folder = Path(os.environ.get("PRETAP_DATA_HEADS") or _SHARED / "heads") / "openbci-xdf"
+    if not (folder / "head-1" / "session-1.xdf").exists():
+        pytest.skip("the OpenBCI recordings (openbci-xdf) are not here: set PRETAP_DATA_HEADS to the folder above")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_decoder() -> Callable[..., Decoder]:
     """The factory of decoders with random weights."""
     return factories.make_decoder

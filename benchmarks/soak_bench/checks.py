@@ -34,6 +34,7 @@ class Checks:
     lost_ms: list[float] = field(default_factory=list)
     again_ms: list[float] = field(default_factory=list)
     largest_difference: float = 0.0
+    _late_s: float = 0.0  # of the last verdict: its time after that of the sample
 
     def day(self, messages: Sequence[Message], truth: Truth, *, frozen_s: Sequence[tuple[float, float]]) -> None:
         """Check the messages of a day, up to the announcement that its last outlet has ended."""
@@ -45,21 +46,25 @@ class Checks:
 
     def _verdict(self, message: Message, truth: Truth) -> None:
         self.n_verdicts += 1
-        row = truth.row_of(message.t)
-        if row is None:
-            self.wrong.append(f"seq {message.seq}: no sample has the timestamp {message.t!r}")
+        rows = truth.rows_near(message.t - self._late_s)
+        if not rows:
+            self.wrong.append(f"seq {message.seq}: no sample was taken around {message.t!r}")
             return
-        window = truth.window(row, self.decoder.manifest.n_window)
-        if isinstance(window, str):
-            self.wrong.append(
-                f"seq {message.seq}: a verdict on the window that ends at sample {truth.n[row]}: {window}"
-            )
-            return
-        probs = self.decoder.decode(window)
-        difference = float(np.abs(probs - list(message.p.values())).max())
-        self.largest_difference = max(self.largest_difference, difference)
-        if difference > _SAME_P:
-            self.wrong.append(f"seq {message.seq}: p {message.p}, offline {probs.tolist()}")
+        p = list(message.p.values())
+        nearest = ""
+        for row in rows:
+            window = truth.window(row, self.decoder.manifest.n_window)
+            if isinstance(window, str):
+                nearest = nearest or f"the window that ends at sample {truth.n[row]}: {window}"
+                continue
+            difference = float(np.abs(self.decoder.decode(window) - p).max())
+            if difference <= _SAME_P:
+                self.largest_difference = max(self.largest_difference, difference)
+                self._late_s = message.t - float(truth.t_s[row])
+                break
+            nearest = nearest or f"the window that ends at sample {truth.n[row]}: p is off by {difference:.1e}"
+        else:
+            self.wrong.append(f"seq {message.seq}: p {message.p} belongs to no window nearby; {nearest}")
         if message.state != "RUNNING":
             self.wrong.append(f"seq {message.seq}: a verdict in the state {message.state}")
         if message.sent - message.t > MAX_AGE_S + 0.1:

@@ -48,14 +48,18 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
         "--drop": float(rng.choice([0, 0, 0.001, 0.01])),
     }
     seed, n_chunk = int(rng.integers(1 << 31)), int(rng.choice([1, 5, 10, 20, 32, 50]))
+    is_packet, is_one_sided = rng.random() < 0.3, figures["--jitter-ms"] > 0 and rng.random() < 0.3
     length_s = float(rng.uniform(0.5, 1) * longest_s)
     frozen_s = tuple((float(rng.uniform(1, length_s)), float(rng.uniform(0.05, 2.5))) for _ in range(rng.integers(3)))
     ending: Ending = "kill -9" if rng.random() < 0.3 else "Ctrl-C"
     options = [part for kind, text in schedules for part in (f"--{kind}", text)]
     options += [part for name, value in figures.items() if value for part in (name, f"{value:g}")]
-    options += ["--seed", str(seed), "--chunk", str(n_chunk)]
+    options += ["--seed", str(seed), "--packet" if is_packet else "--chunk", str(n_chunk)]
+    options += ["--one-sided"] if is_one_sided else []
     faults = FaultSettings(
         jitter_s=figures["--jitter-ms"] / 1000,
+        n_packet=n_chunk if is_packet else 0,
+        is_one_sided=is_one_sided,
         drift_ppm=figures["--drift-ppm"],
         drop=figures["--drop"],
         schedules=tuple(parse_schedule(kind, text) for kind, text in schedules),

@@ -165,11 +165,9 @@ class Soak:
         if is_known and truth.lives[-1].fits:
             self._n_taken += n_taken
         else:
-            sure = max(
-                (truth.n[row] + 1 for m in messages if m.valid and (row := truth.row_of(m.t)) is not None), default=0
-            )
-            self._n_taken += int(sure)
-            self._n_unknown += n_taken - int(sure)
+            sure = max((truth.n_taken_by(m.t) for m in messages if m.type == "verdict" and m.valid), default=0)
+            self._n_taken += sure
+            self._n_unknown += n_taken - sure
         states = [(m.sent, m.state, m.why) for m in messages if m.type == "state"]
         self.days.append(
             {

@@ -17,7 +17,7 @@ from pretap_realtime.replay.pieces import Piece, pieces
 __all__ = ["Life", "Truth"]
 
 _UNIT_S = 1.0  # after which a wrong unit must have been noticed
-_SAME_TIMESTAMP_S = 1e-8  # adding the parts of a timestamp in another order may change it by this
+_OFF_S = 0.15  # how far the time of a sample may be off, right after a start with jitter and packets of 50 ms
 
 
 @dataclass
@@ -36,9 +36,9 @@ class Life:
 class Truth:
     """The samples that one replay sent, as a service should have received them.
 
-    `x_uv` (n_sent, n_channels) in the channels of the recording, `t_s` (n_sent,) timestamps, `n` (n_sent,) sample
-    numbers, `life` (n_sent,) the outlet that sent it, `wrong_s` (n_sent,) for how long the unit has differed from the
-    description; `pushed_s` when each piece was due, on LSL's clock.
+    `x_uv` (n_sent, n_channels) in the channels of the recording, `t_s` (n_sent,) when they were taken, `n` (n_sent,)
+    sample numbers, `life` (n_sent,) the outlet that sent it, `wrong_s` (n_sent,) for how long the unit has differed
+    from the description; `pushed_s` when each piece was due, on LSL's clock.
     """
 
     x_uv: NDArray[np.float32]
@@ -55,7 +55,7 @@ class Truth:
         """Repeat the replay, up to the sample `n_taken` of the device."""
         wiring = Wiring.of("uV", len(recording.channels))
         lives = [Life(-np.inf, np.inf)]
-        rows: list[tuple[NDArray[np.float32], NDArray[np.float64], int]] = []
+        rows: list[tuple[NDArray[np.float32], int]] = []
         life, wrong, pushed, kinds = [], [], [], dict[str, int]()
         wrong_since_s = np.inf
         stream = pieces(recording, n_chunk=n_chunk, loop=True)
@@ -73,14 +73,15 @@ class Truth:
                     lives.append(Life(t0_s + item.due_s, np.inf, fits))
                     wrong_since_s = np.inf if fits else item.due_s  # a new connection has seen no earlier samples
             elif len(item.x_uv):
-                rows.append((_received(item, wiring), t0_s + item.t_s, item.first_n))
+                rows.append((_received(item, wiring), item.first_n))
                 life += [len(lives) - 1] * len(item.x_uv)
                 wrong += np.maximum(0.0, item.t_s - wrong_since_s).tolist()
                 pushed.append(t0_s + item.due_s)
+        n = np.concatenate([first_n + np.arange(len(x)) for x, first_n in rows])  # (n_sent,)
         return cls(
-            x_uv=np.concatenate([x for x, _, _ in rows]),
-            t_s=np.concatenate([t_s for _, t_s, _ in rows]),
-            n=np.concatenate([first_n + np.arange(len(x)) for x, _, first_n in rows]),
+            x_uv=np.concatenate([x for x, _ in rows]),
+            t_s=t0_s + n / recording.sfreq_hz * faults.time_scale,
+            n=n,
             life=np.array(life),
             wrong_s=np.array(wrong),
             pushed_s=np.array(pushed),
@@ -93,11 +94,16 @@ class Truth:
         self._sorted_s = self.t_s[self._order].tolist()
         self.clean = np.isfinite(self.x_uv).all(axis=1)  # (n_sent,)
 
-    def row_of(self, timestamp_s: float) -> int | None:
-        """Return the row of the sample with this timestamp."""
-        k = bisect_left(self._sorted_s, timestamp_s - _SAME_TIMESTAMP_S)
-        found = k < len(self._sorted_s) and abs(self._sorted_s[k] - timestamp_s) <= _SAME_TIMESTAMP_S
-        return int(self._order[k]) if found else None
+    def rows_near(self, time_s: float) -> list[int]:
+        """Return the rows of the samples that were taken within 150 ms of a time, the nearest first."""
+        first, last = (bisect_left(self._sorted_s, time_s + off_s) for off_s in (-_OFF_S, _OFF_S))
+        near = sorted(range(first, last), key=lambda k: abs(self._sorted_s[k] - time_s))
+        return self._order[near].tolist()
+
+    def n_taken_by(self, time_s: float) -> int:
+        """Return how many samples the device had certainly taken at the time of a sample."""
+        k = bisect_left(self._sorted_s, time_s - _OFF_S)
+        return int(self.n[self._order[k - 1]]) + 1 if k else 0
 
     def window(self, last: int, n_window: int) -> NDArray[np.float32] | str:
         """Return the window (n_window, n_channels) that ends at a row, or the reason why there is none."""

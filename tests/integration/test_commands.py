@@ -70,6 +70,36 @@ def test_what_goes_out_live_equals_offline_evaluation_on_the_real_test_part(
     assert parity["latency_ms"] is None
 
 
+@pytest.mark.parametrize(
+    ("device", "sfreq_hz"),
+    [
+        (("--packet", "9", "--jitter-ms", "3"), 1000.0),
+        (("--jitter-ms", "3", "--one-sided"), 250.0),
+    ],
+)
+def test_packets_and_jitter_leave_every_decision_on_its_sample(start, head, wide_bundle, tmp_path, device, sfreq_hz):
+    report = tmp_path / "parity.json"
+    bundle = wide_bundle(sfreq_hz)
+    child = start("verify", str(bundle), "--data", str(head / "trials"), *device, "--json", str(report))
+    assert child.wait(240) == 0, child.said
+    parity = json.loads(report.read_text())
+    assert (parity["n_expected"], parity["n_decided"], parity["passed"]) == (11, 11, True)
+    assert (parity["n_other_samples"], parity["n_settled"]) == (0, 6)
+    assert parity["max_abs_diff"] <= 1e-6
+    assert parity["max_sample_error_ms"] <= max(2, 1000 / sfreq_hz) == parity["allowed_ms"]
+    assert parity["n_covered"] == 6
+
+
+def test_verify_refuses_what_it_cannot_judge(start, head, wide_bundle):
+    verify = ("verify", str(wide_bundle(100.0)), "--data", str(head / "trials"))
+    few = start(*verify, "--jitter-ms", "3", "--trials", ":6")
+    assert few.wait() == 2
+    assert "expected more than 6 trials, got 6" in few.said
+    one_sided = start(*verify, "--one-sided")
+    assert one_sided.wait() == 2
+    assert "give --jitter-ms too" in one_sided.said
+
+
 def test_score_equals_a_live_session_bit_for_bit(start, head, tmp_path, make_decoder):
     bundle, log, scored = tmp_path / "b.safetensors", tmp_path / "live.jsonl", tmp_path / "scored.json"
     make_decoder(path=bundle, channels=CHANNELS, sfreq_hz=200.0, n_window=100)

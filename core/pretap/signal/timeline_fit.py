@@ -188,7 +188,7 @@ class BlockFit:
         """
         step = np.diff(excess, prepend=self._before[1])  # (n_due,) -1: stamped on arrival; 0: dated back
         is_dated = _is_dated(step)
-        is_even = is_dated | _is_stamped_on_arrival(step)
+        is_even = is_dated | is_stamped_on_arrival(step)
         was_even = np.append(self._before[3], is_even[:-1]) > 0
         changes = np.abs(np.diff(step, prepend=self._before[2])) > _EVEN
         is_end = ~is_even | (was_even & changes)
@@ -231,7 +231,7 @@ def packet_ends(excess: Floats) -> NDArray[np.bool_]:
     `excess` (n_samples,) is how many samples each timestamp is late at the nominal rate.
     """
     step = np.diff(excess)
-    is_even = _is_dated(step) | _is_stamped_on_arrival(step)
+    is_even = _is_dated(step) | is_stamped_on_arrival(step)
     changes = np.abs(np.diff(step, prepend=step[:1])) > _EVEN
     is_end = np.append(~is_even | (np.append(False, is_even[:-1]) & changes), True)
     return is_end if is_end.sum() > 1 else np.ones(len(excess), bool)
@@ -242,6 +242,6 @@ def _is_dated(step: Floats) -> NDArray[np.bool_]:
     return np.abs(step) <= _EVEN
 
 
-def _is_stamped_on_arrival(step: Floats) -> NDArray[np.bool_]:
+def is_stamped_on_arrival(step: Floats) -> NDArray[np.bool_]:
     """Return which steps of the excess are those of timestamps that were made one after the other."""
     return (step >= -1 - _EVEN) & (step <= -1 + EXACT + _EVEN)

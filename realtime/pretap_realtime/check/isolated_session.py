@@ -10,13 +10,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pretap.child import run_child
 from pretap.errors import CheckFailedError
 from pretap_realtime.lsl.api_config import isolation
 
 Result = TypeVar("Result")
+
+# Each query that waits for a stream takes a port too, and an outlet without one of these ports is not found. With 64
+# ports, 3 of 12 services that recorded their session were not found; with 256, all of 14 were.
+_N_PORTS: Final = 256
 
 
 class IsolatedSession:
@@ -33,7 +37,7 @@ class IsolatedSession:
     def __enter__(self) -> IsolatedSession:
         config = self.folder / "lsl_api.cfg"
         os.environ["LSLAPICFG"] = str(config)
-        config.write_text(isolation(), encoding="utf-8")
+        config.write_text(isolation(n_ports=_N_PORTS), encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,12 +63,15 @@ class IsolatedSession:
         return self._logs[child].read_text(encoding="utf-8", errors="replace").strip()
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Interrupt a child as Ctrl-C does, and kill it if it does not end within five seconds."""
+        """Interrupt a child as Ctrl-C does, and kill it if it does not end within fifteen seconds.
+
+        A service that records a session waits up to ten seconds for its recorder.
+        """
         if child.poll() is not None:
             return
         child.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
         try:
-            child.wait(5)
+            child.wait(15)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()

@@ -20,6 +20,8 @@ from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.send.messages import Message
 
 _START_WITHIN_S = 30.0
+# the cues of replayed trials, regardless of the events that the bundle was trained on
+TRIAL_CUES = ("--set", f"cue.patterns={list(TRIAL_ENDS)}", "--set", "cue.offset_ms=0.0")
 _LINGER_S = 1.0  # after the replay has ended, for messages that are still on their way
 
 
@@ -36,14 +38,13 @@ class Collected:
 
 
 class LiveRun:
-    """One cue-locked run of `serve` on a `replay`, inside an `IsolatedSession`."""
+    """One cue-locked run of `serve` on a `replay`, inside an `IsolatedSession`; with `folder`, it is recorded there."""
 
-    def __init__(self, session: IsolatedSession, bundle: Path, *, engine: str) -> None:
+    def __init__(self, session: IsolatedSession, bundle: Path, *, engine: str, folder: Path | None = None) -> None:
         self._session = session
-        # the cues of replayed trials, regardless of the events that the bundle was trained on
-        cues = [f"cue.patterns={list(TRIAL_ENDS)}", "cue.offset_ms=0.0"]
+        record = [] if folder is None else ["--record", str(folder)]
         self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
-                                    "--engine", engine, "--set", cues[0], "--set", cues[1])  # fmt: skip
+                                    "--engine", engine, *TRIAL_CUES, *record)  # fmt: skip
         self._markers = MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _number_inlet(self._find("pretap-probabilities"))
         self._codes = _number_inlet(self._find("pretap-codes"))

@@ -19,7 +19,9 @@ from pretap_realtime.send.latencies import percentile
 
 if TYPE_CHECKING:
     from pretap.bundle.manifest import Manifest
+    from pretap_realtime.check.isolated_session import IsolatedSession
     from pretap_realtime.check.live_run import Collected
+    from pretap_realtime.check.recorded_parity import RecordedParity
 
 _TOLERANCE = 1e-6  # of probabilities
 _TIMESTAMP_TOLERANCE_S = 1e-6
@@ -41,6 +43,23 @@ class Parity(msgspec.Struct, frozen=True):
     latency_ms: dict[str, float] | None
     passed: bool
 
+    def describe(self) -> str:
+        """Return the figures as text for people."""
+        lines = [
+            f"expected  {self.n_expected} decisions, received {self.n_received}, lost {self.n_lost}, "
+            f"extra {self.n_extra}, {'in order' if self.in_order else 'OUT OF ORDER'}",
+            f"equality  labels {'equal' if self.labels_equal else 'DIFFER'}, probabilities within "
+            f"{self.max_abs_diff:.1e} (markers), {self.max_abs_diff_float32:.1e} (float32 stream); "
+            f"allowed {_TOLERANCE:.0e}",
+            f"times     within {self.max_stamp_error_ms:.6f} ms of each trial's last sample",
+        ]
+        if self.latency_ms is None:
+            lines.append("latency   not measured, because the replay did not run in real time")
+        else:
+            p = self.latency_ms
+            lines.append(f"latency   p50 {p['p50']:.1f} ms, p95 {p['p95']:.1f} ms, p99 {p['p99']:.1f} ms")
+        return "\n".join([*lines, "PASSED" if self.passed else "FAILED"])
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), default=BEST)
@@ -54,6 +73,20 @@ class Parity(msgspec.Struct, frozen=True):
 @click.option(
     "--speed", type=click.FloatRange(0.1, 100), default=1.0, help="Speed of the replay relative to real time."
 )
+@click.option(
+    "--jitter-ms",
+    type=click.FloatRange(0, 1e4),
+    default=0.0,
+    help="Replay timestamps that jitter by this standard deviation, and compare with the recording of the session.",
+)
+@click.option("--one-sided", is_flag=True, help="Make the jitter exponential, so that it only delays.")
+@click.option(
+    "--packet",
+    "n_packet",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Replay packets of N samples that are stamped on arrival, and compare with the recording of the session.",
+)
 @engine_option
 @json_option("Write the result to this file.")
 def verify(
@@ -66,6 +99,9 @@ def verify(
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
+    jitter_ms: float,
+    one_sided: bool,
+    n_packet: int | None,
     engine: str | None,
     json_file: Path | None,
 ) -> None:
@@ -73,12 +109,18 @@ def verify(
 
     Service and replay are separate processes that are connected through LSL. BUNDLE is a file, or the name of a shipped
     bundle; the default is ensemble-1000hz. Offline evaluation uses numpy, whatever the --engine of the service.
+
+    With --jitter-ms or --packet, the timestamps are those of a real amplifier, so the service must find the samples
+    itself. The session is recorded. Its decisions must equal those of `pretap score` on the recording, and the chosen
+    samples must be the last ones of the trials, to a sample or 2 ms, after a constant delay. An example is `pretap
+    verify --jitter-ms 3 --packet 9`.
     """
     import os
 
     from pretap.bundle.file import read_bundle
     from pretap.decoder.decoder import check_engine
     from pretap_realtime.check.isolated_session import IsolatedSession
+    from pretap_realtime.check.recorded_parity import SETTLED_S, compare_recorded, n_unsettled
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
@@ -89,36 +131,65 @@ def verify(
     if engine != "auto":
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
+    device = _device_options(jitter_ms=jitter_ms, one_sided=one_sided, n_packet=n_packet)
     with IsolatedSession() as session:
-        from pretap_realtime.check.live_run import LiveRun
+        from pretap_realtime.check.live_run import TRIAL_CUES, LiveRun
 
         if recording is not None:
-            data = str(session.folder / "trials-epo.fif")
             events = [argument for name in markers for argument in ("--markers", name)]
             events += ["--cue-channel", cue_channel] if cue_channel else []
-            session.run("evaluate", str(bundle), "--recording", str(recording), *events, "--save-trials", data)
+            data = _cut_trials(session, bundle, recording, events)
         elif data.partition(":")[0] == "synthetic" and not Path(data).exists():
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")
-        predictions = session.folder / "predictions.csv"
         choice = ["--part", part] + (["--trials", trials] if trials else [])
-        session.run(
-            "evaluate", str(bundle), "--data", data, *choice, "--engine", "numpy", "--predictions", str(predictions)
-        )
-        offline = _read_predictions(predictions)
+        offline = _evaluate(session, bundle, data, choice)
+        if device and len(offline) <= n_unsettled(manifest):
+            raise UsageError(
+                f"With jitter or packets, trials are judged from {SETTLED_S:g} s after the start on: expected more "
+                f"than {n_unsettled(manifest)} trials, got {len(offline)}."
+            )
         seconds = len(offline) * manifest.n_window / manifest.sfreq_hz / speed
         click.echo(f"replaying {len(offline)} trials, {seconds:.0f} s ...", err=True)
         rate = ["--sfreq-hz", f"{manifest.sfreq_hz!r}", "--speed", f"{speed!r}"]
-        run = LiveRun(session, bundle, engine=engine)
-        live = run.follow(data, *choice, *rate, within_s=seconds + 60, on_verdict=lambda _: None)
-    parity = compare(live, offline, manifest, real_time=speed == 1.0)
-    click.echo(_report(parity))
+        folder = session.folder / "session" if device else None
+        run = LiveRun(session, bundle, engine=engine, folder=folder)
+        live = run.follow(data, *choice, *rate, *device, within_s=seconds + 60, on_verdict=lambda _: None)
+        result: Parity | RecordedParity
+        if folder is None:
+            result = compare(live, offline, manifest, real_time=speed == 1.0)
+        else:
+            scored, recorded = session.folder / "scored.json", str(folder / "session.xdf")
+            session.run("score", str(bundle), recorded, *TRIAL_CUES, "--engine", engine, "--json", str(scored))
+            result = compare_recorded(folder, scored, manifest, n_trials=len(offline), jitter_s=jitter_ms / 1000)
+    click.echo(result.describe())
     if json_file is not None:
-        write_json(json_file, parity)
-    if not parity.passed:
-        raise CheckFailedError(
-            f"The live decisions differ from offline evaluation. The service printed:\n{live.service_output}"
-        )
+        write_json(json_file, result)
+    if not result.passed:
+        other = "offline evaluation" if folder is None else "what was recorded or from the samples that were replayed"
+        raise CheckFailedError(f"The live decisions differ from {other}. The service printed:\n{live.service_output}")
+
+
+def _device_options(*, jitter_ms: float, one_sided: bool, n_packet: int | None) -> list[str]:
+    """Return the options of the replay that make its timestamps those of a real amplifier; none if they are exact."""
+    if one_sided and not jitter_ms:
+        raise UsageError("--one-sided shapes the jitter: give --jitter-ms too.")
+    jitter = ["--jitter-ms", f"{jitter_ms!r}"] if jitter_ms else []
+    return [*jitter, *(["--one-sided"] if one_sided else []), *(["--packet", str(n_packet)] if n_packet else [])]
+
+
+def _cut_trials(session: IsolatedSession, bundle: Path, recording: Path, events: list[str]) -> str:
+    """Cut the trials of a recording as in training, and return the file with them."""
+    file = str(session.folder / "trials-epo.fif")
+    session.run("evaluate", str(bundle), "--recording", str(recording), *events, "--save-trials", file)
+    return file
+
+
+def _evaluate(session: IsolatedSession, bundle: Path, data: str, choice: list[str]) -> NDArray[np.float64]:
+    """Return the probabilities of offline evaluation, (n_trials, n_classes)."""
+    file = session.folder / "predictions.csv"
+    session.run("evaluate", str(bundle), "--data", data, *choice, "--engine", "numpy", "--predictions", str(file))
+    return _read_predictions(file)
 
 
 def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *, real_time: bool) -> Parity:
@@ -188,20 +259,3 @@ def _read_predictions(path: Path) -> NDArray[np.float64]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     return np.array([[float(p) for p in row[2:]] for row in rows[1:]])  # (n_trials, n_classes)
-
-
-def _report(parity: Parity) -> str:
-    lines = [
-        f"expected  {parity.n_expected} decisions, received {parity.n_received}, lost {parity.n_lost}, "
-        f"extra {parity.n_extra}, {'in order' if parity.in_order else 'OUT OF ORDER'}",
-        f"equality  labels {'equal' if parity.labels_equal else 'DIFFER'}, probabilities within "
-        f"{parity.max_abs_diff:.1e} (markers), {parity.max_abs_diff_float32:.1e} (float32 stream); "
-        f"allowed {_TOLERANCE:.0e}",
-        f"times     within {parity.max_stamp_error_ms:.6f} ms of each trial's last sample",
-    ]
-    if parity.latency_ms is None:
-        lines.append("latency   not measured, because the replay did not run in real time")
-    else:
-        p = parity.latency_ms
-        lines.append(f"latency   p50 {p['p50']:.1f} ms, p95 {p['p95']:.1f} ms, p99 {p['p99']:.1f} ms")
-    return "\n".join([*lines, "PASSED" if parity.passed else "FAILED"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -76,7 +77,7 @@ class RateCheck:
 
     def __init__(self, sfreq_hz: float, *, n_block: int, percent: float) -> None:
         self._sfreq_hz, self._n_block, self._share = sfreq_hz, n_block, percent / 100
-        self._durations_s: deque[float] = deque(maxlen=_MAX_BLOCKS)
+        self._spans: deque[tuple[int, float]] = deque(maxlen=_MAX_BLOCKS)  # of each block: samples, seconds
         self._last = 0, math.nan  # the newest end of a packet: its position in the next block, and its timestamp
         self._t_s, self._n_filled = np.empty(n_block), 0
         self._n_since = 0
@@ -103,7 +104,7 @@ class RateCheck:
         self._last = end - len(t_s), float(t_s[end])
         if not duration_s > 0:  # the first block, or a clock that was set back
             return self.now
-        self._durations_s.append(duration_s * self._n_block / n_samples)
+        self._spans.append((n_samples, duration_s))
         self._n_since += 1
         if self._n_since == _CHECK_BLOCKS:
             self._n_since = 0
@@ -111,14 +112,17 @@ class RateCheck:
         return self.now
 
     def _check(self) -> None:
-        middle_s = statistics.median(self._durations_s)
-        scatter_s = statistics.median([abs(d - middle_s) for d in self._durations_s])
-        kept = [d for d in self._durations_s if abs(d - middle_s) <= _OUTLIER * scatter_s + 1e-6]
-        rate_hz = self._n_block * len(kept) / sum(kept)
+        durations_s = [duration_s * self._n_block / n_samples for n_samples, duration_s in self._spans]
+        middle_s = statistics.median(durations_s)
+        scatter_s = statistics.median([abs(d - middle_s) for d in durations_s])
+        is_kept = [abs(d - middle_s) <= _OUTLIER * scatter_s + 1e-6 for d in durations_s]
+        kept = list(compress(self._spans, is_kept))
+        took_s = sum(duration_s for _, duration_s in kept)
+        rate_hz = sum(n_samples for n_samples, _ in kept) / took_s  # the jitter within the span cancels
         off = rate_hz / self._sfreq_hz - 1
         side = 0
-        n_ends = 1 + len(self._durations_s) - len(kept)  # jitter adds up at the ends of what is left
-        if abs(off) > self._share + _JITTERS * n_ends * scatter_s / sum(kept):
+        n_ends = 1 + len(self._spans) - len(kept)  # jitter adds up at the ends of what is left
+        if abs(off) > self._share + _JITTERS * n_ends * scatter_s / took_s:
             side = 1 if off > 0 else -1
         self._n_off = side + self._n_off if side * self._n_off > 0 else side
         if not side:

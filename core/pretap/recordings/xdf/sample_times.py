@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.xdf.segments import find_starts
+from pretap.recordings.xdf.segments import find_starts, lateness
 from pretap.signal.shifts import Break, LossCounts, ShiftDetector
 from pretap.signal.timeline_fit import EXACT, packet_ends
 
@@ -25,6 +25,7 @@ _Floats = NDArray[np.float64]
 _BACKLOG_S = 60.0  # a shift that is undone within this time was one
 _OUTLIER = 2.5  # times the range of two thirds of a segment's packets
 _BACKLOG_JITTER_S = 0.05  # a device with more jitter has backlogs, as in `shifts`
+_LEVEL_S = 5.0  # before and after a break, over which its shift is measured
 _CLOCK_STEP_S = 3600.0  # a longer shift is no loss
 _MIN_RATE_SAMPLES = 9
 _REGULAR_SAMPLES = 0.1  # timestamps this close to n / sfreq are not stored
@@ -132,8 +133,12 @@ def _jitter(late: _Floats, n_span: int) -> float:
 def _find_breaks(t_s: _Floats, late: _Floats, hz: float, *, has_backlogs: bool) -> list[_Break]:
     if not has_backlogs:
         starts = [*find_starts(t_s, hz), len(t_s)]
-        levels = [float(np.median(late[a:b])) for a, b in pairwise(starts)]
-        return [_Break(k, k, after - before) for k, (before, after) in zip(starts[1:], pairwise(levels), strict=False)]
+        late, n_level = lateness(t_s, hz), round(_LEVEL_S * hz)
+        breaks = []
+        for first, k, end in zip(starts, starts[1:], starts[2:], strict=False):
+            before, after = late[max(first, k - n_level) : k], late[k : min(k + n_level, end)]
+            breaks.append(_Break(k, k, float(np.median(after) - np.median(before))))
+        return breaks
     detector = ShiftDetector(LossCounts(), sfreq_hz=hz)
     at = np.arange(len(t_s))
     found, _ = detector.follow(at, at.astype(np.float64), t_s)

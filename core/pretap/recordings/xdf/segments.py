@@ -1,29 +1,38 @@
 """Breaks of a recording's timestamps: lasting shifts of the median over a second. Used by `sample_times`.
 
 A recording shows what follows, so even a shift of 1.5 samples under jitter is found. That holds for devices whose
-lateness varies less within a second than over it; `sample_times` has another way for those with backlogs.
+lateness varies less within a second than over it; `sample_times` has another way for those with backlogs. If a device
+sends few packets a second, their jitter moves even the median, and a shift must exceed what the jitter can do.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.signal.timeline_fit import EXACT, is_stamped_on_arrival, packet_ends
+
 _GAP_SAMPLES = 1.5  # a lasting shift by more than this is a break
 _SURE_S = 0.9  # a jump by more than this is a break at once
+_MARGIN = 1.3  # on the largest of n normal numbers, which is about sqrt(2 ln n) standard deviations
+_MIN_SECONDS = 4  # from which the jitter of the medians can be told
+_MAX_DRIFT = 0.01  # relative to the nominal rate; more is no drift, but a break every second
 
 
 def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
     """Return the first sample of each segment: timestamps break at lasting shifts by more than 1.5 samples.
 
     Late chunks, and chunks with one timestamp for all samples, jump too, but not the median over the second around
-    them. A jump by almost a second is always a break, since it can be one for pyxdf.
+    them. If packets jitter so much that even these medians differ, a shift must exceed what the jitter can do. A jump
+    by almost a second is always a break, since it can be one for pyxdf.
     """
     n_around = max(2, round(sfreq_hz))
-    late = (t_s - t_s[:1]) * sfreq_hz - np.arange(len(t_s))  # (n_samples,) how late each sample is, in samples
+    late = lateness(t_s, sfreq_hz)  # (n_samples,)
+    error = largest_error(t_s, sfreq_hz)
     medians = _Medians(late, n_around)
     jumps = np.abs(np.diff(late))  # (n_samples - 1,)
     n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
@@ -33,11 +42,54 @@ def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
         start, stop = starts[index - 1], starts[index] if index < len(starts) else len(late)
         if jumps[i - 1] > _SURE_S * sfreq_hz:
             starts.insert(index, i)
-        elif min(i - start, stop - i, n_around) < n_around // 4:
+            continue
+        n_shortest = min(i - start, stop - i, n_around)
+        if n_shortest < n_around // 4:
             continue  # too short to distinguish a shift from a late chunk
-        elif abs(medians.after(i, stop) - medians.before(i, start)) > _GAP_SAMPLES:
+        smallest = max(_GAP_SAMPLES, error * math.sqrt(n_around / n_shortest))
+        if abs(medians.after(i, stop) - medians.before(i, start)) > smallest:
             starts.insert(index, i)
     return starts
+
+
+def lateness(t_s: NDArray[np.float64], sfreq_hz: float) -> NDArray[np.float64]:
+    """Return how many samples each timestamp is late, (n_samples,), apart from the drift of the device's clock.
+
+    Timestamps of a packet that were made on its arrival count from its last one, because the others are no times.
+    """
+    index = np.arange(len(t_s))
+    late: NDArray[np.float64] = (t_s - t_s[:1]) * sfreq_hz - index
+    is_end = np.append(~is_stamped_on_arrival(np.diff(late)), True)[: len(t_s)]
+    late = late[is_end][np.cumsum(is_end) - is_end]
+    n_lag = max(2, round(sfreq_hz))
+    if len(late) > 2 * n_lag:
+        drift = float(np.median(late[n_lag:] - late[:-n_lag])) / n_lag
+        if abs(drift) <= _MAX_DRIFT:
+            late -= drift * index
+    return late
+
+
+def largest_error(t_s: NDArray[np.float64], sfreq_hz: float) -> float:
+    """Return by how much the medians of two seconds in a row may differ because of jitter, in samples.
+
+    It is 0 for exact timestamps. Otherwise three of four differences are within 1.15 standard errors, and breaks are
+    too few to change that. Packets that wait for each other do not jitter independently, so no formula is as good.
+    """
+    excess = t_s * sfreq_hz - np.arange(len(t_s))
+    packets = excess[packet_ends(excess)]  # (n_packets,)
+    n_around = max(2, round(sfreq_hz))
+    n_seconds = len(t_s) // n_around
+    if n_seconds < _MIN_SECONDS or packets.size < 3 or _range_of_half(np.diff(packets)) <= EXACT:
+        return 0.0
+    late = lateness(t_s, sfreq_hz)[: n_seconds * n_around]
+    medians = np.median(late.reshape(n_seconds, n_around), axis=1)
+    error = float(np.quantile(np.abs(np.diff(medians)), 0.75, method="lower")) / 1.15
+    return _MARGIN * math.sqrt(2 * math.log(len(t_s))) * error
+
+
+def _range_of_half(x: NDArray[np.float64]) -> float:
+    low, high = np.quantile(x, [0.25, 0.75])
+    return float(high - low)
 
 
 class _Medians:
