@@ -23,8 +23,7 @@ from pretap_realtime.signal.compatibility import Mapping
 class Clock:
     """Seconds that pass only when somebody waits."""
 
-    def __init__(self):
-        self.now_s = 1000.0
+    now_s = 1000.0
 
     def __call__(self):
         return self.now_s
