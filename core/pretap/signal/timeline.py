@@ -23,12 +23,11 @@ import numpy as np
 from pretap.signal.timeline_fit import EXACT, MAX_BLOCK, MAX_BLOCKS, MAX_RATE, MIN_RATE, BlockFit, Floats, Spans
 
 MAX_PLAIN: Final = MAX_BLOCKS * MAX_BLOCK  # samples between two fits, at most
+BACKLOG_JITTER_S: Final = 0.05  # a device with more jitter has backlogs
 _HALF: Final = 0.5  # samples; halfway to one lost sample
 _MIN_PACKETS: Final = 32  # whose range stands for the jitter
 _AGREEING_PACKETS: Final = 8  # that must agree before a shift is believed
-BACKLOG_JITTER_S: Final = 0.05  # a device with more jitter has backlogs
 _SMALL: Final = 64  # for fewer timestamps plain Python is faster than numpy
-
 
 # ufunc.reduce costs half of what the array methods do.
 _min, _max = np.minimum.reduce, np.maximum.reduce

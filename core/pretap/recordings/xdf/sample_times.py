@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from pretap.recordings.xdf.segments import find_starts, lateness
 from pretap.signal.shifts import Break, LossCounts, ShiftDetector
+from pretap.signal.timeline import BACKLOG_JITTER_S
 from pretap.signal.timeline_fit import EXACT, packet_ends
 
 _Floats = NDArray[np.float64]
 
 _BACKLOG_S = 60.0  # a shift that is undone within this time was one
 _OUTLIER = 2.5  # times the range of two thirds of a segment's packets
-_BACKLOG_JITTER_S = 0.05  # a device with more jitter has backlogs, as in `shifts`
 _LEVEL_S = 5.0  # before and after a break, over which its shift is measured
 _CLOCK_STEP_S = 3600.0  # a longer shift is no loss
 _MIN_RATE_SAMPLES = 9
@@ -80,7 +80,7 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
     hz = _actual_hz(t_s, sfreq_hz)
     late = _lateness(t_s, hz)
     jitter = _jitter(late, round(hz))
-    has_backlogs = jitter > _BACKLOG_JITTER_S * hz
+    has_backlogs = jitter > BACKLOG_JITTER_S * hz
     breaks = _find_breaks(t_s, late, hz, has_backlogs=has_backlogs)
     bad = tuple((each.start, each.stop) for each in breaks if each.stop > each.start)
     starts = sorted({0, *(k for each in breaks for k in (each.start, each.stop))})
