@@ -15,7 +15,8 @@ A shift counts only if it persists. How that is judged depends on what is known 
     proves it, so the loss is counted there. If the timestamps come back within 0.25 s, the count is taken back in a
     break with a negative `n_lost`, so the sum of all `n_lost` is always the count. A packet with one timestamp looks
     exact inside. Shifts in the first 0.15 s therefore break at once, but are counted after another 0.15 s of exact
-    timestamps; and in the first second a shift by a fraction of a sample, or back, shows that the timestamps jitter.
+    timestamps; and in the first second a shift by a fraction of a sample, or back by a packet, shows that the
+    timestamps jitter.
 *learning* (jitter was seen; for the first second, or longer until 32 packets were seen): a timestamp off the line
     widens the jitter. No loss is counted, and none could be told from a late packet.
 *jittered*: a late packet is no loss, and while a backlog lasts nobody can tell them apart. So a timestamp off the line
@@ -40,6 +41,7 @@ from numpy.typing import NDArray
 
 from pretap.signal.suspects import Suspects
 from pretap.signal.timeline import Timeline
+from pretap.signal.timeline_fit import PACKET_S
 
 _Floats = NDArray[np.float64]
 
@@ -214,7 +216,8 @@ class ShiftDetector:
         if is_exact and self._take_back(offset, n, at):
             return False
         is_huge = abs(offset) > _UNKNOWN_STEP_S * line.sfreq_hz
-        is_whole = offset > 0 and abs(offset - round(offset)) <= _WHOLE + _DRIFT * abs(offset)
+        is_packet = not self._shifts and 0 < -offset <= 1 + PACKET_S * line.sfreq_hz  # stamped on its arrival
+        is_whole = not is_packet and abs(offset - round(offset)) <= _WHOLE + _DRIFT * abs(offset)
         if line.jitter.is_exact and (line.jitter.is_learnt or is_huge or is_whole):
             is_pending = line.n_accepted < self._n_proof
             if is_pending:

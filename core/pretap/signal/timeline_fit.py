@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 EXACT: Final = 0.1  # samples of jitter; timestamps of 1.7e9 s resolve 2.4e-7 s, 0.005 samples at 20 kHz
 _EVEN: Final = 0.01  # samples; steps within a packet differ by less
-_PACKET_S: Final = 0.15  # no packet is longer
+PACKET_S: Final = 0.15  # no packet is longer
 _JITTER_S: Final = 10.0  # how long the jitter is remembered
 _FIT_S: Final = 40.0  # how long the line is
 MAX_BLOCKS: Final = 10  # fitted together once the jitter is known: a fit costs as much as a decision
@@ -199,7 +199,7 @@ class BlockFit:
         self._before[2:] = step[-1], is_even[-1], n_since[-1]
         is_end, n_since = is_end.reshape(-1, self._n_block), n_since.reshape(-1, self._n_block)
         is_point = is_end.copy()
-        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & (n_since[:, -1] > _PACKET_S * self._sfreq_hz)
+        is_point[:, -1] |= is_dated.reshape(is_end.shape).all(axis=1) & (n_since[:, -1] > PACKET_S * self._sfreq_hz)
         return is_end, is_point
 
 
