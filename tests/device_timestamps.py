@@ -78,7 +78,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Followed:
-    """What the live service makes of timestamps.
+    """Results of the live checks on timestamps.
 
     `times_s` are the times of the samples and `uncertainty_s` what was stated before each, (n_samples,) both; `late`
     has the breaks from `SETTLED_S` on.

@@ -75,7 +75,7 @@ class Experiment:
         return child
 
     def begin(self, service: Child) -> None:
-        """Let the task send its cues when the service and its recorder read everything."""
+        """Start the task's cues when the service and its recorder read everything."""
         service.wait_for("RUNNING")
         log = self.session / "record.log"
         for name in (self.name, f"task-{self.name}"):

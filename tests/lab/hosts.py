@@ -118,7 +118,7 @@ class Host:
         run(f"ip -n {self.namespace} {arguments}")
 
     def set_link(self, state: str) -> None:
-        """Take the first interface ``up`` or ``down``, at the switch: its addresses and routes stay."""
+        """Set the first interface ``up`` or ``down``, at the switch: its addresses and routes stay."""
         run(f"ip -n {self.lab.prefix}-sw link set {self.lab.port_of(self)} {state}")
 
 
@@ -203,7 +203,7 @@ class Lab:
         return local_clock()
 
     def wait(self, seconds: float) -> None:
-        """Let the experiment run on."""
+        """Wait while the experiment runs on."""
         threading.Event().wait(seconds)
 
     def close(self) -> None:

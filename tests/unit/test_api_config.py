@@ -1,4 +1,4 @@
-"""What doctor and the resolver read of liblsl's configuration."""
+"""Claims about the part of liblsl's configuration that doctor and the resolver read."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class _Computer:
 
 @dataclass
 class NetworkReport:
-    """What was found; see `look_around`.
+    """Findings on the network; see `look_around`.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class Delay(msgspec.Struct, frozen=True):
 
 
 class DiodeResult(msgspec.Struct, frozen=True):
-    """What ``--analyse`` reports.
+    """Report of ``--analyse``.
 
     Attributes
     ----------

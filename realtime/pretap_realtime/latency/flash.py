@@ -1,4 +1,4 @@
-"""What the page shows: each decision as text, or a square that flips, with a marker at each flip. Used by `command`."""
+"""Content of the page: each decision as text, or a square that flips, with a marker at each flip. Used by `command`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _MAX_PENDING: Final = 100
 
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the page answers to message `n`: when it came and when its frame began, in ms on the page's own clock."""
+    """Answer of the page to message `n`: when it came and when its frame began, in ms on the page's own clock."""
 
     n: int
     got: float

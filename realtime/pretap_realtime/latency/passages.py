@@ -45,7 +45,7 @@ _STAGES: Final[dict[str, Callable[[Passage], float | None]]] = {
 
 
 class Latencies(msgspec.Struct, frozen=True):
-    """What `pretap latency` reports of a service; `stages` are by name, in the order of the way."""
+    """Report of `pretap latency` on a service; `stages` are by name, in the order of the way."""
 
     service: str
     eeg: str

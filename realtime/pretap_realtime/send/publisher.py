@@ -122,7 +122,7 @@ class Publisher:
         self._steps.append((None, partial(self._number, items)))
 
     def _number(self, items: Sequence[Outgoing]) -> None:
-        """Give messages their sequence numbers and times of sending, and count the latencies that follow."""
+        """Set the sequence numbers and times of sending of messages, and count the latencies that follow."""
         for item in items:
             item.message = replace(item.message, seq=next(self._seqs), sent=self._clock())
             if item.has_latency and item.message.valid:

@@ -164,7 +164,7 @@ class LslConnection:
 
     @property
     def description(self) -> Description:
-        """What the EEG stream says of itself."""
+        """The description of the EEG stream, as it stands in LSL."""
         return self.inlet.description
 
     @property
