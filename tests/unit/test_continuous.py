@@ -13,6 +13,7 @@ import pytest
 from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.recording import Event, Recording
+from pretap.recordings.xdf import open_xdf
 from pretap_realtime.send.messages import Message, encode
 
 SFREQ_HZ = 200.0
@@ -312,6 +313,11 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
     assert "nominally 100 Hz, measured 92.92 Hz" in resets.source
     empty = open_recording(xdf_dir / "empty_streams.xdf")
     assert (empty.channels, empty.n_samples) == (("ch:00",), 10)
+
+
+def test_an_xdf_file_that_is_missing_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.xdf does not exist: expected an XDF file\.$"):
+        open_xdf(tmp_path / "nowhere.xdf")
 
 
 def test_an_xdf_chunk_that_claims_four_billion_samples_is_refused(tmp_path: Path) -> None:

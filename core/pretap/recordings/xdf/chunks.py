@@ -38,6 +38,8 @@ def complete_chunks(path: Path) -> tuple[bytes, str]:
         if path.name.lower().endswith((".xdfz", ".xdf.gz")):
             content = _unzip(content)
         n_complete = _walk(memoryview(content))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: expected an XDF file.") from None
     except (_DamagedError, OSError, zlib.error) as error:
         raise DataError(f"{path} is not a complete XDF file: {error}. Copy it again.") from error
     n_left = len(content) - n_complete

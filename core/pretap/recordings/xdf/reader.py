@@ -72,6 +72,8 @@ def open_xdf(
     if is_assumed:
         notes.append("no unit given, assumed to be microvolts")
     notes += _notes(file, eeg, markers, times=times, events=events, sfreq_hz=sfreq_hz)
+    if clocks is None:  # otherwise markers are placed with the session's own clock offsets
+        notes += _foreign_clocks(file.streams, eeg)
     return Recording(
         channels=channels,
         sfreq_hz=sfreq_hz,
@@ -119,7 +121,6 @@ def _notes(
         notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
     if file.ending:
         notes.append(file.ending)
-    notes += _foreign_clocks(file.streams, eeg)
     if n_outside := sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events):
         notes.append(f"markers outside the samples: {n_outside}")
     if sfreq_hz != eeg.sfreq_hz:
