@@ -1,4 +1,4 @@
-"""The source of the events of a recording. Part of the recipe of `pretap train`, and options of other commands."""
+"""What a recording's file does not say, or says wrongly. Part of `pretap train`'s recipe; options of other commands."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pretap.config.reading import Text, load_config
+from pretap.config.reading import Label, Positive, Text, load_config
 
 
 class RecordingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which markers of a recording are its events, if it has several kinds.
+    """Properties that the file lacks, which of its channels are EEG, and which of its markers are events.
 
     Attributes
     ----------
+    channels, unit, sfreq_hz
+        Replace the file's own labels (all of its channels, in order), unit and rate.
+    eeg
+        Patterns (``*`` and ``?``) of channels that are EEG whatever their type, label or unit says.
     markers
         XDF only: names or ids of the marker streams to read.
     cue_channel
         The trigger channel whose codes are the events, instead of markers and annotations.
     """
 
+    channels: tuple[Label, ...] = ()
+    unit: Text = ""
+    sfreq_hz: Positive | None = None
+    eeg: tuple[Label, ...] = ()
     markers: tuple[Text, ...] = ()
     cue_channel: Annotated[str, Meta(max_length=64)] = ""
 

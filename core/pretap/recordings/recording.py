@@ -58,6 +58,10 @@ class Recording:
         A description of the recording.
     subject
         An identifier of the subject; empty if unknown.
+    left_out
+        Channels of the file that are not used, as (name, reason).
+    notes
+        Sentences for the user about how the file was read, such as an assumed unit.
     trials
         The trials that were joined to this recording (`from_epochs`), otherwise None.
     """
@@ -69,6 +73,8 @@ class Recording:
     read: Callable[[int, int], NDArray[np.float32]]
     source: str
     subject: str = ""
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     trials: Epochs | None = None
     segments: tuple[int, ...] = (0,)
     connections: tuple[int, ...] = (0,)
