@@ -98,9 +98,11 @@ class Pipeline:
         self.delay_s = 0.0 if self.resampler is None else self.resampler.delay_s
         self.mode.reset(delay_s=self.delay_s)
         self.is_caught_up = True
-        self._n_chunk = 0  # number of the first sample of the newest chunk
+        self._newest_s = math.nan  # when the newest sample was taken, if it did not go to the fast path
 
-    def process(self, chunk: Chunk, *, newest_only: bool = False, now_s: float = math.inf) -> list[Decision]:
+    def process(
+        self, chunk: Chunk, *, newest_only: bool = False, now_s: float = math.inf, arrived_s: float = 0.0
+    ) -> list[Decision]:
         """Return the decisions that a chunk completes, those without a valid window among them.
 
         Parameters
@@ -109,6 +111,8 @@ class Pipeline:
             Decide only on the newest window: there are too many samples.
         now_s
             The time on the clock of the timestamps when the chunk arrived, infinity if it is not known.
+        arrived_s
+            The same on the caller's clock, for the cues of the chunk; see `expire`.
 
         Raises
         ------
@@ -118,9 +122,20 @@ class Pipeline:
         """
         self.is_caught_up = False
         self.front_end.follow_counter(chunk)
-        self._n_chunk = self.front_end.losses.n_first + self.front_end.backlog.n
         decisions: list[Decision] = []
-        x_uv, t_s = chunk.x_uv, chunk.t_s
+        start = 0
+        for cue in chunk.cues:  # its sample must be the newest one, so that its time is known and not yet refined
+            stop = cue.row + 1
+            rows = slice(start, stop)
+            decisions += self._process(chunk.x_uv[rows], chunk.t_s[rows], newest_only=newest_only, now_s=now_s)
+            decisions += self.ask(replace(cue, t_s=self._newest_s), arrived_s=arrived_s)
+            start = stop
+        return decisions + self._process(chunk.x_uv[start:], chunk.t_s[start:], newest_only=newest_only, now_s=now_s)
+
+    def _process(
+        self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool, now_s: float
+    ) -> list[Decision]:
+        decisions: list[Decision] = []
         while len(t_s):
             # In an overload the newest decision of all samples is wanted, not that of each plain piece.
             n = 0 if newest_only else count_plain(self.horizon(), self.front_end.backlog.n, x_uv, t_s)
@@ -131,7 +146,9 @@ class Pipeline:
                 decisions += self._decide(self.front_end.catch_up())
             else:
                 parts = self.front_end.process(Chunk(x_uv, t_s), now_s=now_s)
-                return decisions + self._decide(parts, newest_only=newest_only)
+                decisions += self._decide(parts, newest_only=newest_only)
+                self._newest_s = self.front_end.newest_s
+                break
         return decisions
 
     def horizon(self) -> Horizon:
@@ -149,6 +166,7 @@ class Pipeline:
         if decisions is None:
             times_s = self.horizon().times_s(self.front_end.backlog.n, chunk.t_s)
             decisions = self._run_mode(chunk.x_uv, times_s, newest_only=False)
+            self._newest_s = float(times_s[-1])
         self.front_end.accept(chunk)
         return _with_losses(self._add_quality(decisions), self.front_end.losses.counts.n_lost)
 
@@ -174,9 +192,6 @@ class Pipeline:
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Return the decisions that a cue, which arrived at `arrived_s` of the caller's clock, gets at once."""
         assert isinstance(self.mode, CueLocked)
-        if cue.row >= 0:
-            n, line = np.array([self._n_chunk + cue.row]), self.front_end.losses.shifts.line.expected
-            cue = replace(cue, t_s=float(line.times_s(n, np.array([cue.t_s]))[0]), row=-1)
         decisions = self._add_quality(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
         return _with_losses(decisions, self.front_end.losses.counts.n_lost)
 

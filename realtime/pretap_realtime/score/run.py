@@ -58,7 +58,7 @@ def run_over(
     advance
         Called with the number of samples of each chunk that is done.
     settings
-        Only `stream` and `quality` are used.
+        Only `stream`, `quality` and `cue.channel` are used. If there is a channel, all events are its codes.
 
     Raises
     ------
@@ -73,7 +73,8 @@ def run_over(
 
     is_cued = isinstance(mode, CueLocked)
     events = recording.events if is_cued else ()
-    cues = deque(Cue(recording.event_s(event), event.text) for event in events)
+    codes = deque(events if settings.cue.channel else ())  # each is at its sample
+    cues = deque(Cue(recording.event_s(event), event.text) for event in events if not settings.cue.channel)
     for start, stop in _chunks(recording, n_chunk):
         if start in recording.connections[1:]:  # the live service lost the stream before
             lost_s = float(recording.timestamps_s(start, stop)[0])
@@ -84,7 +85,11 @@ def run_over(
             cue = cues.popleft()
             on_decisions(pipeline.ask(cue, arrived_s=cue.t_s))
         x_uv = np.where(present, recording.read(start, stop)[:, order], np.float32(0))  # (n_new, n_channels)
-        on_decisions(pipeline.process(Chunk(x_uv, t_s)))
+        here: list[Cue] = []
+        while codes and codes[0].sample < stop:
+            event = codes.popleft()
+            here.append(Cue(recording.event_s(event), event.text, row=event.sample - start))
+        on_decisions(pipeline.process(Chunk(x_uv, t_s, cues=tuple(here))))
         advance(stop - start)
     on_decisions(pipeline.close())
     for cue in cues:  # after the last sample

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
 from pretap.signal.trigger import TriggerChannel
@@ -160,7 +162,6 @@ class LslConnection:
         self._cues, self._searches = cues, searches
         self._clocks = StreamClocks(inlet, cues, is_real_time=inlet.description.speed == 1.0)
         self._first_s = math.nan  # timestamp of the first sample
-        self._codes: list[Cue] = []  # from the trigger channel, of samples that were pulled
 
     @property
     def description(self) -> Description:
@@ -173,12 +174,13 @@ class LslConnection:
         return self.inlet.max_samples
 
     def pull(self, timeout_s: float, n_wanted: int = 1) -> Chunk | None:
-        """Pull samples, see `Inlet.pull`, and keep the cues in their trigger channel for `pull_cues`."""
+        """Pull samples, see `Inlet.pull`, with the cues in their trigger channel."""
         chunk = self.inlet.pull(timeout_s, n_wanted)
         if chunk is not None and math.isnan(self._first_s):
             self._first_s = float(chunk.t_s[0])
         if chunk is not None and chunk.codes is not None and self._trigger is not None:
-            self._codes += [Cue(float(chunk.t_s[i]), code, row=i) for i, code in self._trigger.process(chunk.codes)]
+            found = self._trigger.process(chunk.codes)
+            chunk = replace(chunk, cues=tuple(Cue(float(chunk.t_s[i]), code, row=i) for i, code in found))
         return chunk
 
     def newcomers(self) -> list[str]:
@@ -186,11 +188,10 @@ class LslConnection:
         return [line for search in self._searches for line in search.newcomers()]
 
     def pull_cues(self) -> list[Cue]:
-        """Return the cues that are there, on the clock of the EEG stream."""
-        if self._cues is not None:
-            return self._clocks.place(self._cues.pull(), first_s=self._first_s, now_s=local_clock())
-        codes, self._codes = self._codes, []
-        return codes
+        """Return the cues of the cue stream that are there, on the clock of the EEG stream."""
+        if self._cues is None:
+            return []
+        return self._clocks.place(self._cues.pull(), first_s=self._first_s, now_s=local_clock())
 
     def clock(self) -> StreamClock:
         """Return how the EEG's timestamps relate to this machine's clock, without waiting."""

@@ -268,7 +268,7 @@ class Service:
             chunk = fast_path.remainder()
         is_overload = len(chunk.t_s) > n_overload
         now_s = self._verdicts.stream_clock.eeg_time(self._clock()) + pipeline.front_end.losses.shifts.stepped_s
-        self._verdicts.publish(pipeline.process(chunk, newest_only=is_overload, now_s=now_s))
+        self._verdicts.publish(pipeline.process(chunk, newest_only=is_overload, now_s=now_s, arrived_s=self._clock()))
         yield None  # what follows has time until the next samples
         self._publish_findings(pipeline.catch_up())
         self._states.report_quality()

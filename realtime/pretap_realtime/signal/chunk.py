@@ -10,18 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Samples that arrived together: `x_uv` (n_new, n_channels) in the order of the bundle's channels, `t_s` (n_new,).
-
-    `count` and `codes` (n_new,) are the values of the device's counter and of the trigger channel, if they are used.
-    """
-
-    x_uv: NDArray[np.float32]
-    t_s: NDArray[np.float64]
-    count: NDArray[np.float64] | None = None
-    codes: NDArray[np.float64] | None = None
-
-
 class CueOrigin(msgspec.Struct, frozen=True, gc=False):
     """How the time of a live cue follows from its marker; see `StreamClocks`.
 
@@ -50,8 +38,8 @@ class CueOrigin(msgspec.Struct, frozen=True, gc=False):
 class Cue(msgspec.Struct, frozen=True, gc=False):
     """A marker that asks for one decision: its timestamp on the clock of the EEG stream, and its text.
 
-    `why` says why it has no such time, if that is so. A cue from a trigger channel is at a sample: `row` is that of the
-    newest chunk, and `t_s` its timestamp, until the pipeline has placed it.
+    `why` says why it has no such time, if that is so. A cue from a trigger channel is at the sample `row` of its chunk,
+    whose time the pipeline finds.
     """
 
     t_s: float
@@ -59,6 +47,20 @@ class Cue(msgspec.Struct, frozen=True, gc=False):
     origin: CueOrigin | None = None
     why: str = ""
     row: int = -1
+
+
+class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Samples that arrived together: `x_uv` (n_new, n_channels) in the order of the bundle's channels, `t_s` (n_new,).
+
+    `count` and `codes` (n_new,) are the values of the device's counter and of the trigger channel, if they are used,
+    and `cues` are the cues that were found in the codes.
+    """
+
+    x_uv: NDArray[np.float32]
+    t_s: NDArray[np.float64]
+    count: NDArray[np.float64] | None = None
+    codes: NDArray[np.float64] | None = None
+    cues: tuple[Cue, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):

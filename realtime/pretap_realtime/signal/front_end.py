@@ -131,6 +131,8 @@ class FrontEnd:
         Which electrodes are bad.
     backlog
         Plain samples that the checks have not seen.
+    newest_s
+        When the newest sample that they have seen was taken; if its timestamp is not usable, the one before.
     """
 
     def __init__(
@@ -162,7 +164,7 @@ class FrontEnd:
         self.status = SignalStatus(channels, self._electrodes, config.policy)
         self.backlog = Backlog()
         self._masks_bad = config.policy == "mask"
-        self._last_t_s = 0.0  # the newest usable timestamp
+        self.newest_s = 0.0
         self._horizon: Horizon | None = None
 
     def horizon(self) -> Horizon:
@@ -202,10 +204,10 @@ class FrontEnd:
             return []
         n_accepted, horizon = self.backlog.n, self.horizon()
         chunk, self._horizon = self.backlog.take(), None
-        self._last_t_s = float(horizon.times_s(n_accepted - 1, chunk.t_s[-1:])[0])
+        self.newest_s = float(horizon.times_s(n_accepted - 1, chunk.t_s[-1:])[0])
         self.losses.accept(chunk.t_s)
         change = self._electrodes.accept(chunk.x_uv)
-        interruptions = [self._interruption(self._last_t_s, change)] if change else []
+        interruptions = [self._interruption(self.newest_s, change)] if change else []
         self._quality_check.update(chunk.x_uv, chunk.t_s)
         return interruptions
 
@@ -263,14 +265,14 @@ class FrontEnd:
         if self._masks_bad:
             change = self._electrodes.mask(frozenset(quality.bad))
             if change:
-                yield self._interruption(self._last_t_s, change)
+                yield self._interruption(self.newest_s, change)
 
     def _observe(self, chunk: Chunk, *, now_s: float) -> Iterator[Run | Interruption]:
         start = 0
         for x_uv, change in self._electrodes.observe(chunk.x_uv):
             yield from self._check(x_uv, chunk.t_s[start : start + len(x_uv)], now_s=now_s)
             if change:
-                yield self._interruption(self._last_t_s, change)
+                yield self._interruption(self.newest_s, change)
             start += len(x_uv)
 
     def _check(
@@ -284,9 +286,9 @@ class FrontEnd:
             self._amplitude.update(x_uv[checked.clean])
         usable = np.isfinite(checked.times_s)  # (n_new,)
         newest = np.maximum.accumulate(np.where(usable, np.arange(len(usable)), -1))  # (n_new,) usable one so far
-        times_s = np.where(newest >= 0, checked.times_s[newest], self._last_t_s)
+        times_s = np.where(newest >= 0, checked.times_s[newest], self.newest_s)
         if usable.any():
-            self._last_t_s = float(times_s[-1])
+            self.newest_s = float(times_s[-1])
         edges = [0, *(b.index for b in checked.breaks), len(t_s)]
         for i, (start, stop) in enumerate(pairwise(edges)):
             if i:
