@@ -4,8 +4,9 @@
 
 One real `pretap serve` runs in an isolated LSL session. It receives one real `pretap replay` after the other, each with
 random faults (jitter, packets that are stamped on arrival, drift, drops, gaps, bursts, NaN, disconnections, other units
-and channel orders). Now and then a replay is stopped (SIGSTOP) for up to 2.5 s, and it ends by Ctrl-C or `kill -9`.
-What a replay sent is reconstructed from its seed and its report. The following must hold:
+and channel orders). As root on Linux, half of the replays run in a time namespace: on a computer with another clock.
+Now and then a replay is stopped (SIGSTOP) for up to 2.5 s, and it ends by Ctrl-C or `kill -9`. What a replay sent is
+reconstructed from its seed and its report. The following must hold:
 
 - The numbering has no gap, and the log and the marker stream are equal.
 - A valid verdict is based on a window of finite samples that one outlet sent in a row. It has the time of the last
@@ -61,6 +62,7 @@ def main(*, minutes: float, seed: int, bundle: str, json_file: Path | None) -> N
         "seed": seed,
         "days": len(soak.days),
         "faults": kinds,
+        "clocks_s": [day["clock_s"] for day in soak.days],
         "verdicts": checks.n_verdicts,
         "possible": checks.n_possible,
         "largest_difference": checks.largest_difference,

@@ -16,7 +16,10 @@ Ending = Literal["Ctrl-C", "kill -9"]
 
 @dataclass(frozen=True)
 class Day:
-    """A replay: its faults, also as options, when and for how long its process is stopped (SIGSTOP), and its end."""
+    """A replay: its faults, also as options, when and for how long its process is stopped (SIGSTOP), and its end.
+
+    `clock_s` is by how much the clock of its computer is ahead of the service's.
+    """
 
     faults: FaultSettings
     options: tuple[str, ...]
@@ -24,6 +27,7 @@ class Day:
     length_s: float
     frozen_s: tuple[tuple[float, float], ...]
     ending: Ending
+    clock_s: int
 
 
 def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
@@ -52,6 +56,7 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
     length_s = float(rng.uniform(0.5, 1) * longest_s)
     frozen_s = tuple((float(rng.uniform(1, length_s)), float(rng.uniform(0.05, 2.5))) for _ in range(rng.integers(3)))
     ending: Ending = "kill -9" if rng.random() < 0.3 else "Ctrl-C"
+    clock_s = int(rng.choice([0, 0, 4_000, 90_000]))
     options = [part for kind, text in schedules for part in (f"--{kind}", text)]
     options += [part for name, value in figures.items() if value for part in (name, f"{value:g}")]
     options += ["--seed", str(seed), "--packet" if is_packet else "--chunk", str(n_chunk)]
@@ -65,4 +70,4 @@ def draw(rng: np.random.Generator, *, longest_s: float) -> Day:
         schedules=tuple(parse_schedule(kind, text) for kind, text in schedules),
         seed=seed,
     )
-    return Day(faults, tuple(options), n_chunk, length_s, tuple(sorted(frozen_s)), ending)
+    return Day(faults, tuple(options), n_chunk, length_s, tuple(sorted(frozen_s)), ending, clock_s)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 import click
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from pretap.bundle.file import load
 from pretap.bundle.shipped import find_bundle
@@ -64,6 +67,7 @@ class Soak:
         self._n_read = self._n_judged = 0
         self._messages: list[Message] = []
         self._n_taken = self._n_unknown = 0
+        self._has_clocks = can_have_clocks()
 
     def _found(self, name: str) -> StreamInfo:
         resolver = StreamResolver({"name": name})
@@ -78,7 +82,8 @@ class Soak:
         """Run random replays for `minutes`, or until a check fails."""
         end_s = time.monotonic() + 60 * minutes
         while (left_s := end_s - time.monotonic()) > 5 and not self.checks.wrong:
-            self._day(draw(self._rng, longest_s=min(30.0, left_s)))
+            day = draw(self._rng, longest_s=min(30.0, left_s))
+            self._day(day if self._has_clocks else dataclasses.replace(day, clock_s=0))
 
     def end(self) -> str:
         """End the service, check its summary, and return it."""
@@ -106,7 +111,9 @@ class Soak:
         report = self._session.folder / f"day-{len(self.days)}.json"
         command = [sys.executable, "-m", "pretap", "replay", str(self._recording_file), "--name", _NAME, "--loop"]
         command += ["--wait", "--counter", _COUNTER, "--json", str(report), *day.options]
-        print(f"day {len(self.days)}: {day.length_s:.0f} s, {day.ending}, {' '.join(day.options)}", file=sys.stderr)
+        about = f"{day.length_s:.0f} s, {day.ending}, clock {day.clock_s:+d} s, {' '.join(day.options)}"
+        print(f"day {len(self.days)}: {about}", file=sys.stderr)
+        command = _with_clock(day.clock_s) + command
         with (self._session.folder / f"day-{len(self.days)}.log").open("wb") as log:
             replay = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -114,7 +121,8 @@ class Soak:
         finally:
             replay.kill()
             replay.wait()
-        self._judge(day, msgspec.json.decode(report.read_bytes(), type=Report), frozen_s=frozen_s, end_s=end_s)
+        told = msgspec.json.decode(report.read_bytes(), type=Report)
+        self._judge(day, _on_our_clock(told, day.clock_s), frozen_s=frozen_s, end_s=end_s)
 
     def _live_through(
         self, day: Day, replay: subprocess.Popen[bytes], report: Path
@@ -173,6 +181,7 @@ class Soak:
             {
                 "options": day.options,
                 "ending": day.ending,
+                "clock_s": day.clock_s,
                 "frozen_s": frozen_s,
                 "kinds": truth.kinds,
                 "lives": [(each.from_s, each.to_s) for each in truth.lives],
@@ -224,6 +233,25 @@ class Soak:
         """Describe the resources of the service after a quarter of the time and at the end."""
         early, late = (asdict(self._resources[k]) for k in (len(self._resources) // 4, -1))
         return ", ".join(f"{name} {early[name]:.1f} -> {late[name]:.1f}" for name in early)
+
+
+def can_have_clocks() -> bool:
+    """Whether this machine can run a process with another clock: Linux, as root, with time namespaces."""
+    command = [*_with_clock(1), "true"]
+    return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
+
+
+def _with_clock(clock_s: int) -> list[str]:
+    """Return what starts a command on a computer whose clock is `clock_s` ahead of this one's."""
+    return ["unshare", "-T", "--monotonic", str(clock_s), "--boottime", str(clock_s)] if clock_s else []
+
+
+def _on_our_clock(report: Report, clock_s: int) -> Report:
+    lives = [
+        replace(each, from_s=each.from_s - clock_s, to_s=None if each.to_s is None else each.to_s - clock_s)
+        for each in report.connected
+    ]
+    return replace(report, t0_s=report.t0_s - clock_s, connected=lives)
 
 
 def _held(pid: int) -> Resources:
