@@ -27,7 +27,7 @@ class Walk:
     said: dict[str, str] = field(default_factory=dict)
     background: list[tuple[str, subprocess.Popen, Path]] = field(default_factory=list)
 
-    def run(self, command: list[str], name: str, within_s: float = 300) -> None:
+    def run(self, command: list[str], name: str, within_s: float = 500) -> None:
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=within_s, check=False)
         self.said[name] = done.stdout + done.stderr
         assert done.returncode == 0, f"{name}\n{self.said[name]}\n{self.others()}"
