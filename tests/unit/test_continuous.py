@@ -77,10 +77,12 @@ def test_other_voltages_are_used_if_no_channel_is_eeg(tmp_path: Path) -> None:
     path = tmp_path / "x_raw.fif"
     write_fif(path, types=("ecog", "stim", "ecog"))
     assert open_recording(path).channels == ("E0", "E2")
-    for types in (("mag", "stim"), ("misc", "stim")):
-        write_fif(path, types=types)
-        with pytest.raises(DataError, match="no EEG channels, only 1 "):
-            open_recording(path)
+    write_fif(path, types=("mag", "stim"))
+    with pytest.raises(DataError, match=r"no EEG channels, only E0 \(its type is mag\), E1 \(trigger by its type\)"):
+        open_recording(path)
+    write_fif(path, types=("misc", "stim"))
+    with pytest.raises(DataError, match="not voltages: E0"):
+        open_recording(path)
 
 
 def test_missing_foreign_and_cut_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -289,7 +291,10 @@ def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_pa
     t_s = [i / 100 for i in range(20)]
     rows: list[list[float] | str] = [[0.0, 1.0]] * 20
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
-    with pytest.raises(DataError, match="channel 'T' of 'Amp' is in 'celsius'"):
+    recording = open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
+    assert recording.left_out == (("T", "its unit is celsius, which is no voltage"),)
+    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "?V"))
+    with pytest.raises(DataError, match=r"channel 'C4' of 'Amp' is in '\?V'"):
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     header = stream_header(1, **EEG, channels=channel("C3", "µV") + channel("T", "celsius", "Aux"))
     assert open_recording(write_xdf(tmp_path / "b.xdf", header, samples(1, t_s, rows))).channels == ("C3",)

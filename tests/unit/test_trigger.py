@@ -6,6 +6,7 @@ import mne
 import numpy as np
 import pytest
 
+from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
 from pretap.recordings.continuous import recording_from_raw
 from pretap.recordings.recording import Event
@@ -42,7 +43,7 @@ def test_the_events_of_a_file_and_of_a_stream_are_those_of_mne(bits, held):
         expected = of_mne(whole)
         assert len(expected) > 50
         assert recording_from_raw(whole).events == expected
-        assert recording_from_raw(whole, cue_channel="Trig").events == expected
+        assert recording_from_raw(whole, config=RecordingConfig(cue_channel="Trig")).events == expected
 
 
 def test_the_joint_channel_of_several_and_events_that_coincide_are_those_of_mne():
@@ -60,7 +61,7 @@ def test_biosemi_codes_are_those_of_mne_with_the_lines_that_float_masked():
         whole = raw({"Status": values})
         expected = of_mne(whole, mask=mask, uint_cast=False)
         assert recording_from_raw(whole).events == expected
-    assert recording_from_raw(raw({"Status": narrow}), cue_channel="Status").events == of_mne(
+    assert recording_from_raw(raw({"Status": narrow}), config=RecordingConfig(cue_channel="Status")).events == of_mne(
         raw({"Status": narrow}), mask=0xFF, uint_cast=False
     )
 
@@ -69,13 +70,13 @@ def test_codes_in_a_channel_that_mne_takes_for_eeg_are_read_in_microvolts_and_ar
     values = codes(4, bits=3)
     info = mne.create_info(["C3", "TTL"], SFREQ_HZ, "eeg")
     whole = mne.io.RawArray(np.array([np.zeros(len(values)), values * 1e-6]), info, verbose="error")
-    recording = recording_from_raw(whole, cue_channel="TTL")
+    recording = recording_from_raw(whole, config=RecordingConfig(cue_channel="TTL"))
     assert recording.channels == ("C3",)
     assert [(each.sample, each.text) for each in recording.events] == TriggerChannel("TTL").process(
         values.astype(float)
     )
     with pytest.raises(DataError, match=r"has no channel 'ttl', which should have the cues. It has C3, TTL"):
-        recording_from_raw(whole, cue_channel="ttl")
+        recording_from_raw(whole, config=RecordingConfig(cue_channel="ttl"))
 
 
 def test_how_a_stream_is_cut_into_chunks_decides_nothing():

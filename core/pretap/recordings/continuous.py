@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.extras import import_extra
+from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
@@ -74,15 +75,15 @@ def open_recording(
             _refuse_cycles(path)
         mne = import_extra("mne", needed_by=f"Reading {path.name}")
         raw = mne.io.read_raw(path, preload=False, verbose="error")
-        return recording_from_raw(raw, source=str(path), cue_channel=config.cue_channel)
+        return recording_from_raw(raw, source=str(path), config=config)
 
 
-def recording_from_raw(raw: Any, *, source: str = "MNE recording", cue_channel: str = "") -> Recording:
+def recording_from_raw(raw: Any, *, source: str = "MNE recording", config: RecordingConfig = ALL_EVENTS) -> Recording:
     """Convert an `mne.io.Raw` to a `Recording`; its samples are read on demand, and `raw` is not changed.
 
-    All EEG channels are used, including bad ones; if there are none, all other voltages. Annotations become events, and
-    so do the codes of trigger channels (``"1"``), see `_codes`. Annotations that start with ``bad`` are also `bad`
-    spans. Those that mark a boundary or a BrainVision ``New Segment`` also start a segment.
+    All EEG channels are used, including bad ones, see `choose_eeg_channels`. Annotations become events, and so do the
+    codes of trigger channels (``"1"``), see `_codes`. Annotations that start with ``bad`` are also `bad` spans. Those
+    that mark a boundary or a BrainVision ``New Segment`` also start a segment.
 
     Parameters
     ----------
@@ -90,19 +91,20 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording", cue_channel: 
         The recording.
     source
         Its name in messages. If it is a path, the recording keeps the last part of it.
-    cue_channel
-        The channel whose codes are the events, instead of annotations and all trigger channels. It is never EEG.
+    config
+        Which channels are EEG, and which trigger channel has the events, instead of annotations and all of those.
 
     Raises
     ------
     DataError
         If the recording is empty, has no EEG, or cannot be read.
     """
+    cue_channel = config.cue_channel
     if cue_channel and cue_channel not in raw.ch_names:
         listed = ", ".join(raw.ch_names[:_MAX_LISTED])
         raise DataError(f"{source} has no channel {cue_channel!r}, which should have the cues. It has {listed}.")
     with _as_data_error(source):
-        eeg = _pick_eeg(raw.copy(), source, without=cue_channel)
+        eeg, left_out = _pick_eeg(raw.copy(), source, config)
         n_samples = int(eeg.n_times)
         read = _reader(eeg, source, n_samples)
         if n_samples == 0:
@@ -122,6 +124,7 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording", cue_channel: 
         read=read,
         source=Path(source).name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
+        left_out=left_out,
         segments=tuple(sorted({0} | starts)),
         bad=tuple((max(0, start), stop) for start, stop, text in annotations if _is_bad(text)),
     )
@@ -159,24 +162,22 @@ def _as_data_error(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _pick_eeg(raw: Any, source: str, *, without: str) -> Any:
-    """Keep the EEG channels or, if there are none, all other voltages; never the channel `without`."""
-    if without:
-        raw.drop_channels([without])
-    types = raw.get_channel_types()
-    if "eeg" in types:
-        return raw.pick("eeg", exclude=(), verbose="error")
-    try:
-        raw.pick("data", exclude=(), verbose="error")
-    except ValueError:
-        raise DataError(f"{source} has no EEG channels, only {_counted(types)}. Set the channel types first.") from None
-    if any(int(channel["unit"]) != _UNIT_VOLT for channel in raw.info["chs"]):
-        raise DataError(f"{source} has no EEG channels, only {_counted(types)}, and not all of these are voltages.")
-    return raw
-
-
-def _counted(types: list[str]) -> str:
-    return ", ".join(f"{types.count(kind)} {kind}" for kind in sorted(set(types))) or "nothing"
+def _pick_eeg(raw: Any, source: str, config: RecordingConfig) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """Keep the EEG channels, and return those left out as (name, reason)."""
+    units = getattr(raw, "_orig_units", {})  # of the file, by channel; MNE has no public name for them
+    kept, left_out = choose_eeg_channels(
+        raw.ch_names,
+        types=raw.get_channel_types(),
+        units=[str(units.get(name, "")) for name in raw.ch_names],
+        source=source,
+        eeg=config.eeg,
+        without=config.cue_channel,
+    )
+    if others := [raw.ch_names[i] for i in kept if int(raw.info["chs"][i]["unit"]) != _UNIT_VOLT]:
+        raise DataError(
+            f"{source} has channels that may be EEG but are not voltages: {', '.join(others)}. Set their types first."
+        )
+    return raw.pick(kept, verbose="error"), left_out
 
 
 def _annotations(raw: Any, n_samples: int) -> list[tuple[int, int, str]]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
+from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.channels import unit_factor
@@ -40,18 +42,24 @@ def choose_eeg(streams: Sequence[RecordedStream], *, path: Path, stream: str | N
 
 
 def eeg_channels(
-    eeg: RecordedStream, path: Path, *, without: str
-) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool]:
+    eeg: RecordedStream, path: Path, *, config: RecordingConfig
+) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool, tuple[tuple[str, str], ...]]:
     """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed.
 
-    The channel `without` is never EEG.
+    The last item has the channels that are left out, as (name, reason).
     """
     info = eeg.channel_info
     if len(info) != eeg.n_channels:  # no description, or one that does not fit
         names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
-        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True
-    others = [i for i, each in enumerate(info) if not without or each["label"] != without]
-    columns = [i for i in others if info[i]["type"].lower() == "eeg"] or others
+        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True, ()
+    columns, left_out = choose_eeg_channels(
+        [each["label"] for each in info],
+        types=[each["type"] for each in info],
+        units=[each["unit"] for each in info],
+        source=str(path),
+        eeg=config.eeg,
+        without=config.cue_channel,
+    )
     factors = []
     for i in columns:
         factor = unit_factor(info[i]["unit"] or "uV")
@@ -62,7 +70,7 @@ def eeg_channels(
             )
         factors.append(factor)
     names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
-    return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns)
+    return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns), left_out
 
 
 def column_of(eeg: RecordedStream, label: str, path: Path) -> int:

@@ -58,10 +58,10 @@ def open_xdf(
     if not np.isfinite(eeg.t_s).all():
         raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
     if channel is None:
-        columns, channels, uv_per_unit, is_assumed = eeg_channels(eeg, path, without=config.cue_channel)
+        columns, channels, uv_per_unit, is_assumed, left_out = eeg_channels(eeg, path, config=config)
     else:
         columns, channels = [column_of(eeg, channel, path)], (channel,)
-        uv_per_unit, is_assumed = np.ones(1), False
+        uv_per_unit, is_assumed, left_out = np.ones(1), False, ()
     scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
     x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
     times = sample_times(eeg.t_s, eeg.sfreq_hz)
@@ -82,6 +82,7 @@ def open_xdf(
         read=lambda start, stop: x_uv[start:stop],
         source=f"{path.name} ({', '.join(notes)})",
         subject=eeg.subject,
+        left_out=left_out,
         segments=times.starts,
         connections=_connections(eeg, clocks),
         bad=times.bad,

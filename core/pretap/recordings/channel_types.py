@@ -1,0 +1,166 @@
+"""The rule that decides which channels of a recording are EEG, and the reasons for leaving out the others.
+
+Used by the readers of every format. The evidence is the type in the file, the label and the unit. A type ``eeg`` proves
+nothing: MNE gives it to every channel of an EDF file, and many XDF recorders to every channel of their amplifier.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+from pretap.errors import DataError
+
+_ELECTRODE = re.compile(  # the 10-5 system (Oostenveld & Praamstra 2001), earlobes and mastoids
+    r"(N|FP|AFP?|AFF|F|FF[TC]|F[TC]|FTT|FCC|T|TTP|C|CCP|[TC]P|TPP|CPP|P|PPO|POO?|O|OI|I)(Z|\d{1,2})H?|[AM][12]"
+)
+_EXTERNAL = re.compile(r"EXG ?\d{1,2}")  # the sockets beside a BioSemi cap: eyes, mastoids, muscles
+_PREFIX = re.compile(r"^(EEG|POL)[ _:-]+")
+_WORD = re.compile(r"[A-Z0-9]+")
+
+# What a channel is if a word of its label or type, or all its words joined, have this form.
+_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile("|".join(patterns.split())))
+    for kind, patterns in (
+        (
+            "EOG",
+            r"[A-Z]{0,2}EOG[A-Z]*\d* [HV]EO[LRUD]?\d? [LR]OC [LR][UL]C [LIS]O[12] [LR]IO EYES? EYEGAZE GAZE.* PUPIL.*",
+        ),
+        ("ECG", r"[A-Z]?E[CK]G[A-Z]*\d* HR HEART.* CARDIO.*"),
+        ("EMG", r"[A-Z]{0,3}EMG[A-Z]*\d* CHIN.* [LR]?LEG\d* [LR]AT MASSETER TIB(IALIS)?"),
+        ("respiration", r"RESP.* BREATH.* AIRFLOW FLOW NASAL THOR.* ABDO?(MEN|MINAL)? CHEST SNOR.* BELT CPAP"),
+        ("skin conductance", r"GSR\d* EDA\d* SC[RL] GALVANIC SKIN.*"),
+        ("temperature", r"TEMP(ERATURE)?\d*"),
+        ("motion", r"ACC[XYZ]?\d* ACCEL.* GYRO?[XYZ]?\d* GYROSCOPE.* MAGNETOMETER.* IMU\d* QUAT.* [XYZ]DIR FORCE\d*"),
+        ("pulse", r"PULSE.* PLETH.* PPG.* BVP S[AP]O2 OXIM.*"),
+        (
+            "trigger",
+            r"TRIG.* TRG\d* STIM?\d* STIMUL.* STATUS DI\d* DIN\d+ DIG(I|ITAL)?(IN)?\d* TTL\d* EVENTS? MARKERS? MKIDX "
+            r"ANNOTATIONS? BUTTONS? SYNC CODES?",
+        ),
+        (
+            "counter or device state",
+            r".*COUNTER CNTR? TIME TIMESTAMPS? CLOCK SAMPLE(S|INDEX|NUMBER) PACKETS? BATTERY VALIDATION INTERPOLATED "
+            r"CQ CW6 SAW RAMP",
+        ),
+        ("photodiode or sound", r"PHOTO.* DIODE\d* PHOTIC LIGHT\d* LUX AUDIO\d* MIC\d* SOUND.*"),
+        ("auxiliary input", r"AUX.* BIP\d* DC\d+ ANALOG.* MISC\d* IBI BURSTS SUPPR"),
+    )
+)
+
+_OTHER_TYPES = frozenset((  # of MNE, if no word above describes them
+    "bio", "chpi", "csd", "dipole", "exci", "fnirs_cw_amplitude", "fnirs_fd_ac_amplitude", "fnirs_fd_phase", "fnirs_od",
+    "gof", "grad", "hbo", "hbr", "ias", "mag", "ref_meg", "syst",
+))  # fmt: skip
+_NOT_VOLTS = frozenset((
+    "%", "percent", "degc", "°c", "ºc", "celsius", "degf", "k", "g", "mg", "m/s2", "m/s^2", "m/s²", "deg/s", "°/s",
+    "dps", "rad/s", "us", "µs", "μs", "s", "ms", "ns", "sec", "ohm", "kohm", "ohms", "kohms", "bpm", "hz", "lux", "pa",
+    "hpa", "kpa", "mmhg", "cmh2o", "l/s", "l/min", "n", "nm", "kg", "t", "ut", "gauss", "px", "pixel", "pixels", "mm",
+    "cm", "m", "rad", "deg",
+))  # fmt: skip
+_NO_UNIT = frozenset((  # not enough evidence against a channel that is called like an electrode
+    "n/a", "na", "none", "a.u.", "au", "bool", "boolean", "codes", "code", "count", "counts", "integer", "int",
+    "unitless", "index",
+))  # fmt: skip
+
+
+def kind_of(text: str) -> str:
+    """Return what a label or type names other than EEG, such as ``EOG`` or ``trigger``; empty if it names nothing.
+
+    ``C3-EOG`` is the electrode C3 with another reference, and ``EOG-C3`` is not.
+    """
+    name = _PREFIX.sub("", text.strip().upper())
+    words = _WORD.findall(name)
+    if not words or _ELECTRODE.fullmatch(words[0]):
+        return ""
+    words.append("".join(words))  # "Sample Index", "x_dir"
+    return next((kind for word in words for kind, pattern in _KINDS if pattern.fullmatch(word)), "")
+
+
+def choose_eeg_channels(
+    labels: Sequence[str],
+    *,
+    types: Sequence[str],
+    units: Sequence[str],
+    source: str,
+    eeg: Sequence[str] = (),
+    without: str = "",
+) -> tuple[list[int], tuple[tuple[str, str], ...]]:
+    """Return the indices of the EEG channels, and the channels left out as (name, reason).
+
+    Parameters
+    ----------
+    labels, types, units
+        One of each per channel, as the file has them; empty if it has none.
+    source
+        The name of the recording in messages.
+    eeg
+        Patterns of `RecordingConfig.eeg`: channels that are EEG whatever the rule says.
+    without
+        The trigger channel whose codes are the events. It is never EEG.
+
+    Raises
+    ------
+    DataError
+        If no channel is EEG, or a pattern fits no label.
+    """
+    if unknown := [pattern for pattern in eeg if not any(_fits(name, pattern) for name in labels)]:
+        raise DataError(
+            f"{source} has no channel {unknown[0]!r}, which the setting `eeg` names. It has {', '.join(labels[:40])}."
+        )
+    is_asked = [any(_fits(name, pattern) for pattern in eeg) for name in labels]
+    reasons = [_reason(*each) for each in zip(labels, types, units, strict=True)]
+    has_eeg = any(kind.lower() == "eeg" and not why for kind, why in zip(types, reasons, strict=True))
+    kept, left_out = [], []
+    for i, (label, kind) in enumerate(zip(labels, types, strict=True)):
+        why = "" if is_asked[i] else reasons[i] or _reason_beside(label, kind, labels, has_eeg=has_eeg)
+        if without and label == without:
+            why = "it has the cues"
+        if why:
+            left_out.append((label or f"ch{i + 1}", why))
+        else:
+            kept.append(i)
+    if not kept:
+        listed = ", ".join(f"{name} ({why})" for name, why in left_out[:40]) or "no channels at all"
+        raise DataError(
+            f"{source} has no EEG channels, only {listed}. If some of them are EEG, name them: --eeg LABEL, or "
+            "[recording] eeg = [...] in the recipe."
+        )
+    return kept, tuple(left_out)
+
+
+def _fits(label: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(label.lower(), pattern.lower())
+
+
+def _reason(label: str, kind: str, unit: str) -> str:
+    """Return why one channel is not EEG, by its type, its label or its unit; empty if nothing speaks against it."""
+    if kind.lower() != "misc" and (found := kind_of(kind)):  # `misc` is also the type of channels that got none
+        return f"{found} by its type"
+    if kind.lower() in _OTHER_TYPES:
+        return f"its type is {kind}"
+    if found := kind_of(label):
+        return f"{found} by its label"
+    plain = unit.strip().lower()
+    if plain in _NOT_VOLTS or (plain in _NO_UNIT and not _is_electrode(label)):
+        return f"its unit is {unit.strip()}, which is no voltage"
+    return ""
+
+
+def _reason_beside(label: str, kind: str, labels: Sequence[str], *, has_eeg: bool) -> str:
+    """Return why a channel is not EEG if other channels are; empty if nothing speaks against it."""
+    if has_eeg and kind and kind.lower() != "eeg":
+        return f"its type is {kind}"
+    name = label.strip().upper()
+    if _EXTERNAL.fullmatch(name) and any(map(_is_electrode, labels)):
+        return "an external electrode by its label"
+    if name in ("E1", "E2") and "E3" not in labels and any(map(_is_electrode, labels)):  # of sleep; EGI has E3
+        return "EOG by its label"
+    return ""
+
+
+def _is_electrode(label: str) -> bool:
+    """Whether a label names an electrode of the 10-5 system: ``C3``, ``EEG C3-Ref``."""
+    words = _WORD.findall(_PREFIX.sub("", label.strip().upper()))
+    return bool(words) and bool(_ELECTRODE.fullmatch(words[0]))

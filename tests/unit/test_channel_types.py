@@ -1,0 +1,92 @@
+"""Which channels are EEG: by the file's types, by labels, by units, and by the setting that overrides them."""
+
+from __future__ import annotations
+
+import mne
+import pytest
+
+from pretap.errors import DataError
+from pretap.recordings.channel_types import choose_eeg_channels, kind_of
+
+OTHERS = {
+    "EOG": ["VEOG", "heog", "LEOG", "EOGR", "EOG-L", "EOG:horizontal", "EEG VEOG", "HEO", "LOC", "ROC-REF", "EOG C3"],
+    "ECG": ["ECG", "EKG1-REF", "ECG ECGI", "Heart Rate"],
+    "EMG": ["EMG", "EMG2", "EMGl", "Chin EMG"],
+    "respiration": ["Resp", "RESP oro-nasal", "Thorax"],
+    "skin conductance": ["GSR", "EDA1"],
+    "temperature": ["Temp", "Temp rectal"],
+    "motion": ["ACC X", "accX", "ACC27", "Accelerometer_Y", "GyroZ", "x_dir"],
+    "pulse": ["Pulse", "SpO2", "SaO2", "PLETH", "PPG"],
+    "trigger": ["TRIG", "Trigger", "STI 014", "STI101", "Status", "DI1", "DIN8", "Digital Channel 0", "MkIdx"],
+    "counter or device state": ["Counter", "PacketCounter", "Sample Index", "TIME_STAMP_s", "Battery", "CQ_AF3", "CW6"],
+    "photodiode or sound": ["Photo", "photodiode", "Audio"],
+    "auxiliary input": ["AUX", "Aux 1", "Right AUX", "BIP3", "DC01"],
+}
+
+
+@pytest.mark.parametrize(("kind", "label"), [(kind, label) for kind, labels in OTHERS.items() for label in labels])
+def test_a_label_names_what_a_channel_is(kind, label):
+    assert kind_of(label) == kind
+
+
+@pytest.mark.parametrize("montage", ["colin27_1005", "biosemi256", "GSN-HydroCel-257", "easycap-M1", "easycap-M10"])
+def test_no_electrode_of_a_montage_is_taken_for_anything_else(montage):
+    names = mne.channels.make_standard_montage(montage).ch_names
+    assert [name for name in names if kind_of(name)] == []
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Fp1", "EEG Fp1-Ref", "c3..", "C3-EOG", "A1", "M2", "ch1", "Channel 7", "EEG 3", "ExG Channel 0", "Ref", ""],
+)
+def test_electrodes_references_and_numbered_channels_may_be_eeg(label):
+    assert kind_of(label) == ""
+
+
+def choose(labels, *, types=None, units=None, **options):
+    n = len(labels)
+    kept, left_out = choose_eeg_channels(
+        labels, types=types or [""] * n, units=units or [""] * n, source="file.edf", **options
+    )
+    return [labels[i] for i in kept], left_out
+
+
+def test_the_type_eeg_does_not_make_eeg_of_an_eog_and_another_type_excludes_an_electrode():
+    kept, left_out = choose(["C3", "VEOG", "F7", "Cz"], types=["eeg", "EEG", "eog", "misc"])
+    assert kept == ["C3"]
+    assert left_out == (("VEOG", "EOG by its label"), ("F7", "EOG by its type"), ("Cz", "its type is misc"))
+
+
+def test_other_brain_signals_are_used_if_there_is_no_eeg():
+    assert choose(["LA1", "LA2"], types=["seeg", "seeg"]) == (["LA1", "LA2"], ())
+    assert choose(["ch:00"], types=["misc"]) == (["ch:00"], ())  # the type of channels that nobody gave one
+    assert choose(["C3", "LA2"], types=["eeg", "seeg"]) == (["C3"], (("LA2", "its type is seeg"),))
+
+
+def test_a_unit_that_is_no_voltage_excludes_a_channel():
+    labels, units = ["C3", "C4", "Nose", "Box", "Lamp"], ["uV", "n/a", "degC", "n/a", "%"]
+    kept, left_out = choose(labels, units=units)
+    assert kept == ["C3", "C4"]  # the unit of C4 is missing, not another one
+    assert [name for name, _ in left_out] == ["Nose", "Box", "Lamp"]
+    assert left_out[0][1] == "its unit is degC, which is no voltage"
+
+
+def test_external_electrodes_of_a_cap_are_left_out_but_not_those_of_a_board_without_one():
+    assert choose(["Cz", "EXG1"])[0] == ["Cz"]
+    assert choose(["EXG1", "EXG2"])[0] == ["EXG1", "EXG2"]
+    assert choose(["C3", "E1", "E2"])[0] == ["C3"]  # the eyes, in sleep recordings
+    assert choose(["E1", "E2", "E3"])[0] == ["E1", "E2", "E3"]  # a net of EGI
+
+
+def test_the_setting_overrides_type_label_and_unit_but_not_the_cue_channel():
+    labels, types, units = ["C3", "VEOG", "HEOG", "Trig"], ["eeg", "eog", "", ""], ["uV", "", "%", ""]
+    kept, left_out = choose(labels, types=types, units=units, eeg=["?eog", "Trig"], without="Trig")
+    assert kept == ["C3", "VEOG", "HEOG"]
+    assert left_out == (("Trig", "it has the cues"),)
+    with pytest.raises(DataError, match=r"file\.edf has no channel 'EOG\*'.*It has C3, VEOG"):
+        choose(labels, eeg=["EOG*"])
+
+
+def test_a_file_without_eeg_is_refused_with_the_reasons_and_the_setting():
+    with pytest.raises(DataError, match=r"no EEG channels, only VEOG \(EOG by its label\).*\[recording\] eeg"):
+        choose(["VEOG"])
