@@ -136,6 +136,17 @@ def test_units_and_their_factors_to_microvolts(unit, factor):
     assert microvolts_per(unit) == factor
 
 
+MICROVOLTS = (
+    "uVolts uVolt microvolt microvolts Microvolts µVolt μVolts ÂµV Î¼V \ufffdV \udcb5V uV. MicroV micro-volts UV muV"
+)
+MICRO_SIGNS = [b"\xb5V".decode("latin-1"), b"\xc2\xb5V".decode(), b"\xc2\xb5V".decode("latin-1"), "µV".upper()]
+
+
+@pytest.mark.parametrize("unit", [*MICROVOLTS.split(), *MICRO_SIGNS, "micro volts", " micro Volt "])
+def test_every_spelling_of_microvolts_has_the_factor_1(unit):
+    assert microvolts_per(unit) == 1.0
+
+
 @pytest.mark.parametrize("unit", ["", " ", "counts", "T", "uV/Hz", "kV", "microvolts^2", "?"])
 def test_another_unit_is_refused_with_the_way_out(unit):
     with pytest.raises(StreamRefusedError) as error:

@@ -18,11 +18,10 @@ MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
 _NUMBER = re.compile(r"\d+")
 _GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in the systems that number their electrodes
-_UNITS = {
-    name: uv_per_unit
-    for prefix, symbol, uv_per_unit in (("micro", "u", 1.0), ("nano", "n", 1e-3), ("milli", "m", 1e3), ("", "", 1e6))
-    for name in (f"{prefix}volts", f"{prefix}volt", f"{symbol}v")
-}
+_UNIT = re.compile(r"(micro|u|mu|nano|n|milli|m|)[ _-]?(volts?|v)\.?")
+_UV_PER = {"micro": 1.0, "u": 1.0, "mu": 1.0, "nano": 1e-3, "n": 1e-3, "milli": 1e3, "m": 1e3, "": 1e6}
+# The micro sign and the Greek mu, also as UTF-8 read as Latin-1 and as a Latin-1 byte that is no UTF-8.
+_MICRO = re.compile("Âµ|Î¼|[µμ\ufffd\udcb5](?=.*V)", re.IGNORECASE)
 
 
 def canonical(label: str) -> str:
@@ -109,8 +108,12 @@ def match_channels(
 
 
 def unit_factor(unit: str) -> float | None:
-    """Return the factor from `unit` to microvolts, or None if the unit is not a known voltage."""
-    return _UNITS.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek mu
+    """Return the factor from `unit` to microvolts, or None if the unit is not a known voltage.
+
+    Case is ignored: ``MV`` is an amplifier that writes capitals, since no EEG is in megavolts.
+    """
+    found = _UNIT.fullmatch(_MICRO.sub("u", unit.strip()).lower())
+    return None if found is None else _UV_PER[found[1]]
 
 
 def microvolts_per(unit: str, *, stream: str = "stream") -> float:
