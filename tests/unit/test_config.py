@@ -79,6 +79,12 @@ def test_a_directory_of_that_name_does_not_hide_a_shipped_configuration(tmp_path
     assert find_config("tutorial").name == "tutorial.toml"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_configuration(config_file, encoding):
+    config_file.write_text("[decode]\nhop_ms = 20\n", encoding=encoding)
+    assert load_config(ServeConfig, config_file).decode.hop_ms == 20
+
+
 def test_set_wins_over_the_file_which_wins_over_the_defaults_and_the_last_set_wins(config_file):
     config_file.write_text("[decode]\nhop_ms = 20\n[policy]\nthreshold = 0.7\n", encoding="utf-8")
     config = load_config(ServeConfig, config_file, ["decode.hop_ms=30", "decode.hop_ms=40"])

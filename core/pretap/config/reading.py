@@ -5,6 +5,7 @@ The structs are in `pretap.config.train` and `pretap.config.serve`.
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,7 +55,10 @@ def read_toml(path: Path | None, *, what: str = "configuration") -> dict[str, An
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        # editors on Windows write a byte-order mark, and PowerShell's `>` writes UTF-16
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return tomllib.loads(content.decode(encoding))
     except OSError as error:
         raise UsageError(f"Cannot read the {what} {path}: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of 5000 digits, 1000 open brackets

@@ -6,6 +6,7 @@ interfacing*, NIPS 2001; https://www.bbci.de/competition/ii/.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Mapping
@@ -217,7 +218,7 @@ def _read_text(file: Path, *, part: Part) -> Epochs:
 def _lines(file: Path) -> list[str]:
     """Read the non-empty lines of a text file of numbers."""
     try:
-        text = file.read_bytes().decode("ascii")
+        text = file.read_bytes().removeprefix(codecs.BOM_UTF8).decode("ascii")
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}.") from error
     except UnicodeDecodeError as error:
