@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from pretap.config.recording import from_options
 from pretap.config.serve import ENGINE_NAMES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -48,6 +49,17 @@ _markers_option = click.option(
 _cue_channel_option = click.option(
     "--cue-channel", metavar="LABEL", help="Trigger channel whose codes are the events, instead of markers."
 )
+_unit_option = click.option(
+    "--unit",
+    metavar="UNIT",
+    help="Unit of the recording's values (uV, mV, V or nV), instead of the one in the file.",
+)
+_eeg_option = click.option(
+    "--eeg",
+    multiple=True,
+    metavar="LABEL",
+    help="Channel that is EEG whatever the file says of it; * and ? as in a shell. Can be repeated.",
+)
 trials_option = click.option(
     "--trials", metavar="A:B", help="Use only trials A to B - 1, counted from 0 like a Python slice."
 )
@@ -56,9 +68,25 @@ xdf_stream_option = click.option(
 )
 
 
-def events_options(command: _Command) -> _Command:
-    """Add ``--markers`` and ``--cue-channel``, which choose the events of a recording, to a command."""
-    return _markers_option(_cue_channel_option(command))
+def recording_options(command: _Command) -> _Command:
+    """Add ``--markers``, ``--cue-channel``, ``--unit`` and ``--eeg``, which say how a recording is read, to a command.
+
+    The command receives them as `reading`, a `RecordingConfig`.
+    """
+
+    @functools.wraps(command)
+    def run(
+        *args: Any,
+        markers: tuple[str, ...],
+        cue_channel: str | None,
+        unit: str | None,
+        eeg: tuple[str, ...],
+        **more: Any,
+    ) -> Any:
+        reading = from_options(markers=markers, cue_channel=cue_channel, unit=unit, eeg=eeg)
+        return command(*args, reading=reading, **more)
+
+    return _markers_option(_cue_channel_option(_unit_option(_eeg_option(run))))
 
 
 def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - click's own name

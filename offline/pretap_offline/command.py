@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from pretap.config.reading import find_config, load_config
-from pretap.config.recording import ALL_EVENTS, RecordingConfig, choose_events
+from pretap.config.recording import ALL_EVENTS, RecordingConfig, overridden
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
 from pretap.options import (
     FILE,
     engine_option,
-    events_options,
     json_option,
     part_option,
+    recording_options,
     set_option,
     trials_option,
     xdf_stream_option,
@@ -51,7 +51,7 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @_DATA
 @_RECORDING
 @xdf_stream_option
-@events_options
+@recording_options
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**31), default=0, help="Random seed for folds and initial weights."
@@ -67,8 +67,7 @@ def train(
     data: str | None,
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     out: Path | None,
     seed: int,
     overrides: tuple[str, ...],
@@ -90,8 +89,7 @@ def train(
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
-    events = choose_events(markers, cue_channel)
-    _check_source(data, recordings, xdf_stream, events)
+    _check_source(data, recordings, xdf_stream, reading)
     out = out or Path(f"{file.stem}.safetensors")
     check_writable(out)
     from msgspec.structs import replace
@@ -103,8 +101,7 @@ def train(
     from pretap_offline.trials.source import read_trials
 
     note = ""
-    if events != ALL_EVENTS:
-        recipe = replace(recipe, recording=events)
+    recipe = replace(recipe, recording=overridden(recipe.recording, reading))
     if recordings:
         epochs, report = _cut(recordings, recipe, stream=xdf_stream)
     else:
@@ -139,7 +136,7 @@ def train(
 @_DATA
 @_RECORDING
 @xdf_stream_option
-@events_options
+@recording_options
 @part_option
 @trials_option
 @engine_option
@@ -152,8 +149,7 @@ def evaluate(
     data: str | None,
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     part: Literal["train", "test"],
     trials: str | None,
     engine: str | None,
@@ -171,11 +167,10 @@ def evaluate(
     from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
     from pretap_offline.trials.source import read_trials
 
-    events = choose_events(markers, cue_channel)
-    _check_source(data, recordings, xdf_stream, events)
+    _check_source(data, recordings, xdf_stream, reading)
     decoder = load(bundle, engine=engine or "auto")
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder, events), stream=xdf_stream, decoder=decoder)
+        epochs, cut = _cut(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())
     else:
         epochs = read_trials(data, part=part)
@@ -191,13 +186,13 @@ def evaluate(
         write_scores(evaluation, json_file)
 
 
-def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None, events: RecordingConfig) -> None:
+def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None, reading: RecordingConfig) -> None:
     if data is not None and recordings:
         raise UsageError("--data and --recording both choose the trials: give one of them.")
     if stream is not None and not recordings:
         raise UsageError("--xdf-stream chooses a stream in the files of --recording: give both.")
-    if events != ALL_EVENTS and not recordings:
-        raise UsageError("--markers and --cue-channel choose the events of --recording: give both.")
+    if reading != ALL_EVENTS and not recordings:
+        raise UsageError("--markers, --cue-channel, --unit and --eeg describe the files of --recording: give both.")
 
 
 def _cut(
@@ -212,8 +207,8 @@ def _cut(
     return cut_trials(opened, recipe, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
 
 
-def _recipe_of(decoder: Decoder, events: RecordingConfig) -> TrainConfig:
-    """Return the configuration that cut the bundle's trials, at the bundle's rate; `events` replaces its choice."""
+def _recipe_of(decoder: Decoder, reading: RecordingConfig) -> TrainConfig:
+    """Return the configuration that cut the bundle's trials, at the bundle's rate, with the options in `reading`."""
     from msgspec.structs import replace
 
     manifest = decoder.manifest
@@ -223,8 +218,8 @@ def _recipe_of(decoder: Decoder, events: RecordingConfig) -> TrainConfig:
             "This bundle was trained on trials, not on recordings: it does not know the markers of its classes "
             f"({', '.join(manifest.classes)}). Give --data, or use `pretap score --cue`."
         )
-    recording = recipe.recording if events == ALL_EVENTS else events
-    return replace(recipe, signal=replace(recipe.signal, sfreq_hz=manifest.sfreq_hz), recording=recording)
+    signal = replace(recipe.signal, sfreq_hz=manifest.sfreq_hz)
+    return replace(recipe, signal=signal, recording=overridden(recipe.recording, reading))
 
 
 def _save(epochs: Epochs, path: Path | None) -> None:

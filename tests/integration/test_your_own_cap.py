@@ -122,7 +122,7 @@ def test_after_a_restart_at_512_hz_with_shuffled_channels_in_volts_it_is_decoded
     replay = [sys.executable, "-m", "pretap", "replay", "--name", "cap", "--speed", "10", "--wait"]
     walk.run([*replay, "tuesday_raw.fif", "--channels", ",".join(names)], "before the restart")
     n_before = decisions(log)[0]
-    walk.run([*replay, "slow_raw.fif", "--channels", shuffled, "--unit", "V"], "after the restart")
+    walk.run([*replay, "slow_raw.fif", "--channels", shuffled, "--stream-unit", "V"], "after the restart")
     walk.stop()
     said = walk.said["serve through a restart"]
     assert "resampled from 512 to 1000 Hz: every decision comes 15.6 ms later" in said

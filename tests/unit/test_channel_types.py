@@ -78,6 +78,13 @@ def test_external_electrodes_of_a_cap_are_left_out_but_not_those_of_a_board_with
     assert choose(["E1", "E2", "E3"])[0] == ["E1", "E2", "E3"]  # a net of EGI
 
 
+def test_of_two_channels_of_one_electrode_the_one_with_the_modern_name_is_used():
+    kept, left_out = choose(["T3", "T7", "Cz"])
+    assert (kept, left_out) == (["T7", "Cz"], (("T3", "the same electrode as T7"),))
+    assert choose(["EEG C3-Ref", "EEG C3-LE", "Cz"])[0] == ["EEG C3-Ref", "Cz"]
+    assert choose(["T3", "T7", "Cz"], eeg=["T3"])[0] == ["T3", "Cz"]
+
+
 def test_the_setting_overrides_type_label_and_unit_but_not_the_cue_channel():
     labels, types, units = ["C3", "VEOG", "HEOG", "Trig"], ["eeg", "eog", "", ""], ["uV", "", "%", ""]
     kept, left_out = choose(labels, types=types, units=units, eeg=["?eog", "Trig"], without="Trig")

@@ -135,7 +135,46 @@ def test_a_repeated_event_is_one_trial_and_two_classes_on_one_sample_are_dropped
     events = [(300, "tap/left"), (300, "tap/left"), (400, "tap/left"), (400, "tap/right"), (600, "tap/right")]
     epochs, report = cut_trials([recording(events)], RECIPE)
     assert epochs.labels.tolist() == [0, 1]
-    assert report.files[0].dropped == (("on one sample with another class", 2),)
+    assert report.files[0].n_events == (3, 2)
+    assert dict(report.files[0].dropped) == {
+        "on one sample with an event of the same class": 1,
+        "on one sample with another class": 2,
+    }
+
+
+def test_a_marker_in_a_break_does_not_replace_the_tap_whose_sample_is_the_nearest():
+    taps = [(300, "tap/left"), (500, "tap/right", 0.0), (500, "tap/right", 0.3), (500, "tap/left", 1.1)]
+    for events in (taps, taps[::-1]):
+        epochs, report = cut_trials([recording(events, segments=(0, 501))], RECIPE)
+        assert epochs.labels.tolist() == [0, 1]
+        assert report.files[0].n_events == (2, 2)
+        assert report.files[0].dropped == (("more than a sample from the nearest one", 2),)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_event_is_a_trial_or_is_dropped_for_a_reason(seed):
+    rng = np.random.default_rng(seed)
+    x, n = noise(n_channels=4, seed=seed), 60
+    for where in rng.integers(0, 5000, 4):
+        x[where, rng.integers(0, 3)] = np.nan
+    x[rng.integers(0, 5000, 3), 0] += 1000
+    x[: rng.integers(0, 5000), 3] = np.nan  # this channel is dropped, or costs trials
+    samples = np.concatenate([rng.integers(0, 5000, n), rng.integers(0, 40, n) * 125])  # many share a sample
+    late_s = rng.choice([0.0, 0.001, -0.0015, 0.3, 2.0], 2 * n)
+    texts = rng.choice(["tap/left", "tap/right", "rest"], 2 * n)
+    source = recording(
+        sorted(zip(samples.tolist(), texts.tolist(), late_s.tolist(), strict=True)),
+        n=5000,
+        channels=("C3", "C4", "Cz", "Fz"),
+        x=x,
+        segments=(0, *sorted(set(rng.integers(1, 5000, 3).tolist()))),
+        bad=((int(samples[0]), int(samples[0]) + 100),),
+    )
+    epochs, report = cut_trials([source], changed(reject_uv=500.0, flat_uv=0.1))
+    (file,) = report.files
+    assert sum(file.n_events) == sum(text != "rest" for text in texts)
+    assert sum(file.n_events) == len(epochs) + sum(count for _, count in file.dropped)
+    assert file.n_trials == report.n_trials == tuple(np.bincount(epochs.labels, minlength=2))
 
 
 def test_bad_channels_are_dropped_before_trials_and_both_are_reported():
@@ -153,6 +192,17 @@ def test_bad_channels_are_dropped_before_trials_and_both_are_reported():
     assert report.files[0].dropped == (("of amplitude outside 0.5 to 200 uV (C3 1)", 1),)
 
 
+def test_a_channel_without_finite_values_is_dropped_and_named_instead_of_every_trial():
+    x = noise(n_channels=3)
+    x[:, 1] = np.nan
+    x[:2600, 2], x[2600:, 2] = 0.0, np.nan  # unusable throughout, for two reasons
+    epochs, report = cut_trials([recording(TAPS, n=5000, x=x)], changed(reject_uv=200.0, flat_uv=0.5))
+    assert (epochs.channels, len(epochs)) == (("C3",), len(TAPS))
+    dropped = dict(report.dropped_channels)
+    assert dropped["C4"] == "not finite in 23 of 23 trials"
+    assert dropped["Cz"] == "not finite in 11 and flat (below 0.5 uV) in 12 of 23 trials"
+
+
 def test_an_offset_of_100_millivolts_rejects_nothing_and_costs_no_accuracy():
     x = noise()
     config = changed(reject_uv=200.0, flat_uv=0.5)
@@ -167,7 +217,7 @@ def test_windows_with_nan_are_dropped_and_a_recording_in_volts_taken_as_microvol
     x[1060] = np.nan
     epochs, report = cut_trials([recording(TAPS, n=5000, x=x)], changed(reject_uv=200.0))
     assert len(epochs) == len(TAPS) - 1
-    assert report.files[0].dropped == (("with values that are not finite", 1),)
+    assert report.files[0].dropped == (("with values that are not finite (C3 1, C4 1, Cz 1)", 1),)
     with pytest.raises(DataError, match=r"Every channel is bad, such as C3: flat .* Expected EEG in volts"):
         cut_trials([recording(TAPS, n=5000, x=noise() * 1e-6)], changed(flat_uv=0.5))
 
@@ -188,6 +238,15 @@ def test_channels_are_included_and_excluded_by_electrode():
         cut_trials([source], changed(channels=("Pz",)))
     with pytest.raises(DataError, match=r"trials.exclude names channels that no recording has: M1"):
         cut_trials([source], changed(exclude=("M1",)))
+
+
+def test_a_channel_that_is_no_eeg_may_be_excluded_and_is_not_chosen_without_the_setting():
+    source = recording(TAPS, n=5000, left_out=(("VEOG", "EOG by its label"),))
+    epochs, report = cut_trials([source], changed(exclude=("VEOG", "Cz")))
+    assert epochs.channels == ("C3", "C4")
+    assert "left out (EOG by its label): VEOG" in report.describe()
+    with pytest.raises(DataError, match=r"names VEOG, which is left out of ramp: EOG by its label.*\[recording\] eeg"):
+        cut_trials([source], changed(channels=("VEOG",)))
 
 
 def test_a_biosemi_recording_is_trained_under_the_names_of_the_electrodes():
@@ -232,7 +291,7 @@ def test_files_share_electrodes_not_positions_and_the_rest_is_reported():
     two = recording(TAPS, n=5000, channels=("T7", "C3", "Oz"), source="two")
     epochs, report = cut_trials([one, two], RECIPE)
     assert epochs.channels == ("C3", "T3")
-    assert dict(report.dropped_channels) == {"Cz": "not in every recording", "Oz": "not in every recording"}
+    assert dict(report.dropped_channels) == {"Cz": "missing from two", "Oz": "missing from one"}
     n = len(TAPS)
     assert (epochs.x_uv[0, :, 0] + 10_000 == epochs.x_uv[n, :, 0]).all()
     assert (epochs.x_uv[0, :, 1] - 20_000 == epochs.x_uv[n, :, 1]).all()

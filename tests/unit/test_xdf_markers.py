@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap.config.recording import RecordingConfig, choose_events
+from pretap.config.recording import RecordingConfig, from_options
 from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.events import marker_text
@@ -143,5 +143,5 @@ def test_codes_of_a_trigger_channel_are_the_events_and_the_channel_is_not_eeg(tm
 
 def test_one_source_of_events_can_be_chosen(tmp_path):
     with pytest.raises(UsageError, match="both choose the events"):
-        choose_events(["task"], "TTL")
-    assert choose_events([], None) == RecordingConfig()
+        from_options(markers=["task"], cue_channel="TTL")
+    assert from_options() == RecordingConfig()

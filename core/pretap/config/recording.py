@@ -7,8 +7,10 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pretap.config.reading import Label, Positive, Text, load_config
+from pretap.signal.channels import unit_factor
 
 
 class RecordingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,17 +41,31 @@ class RecordingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"markers = {list(self.markers)} and cue_channel = {self.cue_channel!r} both choose the events: leave "
                 "out one"
             )
+        if self.unit and unit_factor(self.unit) is None:
+            raise ValueError(f'unit = {self.unit!r} is not a known voltage: expected "uV", "mV", "V" or "nV"')
 
 
 ALL_EVENTS = RecordingConfig()
 
 
-def choose_events(markers: Sequence[str], cue_channel: str | None) -> RecordingConfig:
-    """Return the choice of the options ``--markers`` and ``--cue-channel``.
+def from_options(
+    *, markers: Sequence[str] = (), cue_channel: str | None = None, unit: str | None = None, eeg: Sequence[str] = ()
+) -> RecordingConfig:
+    """Return the configuration that the options of a command describe, see `pretap.options.recording_options`.
 
     Raises
     ------
     UsageError
-        If both are given, or a name is too long.
+        If both ``--markers`` and ``--cue-channel`` are given, a name is too long, or the unit is no voltage.
     """
-    return load_config(RecordingConfig, values={"markers": list(markers), "cue_channel": cue_channel})
+    values = {"markers": list(markers), "cue_channel": cue_channel, "unit": unit, "eeg": list(eeg)}
+    return load_config(RecordingConfig, values=values)
+
+
+def overridden(config: RecordingConfig, options: RecordingConfig) -> RecordingConfig:
+    """Return the configuration of a recipe with everything that `options` sets; either kind of events replaces both."""
+    given = {name: getattr(options, name) for name in config.__struct_fields__}
+    given = {name: value for name, value in given.items() if value != getattr(ALL_EVENTS, name)}
+    if options.markers or options.cue_channel:
+        given |= {"markers": options.markers, "cue_channel": options.cue_channel}
+    return replace(config, **given)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from pretap.errors import DataError
+from pretap.signal.channels import electrode_names
 
 _ELECTRODE = re.compile(  # the 10-5 system (Oostenveld & Praamstra 2001), earlobes and mastoids
     r"(N|FP|AFP?|AFF|F|FF[TC]|F[TC]|FTT|FCC|T|TTP|C|CCP|[TC]P|TPP|CPP|P|PPO|POO?|O|OI|I)(Z|\d{1,2})H?|[AM][12]"
@@ -121,6 +122,9 @@ def choose_eeg_channels(
             left_out.append((label or f"ch{i + 1}", why))
         else:
             kept.append(i)
+    twins = _twins([labels[i] for i in kept], [is_asked[i] for i in kept])
+    left_out += [(labels[kept[k]], f"the same electrode as {labels[kept[first]]}") for k, first in twins.items()]
+    kept = [i for k, i in enumerate(kept) if k not in twins]
     if not kept:
         listed = ", ".join(f"{name} ({why})" for name, why in left_out[:40]) or "no channels at all"
         raise DataError(
@@ -128,6 +132,23 @@ def choose_eeg_channels(
             "[recording] eeg = [...] in the recipe."
         )
     return kept, tuple(left_out)
+
+
+def _twins(labels: Sequence[str], is_asked: Sequence[bool]) -> dict[int, int]:
+    """Map each channel whose electrode another channel also has, such as T3 beside T7, to the one that is used.
+
+    That is the channel that `eeg` names, or else the one with the modern name, or else the first.
+    """
+    electrodes = electrode_names(labels)
+
+    def rank(k: int) -> tuple[bool, bool, int]:
+        return not is_asked[k], labels[k].upper() != electrodes[k], k
+
+    first: dict[str, int] = {}
+    for k in sorted(range(len(labels)), key=rank):
+        if electrodes[k]:
+            first.setdefault(electrodes[k], k)
+    return {k: first[name] for k, name in enumerate(electrodes) if name and first[name] != k}
 
 
 def _fits(label: str, pattern: str) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
-from pretap.signal.channels import match_channels
+from pretap.signal.channels import electrode_names, match_channels
 
 TIE_SAMPLES = 1e-3
 """Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
@@ -129,6 +129,29 @@ def pick(recording: Recording, channels: Sequence[str]) -> Recording:
         channels=tuple(recording.channels[i] for i in order),
         read=lambda start, stop: recording.read(start, stop)[:, order],
     )
+
+
+def describe_channels(recording: Recording, *, wanted: Sequence[str] = ()) -> list[str]:
+    """Return lines for the user: the channels used and missing, those left out with the reason, and the notes.
+
+    `wanted` are the channels of a bundle; without them all channels of the recording are used.
+    """
+    found = set(electrode_names(recording.channels))
+    electrodes = dict(zip(wanted or recording.channels, electrode_names(wanted or recording.channels), strict=True))
+    used = [name for name, electrode in electrodes.items() if electrode in found]
+    missing = [name for name in electrodes if name not in used]
+    lines = [f"uses {len(used)} channels: {', '.join(used)}"]
+    if missing:
+        lines.append(f"missing: {', '.join(missing)}")
+    return [*lines, *describe_left_out(recording.left_out), *recording.notes]
+
+
+def describe_left_out(left_out: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line for each reason, with the channels that are left out for it."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out:
+        names.setdefault(why, []).append(name)
+    return [f"left out ({why}): {', '.join(each)}" for why, each in names.items()]
 
 
 def from_epochs(epochs: Epochs) -> Recording:

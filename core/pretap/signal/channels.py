@@ -78,6 +78,7 @@ def match_channels(
     StreamRefusedError, or the given `error`
         If another channel is missing, or if two labels name the same electrode.
     """
+    setting = "[stream]" if error is StreamRefusedError else "[recording]"
     labels, names, wanted_names = standard_names(found), electrode_names(found), electrode_names(wanted)
     index, missing = [], []
     for label, wanted_name in zip(wanted, wanted_names, strict=True):
@@ -87,7 +88,7 @@ def match_channels(
             twins = ", ".join(repr(found[i]) for i in same)
             raise error(
                 f"{stream}: channels {twins} both name electrode {label}. Name the channels in the configuration: "
-                "[stream] channels = [...]."
+                f"{setting} channels = [...]."
             )
         index.append(same[0] if same else MISSING)
         if not same and label not in replaceable:
@@ -96,13 +97,13 @@ def match_channels(
         raise error(
             f"{stream} lacks {len(missing)} of the {len(wanted)} channels of the bundle: {', '.join(missing)}. "
             f"It has {', '.join(found[:40]) or 'no labels'}. Check the montage, name the channels in the "
-            "configuration ([stream] channels = [...]), or train without them."
+            f"configuration ({setting} channels = [...]), or train without them."
         )
     twice = [wanted[k] for k, i in enumerate(index) if i != MISSING and i in index[:k]]
     if twice:
         raise error(
             f"{stream}: two channels of the bundle are the same electrode of the stream, one of them {twice[0]}. "
-            "Name the channels in the configuration: [stream] channels = [...]."
+            f"Name the channels in the configuration: {setting} channels = [...]."
         )
     return index
 

@@ -22,12 +22,19 @@ def common_channels(
     """Return the channels to cut, in the order of the first file, and those that some files lack as (name, reason)."""
     wanted, first = config.trials, recordings[0]
     names = wanted.channels or first.channels
+    for name in wanted.channels:
+        for left, why in first.left_out:
+            if canonical(left) == canonical(name) and name not in first.channels:
+                raise DataError(
+                    f"trials.channels names {name}, which is left out of {first.source}: {why}. To use it, name it in "
+                    "[recording] eeg too."
+                )
     if wanted.channels:
         where = f"trials.channels: {first.source}"
         found = match_channels(names, first.channels, stream=where, error=DataError)
         names = tuple(first.channels[i] for i in found)
     excluded = {canonical(name) for name in wanted.exclude}
-    known = {canonical(name) for recording in recordings for name in recording.channels}
+    known = {canonical(name) for each in recordings for name in (*each.channels, *dict(each.left_out))}
     if not excluded <= known:
         raise DataError(f"trials.exclude names channels that no recording has: {', '.join(sorted(excluded - known))}.")
     names = tuple(name for name in names if canonical(name) not in excluded)
@@ -38,26 +45,36 @@ def common_channels(
     union = {canonical(name): name for recording in reversed(recordings) for name in recording.channels}
     missing = [] if wanted.channels else [k for k in union if k not in excluded and not all(k in e for e in everywhere)]
     missing += [canonical(name) for name in names if wanted.channels and name not in common]
-    return common, [(union[key], "not in every recording") for key in missing]
+
+    def lacking(key: str) -> str:
+        return ", ".join(each.source for each, has in zip(recordings, everywhere, strict=True) if key not in has)
+
+    return common, [(union[key], f"missing from {lacking(key)}") for key in missing]
 
 
-def bad_channels(epochs: Any, config: TrainConfig) -> list[tuple[str, str]]:
-    """Return the channels that are flat, or too large, in more than half of the trials, as (name, reason)."""
-    names = epochs.ch_names
+def bad_channels(epochs: Any, config: TrainConfig, *, is_missing: NDArray[np.bool_]) -> list[tuple[str, str]]:
+    """Return the channels that are not finite, flat or too large in more than half of the trials, as (name, reason).
+
+    `is_missing` (n_epochs, n_channels) marks the trials of files that lack a channel; they do not count.
+    """
+    limits = config.trials
     swing_uv = peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
-    n = len(swing_uv)
-    flat = (swing_uv < config.trials.flat_uv).sum(axis=0)
-    loud = (swing_uv > (config.trials.reject_uv or np.inf)).sum(axis=0)
+    faults = {
+        "not finite": ~np.isfinite(swing_uv),
+        f"flat (below {limits.flat_uv:g} uV)": swing_uv < limits.flat_uv,
+        f"above {limits.reject_uv:g} uV peak to peak": swing_uv > (limits.reject_uv or np.inf),
+    }
     bad = []
-    for name, n_flat, n_loud in zip(names, flat, loud, strict=True):
-        if 2 * n_flat > n:
-            bad.append((name, f"flat (below {config.trials.flat_uv:g} uV) in {n_flat} of {n} trials"))
-        elif 2 * n_loud > n:
-            bad.append((name, f"above {config.trials.reject_uv:g} uV peak to peak in {n_loud} of {n} trials"))
-    if len(bad) == len(names):
+    for k, name in enumerate(epochs.ch_names):
+        counts = {what: int((found[:, k] & ~is_missing[:, k]).sum()) for what, found in faults.items()}
+        n = int((~is_missing[:, k]).sum())
+        if 2 * sum(counts.values()) > n:
+            seen = " and ".join(f"{what} in {count}" for what, count in counts.items() if count)
+            bad.append((name, f"{seen} of {n} trials"))
+    if len(bad) == len(epochs.ch_names):
         raise DataError(
             f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as in MNE, or with its "
-            "unit in the file. Check reject_uv and flat_uv in [trials]."
+            "unit in the file. Set the unit (--unit uV), or check reject_uv and flat_uv in [trials]."
         )
     return bad
 

@@ -96,10 +96,16 @@ def cut_trials(
     bad: list[tuple[str, str]] = []
     replaced: list[tuple[str, str]] = []
     if len(file):
-        epochs = _mne_epochs(windows, names, n_window=n_window, sfreq_hz=sfreq_hz, interpolation=interpolation)
-        bad = bad_channels(epochs, config)
+        orders = np.array([_match(names, each.recording, interpolation) for each in windows])  # (n_files, n_channels)
+        epochs = _mne_epochs(windows, names, orders, n_window=n_window, sfreq_hz=sfreq_hz)
+        lacks = orders == MISSING
+        bad = bad_channels(epochs, config, is_missing=lacks[file])
         if channels is not None:
-            replaced, bad = _replace(epochs, bad, interpolation), []
+            replaced, bad = _replace(epochs, bad, lacks[file], interpolation), []
+            for name, here in zip(names, lacks.T, strict=True):
+                if here.any():
+                    sources = [recording.source for recording, each in zip(recordings, here, strict=True) if each]
+                    replaced.append((name, f"missing from {', '.join(sources)}"))
         epochs.drop_channels([name for name, _ in bad])
         keep = _reject(epochs, config, windows, file)
     report = TrialReport(
@@ -117,6 +123,8 @@ def cut_trials(
                 n_events=each.n_events,
                 n_trials=_counts(each.rows[keep[file == i], 1], len(config.events)),
                 dropped=tuple(each.dropped.items()),
+                left_out=each.recording.left_out,
+                notes=each.recording.notes,
             )
             for i, each in enumerate(windows)
         ),
@@ -158,12 +166,12 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
 
 
 def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[Event, int]]:
-    """Return the events of the classes with their class, without duplicates."""
+    """Return the events of the classes with their class, by sample; the nearest to its sample comes first."""
     texts = {event.text for event in recording.events}
     classes = enumerate(config.events.values())
     label_of = {text: label for label, patterns in classes for text in texts if matches(text, patterns)}
-    rows = {(each.sample, label_of[each.text]): each for each in recording.events if each.text in label_of}
-    return sorted((event, label) for (_, label), event in rows.items())
+    found = [(event, label_of[event.text]) for event in recording.events if event.text in label_of]
+    return sorted(found, key=lambda row: (row[0].sample, abs(row[0].late_s), row[0], row[1]))
 
 
 def _n_window(config: TrainConfig, sfreq_hz: float) -> int:
@@ -194,14 +202,21 @@ def _find_windows(
     dropped: Counter[str] = Counter()
     events = _class_events(recording, config)
     rows: list[tuple[int, int]] = []
-    twice = {sample for sample, count in Counter(event.sample for event, _ in events).items() if count > 1}
+    labels_at: dict[int, list[int]] = {}  # of the events that are at a sample, and not in a break beside it
+    for event, label in events:
+        if abs(event.late_s) <= slack_s:
+            labels_at.setdefault(event.sample, []).append(label)
+    seen: set[int] = set()
     for event, label in events:
         last = sample_at(recording, event, offset_s=config.trials.window_ms[1] / 1000)
         if abs(event.late_s) > slack_s:
             why = "more than a sample from the nearest one"
-        elif event.sample in twice:
+        elif len(set(labels_at[event.sample])) > 1:
             why = "on one sample with another class"
+        elif event.sample in seen:
+            why = "on one sample with an event of the same class"
         else:
+            seen.add(event.sample)
             why = _obstacle(recording, event, last, n_window)
         if why:
             dropped[why] += 1
@@ -229,13 +244,14 @@ def _obstacle(recording: Recording, event: Event, last: int, n: int) -> str:
 def _mne_epochs(
     windows: Sequence[_Windows],
     names: tuple[str, ...],
+    orders: NDArray[np.int64],
     *,
     n_window: int,
     sfreq_hz: float,
-    interpolation: NDArray[np.float64] | None,
 ) -> Any:
-    """Read the windows of all files as MNE epochs, in volts; a missing channel that can be replaced is zero.
+    """Read the windows of all files as MNE epochs, in volts; a missing channel is zero.
 
+    `orders` (n_files, n_channels) holds the indices of the channels in each file.
     Windows are read one by one, because an `mne.io.RawArray` of an hour of 64 channels at 2048 Hz takes 3.8 GB.
     """
     import mne
@@ -243,8 +259,7 @@ def _mne_epochs(
     labels = np.concatenate([each.rows[:, 1] for each in windows])
     x_v = np.empty((len(labels), len(names), n_window))  # (n_epochs, n_channels, n_window)
     free = iter(x_v)
-    for each in windows:
-        order = np.array(_match(names, each.recording, interpolation))
+    for each, order in zip(windows, orders, strict=True):
         for last, row in zip(each.rows[:, 0].tolist(), free, strict=False):
             x_uv = each.recording.read(last - n_window + 1, last + 1)  # (n_window, n_channels)
             row[:] = np.where(order == MISSING, 0.0, x_uv[:, order].astype(np.float64) / _UV_PER_V).T
@@ -270,16 +285,33 @@ def _match(names: tuple[str, ...], recording: Recording, interpolation: NDArray[
 
 
 def _replace(
-    epochs: Any, bad: list[tuple[str, str]], interpolation: NDArray[np.float64] | None
+    epochs: Any,
+    bad: list[tuple[str, str]],
+    is_missing: NDArray[np.bool_],
+    interpolation: NDArray[np.float64] | None,
 ) -> list[tuple[str, str]]:
-    """Replace bad channels in place as the live service does; channels it does not replace stay, and cost trials."""
-    lost = [epochs.ch_names.index(name) for name, _ in bad]
-    n_max = max_interpolated(len(epochs.ch_names), StreamConfig().max_interpolated)
-    if interpolation is None or len(lost) > n_max or not all(can_interpolate(interpolation, k) for k in lost):
+    """Replace missing and bad channels in place as the live service does, and return the bad ones that are replaced.
+
+    If the live service would not replace all of them, only the missing ones are replaced. Bad ones then cost trials.
+    `is_missing` is (n_epochs, n_channels).
+    """
+    if interpolation is None:
         return []
+    is_bad = np.isin(epochs.ch_names, [name for name, _ in bad])
+    n_max = max_interpolated(len(epochs.ch_names), StreamConfig().max_interpolated)
+    patterns = np.unique(is_missing, axis=0)  # (n_patterns, n_channels)
+    if (patterns | is_bad).sum(axis=1).max() > n_max or not all(
+        can_interpolate(interpolation, k) for k in np.flatnonzero(is_bad).tolist()
+    ):
+        is_bad, bad = np.zeros_like(is_bad), []
     x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_window)
-    x_v[:, lost] = interpolating_matrix(interpolation, lost)[lost] @ x_v
-    return bad
+    for pattern in patterns:
+        lost = np.flatnonzero(pattern | is_bad)
+        if lost.size:
+            rows = np.flatnonzero((is_missing == pattern).all(axis=1))
+            x_v[np.ix_(rows, lost)] = 0.0  # no NaN may enter the sum
+            x_v[np.ix_(rows, lost)] = interpolating_matrix(interpolation, lost.tolist())[lost] @ x_v[rows]
+    return list(bad)
 
 
 def _reject(
@@ -287,7 +319,8 @@ def _reject(
 ) -> NDArray[np.bool_]:
     """Drop trials by amplitude through MNE, and count the reasons per file; return which are kept, (n_epochs,)."""
     limits, n = config.trials, len(file)
-    finite = np.array([np.isfinite(row).all() for row in peak_to_peak_uv(epochs)], bool)
+    names, is_finite = list(epochs.ch_names), np.isfinite(peak_to_peak_uv(epochs))  # (n_epochs, n_channels)
+    finite = is_finite.all(axis=1)
     epochs.drop(np.flatnonzero(~finite), reason="not finite", verbose="error")
     epochs.drop_bad(
         reject={"eeg": limits.reject_uv / _UV_PER_V} if limits.reject_uv else None,
@@ -298,13 +331,17 @@ def _reject(
     for number, each in enumerate(windows):
         here = file == number
         if n_not_finite := int((here & ~finite).sum()):
-            each.dropped["with values that are not finite"] += n_not_finite
+            holes = Counter(names[k] for k in np.nonzero(~is_finite[here])[1].tolist())
+            each.dropped[f"with values that are not finite ({_worst(holes)})"] += n_not_finite
         blamed = Counter(name for i in np.flatnonzero(here & finite & ~keep) for name in epochs.drop_log[i])
         if blamed:
             limit = f"{limits.flat_uv:g} to {limits.reject_uv or np.inf:g} uV"
-            worst = first_names([f"{name} {count}" for name, count in blamed.most_common()])
-            each.dropped[f"of amplitude outside {limit} ({worst})"] += int((here & finite & ~keep).sum())
+            each.dropped[f"of amplitude outside {limit} ({_worst(blamed)})"] += int((here & finite & ~keep).sum())
     return keep
+
+
+def _worst(blamed: Counter[str]) -> str:
+    return first_names([f"{name} {count}" for name, count in blamed.most_common()])
 
 
 # -- results -------------------------------------------------------------------------------------------------------

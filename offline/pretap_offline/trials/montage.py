@@ -15,9 +15,13 @@ MIN_ON_MAP = 4
 
 
 def known_positions(channels: Sequence[str]) -> dict[str, str]:
-    """Map each channel whose electrode is in the standard montage to its name there."""
-    by_electrode = {canonical(name): name for name in reversed(standard_montage().ch_names)}
-    return {name: by_electrode[canonical(name)] for name in channels if canonical(name) in by_electrode}
+    """Map each channel whose electrode is in the standard montage to its name there.
+
+    Of two channels of one electrode, such as T3 and T7, only the first has a position.
+    """
+    free = {canonical(name): name for name in reversed(standard_montage().ch_names)}
+    known = {name: free.pop(canonical(name), "") for name in channels}
+    return {name: position for name, position in known.items() if position}
 
 
 def channels_on_map(channels: Sequence[str]) -> list[int]:

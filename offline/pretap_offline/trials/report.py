@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pretap.recordings.recording import Recording
+from pretap.recordings.recording import Recording, describe_left_out
 
 _MAX_NAMES = 5  # in one line
 _MAX_MARKERS = 30  # in an error
@@ -14,12 +14,17 @@ _MAX_MARKERS = 30  # in an error
 
 @dataclass(frozen=True)
 class FileReport:
-    """Counts of one recording: events and trials of each class, and dropped events as (reason, count)."""
+    """Counts of one recording: events and trials of each class, and dropped events as (reason, count).
+
+    `left_out` and `notes` are those of `Recording`.
+    """
 
     source: str
     n_events: tuple[int, ...]
     n_trials: tuple[int, ...]
     dropped: tuple[tuple[str, int], ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class TrialReport:
         start_ms, end_ms = self.window_ms
         lines = [
             f"{sum(self.n_trials)} trials ({describe_counts(self.n_trials, self.classes)}) of {self.n_window} samples, "
-            f"{start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz, {len(self.channels)} channels"
+            f"{start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz",
+            f"uses {len(self.channels)} channels: {', '.join(self.channels)}",
         ]
         lines += [f"channel dropped: {name}, {why}" for name, why in self.dropped_channels]
         lines += [f"channel replaced by its neighbours: {name}, {why}" for name, why in self.replaced_channels]
@@ -61,7 +67,7 @@ class TrialReport:
                 line += f", resampled from {recorded_hz:g} Hz"
             if file.dropped:
                 line += "; dropped: " + ", ".join(f"{n} {why}" for why, n in file.dropped)
-            lines.append(line)
+            lines += [line, *describe_left_out(file.left_out), *file.notes]
         return "\n".join(lines)
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.shipped import BEST
+from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
-from pretap.options import engine_option, events_options, json_option, part_option, trials_option
+from pretap.options import engine_option, json_option, part_option, recording_options, trials_option
 from pretap_realtime.send.latencies import percentile
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Parity(msgspec.Struct, frozen=True):
 @click.option(
     "--recording", type=click.Path(path_type=Path), metavar="FILE", help="Recording to cut trials from, as in training."
 )
-@events_options
+@recording_options
 @part_option
 @trials_option
 @click.option(
@@ -94,8 +95,7 @@ def verify(
     *,
     data: str | None,
     recording: Path | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     part: Literal["train", "test"],
     trials: str | None,
     speed: float,
@@ -124,8 +124,8 @@ def verify(
 
     if data is not None and recording is not None:
         raise UsageError("Expected --data or --recording, got both.")
-    if recording is None and (markers or cue_channel):
-        raise UsageError("--markers and --cue-channel choose the events of a recording: give --recording too.")
+    if recording is None and reading != ALL_EVENTS:
+        raise UsageError("--markers, --cue-channel, --unit and --eeg describe a recording: give --recording too.")
     manifest = read_bundle(bundle).manifest
     engine = engine or "auto"
     if engine != "auto":
@@ -136,9 +136,7 @@ def verify(
         from pretap_realtime.check.live_run import TRIAL_CUES, LiveRun
 
         if recording is not None:
-            events = [argument for name in markers for argument in ("--markers", name)]
-            events += ["--cue-channel", cue_channel] if cue_channel else []
-            data = _cut_trials(session, bundle, recording, events)
+            data = _cut_trials(session, bundle, recording, reading)
         elif data.partition(":")[0] == "synthetic" and not Path(data).exists():
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")
@@ -178,10 +176,15 @@ def _device_options(*, jitter_ms: float, one_sided: bool, n_packet: int | None) 
     return [*jitter, *(["--one-sided"] if one_sided else []), *(["--packet", str(n_packet)] if n_packet else [])]
 
 
-def _cut_trials(session: IsolatedSession, bundle: Path, recording: Path, events: list[str]) -> str:
-    """Cut the trials of a recording as in training, and return the file with them."""
+def _cut_trials(session: IsolatedSession, bundle: Path, recording: Path, reading: RecordingConfig) -> str:
+    """Cut the trials of a recording as in training, print their report, and return the file with them."""
     file = str(session.folder / "trials-epo.fif")
-    session.run("evaluate", str(bundle), "--recording", str(recording), *events, "--save-trials", file)
+    given = [("--markers", name) for name in reading.markers] + [("--eeg", pattern) for pattern in reading.eeg]
+    given += [("--cue-channel", reading.cue_channel)] if reading.cue_channel else []
+    given += [("--unit", reading.unit)] if reading.unit else []
+    options = [text for option in given for text in option]
+    output = session.run("evaluate", str(bundle), "--recording", str(recording), *options, "--save-trials", file)
+    click.echo(output.partition("wrote ")[0].rstrip(), err=True)
     return file
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pretap.bundle.file import read_bundle
 from pretap.child import run_child
-from pretap.config.recording import choose_events
+from pretap.config.recording import from_options
 from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.events import matches
@@ -109,7 +109,9 @@ def analyse(
     DataError
         If the file cannot be read, too few markers have an edge, or most edges have no marker.
     """
-    recording = open_xdf(path, stream=stream, channel=channel, config=choose_events([markers] if markers else [], None))
+    recording = open_xdf(
+        path, stream=stream, channel=channel, config=from_options(markers=[markers] if markers else [])
+    )
     patterns = FLASHES if on is None and off is None else (on or "", off or "")
     times_s = _marker_times(recording, patterns)
     if not sum(map(len, times_s)):

@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 import click
 
-from pretap.config.recording import choose_events
+from pretap.config.recording import RecordingConfig
 from pretap.errors import UsageError
-from pretap.options import events_options, json_option, part_option, trials_option, xdf_stream_option
+from pretap.options import json_option, part_option, recording_options, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
 from pretap_realtime.console.stopping import Stop, stop_on_signals
 from pretap_realtime.replay.faults import KINDS, Fault, FaultSettings, parse_schedule
@@ -72,11 +72,11 @@ def play(
 @part_option
 @trials_option
 @xdf_stream_option
-@events_options
+@recording_options
 @click.option("--channels", metavar="NAME,NAME,...", help="Play only these channels, in this order.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate.  [default: the recording's]")
 @click.option("--name", default="pretap-replay", help="Name of the EEG stream to open.")
-@click.option("--unit", type=click.Choice(["uV", "mV", "V"]), default="uV", help="Unit of the EEG stream.")
+@click.option("--stream-unit", type=click.Choice(["uV", "mV", "V"]), default="uV", help="Unit of the EEG stream.")
 @click.option("--counter", metavar="LABEL", help="Add a channel with this label that counts the device's samples.")
 @click.option(
     "--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="Speed of the replay relative to real time."
@@ -142,10 +142,9 @@ def replay(
     sfreq_hz: float | None,
     trials: str | None,
     xdf_stream: str | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     channels: str | None,
-    unit: str,
+    stream_unit: str,
     wait: bool,
     counter: str | None,
     n_packet: int | None,
@@ -164,6 +163,7 @@ def replay(
     'silent', the reopened outlet keeps its old description. docs/rehearsal.md has examples.
     """
     from pretap.recordings.named import open_any
+    from pretap.recordings.recording import describe_channels
     from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.replay.outlets import LslFeed
 
@@ -171,13 +171,14 @@ def replay(
     settings = _fault_settings(n_packet=n_packet or 0, **faults)
     if n_packet and n_chunk not in (None, n_packet):
         raise UsageError(f"A packet is sent as one chunk: expected --packet or --chunk, got {n_packet} and {n_chunk}.")
-    events = choose_events(markers, cue_channel)
-    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream, config=events)
+    played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream, config=reading)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
     if counter is not None and counter in played.channels:
         raise UsageError(f"--counter {counter}: the recording already has a channel of this name. Choose another.")
-    feed = LslFeed(played, name=name, speed=speed, unit=unit, counter=counter, report_file=json_file, say=_say)
+    for line in describe_channels(played):
+        click.echo(line, err=True)
+    feed = LslFeed(played, name=name, speed=speed, unit=stream_unit, counter=counter, report_file=json_file, say=_say)
     seconds = played.n_samples / played.sfreq_hz  # without breaks
     click.echo(
         f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
@@ -190,7 +191,7 @@ def replay(
         stop.wait(_OTHERS_S)
     n_chunk = n_packet or n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000))
     cut = pieces(played, n_chunk=n_chunk, loop=loop, as_recorded=timestamps == "recorded")
-    stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=unit)
+    stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=stream_unit)
     play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
     if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
         time.sleep(LINGER_S)

@@ -11,11 +11,19 @@ import click
 
 from pretap.bundle.manifest import Manifest
 from pretap.config.reading import load_config
-from pretap.config.recording import choose_events
+from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.options import FILE, engine_option, events_options, json_option, part_option, set_option, xdf_stream_option
+from pretap.options import (
+    FILE,
+    engine_option,
+    json_option,
+    part_option,
+    recording_options,
+    set_option,
+    xdf_stream_option,
+)
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
@@ -40,7 +48,7 @@ from pretap_realtime.signal.chunk import Decision
 @set_option
 @part_option
 @xdf_stream_option
-@events_options
+@recording_options
 @click.option(
     "--cue",
     "patterns",
@@ -72,8 +80,7 @@ def score(
     overrides: tuple[str, ...],
     part: Literal["train", "test"],
     xdf_stream: str | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     patterns: tuple[str, ...],
     offset_ms: float | None,
     log: Path | None,
@@ -89,9 +96,10 @@ def score(
     """
     from pretap.bundle.file import load
     from pretap.recordings.named import open_any
+    from pretap.recordings.recording import describe_channels
 
     flags = {
-        "cue.channel": cue_channel,
+        "cue.channel": reading.cue_channel or None,
         "cue.offset_ms": offset_ms,
         "decode.hop_ms": hop_ms,
         "decode.engine": engine,
@@ -105,9 +113,11 @@ def score(
         trials_at_hz=manifest.sfreq_hz,
         channels=manifest.channels,
         stream=xdf_stream,
-        config=choose_events(markers, settings.cue.channel),
+        config=overridden(RecordingConfig(cue_channel=settings.cue.channel), reading),
         clocks=_live_clocks(Path(recording), log),
     )
+    for line in describe_channels(opened, wanted=manifest.channels):
+        click.echo(line, err=True)
     every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.is_on))
     mode = _make_mode(decoder, opened, settings, patterns=patterns, every_hop=every_hop)
     policy = Policy(settings.policy, manifest)
@@ -132,7 +142,8 @@ def score(
         click.echo(f"{opened.source}\n{tally.report(counts, n_unmatched=n_unmatched)}")
         if file is not None:
             honest = counts.n_trained_on == 0
-            file.finish({"n_received": counts.n_received, "n_lost": counts.n_lost, "honest": honest})
+            figures = {"n_received": counts.n_received, "n_lost": counts.n_lost, "honest": honest}
+            file.finish(figures | {"left_out": dict(opened.left_out), "notes": opened.notes})
 
 
 def _live_clocks(recording: Path, log: Path | None) -> LiveClocks | None:

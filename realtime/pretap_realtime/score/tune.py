@@ -15,7 +15,7 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.child import run_child
-from pretap.config.recording import choose_events
+from pretap.config.recording import RecordingConfig
 from pretap.config.serve import PolicyConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
@@ -23,9 +23,9 @@ from pretap.files import write_json, writing
 from pretap.options import (
     FILE,
     engine_option,
-    events_options,
     json_option,
     part_option,
+    recording_options,
     trials_option,
     xdf_stream_option,
 )
@@ -121,7 +121,7 @@ class TuneResult(msgspec.Struct, frozen=True, kw_only=True):
 @part_option
 @trials_option
 @xdf_stream_option
-@events_options
+@recording_options
 @engine_option
 def tune(
     bundle: Path,
@@ -135,8 +135,7 @@ def tune(
     part: Literal["train", "test"],
     trials: str | None,
     xdf_stream: str | None,
-    markers: tuple[str, ...],
-    cue_channel: str | None,
+    reading: RecordingConfig,
     engine: str | None,
 ) -> None:
     """Find the policy with the most hits minus wrong commands on RECORDING, within a limit of false activations.
@@ -147,6 +146,7 @@ def tune(
     """
     from pretap.bundle.file import load
     from pretap.recordings.named import open_any
+    from pretap.recordings.recording import describe_channels
 
     _check_files(out, json_file, figure)
     decoder = load(bundle, engine=engine or "auto")
@@ -158,8 +158,10 @@ def tune(
         trials=trials,
         channels=manifest.channels,
         stream=xdf_stream,
-        config=choose_events(markers, cue_channel),
+        config=reading,
     )
+    for line in describe_channels(opened, wanted=manifest.channels):
+        click.echo(line, err=True)
     if trials is not None and opened.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
     result = _tune(decoder, opened, hop_ms=hop_ms, max_per_min=max_false_per_min)
