@@ -187,7 +187,7 @@ def _scrambled(channels: list[str]) -> list[int]:
 
 
 FAULTS = {
-    "C3 flat": _on_c3("flat or missing: C3", lambda x, _: np.zeros_like(x)),
+    "C3 flat": _on_c3("flat: C3", lambda x, _: np.zeros_like(x)),
     "C3 at the rail, 187 mV": _on_c3("C3: railed", lambda x, _: np.full_like(x, 187_500)),
     "C3 swings by 200 uV, cut off at 100": _on_c3(
         "C3: railed", lambda x, r: np.clip(x + _wave(len(x), r, hz=1.3, uv=200), -100, 100)

@@ -41,7 +41,7 @@ def test_a_flat_electrode_is_replaced_by_its_neighbours_and_said(playing, cap, m
     x = eeg(600, 8)
     x[300:, 2] = 7.0
     service, amp = playing(x)
-    assert "1 of 8 electrodes flat or missing: Cz; interpolated from their neighbours" in service.said
+    assert "1 of 8 electrodes flat: Cz; interpolated from their neighbours" in service.said
     silent = [row for row in service.verdicts() if not row["valid"]][-1]
     n_noticed = round((silent["t"] - amp.t0_s) * 100) - 300
     last = service.verdicts()[-1]

@@ -98,7 +98,7 @@ def test_a_flat_electrode_is_replaced_after_a_quarter_of_a_second_and_comes_back
     out, changes = follow(judge, x)
     name = CHANNELS[5]
     assert [at for at, _ in changes] == [125, 300]
-    assert changes[0][1] == f"1 of 28 electrodes flat or missing: {name}; interpolated from their neighbours"
+    assert changes[0][1] == f"1 of 28 electrodes flat: {name}; interpolated from their neighbours"
     assert changes[1][1] == "all electrodes are back"
     expected = x.copy()
     expected[125:300, 5] = (x[125:300] * interpolating_matrix(weights, [5])[5]).sum(axis=1)
@@ -111,8 +111,16 @@ def test_a_missing_channel_is_replaced_from_the_first_sample(electrodes):
     judge = electrodes(missing=(5,))
     out, changes = follow(judge, x)
     assert changes == []
-    assert judge.describe().startswith("1 of 28 electrodes flat or missing")
+    assert judge.describe() == "1 of 28 electrodes missing: FC5; interpolated from their neighbours"
     assert np.array(out)[:, 5].std() > 1
+
+
+def test_a_missing_and_a_flat_electrode_are_told_apart(electrodes):
+    x = eeg()
+    x[:, [5, 7]] = 0
+    judge = electrodes(missing=(5,))
+    _, changes = follow(judge, x)
+    assert changes[0][1].startswith(f"2 of 28 electrodes missing: {CHANNELS[5]}; flat: {CHANNELS[7]}; interpolated")
 
 
 def test_with_too_many_flat_nothing_comes_out_until_they_are_back(electrodes):

@@ -364,7 +364,7 @@ def test_an_electrode_that_sends_nan_for_good_is_replaced_and_may_come_back(wide
     said = [(round((d.t_s - 1000) * FS), d.why) for d in decisions if d.probs is None]
     assert [why for _, why in said[1:]] == [
         "non-finite: channel 2",
-        "1 of 8 electrodes flat or missing: Cz; interpolated from their neighbours",
+        "1 of 8 electrodes flat: Cz; interpolated from their neighbours",
         "all electrodes are back",
     ]
     good = {round((d.t_s - 1000) * FS): d.probs for d in decisions if d.probs is not None}
@@ -396,7 +396,7 @@ def test_a_cue_while_too_many_electrodes_are_flat_is_refused_for_that_reason(wid
     run(pipeline, x, stamps(400))
     assert pipeline.ask(Cue(stamps(400)[300], "tap/left"), arrived_s=10.0) == []
     (refused,) = pipeline.expire(12.0)
-    assert refused.why.startswith("3 of 8 electrodes flat or missing: C3, Cz, C4; at most 1 may be interpolated")
+    assert refused.why.startswith("3 of 8 electrodes flat: C3, Cz, C4; at most 1 may be interpolated")
 
 
 @pytest.mark.parametrize("jitter_s", [0.0, 0.003, 0.02])

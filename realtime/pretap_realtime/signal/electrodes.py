@@ -138,15 +138,17 @@ class Electrodes:
         n_window: int,
         missing: Sequence[int] = (),
     ) -> None:
-        self._channels, self._weights = tuple(channels), weights
+        lost = frozenset(missing)
+        self._channels = tuple((name, "missing" if k in lost else "flat") for k, name in enumerate(channels))
+        self._weights = weights
         self._n_max = max_interpolated(len(channels), max_share)
         n_block = block_samples(n_window, sfreq_hz)  # a flat channel is found before a window is full
         n = len(channels)
         self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
         self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
-        self._n_moving[list(missing)] = 0
+        self._n_moving[list(lost)] = 0
         self._masked: frozenset[int] = frozenset()
-        self._set_flat(frozenset(missing))
+        self._set_flat(lost)
 
     def restart_block(self) -> None:
         """Begin a new block after a break; what is flat stays flat."""
@@ -166,9 +168,12 @@ class Electrodes:
         """Return which electrodes are replaced, or why nothing can be decoded; empty if all are good."""
         if not self.replaced:
             return ""
-        names = [self._channels[k] for k in sorted(self.replaced)]
-        what = "masked, flat or missing" if self._masked else "flat or missing"
-        which = f"{len(names)} of {len(self._channels)} electrodes {what}: {', '.join(names)}"
+        names: dict[str, list[str]] = {}
+        for k in sorted(self.replaced):
+            name, why = self._channels[k]
+            names.setdefault(why if k in self._flat else "masked", []).append(name)
+        found = [f"{why}: {', '.join(each)}" for why, each in names.items()]
+        which = f"{len(self.replaced)} of {len(self._channels)} electrodes {'; '.join(found)}"
         if self._matrix is not None:
             return f"{which}; interpolated from their neighbours"
         if self._weights is None:
