@@ -117,11 +117,7 @@ def train(
         click.echo(note)
     _save(epochs, save_trials)
     if report is not None:
-        from pretap_offline.trials.figure import draw_trials
-
-        figure = out.with_name(f"{out.stem}-trials.png")
-        notes = draw_trials(epochs, figure)
-        click.echo(f"wrote {figure}" + (f" ({notes})" if notes else ""))
+        _draw(epochs, out.with_name(f"{out.stem}-trials.png"))
     with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
         manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
     if manifest.metrics is not None:
@@ -173,7 +169,7 @@ def evaluate(
         epochs, cut = _cut(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())
     else:
-        epochs = read_trials(data, part=part)
+        epochs, cut = read_trials(data, part=part), None
     if trials is not None:
         epochs = epochs.select_range(trials)
     _save(epochs, save_trials)
@@ -183,7 +179,7 @@ def evaluate(
         write_predictions(evaluation, predictions)
         click.echo(f"wrote {predictions}")
     if json_file is not None:
-        write_scores(evaluation, json_file)
+        write_scores(evaluation, json_file, cut=cut)
 
 
 def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None, reading: RecordingConfig) -> None:
@@ -220,6 +216,17 @@ def _recipe_of(decoder: Decoder, reading: RecordingConfig) -> TrainConfig:
         )
     signal = replace(recipe.signal, sfreq_hz=manifest.sfreq_hz)
     return replace(recipe, signal=signal, recording=overridden(recipe.recording, reading))
+
+
+def _draw(epochs: Epochs, path: Path) -> None:
+    from pretap_offline.figure_style import not_drawn
+    from pretap_offline.trials.figure import draw_trials
+
+    try:
+        notes = draw_trials(epochs, path)
+        click.echo(f"wrote {path}" + (f" ({notes})" if notes else ""))
+    except Exception as error:  # noqa: BLE001 - MNE and Matplotlib raise anything, and no figure may end a training
+        click.echo(not_drawn(f"The figure {path}", error), err=True)
 
 
 def _save(epochs: Epochs, path: Path | None) -> None:

@@ -1,6 +1,6 @@
 """Colours and Matplotlib settings of the figures, and how the figure of another process's result is written.
 
-Used by `evaluate.tradeoff_figure`, `evaluate.latency_figure` and `lab.report`.
+Used by `train`, `evaluate.tradeoff_figure`, `evaluate.latency_figure` and `lab.report`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ STYLE: Any = {  # names defined by Matplotlib
 }
 
 
+def not_drawn(figure: str, error: Exception) -> str:
+    """Return the sentence about a figure that failed; no figure ends the work that it illustrates."""
+    reason = " ".join(str(error).split())[:200]
+    return f"{figure} could not be drawn ({type(error).__name__}: {reason}). No result depends on it."
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a Matplotlib figure; raise UsageError if that fails, or Matplotlib does not know the suffix."""
     try:
@@ -45,4 +51,7 @@ def draw_from_json(draw: Callable[[dict[str, Any], Path], None], file: str, figu
     except PretapError as error:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - Matplotlib raises anything
+        sys.stderr.write(f"Error: {not_drawn(figure, error)}\n")
+        return UsageError.exit_code
     return 0

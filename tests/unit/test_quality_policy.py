@@ -142,10 +142,7 @@ def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
     assert decisions[-1].probs is not None
     assert not decisions[-1].why
     assert decisions[-1].quality == 1 - 1 / N
-    assert (
-        pipeline.front_end.status.describe()
-        == "1 of 16 electrodes flat: FC3; interpolated from their neighbours"
-    )
+    assert pipeline.front_end.status.describe() == "1 of 16 electrodes flat: FC3; interpolated from their neighbours"
 
 
 def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):

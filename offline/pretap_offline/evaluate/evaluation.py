@@ -17,7 +17,7 @@ from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap_offline.evaluate.metrics import Scores, against_chance, score
-from pretap_offline.trials.report import describe_counts
+from pretap_offline.trials.report import TrialReport, describe_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +107,13 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def write_scores(evaluation: Evaluation, path: Path) -> None:
-    """Write the scores as JSON; ``honest`` is false if the decoder was trained on any of the trials."""
+def write_scores(evaluation: Evaluation, path: Path, *, cut: TrialReport | None = None) -> None:
+    """Write the scores as JSON, with the report of the trials if they were cut from recordings.
+
+    ``honest`` is false if the decoder was trained on any of the trials.
+    """
     content = asdict(evaluation) | {"n_trials": len(evaluation.probs), "honest": evaluation.n_trained_on == 0}
+    if cut is not None:
+        content["trials"] = cut
     del content["probs"]
     write_json(path, content)

@@ -16,6 +16,7 @@ from pretap.extras import import_extra
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
+from pretap_offline.figure_style import not_drawn
 from pretap_offline.lab.fits import data_sha256
 from pretap_offline.lab.report import figures, texts
 from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, paragraph, picture, section, table
@@ -230,8 +231,12 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
 
 
 def _drawn(group: Group, drawing: Topographies, *, name: str) -> list[str]:
+    try:
+        maps = drawing.draw(group)
+    except Exception as error:  # noqa: BLE001 - MNE and Matplotlib raise anything, and no figure may end a comparison
+        return [heading(group.title, level=4), paragraph(not_drawn("The maps", error))]
     pictures = (
         picture(drawn, kind=PNG, alt=f"{name}: {group.title}, {each.title}", caption=each.title)
-        for drawn, each in zip(drawing.draw(group), group.maps, strict=True)
+        for drawn, each in zip(maps, group.maps, strict=True)
     )
     return [heading(group.title, level=4), cards(pictures, heads=True)]
