@@ -85,7 +85,8 @@ def train(
     closed-form (slow potential and covariance).
 
     With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
-    written next to the bundle.
+    written next to the bundle. Channels that are not EEG by their type, label or unit are left out and listed. If a
+    file lacks labels, unit or rate, or is wrong, [recording] in CONFIG has channels, unit, sfreq_hz and eeg.
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
