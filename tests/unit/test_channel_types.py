@@ -15,9 +15,21 @@ OTHERS = {
     "respiration": ["Resp", "RESP oro-nasal", "Thorax"],
     "skin conductance": ["GSR", "EDA1"],
     "temperature": ["Temp", "Temp rectal"],
-    "motion": ["ACC X", "accX", "ACC27", "Accelerometer_Y", "GyroZ", "x_dir"],
-    "pulse": ["Pulse", "SpO2", "SaO2", "PLETH", "PPG"],
-    "trigger": ["TRIG", "Trigger", "STI 014", "STI101", "Status", "DI1", "DIN8", "Digital Channel 0", "MkIdx"],
+    "motion": ["ACC X", "accX", "ACC27", "Accelerometer_Y", "GyroZ", "x_dir", "BodyPos"],
+    "pulse": ["Pulse", "SpO2", "SaO2", "PLETH", "Plet", "PPG"],
+    "trigger": [
+        "TRIG",
+        "Trigger",
+        "STI 014",
+        "STI101",
+        "Status",
+        "DI1",
+        "DIN8",
+        "Digital Channel 0",
+        "MkIdx",
+        "EventMarker",
+        "StimTrak",
+    ],
     "counter or device state": ["Counter", "PacketCounter", "Sample Index", "TIME_STAMP_s", "Battery", "CQ_AF3", "CW6"],
     "photodiode or sound": ["Photo", "photodiode", "Audio"],
     "auxiliary input": ["AUX", "Aux 1", "Right AUX", "BIP3", "DC01"],
@@ -69,12 +81,13 @@ def test_a_unit_that_is_no_voltage_excludes_a_channel():
     assert kept == ["C3", "C4"]  # the unit of C4 is missing, not another one
     assert [name for name, _ in left_out] == ["Nose", "Box", "Lamp"]
     assert left_out[0][1] == "its unit is degC, which is no voltage"
+    assert choose(["ch1", "ch2"], units=["none", "none"])[0] == ["ch1", "ch2"]  # no channel has a unit
 
 
 def test_external_electrodes_of_a_cap_are_left_out_but_not_those_of_a_board_without_one():
-    assert choose(["Cz", "EXG1"])[0] == ["Cz"]
+    assert choose(["Cz", "EXG1", "ExG 2"])[0] == ["Cz"]
     assert choose(["EXG1", "EXG2"])[0] == ["EXG1", "EXG2"]
-    assert choose(["C3", "E1", "E2"])[0] == ["C3"]  # the eyes, in sleep recordings
+    assert choose(["C3-M2", "E1-M2", "E2"])[0] == ["C3-M2"]  # the eyes, in sleep recordings
     assert choose(["E1", "E2", "E3"])[0] == ["E1", "E2", "E3"]  # a net of EGI
 
 
@@ -83,6 +96,7 @@ def test_of_two_channels_of_one_electrode_the_one_with_the_modern_name_is_used()
     assert (kept, left_out) == (["T7", "Cz"], (("T3", "the same electrode as T7"),))
     assert choose(["EEG C3-Ref", "EEG C3-LE", "Cz"])[0] == ["EEG C3-Ref", "Cz"]
     assert choose(["T3", "T7", "Cz"], eeg=["T3"])[0] == ["T3", "Cz"]
+    assert choose(["EEG", "EEG"])[0] == ["EEG", "EEG"]  # these labels name no electrode
 
 
 def test_the_setting_overrides_type_label_and_unit_but_not_the_cue_channel():

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 
 from pretap.errors import DataError
-from pretap.signal.channels import electrode_names
+from pretap.signal.channels import electrode_names, unit_factor
 
 _ELECTRODE = re.compile(  # the 10-5 system (Oostenveld & Praamstra 2001), earlobes and mastoids
     r"(N|FP|AFP?|AFF|F|FF[TC]|F[TC]|FTT|FCC|T|TTP|C|CCP|[TC]P|TPP|CPP|P|PPO|POO?|O|OI|I)(Z|\d{1,2})H?|[AM][12]"
 )
-_EXTERNAL = re.compile(r"EXG ?\d{1,2}")  # the sockets beside a BioSemi cap: eyes, mastoids, muscles
+_EXTERNAL = re.compile(r"EXG\d{1,2}")  # the sockets beside a BioSemi cap: eyes, mastoids, muscles
 _PREFIX = re.compile(r"^(EEG|POL)[ _:-]+")
 _WORD = re.compile(r"[A-Z0-9]+")
 
@@ -26,27 +26,35 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, patterns in (
         (
             "EOG",
-            r"[A-Z]{0,2}EOG[A-Z]*\d* [HV]EO[LRUD]?\d? [LR]OC [LR][UL]C [LIS]O[12] [LR]IO EYES? EYEGAZE GAZE.* PUPIL.*",
+            r"[A-Z]{0,2}EOG[A-Z]*\d* [UL]?[HV]EO[LRUD]?\d? [LR]OC [LR][UL]C [LIS]O[12] [LR]?IO EYES? EYEGAZE GAZE.* "
+            r"PUPIL.*",
         ),
-        ("ECG", r"[A-Z]?E[CK]G[A-Z]*\d* HR HEART.* CARDIO.*"),
+        ("ECG", r"[A-Z]?E[CK]G[A-Z]*\d* HRV? HEART.* CARDIO.*"),
         ("EMG", r"[A-Z]{0,3}EMG[A-Z]*\d* CHIN.* [LR]?LEG\d* [LR]AT MASSETER TIB(IALIS)?"),
-        ("respiration", r"RESP.* BREATH.* AIRFLOW FLOW NASAL THOR.* ABDO?(MEN|MINAL)? CHEST SNOR.* BELT CPAP"),
+        (
+            "respiration",
+            r"RESP.* BREATH.* AIRFLOW FLOW NASAL THOR.* ABDO?(MEN|MINAL)? CHEST SNOR.* BELT CPAP (ET)?CO2 PRESSURE",
+        ),
+        ("temperature", r"(BODY|SKIN)?TEMP(ERATURE)?\d*"),
         ("skin conductance", r"GSR\d* EDA\d* SC[RL] GALVANIC SKIN.*"),
-        ("temperature", r"TEMP(ERATURE)?\d*"),
-        ("motion", r"ACC[XYZ]?\d* ACCEL.* GYRO?[XYZ]?\d* GYROSCOPE.* MAGNETOMETER.* IMU\d* QUAT.* [XYZ]DIR FORCE\d*"),
-        ("pulse", r"PULSE.* PLETH.* PPG.* BVP S[AP]O2 OXIM.*"),
+        (
+            "motion",
+            r"ACC[XYZ]?\d* ACCEL.* GYRO?[XYZ]?\d* GYROSCOPE.* MAG[XYZ]? MAGNETOMETER.* IMU\d* QUAT.* [XYZ]DIR FORCE\d* "
+            r"MOTION.* POS POSITION.* BODYPOS.* TILT ROT",
+        ),
+        ("pulse", r"PULSE.* PLETH?.* PPG.* BVP S[AP]O2 OXIM.*"),
         (
             "trigger",
-            r"TRIG.* TRG\d* STIM?\d* STIMUL.* STATUS DI\d* DIN\d+ DIG(I|ITAL)?(IN)?\d* TTL\d* EVENTS? MARKERS? MKIDX "
-            r"ANNOTATIONS? BUTTONS? SYNC CODES?",
+            r"TRIG.* TRG\d* STI\d* STIM.* STATUS DI\d* DIN\d+ DIG.* TTL\d* EVENTS? .*MARKERS? MKIDX ANNOTATIONS? "
+            r"BUTTONS? KEYS? KEYBOARD SYNC CODES?",
         ),
         (
             "counter or device state",
-            r".*COUNTER CNTR? TIME TIMESTAMPS? CLOCK SAMPLE(S|INDEX|NUMBER) PACKETS? BATTERY VALIDATION INTERPOLATED "
-            r"CQ CW6 SAW RAMP",
+            r".*COUNTER CNTR? TIME TIMESTAMPS? CLOCK SAMPLE(S|INDEX|NUMBER) PACKETS? BATT?(ERY)? RSSI VALIDATION "
+            r"INTERPOLATED CQ CW6 SAW RAMP",
         ),
-        ("photodiode or sound", r"PHOTO.* DIODE\d* PHOTIC LIGHT\d* LUX AUDIO\d* MIC\d* SOUND.*"),
-        ("auxiliary input", r"AUX.* BIP\d* DC\d+ ANALOG.* MISC\d* IBI BURSTS SUPPR"),
+        ("photodiode or sound", r"PHOTO.* DIODE\d* PHOTIC LED LIGHTS?\d* LUX AUDIO\d* MIC\d* MICROPHONE SOUND.*"),
+        ("auxiliary input", r"AUX.* ERG\d* BIP\d* DC\d+ ANALOG.* MISC\d* IBI BURSTS SUPPR"),
     )
 )
 
@@ -60,7 +68,7 @@ _NOT_VOLTS = frozenset((
     "hpa", "kpa", "mmhg", "cmh2o", "l/s", "l/min", "n", "nm", "kg", "t", "ut", "gauss", "px", "pixel", "pixels", "mm",
     "cm", "m", "rad", "deg",
 ))  # fmt: skip
-_NO_UNIT = frozenset((  # not enough evidence against a channel that is called like an electrode
+_NO_UNIT = frozenset((  # evidence only against a channel that is not called like an electrode, beside others in volts
     "n/a", "na", "none", "a.u.", "au", "bool", "boolean", "codes", "code", "count", "counts", "integer", "int",
     "unitless", "index",
 ))  # fmt: skip
@@ -111,11 +119,16 @@ def choose_eeg_channels(
             f"{source} has no channel {unknown[0]!r}, which the setting `eeg` names. It has {', '.join(labels[:40])}."
         )
     is_asked = [any(_fits(name, pattern) for pattern in eeg) for name in labels]
+    has_volts = any(unit_factor(unit) is not None for unit in units)
     reasons = [_reason(*each) for each in zip(labels, types, units, strict=True)]
     has_eeg = any(kind.lower() == "eeg" and not why for kind, why in zip(types, reasons, strict=True))
     kept, left_out = [], []
     for i, (label, kind) in enumerate(zip(labels, types, strict=True)):
-        why = "" if is_asked[i] else reasons[i] or _reason_beside(label, kind, labels, has_eeg=has_eeg)
+        why = (
+            ""
+            if is_asked[i]
+            else reasons[i] or _reason_beside(label, kind, units[i], labels, has_eeg=has_eeg, has_volts=has_volts)
+        )
         if without and label == without:
             why = "it has the cues"
         if why:
@@ -139,7 +152,9 @@ def _twins(labels: Sequence[str], is_asked: Sequence[bool]) -> dict[int, int]:
 
     That is the channel that `eeg` names, or else the one with the modern name, or else the first.
     """
-    electrodes = electrode_names(labels)
+    electrodes = [
+        name if _is_electrode(label) else "" for label, name in zip(labels, electrode_names(labels), strict=True)
+    ]
 
     def rank(k: int) -> tuple[bool, bool, int]:
         return not is_asked[k], labels[k].upper() != electrodes[k], k
@@ -163,25 +178,33 @@ def _reason(label: str, kind: str, unit: str) -> str:
         return f"its type is {kind}"
     if found := kind_of(label):
         return f"{found} by its label"
-    plain = unit.strip().lower()
-    if plain in _NOT_VOLTS or (plain in _NO_UNIT and not _is_electrode(label)):
+    if unit.strip().lower() in _NOT_VOLTS:
         return f"its unit is {unit.strip()}, which is no voltage"
     return ""
 
 
-def _reason_beside(label: str, kind: str, labels: Sequence[str], *, has_eeg: bool) -> str:
+def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, has_eeg: bool, has_volts: bool) -> str:
     """Return why a channel is not EEG if other channels are; empty if nothing speaks against it."""
     if has_eeg and kind and kind.lower() != "eeg":
         return f"its type is {kind}"
-    name = label.strip().upper()
-    if _EXTERNAL.fullmatch(name) and any(map(_is_electrode, labels)):
+    if has_volts and unit.strip().lower() in _NO_UNIT and not _is_electrode(label):
+        return f"its unit is {unit.strip()}, which is no voltage"
+    if not any(map(_is_electrode, labels)):
+        return ""
+    if _EXTERNAL.fullmatch("".join(_WORD.findall(label.upper()))):
         return "an external electrode by its label"
-    if name in ("E1", "E2") and "E3" not in labels and any(map(_is_electrode, labels)):  # of sleep; EGI has E3
+    if _first_word(label) in ("E1", "E2") and "E3" not in map(
+        _first_word, labels
+    ):  # sleep recordings; a net of EGI has E3
         return "EOG by its label"
     return ""
 
 
 def _is_electrode(label: str) -> bool:
     """Whether a label names an electrode of the 10-5 system: ``C3``, ``EEG C3-Ref``."""
+    return bool(_ELECTRODE.fullmatch(_first_word(label)))
+
+
+def _first_word(label: str) -> str:
     words = _WORD.findall(_PREFIX.sub("", label.strip().upper()))
-    return bool(words) and bool(_ELECTRODE.fullmatch(words[0]))
+    return words[0] if words else ""
