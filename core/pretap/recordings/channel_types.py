@@ -122,16 +122,17 @@ def choose_eeg_channels(
     has_volts = any(unit_factor(unit) is not None for unit in units)
     reasons = [_reason(*each) for each in zip(labels, types, units, strict=True)]
     has_eeg = any(kind.lower() == "eeg" and not why for kind, why in zip(types, reasons, strict=True))
+
+    def why_not(i: int) -> str:
+        if without and labels[i] == without:
+            return "it has the cues"
+        if is_asked[i]:
+            return ""
+        return reasons[i] or _reason_beside(labels[i], types[i], units[i], labels, has_eeg=has_eeg, has_volts=has_volts)
+
     kept, left_out = [], []
-    for i, (label, kind) in enumerate(zip(labels, types, strict=True)):
-        why = (
-            ""
-            if is_asked[i]
-            else reasons[i] or _reason_beside(label, kind, units[i], labels, has_eeg=has_eeg, has_volts=has_volts)
-        )
-        if without and label == without:
-            why = "it has the cues"
-        if why:
+    for i, label in enumerate(labels):
+        if why := why_not(i):
             left_out.append((label or f"ch{i + 1}", why))
         else:
             kept.append(i)
@@ -193,9 +194,8 @@ def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, h
         return ""
     if _EXTERNAL.fullmatch("".join(_WORD.findall(label.upper()))):
         return "an external electrode by its label"
-    if _first_word(label) in ("E1", "E2") and "E3" not in map(
-        _first_word, labels
-    ):  # sleep recordings; a net of EGI has E3
+    words = {_first_word(each) for each in labels}
+    if _first_word(label) in ("E1", "E2") and "E3" not in words:  # of a sleep recording; a net of EGI has E3
         return "EOG by its label"
     return ""
 
