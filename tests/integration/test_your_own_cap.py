@@ -97,6 +97,9 @@ def test_every_command_of_the_page_works_in_its_order(walk):
     assert warnings == ["WARNING: no decision at the marker 'rest': expected a cue like 'tap/left', 'tap/right'"]
     verify = next(said for name, said in walk.said.items() if name.startswith("pretap verify"))
     assert "PASSED" in verify
+    for command in ("train", "evaluate", "score", "replay", "verify"):
+        said = next(said for name, said in walk.said.items() if name.startswith(f"pretap {command}"))
+        assert "uses 28 channels: F3, F1, Fz, " in said
 
 
 def test_a_second_recording_of_the_same_head_is_decoded_live_above_0_8(walk):

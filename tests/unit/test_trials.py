@@ -151,8 +151,9 @@ def test_a_marker_in_a_break_does_not_replace_the_tap_whose_sample_is_the_neares
         assert report.files[0].dropped == (("more than a sample from the nearest one", 2),)
 
 
+@pytest.mark.parametrize("sfreq_hz", [250.0, 125.0])
 @pytest.mark.parametrize("seed", range(20))
-def test_every_event_is_a_trial_or_is_dropped_for_a_reason(seed):
+def test_every_event_is_a_trial_or_is_dropped_for_a_reason(seed, sfreq_hz):
     rng = np.random.default_rng(seed)
     x, n = noise(n_channels=4, seed=seed), 60
     for where in rng.integers(0, 5000, 4):
@@ -170,7 +171,8 @@ def test_every_event_is_a_trial_or_is_dropped_for_a_reason(seed):
         segments=(0, *sorted(set(rng.integers(1, 5000, 3).tolist()))),
         bad=((int(samples[0]), int(samples[0]) + 100),),
     )
-    epochs, report = cut_trials([source], changed(reject_uv=500.0, flat_uv=0.1))
+    config = msgspec.structs.replace(changed(reject_uv=500.0, flat_uv=0.1), signal=SignalConfig(sfreq_hz=sfreq_hz))
+    epochs, report = cut_trials([source], config)
     (file,) = report.files
     assert sum(file.n_events) == sum(text != "rest" for text in texts)
     assert sum(file.n_events) == len(epochs) + sum(count for _, count in file.dropped)
