@@ -107,6 +107,13 @@ def test_the_page_has_all_scores_of_every_decoder(found, page):
     assert "{:+.3f} to {:+.3f}".format(*difference.nll_ci95) in page.cells
 
 
+def test_two_channels_of_one_electrode_are_one_place_on_the_maps(tmp_path):
+    epochs = trials(channels=("C3", "Cz", "C4", "O1", "T3", "T7"))
+    page = reported(compared(epochs, tmp_path, {"lda": LDA}), tmp_path, epochs)
+    assert "could not be drawn" not in page.text
+    assert any(kind == "image/png" for _, kind, _ in page.pictures)
+
+
 def test_the_page_holds_everything_needed_to_repeat_the_comparison(found, page):
     for said in (
         *("noise & <rhythms>", found.trials.sha256, found.setting.protocol, found.setting.code, found.setting.created),
