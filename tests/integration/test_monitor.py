@@ -202,10 +202,10 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_j
     )
     np.testing.assert_array_equal(columns[:, 1], x.reshape(20, 10, 4).max(axis=1))
     assert [row[1] for u in updates for row in u.get("decisions", [])] == [[0.9, 0.1]]
-    judged = [(j["truth"], j["label"], j["right"]) for u in updates for j in u.get("judged", [])]
+    judged = [(j["truth"], j["label"], j["correct"]) for u in updates for j in u.get("judged", [])]
     assert judged == [("left", "left", True), ("right", "left", False)]
     figures = [u["figures"] for u in updates if u.get("figures")][-1]
-    assert (figures["n_right"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
+    assert (figures["n_correct"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
     assert (figures["state"], figures["bad"]) == (("RUNNING", ["C3"]) if as_json else ("", []))
 
 
@@ -229,7 +229,7 @@ def test_a_number_is_a_true_marker_if_the_service_tells_its_class(monitor, kit, 
         )
     markers = [event["text"] for u in updates for event in u.get("events", []) if event["kind"] == "marker"]
     assert markers == ["1", "2", "7"]
-    judged = [(j["truth"], j["label"], j["right"]) for u in updates for j in u.get("judged", [])]
+    judged = [(j["truth"], j["label"], j["correct"]) for u in updates for j in u.get("judged", [])]
     assert judged == [("left", "left", True), ("right", "left", False)][:n_judged]
 
 

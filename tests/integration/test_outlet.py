@@ -11,7 +11,7 @@ import pytest
 from pretap_realtime.lsl.description import describe
 from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send import outlet_sink
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import Message, ServiceDescription, encode
 from pretap_realtime.send.sink import Outgoing
 from real_lsl import resolve
 
@@ -119,12 +119,12 @@ def test_messages_are_only_written_for_readers_and_a_late_reader_gets_all_from_t
     sink.group.close()
 
 
-def test_every_outlet_of_a_service_describes_the_markers_of_its_classes():
+def test_every_outlet_of_a_service_describes_how_it_decides():
     events = {"left": ("tap/left", "1"), "right": ("<&\u00b5>",)}
-    sink = outlet_sink.OutletSink("told", classes=("left", "right"), format="json", sha256="0", events=events)
+    service = ServiceDescription(events=events, offset_ms=-130.0, is_cued=True, cue_query="name=<task>")
+    sink = outlet_sink.OutletSink("told", classes=("left", "right"), format="json", sha256="0", service=service)
     message = Message(type="state", seq=0, state="RUNNING", t=T_S[0], sent=T_S[0])
     sink.send([Outgoing(message)])
     for kind in ("markers", "codes", "probabilities"):
-        described = msgspec.json.decode(describe(resolve(f"told-{kind}")).events, type=dict[str, tuple[str, ...]])
-        assert described == events
+        assert msgspec.json.decode(describe(resolve(f"told-{kind}")).service, type=ServiceDescription) == service
     sink.group.close()

@@ -6,6 +6,7 @@ import pytest
 
 from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.monitor.choice import Selection, choose
+from pretap_realtime.send.messages import ServiceDescription
 
 
 def found(name, kind="Markers", format="string", n=1, uid="", source_id=""):  # noqa: A002
@@ -21,8 +22,17 @@ AMP = found("Amp", "EEG", "float32", 28)
 ANY = Selection("", {"type": "EEG"}, None)
 
 
+def parts(*arguments, **options):
+    choice = choose(*arguments, **options)
+    return choice.streams, choice.problems
+
+
+def markers(choice):
+    return [each.name for role, each in choice.streams.items() if role.startswith("marker ")]
+
+
 def test_the_only_service_the_only_eeg_and_the_task_are_followed():
-    wanted, problems = choose([*service("pretap"), AMP, found("task"), found("wide", n=2)], ANY)
+    wanted, problems = parts([*service("pretap"), AMP, found("task"), found("wide", n=2)], ANY)
     assert {role: each.name for role, each in wanted.items()} == {
         "probabilities": "pretap-probabilities", "codes": "pretap-codes", "messages": "pretap-markers", "eeg": "Amp",
         "marker task": "task",
@@ -33,18 +43,18 @@ def test_the_only_service_the_only_eeg_and_the_task_are_followed():
 @pytest.mark.parametrize("step", [1, -1])
 def test_markers_of_a_replay_with_the_name_of_the_service_are_not_its_messages(step):
     replay = found("pretap-markers", uid="replay", source_id="pretap-replay:pretap-markers")
-    wanted, problems = choose([*service("pretap"), replay, AMP][::step], ANY)
+    wanted, problems = parts([*service("pretap"), replay, AMP][::step], ANY)
     assert (wanted["messages"].uid, wanted["marker replay"]) == ("pretap-markers", replay)
     assert not problems
 
 
 def test_with_several_services_none_is_followed_until_one_is_named():
     streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
-    wanted, problems = choose(streams, ANY)
+    wanted, problems = parts(streams, ANY)
     assert wanted == {}
     assert "Found 2 services: anna, ben" in problems[0]
     assert "Found 2 EEG streams: Amp, Other" in problems[1]
-    wanted, problems = choose(streams, Selection("ben", {"name": "Amp"}, None))
+    wanted, problems = parts(streams, Selection("ben", {"name": "Amp"}, None))
     assert wanted["messages"].name == "ben-markers"
     assert wanted["eeg"] is AMP
     assert problems == []
@@ -52,10 +62,46 @@ def test_with_several_services_none_is_followed_until_one_is_named():
 
 def test_the_followed_service_is_kept_when_another_appears():
     streams = [*service("anna"), *service("ben"), AMP, found("Other", "EEG", "float32", 8)]
-    wanted, problems = choose(streams, ANY, followed="anna", has_eeg=True)
+    wanted, problems = parts(streams, ANY, followed="anna", has_eeg=True)
     assert wanted["codes"].name == "anna-codes"
     assert problems == []
 
 
 def test_missing_streams_are_reported():
-    assert choose([], ANY) == ({}, ["Waiting for a service. Is pretap serve running?", "Waiting for the EEG stream."])
+    wanted, problems = parts([], ANY)
+    assert wanted == {}
+    assert ["pretap serve" in problems[0], "pretap replay" in problems[1]] == [True, True]
+
+
+CUED = ServiceDescription(is_cued=True, cue_query="name=anna-task")
+
+
+def test_of_a_service_that_decides_at_cues_only_their_stream_is_read():
+    streams = [*service("anna"), AMP, found("anna-task"), found("ben-task")]
+    choice = choose(streams, ANY, description=CUED)
+    assert (markers(choice), choice.why_not_judged) == (["anna-task"], "")
+    choice = choose(streams, ANY, description=ServiceDescription(is_cued=True))  # of a trigger channel
+    assert (markers(choice), choice.why_not_judged) == ([], "")
+    choice = choose(streams, ANY, description=ServiceDescription(is_cued=True, cue_query="'="))
+    assert markers(choice) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "query", "is_judged"),
+    [
+        ([], None, True),
+        ([found("ben-task")], None, False),
+        ([*service("ben")], None, False),
+        ([found("AmpB", "EEG", "float32", 8)], None, False),
+        ([found("anna-task", uid="before")], None, True),  # it ended, and has returned
+        ([found("ben-task"), *service("ben")], {"name": "anna-task"}, True),
+        ([found("ben-task")], {"type": "Markers"}, False),
+    ],
+)
+def test_decisions_at_every_hop_are_judged_if_the_markers_can_only_be_their_players(others, query, is_judged):
+    streams = [*service("anna"), AMP, found("anna-task"), *others]
+    choice = choose(streams, Selection("anna", {"name": "Amp"}, query))
+    assert (choice.why_not_judged == "") == is_judged
+    if not is_judged:
+        assert "anna-task" in choice.why_not_judged
+        assert "--cue-query" in choice.why_not_judged

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pretap_realtime.monitor.dashboard import Dashboard
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import Message, ServiceDescription, encode
 from pretap_realtime.signal.chunk import Cue
 
 CLASSES = ("left", "right")
@@ -75,14 +76,87 @@ def test_text_from_the_network_is_short_and_printable():
     assert len(texts) == 2 + 64
 
 
-def test_judged_markers_are_counted():
+def tally(board):
+    figures = board.figures(now_s=50.0)
+    return figures.n_judged, figures.n_correct, figures.n_none
+
+
+def add_verdicts(board, *, before_s):
+    for k, label in enumerate(("left", "right", "none", "left")):
+        verdict = message(type="verdict", seq=k, label=label, valid=k < 3, t=10.0 * k - before_s)
+        board.add_message(verdict, now_s=10.0 * k, has_latency=True)
+        board.add_marker(Cue(10.0 * k, "S  1"), now_s=10.0 * k)
+    board.judge_markers(now_s=50.0)
+
+
+def test_decisions_at_every_hop_are_judged_by_the_events_and_the_offset_of_the_bundle():
+    board = Dashboard(CLASSES, ServiceDescription(events={"left": ("S  1",)}, offset_ms=-700.0))
+    add_verdicts(board, before_s=0.7)
+    assert tally(board) == (3, 1, 1)
+    assert [(each.label, each.correct) for each in board.judged.since(0)] == [
+        ("left", True), ("right", False), ("none", False), ("", False),
+    ]  # fmt: skip
+
+
+def test_markers_that_may_be_another_players_are_not_judged_and_what_was_counted_is_forgotten():
+    board = Dashboard(CLASSES, ServiceDescription(events={"left": ("S  1",)}))
+    add_verdicts(board, before_s=0.0)
+    board.set_why_not_judged("Not judged: two players.")
+    board.add_marker(Cue(100.0, "S  1"), now_s=100.0)
+    board.judge_markers(now_s=200.0)
+    assert tally(board) == (0, 0, 0)
+    assert board.figures(now_s=200.0).why_not_judged == "Not judged: two players."
+    assert [event.label for event in board.events.since(0)][-1] == ""
+    board.set_why_not_judged("")
+    assert board.figures(now_s=200.0).why_not_judged == ""
+
+
+def test_at_cues_the_tally_is_that_of_the_service_also_for_a_page_that_comes_late():
+    board = Dashboard(CLASSES, ServiceDescription(offset_ms=500.0, is_cued=True, cue_query="task"))
+    board.add_marker(Cue(10.0, "go/left"), now_s=10.0)
+    board.add_message(message(n_judged=7, n_correct=5, n_none=1), now_s=10.1, has_latency=True)
+    board.judge_markers(now_s=50.0)
+    assert tally(board) == (7, 5, 1)
+    facts = {"type": "verdict", "seq": 1, "cue": "go/left", "truth": "left", "label": "right", "t": 10.5}
+    board.add_message(message(**facts, n_judged=8, n_correct=5, n_none=1), now_s=10.6, has_latency=True)
+    board.judge_markers(now_s=50.0)
+    assert tally(board) == (8, 5, 1)
+    assert [(each.t, each.truth, each.label) for each in board.judged.since(0)] == [(10.0, "left", "right")]
+
+
+def test_a_cue_of_a_trigger_channel_is_shown_as_a_marker():
+    board = Dashboard(CLASSES, ServiceDescription(offset_ms=-200.0, is_cued=True))
+    verdict = message(type="verdict", cue="769", truth="left", label="left", t=9.8, n_judged=1, n_correct=1)
+    board.add_message(verdict, now_s=10.0, has_latency=True)
+    (marker,) = [event for event in board.events.since(0) if event.kind == "marker"]
+    assert (marker.t, marker.text, marker.label, marker.start) == (10.0, "769", "left", False)
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 0), (3, 4, 0), (3, 2, 2), (3, -1, 0)])
+def test_impossible_counts_are_unreadable(counts):
+    board = Dashboard(CLASSES, ServiceDescription(is_cued=True))
+    facts = dict(zip(("n_judged", "n_correct", "n_none"), counts, strict=True))
+    board.add_message(message(**facts), now_s=1.0, has_latency=True)
+    assert tally(board) == (0, 0, 0)
+    assert board.figures(now_s=1.0).unreadable == 1
+
+
+def test_plain_labels_are_not_judged_and_the_page_says_why():
     board = Dashboard(CLASSES)
-    for k, label in enumerate(("left", "right", "none")):
-        board.add_codes([float(("none", *CLASSES).index(label))], [10.0 * k])
-        board.add_marker(Cue(10.0 * k, "trial/0/end/left"), now_s=10.0 * k)
-    board.judge_markers(now_s=30.0)
-    figures = board.figures(now_s=30.0)
-    assert (figures.n_judged, figures.n_right, figures.n_none) == (3, 1, 1)
+    board.add_message("left", now_s=1.0, has_latency=True)
+    board.add_marker(Cue(1.0, "tap/left"), now_s=1.0)
+    board.judge_markers(now_s=50.0)
+    assert tally(board) == (0, 0, 0)
+    assert "plain labels" in board.figures(now_s=50.0).why_not_judged
+
+
+def test_the_reason_of_an_invalid_decision_is_shown_until_the_next_valid_one():
+    board = Dashboard(CLASSES)
+    found = []
+    for k, why in enumerate(("", "a gap", "C3 is flat", "")):
+        board.add_message(message(type="verdict", seq=k, valid=not why, why=why), now_s=1.0, has_latency=True)
+        found.append(board.figures(now_s=100.0).invalid)
+    assert found == ["", "a gap", "C3 is flat", ""]
 
 
 def test_only_the_newest_events_are_kept():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pretap.bundle.manifest import Manifest
 from pretap.recordings.events import matches
@@ -57,15 +57,20 @@ def bundle_cues(manifest: Manifest) -> tuple[tuple[str, ...], float]:
     return tuple(pattern for patterns in events.values() for pattern in patterns), manifest.window_end_ms / 1000
 
 
-def truth(cue: str, manifest: Manifest) -> int | None:
-    """Return the class of a cue, or None if it names no class.
+def class_of(text: str, classes: Sequence[str], events: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the class of a marker, or None if it names no class.
 
-    A cue names a class if it is one of the events of that class in training, or if its text ends with the name of the
+    It names a class if it is one of the `events` of that class in training, or if its text ends with the name of the
     class (``trial/3/end/left``).
     """
-    classes = manifest.classes
-    for name, patterns in manifest.training.config.events.items():
-        if name in classes and matches(cue, patterns):
-            return classes.index(name)
-    endings = [name for name in classes if f"/{cue}".endswith(f"/{name}")]
-    return classes.index(max(endings, key=len)) if endings else None  # the longest: 'tap/left' is not 'left'
+    for name, patterns in events.items():
+        if name in classes and matches(text, patterns):
+            return name
+    endings = [name for name in classes if f"/{text}".endswith(f"/{name}")]
+    return max(endings, key=len, default=None)  # the longest: 'tap/left' is not 'left'
+
+
+def truth(cue: str, manifest: Manifest) -> int | None:
+    """Return the index of the class that a cue names, see `class_of`; None if it names none."""
+    name = class_of(cue, manifest.classes, manifest.training.config.events) if cue else None
+    return None if name is None else manifest.classes.index(name)

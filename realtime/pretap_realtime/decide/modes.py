@@ -217,6 +217,11 @@ class CueLocked:
 
     With more than one vote it is the mean of the probabilities of that window and of others, each of which ends
     `vote_step` samples before the one before.
+
+    Attributes
+    ----------
+    offset_s
+        When the window of a cue ends, relative to the cue.
     """
 
     lanes = None
@@ -233,7 +238,7 @@ class CueLocked:
         vote_step: int = 1,
     ) -> None:
         manifest = decoder.manifest
-        self._decoder, self._offset_s, self.cues = decoder, offset_s, CuePatterns(patterns)
+        self._decoder, self.offset_s, self.cues = decoder, offset_s, CuePatterns(patterns)
         self._ends_before = [k * vote_step for k in range(n_votes)]
         self._n_needed = manifest.n_window + self._ends_before[-1]
         self._wait_s = CUE_WAIT_S + max(0.0, offset_s)
@@ -243,7 +248,7 @@ class CueLocked:
         self._waiting: list[tuple[Cue, float]] = []  # cues, and when they arrived
 
     def reset(self, *, delay_s: float) -> None:
-        self._wait_s = CUE_WAIT_S + max(0.0, self._offset_s) + delay_s
+        self._wait_s = CUE_WAIT_S + max(0.0, self.offset_s) + delay_s
         self._history.reset()
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:  # noqa: ARG002 - a cue that it affects says so
@@ -295,10 +300,10 @@ class CueLocked:
         A quarter of a sample early is early enough, because the next sample would be further off. Float noise in a
         cue's timestamp must not make it wait for a sample that never comes.
         """
-        return cue.t_s + self._offset_s - self._period_s / 4
+        return cue.t_s + self.offset_s - self._period_s / 4
 
     def _decide(self, cue: Cue, held: _Times) -> Decision:
-        wanted_s = cue.t_s + self._offset_s
+        wanted_s = cue.t_s + self.offset_s
         after = int(np.argmax(held >= self._earliest_s(cue)))
         # Of two that are equally near the later one, as in `sample_at`: float noise must not decide.
         tie_s = 2 * TIE_SAMPLES * self._period_s
@@ -323,7 +328,7 @@ class CueLocked:
         return mean
 
     def _refuse(self, cue: Cue, why: str) -> Decision:
-        return Decision(cue.t_s + self._offset_s, None, why, cue.text, cue.origin)
+        return Decision(cue.t_s + self.offset_s, None, why, cue.text, cue.origin)
 
 
 def cue_locked(decoder: Decoder, config: CueConfig, *, patterns: tuple[str, ...], offset_s: float) -> CueLocked:

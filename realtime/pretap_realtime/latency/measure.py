@@ -53,14 +53,14 @@ class Measurement:
     def _find(self, selection: Selection) -> tuple[StreamInfo, StreamInfo]:
         resolver, deadline_s = StreamResolver(), local_clock() + _FIND_S
         while True:
-            wanted, problems = choose(resolver.streams(gather_s=_GATHER_S), selection)
-            if "messages" in wanted and "eeg" in wanted:
-                return wanted["messages"], wanted["eeg"]
+            choice = choose(resolver.streams(gather_s=_GATHER_S), selection)
+            if "messages" in choice.streams and "eeg" in choice.streams:
+                return choice.streams["messages"], choice.streams["eeg"]
             self._check()
             if self._stop.wait(0.1):
                 raise KeyboardInterrupt
             if local_clock() > deadline_s:
-                raise NoStreamError(" ".join(problems) or "The service sends no messages.")
+                raise NoStreamError(" ".join(choice.problems) or "The service sends no messages.")
 
     def run(self, seconds: float, *, on_decision: OnDecision | None = None) -> Latencies | None:
         """Measure for some seconds from the first decision on, or until `stop`, and return the latencies.

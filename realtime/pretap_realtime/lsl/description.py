@@ -27,7 +27,7 @@ from pretap_realtime.signal.compatibility import Description, printable
 _CHECK_S: Final = 0.002  # between checks of the memory: over loopback a description grows by 1.5 MB in a millisecond
 _MAX_INFO_BYTES: Final = 16 << 20  # of memory, for a description: 4096 channels use 5 MB
 _MAX_TEXT: Final = 256  # characters of a label, a unit or a subject
-_MAX_EVENTS: Final = 1 << 16  # characters
+_MAX_SERVICE: Final = 1 << 16  # characters
 _MAX_LISTED: Final = 20
 # In an answer to a query, and again in a description.
 _REPEATED: Final = ("name", "hostname", "source_id", "format", "n_channels", "sfreq_hz")
@@ -201,5 +201,5 @@ def read_description(stream: StreamInfo, info: Any) -> Description:
         units=tuple(units) if any(units) else (),
         subject=desc.child("subject").child_value("id")[:_MAX_TEXT],
         speed=speed,
-        events=desc.child_value("events")[:_MAX_EVENTS],
+        service=desc.child_value("service")[:_MAX_SERVICE],
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pretap.errors import UsageError
+from pretap_realtime.lsl.query import parse_query
+from pretap_realtime.send.messages import ServiceDescription
 from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
@@ -43,13 +47,37 @@ def service_of(found: StreamInfo) -> str:
     return name if is_one else ""
 
 
-def choose(
-    found: Sequence[StreamInfo], selection: Selection, *, followed: str = "", has_eeg: bool = False
-) -> tuple[dict[str, StreamInfo], list[str]]:
-    """Choose a stream for each role, and return the choice and a message for each problem.
+@dataclass(frozen=True)
+class Choice:
+    """The streams to follow.
 
-    Roles are ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``. If other services or EEG streams
-    appear, the service that is `followed` and the current EEG stream (`has_eeg`) are kept.
+    Attributes
+    ----------
+    streams
+        By role: ``eeg``, ``probabilities``, ``codes``, ``messages`` and ``marker UID``.
+    problems
+        Why a stream is missing.
+    why_not_judged
+        Why the markers cannot tell the true class of decisions at every hop; empty if they can.
+    """
+
+    streams: dict[str, StreamInfo]
+    problems: list[str]
+    why_not_judged: str = ""
+
+
+def choose(
+    found: Sequence[StreamInfo],
+    selection: Selection,
+    *,
+    followed: str = "",
+    has_eeg: bool = False,
+    description: ServiceDescription = ServiceDescription(),  # noqa: B008 - frozen
+) -> Choice:
+    """Choose a stream for each role.
+
+    If other services or EEG streams appear, the service that is `followed` and the current EEG stream (`has_eeg`) are
+    kept. A service that decides at cues describes where they come from, and no other markers are read.
     """
     services = sorted({service for each in found if (service := service_of(each))})
     wanted: dict[str, StreamInfo] = {}
@@ -63,7 +91,7 @@ def choose(
     else:
         name = printable(selection.service, limit=40)
         wanted_name = f"the service {name!r}" if name else "a service"
-        problems.append(f"Waiting for {wanted_name}. Is pretap serve running?")
+        problems.append(f"Waiting for {wanted_name}: start pretap serve BUNDLE.")
     if not has_eeg:
         eegs = [each for each in found if each.matches(selection.eeg) and each.format not in ("string", "undefined")]
         if len(eegs) == 1:
@@ -72,13 +100,34 @@ def choose(
             listed = _listed([each.name for each in eegs])
             problems.append(f"Found {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
         else:
-            problems.append("Waiting for the EEG stream.")
+            problems.append("Waiting for the EEG stream: start the amplifier's LSL app, or pretap replay RECORDING.")
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
     others = [each for each in found if each.source_id not in ours and each.n_channels == 1]
     markers = [each for each in others if each.format == "string" or (each.format != "undefined" and not each.sfreq_hz)]
-    query = {"type": "Markers"} if selection.markers is None else selection.markers
-    truths = [each for each in markers if each.matches(query)]
-    return wanted | {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}, problems
+    query = _marker_query(selection, description)
+    truths = [each for each in markers if query is not None and each.matches(query)]
+    wanted |= {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}
+    is_alone = len(services) <= 1 and len({each.source_id for each in found if each.type == "EEG"}) <= 1
+    n_truths = len({each.source_id for each in truths})  # a stream that ended is listed for five seconds more
+    if description.is_cued or n_truths == 0 or (n_truths == 1 and (is_alone or selection.markers is not None)):
+        return Choice(wanted, problems)
+    why = "one of several players may send" if n_truths == 1 else "only one of these marker streams can tell the truth:"
+    return Choice(
+        wanted,
+        problems,
+        f"Not judged: {why} {_listed([each.name for each in truths])}. Start the monitor with --cue-query NAME.",
+    )
+
+
+def _marker_query(selection: Selection, description: ServiceDescription) -> Mapping[str, str] | None:
+    """Return the query of the marker streams to read; None for no stream."""
+    if selection.markers is not None:
+        return selection.markers
+    if not description.is_cued:
+        return {"type": "Markers"}
+    with contextlib.suppress(UsageError):  # a service that is not ours may tell anything
+        return parse_query(description.cue_query) if description.cue_query else None
+    return None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Final, Generic, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.monitor.accuracy import JudgedMarker, LiveAccuracy, true_class
+from pretap_realtime.decide.accuracy import JudgedMarker, LiveAccuracy
+from pretap_realtime.decide.cues import class_of
 from pretap_realtime.send.latencies import describe_negative, percentile
-from pretap_realtime.send.messages import Message
+from pretap_realtime.send.messages import Message, ServiceDescription
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
 
@@ -24,6 +25,8 @@ _KEPT_LATENCIES: Final = 4096
 _LATENCY_WINDOW_S: Final = 60.0
 _SILENT_S: Final = 2.0  # heartbeats come twice a second
 _MAX_S: Final = 1e10  # of a timestamp: 300 years
+_MAX_TEXT: Final = 256  # characters of a marker that may be compared with patterns
+_LABELS: Final = 'Not judged: the service sends plain labels. Start it with markers.format = "json".'
 
 Entry = TypeVar("Entry")
 
@@ -80,9 +83,11 @@ class Figures(msgspec.Struct):
     quality: float | None = None  # from the probabilities stream, if that is read
     latency_ms: list[float] | None = None  # p50, p95, p99 of the last minute
     latency_error: str = ""  # why these latencies cannot be
-    n_judged: int = 0
-    n_right: int = 0
+    invalid: str = ""  # why the last decision is invalid; empty if it is not
+    n_judged: int = 0  # see `pretap_realtime.decide.accuracy.Tally`
+    n_correct: int = 0
     n_none: int = 0
+    why_not_judged: str = ""
 
 
 class _Arrivals:
@@ -93,6 +98,7 @@ class _Arrivals:
         self.next_seq: int | None = None
         self.latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT_LATENCIES)  # arrival, latency in seconds
         self.decisions_s: deque[float] = deque(maxlen=_KEPT_DECISIONS)
+        self.has_labels = False  # instead of messages
 
     def latency_ms(self, now_s: float) -> tuple[list[float] | None, str]:
         """Return p50, p95 and p99 of the last minute, None without decisions; and an error if most are negative.
@@ -116,21 +122,28 @@ class _Arrivals:
 
 
 class Dashboard:
-    """Collects the output of a service with these classes, whose true markers match the patterns in `events`.
+    """Collects the output of a service with these classes.
+
+    A service that decides at cues tells how many of its verdicts were correct. Of one that decides at every hop, the
+    verdicts are judged here by the markers of other programs, unless those may belong to another player.
 
     Times without a name are on this machine's LSL clock. Once `has_messages` is true, the messages contain everything
     that the probabilities and codes streams do, so those need not be read.
     """
 
-    def __init__(self, classes: Sequence[str] = (), events: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
-        self._raw_classes = tuple(classes)  # as the messages name them
+    def __init__(
+        self,
+        classes: Sequence[str] = (),
+        service: ServiceDescription = ServiceDescription(),  # noqa: B008 - frozen
+    ) -> None:
         self.classes = tuple(printable(name, limit=20) for name in classes)
-        self._patterns = {printable(name, limit=20): patterns for name, patterns in events.items()}
+        self._shown = dict(zip(classes, self.classes, strict=True))  # by the names in messages
+        self._service = service
         self.has_messages = False
         self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
         self.events: Log[Event] = Log(_KEPT_EVENTS)
         self.judged: Log[JudgedMarker] = Log(_KEPT_EVENTS)
-        self._accuracy = LiveAccuracy()
+        self._accuracy = LiveAccuracy(classes, service.events, offset_s=service.offset_ms / 1000)
         self._figures = Figures()
         self._arrivals = _Arrivals()
 
@@ -156,7 +169,6 @@ class Dashboard:
         self._arrivals.decisions_s.append(now_s)
 
     def _add_verdict(self, t_s: float, label: str, *, command: bool = False) -> None:
-        self._accuracy.add_verdict(t_s, label)
         self.events.append(Event("verdict", t_s, label, label, command=command))
 
     def add_message(self, text: str, *, now_s: float, offset_s: float = 0.0, has_latency: bool) -> None:
@@ -168,8 +180,12 @@ class Dashboard:
         try:
             message = msgspec.json.decode(text, type=Message)
         except (msgspec.MsgspecError, UnicodeError):
-            if text not in self.classes and text != "none":
-                self._figures.unreadable += 1
+            is_label = text in self._shown or text == "none"
+            self._figures.unreadable += not is_label
+            self._arrivals.has_labels |= is_label
+            return
+        if not 0 <= message.n_correct <= message.n_judged - message.n_none <= message.n_judged:
+            self._figures.unreadable += 1
             return
         message = msgspec.structs.replace(message, t=message.t + offset_s, sent=message.sent + offset_s)
         self.has_messages = True
@@ -179,6 +195,9 @@ class Dashboard:
             figures.messages_missed += message.seq - self._arrivals.next_seq
         self._arrivals.next_seq = message.seq + 1
         figures.lost = message.lost
+        if self._service.is_cued:
+            figures.n_judged, figures.n_correct = message.n_judged, message.n_correct
+            figures.n_none = message.n_none
         if message.type == "verdict":
             self._add_message_verdict(message, now_s=now_s, has_latency=has_latency)
             return
@@ -191,41 +210,62 @@ class Dashboard:
             self.events.append(Event("state", message.t, figures.why, message.state))
 
     def _add_message_verdict(self, message: Message, *, now_s: float, has_latency: bool) -> None:
-        p = [message.p.get(name, 0.0) if message.valid else 0.0 for name in self._raw_classes]
+        p = [message.p.get(name, 0.0) if message.valid else 0.0 for name in self._shown]
         if not abs(message.t) < _MAX_S or not all(0 <= each <= 1 for each in p):
             self._figures.unreadable += 1
             return
+        self._figures.invalid = "" if message.valid else printable(message.why, limit=300)
         latency_s = message.sent - message.t
         if has_latency and message.valid and math.isfinite(latency_s):
             self._arrivals.latencies.append((now_s, latency_s))
         self._add_decision(message.t, [round(each, 4) for each in p], now_s=now_s)
-        is_known = message.valid and message.label in self._raw_classes
-        label = self.classes[self._raw_classes.index(message.label)] if is_known else "none"
-        self._add_verdict(message.t, label, command=message.command and is_known)
+        label = self._shown.get(message.label, "none") if message.valid else "none"
+        self._add_verdict(message.t, label, command=message.command and label != "none")
+        if not self._service.is_cued:
+            self._accuracy.add_verdict(message.t, message.label, is_valid=message.valid)
+        elif message.cue:
+            self._add_cue(message, label if message.valid else "")
+
+    def _add_cue(self, message: Message, label: str) -> None:
+        """Add what the service tells about a cue; one of a trigger channel has no marker stream that tells of it."""
+        t_s = message.t - self._service.offset_ms / 1000
+        truth = self._shown.get(message.truth, "")
+        if not self._service.cue_query:
+            self.events.append(Event("marker", t_s, printable(message.cue), truth))
+        if truth:
+            self.judged.append(JudgedMarker(t_s, truth, label, label == truth))
 
     def add_marker(self, marker: Cue, *, now_s: float) -> None:
         """Add a marker of another program."""
         if not abs(marker.t_s) < _MAX_S:
             self._figures.unreadable += 1
             return
-        text = printable(marker.text)
-        parts = text.split("/")
-        truth = true_class(text, self.classes, self._patterns)
-        label = truth or (parts[-1] if parts[-1] in self.classes else "")
-        self.events.append(Event("marker", marker.t_s, text, label, start=bool(label) and truth is None))
-        self._accuracy.add_marker(Cue(marker.t_s, text), truth, now_s=now_s)
+        name = truth = None
+        if not self._figures.why_not_judged:
+            name = class_of(marker.text[:_MAX_TEXT], tuple(self._shown), self._service.events)
+            truth = self._accuracy.true_class(marker.text)
+            self._accuracy.add_marker(marker.text, marker.t_s, now_s=now_s)
+        label = "" if name is None else self._shown[name]
+        self.events.append(Event("marker", marker.t_s, printable(marker.text), label, start=name != truth))
 
     def add_note(self, text: str, *, t_s: float) -> None:
         """Add a message of the monitor itself to the events."""
         self.events.append(Event("note", t_s, printable(text, limit=300)))
 
+    def set_why_not_judged(self, why: str) -> None:
+        """Note why the markers cannot be judged by, if so: what was counted before may be another player's."""
+        if why and not self._figures.why_not_judged:
+            self._accuracy.reset()
+        self._figures.why_not_judged = why
+
     def judge_markers(self, *, now_s: float) -> None:
-        """Judge the true markers that can be judged now."""
+        """Judge decisions at every hop by the true markers for which that is possible now."""
+        if self._service.is_cued:
+            return
         for judged in self._accuracy.update(now_s=now_s):
-            self.judged.append(judged)
-            self._figures.n_judged += 1
-            self._figures.n_right += judged.right
-            self._figures.n_none += judged.label == "none"
+            truth, label = self._shown[judged.truth], self._shown.get(judged.label, judged.label)
+            self.judged.append(JudgedMarker(judged.t, truth, label, judged.correct))
+        self._figures = msgspec.structs.replace(self._figures, **asdict(self._accuracy.tally))
 
     def figures(self, *, now_s: float) -> Figures:
         """Return the current figures."""
@@ -235,5 +275,6 @@ class Dashboard:
             silent=now_s - self._arrivals.heard_s > _SILENT_S,
             latency_ms=latency_ms,
             latency_error=latency_error,
+            why_not_judged=_LABELS if self._arrivals.has_labels else self._figures.why_not_judged,
             decisions_per_s=self._arrivals.decisions_per_s(now_s),
         )

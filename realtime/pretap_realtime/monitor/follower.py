@@ -23,6 +23,7 @@ from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.monitor.choice import Selection, choose, service_of
 from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.view import Cursor, Update, View
+from pretap_realtime.send.messages import ServiceDescription
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import Description, printable
 
@@ -32,6 +33,8 @@ _RETRY_S: Final = 2.0  # before a stream that failed is tried again
 _FORGOTTEN_S: Final = 6.0  # a watch lists a stream for five seconds after its end
 _MAX_CHANNELS: Final = 256
 _NUMBER_ROLES: Final = {"probabilities", "codes"}
+_SERVICE_ROLES: Final = {"messages", "probabilities"}
+_NOTHING: Final = "", (), ServiceDescription()
 _MAX_SPEED: Final = 1000.0
 
 
@@ -64,19 +67,22 @@ class Follower:
             with self._lock:
                 self._skipped = {uid: each for uid, each in self._skipped.items() if each[0] > now_s}
                 skipped, connected, reads_numbers = set(self._skipped), set(self._inlets), self._reads_numbers()
-                followed = self._view.followed[0] if connected & {"messages", "probabilities"} else ""
-            wanted, problems = choose(
-                [each for each in watch.streams() if each.uid not in skipped],
-                self._selection,
-                followed=followed,
-                has_eeg="eeg" in connected,
+                followed, _, description = self._view.followed if connected & _SERVICE_ROLES else _NOTHING
+            found = [each for each in watch.streams() if each.uid not in skipped]
+            choice = choose(
+                found, self._selection, followed=followed, has_eeg="eeg" in connected, description=description
             )
-            for role, stream in wanted.items():
+            for role, stream in choice.streams.items():
                 if role not in connected and (reads_numbers or role not in _NUMBER_ROLES):
                     self._connect(role, stream)
             with self._lock:
+                for role in {f"marker {each.uid}" for each in found} & self._inlets.keys() - choice.streams.keys():
+                    self._inlets.pop(role).close()  # of another player
+                names = {printable(inlet.stream.name) for role, inlet in self._inlets.items() if "marker " in role}
+                self._view.dashboard.set_why_not_judged(choice.why_not_judged)
                 reasons = [why for _, why in self._skipped.values() if why]
-                self._view.describe_streams(problem=" ".join([*problems, *reasons][:5]))
+                problem = " ".join([*choice.problems, *reasons][:5])
+                self._view.describe_streams(problem=problem, markers=tuple(sorted(names)))
 
     def _connect(self, role: str, stream: StreamInfo) -> None:
         """Connect to a stream; if that fails, skip it for a while."""
@@ -95,14 +101,18 @@ class Follower:
         """Update the view for a new inlet."""
         view = self._view
         if isinstance(inlet, MarkerInlet):
-            if role != "messages":
-                view.describe_streams(markers=tuple(sorted({*view.about.markers, printable(inlet.stream.name)})))
-        elif role == "eeg":
+            return
+        if role == "eeg":
             self._show_eeg(inlet)
         elif role == "probabilities":
-            service = service_of(inlet.stream)
-            view.start_service(service, _labels(inlet.description)[:-1], _events(inlet.description))
-            view.describe_streams(service=printable(service), classes=view.dashboard.classes)
+            service, description = service_of(inlet.stream), _service(inlet.description)
+            view.start_service(service, _labels(inlet.description)[:-1], description)
+            view.describe_streams(
+                service=printable(service),
+                classes=view.dashboard.classes,
+                bundle=printable(description.bundle),
+                trained_on=printable(description.subject),
+            )
 
     def _show_eeg(self, inlet: Inlet) -> None:
         description = inlet.description
@@ -112,6 +122,7 @@ class Follower:
         self._has_latency = speed == 1.0
         self._view.describe_streams(
             eeg=printable(description.name),
+            subject=printable(description.subject),
             channels=labels,
             electrodes=tuple(electrode_names(labels)),
             places=positions(labels),
@@ -190,11 +201,11 @@ def _open(role: str, stream: StreamInfo) -> Inlet | MarkerInlet:
     return inlet
 
 
-def _events(description: Description) -> dict[str, tuple[str, ...]]:
-    """Return the marker patterns of each class; empty if the service does not tell, or not in its own format."""
+def _service(description: Description) -> ServiceDescription:
+    """Return how a service decides; nothing is known if it does not tell, or not in its own format."""
     with contextlib.suppress(msgspec.DecodeError):
-        return msgspec.json.decode(description.events, type=dict[str, tuple[str, ...]])
-    return {}
+        return msgspec.json.decode(description.service, type=ServiceDescription)
+    return ServiceDescription()
 
 
 def _labels(description: Description) -> tuple[str, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from pretap_realtime.monitor.accuracy import JudgedMarker
+from pretap_realtime.decide.accuracy import JudgedMarker
 from pretap_realtime.monitor.dashboard import Dashboard, DecisionRow, Event, Figures
 from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
+from pretap_realtime.send.messages import ServiceDescription
 
 
 class About(msgspec.Struct, frozen=True):
@@ -20,6 +20,9 @@ class About(msgspec.Struct, frozen=True):
     service: str = ""
     eeg: str = ""
     classes: tuple[str, ...] = ()
+    bundle: str = ""
+    trained_on: str = ""  # the subject of the bundle's training
+    subject: str = ""  # of the EEG stream
     channels: tuple[str, ...] = ()
     electrodes: tuple[str, ...] = ()  # the names of the channels on the head map
     places: list[tuple[float, float] | None] = []
@@ -61,26 +64,29 @@ class View:
     Attributes
     ----------
     followed
-        The service, its classes and their marker patterns, as their stream names them.
+        The service, its classes and its description, as its stream tells them.
     """
 
     def __init__(self) -> None:
         self.dashboard = Dashboard()
         self.traces = Traces(n_channels=0, sfreq_hz=COLUMNS_PER_S)
         self.about = About()
-        self.followed: tuple[str, tuple[str, ...], Mapping[str, Sequence[str]]] = "", (), {}
+        self.followed: tuple[str, tuple[str, ...], ServiceDescription] = "", (), ServiceDescription()
         self._n_resets = 0
 
     def describe_streams(self, **facts: Any) -> None:
         self.about = msgspec.structs.replace(self.about, **facts)
 
     def start_service(
-        self, service: str, classes: tuple[str, ...], events: Mapping[str, Sequence[str]] = MappingProxyType({})
+        self,
+        service: str,
+        classes: tuple[str, ...],
+        description: ServiceDescription = ServiceDescription(),  # noqa: B008 - frozen
     ) -> None:
         """Begin with an empty dashboard, unless the service is the same as before."""
-        if (service, classes, events) != self.followed:
-            self.followed = service, classes, events
-            self.dashboard = Dashboard(classes, events)
+        if (service, classes, description) != self.followed:
+            self.followed = service, classes, description
+            self.dashboard = Dashboard(classes, description)
             self._n_resets += 1
 
     def start_eeg(self, labels: Sequence[str], sfreq_hz: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +30,7 @@ from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
 from pretap.recordings.recording import Recording
+from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.policy import NONE, Policy, Verdict
@@ -121,7 +124,7 @@ def score(
     every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.is_on))
     mode = _make_mode(decoder, opened, settings, patterns=patterns, every_hop=every_hop)
     policy = Policy(settings.policy, manifest)
-    tally = _Tally(manifest)
+    tally = _Tally(manifest, opened if isinstance(mode, FreeRunning) else None)
     with ExitStack() as stack:
         file = None if json_file is None else stack.enter_context(DecisionFile(json_file, manifest.classes))
 
@@ -196,27 +199,45 @@ def _list_events(recording: Recording) -> str:
 
 
 class _Tally:
-    """Counts decisions and verdicts, and reports them."""
+    """Counts decisions and verdicts, and reports them.
 
-    def __init__(self, manifest: Manifest) -> None:
+    Decisions at every hop are judged by the events of `recording`, as the monitor judges those of a live stream.
+    """
+
+    def __init__(self, manifest: Manifest, recording: Recording | None) -> None:
         self._manifest = manifest
         self._n = self._n_valid = self._n_none = self._n_commands = 0
-        self._n_known = self._n_right = 0  # decisions on cues that name a class
+        self._accuracy = LiveAccuracy(
+            manifest.classes, manifest.training.config.events, offset_s=manifest.window_end_ms / 1000
+        )
+        events = () if recording is None else recording.events
+        self._events = deque((recording.event_s(event), event.text) for event in events if recording is not None)
 
     def add(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
         self._n += len(decisions)
         for decision, verdict in zip(decisions, verdicts, strict=True):
-            if decision.why or decision.probs is None:
+            is_valid = not decision.why and decision.probs is not None
+            self._judge(decision, verdict.label, is_valid=is_valid)
+            if not is_valid:
                 continue
             self._n_valid += 1
             self._n_none += verdict.label == NONE
             self._n_commands += verdict.command
-            true = truth(decision.cue, self._manifest) if decision.cue else None
-            if true is not None:
-                self._n_known += 1
-                self._n_right += verdict.code == true + 1
+
+    def _judge(self, decision: Decision, label: str, *, is_valid: bool) -> None:
+        k, now_s = truth(decision.cue, self._manifest), decision.t_s
+        if k is not None and is_valid:
+            self._accuracy.tally.add(label, self._manifest.classes[k])
+        if decision.cue:
+            return
+        self._accuracy.add_verdict(now_s, label, is_valid=is_valid)
+        while self._events and self._events[0][0] <= now_s:
+            t_s, text = self._events.popleft()
+            self._accuracy.add_marker(text, t_s, now_s=now_s)
+        self._accuracy.update(now_s=now_s)
 
     def report(self, counts: RunCounts, *, n_unmatched: int) -> str:
+        self._accuracy.update(now_s=math.inf)
         lines = [f"{self._n_valid} decisions; {self._n - self._n_valid} windows were invalid"]
         if n_unmatched:
             lines.append(f"markers that fit no cue pattern: {n_unmatched}")
@@ -228,7 +249,8 @@ class _Tally:
             lines.append(
                 "PERHAPS NOT AN ESTIMATE: channels are missing, so trials of the training cannot be recognized"
             )
-        if self._n_known:
-            accuracy = self._n_right / self._n_known
-            lines.append(f"accuracy {accuracy:.3f} ({self._n_right} of {self._n_known})")
+        judged = self._accuracy.tally
+        if judged.n_judged:
+            accuracy = judged.n_correct / judged.n_judged
+            lines.append(f"accuracy {accuracy:.3f} ({judged.n_correct} of {judged.n_judged})")
         return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""Message: what the marker stream, the log and the network outputs carry. docs/outputs.md describes its fields.
+"""Message: what the marker stream, the log and the network outputs carry; and what describes a service.
+
+docs/outputs.md describes the fields.
 
 Used by the publisher, the sinks, and every program that reads the stream.
 """
@@ -36,8 +38,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         LSL time of the window's last sample; for other messages the time of sending.
     sent
         LSL time of sending.
-    cue
-        The cue that asked for the decision, if any.
+    cue, truth
+        The cue that asked for the decision, if any, and the class that it names, if it names one.
+    n_judged, n_correct, n_none
+        Up to now, the verdicts whose `truth` is known and whose window was valid, and how many of them were correct or
+        ``none``. A service that decides at every hop reads no markers, so it judges nothing.
     bad
         In states and heartbeats: the electrodes that are flat, missing or otherwise not good; `why` has details.
     """
@@ -55,7 +60,34 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     t: float
     sent: float
     cue: str = ""
+    truth: str = ""
+    n_judged: int = 0
+    n_correct: int = 0
+    n_none: int = 0
     bad: tuple[str, ...] = ()
+
+
+class ServiceDescription(msgspec.Struct, frozen=True):
+    """How a service decides, as the descriptions of its streams tell (``desc/service``, in JSON).
+
+    Attributes
+    ----------
+    events
+        The marker patterns of each class in training.
+    offset_ms
+        When the window ends, relative to its cue or event.
+    is_cued, cue_query
+        Whether it decides at cues, and from which marker stream these come; empty if from a trigger channel.
+    bundle, subject
+        The name of the bundle's file, and the subject that it was trained on.
+    """
+
+    events: dict[str, tuple[str, ...]] = {}
+    offset_ms: float = 0.0
+    is_cued: bool = False
+    cue_query: str = ""
+    bundle: str = ""
+    subject: str = ""
 
 
 def encode(message: Message) -> bytes:

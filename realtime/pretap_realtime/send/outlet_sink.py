@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from pretap_realtime.send.messages import encode
+from pretap_realtime.send.messages import ServiceDescription, encode
 from pretap_realtime.send.outlet_group import OutletGroup
 from pretap_realtime.send.sink import Outgoing
 
@@ -29,8 +29,8 @@ class OutletSink:
 
     Parameters
     ----------
-    events
-        The marker patterns of each class. Their description tells the monitor what a marker such as ``1`` means.
+    service
+        What the descriptions of the streams tell the monitor, such as what a marker ``1`` means.
 
     Attributes
     ----------
@@ -45,12 +45,11 @@ class OutletSink:
         classes: Sequence[str],
         format: Literal["json", "label"],  # noqa: A002
         sha256: str,
-        events: Mapping[str, Sequence[str]] | None = None,
+        service: ServiceDescription = ServiceDescription(),  # noqa: B008 - frozen
     ) -> None:
         self._is_json = format == "json"
-        identity = {"bundle/sha256": sha256, "classes": ",".join(classes)}
-        if events:
-            identity["events"] = msgspec.json.encode(events).decode()
+        about = msgspec.json.encode(service).decode()
+        identity = {"bundle/sha256": sha256, "classes": ",".join(classes), "service": about}
         self.group = OutletGroup(name, classes=classes, marker_format=format, identity=identity)
         self._facts: dict[str, str] = {}
         self._is_open = False  # the outlets are open, or noted to be opened

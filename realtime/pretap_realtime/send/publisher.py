@@ -111,7 +111,18 @@ class Publisher:
         self._say(f"WARNING: {why}")
         if (newest := self._newest) is not None:
             now_s = self._clock()
-            message = Message(type="state", seq=0, state=newest.state, why=why, lost=newest.lost, t=now_s, sent=now_s)
+            message = Message(
+                type="state",
+                seq=0,
+                state=newest.state,
+                why=why,
+                lost=newest.lost,
+                n_judged=newest.n_judged,
+                n_correct=newest.n_correct,
+                n_none=newest.n_none,
+                t=now_s,
+                sent=now_s,
+            )
             self._pending.appendleft(Outgoing(message))
 
     def _start_batch(self) -> None:

@@ -17,7 +17,7 @@ from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.decide.cues import bundle_cues
-from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.description import list_streams
@@ -25,6 +25,7 @@ from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.resolver import GATHER_S, StreamResolver
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
+from pretap_realtime.send.messages import ServiceDescription
 from pretap_realtime.send.outlet_group import OutletGroup, source_ids
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
@@ -198,12 +199,13 @@ def _run_service(
 ) -> None:
     """Serve decoder k until it is stopped, loses its stream or its outlets freeze too often; then show the summary."""
     markers, manifest = loaded.settings.markers, loaded.decoder.manifest
+    mode = _make_mode(loaded)
     outlets = OutletSink(
         markers.name,
         classes=manifest.classes,
         format=markers.format,
         sha256=loaded.decoder.sha256,
-        events=manifest.training.config.events,
+        service=_describe_service(loaded, mode),
     )
     publisher = Publisher(
         sinks,
@@ -214,7 +216,7 @@ def _run_service(
     )
     leader = Leader(publisher)
     restarted = "" if handover is None else handover.why
-    service = _make_service(loaded, leader, publisher, outlets.group, stop=stop, restarted=restarted)
+    service = _make_service(loaded, mode, leader, publisher, outlets.group, stop=stop, restarted=restarted)
     try:
         if session is not None:
             session.start(loaded.settings, stop=stop)
@@ -236,6 +238,7 @@ def _run_service(
 
 def _make_service(
     loaded: _LoadedDecoder,
+    mode: Mode,
     leader: Leader,
     publisher: Publisher,
     outlets: OutletGroup,
@@ -244,7 +247,6 @@ def _make_service(
     restarted: str,
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
-    mode = _make_mode(loaded)
     loaded.say(f"engine {mode.describe()}")
     pipeline = Pipeline(
         loaded.decoder,
@@ -278,6 +280,18 @@ def _make_mode(loaded: _LoadedDecoder) -> Mode:
         return FreeRunning(loaded.decoder, hop=loaded.hop)
     patterns, offset_s = bundle_cues(loaded.decoder.manifest)
     return cue_locked(loaded.decoder, cue, patterns=cue.patterns or patterns, offset_s=offset_s)
+
+
+def _describe_service(loaded: _LoadedDecoder, mode: Mode) -> ServiceDescription:
+    manifest, cue = loaded.decoder.manifest, loaded.settings.cue
+    return ServiceDescription(
+        events=manifest.training.config.events,
+        offset_ms=1000 * mode.offset_s if isinstance(mode, CueLocked) else manifest.window_end_ms,
+        is_cued=cue.is_on,
+        cue_query=cue.query,
+        bundle=loaded.bundle.stem,
+        subject=manifest.training.subject,
+    )
 
 
 def _run_dry(loaded: _LoadedDecoder, show: Say, *, stop: Stop) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Final, Literal
 
+from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.send.messages import Message, State
 from pretap_realtime.send.publisher import Publisher
@@ -28,6 +30,8 @@ class StateReporter:
     ----------
     state
         The current state; None before the first.
+    tally
+        The counts of verdicts whose true class is known, which every message tells.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class StateReporter:
         say: Callable[[str], None],
     ) -> None:
         self.state: State | None = None
+        self.tally = Tally()
         self._publisher, self._pipeline, self._clock, self._say = publisher, pipeline, clock, say
         self._heartbeat_due_s = -math.inf
         self._quality = self._rate_note = ""
@@ -110,5 +115,15 @@ class StateReporter:
         front_end = self._pipeline.front_end
         n_lost = front_end.losses.counts.n_lost
         bad = front_end.status.bad if self.state in ("RUNNING", "STALE") else ()
-        message = Message(type=kind, seq=0, state=self.state, why=why, lost=n_lost, t=now_s, sent=now_s, bad=bad)
+        message = Message(
+            type=kind,
+            seq=0,
+            state=self.state,
+            why=why,
+            lost=n_lost,
+            t=now_s,
+            sent=now_s,
+            bad=bad,
+            **asdict(self.tally),
+        )
         self._publisher.publish(Outgoing(message, facts=facts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pretap.signal.shifts import LossCounts
+from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.send.latencies import Latencies, describe_negative
 
 
@@ -14,8 +15,7 @@ class Summary:
 
     n_decisions: int = 0
     n_invalid: int = 0
-    n_judged: int = 0  # verdicts on cues whose class is known
-    n_right: int = 0
+    tally: Tally = field(default_factory=Tally)  # of the cues whose class is known
     n_unmatched: int = 0  # markers that fit no cue pattern
     n_too_old: int = 0
     n_skipped: int = 0
@@ -44,9 +44,9 @@ class Summary:
             lines.append(f"{self.n_overflows} overflows of the buffer: the oldest samples were lost")
         if self.n_unmatched:
             lines.insert(0, f"markers that fit no cue pattern: {self.n_unmatched}")
-        if self.n_judged:
-            share = self.n_right / self.n_judged
-            lines.insert(0, f"accuracy {share:.3f} ({self.n_right} of {self.n_judged} cues whose class is known)")
+        if n := self.tally.n_judged:
+            correct = f"{self.tally.n_correct} of {n} cues whose class is known"
+            lines.insert(0, f"accuracy {self.tally.n_correct / n:.3f} ({correct})")
         if self.latencies.n:
             p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
             lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")

@@ -42,7 +42,7 @@ class VerdictPublisher:
 
     def publish(self, decisions: list[Decision], *, n_sent: int = 0) -> None:
         """Publish decisions; of the first `n_sent` with probabilities those were sent already."""
-        state, clock = self._states.state, self.stream_clock
+        state, tally, clock = self._states.state, self._states.tally, self.stream_clock
         assert state is not None
         classes = self._pipeline.manifest.classes
         # The offset is that of LSL's clock; if the timestamps jump, they are on another one.
@@ -54,7 +54,9 @@ class VerdictPublisher:
             n_sent -= is_sent
             why = "" if is_sent else decision.why or self._why_withheld(decision)
             verdict = self._policy.judge(decision, withheld=bool(why))
-            self._count(decision, code=verdict.code, is_published=not why)
+            k = truth(decision.cue, self._pipeline.manifest)
+            true_class = "" if k is None else classes[k]
+            self._count(decision, label=verdict.label, true_class=true_class, is_published=not why)
             probs = [] if decision.probs is None else decision.probs.tolist()
             has_time = clock.is_known and math.isfinite(decision.t_s)
             t_s = decision.t_s + clock.offset_s if has_time else self._clock()
@@ -71,6 +73,10 @@ class VerdictPublisher:
                 t=t_s,
                 sent=t_s,
                 cue=decision.cue,
+                truth=true_class,
+                n_judged=tally.n_judged,
+                n_correct=tally.n_correct,
+                n_none=tally.n_none,
             )
             items.append(
                 Outgoing(
@@ -106,17 +112,17 @@ class VerdictPublisher:
         )
         mode = self._pipeline.mode
         s.n_skipped, s.n_unmatched = mode.n_skipped, 0 if mode.cues is None else mode.cues.n_unmatched
+        s.tally = self._states.tally
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s
 
-    def _count(self, decision: Decision, *, code: int, is_published: bool) -> None:
+    def _count(self, decision: Decision, *, label: str, true_class: str, is_published: bool) -> None:
         if decision.why:
             self._summary.n_invalid += 1
         elif is_published:
             self._summary.n_decisions += 1
-            true = truth(decision.cue, self._pipeline.manifest) if decision.cue else None
-            self._summary.n_judged += true is not None
-            self._summary.n_right += true is not None and code == true + 1
+            if true_class:
+                self._states.tally.add(label, true_class)
 
     def _why_withheld(self, decision: Decision) -> str:
         """Return why a decision with probabilities must not become a verdict; empty if it may."""

@@ -32,7 +32,7 @@ class Description:
     subject: str = ""
     speed: float = 1.0
     source_id: str = ""
-    events: str = ""  # of a service: the marker patterns of each class, as JSON
+    service: str = ""  # of an outlet of `pretap serve`: how it decides, as JSON
 
 
 def printable(text: str, *, limit: int = 80) -> str:

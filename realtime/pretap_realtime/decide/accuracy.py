@@ -1,0 +1,134 @@
+"""Accuracy: judges verdicts by the class of a cue, or of the markers that come meanwhile. Pure.
+
+Used by `serve`, `score` and the monitor, so that the three show the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from pretap.recordings.events import matches
+from pretap_realtime.decide.cues import TRIAL_ENDS, class_of
+
+_MAX_AGE_S: Final = 0.5  # an older verdict does not belong to a marker
+_PATIENCE_S: Final = 1.0  # markers and verdicts arrive on different streams
+_TOLERANCE_S: Final = 0.002  # clocks of different streams agree within this
+_MAX_TEXT: Final = 256  # characters of a marker that are compared with patterns
+
+
+@dataclass
+class Tally:
+    """Counts of verdicts whose true class is known.
+
+    Attributes
+    ----------
+    n_judged
+        Verdicts on valid windows; an invalid window is no verdict.
+    n_correct, n_none
+        Those that are the true class, and those that are no class because of the policy.
+    """
+
+    n_judged: int = 0
+    n_correct: int = 0
+    n_none: int = 0
+
+    def add(self, label: str, true_class: str) -> None:
+        """Count a verdict on a valid window."""
+        self.n_judged += 1
+        self.n_correct += label == true_class
+        self.n_none += label == "none"
+
+
+class JudgedMarker(msgspec.Struct, frozen=True):
+    """A marker at `t` of class `truth`, and the verdict on it: ``none``, or empty without a valid window."""
+
+    t: float
+    truth: str
+    label: str
+    correct: bool
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    t_s: float
+    offset_s: float
+    true_class: str
+    arrived_s: float
+
+
+class LiveAccuracy:
+    """Judges decisions at every hop: each true marker is compared with the last verdict that it could have.
+
+    That is the verdict on the last window that ends at most `offset_s` after the marker, if it is at most half a second
+    older than that.
+
+    Parameters
+    ----------
+    events
+        The marker patterns of each class in training. If there are any, only these markers and the ends of replayed
+        trials tell the true class; otherwise every marker that ends with the name of a class does.
+    offset_s
+        When the bundle's window ends, relative to its event. The window of a replayed trial ends with the trial.
+
+    Attributes
+    ----------
+    tally
+        The counts since the start or the last `reset`.
+    """
+
+    def __init__(self, classes: Sequence[str], events: Mapping[str, Sequence[str]], *, offset_s: float) -> None:
+        self._classes, self._events, self._offset_s = tuple(classes), events, offset_s
+        self._verdicts: deque[tuple[float, str]] = deque(maxlen=4096)  # the label is empty for an invalid window
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all markers and counts."""
+        self.tally = Tally()
+        self._pending: deque[_Pending] = deque(maxlen=256)
+
+    def true_class(self, text: str) -> str | None:
+        """Return the class that a marker says is true; None for others, such as ``trial/3/start/left``."""
+        text = text[:_MAX_TEXT]
+        patterns = [*TRIAL_ENDS, *(pattern for each in self._events.values() for pattern in each)]
+        if "start" in text.split("/") or (self._events and not matches(text, patterns)):
+            return None
+        return class_of(text, self._classes, self._events)
+
+    def add_marker(self, text: str, t_s: float, *, now_s: float) -> None:
+        """Add a marker that arrived at `now_s`; one that tells no class is ignored."""
+        true_class = self.true_class(text)
+        if true_class is not None:
+            offset_s = 0.0 if matches(text[:_MAX_TEXT], TRIAL_ENDS) else self._offset_s
+            self._pending.append(_Pending(t_s, offset_s, true_class, now_s))
+
+    def add_verdict(self, t_s: float, label: str, *, is_valid: bool) -> None:
+        """Add the verdict on the window that ends at `t_s`."""
+        self._verdicts.append((t_s, label if is_valid else ""))
+
+    def update(self, *, now_s: float) -> list[JudgedMarker]:
+        """Return the markers that can be judged now, because a later verdict has arrived or none is expected."""
+        judged = []
+        newest_s = self._verdicts[-1][0] if self._verdicts else -math.inf
+        while self._pending:
+            marker = self._pending[0]
+            last_s = marker.t_s + marker.offset_s + _TOLERANCE_S
+            if newest_s <= last_s and now_s - marker.arrived_s < _PATIENCE_S + max(0.0, marker.offset_s):
+                break
+            self._pending.popleft()
+            label = self._label_at(last_s)
+            if label:
+                self.tally.add(label, marker.true_class)
+            judged.append(JudgedMarker(marker.t_s, marker.true_class, label, label == marker.true_class))
+        return judged
+
+    def _label_at(self, last_s: float) -> str:
+        """Return the label of the last verdict up to `last_s`; empty if there is none on a valid window."""
+        for t_s, label in reversed(self._verdicts):
+            if t_s <= last_s:
+                return label if last_s - t_s <= _MAX_AGE_S else ""
+        return ""
