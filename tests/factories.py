@@ -77,6 +77,8 @@ def make_decoder(
     spread: float = 0.4,
     engine: str | None = None,
     tolerance: float = 1e-6,
+    window_end_ms: float = -130.0,
+    events: dict[str, tuple[str, ...]] | None = None,
     path: Path | None = None,
 ) -> Decoder:
     """Return an LSTM decoder whose weights have a standard deviation of `spread`.
@@ -99,6 +101,8 @@ def make_decoder(
         self_test_tolerance=tolerance,
         interpolates=interpolation is not None,
         has_statistics=statistics is not None,
+        window_end_ms=window_end_ms,
+        config=TrainConfig(network=spec, events=events or {}),
     )
     if statistics is not None:
         weights |= statistics.tensors()
