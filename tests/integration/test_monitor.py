@@ -126,9 +126,9 @@ def test_listening_on_other_addresses_causes_a_warning(start):
 class Service:
     """The three outlets of a service and a marker stream of another program, controlled by the test."""
 
-    def __init__(self, name: str, classes=("left", "right"), *, events="", truth="string") -> None:
+    def __init__(self, name: str, classes=("left", "right"), *, described="", truth="string") -> None:
         self.name = name
-        labels, facts = [*classes, "quality"], {"events": events} if events else {}
+        labels, facts = [*classes, "quality"], {"service": described} if described else {}
         self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=labels, format="float32", facts=facts)
         self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
         self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
@@ -164,8 +164,8 @@ def collect(socket_, kit, condition):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_json):
-    service = Service(f"svc-{secrets.token_hex(4)}")
+def test_it_follows_a_service_and_counts_its_correct_verdicts_unless_it_sends_plain_labels(monitor, kit, as_json):
+    service, n_judged = Service(f"svc-{secrets.token_hex(4)}"), 2 if as_json else 0
     amplifier = kit.Amplifier(sfreq_hz=1000.0)
     _, port = monitor("--service", service.name, "--query", amplifier.name, "--cue-query", f"{service.name}-task")
     with page(port) as socket_:
@@ -193,7 +193,8 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_j
             kit,
             lambda updates, frames: (
                 any(wanted.items() <= (u.get("figures") or {}).items() for u in updates)
-                and any((u.get("figures") or {}).get("n_judged") == 2 for u in updates)
+                and any((u.get("figures") or {}).get("n_judged") == n_judged for u in updates)
+                and sum(e["kind"] == "marker" for u in updates for e in u.get("events", [])) == 2
                 and sum(np.frombuffer(f[:4], "<u4")[0] for f in frames) == 20
             ),
         )
@@ -203,15 +204,19 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts(monitor, kit, as_j
     np.testing.assert_array_equal(columns[:, 1], x.reshape(20, 10, 4).max(axis=1))
     assert [row[1] for u in updates for row in u.get("decisions", [])] == [[0.9, 0.1]]
     judged = [(j["truth"], j["label"], j["correct"]) for u in updates for j in u.get("judged", [])]
-    assert judged == [("left", "left", True), ("right", "left", False)]
+    assert judged == [("left", "left", True), ("right", "left", False)][:n_judged]
     figures = [u["figures"] for u in updates if u.get("figures")][-1]
-    assert (figures["n_correct"], figures["n_judged"], figures["unreadable"]) == (1, 2, 0)
+    assert (figures["n_correct"], figures["n_judged"], figures["unreadable"]) == (n_judged // 2, n_judged, 0)
+    assert ("plain labels" in figures["why_not_judged"]) == (not as_json)
     assert (figures["state"], figures["bad"]) == (("RUNNING", ["C3"]) if as_json else ("", []))
 
 
-@pytest.mark.parametrize(("events", "n_judged"), [('{"left":["1"],"right":["2"]}', 2), ("", 0), ("no json", 0)])
-def test_a_number_is_a_true_marker_if_the_service_tells_its_class(monitor, kit, events, n_judged):
-    service = Service(f"svc-{secrets.token_hex(4)}", events=events, truth="int32")
+@pytest.mark.parametrize(
+    ("described", "n_judged"),
+    [('{"events":{"left":["1"],"right":["2"]},"offset_ms":-130.0}', 2), ("", 0), ("no json", 0)],
+)
+def test_a_number_is_a_true_marker_if_the_service_tells_its_class(monitor, kit, described, n_judged):
+    service = Service(f"svc-{secrets.token_hex(4)}", described=described, truth="int32")
     _, port = monitor("--service", service.name, "--query", "name=nobody", "--cue-query", f"{service.name}-task")
     with page(port) as socket_:
         kit.until(service.has_readers, "the monitor on all outlets")
@@ -219,6 +224,7 @@ def test_a_number_is_a_true_marker_if_the_service_tells_its_class(monitor, kit, 
         service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s - 0.13)
         for code in (1, 2, 7):
             service.truth.push_sample([code], now_s)
+        service.say(type="verdict", label="left", p={"left": 0.9, "right": 0.1}, t=now_s)
         updates, _ = collect(
             socket_,
             kit,

@@ -112,6 +112,7 @@ class Follower:
                 classes=view.dashboard.classes,
                 bundle=printable(description.bundle),
                 trained_on=printable(description.subject),
+                cued=description.is_cued,
             )
 
     def _show_eeg(self, inlet: Inlet) -> None:

@@ -23,6 +23,7 @@ class About(msgspec.Struct, frozen=True):
     bundle: str = ""
     trained_on: str = ""  # the subject of the bundle's training
     subject: str = ""  # of the EEG stream
+    cued: bool = False  # the service decides at cues
     channels: tuple[str, ...] = ()
     electrodes: tuple[str, ...] = ()  # the names of the channels on the head map
     places: list[tuple[float, float] | None] = []

@@ -1,26 +1,31 @@
-// The feedback game: the probabilities push a ball, and true markers score its position.
+// The feedback game: the probabilities push a ball towards the gate of a class.
+//
+// True markers score: the verdicts on them are those that the page counts, too. Without a marker stream the game opens a
+// gate itself, and scores where the ball is when the gate closes.
 
-import { colour } from "./axis.js";
+import { Field } from "./field.js";
 
 const TAU_S = 0.15; // time constant of the smoothing
-const DEAD = 0.1; // a ball closer to the middle than this is on neither side
+const DEAD = 0.1; // a ball closer to the middle than this is at no gate
+const COUNTDOWN_S = 3;
+const GATE_S = 4; // how long a gate of the game itself is open
+const PAUSE_S = 1.5; // before the next one
+const SHOWN_S = 1; // how long the gate of a marker stays lit
 
 const byId = (id) => document.getElementById(id);
 
 export class Game {
   constructor() {
     this.section = byId("game");
-    this.canvas = byId("field");
-    this.context = this.canvas.getContext("2d");
-    this.classes = [];
-    this.phase = "ready"; // ready, playing, paused, over
-    this.push = 0; // -1 the first class, 1 the second
-    this.ball = 0; // its position on the screen
-    this.levels = []; // [timestamp, push]
-    this.target = null;
-    this.flash = null; // {side, right, until}
+    this.field = new Field(byId("field"));
+    this.about = { classes: [], markers: [] };
+    this.phase = "ready"; // ready, countdown, playing, paused, over
+    this.p = []; // smoothed probabilities
+    this.scoresMarkers = false; // otherwise the gates of the game itself do
+    this.target = null; // {k, closes_s: when it closes, in seconds of play}
     byId("start").addEventListener("click", () => this.toggle());
     byId("full").addEventListener("click", () => this.fullScreen());
+    byId("save").addEventListener("click", () => this.save());
     byId("length").addEventListener("change", () => { if (this.phase !== "playing") this.ready(); });
     this.section.addEventListener("keydown", (event) => {
       if (event.key === " " && event.target.tagName !== "BUTTON" && event.target.tagName !== "SELECT") {
@@ -33,37 +38,60 @@ export class Game {
 
   get visible() { return !this.section.hidden; }
 
-  reset(classes) {
-    this.classes = classes;
-    this.levels = [];
-    this.push = 0;
-    this.lastTimestamp = null;
-    if (classes.length > 0 && classes.length !== 2) this.say("The game is for two classes; this service has " + classes.length + ".");
+  // Describe the service that is followed, and whether there are markers by which the page judges it.
+  describe(about, hasMarkers) {
+    this.about = about;
+    if (this.phase !== "ready") return; // what scores does not change during a game
+    this.scoresMarkers = hasMarkers;
+    this.instruct();
+  }
+
+  reset() {
+    this.p = this.about.classes.map(() => 0);
+    this.lastTimestamp = this.told = null;
+    this.field.reset(this.about.classes);
+    this.ready();
   }
 
   ready() {
     this.phase = "ready";
     this.left_s = Number(byId("length").value);
-    this.hits = this.n = this.streak = this.longest = this.none = 0;
+    this.played_s = this.streak = this.longest = 0;
+    this.rounds = [];
+    this.target = null;
     byId("results").hidden = true;
-    this.section.classList.remove("playing");
+    this.instruct();
     this.show();
   }
 
-  toggle() {
-    if (this.phase === "playing") return this.pause("Paused.");
-    if (this.classes.length !== 2) return this.say("Waiting for a service with two classes.");
-    if (this.phase === "over") this.ready();
-    this.phase = "playing";
-    this.section.classList.add("playing");
+  // Say what to do, before the game starts.
+  instruct() {
+    const names = this.about.classes.map((name) => name.slice(0, 20)).join(", ").replace(/, ([^,]*)$/, " or $1");
+    byId("instruction").hidden = false;
+    byId("instruction-what").textContent = names
+      ? `Think of the movement: ${names}. The ball follows your decoder to the gate of that name.`
+      : "Waiting for a service: start pretap serve BUNDLE.";
+    byId("instruction-score").textContent = this.scoresMarkers
+      ? "Do what the task asks, or tap at your own pace. The gate of each true marker lights up, and scores if the decoder was correct."
+      : "Every few seconds a gate lights up. Bring the ball there, and hold it until the gate closes: that scores. No task or button box is needed.";
     this.say("");
+  }
+
+  toggle() {
+    if (this.phase === "playing" || this.phase === "countdown") return this.pause("Paused.");
+    if (this.about.classes.length < 2) return this.say("Waiting for a service: start pretap serve BUNDLE.");
+    if (this.phase === "over") this.ready();
+    this.phase = "countdown";
+    this.countdown_s = COUNTDOWN_S;
+    byId("instruction").hidden = true;
+    this.say("Get ready.");
     this.show();
   }
 
   pause(why) {
-    if (this.phase !== "playing") return;
+    if (this.phase !== "playing" && this.phase !== "countdown") return;
     this.phase = "paused";
-    this.section.classList.remove("playing");
+    this.target = null;
     this.say(why);
     this.show();
   }
@@ -73,62 +101,115 @@ export class Game {
     else this.section.requestFullscreen?.().catch(() => this.say("This browser does not allow full screen."));
   }
 
+  // -- what the service decides --------------------------------------------------------------------------------------
+
   decision([timestamp, p]) {
-    if (p.length !== 2) return;
-    const wanted = p[1] - p[0]; // all zero without a valid window: the ball rolls to the middle
     const dt = this.lastTimestamp === null ? 1 : Math.max(0, timestamp - this.lastTimestamp);
     this.lastTimestamp = timestamp;
-    this.push += (1 - Math.exp(-dt / TAU_S)) * (wanted - this.push);
-    this.levels.push([timestamp, this.push]);
-    const side = this.side(this.push);
-    if (side !== this.told) this.canvas.setAttribute("aria-label", `The ball is ${side < 0 ? "in the middle" : this.classes[side]}`);
-    this.told = side;
-    if (this.levels.length > 4000) this.levels.splice(0, 2000);
+    const share = this.about.cued ? 1 : 1 - Math.exp(-dt / TAU_S);
+    this.p = p.map((each, k) => (this.p[k] ?? 0) + share * (each - (this.p[k] ?? 0))); // all zero if invalid
+    const [gate, where] = [this.gate(), this.about.classes[this.gate()] ?? "in the middle"];
+    if (gate !== this.told) byId("field").setAttribute("aria-label", `The ball is ${where}`);
+    this.told = gate;
   }
 
-  aim(label, timestamp) {
-    this.target = this.classes.indexOf(label);
-    this.aimed = timestamp;
+  // Return the class at whose gate the ball is, -1 in the middle.
+  gate() {
+    return this.field.distance(this.p) < DEAD ? -1 : this.p.indexOf(Math.max(...this.p));
   }
 
-  // Score a true marker: was the ball on its side when the decoder had to decide?
-  judged({ t, truth, lead }) {
-    if (this.aimed <= t) this.target = null; // otherwise the next target has already been announced
-    if (this.phase !== "playing") return;
-    const wanted = t - lead + 0.006;
-    let level = 0;
-    for (const [timestamp, push] of this.levels) if (timestamp <= wanted && timestamp > wanted - 0.5) level = push;
-    const side = this.side(level);
-    const right = side === this.classes.indexOf(truth);
-    this.n += 1;
-    this.none += side < 0 ? 1 : 0;
-    this.hits += right ? 1 : 0;
-    this.streak = right ? this.streak + 1 : 0;
+  // A marker of a task: it announces its class, or it is true now.
+  marker({ label, start }) {
+    const k = this.about.classes.indexOf(label);
+    if (k < 0 || !this.scoresMarkers || this.phase !== "playing") return;
+    this.target = { k, closes_s: start ? Infinity : this.played_s + SHOWN_S };
+  }
+
+  judged({ truth, label, correct }) {
+    if (!label || !this.scoresMarkers || this.phase !== "playing") return;
+    if (this.target?.closes_s === Infinity) this.target = null;
+    this.score(truth, label, correct);
+  }
+
+  score(truth, label, correct) {
+    this.rounds.push({ truth, label, correct });
+    this.streak = correct ? this.streak + 1 : 0;
     this.longest = Math.max(this.longest, this.streak);
-    this.flash = { side: this.classes.indexOf(truth), right, until: performance.now() + 450 };
+    this.field.flash(this.about.classes.indexOf(truth), correct);
     this.show();
   }
 
-  side(push) { return Math.abs(push) < DEAD ? -1 : push > 0 ? 1 : 0; }
+  // -- time ----------------------------------------------------------------------------------------------------------
+
+  draw(dt_s) {
+    if (!this.visible) return;
+    if (this.phase === "countdown") this.countDown(dt_s);
+    else if (this.phase === "playing") this.play(dt_s);
+    this.field.draw(this.phase === "over" ? this.p.map(() => 0) : this.p, {
+      dt_s, target: this.target?.k, gate: this.gate(), big: this.phase === "countdown" ? Math.ceil(this.countdown_s) : "",
+    });
+  }
+
+  countDown(dt_s) {
+    this.countdown_s -= dt_s;
+    if (this.countdown_s > 0) return;
+    this.phase = "playing";
+    this.next_s = this.played_s + PAUSE_S;
+    this.say("");
+    this.show();
+  }
+
+  play(dt_s) {
+    const before = Math.ceil(this.left_s);
+    this.left_s = Math.max(0, this.left_s - dt_s);
+    this.played_s += dt_s;
+    if (this.target && this.played_s >= this.target.closes_s) this.close(this.target.k);
+    if (!this.target && !this.scoresMarkers && this.played_s >= this.next_s && this.left_s > GATE_S) this.open();
+    if (Math.ceil(this.left_s) !== before) this.show();
+    if (this.left_s === 0) this.end();
+  }
+
+  open() {
+    this.target = { k: Math.floor(Math.random() * this.about.classes.length), closes_s: this.played_s + GATE_S };
+    this.say(`Go to ${this.about.classes[this.target.k]}.`);
+  }
+
+  close(k) {
+    this.target = null;
+    this.next_s = this.played_s + PAUSE_S;
+    if (this.scoresMarkers) return; // the marker is scored by its verdict
+    const label = this.about.classes[this.gate()] ?? "none";
+    this.say("");
+    this.score(this.about.classes[k], label, label === this.about.classes[k]);
+  }
+
+  // -- words ---------------------------------------------------------------------------------------------------------
 
   say(text) { byId("game-words").textContent = text; }
 
+  get n_correct() { return this.rounds.filter((round) => round.correct).length; }
+
   show() {
-    byId("hits").textContent = String(this.hits);
-    byId("of").textContent = this.n ? ` of ${this.n}` : "";
-    byId("start").textContent = { ready: "Start", playing: "Pause", paused: "Continue", over: "Play again" }[this.phase];
+    const isRunning = this.phase === "playing" || this.phase === "countdown";
+    const start = { ready: "Start", countdown: "Pause", playing: "Pause", paused: "Continue", over: "Play again" };
     const s = Math.ceil(this.left_s);
+    this.section.classList.toggle("playing", isRunning);
+    byId("hits").textContent = String(this.n_correct);
+    byId("of").textContent = this.rounds.length ? ` of ${this.rounds.length}` : "";
+    byId("start").textContent = start[this.phase];
     byId("clock").textContent = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
   }
 
   end() {
     this.phase = "over";
-    this.section.classList.remove("playing");
-    const share = this.n ? Math.round((100 * this.hits) / this.n) : 0;
-    byId("result-big").textContent = this.n ? `${this.hits} of ${this.n}` : "Nothing to score";
-    const rows = this.n
-      ? [["Right", `${share} %`], ["Longest run", this.longest], ["Ball in the middle", this.none], ["Guessing gets", "50 %"]]
-      : [["Why", "no true markers arrived"]];
+    this.target = null;
+    this.result = this.summary();
+    const { n, n_correct, n_none, accuracy, guessing } = this.result;
+    const percent = (share) => `${Math.round(100 * share)} %`;
+    byId("result-big").textContent = n ? `${n_correct} of ${n} correct` : "Nothing to score";
+    const rows = n
+      ? [["Correct", percent(accuracy)], ["Longest run", this.longest], ["At no gate", n_none], ["Guessing gets", percent(guessing)]]
+      : [["Why", this.scoresMarkers ? "no true markers arrived" : "the game was shorter than a gate"]];
     byId("result-figures").replaceChildren(...rows.map(([name, value]) => {
       const row = document.createElement("div");
       const dt = document.createElement("dt");
@@ -138,68 +219,31 @@ export class Game {
       row.append(dt, dd);
       return row;
     }));
+    byId("save").hidden = !n;
     byId("results").hidden = false;
     byId("results").focus();
-    this.say(this.n ? `Finished: ${this.hits} of ${this.n} right.` : "Finished.");
+    this.say(n ? `Finished: ${n_correct} of ${n} correct.` : "Finished.");
     this.show();
   }
 
-  draw(dt_s) {
-    if (!this.visible) return;
-    if (this.phase === "playing") {
-      const before = Math.ceil(this.left_s);
-      this.left_s = Math.max(0, this.left_s - dt_s);
-      if (Math.ceil(this.left_s) !== before) this.show();
-      if (this.left_s === 0) this.end();
-    }
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const width = Math.round(this.canvas.clientWidth * ratio), height = Math.round(this.canvas.clientHeight * ratio);
-    if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height; }
-    this.ball += (1 - Math.exp(-dt_s / 0.09)) * ((this.phase === "over" ? 0 : this.push) - this.ball);
-    this.paint(width, height, ratio);
+  summary() {
+    const { service, bundle, trained_on, subject, classes } = this.about;
+    const [n, n_correct] = [this.rounds.length, this.n_correct];
+    return {
+      date: new Date().toISOString(), service, bundle, bundle_trained_on: trained_on, subject, classes,
+      length_s: Number(byId("length").value), scored_by: this.scoresMarkers ? "true markers" : "gates of the game",
+      n, n_correct, n_none: this.rounds.filter(({ label }) => label === "none").length,
+      accuracy: n ? n_correct / n : null, guessing: 1 / classes.length, longest_run: this.longest, rounds: this.rounds,
+    };
   }
 
-  paint(width, height, ratio) {
-    const c = this.context;
-    c.clearRect(0, 0, width, height);
-    const middle = height * 0.48;
-    const half = Math.min(width * 0.42, 620 * ratio);
-    const radius = Math.min(height * 0.06, width * 0.05);
-    const reach = half - radius * 2.6;
-    c.fillStyle = colour("grid");
-    c.fillRect(width / 2 - reach, middle - 2 * ratio, 2 * reach, 4 * ratio);
-    c.fillRect(width / 2 - ratio, middle - radius, 2 * ratio, 2 * radius);
-    for (const side of [0, 1]) this.gate(side, width / 2 + (side ? half : -half), middle, radius, ratio);
-    const x = width / 2 + this.ball * reach;
-    const isOn = Math.abs(this.ball) >= DEAD;
-    c.fillStyle = isOn ? colour(this.ball > 0 ? "c1" : "c0") : colour("quiet");
-    c.beginPath();
-    c.arc(x, middle, radius, 0, 2 * Math.PI);
-    c.fill();
-    c.fillStyle = "rgba(255, 255, 255, 0.28)";
-    c.beginPath();
-    c.arc(x - radius * 0.3, middle - radius * 0.32, radius * 0.3, 0, 2 * Math.PI);
-    c.fill();
-  }
-
-  gate(side, x, middle, radius, ratio) {
-    const c = this.context;
-    const isTarget = this.target === side;
-    const flash = this.flash && performance.now() < this.flash.until && this.flash.side === side ? this.flash : null;
-    const h = radius * 2.6;
-    c.fillStyle = c.strokeStyle = colour(`c${side}`);
-    c.globalAlpha = flash ? (flash.right ? 0.85 : 0.3) : isTarget ? 0.4 : 0.12;
-    c.beginPath();
-    c.roundRect(x - radius * 0.8, middle - h, radius * 1.6, 2 * h, radius * 0.8);
-    c.fill();
-    c.globalAlpha = 1;
-    c.lineWidth = (isTarget ? 4 : 2) * ratio;
-    c.stroke();
-    c.fillStyle = colour("ink");
-    c.font = `600 ${Math.max(14 * ratio, radius * 0.5)}px system-ui, sans-serif`;
-    c.textAlign = "center";
-    c.textBaseline = "top";
-    c.fillText((this.classes[side] ?? "").slice(0, 10), x, middle + h + 10 * ratio);
-    if (flash) c.fillText(flash.right ? "✓" : "✗", x, middle - h - radius);
+  // Download the result as JSON.
+  save() {
+    const link = document.createElement("a");
+    const who = (this.result.subject || this.result.service || "player").replace(/[^\w.-]+/g, "_").slice(0, 40);
+    link.download = `game-${who}-${this.result.date.slice(0, 19).replaceAll(":", "")}.json`;
+    link.href = URL.createObjectURL(new Blob([`${JSON.stringify(this.result, null, 2)}\n`], { type: "application/json" }));
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 }

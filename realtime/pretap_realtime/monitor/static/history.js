@@ -96,9 +96,10 @@ export class History {
     if (k >= 0 && !starts) this.keep(timestamp, () => this.letter(label, timestamp, 3, 0.5, colour(`c${k}`)), 14);
   }
 
-  judged({ t, right, label }) {
-    const sign = right ? "✓" : label === "none" ? "–" : "✗";
-    const kind = right ? "good" : label === "none" ? "quiet" : "fault";
+  judged({ t, correct, label }) {
+    const isNone = !label || label === "none";
+    const sign = correct ? "✓" : isNone ? "–" : "✗";
+    const kind = correct ? "good" : isNone ? "quiet" : "fault";
     this.keep(t, () => this.letter(sign, t, 14, 0.5, colour(kind)), 28);
   }
 

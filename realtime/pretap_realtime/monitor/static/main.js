@@ -6,12 +6,13 @@ import { Head } from "./head.js";
 import { History } from "./history.js";
 import { Traces } from "./traces.js";
 
+const NO_MARKERS = "No marker stream: without a task, nothing tells the true class.";
 const byId = (id) => document.getElementById(id);
 const traces = new Traces(byId("traces"));
 const history = new History(byId("history"));
 const head = new Head(byId("head"), byId("electrode-words"));
 const game = new Game();
-let about = { classes: [], channels: [], places: [], electrodes: [], problem: "", service: "", eeg: "", speed: 1 };
+let about = { classes: [], markers: [], channels: [], places: [], electrodes: [], problem: "", service: "", eeg: "", speed: 1 };
 let figures = null;
 let newest = null; // the decision that the bar does not show yet
 let frozen = false;
@@ -47,7 +48,7 @@ function receive(update) {
   if (update.fresh) {
     traces.reset(about.channels, about.unit ?? "");
     history.reset(about.classes);
-    game.reset(about.classes);
+    game.reset();
     axis.reset();
     byId("events").replaceChildren();
   }
@@ -89,8 +90,14 @@ function begin(now) {
     item.append(box, name);
     return item;
   }));
+  describeGame();
   if (figures) showFigures();
   else showState("WAITING", about.problem);
+}
+
+function describeGame() {
+  const hasMarkers = about.cued || about.markers.length > 0;
+  game.describe(about, hasMarkers && !figures?.why_not_judged);
 }
 
 function receiveEvent(event) {
@@ -102,7 +109,7 @@ function receiveEvent(event) {
     history.marker(event.t, event.label, event.start);
     const k = about.classes.indexOf(event.label);
     traces.mark(event.t, event.start || k < 0 ? "line" : `c${k}`);
-    if (event.start) game.aim(event.label, event.t);
+    game.marker(event);
   } else traces.mark(event.t, event.label === "RUNNING" ? "good" : "fault");
   const item = document.createElement("li");
   const time = document.createElement("time");
@@ -131,6 +138,7 @@ function showState(state, why) {
 
 function showFigures() {
   const f = figures;
+  describeGame();
   const isHeard = f.state && !f.silent;
   if (isHeard) showState(f.state, [f.why, f.latency_error, about.problem].filter(Boolean).join(" "));
   else if (f.state) showState("SILENT", `The service sends no messages. ${about.problem}`);
@@ -149,13 +157,13 @@ function showFigures() {
   text("quality", quality === null ? "–" : `${Math.round(100 * quality)} %`);
   byId("lost").classList.toggle("fault", f.lost > 0);
   byId("missed").classList.toggle("fault", f.messages_missed + f.unreadable > 0);
-  if (f.n_judged) {
-    text("accuracy", `${f.n_right} of ${f.n_judged} right`);
+  if (f.n_judged && !f.why_not_judged) {
+    text("accuracy", `${f.n_correct} of ${f.n_judged} correct`);
     const none = f.n_none ? `, ${f.n_none} without a verdict` : "";
-    text("accuracy-words", `${Math.round((100 * f.n_right) / f.n_judged)} % at the true markers${none}`);
+    text("accuracy-words", `${Math.round((100 * f.n_correct) / f.n_judged)} % at the true markers${none}`);
   } else {
     text("accuracy", "–");
-    text("accuracy-words", "No true markers yet.");
+    text("accuracy-words", f.why_not_judged || (about.markers.length || about.cued ? "No true markers yet." : NO_MARKERS));
   }
   byId("scale").options[0].textContent = traces.scale === "auto" ? `auto, ${traces.perRow} ${about.unit}` : "auto";
   const label = traces.describe();
