@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 
 import pytest
+from msgspec.json import encode as encode_json
 
 from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.lsl.outlet import Outlet
-from pretap_realtime.send.messages import Message, encode
+from pretap_realtime.send.messages import Message, ServiceDescription, encode
 from real_lsl import Amplifier, eeg, until
 
+SUBJECT = {"subject/id": "anna"}
 LABELS = ("F3", "Fz", "F4", "C3", "Cz", "C4", "O1", "O2")
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 
@@ -25,26 +28,30 @@ class Service:
     def __init__(self, name: str, *, classes=("left", "right"), labels=LABELS) -> None:
         self.name = name
         columns = [*classes, "quality"]
-        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32")
+        described = encode_json(ServiceDescription(offset_ms=0.0, bundle="mine", subject="ben")).decode()
+        facts = {"service": described}
+        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32", facts=facts)
         self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
         self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
         self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
-        self.amplifier = Amplifier(name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0)
+        self.amplifier = Amplifier(
+            name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0, facts={"subject/id": "anna"}
+        )
         self._n_channels, self._classes = len(labels), classes
         self._seq = 0
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
-        self.p_right = 0.5
+        self.p = [1 / len(classes)] * len(classes)
         self.state: dict = {"state": "RUNNING"}
 
     @property
     def arguments(self) -> list[str]:
         return ["--service", self.name, "--query", f"{self.name}-eeg", "--cue-query", f"{self.name}-task"]
 
-    def start(self) -> None:
+    def start(self, *, n_unread: int = 0) -> None:
         """Send EEG, a decision each 40 ms and a heartbeat twice a second, until `end`."""
-        outlets = (self.rows, self.codes, self.messages, self.truth, self.amplifier.outlet)
-        until(lambda: all(outlet.has_consumers() for outlet in outlets), "the monitor on all outlets")
+        outlets = (self.truth, self.rows, self.codes, self.messages, self.amplifier.outlet)
+        until(lambda: all(outlet.has_consumers() for outlet in outlets[n_unread:]), "the monitor on all outlets")
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -53,8 +60,8 @@ class Service:
         while not self._ends.is_set():
             self.amplifier.push(eeg(10, self._n_channels, seed=n), real_time=True)
             now_s = float(self.amplifier.stamps(1)[0])
-            p = dict(zip(self._classes, (1 - self.p_right, self.p_right), strict=True))
-            self.say(type="verdict", t=now_s, p=p, label=self._classes[self.p_right > 0.5])
+            p = dict(zip(self._classes, self.p, strict=True))
+            self.say(type="verdict", t=now_s, p=p, label=max(p, key=p.__getitem__))
             if n % 12 == 0:
                 self.say()
             n += 1
@@ -117,7 +124,7 @@ def test_the_page_follows_a_real_replay_through_a_loss_and_its_return(start, mon
     expect(page.locator("#head circle.good")).to_have_count(28)
     expect(page.locator("#p50")).to_contain_text("ms")
     until(lambda: has_ink(page, "traces") and has_ink(page, "history"), "traces and probabilities")
-    expect(page.locator("#accuracy")).to_contain_text("right")
+    expect(page.locator("#accuracy")).to_contain_text("correct")
     expect(page.locator("#bar span")).to_have_count(2)
     expect(page.locator("#state-name")).to_have_text("LOST")
     expect(page.locator("#electrode-words")).to_contain_text("Not known")
@@ -148,7 +155,19 @@ def test_states_and_bad_electrodes_are_shown_as_text(service, monitor, open_page
     assert open_page.said == []
 
 
-def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor, open_page, expect):
+def phase(page, expect, name: str) -> None:
+    """Wait for a phase of the game."""
+    expect(page.locator("#game")).to_have_attribute("data-phase", name)
+
+
+def saved(page) -> dict:
+    """Save the result of the game, and return what was saved."""
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    return json.loads(download.value.path().read_text())
+
+
+def test_the_game_scores_the_verdicts_at_the_true_markers(service, monitor, open_page, expect):
     sent = service()
     page = open_page(monitor(*sent.arguments))
     sent.start()
@@ -156,16 +175,21 @@ def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor,
     page.keyboard.press("Tab")  # the link that skips the header
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#game")).to_be_visible()
+    expect(page.locator("#instruction")).to_contain_text("left or right")
+    expect(page.locator("#instruction")).to_contain_text("tap at your own pace")
     page.locator("#length").select_option("15")
     page.locator("#start").press("Enter")
-    rounds = [(0.95, "right", "right", 1), (0.5, "in the middle", "left", 1), (0.05, "left", "left", 2)]
+    phase(page, expect, "countdown")
+    expect(page.locator("#instruction")).to_be_hidden()
+    phase(page, expect, "playing")
+    rounds = [(0.95, "right", "right", 1), (0.5, "in the middle", "right", 1), (0.05, "left", "left", 2)]
     for n, (p_right, said, truth, hits) in enumerate(rounds, start=1):
-        sent.p_right = p_right
+        sent.p = [1 - p_right, p_right]
         expect(page.locator("#field")).to_have_attribute("aria-label", f"The ball is {said}")
-        sent.mark(f"trial/{n}/end/{truth}")
+        sent.mark(f"tap/{truth}")
         expect(page.locator("#of")).to_have_text(f" of {n}")
         expect(page.locator("#hits")).to_have_text(str(hits))
+    expect(page.locator("#accuracy")).to_have_text("2 of 3 correct")
     sent.state = {"state": "LOST", "why": "gone"}
     expect(page.locator("#start")).to_have_text("Continue")
     expect(page.locator("#game-words")).to_contain_text("Paused: lost")
@@ -176,9 +200,43 @@ def test_the_game_scores_where_the_ball_is_at_the_true_markers(service, monitor,
     page.locator("#to-game").click()
     page.locator("#start").click()
     expect(page.locator("#results")).to_be_visible(timeout=60_000)
-    assert page.locator("#result-big").inner_text() == "2 of 3"
+    assert page.locator("#result-big").inner_text() == "2 of 3 correct"
     assert "67 %" in page.locator("#result-figures").inner_text()
     expect(page.locator("#start")).to_have_text("Play again")
+    result = saved(page)
+    assert (result["bundle"], result["subject"], result["bundle_trained_on"]) == ("mine", "anna", "ben")
+    assert (result["scored_by"], result["n"], result["n_correct"], result["guessing"]) == ("true markers", 3, 2, 0.5)
+    assert [(each["truth"], each["label"]) for each in result["rounds"]] == [
+        ("right", "right"), ("right", "left"), ("left", "left"),
+    ]  # fmt: skip
+    assert open_page.said == []
+
+
+def test_without_markers_the_game_opens_gates_for_three_classes(service, monitor, open_page, expect):
+    classes = ("left", "right", "feet")
+    sent = service(classes=classes)
+    page = open_page(monitor("--service", sent.name, "--query", f"{sent.name}-eeg", "--cue-query", "nothing"))
+    sent.start(n_unread=1)
+    expect(page.locator("#state-name")).to_have_text("RUNNING")
+    expect(page.locator("#accuracy-words")).to_contain_text("No marker stream")
+    page.locator("#to-game").click()
+    expect(page.locator("#instruction")).to_contain_text("left, right or feet")
+    expect(page.locator("#instruction")).to_contain_text("a gate lights up")
+    page.locator("#length").select_option("15")
+    page.locator("#start").click()
+    expect(page.locator("#game-words")).to_contain_text("Go to ")
+    truth = page.locator("#game-words").inner_text().removeprefix("Go to ").removesuffix(".")
+    sent.p = [0.9 if name == truth else 0.05 for name in classes]
+    expect(page.locator("#field")).to_have_attribute("aria-label", f"The ball is {truth}")
+    expect(page.locator("#hits")).to_have_text("1")
+    sent.p = [1 / 3] * 3
+    expect(page.locator("#results")).to_be_visible(timeout=60_000)
+    expect(page.locator("#result-big")).to_contain_text("gates reached")
+    result = saved(page)
+    assert result["rounds"][0] == {"truth": truth, "label": truth, "correct": True}
+    assert [each["label"] for each in result["rounds"][1:]] == ["none"] * (result["n"] - 1)
+    assert (result["scored_by"], result["n_correct"]) == ("gates of the game", 1)
+    assert result["guessing"] == pytest.approx(1 / 3)
     assert open_page.said == []
 
 

@@ -32,7 +32,8 @@ class Selection:
     eeg
         Query of the EEG stream.
     markers
-        Query of the marker streams with the true labels; None for all marker streams except those of services.
+        Query of the marker stream with the true labels; None for that of the service's cues, or for all marker streams
+        except those of services.
     """
 
     service: str

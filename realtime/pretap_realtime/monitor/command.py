@@ -25,7 +25,7 @@ from pretap_realtime.console.stopping import stop_on_signals
 @click.option(
     "--cue-query",
     metavar="QUERY",
-    help="Marker stream with the true labels.  [default: all marker streams except those of services]",
+    help="Marker stream with the true labels.  [default: the one of the service's cues, or the only one]",
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @port_option

@@ -75,23 +75,17 @@ export class Field {
     c.globalAlpha = 1;
     c.lineWidth = (isTarget ? 5 : 2) * ratio;
     c.stroke();
-    const size = Math.max(14 * ratio, radius * 0.5);
-    this.letters(this.fitting(this.classes[k], size), this.inside(x, this.classes[k], size), y + h + size, size);
-    if (flash) this.letters(flash.correct ? "✓" : "✗", x, y - h - size, 1.4 * size);
+    const { size, half } = this.fit(this.classes[k], Math.max(14 * ratio, radius * 0.5));
+    this.letters(this.classes[k], Math.min(Math.max(x, half), this.canvas.width - half), y + h + size, size);
+    if (flash) this.letters(flash.correct ? "✓" : "✗", x, y - h - radius * 0.5, radius * 0.7);
   }
 
-  // Return a text that fits into a third of the width.
-  fitting(text, size) {
+  // Return the size of letters at which a text takes at most 40 % of the width, and half of what it takes.
+  fit(text, size) {
     this.context.font = `600 ${size}px system-ui, sans-serif`;
-    let shown = text;
-    while (shown.length > 1 && this.context.measureText(shown).width > this.canvas.width / 3) shown = `${shown.slice(0, -2)}…`;
-    return shown;
-  }
-
-  // Return the middle of a text that is moved into the canvas, if its gate is at the edge.
-  inside(x, text, size) {
-    const half = this.context.measureText(this.fitting(text, size)).width / 2 + size / 2;
-    return Math.min(Math.max(x, half), this.canvas.width - half);
+    const width = this.context.measureText(text).width;
+    const share = Math.min(1, (0.4 * this.canvas.width) / width);
+    return { size: share * size, half: (share * width + size) / 2 };
   }
 
   letters(text, x, y, size) {

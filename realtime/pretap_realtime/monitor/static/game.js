@@ -194,6 +194,7 @@ export class Game {
     const start = { ready: "Start", countdown: "Pause", playing: "Pause", paused: "Continue", over: "Play again" };
     const s = Math.ceil(this.left_s);
     this.section.classList.toggle("playing", isRunning);
+    this.section.dataset.phase = this.phase;
     byId("hits").textContent = String(this.n_correct);
     byId("of").textContent = this.rounds.length ? ` of ${this.rounds.length}` : "";
     byId("start").textContent = start[this.phase];
@@ -206,9 +207,10 @@ export class Game {
     this.result = this.summary();
     const { n, n_correct, n_none, accuracy, guessing } = this.result;
     const percent = (share) => `${Math.round(100 * share)} %`;
-    byId("result-big").textContent = n ? `${n_correct} of ${n} correct` : "Nothing to score";
+    const what = this.scoresMarkers ? "correct" : "gates reached";
+    byId("result-big").textContent = n ? `${n_correct} of ${n} ${what}` : "Nothing to score";
     const rows = n
-      ? [["Correct", percent(accuracy)], ["Longest run", this.longest], ["At no gate", n_none], ["Guessing gets", percent(guessing)]]
+      ? [["Share", percent(accuracy)], ["Longest run", this.longest], ["At no gate", n_none], ["Guessing gets", percent(guessing)]]
       : [["Why", this.scoresMarkers ? "no true markers arrived" : "the game was shorter than a gate"]];
     byId("result-figures").replaceChildren(...rows.map(([name, value]) => {
       const row = document.createElement("div");
@@ -222,7 +224,7 @@ export class Game {
     byId("save").hidden = !n;
     byId("results").hidden = false;
     byId("results").focus();
-    this.say(n ? `Finished: ${n_correct} of ${n} correct.` : "Finished.");
+    this.say(n ? `Finished: ${n_correct} of ${n} ${what}.` : "Finished.");
     this.show();
   }
 
