@@ -23,6 +23,13 @@ def test_electrodes_have_positions_and_other_channels_have_none():
     assert positions(["Fpz"])[0][1] > 0.7  # the nose is up
 
 
+def test_the_channel_a2_of_a_large_cap_is_not_shown_at_the_ear():
+    assert positions(["A1", "A2"])[1][0] > 1
+    cap = [f"{bank}{k}" for bank in "ABCD" for k in range(1, 33)]
+    assert positions(cap)[0] == pytest.approx((0, 0), abs=0.01)  # its A1 is at the vertex
+    assert positions(cap)[1] is None
+
+
 def test_an_update_is_json_that_a_browser_reads():
     board = Dashboard(CLASSES)
     board.add_probabilities(np.array([[0.25, 0.75, 1.0]], np.float32), np.array([3.5]), now_s=3.5)
@@ -55,7 +62,7 @@ def test_traces_start_afresh_if_the_channels_or_the_rate_change():
     view.describe_streams(channels=("C3", "C4"), sfreq_hz=100.0)
     view.traces.append(np.ones((5, 2), np.float32), np.arange(5) / 100)
     frame, cursor = view.update(Cursor(), now_s=1.0, with_figures=False)[1:]
-    assert len(frame) == 16 + 5 * (8 + 2 * 2 * 4)
+    assert len(frame) == 16 + 5 * (8 + 2 * 4)
     view.start_eeg(("C3", "C4"), 100.0)
     assert view.update(cursor, now_s=1.0, with_figures=False)[1] == b""
     assert view.traces.n == 5

@@ -19,6 +19,7 @@ from pretap_realtime.send.messages import Message, ServiceDescription
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
 
+MAX_LABEL: Final = 40  # characters of a class or a channel
 _KEPT_DECISIONS: Final = 2048
 _KEPT_EVENTS: Final = 600  # ten seconds of verdicts every 20 ms
 _KEPT_LATENCIES: Final = 4096
@@ -136,7 +137,7 @@ class Dashboard:
         classes: Sequence[str] = (),
         service: ServiceDescription = ServiceDescription(),  # noqa: B008 - frozen
     ) -> None:
-        self.classes = tuple(printable(name, limit=20) for name in classes)
+        self.classes = tuple(printable(name, limit=MAX_LABEL) for name in classes)
         self._shown = dict(zip(classes, self.classes, strict=True))  # by the names in messages
         self._service = service
         self.has_messages = False
@@ -202,7 +203,7 @@ class Dashboard:
             self._add_message_verdict(message, now_s=now_s, has_latency=has_latency)
             return
         is_news = message.state != figures.state or bool(message.why)
-        figures.state, figures.bad = message.state, [printable(name, limit=20) for name in message.bad[:64]]
+        figures.state, figures.bad = message.state, [printable(name, limit=MAX_LABEL) for name in message.bad[:64]]
         if message.type == "heartbeat":
             figures.why = printable(message.why, limit=300)
         elif is_news and abs(message.t) < _MAX_S:

@@ -21,6 +21,7 @@ from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
 from pretap_realtime.monitor.choice import Selection, choose, service_of
+from pretap_realtime.monitor.dashboard import MAX_LABEL
 from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.view import Cursor, Update, View
 from pretap_realtime.send.messages import ServiceDescription
@@ -112,12 +113,15 @@ class Follower:
                 classes=view.dashboard.classes,
                 bundle=printable(description.bundle),
                 trained_on=printable(description.subject),
+                decoder=tuple(
+                    printable(name, limit=MAX_LABEL) for name in electrode_names(description.channels[:_MAX_CHANNELS])
+                ),
                 cued=description.is_cued,
             )
 
     def _show_eeg(self, inlet: Inlet) -> None:
         description = inlet.description
-        labels = tuple(printable(label, limit=20) for label in _labels(description))
+        labels = tuple(printable(label, limit=MAX_LABEL) for label in _labels(description))
         self._view.start_eeg(labels, description.sfreq_hz)
         speed = description.speed if 0 < description.speed <= _MAX_SPEED else 1.0
         self._has_latency = speed == 1.0

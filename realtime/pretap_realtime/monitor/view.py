@@ -10,7 +10,7 @@ import msgspec
 
 from pretap_realtime.decide.accuracy import JudgedMarker
 from pretap_realtime.monitor.dashboard import Dashboard, DecisionRow, Event, Figures
-from pretap_realtime.monitor.traces import COLUMNS_PER_S, Traces
+from pretap_realtime.monitor.traces import Traces
 from pretap_realtime.send.messages import ServiceDescription
 
 
@@ -25,6 +25,7 @@ class About(msgspec.Struct, frozen=True):
     subject: str = ""  # of the EEG stream
     cued: bool = False  # the service decides at cues
     channels: tuple[str, ...] = ()
+    decoder: tuple[str, ...] = ()  # the electrodes that the service uses
     electrodes: tuple[str, ...] = ()  # the names of the channels on the head map
     places: list[tuple[float, float] | None] = []
     unit: str = ""
@@ -32,7 +33,7 @@ class About(msgspec.Struct, frozen=True):
     speed: float = 1.0
     markers: tuple[str, ...] = ()
     problem: str = ""  # why something is not followed
-    columns_per_s: int = COLUMNS_PER_S
+    rate_hz: float = 0.0  # of the frames, see `Traces`
 
 
 class Update(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,7 +71,7 @@ class View:
 
     def __init__(self) -> None:
         self.dashboard = Dashboard()
-        self.traces = Traces(n_channels=0, sfreq_hz=COLUMNS_PER_S)
+        self.traces = Traces(n_channels=0, sfreq_hz=0.0)
         self.about = About()
         self.followed: tuple[str, tuple[str, ...], ServiceDescription] = "", (), ServiceDescription()
         self._n_resets = 0
@@ -94,10 +95,11 @@ class View:
         """Begin with empty traces, unless the channels and the rate are the same as before."""
         if (tuple(labels), sfreq_hz) != (self.about.channels, self.about.sfreq_hz):
             self.traces = Traces(n_channels=len(labels), sfreq_hz=sfreq_hz)
+            self.describe_streams(rate_hz=self.traces.rate_hz)
             self._n_resets += 1
 
     def update(self, cursor: Cursor, *, now_s: float, with_figures: bool) -> tuple[Update, bytes, Cursor]:
-        """Return everything after `cursor`, the new columns as `Traces.frame`, and the next cursor."""
+        """Return everything after `cursor`, new columns as `Traces.frame`, and the next cursor."""
         is_new = cursor.n_resets != self._n_resets
         if is_new:
             cursor = Cursor(self._n_resets)
@@ -111,5 +113,6 @@ class View:
             figures=board.figures(now_s=now_s) if with_figures or is_new else None,
             now=now_s,
         )
-        counts = (self.traces.n, board.decisions.n, board.events.n, board.judged.n)
-        return update, self.traces.frame(cursor.n_columns), Cursor(self._n_resets, self.about, *counts)
+        frame, n_columns = self.traces.frame(cursor.n_columns)
+        counts = (n_columns, board.decisions.n, board.events.n, board.judged.n)
+        return update, frame, Cursor(self._n_resets, self.about, *counts)

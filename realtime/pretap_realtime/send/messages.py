@@ -78,8 +78,8 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         When the window ends, relative to its cue or event.
     is_cued, cue_query
         Whether it decides at cues, and from which marker stream these come; empty if from a trigger channel.
-    bundle, subject
-        The name of the bundle's file, and the subject that it was trained on.
+    bundle, subject, channels
+        The name of the bundle's file, the subject that it was trained on, and its channels.
     """
 
     events: dict[str, tuple[str, ...]] = {}
@@ -88,6 +88,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
     cue_query: str = ""
     bundle: str = ""
     subject: str = ""
+    channels: tuple[str, ...] = ()
 
 
 def encode(message: Message) -> bytes:

@@ -291,6 +291,7 @@ def _describe_service(loaded: _LoadedDecoder, mode: Mode) -> ServiceDescription:
         cue_query=cue.query,
         bundle=loaded.bundle.stem,
         subject=manifest.training.subject,
+        channels=manifest.channels,
     )
 
 

@@ -3,6 +3,7 @@
 import { Strip, axis, colour } from "./axis.js";
 
 const LANE = 24; // CSS pixels
+const MAX_ITEMS = 12_000; // half a minute of verdicts and decisions, and more
 
 export class History {
   constructor(canvas) {
@@ -23,9 +24,9 @@ export class History {
   keep(timestamp, paint, space = 2) {
     const item = [timestamp, paint, space];
     this.items.push(item);
-    if (this.items.length > 4000) this.items.splice(0, 1000);
+    if (this.items.length > MAX_ITEMS) this.items.splice(0, MAX_ITEMS / 4);
     this.fresh.push(item);
-    if (this.fresh.length > 4000) this.fresh.splice(0, 1000);
+    if (this.fresh.length > MAX_ITEMS) this.fresh.splice(0, MAX_ITEMS / 4);
   }
 
   decision(row) {
@@ -118,7 +119,7 @@ export class History {
     const edge = axis.edge();
     if (edge === null) return;
     const since = this.strip.advance(edge);
-    this.grid(since ?? edge - 11 * axis.speed, edge);
+    this.grid(since);
     const perPx = this.strip.ratio / this.strip.pxPerS;
     if (since === null) {
       this.names();
@@ -131,15 +132,11 @@ export class History {
     });
   }
 
-  grid(from, to) {
-    const { context: c, left, height, ratio } = this.strip;
-    c.fillStyle = colour("grid");
-    for (let s = Math.ceil(from); s <= to; s++) {
-      const x = Math.round(this.strip.x(s));
-      if (x >= left) c.fillRect(x, 0, 1, height);
-    }
-    const x = Math.max(left, this.strip.x(from) - 1);
-    c.fillRect(x, this.y(0.5), this.strip.width - x, ratio);
+  grid(since) {
+    const { context: c, left, ratio, width } = this.strip;
+    this.strip.seconds(since);
+    const x = Math.max(left, since === null ? left : this.strip.x(since) - 1);
+    c.fillRect(x, this.y(0.5), width - x, ratio);
   }
 
   names() {

@@ -1,18 +1,38 @@
 // The page: passes updates from the socket to its parts. Text from the network is only ever set as textContent.
 
-import { axis, forgetColours } from "./axis.js";
+import { TimeAxis, axis, classColour, forgetColours } from "./axis.js";
+import { Bar } from "./bar.js";
+import { condition } from "./condition.js";
+import { Controls } from "./controls.js";
 import { Game } from "./game.js";
 import { Head } from "./head.js";
 import { History } from "./history.js";
+import { Rows } from "./rows.js";
+import { Signal } from "./signal.js";
+import { Spectrum } from "./spectrum.js";
 import { Traces } from "./traces.js";
 
+const MIN_AMPLITUDE_PX = 15;
+const PARTS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
 const NO_MARKERS = "No marker stream: without a task, nothing tells the true class.";
 const byId = (id) => document.getElementById(id);
-const traces = new Traces(byId("traces"));
+const signal = new Signal();
+const traces = new Traces(byId("traces"), signal);
+const time = new TimeAxis(byId("time"));
 const history = new History(byId("history"));
-const head = new Head(byId("head"), byId("electrode-words"));
+const rows = new Rows(byId("rows"), select);
+const head = new Head(byId("head"), byId("electrode-words"), select);
+const spectrum = new Spectrum({ svg: byId("spectrum-plot"), words: byId("spectrum-words") });
+const bar = new Bar({ bar: byId("bar"), list: byId("classes") });
+const controls = new Controls({ signal, traces, rows, onChange: redraw });
 const game = new Game();
-let about = { classes: [], markers: [], channels: [], places: [], electrodes: [], problem: "", service: "", eeg: "", speed: 1 };
+let about = {
+  classes: [], markers: [], channels: [], places: [], electrodes: [], decoder: [], problem: "", service: "", eeg: "",
+  speed: 1,
+};
+let selected = null; // the channel whose spectrum is shown
+let isInvalid = false; // the newest decision
+let sized = null; // the second whose sizes are shown
 let figures = null;
 let newest = null; // the decision that the bar does not show yet
 let frozen = false;
@@ -31,12 +51,12 @@ function connect() {
   socket.binaryType = "arraybuffer";
   socket.addEventListener("open", () => { again_ms = 500; });
   socket.addEventListener("message", ({ data }) => {
-    if (data instanceof ArrayBuffer) traces.append(data);
+    if (data instanceof ArrayBuffer) signal.append(data);
     else receive(JSON.parse(data));
   });
   socket.addEventListener("close", () => {
     figures = null;
-    showState("OFFLINE", "The monitor's server does not respond. Trying again.");
+    showState("OFFLINE", "The monitor's server does not respond. Start pretap monitor again; this page waits for it.");
     setTimeout(connect, again_ms);
     again_ms = Math.min(5000, 2 * again_ms);
   });
@@ -46,20 +66,25 @@ function receive(update) {
   if (update.fresh) known = "";
   if (update.about) begin(update.about);
   if (update.fresh) {
+    signal.reset(about.channels.length, about.sfreq_hz, about.rate_hz);
     traces.reset(about.channels, about.unit ?? "");
+    controls.reset(about);
+    select(null);
     history.reset(about.classes);
+    bar.reset(about.classes);
     game.reset();
     axis.reset();
+    freeze(false);
     byId("events").replaceChildren();
   }
   for (const row of update.decisions ?? []) {
     history.decision(row);
     game.decision(row);
   }
-  const rows = update.decisions ?? [];
-  if (rows.length) {
-    newest = rows[rows.length - 1];
-    if (!about.channels.length) axis.heard(rows[rows.length - 1][0]);
+  if (update.decisions?.length) {
+    newest = update.decisions.at(-1);
+    isInvalid = !newest[1].some((p) => p > 0);
+    if (!about.channels.length) axis.heard(newest[0]);
   }
   for (const event of update.events ?? []) receiveEvent(event);
   for (const judged of update.judged ?? []) {
@@ -86,13 +111,21 @@ function begin(now) {
   byId("legend").replaceChildren(...about.classes.map((name, k) => {
     const item = document.createElement("li");
     const box = document.createElement("i");
-    box.className = `class-${k % 5}`;
+    box.className = `class-${classColour(k)}`;
     item.append(box, name);
     return item;
   }));
+  showHints();
   describeGame();
   if (figures) showFigures();
   else showState("WAITING", about.problem);
+}
+
+// Say which command to start, if something is missing.
+function showHints() {
+  byId("no-eeg").hidden = Boolean(about.eeg);
+  byId("no-service").hidden = Boolean(about.service);
+  text("serve-command", `pretap serve BUNDLE${about.eeg ? ` --query '${about.eeg}'` : ""}`);
 }
 
 function describeGame() {
@@ -130,9 +163,14 @@ function receiveEvent(event) {
 // -- display -------------------------------------------------------------------------------------------------------
 
 function showState(state, why) {
+  const facts = figures ? { bad: figures.bad, invalid: figures.invalid, error: figures.latency_error, isInvalid } : {};
+  const { level, sign, words } = condition({ state, ...facts });
   byId("state").dataset.state = state;
+  byId("state").dataset.level = level;
+  text("state-sign", sign);
   text("state-name", state);
-  text("state-why", why);
+  text("state-why", [words, why].filter(Boolean).map((each) => each.replace(/[^.!?]$/, "$&.")).join(" "));
+  text("invalid", isInvalid && state === "RUNNING" ? `⚠ No valid window${figures?.invalid ? `: ${figures.invalid}` : "."}` : "");
   if (state !== "RUNNING") game.pause(`Paused: ${state.toLowerCase()}. ${why}`);
 }
 
@@ -145,6 +183,8 @@ function showFigures() {
   else showState("WAITING", about.problem);
   const judges = isHeard && (f.state === "RUNNING" || f.state === "STALE");
   traces.setBad(head.show(f.bad, judges, judges ? f.why : ""));
+  rows.mark(traces.bad, selected);
+  showSizes();
   const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
   text("p50", f.latency_ms ? ms(f.latency_ms[0]) : f.latency_error ? "impossible" : "n/a");
   byId("p50").classList.toggle("fault", Boolean(f.latency_error));
@@ -170,29 +210,70 @@ function showFigures() {
   if (byId("traces").getAttribute("aria-label") !== label) byId("traces").setAttribute("aria-label", label);
 }
 
-function showBar([, p]) {
-  const bar = byId("bar");
-  while (bar.childElementCount < p.length) {
-    const part = document.createElement("span");
-    part.className = `class-${bar.childElementCount % 5}`;
-    bar.append(part);
-  }
-  while (bar.childElementCount > p.length) bar.lastElementChild.remove();
-  const sum = p.reduce((a, b) => a + b, 0);
-  bar.classList.toggle("held", !sum);
-  p.forEach((each, k) => {
-    const share = sum ? each / sum : 1 / p.length;
-    bar.children[k].style.width = `${100 * share}%`;
-    bar.children[k].textContent = sum && share > 0.22 ? ` ${about.classes[k] ?? ""} ${each.toFixed(2)} ` : "";
-  });
-  const label = sum ? p.map((each, k) => `${about.classes[k] ?? k} ${each.toFixed(2)}`).join(", ") : "No valid window";
-  if (performance.now() - (showBar.at ?? 0) > 1000) {
-    bar.setAttribute("aria-label", label);
-    showBar.at = performance.now();
-  }
+// Show how large each channel was in the last second, and the spectrum of the selected one.
+function showSizes() {
+  const second = signal.lastSecond;
+  if (!second || second === sized) return;
+  sized = second;
+  const unit = about.unit || "units";
+  const sizeOf = (channel) => {
+    const [rms, span] = [second.rms(channel), second.peakToPeak(channel)].map(rounded);
+    const words = `${span} ${unit} peak to peak`;
+    return signal.hasExtremes ? { text: span, words } : { text: rms, words: `${rms} ${unit} RMS, ${words}` };
+  };
+  rows.measureWith(sizeOf);
+  head.measureWith(sizeOf);
+  text("size-unit", `${unit} ${signal.hasExtremes ? "p–p" : "RMS"}`);
+  showAmplitude();
+  if (selected === null) return;
+  text("spectrum-name", `${about.channels[selected]}: ${sizeOf(selected).words}`);
+  text("spectrum-hide", traces.shown.includes(selected) ? "Hide this channel" : "Show this channel");
+  spectrum.draw(signal, selected, about.unit);
+}
+
+// Show a bar as high as some part of a row, or as some low rows.
+function showAmplitude() {
+  const row = byId("rows").clientHeight / Math.max(1, traces.shown.length);
+  const n_rows = PARTS.find((n) => n * row >= MIN_AMPLITUDE_PX) ?? PARTS.at(-1);
+  byId("amplitude").hidden = !traces.shown.length;
+  byId("amplitude-bar").style.height = `${n_rows * row}px`;
+  text("amplitude-words", `${Number((n_rows * traces.perRow).toPrecision(3))} ${about.unit || "units"}`);
+}
+
+function rounded(value) {
+  if (!Number.isFinite(value)) return "–";
+  return value < 10 ? value.toFixed(1) : value < 10_000 ? value.toFixed(0) : `${Math.round(value / 1000)}k`;
+}
+
+// Show the spectrum of a channel, or none.
+function select(channel) {
+  selected = channel === selected ? null : channel;
+  byId("spectrum").hidden = selected === null;
+  rows.mark(traces.bad, selected);
+  sized = null;
+  showSizes();
 }
 
 // -- views and frames ----------------------------------------------------------------------------------------------
+
+function redraw() {
+  traces.strip.stale = history.strip.stale = true;
+  rows.mark(traces.bad, selected);
+  sized = null;
+  showSizes();
+}
+
+function freeze(isFrozen) {
+  frozen = isFrozen;
+  axis.hold(isFrozen);
+  byId("freeze").setAttribute("aria-pressed", String(isFrozen));
+}
+
+function enlarge(isLarge) {
+  byId("electrodes").classList.toggle("large", isLarge);
+  byId("enlarge").setAttribute("aria-pressed", String(isLarge));
+  text("enlarge", isLarge ? "Close" : "Enlarge");
+}
 
 function route() {
   const isGame = location.hash === "#game";
@@ -209,22 +290,22 @@ byId("leave").addEventListener("click", () => {
   location.hash = "";
   byId("to-game").focus();
 });
-byId("scale").addEventListener("change", ({ target }) => traces.setScale(target.value));
-byId("freeze").addEventListener("click", ({ target }) => {
-  frozen = !frozen;
-  target.setAttribute("aria-pressed", String(frozen));
-  traces.strip.stale = history.strip.stale = true;
-});
+byId("spectrum-close").addEventListener("click", () => select(null));
+byId("spectrum-hide").addEventListener("click", () => controls.toggle(selected));
+byId("enlarge").addEventListener("click", () => enlarge(!byId("electrodes").classList.contains("large")));
+window.addEventListener("keydown", ({ key }) => { if (key === "Escape") enlarge(false); });
+byId("freeze").addEventListener("click", () => freeze(!frozen));
 window.addEventListener("hashchange", route);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   forgetColours();
-  traces.strip.stale = history.strip.stale = true;
+  redraw();
 });
 
 // Only every other of a screen's 60 frames per second is requested and drawn. Without a graphics card, even a frame in
 // which nothing changes uses the processors that the service needs. The ball of the game moves in every frame.
 const PAUSE_MS = 28;
 const BAR_MS = 90;
+let left = axis.left;
 let n_frames = 0;
 let since_ms = performance.now();
 let before_ms = since_ms;
@@ -236,13 +317,13 @@ function frame(now_ms) {
     game.draw(Math.min(0.2, (now_ms - before_ms) / 1000));
   } else {
     setTimeout(requestAnimationFrame, PAUSE_MS, frame);
-    if (!frozen) {
-      traces.draw();
-      history.draw();
-    }
+    if (axis.left !== left) { left = axis.left; redraw(); } // the names need another width
+    traces.draw();
+    time.draw();
+    history.draw();
   }
   if (newest && !frozen && now_ms - bar_ms > BAR_MS) {
-    showBar(newest);
+    bar.show(newest[1]);
     bar_ms = now_ms;
     newest = null;
   }

@@ -1,59 +1,30 @@
-// The traces: minimum and maximum of every hundredth of a second, without the slow offset of the channel.
+// The traces: the filtered signal of the chosen channels, each clipped to its own row.
 
 import { Strip, axis, colour } from "./axis.js";
 
-const KEPT = 2000; // columns
-const BASELINE = 0.01; // weight of a column in the running mean: a time constant of a second
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000];
+const STEPS = [1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 100_000];
+const FILLED = 0.85; // a larger trace is clipped, but seldom
+const FIT_S = 3; // of the signal, from which the scale is chosen
 
 export class Traces {
-  constructor(canvas) {
+  constructor(canvas, signal) {
     this.strip = new Strip(canvas);
-    this.canvas = canvas;
+    this.signal = signal;
     this.scale = "auto";
     this.reset([], "");
   }
 
   reset(channels, unit) {
-    const n = channels.length;
     this.channels = channels;
     this.unit = unit;
-    this.t = new Float64Array(KEPT);
-    this.values = new Float32Array(KEPT * 2 * n);
-    this.mean = new Float64Array(n).fill(NaN);
-    this.n = 0; // columns so far
-    this.drawn = 0;
+    this.shown = channels.map((_, k) => k); // the channel of each row
+    this.drawn = 0; // columns
+    this.fitted = 0;
     this.perRow = 50;
     this.bad = new Set();
     this.events = [];
     this.fresh = []; // events that are not drawn yet
     this.strip.stale = true;
-  }
-
-  // Add a binary frame of the server, see traces.py.
-  append(buffer) {
-    const head = new Uint32Array(buffer, 0, 4);
-    const [columns, n] = head;
-    if (n !== this.channels.length || buffer.byteLength !== 16 + columns * 8 * (1 + n)) return;
-    const timestamps = new Float64Array(buffer, 16, columns);
-    const values = new Float32Array(buffer, 16 + columns * 8, columns * 2 * n);
-    for (let i = 0; i < columns; i++) {
-      const at = this.n % KEPT;
-      this.t[at] = timestamps[i];
-      for (let c = 0; c < n; c++) {
-        const low = values[i * 2 * n + c];
-        const high = values[i * 2 * n + n + c];
-        const middle = (low + high) / 2;
-        if (Number.isFinite(middle)) {
-          if (Number.isNaN(this.mean[c])) this.mean[c] = middle;
-          else this.mean[c] += BASELINE * (middle - this.mean[c]);
-        }
-        this.values[at * 2 * n + c] = low - this.mean[c];
-        this.values[at * 2 * n + n + c] = high - this.mean[c];
-      }
-      this.n += 1;
-    }
-    if (columns) axis.heard(timestamps[columns - 1]);
   }
 
   mark(timestamp, kind) {
@@ -83,35 +54,51 @@ export class Traces {
     c.globalAlpha = 1;
   }
 
-  setBad(names) {
-    if (names.size === this.bad.size && [...names].every((each) => this.bad.has(each))) return;
-    this.bad = names;
+  setBad(channels) {
+    if (channels.size === this.bad.size && [...channels].every((each) => this.bad.has(each))) return;
+    this.bad = channels;
+    this.strip.stale = true;
+  }
+
+  show(channels) {
+    this.shown = channels;
+    this.fit();
     this.strip.stale = true;
   }
 
   setScale(scale) {
     this.scale = scale;
+    this.fit();
     this.strip.stale = true;
   }
 
-  // Choose a scale in which half of the channels fill their row, with some hysteresis.
+  // Return the next smaller or larger scale.
+  neighbour(direction) {
+    const at = STEPS.findIndex((step) => step >= this.perRow);
+    return STEPS[Math.min(STEPS.length - 1, Math.max(0, at + direction))];
+  }
+
+  // Choose a scale in which four of five good channels fit into their row, with some hysteresis.
   fit() {
     if (this.scale !== "auto") { this.perRow = Number(this.scale); return; }
-    const n = this.channels.length;
+    const { signal } = this;
+    const n = signal.nChannels;
     const spans = [];
-    for (let c = 0; c < n; c++) {
+    const last = Math.max(0, signal.nColumns - signal.nKept, signal.nColumns - Math.round((FIT_S * signal.rate_hz) / signal.perColumn));
+    for (const channel of this.shown) {
       let low = Infinity, high = -Infinity;
-      for (let i = Math.max(0, this.n - 300); i < this.n; i++) {
-        const at = (i % KEPT) * 2 * n + c;
-        if (this.values[at] < low) low = this.values[at];
-        if (this.values[at + n] > high) high = this.values[at + n];
+      for (let i = last; i < signal.nColumns; i++) {
+        const at = (i % signal.nKept) * 2 * n + channel;
+        if (signal.columns[at] < low) low = signal.columns[at];
+        if (signal.columns[at + n] > high) high = signal.columns[at + n];
       }
-      if (high > low) spans.push(high - low);
+      if (high > low) spans.push({ isBad: this.bad.has(channel), span: 2 * Math.max(high, -low) });
     }
-    if (!spans.length) return;
-    spans.sort((a, b) => a - b);
-    const wanted = spans[spans.length >> 1] * 0.7;
-    if (wanted > this.perRow * 1.1 || wanted < this.perRow / 3.5) {
+    const good = spans.filter(({ isBad }) => !isBad);
+    const sorted = (good.length ? good : spans).map(({ span }) => span).sort((a, b) => a - b);
+    if (!sorted.length) return;
+    const wanted = FILLED * sorted[Math.floor(0.8 * (sorted.length - 1))];
+    if (wanted > this.perRow * 1.1 || wanted < this.perRow / 3) {
       this.perRow = STEPS.find((step) => step >= wanted) ?? wanted;
       this.strip.stale = true;
     }
@@ -119,88 +106,46 @@ export class Traces {
 
   draw() {
     const edge = axis.edge();
-    const n = this.channels.length;
-    if (edge === null || !n) return;
-    if (this.n - this.drawn > 0 && (this.fitted ?? 0) + 100 < this.n) { this.fit(); this.fitted = this.n; }
-    const strip = this.strip;
-    const since = strip.advance(edge);
-    if (since === null) {
-      this.names();
-      this.drawn = Math.max(0, this.n - KEPT + 1);
-      this.seconds(edge - 11 * axis.speed, edge);
-      this.columns(edge);
-      this.fresh = [...this.events];
-    } else {
-      this.seconds(since, edge);
-      this.columns(edge);
+    const { signal, strip } = this;
+    if (edge === null || !this.shown.length) {
+      strip.stale = true;
+      strip.advance(0);
+      return;
     }
+    if (strip.isResized) strip.fit();
+    signal.setResolution(strip.pxPerS / strip.ratio);
+    if (signal.nColumns < this.drawn) strip.stale = true; // it was filtered again
+    if (axis.held === null && Math.abs(signal.n - this.fitted) > signal.rate_hz) { this.fit(); this.fitted = signal.n; }
+    const since = strip.advance(edge);
+    strip.seconds(since);
+    if (since === null) {
+      this.drawn = Math.max(0, signal.nColumns - signal.nKept + 1);
+      this.fresh = [...this.events];
+    }
+    this.columns(edge);
     this.lines(edge);
   }
 
-  seconds(from, to) {
-    const c = this.strip.context;
-    c.fillStyle = colour("grid");
-    for (let s = Math.ceil(from); s <= to; s++) {
-      const x = Math.round(this.strip.x(s));
-      if (x >= this.strip.left) c.fillRect(x, 0, 1, this.strip.height);
-    }
-  }
-
-  names() {
-    const { context: c, ratio, height } = this.strip;
-    const n = this.channels.length;
-    const row = height / n;
-    const every = Math.max(1, Math.ceil((11 * ratio) / row));
-    c.font = `${11 * ratio}px system-ui, sans-serif`;
-    c.textBaseline = "middle";
-    c.textAlign = "left";
-    this.channels.forEach((name, k) => {
-      if (k % every) return;
-      c.fillStyle = colour(this.bad.has(k) ? "fault" : "quiet");
-      c.fillText((this.bad.has(k) ? "× " : "") + name.slice(0, 7), 0, (k + 0.5) * row);
-    });
-  }
-
   columns(edge) {
+    const { signal, shown } = this;
     const { context: c, left, ratio, height } = this.strip;
-    const n = this.channels.length;
-    const row = height / n;
-    const gain = row / this.perRow;
-    const from = Math.max(this.drawn, this.n - KEPT + 1);
-    let to = this.n;
-    while (to > from && this.t[(to - 1) % KEPT] > edge) to -= 1;
-    if (from >= to) return;
-    const first = Math.max(from - 1, 0, this.n - KEPT + 1); // the previous column, to connect the line
-    c.lineWidth = ratio;
-    c.lineJoin = "round";
+    const { columnT, nKept } = signal;
+    let to = signal.nColumns;
+    while (to > this.drawn && columnT[(to - 1) % nKept] > edge) to -= 1;
+    if (this.drawn >= to) return;
+    const first = Math.max(this.drawn - 1, 0, signal.nColumns - nKept); // the previous column, to connect the line
+    const row = height / shown.length;
     c.save();
     c.beginPath();
     c.rect(left, 0, this.strip.width - left, height);
     c.clip();
+    c.lineWidth = Math.min(ratio, row / 2);
+    c.lineJoin = "bevel"; // a mitred corner would leave the row
     for (const isBad of [false, true]) {
       c.beginPath();
-      for (let k = 0; k < n; k++) {
-        if (this.bad.has(k) !== isBad) continue;
-        let pen = false;
-        let before = 0;
-        const middle = (k + 0.5) * row;
-        for (let i = first; i < to; i++) {
-          const at = i % KEPT;
-          const x = this.strip.x(this.t[at]);
-          const low = this.values[at * 2 * n + k];
-          const high = this.values[at * 2 * n + n + k];
-          const isWhole = Number.isFinite(low) && Number.isFinite(high);
-          if (x < left || !isWhole || this.t[at] - before > 0.1) pen = false;
-          before = this.t[at];
-          if (x < left || !isWhole) continue;
-          const y = Math.min(height + 9, Math.max(-9, middle - low * gain));
-          const z = Math.min(height + 9, Math.max(-9, middle - high * gain));
-          if (pen) c.lineTo(x, y);
-          else c.moveTo(x, y);
-          c.lineTo(x, z);
-          pen = true;
-        }
-      }
+      shown.forEach((channel, k) => {
+        if (this.bad.has(channel) === isBad) this.trace(channel, k * row, row, first, to);
+      });
       c.strokeStyle = colour(isBad ? "fault" : "trace");
       c.stroke();
     }
@@ -208,9 +153,37 @@ export class Traces {
     this.drawn = to;
   }
 
+  // Add the columns of a channel to the path, clipped to its row.
+  trace(channel, top, row, first, to) {
+    const { signal } = this;
+    const { context: c, left } = this.strip;
+    const n = signal.nChannels;
+    const margin = c.lineWidth / 2 + 0.5;
+    const gain = row / this.perRow;
+    const y = (value) => Math.min(top + row - margin, Math.max(top + margin, top + row / 2 - value * gain));
+    const gap_s = Math.max(0.1, (2.5 * signal.perColumn) / signal.rate_hz);
+    let pen = false;
+    let before = 0;
+    for (let i = first; i < to; i++) {
+      const at = i % signal.nKept;
+      const t = signal.columnT[at];
+      const x = this.strip.x(t);
+      const low = signal.columns[at * 2 * n + channel];
+      const high = signal.columns[(at * 2 + 1) * n + channel];
+      const isWhole = Number.isFinite(low) && Number.isFinite(high);
+      if (x < left || !isWhole || t - before > gap_s) pen = false;
+      before = t;
+      if (x < left || !isWhole) continue;
+      if (pen) c.lineTo(x, y(low));
+      else c.moveTo(x, y(low));
+      c.lineTo(x, y(high));
+      pen = true;
+    }
+  }
+
   describe() {
-    const n = this.channels.length;
+    const n = this.shown.length;
     if (!n) return "Traces of the channels, none yet";
-    return `Traces of ${n} channels, ten seconds, ${this.perRow} ${this.unit || "units"} a row`;
+    return `Traces of ${n} channels, ${axis.seconds} seconds, ${this.perRow} ${this.unit || "units"} a row`;
   }
 }
