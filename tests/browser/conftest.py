@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from monitored_service import Service
 from real_lsl import Child
 
 
@@ -99,6 +101,19 @@ def monitor(start) -> Callable[..., str]:
         return re.search(r"http\S+", said)[0]
 
     return begin
+
+
+@pytest.fixture
+def service():
+    made = []
+
+    def make(**options) -> Service:
+        made.append(Service(f"svc-{secrets.token_hex(4)}", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
 
 
 @pytest.fixture

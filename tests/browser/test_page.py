@@ -6,92 +6,14 @@
 from __future__ import annotations
 
 import json
-import secrets
-import threading
 
 import pytest
-from msgspec.json import encode as encode_json
 
-from pretap_realtime.lsl.library import local_clock
-from pretap_realtime.lsl.outlet import Outlet
-from pretap_realtime.send.messages import Message, ServiceDescription, encode
-from real_lsl import Amplifier, eeg, until
+from monitored_service import LABELS
+from real_lsl import until
 
 SUBJECT = {"subject/id": "anna"}
-LABELS = ("F3", "Fz", "F4", "C3", "Cz", "C4", "O1", "O2")
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
-
-
-class Service:
-    """The outlets of a service and the markers of a task, controlled by the test."""
-
-    def __init__(self, name: str, *, classes=("left", "right"), labels=LABELS) -> None:
-        self.name = name
-        columns = [*classes, "quality"]
-        described = encode_json(ServiceDescription(offset_ms=0.0, bundle="mine", subject="ben")).decode()
-        facts = {"service": described}
-        self.rows = Outlet(f"{name}-probabilities", "Probabilities", labels=columns, format="float32", facts=facts)
-        self.codes = Outlet(f"{name}-codes", "Markers", labels=["code"], format="int32")
-        self.messages = Outlet(f"{name}-markers", "Markers", labels=["message"], format="string")
-        self.truth = Outlet(f"{name}-task", "Markers", labels=["marker"], format="string")
-        self.amplifier = Amplifier(
-            name=f"{name}-eeg", labels=list(labels), sfreq_hz=250.0, facts={"subject/id": "anna"}
-        )
-        self._n_channels, self._classes = len(labels), classes
-        self._seq = 0
-        self._ends = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.p = [1 / len(classes)] * len(classes)
-        self.state: dict = {"state": "RUNNING"}
-
-    @property
-    def arguments(self) -> list[str]:
-        return ["--service", self.name, "--query", f"{self.name}-eeg", "--cue-query", f"{self.name}-task"]
-
-    def start(self, *, n_unread: int = 0) -> None:
-        """Send EEG, a decision each 40 ms and a heartbeat twice a second, until `end`."""
-        outlets = (self.truth, self.rows, self.codes, self.messages, self.amplifier.outlet)
-        until(lambda: all(outlet.has_consumers() for outlet in outlets[n_unread:]), "the monitor on all outlets")
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        n = 0
-        while not self._ends.is_set():
-            self.amplifier.push(eeg(10, self._n_channels, seed=n), real_time=True)
-            now_s = float(self.amplifier.stamps(1)[0])
-            p = dict(zip(self._classes, self.p, strict=True))
-            self.say(type="verdict", t=now_s, p=p, label=max(p, key=p.__getitem__))
-            if n % 12 == 0:
-                self.say()
-            n += 1
-
-    def say(self, **facts) -> None:
-        now_s = local_clock()
-        fields = {"type": "heartbeat", "seq": self._seq, "t": now_s, "sent": now_s} | self.state | facts
-        self._seq += 1
-        self.messages.push_sample([encode(Message(**fields))], now_s)
-
-    def mark(self, text: str) -> None:
-        self.truth.push_sample([text], local_clock())
-
-    def end(self) -> None:
-        self._ends.set()
-        if self._thread is not None:
-            self._thread.join(60)
-
-
-@pytest.fixture
-def service():
-    made = []
-
-    def make(**options) -> Service:
-        made.append(Service(f"svc-{secrets.token_hex(4)}", **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.end()
 
 
 def has_ink(page, canvas: str) -> bool:
@@ -121,8 +43,12 @@ def test_the_page_follows_a_real_replay_through_a_loss_and_its_return(start, mon
     page = open_page(monitor("--service", "real", "--query", "real", "--cue-query", "real-markers"))
     expect(page.locator("#state-name")).to_have_text("RUNNING")
     expect(page.locator("#stream")).to_have_text("real · 28 channels at 1000 Hz · markers: real-markers")
+    expect(page.locator("#state")).to_have_attribute("data-level", "good")
+    expect(page.locator("#state-sign")).to_have_text("✓")
     expect(page.locator("#head circle.good")).to_have_count(28)
     expect(page.locator("#p50")).to_contain_text("ms")
+    page.locator("#which").select_option("decoder")
+    expect(page.locator("#rows button")).to_have_count(28)
     until(lambda: has_ink(page, "traces") and has_ink(page, "history"), "traces and probabilities")
     expect(page.locator("#accuracy")).to_contain_text("correct")
     expect(page.locator("#bar span")).to_have_count(2)
@@ -144,8 +70,8 @@ def test_states_and_bad_electrodes_are_shown_as_text(service, monitor, open_page
     expect(page.locator("#state-name")).to_have_text("RUNNING")
     expect(page.locator("#electrode-words")).to_have_text("All 8 are good.")
     sent.state = {"state": "RUNNING", "bad": ("C3",), "why": "C3: railed", "lost": 12}
-    expect(page.locator("#electrode-words")).to_have_text("Not good: C3. C3: railed")
-    expect(page.locator("#head circle.bad title")).to_have_text("C3")
+    expect(page.locator("#electrode-words")).to_have_text("Not good: C3. C3: railed.")
+    expect(page.locator("#head g:has(circle.bad) title")).to_have_text("C3")
     expect(page.locator("#lost")).to_have_text("12")
     sent.state = {"state": "STALE"}
     expect(page.locator("#state")).to_have_attribute("data-state", "STALE")
@@ -291,7 +217,7 @@ def test_the_page_reconnects_to_its_server(start, open_page, expect):
 def test_from_one_command_to_the_ball(start, open_page, expect, picture):
     demo = start("demo", "--web", "--no-browser", "--port", "0", "--n-trials", "100" if picture.asked else "4")
     url = demo.wait_for(r"http://127\.0\.0\.1:\d+/", within_s=100)
-    page = open_page(url, height=860)
+    page = open_page(url, width=1400, height=900)
     expect(page.locator("#state-name")).to_have_text("RUNNING")
     if picture.asked:
         expect(page.locator("#accuracy")).to_contain_text("of 12", timeout=60_000)
