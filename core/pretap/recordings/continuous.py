@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,16 @@ from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.extras import import_extra
 from pretap.recordings.channel_types import choose_eeg_channels
+from pretap.recordings.edf import is_edf, open_edf
 from pretap.recordings.live_clocks import LiveClocks
+from pretap.recordings.openbci import is_openbci_text, open_openbci_text
+from pretap.recordings.reading.lengths import check_tags, whole_samples
+from pretap.recordings.reading.mne_units import units_in_file
+from pretap.recordings.reading.mne_warnings import collect_warnings, explain_warnings
+from pretap.recordings.reading.overrides import replace_labels, replace_rate
+from pretap.recordings.reading.placement import Annotation, TimeAxis, place_annotations, sentences
+from pretap.recordings.reading.refusals import FORMATS, explain_failure, refuse_other_files
+from pretap.recordings.reading.units import uv_factors
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
 from pretap.signal.trigger import ALL_BITS, HIGH_BITS, LOW_BITS, TriggerChannel, is_event, is_status
@@ -27,9 +35,7 @@ __all__ = ["open_recording", "recording_from_raw"]
 _XDF_SUFFIXES = (".xdf", ".xdfz", ".xdf.gz")
 _UNIT_VOLT = 107  # FIFF_UNIT_V in MNE's `info["chs"][i]["unit"]`
 _UV_PER_V = 1e6
-_BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
 _MAX_LISTED = 40
-_NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
 
 
 def open_recording(
@@ -44,8 +50,8 @@ def open_recording(
     Parameters
     ----------
     path
-        An XDF file, or anything that `mne.io.read_raw` opens (FIF, EDF, BDF, GDF, BrainVision, EEGLAB, ...). All EEG
-        channels are used, including bad ones, in the file's order. Annotations become events.
+        An XDF, EDF, BDF or OpenBCI text file, or anything else that `mne.io.read_raw` opens (FIF, GDF, BrainVision,
+        EEGLAB, ...). All EEG channels are used, including bad ones, in the file's order. Annotations become events.
     stream
         XDF only: the name, id or source_id of the stream to read, if there are several of EEG.
     config
@@ -65,17 +71,37 @@ def open_recording(
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path} does not exist: expected a recording (FIF, EDF, BDF, BrainVision, XDF, ...).")
+        raise DataError(f"{path} does not exist: expected a recording. pretap reads {FORMATS}.")
     if path.name.lower().endswith(_XDF_SUFFIXES):
         return open_xdf(path, stream=stream, config=config, clocks=clocks)
     for name in filter(None, (stream, *config.markers)):
         raise UsageError(f"Only XDF files have streams to choose from, and {path.name} is not one (stream {name!r}).")
-    with _as_data_error(path):
-        if path.suffix == ".fif":
-            _refuse_cycles(path)
-        mne = import_extra("mne", needed_by=f"Reading {path.name}")
-        raw = mne.io.read_raw(path, preload=False, verbose="error")
-        return recording_from_raw(raw, source=str(path), config=config)
+    if is_edf(path):
+        return open_edf(path, config)
+    if is_openbci_text(path):
+        return open_openbci_text(path, config)
+    return _open_with_mne(path, config)
+
+
+def _open_with_mne(path: Path, config: RecordingConfig) -> Recording:
+    """Open a file through MNE; its warnings become notes."""
+    refuse_other_files(path)
+    if path.suffix == ".fif":
+        check_tags(path)
+    mne = import_extra("mne", needed_by=f"Reading {path.name}")
+    with _as_data_error(path), collect_warnings() as messages:
+        raw = mne.io.read_raw(path, preload=False, verbose="warning")
+        n_samples, length_note = whole_samples(raw, path)
+        if n_samples == 0:
+            raise DataError(f"{path} cannot be read as a recording: it has no whole sample. {length_note}".strip())
+        recording = _convert(raw, path=path, config=config, n_samples=n_samples, units=units_in_file(raw, path))
+    if any("mixed sampling frequencies" in each for each in messages):
+        raise DataError(
+            f"{path} has channels of several sampling rates, which MNE resamples wrongly in this format. Export it as "
+            "EDF or BDF, or without the channels of another rate."
+        )
+    notes = sentences(length_note, *explain_warnings(messages), *recording.notes)
+    return replace(recording, notes=notes)
 
 
 def recording_from_raw(raw: Any, *, source: str = "MNE recording", config: RecordingConfig = ALL_EVENTS) -> Recording:
@@ -99,111 +125,103 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording", config: Recor
     DataError
         If the recording is empty, has no EEG, or cannot be read.
     """
+    with _as_data_error(source):
+        n_channels = len(raw.ch_names)
+        units = ["V"] * n_channels, np.ones(n_channels)
+        return _convert(raw, path=Path(source), config=config, n_samples=int(raw.n_times), units=units)
+
+
+def _convert(
+    raw: Any, *, path: Path, config: RecordingConfig, n_samples: int, units: tuple[list[str], NDArray[np.float64]]
+) -> Recording:
+    """Convert the first samples of an `mne.io.Raw`, which is not changed; the units are those of `units_in_file`."""
+    source, sfreq_hz = str(path), float(raw.info["sfreq"])
+    raw = raw.copy()
+    labels = replace_labels(raw.ch_names, config, source=source)
+    raw.rename_channels(dict(zip(raw.ch_names, labels, strict=True)), verbose="error")
     cue_channel = config.cue_channel
     if cue_channel and cue_channel not in raw.ch_names:
         listed = ", ".join(raw.ch_names[:_MAX_LISTED])
         raise DataError(f"{source} has no channel {cue_channel!r}, which should have the cues. It has {listed}.")
-    with _as_data_error(source):
-        eeg, left_out = _pick_eeg(raw.copy(), source, config)
-        n_samples = int(eeg.n_times)
-        read = _reader(eeg, source, n_samples)
-        if n_samples == 0:
-            raise DataError(f"{source} has no samples.")
-        read(n_samples - 1, n_samples)  # a truncated file fails here, not in the middle of a replay
-        annotations = _annotations(raw, n_samples)
-        if cue_channel:
-            events = _codes_of(raw, cue_channel)
-        else:
-            events = [Event(start, text) for start, _, text in annotations if start >= 0] + _codes(raw, source)
-    starts = {start for start, _, text in annotations if _is_boundary(text) and start > 0}
-    return Recording(
-        channels=tuple(eeg.ch_names),
-        sfreq_hz=float(eeg.info["sfreq"]),
+    if n_samples == 0:
+        raise DataError(f"{source} has no samples.")
+    kept, left_out = _pick_eeg(raw, source, config, units[0])
+    eeg = raw.copy().pick(kept, verbose="error")
+    read_file = _reader(eeg, source, n_samples, units[1][kept])
+    read_file(n_samples - 1, n_samples)  # a truncated file fails here, not in the middle of a replay
+    factors, unit_note = uv_factors(
+        [units[0][i] for i in kept],
+        eeg.ch_names,
+        unit=config.unit,
+        read=read_file,
         n_samples=n_samples,
-        events=tuple(sorted(set(events))),  # two channels, or an annotation too, may tell of one event
-        read=read,
-        source=Path(source).name,
+        sfreq_hz=sfreq_hz,
+        source=source,
+    )
+    axis = TimeAxis(sfreq_hz=sfreq_hz, n_samples=n_samples)
+    events, segments, bad, _ = place_annotations(_annotations(raw), axis)
+    codes = _codes_of(raw, cue_channel) if cue_channel else [*events, *_codes(raw, source)]
+    recording = Recording(
+        channels=tuple(eeg.ch_names),
+        sfreq_hz=sfreq_hz,
+        n_samples=n_samples,
+        events=tuple(sorted({event for event in codes if event.sample < n_samples})),  # two channels may agree
+        read=_reader(eeg, source, n_samples, units[1][kept] * factors),
+        source=path.name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
         left_out=left_out,
-        segments=tuple(sorted({0} | starts)),
-        bad=tuple((max(0, start), stop) for start, stop, text in annotations if _is_bad(text)),
+        notes=sentences(unit_note),
+        segments=segments,
+        bad=bad,
     )
-
-
-def _refuse_cycles(path: Path) -> None:
-    """Refuse a FIF file whose chain of tags has a cycle: MNE would follow it until the memory is full."""
-    n_bytes = path.stat().st_size
-    position, n_tags = 0, 0
-    with path.open("rb") as file:
-        while position + 16 <= n_bytes:
-            file.seek(position)
-            _, _, size, follows = struct.unpack(">iiii", file.read(16))  # kind, type, size, next
-            position = position + 16 + size if follows == 0 else follows
-            n_tags += 1
-            if n_tags > n_bytes // 16:
-                raise DataError(f"{path} cannot be read as a recording: its chain of tags has a cycle. Damaged?")
-            if position < 0 or size < 0:
-                return  # the end of the chain, or damage that MNE detects
+    return replace_rate(recording, config.sfreq_hz)
 
 
 @contextmanager
 def _as_data_error(path: Path | str) -> Iterator[None]:
     """Turn any exception into a `DataError`: on damaged bytes, MNE's two dozen readers raise anything."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as naming conventions, which do not matter for reading
-            yield
+        yield
     except PretapError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{path} cannot be read as a recording ({type(error).__name__}: {reason}). It may be damaged."
-        ) from error
+        raise explain_failure(path, error) from error
 
 
-def _pick_eeg(raw: Any, source: str, config: RecordingConfig) -> tuple[Any, tuple[tuple[str, str], ...]]:
-    """Keep the EEG channels, and return those left out as (name, reason)."""
-    units = getattr(raw, "_orig_units", {})  # of the file, by channel; MNE has no public name for them
+def _pick_eeg(
+    raw: Any, source: str, config: RecordingConfig, units: Sequence[str]
+) -> tuple[list[int], tuple[tuple[str, str], ...]]:
+    """Return the indices of the EEG channels, and those left out as (name, reason)."""
+    types = raw.get_channel_types()
+    if source.lower().endswith(".vhdr"):  # has no types: MNE's `misc` is a channel of unknown unit or without a place
+        types = ["" if kind == "misc" else kind for kind in types]
     kept, left_out = choose_eeg_channels(
         raw.ch_names,
-        types=raw.get_channel_types(),
-        units=[str(units.get(name, "")) for name in raw.ch_names],
+        types=types,
+        units=[config.unit or unit for unit in units],
         source=source,
         eeg=config.eeg,
         without=config.cue_channel,
     )
-    if others := [raw.ch_names[i] for i in kept if int(raw.info["chs"][i]["unit"]) != _UNIT_VOLT]:
+    if others := [raw.ch_names[i] for i in kept if types[i] and int(raw.info["chs"][i]["unit"]) != _UNIT_VOLT]:
         raise DataError(
             f"{source} has channels that may be EEG but are not voltages: {', '.join(others)}. Set their types first."
         )
-    return raw.pick(kept, verbose="error"), left_out
+    return kept, left_out
 
 
-def _annotations(raw: Any, n_samples: int) -> list[tuple[int, int, str]]:
-    """Return annotations as (start, stop, text), in samples from the first one (MNE counts from `first_samp`)."""
-    import mne
+def _annotations(raw: Any) -> list[Annotation]:
+    """Return the annotations, in seconds after the first sample.
 
-    notes, sfreq_hz = raw.annotations, float(raw.info["sfreq"])
-    codes = {str(text): code for code, text in enumerate(sorted(set(notes.description)), start=1)}
-    if not codes:
-        return []
-    rows, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None, verbose="error")  # (n_annotations, 3)
-    starts = rows[:, 0] - int(raw.first_samp)  # in the order of the annotations
-    annotations = []
-    for start, duration_s, text in zip(starts.tolist(), notes.duration.tolist(), notes.description, strict=True):
-        stop = start + max(1, math.ceil(duration_s * sfreq_hz))
-        if stop > 0 and start < n_samples:
-            annotations.append((start, min(stop, n_samples), str(text)))
-    return sorted(annotations)
-
-
-def _is_boundary(text: str) -> bool:
-    return text.lower() in _BOUNDARIES or text.lower().startswith(_NEW_SEGMENT)
-
-
-def _is_bad(text: str) -> bool:
-    return text.lower().startswith("bad") and not _is_boundary(text)
+    MNE counts from the start of the measurement, and `mne.events_from_annotations` rounds to samples.
+    """
+    notes, start_s = raw.annotations, float(raw.first_time)
+    return [
+        Annotation(onset_s - start_s, duration_s, str(text))
+        for onset_s, duration_s, text in zip(
+            notes.onset.tolist(), notes.duration.tolist(), notes.description, strict=True
+        )
+    ]
 
 
 def _codes(raw: Any, source: str) -> list[Event]:
@@ -235,18 +253,24 @@ def _codes_of(raw: Any, name: str) -> list[Event]:
     return [Event(sample, text) for sample, text in TriggerChannel(name).process(values)]
 
 
-def _reader(raw: Any, source: str, n_samples: int) -> Callable[[int, int], NDArray[np.float32]]:
-    """Return a function that reads spans of an MNE recording in microvolts, time first."""
+def _reader(
+    raw: Any, source: str, n_samples: int, factors: NDArray[np.float64]
+) -> Callable[[int, int], NDArray[np.float32]]:
+    """Return a function that reads spans of an MNE recording in microvolts, time first.
+
+    The factors (n_channels,) lead from MNE's values to microvolts.
+    """
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
         start, stop, _ = slice(start, stop).indices(n_samples)
         if stop <= start:
             return np.zeros((0, len(raw.ch_names)), np.float32)
-        with _as_data_error(source):
-            x_v = raw.get_data(start=start, stop=stop, verbose="error")  # (n_channels, n_samples), volts
-        if x_v.shape[1] != stop - start:
-            raise DataError(f"{source}: expected {stop - start} samples from {start} on, got {x_v.shape[1]}.")
+        with _as_data_error(source), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="FIF raw buffer could not be read")  # MNE returns zeros
+            x = raw.get_data(start=start, stop=stop, verbose="warning")  # (n_channels, n_samples), volts
+        if x.shape[1] != stop - start:
+            raise DataError(f"{source}: expected {stop - start} samples from {start} on, got {x.shape[1]}.")
         with np.errstate(over="ignore"):  # a damaged value may overflow to infinity, which is detected later
-            return np.ascontiguousarray((x_v * _UV_PER_V).T, dtype=np.float32)  # (n_samples, n_channels)
+            return np.ascontiguousarray(x.T * factors, dtype=np.float32)  # (n_samples, n_channels)
 
     return read

@@ -1,0 +1,101 @@
+"""Puts the annotations of a file at their nearest samples, as XDF files and the live service do with markers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.recordings.recording import TIE_SAMPLES, Event
+
+_BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
+_NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A text of the file, with its time on the time axis of the samples."""
+
+    onset_s: float
+    duration_s: float
+    text: str
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether the recording was paused here."""
+        return self.text.lower() in _BOUNDARIES or self.text.lower().startswith(_NEW_SEGMENT)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the signal is bad for the duration of the annotation."""
+        return self.text.lower().startswith("bad") and not self.is_boundary
+
+
+@dataclass(frozen=True, eq=False)
+class TimeAxis:
+    """When the samples of a recording were taken; the attributes are those of `Recording`."""
+
+    sfreq_hz: float
+    n_samples: int
+    segments: tuple[int, ...] = (0,)
+    t_s: NDArray[np.float64] | None = None
+
+    def place(self, text: str, onset_s: float) -> Event | None:
+        """Return an event at its nearest sample, or None if two segments that overlap in time both have its time."""
+        if self.t_s is None:
+            return self._event(text, onset_s, onset_s * self.sfreq_hz, 0, self.n_samples)
+        found = []
+        for start, stop in pairwise((*self.segments, self.n_samples)):
+            times_s = self.t_s[start:stop]
+            k = max(0, int(np.searchsorted(times_s, onset_s)) - 1)  # the last sample before the event
+            position = start + k + (onset_s - float(times_s[k])) * self.sfreq_hz
+            found.append(self._event(text, onset_s, position, start, stop))
+        if sum(abs(event.late_s) * self.sfreq_hz <= 0.5 + TIE_SAMPLES for event in found) > 1:
+            return None
+        return min(found, key=lambda event: abs(event.late_s))
+
+    def _event(self, text: str, onset_s: float, position: float, start: int, stop: int) -> Event:
+        nearest = math.floor(position + 0.5 + TIE_SAMPLES)  # halfway between two samples it is the later one
+        sample = min(max(nearest, start), stop - 1)
+        late_s = onset_s - (sample / self.sfreq_hz if self.t_s is None else float(self.t_s[sample]))
+        return Event(sample, text, 0.0 if abs(late_s) * self.sfreq_hz < TIE_SAMPLES else round(late_s, 9))
+
+    def spans(self, annotation: Annotation) -> Iterator[tuple[int, int]]:
+        """Return the spans ``(start, stop)`` of samples that an annotation covers, at least the one it begins in."""
+        first = annotation.onset_s * self.sfreq_hz
+        last = first + annotation.duration_s * self.sfreq_hz
+        if self.t_s is None:
+            start, stop = math.floor(first + TIE_SAMPLES), math.ceil(last - TIE_SAMPLES)
+            start, stop = max(0, start), min(self.n_samples, max(stop, start + 1))
+            if start < stop:
+                yield start, stop
+            return
+        positions = self.t_s * self.sfreq_hz
+        is_covered = (positions > first - 1 + TIE_SAMPLES) & (positions < max(last, first + 1) - TIE_SAMPLES)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], is_covered, [False]])))  # starts and stops by turns
+        yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def place_annotations(
+    annotations: Sequence[Annotation], axis: TimeAxis
+) -> tuple[tuple[Event, ...], tuple[int, ...], tuple[tuple[int, int], ...], str]:
+    """Return the events, the segments, the bad spans, and a note on events that were left out.
+
+    Annotations that agree in time and text tell of one event.
+    """
+    placed = [(each, axis.place(each.text, each.onset_s)) for each in annotations]
+    events = [event for _, event in placed if event is not None]
+    segments = {event.sample for each, event in placed if event is not None and each.is_boundary} | set(axis.segments)
+    bad = sorted(span for each in annotations if each.is_bad for span in axis.spans(each))
+    n_lost = len(placed) - len(events)
+    note = f"{n_lost} events were left out: two parts of the recording have their time." if n_lost else ""
+    return tuple(sorted(set(events))), tuple(sorted(segments)), tuple(bad), note
+
+
+def sentences(*notes: str) -> tuple[str, ...]:
+    """Return the notes that are not empty, each once."""
+    return tuple(dict.fromkeys(filter(None, notes)))

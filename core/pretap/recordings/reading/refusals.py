@@ -1,0 +1,90 @@
+"""What to do with a file that is not a recording, or not the right part of one. Used by `open_recording`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pretap.errors import DataError
+
+FORMATS = (
+    "XDF, FIF, EDF, BDF, GDF, BrainVision (.vhdr), EEGLAB (.set), OpenBCI's text format, and others that MNE reads "
+    "(CNT, EGI, Nihon Kohden, Persyst, ...)"
+)
+_CONVERT = f"Export it as EDF, BrainVision or XDF from the program that wrote it. pretap reads {FORMATS}."
+_TRIALS = "It has trials, not a recording. Give trials with --data, or the recording they were cut from."
+_HEADERS = {  # the file to give instead, by what was given
+    ".vmrk": (".vhdr", "the marker file of a BrainVision recording"),
+    ".eeg": (".vhdr", "the data file of a BrainVision recording"),
+    ".avg": (".vhdr", "the data file of a BrainVision recording"),
+    ".dat": (".vhdr", "the data file of a BrainVision recording"),
+    ".fdt": (".set", "the data file of an EEGLAB recording"),
+}
+_OTHERS = {
+    ".csv": "a table of text (CSV)",
+    ".tsv": "a table of text (TSV)",
+    ".txt": "a text file",
+    ".mat": "a MATLAB file",
+    ".npy": "a NumPy array",
+    ".npz": "a file of NumPy arrays",
+    ".h5": "an HDF5 file",
+    ".hdf5": "an HDF5 file",
+    ".zip": "an archive",
+    ".safetensors": "a bundle",
+    ".toml": "a recipe or configuration",
+    ".xlsx": "a spreadsheet",
+}
+
+
+def refuse_other_files(path: Path) -> None:
+    """Refuse a file that cannot be a recording, and say which file to give or what to convert.
+
+    Raises
+    ------
+    DataError
+        If the file is a part of a recording, or of a kind that has none.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _HEADERS:
+        wanted, what = _HEADERS[suffix]
+        header = path.with_suffix(wanted)
+        if header.exists() or suffix in (".vmrk", ".fdt"):
+            missing = "" if header.exists() else f", which is missing: it belongs beside {path.name}"
+            raise DataError(f"{path} is {what}. Give the {wanted} file: {header.name}{missing}.")
+    if suffix == ".fif" and path.stem.lower().endswith("epo"):
+        raise DataError(f"{path} cannot be read as a recording. {_TRIALS}")
+    if suffix in (".zip", ".gz", ".7z", ".rar") and not path.name.lower().endswith(".fif.gz"):
+        raise DataError(f"{path} cannot be read as a recording: it is compressed. Unpack it, and give the recording.")
+    if suffix in _OTHERS:
+        raise DataError(f"{path} cannot be read as a recording: it is {_OTHERS[suffix]}. {_advice(suffix)}")
+
+
+def _advice(suffix: str) -> str:
+    if suffix == ".mat":
+        return f"Give trials with --data, or save it as .set in EEGLAB. {_CONVERT}"
+    if suffix in (".safetensors", ".toml"):
+        return "Give the recording."
+    return _CONVERT
+
+
+def explain_failure(path: Path | str, error: Exception) -> DataError:
+    """Return an error that says what to do with a file on which a reader failed."""
+    name, reason = Path(path).name, " ".join(str(error).split())[:300]
+    start = f"{path} cannot be read as a recording"
+    if re.search(r"number of trials|No raw data in|epochs", reason):
+        return DataError(f"{start}. {_TRIALS if 'No raw' not in reason else _no_raw(name)}")
+    if isinstance(error, FileNotFoundError) or "No such file" in reason:
+        return DataError(
+            f"{start}: a file that belongs to it is missing ({reason}). Files of a recording stay together in one "
+            "folder, under the names that the recorder gave them."
+        )
+    if "Unsupported file type" in reason:
+        return DataError(f"{start}: its kind is not known. {_CONVERT}")
+    if isinstance(error, MemoryError):
+        return DataError(f"{start}: the memory is full. Its header may be damaged; copy it again.")
+    detail = f"{type(error).__name__}: {reason}" if reason else "the reader gave no reason"
+    return DataError(f"{start} ({detail}). Its name may be wrong for its content, or it is damaged. {_CONVERT}")
+
+
+def _no_raw(name: str) -> str:
+    return f"{name} is a FIF file without continuous data. If it has trials, give it with --data."

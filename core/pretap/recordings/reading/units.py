@@ -1,0 +1,93 @@
+"""The unit of a file's values: the one it names, the one that is set, or microvolts if their size says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretap.errors import DataError
+from pretap.signal.channels import unit_factor
+
+REMEDY = 'Set the unit: --unit uV, or [recording] unit = "uV" in the recipe.'
+_NO_UNIT = re.compile(r"|n/?a|none|[^a-z0-9]+v|[^a-z0-9]+", re.IGNORECASE)  # also "?V", whose micro sign is lost
+_EEG_UV = (0.5, 1000.0)  # the spread of a second of EEG: a flat electrode has less, a loose one more
+_POSSIBLE_UV = (1e-3, 1e5)  # beyond these, a unit that the file names is wrong
+_N_SECONDS = 20
+_QUARTILES_OF_SD = 1.349  # interquartile range of the normal distribution
+
+
+def uv_factors(
+    units: Sequence[str],
+    labels: Sequence[str],
+    *,
+    unit: str,
+    read: Callable[[int, int], NDArray[np.float32]],
+    n_samples: int,
+    sfreq_hz: float,
+    source: str,
+) -> tuple[NDArray[np.float32], str]:
+    """Return the factors (n_channels,) from the file's values to microvolts, and a note if a unit was assumed.
+
+    Parameters
+    ----------
+    units, labels
+        Of each channel; a unit may be empty.
+    unit
+        The unit that is set, and replaces those of the file; otherwise empty.
+    read
+        ``read(start, stop)`` returns the values (stop - start, n_channels) as they are in the file.
+    n_samples, sfreq_hz
+        Length and rate of the recording.
+    source
+        The name of the recording in messages.
+
+    Raises
+    ------
+    DataError
+        If a unit is not known, or is missing and the values do not look like microvolts.
+    """
+    factors = [unit_factor(unit or each) for each in units]
+    unknown = [i for i, factor in enumerate(factors) if factor is None]
+    foreign = [i for i in unknown if unit or not _NO_UNIT.fullmatch(units[i].strip())]
+    if foreign:
+        raise DataError(
+            f"{source}: channel {labels[foreign[0]]} has the unit {unit or units[foreign[0]]!r}: expected microvolts, "
+            f"millivolts, volts or nanovolts. {REMEDY}"
+        )
+    known_or_1 = np.array([1.0 if factor is None else factor for factor in factors], np.float32)
+    spreads = _spreads(read, n_samples=n_samples, n_second=max(2, round(sfreq_hz)))  # (n_channels,)
+    if not unknown:
+        return known_or_1, "" if unit else _describe_size(float(np.median(spreads * known_or_1)))
+    spread, (low, high) = float(np.median(spreads[unknown])), _EEG_UV
+    called = f"the unit {units[unknown[0]]!r}" if units[unknown[0]].strip() else "no unit"
+    if not low <= spread <= high:
+        raise DataError(
+            f"{source}: channel {labels[unknown[0]]} has {called}, and its values do not look like microvolts: they "
+            f"spread by {spread:.3g}, and EEG by {low:g} to {high:g} uV. {REMEDY}"
+        )
+    return known_or_1, (
+        f"{len(unknown)} channels have {called}. They are read as microvolts, because their values spread by "
+        f"{spread:.3g}, as EEG in microvolts does. If that is wrong, set the unit with --unit."
+    )
+
+
+def _describe_size(spread_uv: float) -> str:
+    """Return a sentence if the values are too large or too small for EEG in the file's unit; otherwise nothing."""
+    low, high = _POSSIBLE_UV
+    if low <= spread_uv <= high or not spread_uv > 0:
+        return ""
+    return (
+        f"In the file's unit, the channels spread by {spread_uv:.3g} uV within a second, which no EEG does. The unit "
+        "may be wrong: set it with --unit."
+    )
+
+
+def _spreads(read: Callable[[int, int], NDArray[np.float32]], *, n_samples: int, n_second: int) -> NDArray[np.float64]:
+    """Return the median spread of each channel (n_channels,) within single seconds, so that drifts do not matter."""
+    starts = np.unique(np.linspace(0, max(0, n_samples - n_second), _N_SECONDS).astype(int))
+    quartiles = np.array([np.percentile(read(a, a + n_second), [25, 75], axis=0) for a in starts.tolist()])
+    spreads: NDArray[np.float64] = np.median(quartiles[:, 1] - quartiles[:, 0], axis=0) / _QUARTILES_OF_SD
+    return spreads
