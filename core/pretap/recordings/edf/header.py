@@ -101,7 +101,7 @@ class Header:
         if n_found < self.n_promised:
             missing_s = (self.n_promised - n_found) * self.record_s
             return (
-                f"{name} is truncated: its header promises {self.n_promised} records, but it has {found}. "
+                f"{name} is truncated: its header promises {self.n_promised} records, but it has {n_found} whole ones. "
                 f"{missing_s:g} s are missing; copy the file again if you can."
             )
         if n_found > self.n_promised:

@@ -46,7 +46,7 @@ class RecordTimes:
 def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: float) -> RecordTimes:
     """Return when the records begin; one without an onset follows the record before it directly."""
     start_s = next((onset for onset in onsets[:1] if onset is not None), 0.0)
-    regular_s: NDArray[np.float64] = header.record_s * np.arange(len(onsets))  # (n_records,)
+    regular_s = np.arange(len(onsets)) * np.float64(header.record_s)  # (n_records,)
     times_s: list[float] = []
     for onset in onsets:
         after = times_s[-1] + header.record_s if times_s else 0.0
