@@ -41,7 +41,8 @@ _RECORDING = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Recording to cut trials from (FIF, EDF, BDF, BrainVision, XDF, ...), instead of --data. Can be repeated.",
+    help="Recording to cut trials from (XDF, FIF, EDF, BDF, GDF, BrainVision, EEGLAB, "
+    "OpenBCI text, ...), instead of --data. Can be repeated.",
 )
 _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="Write the trials as MNE epochs.")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mne
 import numpy as np
 import pytest
 
 from edf_files import Signal, annotation, write_edf
 from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
-from pretap.recordings.continuous import open_recording
+from pretap.recordings.continuous import open_recording, recording_from_raw
 from pretap.recordings.recording import Event, sample_at
 
 SUFFIXES = ["edf", "bdf"]
@@ -40,6 +41,14 @@ def test_the_samples_of_eeg_beside_another_rate_are_those_in_the_file(tmp_path, 
     assert [name for name, _ in recording.left_out] == ["ECG", "SpO2"]
     assert f"{other} Hz" in recording.notes[0]
     assert "2 EEG channels at 100 Hz" in recording.notes[0]
+
+
+def test_a_raw_of_mne_with_mixed_rates_is_refused_unless_it_is_loaded(tmp_path):
+    """MNE resamples each span that it reads on demand on its own, which makes its ends wrong."""
+    path = write_edf(tmp_path / "x.edf", [*eeg(), counted("ECG", 200, 6)])
+    with pytest.raises(DataError, match="preload=True"):
+        recording_from_raw(mne.io.read_raw_edf(path, verbose="error"))
+    assert recording_from_raw(mne.io.read_raw_edf(path, preload=True, verbose="error")).channels == ("C3", "C4")
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
@@ -83,9 +92,7 @@ def test_a_pause_starts_a_segment_and_events_stay_at_their_true_times(tmp_path, 
 
 def test_bad_spans_are_on_the_time_axis_of_the_file_too(tmp_path):
     texts = {0: [annotation("1.5", "BAD_move", "9.25"), annotation("4", "bad", "0")]}
-    path = write_edf(
-        tmp_path / "x.edf", eeg(n_records=3), onsets=["0", "1", "10"], annotations=texts, kind="EDF+D"
-    )
+    path = write_edf(tmp_path / "x.edf", eeg(n_records=3), onsets=["0", "1", "10"], annotations=texts, kind="EDF+D")
     assert open_recording(path).bad == ((150, 275),)  # from 1.5 s to 10.75 s; "bad" lies in the pause
     path = write_edf(tmp_path / "y.edf", eeg(n_records=3), onsets=["0", "1", "2"], annotations=texts)
     assert open_recording(path).bad == ((150, 300),)
@@ -174,9 +181,7 @@ def test_a_unit_that_cannot_be_true_is_told(tmp_path):
 
 def test_labels_and_the_rate_can_be_set_and_labels_that_occur_twice_get_numbers(tmp_path):
     texts = {1: [annotation("1.503", "tap")]}
-    path = write_edf(
-        tmp_path / "x.edf", [*eeg(), *eeg()], onsets=[str(k) for k in range(6)], annotations=texts
-    )
+    path = write_edf(tmp_path / "x.edf", [*eeg(), *eeg()], onsets=[str(k) for k in range(6)], annotations=texts)
     assert open_recording(path).channels == ("C3-0", "C4-0", "C3-1", "C4-1")
     config = RecordingConfig(channels=("Fz", "VEOG", "Pz", "Oz"), sfreq_hz=200.0)
     recording = open_recording(path, config=config)

@@ -90,16 +90,12 @@ def _open_with_mne(path: Path, config: RecordingConfig) -> Recording:
         check_tags(path)
     mne = import_extra("mne", needed_by=f"Reading {path.name}")
     with _as_data_error(path), collect_warnings() as messages:
-        raw = mne.io.read_raw(path, preload=False, verbose="warning")
+        options = {"on_split_missing": "warn"} if path.name.lower().endswith((".fif", ".fif.gz")) else {}
+        raw = mne.io.read_raw(path, preload=False, verbose="warning", **options)
         n_samples, length_note = whole_samples(raw, path)
         if n_samples == 0:
             raise DataError(f"{path} cannot be read as a recording: it has no whole sample. {length_note}".strip())
         recording = _convert(raw, path=path, config=config, n_samples=n_samples, units=units_in_file(raw, path))
-    if any("mixed sampling frequencies" in each for each in messages):
-        raise DataError(
-            f"{path} has channels of several sampling rates, which MNE resamples wrongly in this format. Export it as "
-            "EDF or BDF, or without the channels of another rate."
-        )
     notes = sentences(length_note, *explain_warnings(messages), *recording.notes)
     return replace(recording, notes=notes)
 
@@ -267,6 +263,7 @@ def _reader(
             return np.zeros((0, len(raw.ch_names)), np.float32)
         with _as_data_error(source), warnings.catch_warnings():
             warnings.filterwarnings("error", message="FIF raw buffer could not be read")  # MNE returns zeros
+            warnings.filterwarnings("error", message="Loading an EDF with mixed sampling frequencies")  # wrong samples
             x = raw.get_data(start=start, stop=stop, verbose="warning")  # (n_channels, n_samples), volts
         if x.shape[1] != stop - start:
             raise DataError(f"{source}: expected {stop - start} samples from {start} on, got {x.shape[1]}.")

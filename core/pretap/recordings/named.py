@@ -13,6 +13,7 @@ from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import UsageError
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.mne_epochs import is_epochs_file
+from pretap.recordings.openbci import is_openbci_text
 from pretap.recordings.recording import Recording, from_epochs
 
 
@@ -36,7 +37,8 @@ def open_any(
     """
     path = Path(name)
     is_synthetic = name.partition(":")[0] == "synthetic" and not path.exists()
-    is_trials = path.is_dir() or path.suffix.lower() in (".mat", ".txt") or is_epochs_file(path)
+    is_table = path.suffix.lower() in (".mat", ".txt") and not is_openbci_text(path)
+    is_trials = path.is_dir() or is_table or is_epochs_file(path)
     if is_synthetic or is_trials:
         _refuse_choice(stream, config, name)
     if is_synthetic:

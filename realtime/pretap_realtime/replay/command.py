@@ -154,8 +154,8 @@ def replay(
 ) -> None:
     """Play RECORDING as a simulated live EEG stream with a marker stream, called NAME-markers.
 
-    RECORDING is a directory or file of competition trials, anything MNE reads (FIF, EDF, BDF, BrainVision, ...), an XDF
-    file, or 'synthetic' ('synthetic:SEED') for a simulated subject.
+    RECORDING is a directory or file of competition trials, a recording (XDF, FIF, EDF, BDF, GDF, BrainVision, EEGLAB,
+    OpenBCI's text format, and others that MNE reads), or 'synthetic' ('synthetic:SEED') for a simulated subject.
 
     The options from --jitter-ms to --nan inject faults. WHEN is the mean number of seconds between two faults, or
     @SECONDS for a single one. MS is the duration in milliseconds. These options can be repeated: --gap 20:300 --gap

@@ -23,6 +23,8 @@ def whole_samples(raw: Any, path: Path) -> tuple[int, str]:
         return _whole_fif(raw)
     if suffix == ".vhdr":
         return n_samples, _describe_brainvision(raw, path)
+    if suffix == ".gdf":
+        _check_gdf(raw, path)
     data = Path(str(raw.filenames[0]))
     if suffix == ".set" and data.suffix.lower() == ".fdt":
         n_whole = data.stat().st_size // (4 * len(raw.ch_names))
@@ -73,6 +75,18 @@ def _whole_fif(raw: Any) -> tuple[int, str]:
         f"{last.name} is truncated: it ends without its closing tag, and {n_whole / raw.info['sfreq']:g} s of it are "
         f"whole. A FIF file does not say how long it should be. {_COPY_AGAIN}"
     )
+
+
+def _check_gdf(raw: Any, path: Path) -> None:
+    """Refuse a truncated GDF file: its events are at its end."""
+    header = raw._raw_extras[0]  # what MNE read of the header
+    n_bytes, n_records = int(header["bytes_tot"]), int(header["n_records"])
+    n_found = (path.stat().st_size - int(header["data_offset"])) // n_bytes
+    if n_found < n_records:
+        raise DataError(
+            f"{path} is truncated: its header promises {n_records} records, but it has {n_found} whole ones, and the "
+            "events at its end are missing. Copy it again."
+        )
 
 
 def _describe_brainvision(raw: Any, path: Path) -> str:

@@ -13,7 +13,7 @@ from logging.handlers import BufferingHandler
 _SENTENCES = {
     r"Omitted (\d+) annotation": "{} events lie outside the file's samples and are left out. It may be truncated.",
     r"Limited (\d+) annotation": "{} annotations last longer than the recording, and end with it. It may be truncated.",
-    r"Split raw file detected but next file (\S+)": (
+    r"Split raw file detected but next file (?:.*[/\\])?(\S+) does not exist": (
         "The recording goes on in {}, which is missing. Only the part before it is read."
     ),
     r"Data file name in EEG.data \((.*?)\) is incorrect": (
@@ -27,25 +27,20 @@ _SENTENCES = {
     r"Unknown types found, setting as type EEG:(.*)": (
         "The file has channel types that are not known ({}). Their labels decide which channels are EEG."
     ),
-    r"Unsupported physical dimension for channel (\S+)": (
-        "The unit of channel {} is not known, so its values count as volts. If that is wrong, set --unit."
-    ),
     r"Unit (.*?) not recognized": (
         "The unit {} is not known, so its values count as volts. If that is wrong, set --unit."
-    ),
-    r"Number of records from the header does not match": (
-        "The file is shorter or longer than its header says. It is read as far as it goes; copy it again if you can."
     ),
     r"names are not unique, found duplicates for: (.*?)\. ": "Several channels are called {}. They get numbers.",
 }
 # These make no difference: names of files, places of electrodes and old filters are not used, every boundary starts a
-# segment, `describe_fif` tells of damaged tags, and a BrainVision channel is not left out for lack of a place.
+# segment, `whole_samples` tells of damaged tags, and `units_in_file` of units; a BrainVision channel is not
+# left out for lack of a place.
 _HARMLESS = re.compile(
     r"does not conform to MNE naming conventions|'boundary' events|"
     r"Channels contain different (low|high)pass filters|(High|Low)pass cutoff|Online software filter detected|"
     r"No info on DataPoints found|No coordinate information found|coordinates\.xml|channel positions|montage|"
     r"digitization|head radius|Invalid (measurement date|patient information)|birthday|"
-    r"Invalid tag with only|FIF tag directory missing"
+    r"Invalid tag with only|FIF tag directory missing|Unsupported physical dimension"
 )
 
 

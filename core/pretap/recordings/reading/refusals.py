@@ -73,6 +73,11 @@ def explain_failure(path: Path | str, error: Exception) -> DataError:
     start = f"{path} cannot be read as a recording"
     if re.search(r"number of trials|No raw data in|epochs", reason):
         return DataError(f"{start}. {_TRIALS if 'No raw' not in reason else _no_raw(name)}")
+    if "mixed sampling frequencies" in reason:
+        return DataError(
+            f"{start}: it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF "
+            "or BDF file by its name; otherwise load it with preload=True, or export it without the other channels."
+        )
     if isinstance(error, FileNotFoundError) or "No such file" in reason:
         return DataError(
             f"{start}: a file that belongs to it is missing ({reason}). Files of a recording stay together in one "
@@ -82,8 +87,9 @@ def explain_failure(path: Path | str, error: Exception) -> DataError:
         return DataError(f"{start}: its kind is not known. {_CONVERT}")
     if isinstance(error, MemoryError):
         return DataError(f"{start}: the memory is full. Its header may be damaged; copy it again.")
-    detail = f"{type(error).__name__}: {reason}" if reason else "the reader gave no reason"
-    return DataError(f"{start} ({detail}). Its name may be wrong for its content, or it is damaged. {_CONVERT}")
+    says = isinstance(error, OSError | ValueError | RuntimeError | EOFError) and reason  # others are about code
+    detail = f" ({reason.rstrip('.')})" if says else ""
+    return DataError(f"{start}{detail}: its name is wrong for its content, or it is damaged. {_CONVERT}")
 
 
 def _no_raw(name: str) -> str:
