@@ -109,12 +109,23 @@ def test_records_whose_onsets_run_back_give_no_event_two_places(tmp_path):
 
 
 def test_onsets_that_are_no_times_or_rounded_make_no_pause(tmp_path):
-    for onsets in (["0"] * 6, ["0.000", "0.333", "0.667", "1.000", "1.333", "1.667"]):
-        record_s = "1" if onsets[1] == "0" else "0.333333"
-        path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s=record_s, kind="EDF+D")
-        recording = open_recording(path)
+    for onsets, record_s in ((["0"] * 6, "1"), (["0", "0", "1", "1", "2", "2"], "0.5")):
+        recording = open_recording(write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s=record_s))
         assert (recording.segments, recording.t_s) == ((0,), None)
-        assert ("no times" in "".join(recording.notes)) == (onsets[1] == "0")
+        assert "no times" in recording.notes[0]
+    onsets = ["0.000", "0.033", "0.067", "0.100", "0.133", "0.167"]  # 3 kHz: a rounded onset is off by a whole sample
+    path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s="0.033333", kind="EDF+D")
+    recording = open_recording(path)
+    assert (recording.segments, recording.t_s, recording.notes) == ((0,), None, ())
+
+
+def test_the_times_of_a_clock_that_drifts_are_those_of_the_onsets(tmp_path):
+    onsets = [f"{k * 1.002:g}" for k in range(6)]
+    path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, annotations={5: [annotation("5.01", "tap")]})
+    recording = open_recording(path)
+    assert recording.segments == (0,)
+    assert recording.t_s[::100] == pytest.approx([float(each) for each in onsets])
+    assert recording.events == (Event(500, "tap"),)
 
 
 @pytest.mark.parametrize("ahead", [0.4, 0.5, 0.6, -0.4])

@@ -189,6 +189,32 @@ def test_a_part_of_a_split_fif_that_is_missing_is_told(tmp_path):
     assert "The recording goes on in x_raw-1.fif, which is missing. Only the part before it is read." in recording.notes
 
 
+def test_samples_that_were_never_acquired_are_bad_and_events_after_them_stay(tmp_path):
+    path = tmp_path / "x_raw.fif"
+    raw = raw_of(eeg_uv(), onsets={"tap": 7.5})
+    raw.annotations.append(3.0, 2.0, "BAD_ACQ_SKIP")
+    raw.save(path, buffer_size_sec=1.0, verbose="error")
+    recording = open_recording(path)
+    assert recording.n_samples == 1000
+    assert recording.bad == ((300, 500),)
+    assert Event(750, "tap") in recording.events
+    assert not recording.read(300, 500).any()
+    assert recording.read(500, 1000) == pytest.approx(eeg_uv()[500:], abs=1e-3)
+
+
+def test_a_brainvision_recording_without_its_markers_or_its_data_says_so(tmp_path):
+    path = write_brainvision(tmp_path / "x.vhdr", onsets={"tap": 8.0})
+    (tmp_path / "x.vmrk").unlink()
+    recording = open_recording(path)
+    assert recording.events == ()
+    assert recording.notes == (
+        "The marker file x.vmrk is missing, so the recording has no events. Put it beside the .vhdr file.",
+    )
+    (tmp_path / "x.eeg").unlink()
+    with pytest.raises(DataError, match=r"a file that belongs to it is missing \(.*x\.eeg"):
+        open_recording(path)
+
+
 def test_microvolts_that_were_saved_as_volts_are_told_and_a_unit_makes_them_right(tmp_path):
     path = tmp_path / "x_raw.fif"
     raw_of(eeg_uv() * 1e6).save(path, verbose="error")
@@ -227,6 +253,17 @@ def test_an_openbci_text_file_is_read_in_microvolts(tmp_path, titles):
     assert recording.events == ((Event(300, "2"), Event(700, "1")) if titles else ())
     assert (recording.segments, recording.notes) == ((0,), ())
     assert open_recording(path, config=RecordingConfig(channels=LABELS)).channels == LABELS
+
+
+@pytest.mark.parametrize("index", [[0, 0, 1, 1, 2, 2], [0, 2, 4, 6]])
+def test_an_index_with_two_samples_in_a_packet_or_every_second_number_shows_no_loss(tmp_path, index):
+    path = tmp_path / "OpenBCI-RAW.txt"
+    lines = openbci_text(eeg_uv()).splitlines()
+    rows = [f"{index[i % len(index)]},{row.partition(',')[2]}" for i, row in enumerate(lines[5:])]
+    path.write_text("\n".join(lines[:5] + rows))
+    assert open_recording(path).segments == (0,)
+    path.write_text("\n".join(lines[:5] + rows[:500] + rows[503:]))
+    assert open_recording(path).segments == (0, 500)
 
 
 def test_lost_packets_and_a_cut_line_of_an_openbci_file_are_told(tmp_path):

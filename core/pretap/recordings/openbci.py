@@ -101,13 +101,14 @@ def _numbers(path: Path, rows: list[str], columns: list[int]) -> NDArray[np.floa
 
 
 def _segments(index: NDArray[np.float64]) -> tuple[int, ...]:
-    """Return the first sample of each run of packets: the index counts by one step, and starts again at its maximum."""
+    """Return the first sample of each run of packets: the index has usual steps, and starts again at its maximum."""
     steps = np.diff(index)  # (n_samples - 1,)
     if not steps.size:
         return (0,)
-    usual = np.median(steps)
+    values, counts = np.unique(steps, return_counts=True)
+    usual = values[counts >= len(steps) / 10]  # 0 and 1 by turns for two samples in a packet
     is_wrap = (index[:-1] == index.max()) & (index[1:] == index.min())
-    return (0, *(np.flatnonzero((steps != usual) & ~is_wrap) + 1).tolist())
+    return (0, *(np.flatnonzero(~np.isin(steps, usual) & ~is_wrap) + 1).tolist())
 
 
 def _is_number(text: str) -> bool:

@@ -11,22 +11,26 @@ from numpy.typing import NDArray
 from pretap.errors import DataError
 from pretap.recordings.edf.header import Header, Signal
 
+_MAX_BYTES = 1 << 24  # more are read in pieces, so that a long recording needs little memory beside its samples
+
 
 def read_samples(
     header: Header, signals: Sequence[Signal], start: int, stop: int, *, dtype: type[np.floating[Any]] = np.float32
 ) -> NDArray[Any]:
     """Read the samples (stop - start, n_signals) of signals that share one rate, as physical values."""
     n = signals[0].n_per_record
-    first, last = start // n, -(-stop // n)  # records
-    x = np.empty((stop - start, len(signals)), dtype)  # (n_samples, n_signals)
-    if stop <= start:
-        return x
-    records = _read_records(header, first, last)
-    span = slice(start - first * n, stop - first * n)
-    for i, signal in enumerate(signals):
-        a = signal.position * header.sample_bytes
-        digital = _integers(records[:, a : a + n * header.sample_bytes], header.sample_bytes)
-        x[:, i] = digital.reshape(-1)[span] * signal.gain + signal.offset
+    n_block = n * max(1, _MAX_BYTES // header.record_bytes)  # samples that are read at once
+    x = np.empty((max(0, stop - start), len(signals)), dtype)  # (n_samples, n_signals)
+    for a in range(start, stop, n_block):
+        b = min(a + n_block, stop)
+        first = a // n
+        records = _read_records(header, first, -(-b // n))
+        for i, signal in enumerate(signals):
+            position = signal.position * header.sample_bytes
+            digital = _integers(records[:, position : position + n * header.sample_bytes], header.sample_bytes)
+            x[a - start : b - start, i] = (
+                digital.reshape(-1)[a - first * n : b - first * n] * signal.gain + signal.offset
+            )
     return x
 
 

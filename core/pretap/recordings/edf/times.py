@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretap.recordings.edf.header import Header
 
-_MAX_ERROR_SAMPLES = 0.5  # onsets are decimal texts; a record that starts off by more follows a pause
+_MAX_ERROR_SAMPLES = 0.5  # a record that starts off by more follows a pause
+_DECIMALS = range(3, 7)  # of rounded onsets; coarser ones are no times, and not worth a pause
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +55,17 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
         times_s.append(after if onset is None else onset - start_s)
     onsets_s = np.array(times_s)  # (n_records,)
     pauses_s = np.diff(onsets_s) - header.record_s  # (n_records - 1,), negative if records overlap
-    is_pause = pauses_s * sfreq_hz > _MAX_ERROR_SAMPLES
-    is_overlap = pauses_s * sfreq_hz < -_MAX_ERROR_SAMPLES
+    tolerance_s = max(_MAX_ERROR_SAMPLES / sfreq_hz, _rounding_s(onsets_s + start_s, header.record_s))
+    is_pause, is_overlap = pauses_s > tolerance_s, pauses_s < -tolerance_s
     name = header.path.name
-    if is_overlap.sum() > len(onsets) // 2:  # such as 0 throughout
+    if 4 * is_overlap.sum() >= len(onsets):  # such as 0 throughout, or whole seconds for records of half a second
         note = f"The onsets of the records in {name} are no times. It is read as if it had no pauses."
         return RecordTimes(regular_s, start_s, note=note)
-    if np.abs(onsets_s - regular_s).max() * sfreq_hz <= _MAX_ERROR_SAMPLES:
-        return RecordTimes(regular_s, start_s)
+    pauses = (np.flatnonzero(is_pause | is_overlap) + 1).tolist()
+    for first, last in pairwise((0, *pauses, len(onsets))):
+        unrounded_s = onsets_s[first] + regular_s[: last - first]
+        if np.abs(onsets_s[first:last] - unrounded_s).max() <= tolerance_s:  # else the device's clock drifts
+            onsets_s[first:last] = unrounded_s
     notes = []
     if n_pauses := int(is_pause.sum()):
         noun = "pause" if n_pauses == 1 else "pauses"
@@ -68,5 +73,15 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
     if n_overlaps := int(is_overlap.sum()):
         noun = "record starts" if n_overlaps == 1 else "records start"
         notes.append(f"In {name}, {n_overlaps} {noun} before the end of the one before, as if its clock was set back.")
-    pauses = tuple((np.flatnonzero(is_pause | is_overlap) + 1).tolist())
-    return RecordTimes(onsets_s, start_s, is_regular=False, pauses=pauses, note=" ".join(notes))
+    is_regular = np.array_equal(onsets_s, regular_s)
+    return RecordTimes(onsets_s, start_s, is_regular=is_regular, pauses=tuple(pauses), note=" ".join(notes))
+
+
+def _rounding_s(onsets_s: NDArray[np.float64], record_s: float) -> float:
+    """Return the largest error of the distance of two onsets that are rounded to a number of decimals."""
+    for n_decimals in _DECIMALS:
+        scaled = onsets_s * 10**n_decimals
+        if np.abs(scaled - np.rint(scaled)).max() < 1e-3:
+            is_exact = abs(record_s * 10**n_decimals - round(record_s * 10**n_decimals)) < 1e-6
+            return 0.0 if is_exact else 10.0**-n_decimals
+    return 0.0

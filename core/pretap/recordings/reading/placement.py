@@ -90,7 +90,7 @@ def place_annotations(
     placed = [(each, axis.place(each.text, each.onset_s)) for each in annotations]
     events = [event for _, event in placed if event is not None]
     segments = {event.sample for each, event in placed if event is not None and each.is_boundary} | set(axis.segments)
-    bad = sorted(span for each in annotations if each.is_bad for span in axis.spans(each))
+    bad = sorted({span for each in annotations if each.is_bad for span in axis.spans(each)})
     n_lost = len(placed) - len(events)
     note = f"{n_lost} events were left out: two parts of the recording have their time." if n_lost else ""
     return tuple(sorted(set(events))), tuple(sorted(segments)), tuple(bad), note

@@ -75,8 +75,8 @@ def explain_failure(path: Path | str, error: Exception) -> DataError:
         return DataError(f"{start}. {_TRIALS if 'No raw' not in reason else _no_raw(name)}")
     if "mixed sampling frequencies" in reason:
         return DataError(
-            f"{start}: it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF "
-            "or BDF file by its name; otherwise load it with preload=True, or export it without the other channels."
+            f"{start}: it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give "
+            "an EDF or BDF file by its name; otherwise load it with preload=True, or export it without those channels."
         )
     if isinstance(error, FileNotFoundError) or "No such file" in reason:
         return DataError(
