@@ -169,7 +169,7 @@ def test_values_without_a_unit_are_microvolts_if_their_size_says_so(tmp_path, un
     recording = open_recording(path)
     assert recording.read(0, 2000)[:, 0].tolist() == noise().tolist()
     assert any("read as microvolts" in note for note in recording.notes)
-    for spread in (1e-5, 5000.0):
+    for spread in (1e-5, 9000.0):
         small = Signal("C3", noise(spread=1000.0), 100, unit=unit, gain=spread / 1000)
         with pytest.raises(DataError, match=r"do not look like microvolts.*--unit uV, or \[recording\] unit"):
             open_recording(write_edf(tmp_path / "y.edf", [small]))
@@ -194,6 +194,8 @@ def test_labels_and_the_rate_can_be_set_and_labels_that_occur_twice_get_numbers(
     texts = {1: [annotation("1.503", "tap")]}
     path = write_edf(tmp_path / "x.edf", [*eeg(), *eeg()], onsets=[str(k) for k in range(6)], annotations=texts)
     assert open_recording(path).channels == ("C3-0", "C4-0", "C3-1", "C4-1")
+    blank = write_edf(tmp_path / "y.edf", [counted("", 100, 6), counted("", 100, 6)])
+    assert open_recording(blank).channels == ("ch1", "ch2")
     config = RecordingConfig(channels=("Fz", "VEOG", "Pz", "Oz"), sfreq_hz=200.0)
     recording = open_recording(path, config=config)
     assert recording.channels == ("Fz", "Pz", "Oz")

@@ -178,6 +178,27 @@ def test_a_truncated_fif_is_read_as_far_as_it_is_whole(tmp_path):
         assert f"x_raw.fif is truncated: it ends without its closing tag, and {n / 100:g} s" in recording.notes[0]
 
 
+def test_a_truncated_fif_keeps_the_codes_of_its_whole_part(tmp_path):
+    path = tmp_path / "x_raw.fif"
+    codes = np.zeros((1, 1000))
+    codes[0, 250:260], codes[0, 950:960] = 3, 4
+    info = mne.create_info([*LABELS, "STI 014"], 100.0, ["eeg"] * 3 + ["stim"])
+    raw = mne.io.RawArray(np.vstack([eeg_uv().T * 1e-6, codes]), info, verbose="error")
+    raw.save(path, buffer_size_sec=1.0, verbose="error")
+    path.write_bytes(path.read_bytes()[:-900])  # within the last buffer, of 1600 bytes
+    for config in (RecordingConfig(), RecordingConfig(cue_channel="STI 014")):
+        recording = open_recording(path, config=config)
+        assert (recording.n_samples, recording.events) == (900, (Event(250, "3"),))
+
+
+def test_a_channel_of_nan_does_not_hide_the_size_of_the_others(tmp_path):
+    x_uv = eeg_uv()
+    x_uv[:, 1] = np.nan
+    x_uv[::50, 2] = np.inf
+    path = write_gdf(tmp_path / "x.gdf", x_uv, LABELS, version=2.2, unit="")
+    assert "3 channels have no unit. They are read as microvolts" in open_recording(path).notes[0]
+
+
 def test_a_part_of_a_split_fif_that_is_missing_is_told(tmp_path):
     path = tmp_path / "x_raw.fif"
     x_uv = np.tile(eeg_uv(), (300, 1))

@@ -156,12 +156,12 @@ def _convert(
     )
     axis = TimeAxis(sfreq_hz=sfreq_hz, n_samples=n_samples)
     events, segments, bad, _ = place_annotations(_annotations(raw), axis)
-    codes = _codes_of(raw, cue_channel) if cue_channel else [*events, *_codes(raw, source)]
+    codes = _codes_of(raw, cue_channel, n_samples) if cue_channel else [*events, *_codes(raw, source, n_samples)]
     recording = Recording(
         channels=tuple(eeg.ch_names),
         sfreq_hz=sfreq_hz,
         n_samples=n_samples,
-        events=tuple(sorted({event for event in codes if event.sample < n_samples})),  # two channels may agree
+        events=tuple(sorted(set(codes))),  # two channels, or an annotation too, may tell of one event
         read=_reader(eeg, source, n_samples, units[1][kept] * factors),
         source=path.name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
@@ -220,7 +220,7 @@ def _annotations(raw: Any) -> list[Annotation]:
     ]
 
 
-def _codes(raw: Any, source: str) -> list[Event]:
+def _codes(raw: Any, source: str, n_samples: int) -> list[Event]:
     """Read an event from the trigger channels at each change of their code to a value other than 0.
 
     BioSemi's Status channel has triggers in its low 16 bits and the amplifier's state above them, which is masked. If
@@ -230,7 +230,7 @@ def _codes(raw: Any, source: str) -> list[Event]:
     names = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "stim"]
     if not names:
         return []
-    bits = raw.get_data(picks=names, verbose="error").astype(np.int64)  # (n_stim, n_samples)
+    bits = raw.get_data(picks=names, stop=n_samples, verbose="error").astype(np.int64)  # (n_stim, n_samples)
     mask = ALL_BITS
     if source.lower().endswith(".bdf") or any(map(is_status, raw.ch_names)):
         changing = int(np.bitwise_or.reduce(bits ^ bits[:, :1], axis=None))
@@ -241,9 +241,9 @@ def _codes(raw: Any, source: str) -> list[Event]:
     return [Event(i + 1, str(codes[row, i + 1])) for row, i in zip(rows.tolist(), samples.tolist(), strict=True)]
 
 
-def _codes_of(raw: Any, name: str) -> list[Event]:
+def _codes_of(raw: Any, name: str, n_samples: int) -> list[Event]:
     """Read the events of one trigger channel, as the live service does."""
-    values = raw.get_data(picks=[name], verbose="error")[0]  # (n_samples,)
+    values = raw.get_data(picks=[name], stop=n_samples, verbose="error")[0]  # (n_samples,)
     if raw.get_channel_types(picks=[name])[0] not in ("stim", "misc"):  # MNE took the codes for microvolts
         values = np.rint(values * _UV_PER_V)
     return [Event(sample, text) for sample, text in TriggerChannel(name).process(values)]

@@ -19,7 +19,7 @@ def replace_labels(found: Sequence[str], config: RecordingConfig, *, source: str
     DataError
         If the configuration has more or fewer labels than the file has channels.
     """
-    labels = list(config.channels or found)
+    labels = list(config.channels) or [label or f"ch{i}" for i, label in enumerate(found, start=1)]
     if len(labels) != len(found):
         raise DataError(
             f"{source} has {len(found)} channels, but [recording] channels names {len(labels)}. Name all of them, in "

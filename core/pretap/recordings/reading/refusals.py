@@ -35,6 +35,24 @@ _OTHERS = {
     ".xlsx": "a spreadsheet",
 }
 
+_FAILURES = {  # what to say, by the message of a reader
+    r"number of trials|epochs": f". {_TRIALS}",
+    r"No raw data in": ": it is a FIF file without continuous data. If it has trials, give it with --data.",
+    r"mixed sampling frequencies": (
+        ": it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF or BDF file "
+        "by its name; otherwise load it with preload=True, or export it without those channels."
+    ),
+    r"v7\.3": (
+        ": it was saved as MATLAB 7.3. Save it in EEGLAB without that option, or install pymatreader and h5py (pip "
+        "install pymatreader h5py)."
+    ),
+    r"No such file|not find the \.fdt": (
+        ": a file that belongs to it is missing ({reason}). Files of a recording stay together in one folder, under the "
+        "names that the recorder gave them."
+    ),
+    r"Unsupported file type": f": its kind is not known. {_CONVERT}",
+}
+
 
 def refuse_other_files(path: Path) -> None:
     """Refuse a file that cannot be a recording, and say which file to give or what to convert.
@@ -69,28 +87,13 @@ def _advice(suffix: str) -> str:
 
 def explain_failure(path: Path | str, error: Exception) -> DataError:
     """Return an error that says what to do with a file on which a reader failed."""
-    name, reason = Path(path).name, " ".join(str(error).split())[:300]
+    reason = " ".join(str(error).split())[:300]
     start = f"{path} cannot be read as a recording"
-    if re.search(r"number of trials|No raw data in|epochs", reason):
-        return DataError(f"{start}. {_TRIALS if 'No raw' not in reason else _no_raw(name)}")
-    if "mixed sampling frequencies" in reason:
-        return DataError(
-            f"{start}: it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give "
-            "an EDF or BDF file by its name; otherwise load it with preload=True, or export it without those channels."
-        )
-    if isinstance(error, FileNotFoundError) or "No such file" in reason:
-        return DataError(
-            f"{start}: a file that belongs to it is missing ({reason}). Files of a recording stay together in one "
-            "folder, under the names that the recorder gave them."
-        )
-    if "Unsupported file type" in reason:
-        return DataError(f"{start}: its kind is not known. {_CONVERT}")
+    for pattern, advice in _FAILURES.items():
+        if re.search(pattern, reason):
+            return DataError(f"{start}{advice.format(reason=reason)}")
     if isinstance(error, MemoryError):
         return DataError(f"{start}: the memory is full. Its header may be damaged; copy it again.")
     says = isinstance(error, OSError | ValueError | RuntimeError | EOFError) and reason  # others are about code
     detail = f" ({reason.rstrip('.')})" if says else ""
     return DataError(f"{start}{detail}: its name is wrong for its content, or it is damaged. {_CONVERT}")
-
-
-def _no_raw(name: str) -> str:
-    return f"{name} is a FIF file without continuous data. If it has trials, give it with --data."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from pretap.signal.channels import unit_factor
 
 REMEDY = 'Set the unit: --unit uV, or [recording] unit = "uV" in the recipe.'
 _NO_UNIT = re.compile(r"|n/?a|none|[^a-z0-9]+v|[^a-z0-9]+", re.IGNORECASE)  # also "?V", whose micro sign is lost
-_EEG_UV = (0.5, 1000.0)  # the spread of a second of EEG: a flat electrode has less, a loose one more
+_EEG_UV = (0.5, 3000.0)  # the spread of a second of EEG: a flat electrode has less, a loose one more
 _POSSIBLE_UV = (1e-3, 1e5)  # beyond these, a unit that the file names is wrong
 _N_SECONDS = 20
 _QUARTILES_OF_SD = 1.349  # interquartile range of the normal distribution
@@ -60,8 +61,8 @@ def uv_factors(
     known_or_1 = np.array([1.0 if factor is None else factor for factor in factors], np.float32)
     spreads = _spreads(read, n_samples=n_samples, n_second=max(2, round(sfreq_hz)))  # (n_channels,)
     if not unknown:
-        return known_or_1, "" if unit else _describe_size(float(np.median(spreads * known_or_1)))
-    spread, (low, high) = float(np.median(spreads[unknown])), _EEG_UV
+        return known_or_1, "" if unit else _describe_size(_median(spreads * known_or_1))
+    spread, (low, high) = _median(spreads[unknown]), _EEG_UV
     called = f"the unit {units[unknown[0]]!r}" if units[unknown[0]].strip() else "no unit"
     if not low <= spread <= high:
         raise DataError(
@@ -89,5 +90,12 @@ def _spreads(read: Callable[[int, int], NDArray[np.float32]], *, n_samples: int,
     """Return the median spread of each channel (n_channels,) within single seconds, so that drifts do not matter."""
     starts = np.unique(np.linspace(0, max(0, n_samples - n_second), _N_SECONDS).astype(int))
     quartiles = np.array([np.percentile(read(a, a + n_second), [25, 75], axis=0) for a in starts.tolist()])
-    spreads: NDArray[np.float64] = np.median(quartiles[:, 1] - quartiles[:, 0], axis=0) / _QUARTILES_OF_SD
-    return spreads
+    with np.errstate(invalid="ignore"):  # of infinite values
+        ranges = quartiles[:, 1] - quartiles[:, 0]  # (n_seconds, n_channels)
+    return np.array([_median(each) / _QUARTILES_OF_SD for each in ranges.T])
+
+
+def _median(x: NDArray[np.floating[Any]]) -> float:
+    """Return the median of the finite values, or 0 if there are none."""
+    finite = x[np.isfinite(x)]
+    return float(np.median(finite)) if finite.size else 0.0
