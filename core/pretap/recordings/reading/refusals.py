@@ -39,16 +39,16 @@ _FAILURES = {  # what to say, by the message of a reader
     r"number of trials|epochs": f". {_TRIALS}",
     r"No raw data in": ": it is a FIF file without continuous data. If it has trials, give it with --data.",
     r"mixed sampling frequencies": (
-        ": it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF or BDF file "
-        "by its name; otherwise load it with preload=True, or export it without those channels."
+        ": it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF or BDF "
+        "file by its name; otherwise load it with preload=True, or export it without those channels."
     ),
     r"v7\.3": (
         ": it was saved as MATLAB 7.3. Save it in EEGLAB without that option, or install pymatreader and h5py (pip "
         "install pymatreader h5py)."
     ),
-    r"No such file|not find the \.fdt": (
-        ": a file that belongs to it is missing ({reason}). Files of a recording stay together in one folder, under the "
-        "names that the recorder gave them."
+    r"No such file|not find the \.fdt|^File .* not found": (
+        ": a file that belongs to it is missing ({reason}). Files of a recording stay together in one folder, under "
+        "the names that the recorder gave them."
     ),
     r"Unsupported file type": f": its kind is not known. {_CONVERT}",
 }
