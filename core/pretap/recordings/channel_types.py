@@ -58,7 +58,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-_OTHER_TYPES = frozenset((  # of MNE, if no word above describes them
+_OTHER_TYPES = frozenset((  # of MNE, whatever the words above say
     "bio", "chpi", "csd", "dipole", "exci", "fnirs_cw_amplitude", "fnirs_fd_ac_amplitude", "fnirs_fd_phase", "fnirs_od",
     "gof", "grad", "hbo", "hbr", "ias", "mag", "ref_meg", "syst",
 ))  # fmt: skip
@@ -173,10 +173,10 @@ def _fits(label: str, pattern: str) -> bool:
 
 def _reason(label: str, kind: str, unit: str) -> str:
     """Return why one channel is not EEG, by its type, its label or its unit; empty if nothing speaks against it."""
-    if kind.lower() != "misc" and (found := kind_of(kind)):  # `misc` is also the type of channels that got none
-        return f"{found} by its type"
     if kind.lower() in _OTHER_TYPES:
         return f"its type is {kind}"
+    if kind.lower() != "misc" and (found := kind_of(kind)):  # `misc` is also the type of channels that got none
+        return f"{found} by its type"
     if found := kind_of(label):
         return f"{found} by its label"
     if unit.strip().lower() in _NOT_VOLTS:
