@@ -123,7 +123,7 @@ def train(
     with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
         manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
     if manifest.metrics is not None:
-        click.echo(describe(manifest.metrics))
+        click.echo(describe(manifest.metrics, manifest.classes))
     if json_file is not None:
         write_json(json_file, {"bundle": str(out), "trials": report, "metrics": manifest.metrics})
     click.echo(f"wrote {out}")

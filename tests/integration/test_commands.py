@@ -160,7 +160,7 @@ def test_a_looping_replay_announces_the_seam_and_ends_on_ctrl_c(start, head, kit
 def test_the_demo_runs_by_itself_and_ends_well(start):
     child = start("demo", "--n-trials", "6")
     assert child.wait(240) == 0, child.said
-    assert re.search(r"^\d of 6 right \(\d+%; guessing gets 50 %\)", child.said, re.MULTILINE)
+    assert re.search(r"^\d of 6 correct \(\d+%; guessing gets 50 %\)", child.said, re.MULTILINE)
     assert "6 decisions, 0 skipped" in child.said
     assert "3000 samples received, 0 lost" in child.said
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from pretap.bundle.file import load
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
@@ -16,7 +17,7 @@ from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.advice import advice, describe
 from pretap_offline.evaluate.cross_validation import cross_validate, n_fits, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
-from pretap_offline.evaluate.metrics import against_chance
+from pretap_offline.evaluate.metrics import against_chance, wilson95
 from pretap_offline.training import train
 
 RECIPE = TrainConfig(
@@ -143,37 +144,42 @@ def test_shuffled_labels_are_not_distinguishable_from_chance():
     metrics = cross_validate(shuffled, RECIPE, seed=0).metrics
     assert metrics.p_chance > 0.05
     assert metrics.verdict.startswith("not distinguishable from chance (p = 0.")
-    assert "do not go live yet; check electrodes and markers, or record more" in describe(metrics)
+    assert "do not go live yet; check electrodes and markers, or record more" in describe(metrics, ("left", "right"))
 
 
 def test_a_real_effect_is_worth_going_live():
     metrics = cross_validate(trials(n=120), RECIPE, seed=0).metrics
     assert metrics.accuracy > 0.8
     assert metrics.p_chance < 1e-6
-    assert metrics.verdict.startswith("going live makes sense: expect about ")
+    assert metrics.verdict.startswith("going live makes sense: expect at least about ")
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "chance", "p", "expected"),
+    ("n_correct", "n", "chance", "expected"),
     [
-        (0.52, 0.5, 0.31, "not distinguishable from chance (p = 0.31): do not go live yet"),
-        (0.62, 0.5, 1e-4, "above chance but weak: expect about 6 of 10 right, while guessing gets 5 of 10"),
-        (0.80, 0.5, 1e-9, "going live makes sense: expect about 8 of 10 right"),
-        (0.854, 0.5, 1e-9, "going live makes sense: expect about 17 of 20 right"),
-        (0.995, 0.5, 1e-9, "going live makes sense: expect about 19 of 20 right"),
-        (0.55, 1 / 3, 1e-9, "going live makes sense: expect about 11 of 20 right"),
-        (0.90, 0.9, 0.5, "not distinguishable from chance (p = 0.50)"),
+        (52, 100, 0.5, "not distinguishable from chance (p = 0.38): do not go live yet"),
+        (62, 100, 0.5, "above chance but weak: expect at least about 5 of 10 correct, while guessing gets 5 of 10"),
+        (80, 100, 0.5, "going live makes sense: expect at least about 7 of 10 correct"),
+        (349, 409, 0.5, "going live makes sense: expect at least about 8 of 10 correct"),
+        (39, 40, 0.5, "going live makes sense: expect at least about 17 of 20 correct"),
+        (995, 1000, 0.5, "going live makes sense: expect at least about 19 of 20 correct"),
+        (55, 100, 1 / 3, "going live makes sense: expect at least about 9 of 20 correct"),
+        (90, 100, 0.9, "not distinguishable from chance (p = 0.58)"),
+        (12, 12, 0.5, "12 trials can promise nothing yet: so far the accuracy is above chance; record at least 28 more"),
+        (7, 12, 0.5, "12 trials can promise nothing yet: so far the accuracy is not distinguishable from chance (p = 0.39)"),
     ],
 )
-def test_the_advice_depends_on_accuracy_and_chance(accuracy, chance, p, expected):
-    assert advice(accuracy, chance=chance, p_chance=p).startswith(expected)
+def test_the_advice_promises_the_lower_end_of_the_interval_and_nothing_from_few_trials(n_correct, n, chance, expected):
+    p = float(binomtest(n_correct, n, chance, alternative="greater").pvalue)
+    said = advice(n_correct / n, n_trials=n, interval95=wilson95(n_correct, n), chance=chance, p_chance=p)
+    assert said.startswith(expected)
 
 
 def test_unbalanced_classes_show_their_balanced_accuracy():
     epochs = trials(n=100, effect_uv=0.0)
     labels = np.zeros(100, np.int64)
     labels[::8] = 1
-    text = describe(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics)
+    text = describe(cross_validate(replace(epochs, labels=labels), RECIPE, seed=0).metrics, ("left", "right"))
     assert "balanced accuracy 0.5" in text or "balanced accuracy 0.4" in text
     assert "chance 0.870" in text
 
@@ -222,7 +228,7 @@ def test_the_learning_curve_ends_in_the_cross_validated_accuracy():
     assert len(calls) == n_fits(recipe) == 4 * len(FRACTIONS)
     assert [n for n, _ in metrics.learning_curve] == [15, 30, 45, 60] or metrics.learning_curve[-1][0] == 60
     assert metrics.learning_curve[-1][1] == metrics.accuracy
-    assert metrics.outlook in describe(metrics)
+    assert metrics.outlook in describe(metrics, ("left", "right"))
     without = cross_validate(trials(), RECIPE, seed=0).metrics
     assert without.accuracy == metrics.accuracy
     assert (without.learning_curve, without.outlook) == ((), "")

@@ -196,8 +196,11 @@ def test_the_report_of_labelled_fresh_trials():
     assert evaluation(probs, labels=[0, 1, 1, 1]).describe().splitlines() == [
         "4 trials: some trials",
         "predicted: 2 left, 2 right",
-        "accuracy 0.750 (3 of 4, 95 % interval 0.301 to 0.954), kappa 0.50, NLL 0.400",
-        "confusion (truth in rows): left: 1 left, 0 right; right: 1 left, 2 right",
+        "accuracy 0.750 (3 of 4 correct, 95 % interval 0.301 to 0.954), kappa 0.50, NLL 0.400",
+        "true classes in rows, decoded in columns:",
+        "         left  right",
+        "  left      1      0",
+        "  right     1      2",
         "chance 0.750, the share of the commonest class; p = 0.74 (one-sided exact binomial test)",
         "scored 4 trials in 0.05 s (12.5 ms each), after loading",
     ]

@@ -197,6 +197,15 @@ def _parse(data: bytes, path: str) -> Bundle:
     return Bundle(manifest, tensors, hashlib.sha256(data).hexdigest())
 
 
+def _in_order(manifest: Manifest) -> Manifest:
+    """Return the manifest with the training events in the order of the classes, which sorted JSON has lost."""
+    config, classes = manifest.training.config, manifest.classes
+    if set(config.events) != set(classes):
+        return manifest
+    config = replace(config, events={name: config.events[name] for name in classes})
+    return replace(manifest, training=replace(manifest.training, config=config))
+
+
 def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
     try:
         json.loads(raw, object_pairs_hook=_unique)
@@ -218,7 +227,7 @@ def _parse_header(raw: bytes, path: str) -> tuple[Manifest, dict[str, _Entry]]:
             )
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         streaming = msgspec.json.decode(fields.pop("streaming", b"null"), type=Streaming)
-        manifest = msgspec.json.decode(msgspec.json.encode(fields), type=Manifest)
+        manifest = _in_order(msgspec.json.decode(msgspec.json.encode(fields), type=Manifest))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: its manifest is not valid: {error}.") from None
     for what, names in (("channel", manifest.channels), ("class", manifest.classes)):

@@ -39,6 +39,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A sentence on the accuracy to expect from twice as many trials.
     verdict
         A sentence on whether going live makes sense.
+    confusion
+        Decisions of all repeats, with the true class in rows and the decoded one in columns.
     """
 
     protocol: str
@@ -54,6 +56,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: str
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def describe_accuracy(self) -> str:
         """Return the accuracy with its interval, and the other scores."""

@@ -171,8 +171,7 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
     """Return the probabilities of each repeat with cross-fitted temperatures, and one temperature fitted on all."""
     folds = [[each.score_on for each in drawn if each.repeat == repeat] for repeat in range(len(raw_probs))]
     probs = np.stack([cross_fitted(p, labels, f) for p, f in zip(raw_probs, folds, strict=True)])
-    together = raw_probs.reshape(-1, raw_probs.shape[-1])  # (n_repeats * n_epochs, n_classes)
-    return probs, fit_temperature(together, np.tile(labels, len(raw_probs)))
+    return probs, fit_temperature(raw_probs, labels)
 
 
 def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
@@ -245,5 +244,6 @@ def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> 
         balanced_accuracy=float(np.mean([balanced_accuracy_score(labels, p.argmax(axis=1)) for p in probs])),
         chance=chance,
         p_chance=p_chance,
-        verdict=advice(accuracy, chance=chance, p_chance=p_chance),
+        confusion=tuple(map(tuple, np.sum([s.confusion for s in repeats], axis=0).tolist())),
+        verdict=advice(accuracy, n_trials=n, interval95=interval, chance=chance, p_chance=p_chance),
     )

@@ -16,7 +16,7 @@ from pretap.errors import DataError
 from pretap.files import write_json, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
-from pretap_offline.evaluate.metrics import Scores, against_chance, score
+from pretap_offline.evaluate.metrics import Scores, against_chance, describe_confusion, score
 from pretap_offline.trials.report import TrialReport, describe_counts
 
 
@@ -46,14 +46,11 @@ class Evaluation:
             lines.append("no labels, so no accuracy")
         else:
             low, high = scores.accuracy_ci95
-            confusion = (
-                f"{name}: {describe_counts(row, self.classes)}"
-                for name, row in zip(self.classes, scores.confusion, strict=True)
-            )
             lines += [
-                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials}, "
+                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials} correct, "
                 f"95 % interval {low:.3f} to {high:.3f}), kappa {scores.kappa:.2f}, NLL {scores.nll:.3f}",
-                "confusion (truth in rows): " + "; ".join(confusion),
+                "true classes in rows, decoded in columns:",
+                *describe_confusion(scores.confusion, self.classes),
             ]
             if not self.n_trained_on:
                 n_of_class = [sum(row) for row in scores.confusion]

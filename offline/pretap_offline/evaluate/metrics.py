@@ -29,6 +29,16 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
 
 
+def describe_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
+    """Return a confusion matrix as the lines of a table, with the true class in rows and the decoded one in columns."""
+    table = [["", *classes], *([name, *map(str, row)] for name, row in zip(classes, confusion, strict=True))]
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    return [
+        f"  {row[0]:<{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], others, strict=True))
+        for row in table
+    ]
+
+
 def score(labels: NDArray[np.int64], probs: NDArray[np.float64]) -> Scores:
     """Score probabilities (n, n_classes) against class indices (n,). A tie counts as the first class."""
     from sklearn.metrics import cohen_kappa_score, confusion_matrix, log_loss

@@ -100,20 +100,20 @@ class _ResultTable:
         self.live = Live(console=console, refresh_per_second=10, transient=True) if console.is_terminal else None
         self._rows: list[tuple[str, str, str, str, str]] = []
         self._latencies_s: list[float] = []
-        self._n_right = 0
+        self._n_correct = 0
 
     def show(self, message: Message) -> None:
         _, trial, _, truth = f"{message.cue}///".split("/")[:4]
-        right = message.label == truth
-        self._n_right += right
+        is_correct = message.label == truth
+        self._n_correct += is_correct
         latency_s = message.sent - message.t
         self._latencies_s.append(latency_s)
         decoded = f"{message.label} {max(message.p.values()):.2f}" if message.valid else message.why
-        row = (trial, truth, decoded, "yes" if right else "no", f"{1000 * latency_s:.1f} ms")
+        row = (trial, truth, decoded, "yes" if is_correct else "no", f"{1000 * latency_s:.1f} ms")
         self._rows.append(row)
         if self.live is None:
             self._console.print(
-                "trial {:>3}  truth {:<5}  decoded {:<10}  right {:<3}  {}".format(*row), soft_wrap=True
+                "trial {:>3}  truth {:<5}  decoded {:<10}  correct {:<3}  {}".format(*row), soft_wrap=True
             )
         else:
             self.live.update(self._table())
@@ -134,14 +134,14 @@ class _ResultTable:
             raise CheckFailedError("The live service made no decision. Run `pretap doctor`.")
         p50, p95, p99 = (1000 * percentile(self._latencies_s, q) for q in (50, 95, 99))
         return (
-            f"{self._n_right} of {n} right ({self._n_right / n:.0%}; guessing gets 50 %), decoded before the tap from "
+            f"{self._n_correct} of {n} correct ({self._n_correct / n:.0%}; guessing gets 50 %), decoded before the tap from "
             f"the window that ends 130 ms ahead of it\n"
             f"latency, last sample to decision on the wire: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
         )
 
     def _table(self) -> Table:
-        table = Table(title=f"{self._n_right} of {len(self._rows)} right")
-        for name in ("trial", "truth", "decoded", "right", "latency"):
+        table = Table(title=f"{self._n_correct} of {len(self._rows)} correct")
+        for name in ("trial", "truth", "decoded", "correct", "latency"):
             table.add_column(name, justify="right" if name in ("trial", "latency") else "left")
         for row in self._rows[-_N_SHOWN:]:
             table.add_row(*row, style="green" if row[3] == "yes" else "red")

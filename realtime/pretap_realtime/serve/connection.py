@@ -318,10 +318,10 @@ class Connector:
 
     def _warn_of_another_head(self, found: Description) -> None:
         trained_on = self._decoder.manifest.training.subject
-        if found.subject and found.subject == trained_on:
+        if trained_on in ("", found.subject):  # most recordings name no subject, which is no reason to warn
             return
         head = f"subject {printable(found.subject)!r}" if found.subject else "a subject it does not name"
         self._say(
-            f"WARNING: the bundle was trained on {trained_on or 'an unnamed subject'!r}, the stream is of {head}. "
+            f"WARNING: the bundle was trained on {trained_on!r}, the stream is of {head}. "
             "Unless it is the same head and montage, expect chance-level accuracy."
         )
