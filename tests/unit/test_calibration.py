@@ -24,10 +24,54 @@ def test_logits_that_are_so_many_times_too_large_need_that_temperature(factor, n
     assert fit_temperature(softmax(factor * logits), labels) == pytest.approx(factor, rel=0.03)
 
 
-def test_the_temperature_is_the_root_of_the_likelihood_s_slope_by_hand():
-    # three of four right at logit 2: p = 3/4 at logit log 3, so T = 2 / log 3
+def test_the_temperature_is_the_root_of_the_smoothed_likelihood_s_slope_by_hand():
+    # three of four correct, smoothed (3 * 5/6 + 1/6) / 4 = 2/3 at logit 2: p = 2/3 at logit log 2, so T = 2 / log 2
     probs = softmax(np.array([[2.0, 0.0]] * 4))
-    assert fit_temperature(probs, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-4)
+    assert fit_temperature(probs, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(2), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n", [6, 60, 600])
+def test_n_trials_that_are_all_correct_justify_no_more_than_laplace_s_rule(n, n_classes):
+    labels = np.arange(n) % n_classes
+    probs = softmax(4.0 * np.eye(n_classes)[labels])
+    confidence = with_temperature(probs, fit_temperature(probs, labels)).max(axis=1)
+    np.testing.assert_allclose(confidence, (n + 1) / (n + n_classes), rtol=1e-4)
+
+
+def test_repeats_of_the_same_trials_are_not_new_trials():
+    logits, labels = predictions(n=30)
+    probs = softmax(logits)
+    once = fit_temperature(probs, labels)
+    assert fit_temperature(np.stack([probs] * 5), labels) == pytest.approx(once, rel=1e-6)
+
+
+def separable(rng, n):
+    """Trials of which 97 % are decoded with a wide margin, and the others just as surely wrong."""
+    labels = rng.integers(2, size=n)
+    decoded = np.where(rng.random(n) < 0.03, 1 - labels, labels)
+    return 4.0 * np.eye(2)[decoded] + rng.normal(0, 1, (n, 2)), labels
+
+
+def nll(logits, labels, temperature):
+    return float(-np.log(softmax(logits / temperature)[np.arange(len(labels)), labels]).mean())
+
+
+@pytest.mark.parametrize("n", [12, 30, 60])
+@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
+def test_temperatures_of_few_separable_trials_do_better_on_new_trials_than_the_likeliest_ones(n, factor):
+    rng = np.random.default_rng(0)
+    new, new_labels = separable(rng, 4000)
+    candidates = np.geomspace(0.1, 10, 60)
+    smoothed, likeliest = [], []
+    for _ in range(40):
+        logits, labels = separable(rng, n)
+        best = min(candidates, key=lambda t: nll(factor * logits, labels, t))
+        likeliest.append(nll(factor * new, new_labels, best))
+        smoothed.append(nll(factor * new, new_labels, fit_temperature(softmax(factor * logits), labels)))
+    lowest = min(nll(factor * new, new_labels, t) for t in candidates)
+    assert np.mean(smoothed) < np.mean(likeliest)
+    assert np.mean(smoothed) < lowest + 1.2 / n
 
 
 def test_a_temperature_divides_the_logits():
