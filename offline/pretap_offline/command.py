@@ -22,7 +22,6 @@ from pretap.options import (
     trials_option,
     xdf_stream_option,
 )
-from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
@@ -97,8 +96,6 @@ def train(
     from msgspec.structs import replace
 
     from pretap_offline.evaluate.advice import describe
-    from pretap_offline.evaluate.cross_validation import n_fits
-    from pretap_offline.fit.fitting import n_advances
     from pretap_offline.training import train as train_bundle
     from pretap_offline.trials.source import read_trials
 
@@ -120,8 +117,7 @@ def train(
     _save(epochs, save_trials)
     if report is not None:
         _draw(epochs, out.with_name(f"{out.stem}-trials.png"))
-    with progress_of("training", total=n_fits(recipe) + n_advances(recipe)) as advance:
-        manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers, advance=advance)
+    manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers)
     if manifest.metrics is not None:
         click.echo(describe(manifest.metrics, manifest.classes))
     if json_file is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ from pretap.bundle.file import refusal, write_bundle
 from pretap.bundle.manifest import Manifest
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.progress import progress_of
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
-from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise
-from pretap_offline.fit.fitting import fit, make_manifest, self_test_tolerance
+from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise, validation_work
+from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts
 
@@ -52,12 +53,12 @@ def train(
     *,
     seed: int,
     n_workers: int = 1,
-    advance: Callable[[], None] | None = None,
+    progress: bool = True,
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
-    `advance` is called once for each fit of the cross-validation and once for each epoch of each member of the final
-    fit. A recipe that no bundle can hold is refused before the first fit.
+    With `progress`, a bar on standard error shows the time left, see `pretap.progress`. A recipe that no bundle can
+    hold is refused before the first fit.
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
@@ -66,13 +67,19 @@ def train(
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
-    if config.evaluation.folds:
-        validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
-        manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
-    tensors = fit(epochs, manifest, advance=advance)
+    n_steps = validation_work(epochs, config, seed=seed) + fit_work(config, n_trials=len(epochs))
+    with progress_of("training", total=n_steps) if progress else nullcontext(_ignore) as advance:
+        if config.evaluation.folds:
+            validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
+            manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
+        tensors = fit(epochs, manifest, advance=advance)
     manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
     tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
     if interpolation is not None:
         tensors[INTERPOLATION] = interpolation
     write_bundle(out, manifest, tensors)
     return manifest
+
+
+def _ignore(_: int = 1, /) -> None:
+    """Show no progress."""

@@ -107,6 +107,4 @@ def test_trials_that_lack_a_class_are_matched_by_name(classes, tmp_path):
     kept = mne.read_epochs(saved, verbose="error")[list(classes[::2])]
     some = tmp_path / "some-epo.fif"
     kept.save(some, fmt="double", verbose="error")
-    assert f"accuracy 1.000 ({2 * N_OF_CLASS} of {2 * N_OF_CLASS} correct" in invoke(
-        "evaluate", bundle, "--data", some
-    )
+    assert f"accuracy 1.000 ({2 * N_OF_CLASS} of {2 * N_OF_CLASS} correct" in invoke("evaluate", bundle, "--data", some)

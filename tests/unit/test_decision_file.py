@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretap.errors import UsageError
-from pretap.progress import progress_of
+from pretap.progress import Pace, progress_of
 from pretap_realtime.decide.policy import NONE, Verdict
 from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.signal.chunk import Decision
@@ -81,6 +81,18 @@ def test_progress_without_a_terminal_is_one_line_per_tenth(capsys, total, steps,
         for n in steps:
             advance(n)
     assert capsys.readouterr().err.splitlines() == [f"scoring: {percent} %" for percent in percents]
+
+
+def test_the_time_left_is_that_of_the_mean_step_since_the_first_one():
+    pace = Pace(total=11)
+    assert pace.left_s(5.0) is None
+    pace.update(60.0, 1)  # a minute of imports before it
+    assert pace.left_s(61.0) is None
+    pace.update(64.0, 3)
+    assert pace.left_s(64.0) == 16.0
+    assert pace.left_s(65.0) == 15.0
+    pace.update(80.0, 11)
+    assert pace.left_s(81.0) == 0.0
 
 
 def test_progress_is_silent_for_short_runs(capsys):

@@ -33,7 +33,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LrpErdLstmNetwork
 from pretap_offline.fit.bandpass import bandpass_impulse
 from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
-from pretap_offline.fit.fitting import fit_decoder, n_advances
+from pretap_offline.fit.fitting import fit_decoder, fit_work
 from pretap_offline.training import train
 
 CLOSED = [LdaSpec(), LdaSpec(shrinkage=0.2), CspSpec(filters=4), TangentSpaceSpec(), ClosedFormSpec(means=4)]
@@ -107,7 +107,7 @@ def test_a_closed_form_has_no_torch_engine_and_no_epochs(tmp_path, spec):
     kind = type(spec).__struct_config__.tag
     with pytest.raises(UsageError, match=f"kind '{kind}' has no engine 'torch': expected numpy"):
         load(tmp_path / "b.safetensors", engine="torch")
-    assert n_advances(recipe(spec)) == 0
+    assert fit_work(recipe(spec), n_trials=20) == 20
     config = msgspec.structs.replace(recipe(spec), fit=FitConfig(max_epochs=3, members=2))
     with pytest.raises(UsageError, match=r"fit\.max_epochs, fit\.members: a network of kind"):
         fit_decoder(trials(n=20), config, seed=0)

@@ -18,9 +18,9 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.networks import LdaSpec, LstmSpec, softmax
 from pretap.recordings.epochs import trial_sha256
-from pretap_offline.evaluate.cross_validation import cross_validate
+from pretap_offline.evaluate.cross_validation import cross_validate, validation_work
 from pretap_offline.fit.estimator import make_scaling
-from pretap_offline.fit.fitting import fit, fit_decoder, make_manifest, n_advances
+from pretap_offline.fit.fitting import fit, fit_decoder, fit_work, make_manifest
 from pretap_offline.training import prepare, train
 from training_cases import (
     EPOCHS,
@@ -51,15 +51,15 @@ from training_cases import (
         ),
     ],
 )
-def test_a_recipe_that_no_bundle_can_hold_is_refused_before_the_first_fit(tmp_path, recipe, sfreq_hz, sentence):
+def test_a_recipe_that_no_bundle_can_hold_is_refused_before_the_first_fit(tmp_path, capsys, recipe, sfreq_hz, sentence):
     epochs = replace(EPOCHS, sfreq_hz=sfreq_hz)
     if sfreq_hz != 100.0:
         epochs = replace(epochs, x_uv=np.tile(EPOCHS.x_uv, (1, 1000, 1)))  # the same again and again: 20000 samples
     config = changed(**recipe, signal=SignalConfig())
-    fits = []
     with pytest.raises(UsageError, match=sentence):
-        train(epochs, config, tmp_path / "b", seed=0, advance=lambda: fits.append(1))
-    assert (fits, list(tmp_path.iterdir())) == ([], [])
+        train(epochs, config, tmp_path / "b", seed=0)
+    assert capsys.readouterr().err == ""  # no progress
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_ensemble_is_the_softmax_of_its_members_mean_logits_over_the_temperature(tmp_path):
@@ -84,8 +84,9 @@ def test_an_ensemble_is_the_softmax_of_its_members_mean_logits_over_the_temperat
 def test_an_ensemble_counts_every_epoch_of_every_member():
     calls = []
     recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, members=2))
-    fit(EPOCHS, make_manifest(EPOCHS, recipe, seed=0), advance=lambda: calls.append(1))
-    assert len(calls) == n_advances(recipe) == 2 * RECIPE.fit.max_epochs
+    fit(EPOCHS, make_manifest(EPOCHS, recipe, seed=0), advance=calls.append)
+    assert calls == [N_TRIALS] * 2 * RECIPE.fit.max_epochs
+    assert sum(calls) == fit_work(recipe, n_trials=N_TRIALS)
 
 
 def bundle_bytes(path: Path, *, seed: int = 0) -> bytes:
@@ -162,10 +163,27 @@ def test_fitting_twice_starts_from_new_weights():
     assert_same_weights(weights_of(twice), weights_of(estimator().fit(EPOCHS.x_uv, EPOCHS.labels)))
 
 
-def test_progress_advances_once_per_fold_and_once_per_epoch_of_the_final_fit(tmp_path):
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_training_shows_its_progress_unless_it_is_told_not_to(tmp_path, capsys, n_workers):
+    train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0, n_workers=n_workers)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "training: 100 %"
+    percents = [int(line.split()[1]) for line in lines]
+    assert percents == sorted(percents)
+    train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0, n_workers=n_workers, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("recipe", [RECIPE, changed(network=LdaSpec(), fit=FitConfig())], ids=["epochs", "closed form"])
+def test_every_fit_counts_its_trials_in_every_epoch(recipe, n_workers):
+    recipe = msgspec.structs.replace(recipe, evaluation=msgspec.structs.replace(RECIPE.evaluation, learning_curve=True))
     calls = []
-    train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0, advance=lambda: calls.append(1))
-    assert len(calls) == 4 * 2 + 3
+    cross_validate(EPOCHS, recipe, seed=0, n_workers=n_workers, advance=calls.append)
+    n_epochs = RECIPE.fit.max_epochs if recipe.network is RECIPE.network else 1
+    n_fitted = 2 * 4 * 30 + 4 * (8 + 15 + 22)  # 2 repeats of 4 folds of 30 trials, and 25, 50 and 75 % of the first
+    assert sum(calls) == validation_work(EPOCHS, recipe, seed=0)
+    assert sum(calls) == pytest.approx(n_epochs * n_fitted, rel=0.05)  # parts keep whole trials of each class
 
 
 def test_without_folds_the_bundle_has_no_metrics(tmp_path):

@@ -18,9 +18,7 @@ def is_above_chance(metrics: Metrics) -> bool:
     return metrics.p_chance < _SIGNIFICANT
 
 
-def advice(
-    accuracy: float, *, n_trials: int, interval95: tuple[float, float], chance: float, p_chance: float
-) -> str:
+def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], chance: float, p_chance: float) -> str:
     """Return whether going live makes sense, and the lower end of what to expect.
 
     `chance` is the accuracy of always predicting the commonest class, and `interval95` that of `accuracy`.

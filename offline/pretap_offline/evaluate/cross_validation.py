@@ -6,8 +6,9 @@ Used by training, `lab` and the studies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,9 +20,10 @@ from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.advice import advice, is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
+from pretap_offline.evaluate.counted_work import counters
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
 from pretap_offline.evaluate.metrics import against_chance, score, wilson95
-from pretap_offline.fit.fitting import fit_decoder
+from pretap_offline.fit.fitting import fit_decoder, fit_work
 
 Index = NDArray[np.int64]
 
@@ -109,12 +111,20 @@ def _clear_of(epochs: Epochs, block: Index) -> Index:
     return np.flatnonzero(clear)
 
 
-def n_fits(config: TrainConfig) -> int:
-    """Return the number of decoders that `cross_validate` fits."""
-    n = config.evaluation.folds * config.evaluation.repeats
-    if config.evaluation.folds and config.evaluation.learning_curve:
-        n += config.evaluation.folds * (len(FRACTIONS) - 1)
-    return n
+def validation_work(epochs: Epochs, config: TrainConfig, *, seed: int) -> int:
+    """Return the work of all fits of `cross_validate`, see `pretap_offline.fit.fitting.fit_work`."""
+    if not config.evaluation.folds:
+        return 0
+    drawn, parts = _folds(epochs, config, seed=seed)
+    return sum(fit_work(config, n_trials=len(fold.fit_on)) for fold in chain(drawn, *parts))
+
+
+def _folds(epochs: Epochs, config: TrainConfig, *, seed: int) -> tuple[list[Split], list[list[Split]]]:
+    """Return the folds of all repeats, and those of each point of the learning curve below 1."""
+    drawn = splits(epochs, config.evaluation, seed=seed)
+    if not config.evaluation.learning_curve:
+        return drawn, []
+    return drawn, _parts(epochs, drawn[: config.evaluation.folds], seed=seed)
 
 
 def cross_validate(
@@ -123,26 +133,27 @@ def cross_validate(
     *,
     seed: int,
     n_workers: int = 1,
-    advance: Callable[[], None] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> CrossValidation:
     """Run a repeated cross-validation on the folds of `splits`, with a new decoder for each fold.
 
     The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve`, the folds of the first
-    repeat are also fitted on parts of their trials. `advance` is called after each fit.
+    repeat are also fitted on parts of their trials. `advance` is called with the finished part of `validation_work`.
     """
     from joblib import Parallel, delayed
 
     assert epochs.labels is not None
-    drawn = splits(epochs, config.evaluation, seed=seed)
-    parts = _parts(epochs, drawn[: config.evaluation.folds], seed=seed) if config.evaluation.learning_curve else []
-    folds = drawn + [fold for part in parts for fold in part]
-    scored = []
-    fits = (delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat) for fold in folds)
-    for decoded in Parallel(n_jobs=n_workers, return_as="generator")(fits):
-        scored.append(decoded)
-        if advance is not None:
-            advance()
-    finished = iter(scored)
+    drawn, parts = _folds(epochs, config, seed=seed)
+    folds = list(chain(drawn, *parts))
+    with ExitStack() as stack:
+        counts: list[Callable[[int], None]] = [advance] * len(folds)
+        if n_workers > 1:
+            counts = [*stack.enter_context(counters(len(folds), advance))]
+        fits = (
+            delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat, advance=count)
+            for fold, count in zip(folds, counts, strict=True)
+        )
+        finished = iter(Parallel(n_jobs=n_workers)(fits))
     raw_probs = gather(drawn, islice(finished, len(drawn)), n_trials=len(epochs))
     probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
     metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
@@ -174,8 +185,10 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
     return probs, fit_temperature(raw_probs, labels)
 
 
-def _score_fold(epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int) -> NDArray[np.float64]:
-    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed)
+def _score_fold(
+    epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int, advance: Callable[[int], None]
+) -> NDArray[np.float64]:
+    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed, advance=advance)
     return decoder.decode(epochs.x_uv[fold.score_on])
 
 

@@ -101,7 +101,7 @@ def make_estimator(
     like: Epochs,
     seed: int,
     fir: NDArray[np.float64] | None = None,
-    advance: Callable[[], None] | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> Pipeline:
     """Build the untrained pipeline for epochs `like` these, in raw microvolts (n_epochs, n_window, n_channels).
 
@@ -125,7 +125,7 @@ def is_trained_by_torch(config: TrainConfig) -> bool:
 
 
 def _network(
-    config: TrainConfig, scaling: Scaling, *, like: Epochs, seed: int, advance: Callable[[], None] | None
+    config: TrainConfig, scaling: Scaling, *, like: Epochs, seed: int, advance: Callable[[int], None] | None
 ) -> BaseEstimator:
     spec, n_steps = config.network, scaling.n_steps(like.n_samples)
     sfreq_hz = like.sfreq_hz / scaling.decimate / scaling.n_block

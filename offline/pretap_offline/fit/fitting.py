@@ -27,11 +27,16 @@ _MAX_TOLERANCE = 1e-2
 
 
 def fit_decoder(
-    epochs: Epochs, config: TrainConfig, *, seed: int, losses: list[list[float]] | None = None
+    epochs: Epochs,
+    config: TrainConfig,
+    *,
+    seed: int,
+    advance: Callable[[int], None] | None = None,
+    losses: list[list[float]] | None = None,
 ) -> tuple[Decoder, dict[str, NDArray[Any]]]:
     """Fit on all of `epochs` (already at the configured rate); return the decoder and its tensors. See `fit`."""
     manifest = make_manifest(epochs, config, seed=seed)
-    tensors = fit(epochs, manifest, losses=losses)
+    tensors = fit(epochs, manifest, advance=advance, losses=losses)
     manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
     return Decoder(manifest, tensors), tensors
 
@@ -40,13 +45,13 @@ def fit(
     epochs: Epochs,
     manifest: Manifest,
     *,
-    advance: Callable[[], None] | None = None,
+    advance: Callable[[int], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
 
-    `advance` is called `n_advances` times. If torch trains the kind, each member's loss on its training trials in each
-    epoch is appended to `losses`.
+    `advance` is called with the finished part of `fit_work`. If torch trains the kind, each member's loss on its
+    training trials in each epoch is appended to `losses`.
     """
     config, seed = manifest.training.config, manifest.training.seed
     scaling, n_members = manifest.scaling, manifest.n_members
@@ -58,6 +63,8 @@ def fit(
         estimator.fit(epochs.x_uv, epochs.labels)
         if losses is not None and is_trained_by_torch(config):
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
+        if advance is not None and not is_trained_by_torch(config):
+            advance(len(epochs))
         prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
     return tensors
@@ -86,9 +93,9 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
     )
 
 
-def n_advances(config: TrainConfig) -> int:
-    """Return how often `fit` calls `advance`: for each epoch of each member, or never in closed form."""
-    return config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 0
+def fit_work(config: TrainConfig, *, n_trials: int) -> int:
+    """Return the work of one fit: the trials shown in all epochs of all members; in closed form, each trial once."""
+    return n_trials * (config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 1)
 
 
 def _member_seed(seed: int, member: int) -> int:

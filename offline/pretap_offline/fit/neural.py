@@ -94,11 +94,11 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
 
 
 class _EpochProgress(Callback):  # type: ignore[misc]
-    def __init__(self, advance: Callable[[], None]) -> None:
-        self.advance = advance
+    def __init__(self, advance: Callable[[int], None], n_trials: int) -> None:
+        self.advance, self.n_trials = advance, n_trials
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self.advance()
+        self.advance(self.n_trials)
 
 
 def cosine_factor(n_done: int, *, n_batches: int) -> float:
@@ -119,11 +119,12 @@ def make_network_classifier(
     n_steps: int,
     fixed: Mapping[str, Any],
     seed: int,
-    advance: Callable[[], None] | None,
+    advance: Callable[[int], None] | None,
 ) -> NetworkClassifier:
     """Build the untrained classifier of windows of `n_steps`, to be fitted on as many trials as `like` has.
 
-    `fixed` holds arguments of the module that are not learned. `advance` is called after each epoch.
+    `fixed` holds arguments of the module that are not learned. `advance` is called with the number of trials after each
+    epoch.
     """
     fit, n_classes = config.fit, len(like.classes)
     callbacks: list[Callback] = []
@@ -131,7 +132,7 @@ def make_network_classifier(
         factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(len(like) / fit.batch_size))
         callbacks.append(LRScheduler(LambdaLR, step_every="batch", lr_lambda=factor))
     if advance is not None:
-        callbacks.append(_EpochProgress(advance))
+        callbacks.append(_EpochProgress(advance, len(like)))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
     return NetworkClassifier(
         module_of(config.network),
