@@ -22,10 +22,12 @@ _TASKS = {
     "Try it": {
         "demo": ("pretap_realtime.check.demo:demo", "Train, replay and decode live. Needs no data."),
         "doctor": ("pretap_realtime.check.doctor:doctor", "Check this machine: packages, LSL, clock and engines."),
+        "config": ("pretap.config.command:config", "Print a shipped recipe, or the settings of serve."),
         "streams": ("pretap_realtime.check.streams:streams", "List the LSL streams on the network."),
     },
     "Your own head": {
         "record": ("pretap_realtime.record.command:record", "Record LSL streams into an XDF file."),
+        "markers": ("pretap_realtime.check.markers:markers", "List the markers of a recording or of a live stream."),
         "train": ("pretap_offline.command:train", "Train and cross-validate a decoder and write its bundle."),
         "evaluate": (
             "pretap_offline.command:evaluate",

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ import pytest
 
 from pretap.recordings.competition import CHANNELS
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
+from pretap_realtime.lsl.library import local_clock
 from pretap_realtime.signal.chunk import Chunk
-from real_lsl import resolve
+from real_lsl import resolve, until
+from xdf_files import markers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,3 +223,31 @@ def test_streams_lists_what_is_there_with_labels_and_units(start, kit):
     assert "with 'quotes'" in plain.said
     assert "\x1b" not in plain.said
     del amp  # its outlet had to live until here
+
+
+def test_markers_counts_the_texts_of_a_live_stream_until_it_is_interrupted(start, tmp_path):
+    counts = tmp_path / "counts.json"
+    with closing(markers()) as cues:
+        child = start("markers", cues.name, "--seconds", "1000", "--json", str(counts))
+        child.wait_for("listening to")
+        until(cues.has_consumers, "a reader of the markers")
+        for text in ("tap/right", "tap/left", "tap/right\n", "stop"):
+            cues.push_sample([text], local_clock())
+        child.wait_for("'stop'")  # each text is shown when it comes for the first time
+        assert child.interrupt() == 0
+    (stream,) = json.loads(counts.read_text())["streams"]
+    assert list(stream["counts"].items()) == [("tap/right", 2), ("tap/left", 1), ("stop", 1)]
+
+
+def test_markers_ends_by_itself_and_refuses_a_stream_that_is_missing_or_has_no_markers(start, kit):
+    amp = kit.Amplifier()
+    with closing(markers()) as cues:
+        child = start("markers", f"name={cues.name}", "--seconds", "0.1")
+        assert child.wait() == 0
+    assert f"{cues.name} (id {cues.name}): 0 markers" in child.said
+    child = start("markers", amp.name)
+    assert child.wait() == 4
+    assert "is not a stream of markers" in child.said
+    child = start("markers", "nobody")
+    assert child.wait() == 3
+    assert "No stream 'nobody', and no such file" in child.said

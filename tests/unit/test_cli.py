@@ -15,8 +15,8 @@ from pretap import __version__
 from pretap.cli import pretap
 
 TASKS = {
-    "Try it": ["demo", "doctor", "streams"],
-    "Your own head": ["record", "train", "evaluate"],
+    "Try it": ["demo", "doctor", "config", "streams"],
+    "Your own head": ["record", "markers", "train", "evaluate"],
     "Live": ["serve", "monitor", "replay"],
     "Study": ["compare", "sweep", "tune", "score", "verify", "inspect", "latency", "simulate"],
 }

@@ -109,14 +109,19 @@ def find_config(name: str) -> Path:
     """Find a configuration by its path, or by the name of a shipped one (``default``, ``tutorial``)."""
     if path := existing_file(name):
         return path
+    shipped = shipped_configs()
+    if file := shipped.get(name.removesuffix(".toml")):
+        return file
+    raise UsageError(
+        f"No configuration {name!r}: expected a TOML file, or one of the shipped names: {', '.join(shipped)}."
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the configurations that are shipped with pretap, by name."""
     package = Path(__file__).parents[1]
     homes = (package / "configs", package.parents[1] / "configs")  # in a wheel; in a checkout
-    shipped = [file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))]
-    for file in shipped:
-        if name in (file.stem, file.name):
-            return file
-    names = ", ".join(file.stem for file in shipped)
-    raise UsageError(f"No configuration {name!r}: expected a TOML file, or one of the shipped names: {names}.")
+    return {file.stem: file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))}
 
 
 def _check_utf8(text: str, *, source: str) -> None:

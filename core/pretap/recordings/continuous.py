@@ -72,7 +72,7 @@ def open_recording(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist: expected a recording. pretap reads {FORMATS}.")
-    if path.name.lower().endswith(_XDF_SUFFIXES):
+    if is_xdf(path):
         return open_xdf(path, stream=stream, config=config, clocks=clocks)
     for name in filter(None, (stream, *config.markers)):
         raise UsageError(f"Only XDF files have streams to choose from, and {path.name} is not one (stream {name!r}).")
@@ -98,6 +98,11 @@ def _open_with_mne(path: Path, config: RecordingConfig) -> Recording:
         recording = _convert(raw, path=path, config=config, n_samples=n_samples, units=units_in_file(raw, path))
     notes = sentences(length_note, *explain_warnings(messages), *recording.notes)
     return replace(recording, notes=notes)
+
+
+def is_xdf(path: Path) -> bool:
+    """Whether the file has a suffix of XDF."""
+    return path.name.lower().endswith(_XDF_SUFFIXES)
 
 
 def recording_from_raw(raw: Any, *, source: str = "MNE recording", config: RecordingConfig = ALL_EVENTS) -> Recording:

@@ -134,8 +134,8 @@ class _ResultTable:
             raise CheckFailedError("The live service made no decision. Run `pretap doctor`.")
         p50, p95, p99 = (1000 * percentile(self._latencies_s, q) for q in (50, 95, 99))
         return (
-            f"{self._n_correct} of {n} correct ({self._n_correct / n:.0%}; guessing gets 50 %), decoded before the tap from "
-            f"the window that ends 130 ms ahead of it\n"
+            f"{self._n_correct} of {n} correct ({self._n_correct / n:.0%}; guessing gets 50 %), decoded before the tap "
+            f"from the window that ends 130 ms ahead of it\n"
             f"latency, last sample to decision on the wire: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
         )
 
