@@ -60,6 +60,15 @@ _eeg_option = click.option(
     metavar="LABEL",
     help="Channel that is EEG whatever the file says of it; * and ? as in a shell. Can be repeated.",
 )
+recordings_option = click.option(
+    "--recording",
+    "recordings",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Recording to cut trials from (XDF, FIF, EDF, BDF, GDF, BrainVision, EEGLAB, "
+    "OpenBCI text, ...), instead of --data. Can be repeated.",
+)
 trials_option = click.option(
     "--trials", metavar="A:B", help="Use only trials A to B - 1, counted from 0 like a Python slice."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from pretap.config.reading import find_config, load_config
-from pretap.config.recording import ALL_EVENTS, RecordingConfig, overridden
+from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.files import write_json
@@ -18,6 +18,7 @@ from pretap.options import (
     json_option,
     part_option,
     recording_options,
+    recordings_option,
     set_option,
     trials_option,
     xdf_stream_option,
@@ -27,21 +28,11 @@ from pretap_offline.outputs import check_writable
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
     from pretap.recordings.epochs import Epochs
-    from pretap_offline.trials.report import TrialReport
 
 _DATA = click.option(
     "--data",
     help="Directory or file of the competition's data, trials saved by MNE (-epo.fif), 'synthetic' or "
     "'synthetic:SEED'.  [default: PRETAP_DATA]",
-)
-_RECORDING = click.option(
-    "--recording",
-    "recordings",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="Recording to cut trials from (XDF, FIF, EDF, BDF, GDF, BrainVision, EEGLAB, "
-    "OpenBCI text, ...), instead of --data. Can be repeated.",
 )
 _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="Write the trials as MNE epochs.")
 
@@ -49,7 +40,7 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @click.command()
 @click.argument("config")
 @_DATA
-@_RECORDING
+@recordings_option
 @xdf_stream_option
 @recording_options
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
@@ -90,19 +81,19 @@ def train(
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
-    _check_source(data, recordings, xdf_stream, reading)
     out = out or Path(f"{file.stem}.safetensors")
     check_writable(out)
     from msgspec.structs import replace
 
     from pretap_offline.evaluate.advice import describe
     from pretap_offline.training import train as train_bundle
-    from pretap_offline.trials.source import read_trials
+    from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
+    check_source(data, recordings, stream=xdf_stream, reading=reading)
     note = ""
     recipe = replace(recipe, recording=overridden(recipe.recording, reading))
     if recordings:
-        epochs, report = _cut(recordings, recipe, stream=xdf_stream)
+        epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
         epochs, report = read_trials(data, part="train"), None
         if recipe.events or recipe.trials != TrialsConfig():
@@ -128,7 +119,7 @@ def train(
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_DATA
-@_RECORDING
+@recordings_option
 @xdf_stream_option
 @recording_options
 @part_option
@@ -159,12 +150,12 @@ def evaluate(
     """
     from pretap.bundle.file import load
     from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
-    from pretap_offline.trials.source import read_trials
+    from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
-    _check_source(data, recordings, xdf_stream, reading)
+    check_source(data, recordings, stream=xdf_stream, reading=reading)
     decoder = load(bundle, engine=engine or "auto")
     if recordings:
-        epochs, cut = _cut(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
+        epochs, cut = cut_recordings(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())
     else:
         epochs, cut = read_trials(data, part=part), None
@@ -178,27 +169,6 @@ def evaluate(
         click.echo(f"wrote {predictions}")
     if json_file is not None:
         write_scores(evaluation, json_file, cut=cut)
-
-
-def _check_source(data: str | None, recordings: tuple[Path, ...], stream: str | None, reading: RecordingConfig) -> None:
-    if data is not None and recordings:
-        raise UsageError("--data and --recording both choose the trials: give one of them.")
-    if stream is not None and not recordings:
-        raise UsageError("--xdf-stream chooses a stream in the files of --recording: give both.")
-    if reading != ALL_EVENTS and not recordings:
-        raise UsageError("--markers, --cue-channel, --unit and --eeg describe the files of --recording: give both.")
-
-
-def _cut(
-    recordings: tuple[Path, ...], recipe: TrainConfig, *, stream: str | None, decoder: Decoder | None = None
-) -> tuple[Epochs, TrialReport]:
-    from pretap.recordings.continuous import open_recording
-    from pretap_offline.trials.cut import cut_trials
-
-    opened = [open_recording(path, stream=stream, config=recipe.recording) for path in recordings]
-    if decoder is None:
-        return cut_trials(opened, recipe)
-    return cut_trials(opened, recipe, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
 
 
 def _recipe_of(decoder: Decoder, reading: RecordingConfig) -> TrainConfig:

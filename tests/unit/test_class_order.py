@@ -13,6 +13,7 @@ import pytest
 
 from command_line import invoke
 from pretap.bundle.file import load, read_bundle
+from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import read_mne_epochs
 from pretap_realtime.decide.cues import bundle_cues, truth
 
@@ -108,3 +109,26 @@ def test_trials_that_lack_a_class_are_matched_by_name(classes, tmp_path):
     some = tmp_path / "some-epo.fif"
     kept.save(some, fmt="double", verbose="error")
     assert f"accuracy 1.000 ({2 * N_OF_CLASS} of {2 * N_OF_CLASS} correct" in invoke("evaluate", bundle, "--data", some)
+
+
+def test_compare_and_sweep_cut_the_trials_of_recordings_as_the_recipes_with_events_do(tmp_path):
+    classes = ("right", "left")
+    file, own, store = recording(tmp_path, classes), recipe(tmp_path, classes), ("--store", tmp_path / "store")
+    results, chosen = tmp_path / "c.json", tmp_path / "best.toml"
+    options = ("--recording", file, *store)
+    invoke("compare", own, "lda", *options, "--folds", "3", "--repeats", "1", "--json", results)
+    content = json.loads(results.read_text())
+    assert content["trials"]["classes"] == list(classes)
+    assert list(content["outcomes"][0]["config"]["events"]) == list(classes)
+    assert content["outcomes"][0]["figures"]["accuracy"] == 1.0
+    space = tmp_path / "space.toml"
+    space.write_text(f'recipe = "{own}"\n[search."network.shrinkage"]\nlow = 0.1\nhigh = 0.9\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="--data and --recording both choose the trials"):
+        invoke("compare", own, "--data", "synthetic", *options)
+    with pytest.raises(UsageError, match="Recordings need at least two classes of events"):
+        invoke("compare", "lda", *options)
+    other = tmp_path / "other.toml"
+    other.write_text(own.read_text().replace("-500.0, 0.0", "-400.0, 0.0"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"\[trials\] differs between the recipes"):
+        invoke("compare", own, other, *options)
+    assert not chosen.exists()

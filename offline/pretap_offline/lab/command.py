@@ -13,14 +13,17 @@ import click
 from click.core import ParameterSource
 
 from pretap.config.reading import find_config, load_config
+from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
-from pretap.options import FILE, FOLDER, json_option
+from pretap.options import FILE, FOLDER, json_option, recording_options, recordings_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pretap.recordings.epochs import Epochs
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
@@ -41,6 +44,9 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
 @click.command()
 @click.argument("configs", nargs=-1, metavar="CONFIG...")
 @_DATA
+@recordings_option
+@xdf_stream_option
+@recording_options
 @click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, help="Number of cross-validation folds.")
 @click.option(
     "--repeats",
@@ -74,6 +80,9 @@ def compare(
     configs: tuple[str, ...],
     *,
     data: str | None,
+    recordings: tuple[Path, ...],
+    xdf_stream: str | None,
+    reading: RecordingConfig,
     folds: int,
     repeats: int,
     seed: int,
@@ -87,6 +96,9 @@ def compare(
     from_file: Path | None,
 ) -> None:
     """Cross-validate every CONFIG on the same folds and print the scores with their uncertainty.
+
+    With --recording, trials are cut as in `pretap train`, by the [events] and [trials] of the recipes that have
+    [events]. For example: pretap compare own-cap csp lda --recording monday.xdf
 
     Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
     fits.
@@ -108,11 +120,12 @@ def compare(
     from pretap_offline.lab.running import open_laboratory
     from pretap_offline.lab.store import Store
     from pretap_offline.lab.table import print_comparison
-    from pretap_offline.trials.source import read_trials
 
     if report is not None:
         check_report()
-    bench = set_up(read_trials(data, part="train"), list(recipes.values()), folds=folds, repeats=repeats, seed=seed)
+    candidates = list(recipes.values())
+    trials = _read(candidates, data, recordings, stream=xdf_stream, reading=reading)
+    bench = set_up(trials, candidates, folds=folds, repeats=repeats, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
     store = Store(store_dir)
@@ -135,6 +148,9 @@ def compare(
 @click.command()
 @click.argument("space", type=FILE, metavar="SPACE.toml")
 @_DATA
+@recordings_option
+@xdf_stream_option
+@recording_options
 @click.option(
     "--n-candidates", type=click.IntRange(min=1), default=50, help="Number of candidates that each search tries."
 )
@@ -169,6 +185,9 @@ def sweep(
     space: Path,
     *,
     data: str | None,
+    recordings: tuple[Path, ...],
+    xdf_stream: str | None,
+    reading: RecordingConfig,
     n_candidates: int,
     outer_folds: int,
     inner_folds: int,
@@ -201,9 +220,10 @@ def sweep(
     from pretap_offline.lab.sweep import configs_of, n_steps
     from pretap_offline.lab.sweep import sweep as sweep_space
     from pretap_offline.lab.table import print_sweep
-    from pretap_offline.trials.source import read_trials
 
-    bench = set_up(read_trials(data, part="train"), configs_of(searched), folds=outer_folds, repeats=repeats, seed=seed)
+    configs = configs_of(searched)
+    trials = _read(configs, data, recordings, stream=xdf_stream, reading=reading)
+    bench = set_up(trials, configs, folds=outer_folds, repeats=repeats, seed=seed)
     store = Store(store_dir)
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
@@ -226,6 +246,30 @@ def sweep(
         click.echo(f"wrote {out}")
     if json_file is not None:
         write_results(found, json_file)
+
+
+def _read(
+    configs: Sequence[TrainConfig],
+    data: str | None,
+    recordings: tuple[Path, ...],
+    *,
+    stream: str | None,
+    reading: RecordingConfig,
+) -> Epochs:
+    """Read the trials of ``--data``, or cut those of ``--recording`` as all recipes do."""
+    from msgspec.structs import replace
+
+    from pretap_offline.trials.source import check_source, cut_recordings, read_trials, shared_cut
+
+    check_source(data, recordings, stream=stream, reading=reading)
+    if not recordings:
+        return read_trials(data, part="train")
+    cut = shared_cut(configs)
+    trials, report = cut_recordings(
+        recordings, replace(cut, recording=overridden(cut.recording, reading)), stream=stream
+    )
+    click.echo(report.describe(), err=True)
+    return trials
 
 
 def _report_from(context: click.Context, file: Path) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap import __version__
+from pretap.config.recording import RecordingConfig
 from pretap.config.train import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
@@ -117,7 +118,7 @@ def permuted(epochs: Epochs, *, seed: int) -> Epochs:
 
 def recipe(config: TrainConfig) -> TrainConfig:
     """Reset the parts of a configuration that scores on given folds do not depend on; the rest identifies it."""
-    return replace(config, evaluation=EvaluationConfig(), events={}, trials=TrialsConfig())
+    return replace(config, evaluation=EvaluationConfig(), events={}, trials=TrialsConfig(), recording=RecordingConfig())
 
 
 def data_sha256(epochs: Epochs) -> str:

@@ -226,7 +226,7 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sweep"
 def write_results(results: Comparison | Sweep, path: Path) -> None:
     """Write results as JSON; the file exists whole or not at all."""
     with writing(path):
-        write_whole(path, msgspec.json.encode(results, order="deterministic") + b"\n")
+        write_whole(path, msgspec.json.encode(results) + b"\n")
 
 
 def read_results(path: Path) -> Comparison | Sweep:
