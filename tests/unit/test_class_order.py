@@ -13,6 +13,8 @@ import pytest
 
 from command_line import invoke
 from pretap.bundle.file import load, read_bundle
+from pretap.config import load_config
+from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
 from pretap.recordings.mne_epochs import read_mne_epochs
 from pretap_realtime.decide.cues import bundle_cues, truth
@@ -122,13 +124,15 @@ def test_compare_and_sweep_cut_the_trials_of_recordings_as_the_recipes_with_even
     assert list(content["outcomes"][0]["config"]["events"]) == list(classes)
     assert content["outcomes"][0]["figures"]["accuracy"] == 1.0
     space = tmp_path / "space.toml"
-    space.write_text(f'recipe = "{own}"\n[search."network.shrinkage"]\nlow = 0.1\nhigh = 0.9\n', encoding="utf-8")
+    space.write_text('base = "recipe.toml"\n[space]\n"scaling.divide_uv" = [1.0, 10.0]\n', encoding="utf-8")
+    invoke("sweep", space, *options, "--n-candidates", "2", "--inner-folds", "3", "--out", chosen)
+    assert tuple(load_config(TrainConfig, chosen).events) == classes
     with pytest.raises(UsageError, match="--data and --recording both choose the trials"):
         invoke("compare", own, "--data", "synthetic", *options)
     with pytest.raises(UsageError, match="Recordings need at least two classes of events"):
         invoke("compare", "lda", *options)
     other = tmp_path / "other.toml"
-    other.write_text(own.read_text().replace("-500.0, 0.0", "-400.0, 0.0"), encoding="utf-8")
+    text = own.read_text(encoding="utf-8").replace("-500.0, 0.0", "-400.0, 0.0")
+    other.write_text(text.replace("block_ms = 50.0", "block_ms = 100.0"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"\[trials\] differs between the recipes"):
         invoke("compare", own, other, *options)
-    assert not chosen.exists()
