@@ -190,7 +190,7 @@ def test_an_xdf_becomes_microvolts_with_its_markers_on_the_nearest_samples(tmp_p
         Event(299, "next to it", 0.01),
         Event(299, "after", 0.06),
     )
-    assert recording.source == "x.xdf (stream 'Amp', markers outside the samples: 2)"
+    assert (recording.source, recording.notes) == ("x.xdf", ("2 of 6 markers lie outside the samples.",))
     assert (recording.segments, recording.t_s) == ((0,), None)  # stamps that are n / fs need no list
 
 
@@ -206,16 +206,16 @@ def test_a_gap_is_one_break_and_jittered_or_chunked_timestamps_are_not(tmp_path:
     jittered = (np.arange(1000) / 100 + np.random.default_rng(0).normal(0, 0.004, 1000)).tolist()
     chunked = [(i // 8 * 8 + 8) / 100 for i in range(1000)]
     for t_s in (regular, jittered, chunked):
-        assert "breaks" not in opened(t_s).source
+        assert not any("break" in note for note in opened(t_s).notes)
     gap = [t + (0.5 if i >= 400 else 0.0) for i, t in enumerate(regular)]
     recording = opened(gap, 3.99, 4.25, 4.5)  # the middle one lies in the gap
-    assert "breaks in its timestamps: 1" in recording.source
-    assert "markers outside the samples: 1" in recording.source
+    assert "The timestamps have 1 break; 50 samples were lost." in recording.notes
+    assert "1 of 3 markers lie outside the samples." in recording.notes
     assert recording.events == (Event(399, "x"), Event(400, "x", -0.25), Event(400, "x"))
     assert recording.segments == (0, 400)
     assert recording.t_s == pytest.approx(np.array(gap), abs=1e-9)
     short = [t + (0.03 if i >= 400 else 0.0) + (0.02 if i >= 700 else 0.0) for i, t in enumerate(jittered)]
-    assert "breaks in its timestamps: 2" in opened(short).source
+    assert any("The timestamps have 2 breaks" in note for note in opened(short).notes)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
@@ -236,18 +236,20 @@ def test_invalid_timestamps_are_extrapolated_and_reported(tmp_path: Path, bad: f
     assert (recording.n_samples, recording.segments, recording.t_s) == (1000, (0,), None)
     assert recording.read(0, 1000)[:, 0].tolist() == list(range(1000))
     assert recording.events == (Event(137, "left"), Event(500, "right"))
-    assert f"invalid timestamps: {last - first}" in recording.source
-    assert "markers with invalid timestamps, left out: 1" in recording.source
+    assert f"{last - first} samples with invalid timestamps are placed by the nominal rate." in recording.notes
+    assert "1 markers with invalid timestamps are left out." in recording.notes
 
 
-def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_refused(tmp_path: Path) -> None:
+def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_named(tmp_path: Path) -> None:
     t_s = [i / 100 for i in range(100)]
     rows: list[list[float] | str] = [[float(i), 0.0] for i in range(100)]
     parts = [stream_header(1, **EEG), samples(1, [np.nan] * 50, rows[:50]), samples(1, t_s[50:], rows[50:])]
     recording = open_recording(write_xdf(tmp_path / "x.xdf", *parts))
     assert recording.read(0, 100)[:, 0].tolist() == list(range(50, 100))
     offset = chunk(4, struct.pack("<Idd", 1, 0.0, np.nan))
-    with pytest.raises(DataError, match="the clock offsets of 'Amp' are not finite"):
+    with pytest.raises(
+        DataError, match="no EEG stream.*The clock offsets of 'Amp' are not finite, so its samples have no time"
+    ):
         open_recording(write_xdf(tmp_path / "y.xdf", *parts, offset))
 
 
@@ -265,7 +267,7 @@ def test_messages_of_the_service_are_not_markers(tmp_path: Path) -> None:
     )
     recording = open_recording(path)
     assert recording.events == (Event(50, "left"),)
-    assert "outside" not in recording.source
+    assert not any("outside" in note for note in recording.notes)
 
 
 def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
@@ -282,7 +284,7 @@ def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 streams that could be the EEG.*'Amp' \(id 1, type EEG.*'Other' \(id 7"):
         open_recording(path)
     for name in ("Other", "7", "id-Other"):
-        assert "'Other'" in open_recording(path, stream=name).source
+        assert "The EEG is the stream 'Other' (id 7)." in open_recording(path, stream=name).notes
     with pytest.raises(DataError, match="0 streams are called 'Nobody'"):
         open_recording(path, stream="Nobody")
 
@@ -312,10 +314,10 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
     resets = open_recording(xdf_dir / "clock_resets.xdf")
     assert (len(resets.channels), resets.n_samples, len(resets.events)) == (8, 27815, 175)
     # the restart (273 s), and 2.4 samples lost 2.5 s before it
-    assert "breaks in its timestamps: 2" in resets.source
+    assert any(note.startswith("The timestamps have 2 breaks; ") for note in resets.notes)
     assert resets.segments == (0, 12613, 12876)
     assert resets.sfreq_hz == pytest.approx(92.93, abs=0.01)
-    assert "nominally 100 Hz, measured 92.92 Hz" in resets.source
+    assert "The nominal rate is 100 Hz, but the timestamps show 92.92 Hz, which is used." in resets.notes
     empty = open_recording(xdf_dir / "empty_streams.xdf")
     assert (empty.channels, empty.n_samples) == (("ch:00",), 10)
 
@@ -325,11 +327,15 @@ def test_an_xdf_file_that_is_missing_is_not_called_damaged(tmp_path: Path) -> No
         open_xdf(tmp_path / "nowhere.xdf")
 
 
-def test_an_xdf_chunk_that_claims_four_billion_samples_is_refused(tmp_path: Path) -> None:
+def test_an_xdf_chunk_that_claims_four_billion_samples_is_left_out(tmp_path: Path) -> None:
     claim = chunk(3, struct.pack("<I", 2) + b"\x04" + struct.pack("<I", 0xFFFFFFFF) + b"\x00" * 40)
     path = write_xdf(tmp_path / "x.xdf", stream_header(1, **EEG), stream_header(2, **MARKERS), claim)
-    with pytest.raises(DataError, match="announces 4294967295 samples in 45 bytes"):
+    with pytest.raises(DataError, match="has no EEG stream"):
         open_recording(path)
+    eeg = samples(1, [0.0, 0.01], [[1.0, 2.0], [3.0, 4.0]])
+    recording = open_recording(write_xdf(path, stream_header(1, **EEG), stream_header(2, **MARKERS), claim, eeg))
+    assert recording.n_samples == 2
+    assert any("announces 4294967295 samples in 45 bytes" in note for note in recording.notes)
 
 
 def whole(*, n_chunks: int = 6) -> list[bytes]:
@@ -354,28 +360,19 @@ def test_an_xdf_file_truncated_anywhere_is_read_up_to_its_last_complete_chunk_wi
         n_sample_chunks = sum(end <= n_bytes for i, end in enumerate(ends) if i in {3, 4, 5, 7, 8, 9})
         assert recording.n_samples == 10 * n_sample_chunks, n_bytes
         n_left = n_bytes - max(end for end in ends if end <= n_bytes)
-        expected = f"truncated: {n_left} bytes after its last complete chunk are not read" if n_left else "not closed"
-        assert (expected in recording.source) == (n_bytes < len(content)), n_bytes
+        truncated = f"The file is truncated: {n_left} bytes after its last complete chunk were not read."
+        unclosed = "The file was not closed by its recorder, so it may have ended early."
+        assert ((truncated if n_left else unclosed) in recording.notes) == (n_bytes < len(content)), n_bytes
 
 
 def test_a_cut_xdfz_and_a_tail_of_zeros_are_read_too(tmp_path: Path) -> None:
     content = write_xdf(tmp_path / "a.xdf", *whole()).read_bytes()
     (tmp_path / "a.xdfz").write_bytes(gzip.compress(content)[:-12])
-    assert "truncated" in open_recording(tmp_path / "a.xdfz").source
+    assert any("is truncated" in note for note in open_recording(tmp_path / "a.xdfz").notes)
     (tmp_path / "a.xdf").write_bytes(content + bytes(4096))  # what a power failure leaves on some file systems
     recording = open_recording(tmp_path / "a.xdf")
     assert recording.n_samples == 60
-    assert "truncated: 4096 bytes" in recording.source
-
-
-def test_an_xdf_file_with_complete_chunks_after_the_damage_is_refused(tmp_path: Path) -> None:
-    parts = whole()
-    for i in (3, 8):  # a boundary comes later; only the footers do
-        broken = bytearray(parts[i])
-        broken[2] = 0x7F  # its length now reaches beyond the end of the file
-        path = write_xdf(tmp_path / "x.xdf", *parts[:i], bytes(broken), *parts[i + 1 :])
-        with pytest.raises(DataError, match="not a complete XDF file: the chunk at byte"):
-            open_recording(path)
+    assert any("truncated: 4096 bytes" in note for note in recording.notes)
 
 
 def test_a_truncated_example_file_is_refused_or_noted(xdf_dir: Path, tmp_path: Path) -> None:
@@ -389,5 +386,5 @@ def test_a_truncated_example_file_is_refused_or_noted(xdf_dir: Path, tmp_path: P
         except DataError:
             continue
         n_read += 1
-        assert "truncated" in recording.source or "not closed by its recorder" in recording.source, n_bytes
+        assert any("truncated" in note or "not closed" in note for note in recording.notes), n_bytes
     assert n_read > 50

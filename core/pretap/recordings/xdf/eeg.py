@@ -1,8 +1,7 @@
-"""The choice of the EEG stream of an XDF file, with its channels and its rate. Used by `open_xdf` and `find_events`."""
+"""The channels of the EEG stream of an XDF file, and its rate. Used by `open_xdf` and `find_events`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +16,6 @@ from pretap.signal.channels import unit_factor
 
 _MAX_LISTED = 40
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
-
-
-def choose_eeg(streams: Sequence[RecordedStream], *, path: Path, stream: str | None) -> RecordedStream:
-    """Return the stream with this name or id or, without one, the only stream that can be the EEG."""
-    listing = "; ".join(str(each) for each in streams) or "no streams at all"
-    if stream is not None:
-        found = [each for each in streams if each.is_called(stream)]
-        if len(found) != 1:
-            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. It has {listing}.")
-        if not found[0].can_be_eeg:
-            raise DataError(f"{path}: {found[0]} has no numeric samples at a regular rate. It has {listing}.")
-        return found[0]
-    usable = [each for each in streams if each.can_be_eeg]
-    named = [each for each in usable if each.type.lower() == "eeg"]
-    candidates = named or usable
-    if len(candidates) == 1:
-        return candidates[0]
-    if not candidates:
-        raise DataError(f"{path} has no EEG stream (numeric, regular rate, not empty). It has {listing}.")
-    raise DataError(
-        f"{path} has {len(candidates)} streams that could be the EEG: name one with --xdf-stream. It has {listing}."
-    )
 
 
 def eeg_channels(

@@ -18,6 +18,7 @@ from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.trigger import TriggerChannel
 
 _COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
+_MIN_COPIED = 10  # markers of the shorter stream: fewer may begin a block together with a trial
 
 
 def find_events(
@@ -29,19 +30,29 @@ def find_events(
     config: RecordingConfig,
     clocks: LiveClocks | None,
 ) -> tuple[list[RecordedStream], tuple[Event, ...], list[str]]:
-    """Return the marker streams that are read, the events, and notes on where these come from."""
+    """Return the marker streams that are read, the events, and sentences on where these come from."""
     if config.cue_channel:
-        codes = np.asarray(eeg.values)[:, column_of(eeg, config.cue_channel, path)].astype(np.float64)  # (n_samples,)
+        codes = eeg.column(column_of(eeg, config.cue_channel, path))  # (n_samples,)
         found = TriggerChannel(config.cue_channel).process(codes)
-        note = f"events from channel {config.cue_channel!r}"
+        note = f"The events are the codes of channel {config.cue_channel!r}."
         return [], tuple(Event(sample, text) for sample, text in found), [note]
-    others = [each for each in streams if each is not eeg]
+    others = [each for each in streams if each.id not in eeg.parts]
+    all_markers = [each for each in others if each.has_markers]
     if clocks is not None:
         others = [each for each in others if np.isin(each.t_s, clocks.cue_s).any()]
     markers = _choose_markers(others, path=path, names=config.markers)
-    unread = [repr(each.name) for each in streams if each.has_markers and each not in (*markers, eeg)]
-    notes = [f"marker streams not read: {', '.join(unread)}"] if unread else []
-    return markers, _events(markers, times, clocks), notes
+    notes = [
+        f"The markers of {each.name!r} (id {each.id}) are not used; --markers chooses the streams that are."
+        for each in all_markers
+        if each not in markers
+    ]
+    events, n_ambiguous = _events(markers, times, clocks, sfreq_hz=eeg.sfreq_hz)
+    if n_ambiguous:
+        notes.append(
+            f"A clock was set back in this recording: {n_ambiguous} markers fit samples before and after that, and are "
+            "left out."
+        )
+    return markers, events, notes
 
 
 def _choose_markers(streams: Sequence[RecordedStream], *, path: Path, names: Sequence[str]) -> list[RecordedStream]:
@@ -90,15 +101,29 @@ def _why_twins(one: RecordedStream, other: RecordedStream) -> str:
     n_coinciding = np.count_nonzero(
         np.searchsorted(many, few - _COINCIDENCE_S) < np.searchsorted(many, few + _COINCIDENCE_S, side="right")
     )
-    if n_coinciding > len(many) / 2:
+    span_s = max(times[-1], others[-1]) - min(times[0], others[0])
+    by_chance = min(1.0, 2 * _COINCIDENCE_S * len(many) / span_s) * len(few) if span_s > 0 else 0.0
+    is_copy = n_coinciding >= _MIN_COPIED and n_coinciding > max(len(few) / 2, 2 * by_chance)
+    if n_coinciding > len(many) / 2 or is_copy:
         return f"have {n_coinciding} markers at the same times"
     return ""
 
 
-def _events(streams: Sequence[RecordedStream], times: SampleTimes, clocks: LiveClocks | None) -> tuple[Event, ...]:
-    """Return an event for every marker, at its nearest sample, however far away that is."""
+def _events(
+    streams: Sequence[RecordedStream], times: SampleTimes, clocks: LiveClocks | None, *, sfreq_hz: float
+) -> tuple[tuple[Event, ...], int]:
+    """Return an event for every marker, at its nearest sample, however far away that is.
+
+    Those that fit two runs of a clock are left out and counted.
+    """
     events = []
+    n_ambiguous = 0
     for t_s, text in (marker for stream in streams for marker in stream.texts):
-        sample, late_s = times.nearest(t_s if clocks is None else clocks.to_eeg_clock(t_s))
+        at_s = t_s if clocks is None else clocks.to_eeg_clock(t_s)
+        if len(times.starts) > 1 and times.fits_two_runs(at_s, sfreq_hz=sfreq_hz):
+            n_ambiguous += 1
+            continue
+        sample, late_s = times.nearest(at_s)
         events.append((t_s, Event(sample, text, round(late_s, 9))))  # timestamps near 1e6 s resolve 1e-10 s
-    return tuple(event for _, event in sorted(events, key=lambda each: (each[1].sample, each[0])))
+    ordered = sorted(events, key=lambda each: (each[1].sample, each[0]))
+    return tuple(event for _, event in ordered), n_ambiguous

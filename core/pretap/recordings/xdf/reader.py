@@ -1,4 +1,4 @@
-"""Opens an XDF file as a `Recording`, and notes in its source what a user should know of the file."""
+"""Opens an XDF file as a `Recording`, with sentences on what a user should know of the file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
-from pretap.errors import DataError
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
-from pretap.recordings.xdf.eeg import choose_eeg, column_of, eeg_channels, rate_hz
+from pretap.recordings.xdf.eeg import column_of, eeg_channels, rate_hz
+from pretap.recordings.xdf.eeg_choice import choose_eeg
 from pretap.recordings.xdf.load import LoadedFile, load_streams
 from pretap.recordings.xdf.markers import find_events
-from pretap.recordings.xdf.recorded_stream import OUR_MESSAGE, RecordedStream
-from pretap.recordings.xdf.sample_times import SampleTimes, is_regular, sample_times
+from pretap.recordings.xdf.recorded_stream import RecordedStream
+from pretap.recordings.xdf.sample_times import SampleTimes, is_regular, joined_times
+from pretap.recordings.xdf.settings import apply_settings
 
 _MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
 _LARGE_JITTER_S = 0.02  # worth a note
+_BLOCK_VALUES = 1 << 18  # a megabyte
 
 
 def open_xdf(
@@ -35,12 +37,12 @@ def open_xdf(
     With `channel`, open only the channel of that name instead, whatever its type and in its own unit: a photodiode or
     another auxiliary channel.
 
-    pyxdf brings the timestamps to one clock, and `sample_times` turns them into the times of samples. They are in `t_s`
-    unless they are ``n / sfreq_hz``, `recorded_s` has the timestamps themselves, and `segments` their breaks. Invalid
-    timestamps (NaN) are extrapolated from those before them. If the measured rate differs by more than 1 % from the
-    nominal one, it replaces it. Every marker becomes an event of its nearest sample, with its exact distance in
-    `late_s`; `source` counts those that are more than a sample away. A truncated file is read up to its last complete
-    chunk.
+    The clock offsets in the file bring the timestamps to one clock, and `sample_times` turns them into the times of
+    samples. They are in `t_s` unless they are ``n / sfreq_hz``, `recorded_s` has the timestamps themselves, and
+    `segments` their breaks. Invalid timestamps (NaN) are extrapolated from those before them. If the measured rate
+    differs by more than 1 % from the nominal one, it replaces it. Every marker becomes an event of its nearest sample,
+    with its exact distance in `late_s`; `notes` count those that are more than a sample away, and say what was damaged
+    or assumed. The values stay in the file until they are read.
 
     Without a choice in `config`, all marker streams of texts are read or, if there are none, those of numbers. The
     streams that `pretap serve` sends are never among them.
@@ -54,35 +56,33 @@ def open_xdf(
         same events; the message lists the streams.
     """
     file = load_streams(path, synchronize=clocks is None)
-    eeg = choose_eeg(file.streams, path=path, stream=stream)
-    if not np.isfinite(eeg.t_s).all():
-        raise DataError(f"{path}: the clock offsets of {eeg.name!r} are not finite, so its samples have no time.")
+    found, about_choice = choose_eeg(file, path=path, stream=stream, config=config)
+    eeg, about_settings = apply_settings(found, config, path)
     if channel is None:
         columns, channels, uv_per_unit, is_assumed, left_out = eeg_channels(eeg, path, config=config)
     else:
         columns, channels = [column_of(eeg, channel, path)], (channel,)
         uv_per_unit, is_assumed, left_out = np.ones(1), False, ()
-    scaled = np.asarray(eeg.values)[:, columns] * uv_per_unit  # (n_samples, n_channels)
-    x_uv: NDArray[np.float32] = np.ascontiguousarray(scaled, dtype=np.float32)
-    times = sample_times(eeg.t_s, eeg.sfreq_hz)
+    times = joined_times(eeg.t_s, eeg.sfreq_hz, firsts=list(eeg.parts.values()))
     sfreq_hz = rate_hz(eeg, times)
     is_exact = is_regular(eeg.t_s, sfreq_hz)
     markers, events, about_events = find_events(eeg, file.streams, times, path=path, config=config, clocks=clocks)
-    notes = [f"stream {eeg.name!r}", *about_events]
+    notes = [*about_choice, *about_settings, *about_events]
     if is_assumed:
-        notes.append("no unit given, assumed to be microvolts")
+        notes.append(f"{eeg.name!r} gives no unit, so its values are taken for microvolts.")
     notes += _notes(file, eeg, markers, times=times, events=events, sfreq_hz=sfreq_hz)
     if clocks is None:  # otherwise markers are placed with the session's own clock offsets
         notes += _foreign_clocks(file.streams, eeg)
     return Recording(
         channels=channels,
         sfreq_hz=sfreq_hz,
-        n_samples=len(x_uv),
+        n_samples=len(eeg.t_s),
         events=events,
-        read=lambda start, stop: x_uv[start:stop],
-        source=f"{path.name} ({', '.join(notes)})",
+        read=_Reader(eeg, columns, uv_per_unit),
+        source=path.name,
         subject=eeg.subject,
         left_out=left_out,
+        notes=tuple(notes),
         segments=times.starts,
         connections=_connections(eeg, clocks),
         bad=times.bad,
@@ -99,6 +99,32 @@ def _connections(eeg: RecordedStream, clocks: LiveClocks | None) -> tuple[int, .
     return tuple(int(each[0]) for each in found if each.size) or (0,)
 
 
+class _Reader:
+    """Reads spans in microvolts, (n, n_channels) float32; keeps the last block, since most spans follow each other."""
+
+    def __init__(self, eeg: RecordedStream, columns: list[int], uv_per_unit: NDArray[np.float64]) -> None:
+        self._eeg, self._columns, self._uv_per_unit = eeg, columns, uv_per_unit
+        self._n_block = max(1, _BLOCK_VALUES // eeg.n_channels)
+        self._block = (0, np.zeros((0, len(columns)), np.float32))
+
+    def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
+        n_samples = len(self._eeg.t_s)
+        start, stop, _ = slice(start, stop).indices(n_samples)
+        first, x_uv = self._block
+        if not first <= start <= stop <= first + len(x_uv):
+            first, x_uv = start, self._read(start, max(stop, min(start + self._n_block, n_samples)))
+            self._block = (first, x_uv)
+        return x_uv[start - first : max(start, stop) - first]
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
+        x_uv = np.empty((stop - start, len(self._columns)), np.float32)
+        for first in range(start, stop, self._n_block):
+            last = min(first + self._n_block, stop)
+            values = self._eeg.read(first, last)[:, self._columns]  # (n, n_channels)
+            x_uv[first - start : last - start] = values * self._uv_per_unit
+        return x_uv
+
+
 def _notes(
     file: LoadedFile,
     eeg: RecordedStream,
@@ -108,38 +134,41 @@ def _notes(
     events: Sequence[Event],
     sfreq_hz: float,
 ) -> list[str]:
-    """Return notes on timestamps, rate and markers, and on a file that ended early."""
+    """Return sentences on timestamps, rate and markers, and on a file that is damaged or ended early."""
     notes = []
-    if len(times.starts) > 1:
-        notes.append(f"breaks in its timestamps: {len(times.starts) - 1}")
-    if times.n_lost:
-        notes.append(f"samples lost: {times.n_lost}")
+    if len(times.starts) > len(eeg.parts):
+        n_breaks = len(times.starts) - len(eeg.parts)
+        lost = f"; {times.n_lost} samples were lost" if times.n_lost else ""
+        notes.append(f"The timestamps have {n_breaks} {'break' if n_breaks == 1 else 'breaks'}{lost}.")
     if times.jitter_s > _LARGE_JITTER_S:
-        notes.append(f"timestamps jitter by {times.jitter_s * 1000:.0f} ms, shorter losses cannot be detected")
-    if n_filled := file.n_invalid[eeg.id]:
-        notes.append(f"invalid timestamps: {n_filled}")
-    if n_untimed := sum(file.n_invalid[each.id] for each in markers):
-        notes.append(f"markers with invalid timestamps, left out: {n_untimed}")
-    if file.ending:
-        notes.append(file.ending)
+        notes.append(f"The timestamps jitter by {times.jitter_s * 1000:.0f} ms; shorter losses cannot be detected.")
+    if n_filled := sum(file.n_filled[each] for each in eeg.parts):
+        notes.append(f"{n_filled} samples with invalid timestamps are placed by the nominal rate.")
+    if n_untimed := sum(file.n_untimed[each] for each in eeg.parts):
+        notes.append(f"{n_untimed} samples with invalid timestamps are left out.")
+    if n_untimed := sum(file.n_untimed[each.id] for each in markers):
+        notes.append(f"{n_untimed} markers with invalid timestamps are left out.")
+    notes += file.notes
     if n_outside := sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events):
-        notes.append(f"markers outside the samples: {n_outside}")
+        notes.append(f"{n_outside} of {len(events)} markers lie outside the samples.")
     if sfreq_hz != eeg.sfreq_hz:
-        notes.append(f"nominally {eeg.sfreq_hz:g} Hz, measured {sfreq_hz:.4g} Hz")
+        notes.append(
+            f"The nominal rate is {eeg.sfreq_hz:g} Hz, but the timestamps show {sfreq_hz:.4g} Hz, which is used."
+        )
     return notes
 
 
 def _foreign_clocks(streams: Sequence[RecordedStream], eeg: RecordedStream) -> list[str]:
-    """Return a note for each marker stream whose timestamps are hours before or after those of the EEG."""
+    """Return a sentence for each marker stream whose timestamps are hours before or after those of the EEG."""
     notes = []
     for stream in streams:
-        if not stream.is_text or not len(stream.t_s) or all(OUR_MESSAGE in str(row[0]) for row in stream.values):
+        if stream.id in eeg.parts or not stream.has_markers:
             continue
-        before_s, after_s = eeg.t_s[0] - stream.t_s[-1], stream.t_s[0] - eeg.t_s[-1]
+        before_s, after_s = eeg.t_s.min() - stream.t_s.max(), stream.t_s.min() - eeg.t_s.max()
         if max(before_s, after_s) > _MAX_APART_S:
             side = "before" if before_s > 0 else "after"
             notes.append(
-                f"the markers of {stream.name!r} lie {max(before_s, after_s):,.0f} s {side} the EEG: one of the two is "
-                "not on an LSL clock (Unix time, or a device's own time), so no marker belongs to a sample"
+                f"The markers of {stream.name!r} lie {max(before_s, after_s):,.0f} s {side} the EEG: one of the two is "
+                "not on an LSL clock (Unix time, or a device's own time), so no marker belongs to a sample."
             )
     return notes

@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pretap.recordings.events import is_marker_stream, marker_text
+from pretap.recordings.xdf.description import channels_of, text_of
+from pretap.recordings.xdf.samples import Values
 
 OUR_MESSAGE = '{"v":'  # the first field of our messages
+_BLOCK = 1 << 14  # samples that are read at a time
 
 
 class RecordedStream:
-    """One stream of the file: values (n_samples, n_channels) and timestamps in seconds, as pyxdf returns them."""
+    """One stream of the file: timestamps (n_samples,) in seconds, and its values, texts or numbers.
 
-    def __init__(self, loaded: dict[str, Any]) -> None:
-        self._info = info = loaded["info"]
-        self.id = str(info["stream_id"])
-        self.name = first_text(info, "name")
-        self.type = first_text(info, "type")
-        self.source_id = first_text(info, "source_id")
-        self.format = first_text(info, "channel_format")
-        self.sfreq_hz = float(first_text(info, "nominal_srate") or 0)
-        self.n_channels = int(first_text(info, "channel_count") or 0)
-        self.t_s = np.asarray(loaded["time_stamps"], np.float64)
-        self.values = loaded["time_series"]
+    Attributes
+    ----------
+    sfreq_hz
+        The nominal rate; 0 if it is irregular.
+    channel_info
+        Label, unit and type of each channel, as far as the description has them.
+    parts
+        The streams of the file that were joined to this one, by their ids, each with its first sample.
+    """
+
+    def __init__(self, info: Element, id: int, t_s: NDArray[np.float64], values: Values | list[list[str]]) -> None:  # noqa: A002
+        self.info = info
+        self.id = str(id)
+        self.name = text_of(info, "name")
+        self.type = text_of(info, "type")
+        self.source_id = text_of(info, "source_id")
+        self.format = text_of(info, "channel_format")
+        self.sfreq_hz = rate_of(info)
+        self.t_s = t_s
+        self.values = values
+        self.channel_info = channels_of(info)
+        self.parts = {self.id: 0}
 
     @property
-    def channel_info(self) -> list[dict[str, str]]:
-        node = _child(_child(self._info, "desc"), "channels")
-        channels = node.get("channel", []) if isinstance(node, dict) else []
-        return [{key: first_text(each, key) for key in ("label", "unit", "type")} for each in channels]
+    def n_channels(self) -> int:
+        return int(text_of(self.info, "channel_count"))
 
     @property
     def subject(self) -> str:
-        return first_text(_child(_child(self._info, "desc"), "subject"), "id")
+        return text_of(self.info.find("desc/subject"), "id")
 
     @property
     def is_text(self) -> bool:
@@ -48,7 +63,7 @@ class RecordedStream:
     @property
     def is_ours(self) -> bool:
         """Whether `pretap serve` has sent it: its description names the bundle."""
-        return bool(_child(_child(self._info, "desc"), "bundle"))
+        return self.info.find("desc/bundle") is not None
 
     @property
     def has_markers(self) -> bool:
@@ -64,8 +79,21 @@ class RecordedStream:
     def is_called(self, name: str) -> bool:
         return name in {self.name, self.id, self.source_id}
 
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the numbers of samples ``start`` to ``stop``, (stop - start, n_channels)."""
+        assert not isinstance(self.values, list)
+        return self.values.read(start, stop)
+
+    def column(self, index: int) -> NDArray[np.float64]:
+        """Read one channel, (n_samples,)."""
+        n = len(self.t_s)
+        out = np.empty(n)
+        for start in range(0, n, _BLOCK):
+            out[start : start + _BLOCK] = self.read(start, min(start + _BLOCK, n))[:, index]
+        return out
+
     def _rows(self) -> list[Any]:
-        return self.values if isinstance(self.values, list) else np.asarray(self.values).tolist()
+        return self.values if isinstance(self.values, list) else self.values.read(0, len(self.values)).tolist()
 
     def __str__(self) -> str:
         rate = f"{self.sfreq_hz:g} Hz" if self.sfreq_hz else "irregular"
@@ -75,13 +103,10 @@ class RecordedStream:
         )
 
 
-def first_text(node: Any, key: str) -> str:
-    """Return the text of an XML child, which pyxdf stores as ``{key: [text]}``; empty if there is none."""
-    values = node.get(key) if isinstance(node, dict) else None
-    return values[0].strip() if isinstance(values, list) and values and isinstance(values[0], str) else ""
-
-
-def _child(node: Any, key: str) -> Any:
-    """Return the XML child with that name, or None."""
-    found = node.get(key) if isinstance(node, dict) else None
-    return found[0] if isinstance(found, list) and found else None
+def rate_of(info: Element) -> float:
+    """Return the nominal rate of a stream; 0 if it is irregular or none."""
+    try:
+        rate_hz = float(text_of(info, "nominal_srate") or 0)
+    except ValueError:
+        return 0.0
+    return rate_hz if 0 < rate_hz < math.inf else 0.0

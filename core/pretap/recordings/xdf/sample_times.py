@@ -9,7 +9,7 @@ and 500 samples, and blurs shorter ones.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -62,14 +62,19 @@ class SampleTimes:
 
     def nearest(self, t_s: float) -> tuple[int, float]:
         """Return the sample nearest to a time, and by how many seconds the time is later than the sample."""
-        best = (0, math.inf)
+        return min(self._nearest_of_segments(t_s), key=lambda each: abs(each[1]))
+
+    def fits_two_runs(self, t_s: float, *, sfreq_hz: float) -> bool:
+        """Whether two samples far from each other were taken at this time, because a clock was set back in between."""
+        fitting = [k for k, late_s in self._nearest_of_segments(t_s) if abs(late_s) * sfreq_hz <= 1]
+        return bool(fitting) and fitting[-1] - fitting[0] > max(2.0, 2 * self.jitter_s * sfreq_hz)
+
+    def _nearest_of_segments(self, t_s: float) -> Iterator[tuple[int, float]]:
+        """Yield the nearest sample of each segment, and by how much the time is later."""
         for start, stop in pairwise([*self.starts, len(self.times_s)]):
             after = start + int(np.searchsorted(self.times_s[start:stop], t_s))
-            for k in range(max(after - 1, start), min(after + 1, stop)):
-                late_s = t_s - float(self.times_s[k])
-                if abs(late_s) < abs(best[1]):
-                    best = (k, late_s)
-        return best
+            near = ((k, t_s - float(self.times_s[k])) for k in range(max(after - 1, start), min(after + 1, stop)))
+            yield min(near, key=lambda each: abs(each[1]))
 
 
 def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
@@ -93,6 +98,26 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
     rate_hz = n_steps / took_s if n_steps >= _MIN_RATE_SAMPLES and took_s > 0 else None
     n_lost = sum(max(0, round(each.shift)) for each in breaks if each.shift <= _CLOCK_STEP_S * hz)
     return SampleTimes(times_s, tuple(starts), bad, rate_hz, jitter / hz, n_lost)
+
+
+def joined_times(t_s: _Floats, sfreq_hz: float, *, firsts: Sequence[int]) -> SampleTimes:
+    """Compute the times of several streams' samples, of which each begins at one of `firsts`, after a break.
+
+    The rate is that of the longest stream.
+    """
+    spans = list(pairwise([*firsts, len(t_s)]))
+    parts = [sample_times(t_s[first:stop], sfreq_hz) for first, stop in spans]
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(parts, key=lambda each: len(each.times_s))
+    return SampleTimes(
+        np.concatenate([each.times_s for each in parts]),
+        tuple(first + k for each, first in zip(parts, firsts, strict=True) for k in each.starts),
+        tuple((first + a, first + b) for each, first in zip(parts, firsts, strict=True) for a, b in each.bad),
+        longest.rate_hz,
+        max(each.jitter_s for each in parts),
+        sum(each.n_lost for each in parts),
+    )
 
 
 def _lateness(t_s: _Floats, hz: float) -> _Floats:
