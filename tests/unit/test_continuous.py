@@ -248,7 +248,7 @@ def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_na
     assert recording.read(0, 100)[:, 0].tolist() == list(range(50, 100))
     offset = chunk(4, struct.pack("<Idd", 1, 0.0, np.nan))
     with pytest.raises(
-        DataError, match="no EEG stream.*The clock offsets of 'Amp' are not finite, so its samples have no time"
+        DataError, match=r"no EEG stream.*The clock offsets of 'Amp' are not finite, so its samples have no time"
     ):
         open_recording(write_xdf(tmp_path / "y.xdf", *parts, offset))
 
