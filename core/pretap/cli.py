@@ -54,7 +54,7 @@ _COMMANDS = {name: place for commands in _TASKS.values() for name, (place, _) in
 
 # Import names of the packages in each extra.
 _EXTRAS = {
-    "offline": {"joblib", "matplotlib", "mne", "pooch", "pyxdf", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
+    "offline": {"joblib", "matplotlib", "mne", "pooch", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
     "lab": {"distributed", "optuna", "pyriemann"},
     "monitor": {"starlette", "uvicorn", "websockets"},
 }

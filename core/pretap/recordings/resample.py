@@ -10,9 +10,11 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pretap.errors import DataError, UsageError
 from pretap.extras import import_extra
+from pretap.recordings.blocks import BlockReader
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.recording import Event, Recording
 from pretap.signal.resampler import Resampler
@@ -75,27 +77,40 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
     Returns
     -------
     Recording
-        In memory, at `sfreq_hz`; it is returned as it is if that is its rate.
+        At `sfreq_hz`, resampled when it is read; it is returned as it is if that is its rate.
     """
     if sfreq_hz == recording.sfreq_hz:
         return recording
-    resampler = Resampler(from_hz=recording.sfreq_hz, to_hz=sfreq_hz, n_channels=len(recording.channels))
+    rates = {"from_hz": recording.sfreq_hz, "to_hz": sfreq_hz}
+    resampler = Resampler(**rates, n_channels=len(recording.channels))
     edges = [*recording.segments, recording.n_samples]
-    pieces, timestamps, starts = [], [], []
-    n_out = 0
-    for start, stop in pairwise(edges):
-        resampler.reset()
-        starts.append(n_out)
-        n_piece = max(1, round(_PIECE_S * recording.sfreq_hz))
-        for first in range(start, stop, n_piece):
-            last = min(first + n_piece, stop)
-            out_uv, out_s = resampler.process(recording.read(first, last), recording.times_s(first, last))
-            pieces.append(out_uv)
-            timestamps.append(out_s)
-            n_out += len(out_uv)
+    n_outputs = [resampler.n_outputs(stop - start) for start, stop in pairwise(edges)]
+    starts: list[int] = [0, *np.cumsum(n_outputs).tolist()]
+    n_out = starts.pop()
     if not n_out:
         raise DataError(f"{recording.source}: too short to be resampled to {sfreq_hz:g} Hz.")
-    x_uv, t_s = np.concatenate(pieces), np.concatenate(timestamps)
+    t_s = np.empty(n_out)
+    timing = Resampler(**rates, n_channels=0)
+    n_piece = max(1, round(_PIECE_S * recording.sfreq_hz))
+    for k, (start, stop) in enumerate(pairwise(edges)):
+        timing.reset()
+        n_done = starts[k]
+        for first in range(start, stop, n_piece):
+            last = min(first + n_piece, stop)
+            _, out_s = timing.process(np.empty((last - first, 0), np.float32), recording.times_s(first, last))
+            t_s[n_done : n_done + len(out_s)] = out_s
+            n_done += len(out_s)
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        x_uv = np.empty((stop - start, len(recording.channels)), np.float32)
+        for k, (first, last) in enumerate(pairwise([*starts, n_out])):
+            begin, end = max(start, first), min(stop, last)
+            if begin < end:
+                source = edges[k] + resampler.reset(output=begin - first)
+                source_end = edges[k] + resampler.input_end(end - 1 - first)
+                samples = recording.read(source, source_end)
+                x_uv[begin - start : end - start], _ = resampler.process(samples, np.zeros(len(samples)))
+        return x_uv
 
     def nearest(sample: float, k: int) -> int:
         """Return the output sample nearest to an input sample of segment `k`, within that segment."""
@@ -125,7 +140,7 @@ def resample_recording(recording: Recording, *, sfreq_hz: float) -> Recording:
         bad=tuple(span for start, stop in recording.bad for span in spans(start, stop)),
         t_s=t_s,
         recorded_s=None,
-        read=lambda first, last: x_uv[first:last],
+        read=BlockReader(read, n_samples=n_out, n_channels=len(recording.channels)),
         source=f"{recording.source}, resampled from {recording.sfreq_hz:g} to {sfreq_hz:g} Hz",
         trials=None,
     )

@@ -53,12 +53,26 @@ class Resampler:
         self._n_channels = n_channels
         self.reset()
 
-    def reset(self) -> None:
-        """Forget all samples: the next output comes once the filter is full again."""
+    def reset(self, *, output: int = 0) -> int:
+        """Forget all samples: the next output comes once the filter is full again.
+
+        With `output`, it is the one of this number. Return the number of the input sample that must come next.
+        """
         self._x = np.empty((0, self._n_channels))  # input samples from `_first` on, which later outputs still need
         self._t = np.empty(0)
-        self._first = 0
-        self._n_out = 0
+        self._n_out = output
+        self._first = output * self.step.numerator // self.step.denominator
+        return self._first
+
+    def n_outputs(self, n_samples: int) -> int:
+        """Return how many outputs the first `n_samples` samples complete."""
+        # Output m needs input samples up to lead + floor(m * step) + n_half.
+        last = n_samples - 1 - self.lead - self._n_half
+        return 0 if last < 0 else ((last + 1) * self.step.denominator - 1) // self.step.numerator + 1
+
+    def input_end(self, output: int) -> int:
+        """Return the number of input samples that complete an output."""
+        return self.lead + output * self.step.numerator // self.step.denominator + self._n_half + 1
 
     def process(
         self, x: NDArray[np.float32], t_s: NDArray[np.float64]
@@ -68,15 +82,11 @@ class Resampler:
         self._t = np.concatenate([self._t, t_s])
         n_phases, n_taps = self._phases.shape
         stride = self.step.numerator
-        n_seen = self._first + len(self._x)
-        # Output m needs input samples up to lead + floor(m * step) + n_half.
-        last = n_seen - 1 - self.lead - self._n_half
-        n_end = 0 if last < 0 else ((last + 1) * n_phases - 1) // stride + 1
-        n_new = max(0, n_end - self._n_out)
+        n_new = max(0, self.n_outputs(self._first + len(self._x)) - self._n_out)
         position = (self._n_out + np.arange(n_new)) * stride  # in units of 1 / n_phases of an input sample
         at, phase = position // n_phases - self._first, position % n_phases  # `at`: the first tap's row
         out = np.empty((n_new, self._n_channels), np.float32)
-        for row, i, k in zip(out, at.tolist(), phase.tolist(), strict=True):
+        for row, i, k in zip(out, at.tolist(), phase.tolist(), strict=True) if self._n_channels else ():
             row[:] = self._phases[k] @ self._x[i : i + n_taps]  # (n_taps,) @ (n_taps, n_channels)
         centre = at + self.lead
         before = self._t[centre]

@@ -188,7 +188,8 @@ def read_description(stream: StreamInfo, info: Any) -> Description:
     units: list[str] = []
     channel = desc.child("channels").child("channel")
     while not channel.empty() and len(labels) < MAX_CHANNELS:
-        labels.append(channel.child_value("label").strip()[:_MAX_TEXT])
+        label = channel.child_value("label").strip() or channel.child_value("name").strip()  # as some programs write it
+        labels.append(label[:_MAX_TEXT])
         units.append(channel.child_value("unit").strip()[:_MAX_TEXT])
         channel = channel.next_sibling("channel")
     try:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
+from pretap.recordings.blocks import BlockReader
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf.eeg import column_of, eeg_channels, rate_hz
@@ -21,7 +22,6 @@ from pretap.recordings.xdf.settings import apply_settings
 
 _MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
 _LARGE_JITTER_S = 0.02  # worth a note
-_BLOCK_VALUES = 1 << 18  # a megabyte
 
 
 def open_xdf(
@@ -73,12 +73,16 @@ def open_xdf(
     notes += _notes(file, eeg, markers, times=times, events=events, sfreq_hz=sfreq_hz)
     if clocks is None:  # otherwise markers are placed with the session's own clock offsets
         notes += _foreign_clocks(file.streams, eeg)
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        return np.asarray(eeg.read(start, stop)[:, columns] * uv_per_unit, np.float32)  # (n, n_channels)
+
     return Recording(
         channels=channels,
         sfreq_hz=sfreq_hz,
         n_samples=len(eeg.t_s),
         events=events,
-        read=_Reader(eeg, columns, uv_per_unit),
+        read=BlockReader(read, n_samples=len(eeg.t_s), n_channels=len(columns)),
         source=path.name,
         subject=eeg.subject,
         left_out=left_out,
@@ -97,32 +101,6 @@ def _connections(eeg: RecordedStream, clocks: LiveClocks | None) -> tuple[int, .
         return (0,)
     found = [np.flatnonzero(eeg.t_s == first_s) for first_s in clocks.first_s]
     return tuple(int(each[0]) for each in found if each.size) or (0,)
-
-
-class _Reader:
-    """Reads spans in microvolts, (n, n_channels) float32; keeps the last block, since most spans follow each other."""
-
-    def __init__(self, eeg: RecordedStream, columns: list[int], uv_per_unit: NDArray[np.float64]) -> None:
-        self._eeg, self._columns, self._uv_per_unit = eeg, columns, uv_per_unit
-        self._n_block = max(1, _BLOCK_VALUES // eeg.n_channels)
-        self._block = (0, np.zeros((0, len(columns)), np.float32))
-
-    def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
-        n_samples = len(self._eeg.t_s)
-        start, stop, _ = slice(start, stop).indices(n_samples)
-        first, x_uv = self._block
-        if not first <= start <= stop <= first + len(x_uv):
-            first, x_uv = start, self._read(start, max(stop, min(start + self._n_block, n_samples)))
-            self._block = (first, x_uv)
-        return x_uv[start - first : max(start, stop) - first]
-
-    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
-        x_uv = np.empty((stop - start, len(self._columns)), np.float32)
-        for first in range(start, stop, self._n_block):
-            last = min(first + self._n_block, stop)
-            values = self._eeg.read(first, last)[:, self._columns]  # (n, n_channels)
-            x_uv[first - start : last - start] = values * self._uv_per_unit
-        return x_uv
 
 
 def _notes(

@@ -39,9 +39,9 @@ def apply_settings(eeg: RecordedStream, config: RecordingConfig, path: Path) -> 
     common_unit = text_of(eeg.info.find("desc"), "unit", "units")
     n_unnamed = sum(not each["label"] for each in info)
     if n_unnamed and not config.channels:
-        names = f"ch1 to ch{n}" if n_unnamed == n else "by their number, such as ch1"
+        which = "" if n_unnamed == n else f" for {n_unnamed} of its {n} channels"
         notes.append(
-            f"{eeg.name!r} has no labels for {n_unnamed} of its {n} channels. They are called {names}; [recording] "
+            f"{eeg.name!r} has no channel labels{which}, so channels are called ch1 to ch{n}. [recording] "
             "channels = [...] names them."
         )
     for i, each in enumerate(info):
