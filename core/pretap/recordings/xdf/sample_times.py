@@ -83,10 +83,9 @@ def sample_times(t_s: _Floats, sfreq_hz: float) -> SampleTimes:
     If the timestamps show a rate that no drift explains, it is used instead: an example file is 8 % off.
     """
     hz = _actual_hz(t_s, sfreq_hz)
-    late = _lateness(t_s, hz)
-    jitter = _jitter(late, round(hz))
+    jitter = _jitter(_lateness(t_s, hz), round(hz))
     has_backlogs = jitter > BACKLOG_JITTER_S * hz
-    breaks = _find_breaks(t_s, late, hz, has_backlogs=has_backlogs)
+    breaks = _find_breaks(t_s, hz, has_backlogs=has_backlogs)
     bad = tuple((each.start, each.stop) for each in breaks if each.stop > each.start)
     starts = sorted({0, *(k for each in breaks for k in (each.start, each.stop))})
     times_s = np.empty(len(t_s))
@@ -122,7 +121,9 @@ def joined_times(t_s: _Floats, sfreq_hz: float, *, firsts: Sequence[int]) -> Sam
 
 def _lateness(t_s: _Floats, hz: float) -> _Floats:
     """Return how many samples each timestamp is late at this rate, (n_samples,)."""
-    late: _Floats = (t_s - t_s[:1]) * hz - np.arange(len(t_s))
+    late: _Floats = t_s - t_s[:1]
+    late *= hz
+    late -= np.arange(len(t_s))
     return late
 
 
@@ -155,7 +156,7 @@ def _jitter(late: _Floats, n_span: int) -> float:
     return float(np.median(np.ptp(late[:n].reshape(-1, n_span), axis=1)))
 
 
-def _find_breaks(t_s: _Floats, late: _Floats, hz: float, *, has_backlogs: bool) -> list[_Break]:
+def _find_breaks(t_s: _Floats, hz: float, *, has_backlogs: bool) -> list[_Break]:
     if not has_backlogs:
         starts = [*find_starts(t_s, hz), len(t_s)]
         late, n_level = lateness(t_s, hz), round(_LEVEL_S * hz)
@@ -216,8 +217,8 @@ def _line(n: _Floats, t_s: _Floats) -> tuple[float, float]:
 
 def is_regular(t_s: NDArray[np.float64], sfreq_hz: float) -> bool:
     """Whether timestamps (n_samples,) are ``n / sfreq_hz`` after the first one, to a tenth of a sample."""
-    off = (t_s - t_s[0]) * sfreq_hz - np.arange(len(t_s))  # (n_samples,)
-    return bool(np.abs(off).max() <= _REGULAR_SAMPLES)
+    off = _lateness(t_s, sfreq_hz)
+    return bool(max(off.max(), -off.min()) <= _REGULAR_SAMPLES)
 
 
 def fill_timestamps(

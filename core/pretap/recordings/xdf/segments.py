@@ -35,9 +35,9 @@ def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
     error = largest_error(t_s, sfreq_hz)
     medians = _Medians(late, n_around)
     jumps = np.abs(np.diff(late))  # (n_samples - 1,)
-    n_candidates = np.count_nonzero(jumps > _GAP_SAMPLES)
+    candidates = np.flatnonzero(jumps > _GAP_SAMPLES)
     starts = [0]
-    for i in (np.argsort(-jumps, kind="stable")[:n_candidates] + 1).tolist():  # the largest jump first
+    for i in (candidates[np.argsort(-jumps[candidates], kind="stable")] + 1).tolist():  # the largest jump first
         index = bisect_right(starts, i)
         start, stop = starts[index - 1], starts[index] if index < len(starts) else len(late)
         if jumps[i - 1] > _SURE_S * sfreq_hz:
@@ -57,15 +57,17 @@ def lateness(t_s: NDArray[np.float64], sfreq_hz: float) -> NDArray[np.float64]:
 
     Timestamps of a packet that were made on its arrival count from its last one, because the others are no times.
     """
-    index = np.arange(len(t_s))
-    late: NDArray[np.float64] = (t_s - t_s[:1]) * sfreq_hz - index
+    late: NDArray[np.float64] = t_s - t_s[:1]
+    late *= sfreq_hz
+    late -= np.arange(len(t_s))
     is_end = np.append(~is_stamped_on_arrival(np.diff(late)), True)[: len(t_s)]
-    late = late[is_end][np.cumsum(is_end) - is_end]
+    if not is_end.all():
+        late = late[is_end][np.cumsum(is_end) - is_end]
     n_lag = max(2, round(sfreq_hz))
     if len(late) > 2 * n_lag:
         drift = float(np.median(late[n_lag:] - late[:-n_lag])) / n_lag
         if abs(drift) <= _MAX_DRIFT:
-            late -= drift * index
+            late -= drift * np.arange(len(t_s))
     return late
 
 
