@@ -1,4 +1,4 @@
-"""Opens continuous recordings in any format that MNE or pyxdf reads as a `Recording`."""
+"""Opens continuous recordings in any format that MNE reads, and XDF as a `Recording`."""
 
 from __future__ import annotations
 

@@ -26,9 +26,6 @@ def eeg_channels(
     The last item has the channels that are left out, as (name, reason).
     """
     info = eeg.channel_info
-    if len(info) != eeg.n_channels:  # no description, or one that does not fit
-        names = tuple(f"ch{i + 1}" for i in range(eeg.n_channels))
-        return list(range(eeg.n_channels)), names, np.ones(eeg.n_channels), True, ()
     columns, left_out = choose_eeg_channels(
         [each["label"] for each in info],
         types=[each["type"] for each in info],
@@ -42,11 +39,11 @@ def eeg_channels(
         factor = unit_factor(info[i]["unit"] or "uV")
         if factor is None:
             raise DataError(
-                f"{path}: channel {info[i]['label'] or i + 1!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
-                f"expected volts, mV, uV or nV."
+                f"{path}: channel {info[i]['label']!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
+                'expected volts, mV, uV or nV. Set the unit: --unit uV, or [recording] unit = "uV".'
             )
         factors.append(factor)
-    names = tuple(info[i]["label"] or f"ch{i + 1}" for i in columns)
+    names = tuple(info[i]["label"] for i in columns)
     return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns), left_out
 
 
