@@ -17,6 +17,7 @@ import click
 
 from pretap.config.recording import from_options
 from pretap.config.serve import ENGINE_NAMES
+from pretap.files import check_writable
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -110,6 +111,7 @@ def json_option(help: str) -> Callable[[_Command], _Command]:  # noqa: A002 - cl
         @functools.wraps(command)
         def run(*args: Any, json_file: Path | None, **options: Any) -> Any:
             if json_file != Path("-"):
+                check_writable(json_file)
                 result = command(*args, json_file=json_file, **options)
                 if json_file is not None:
                     click.echo(f"wrote {json_file}")

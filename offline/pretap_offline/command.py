@@ -11,7 +11,7 @@ from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
-from pretap.files import write_json
+from pretap.files import check_writable, write_json
 from pretap.options import (
     FILE,
     engine_option,
@@ -23,7 +23,6 @@ from pretap.options import (
     trials_option,
     xdf_stream_option,
 )
-from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
@@ -82,7 +81,7 @@ def train(
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
     out = out or Path(f"{file.stem}.safetensors")
-    check_writable(out)
+    check_writable(out, save_trials)
     from msgspec.structs import replace
 
     from pretap_offline.evaluate.advice import describe
@@ -153,6 +152,7 @@ def evaluate(
     from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
+    check_writable(predictions, save_trials)
     decoder = load(bundle, engine=engine or "auto")
     if recordings:
         epochs, cut = cut_recordings(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pretap.errors import PretapError, UsageError
-from pretap.files import writing
+from pretap.files import replacing, writing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito's colours, readable with colour blindness."""
@@ -35,8 +35,8 @@ def not_drawn(figure: str, error: Exception) -> str:
 def save(figure: Any, path: Path) -> None:
     """Write a Matplotlib figure; raise UsageError if that fails, or Matplotlib does not know the suffix."""
     try:
-        with writing(path):
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        with writing(path), replacing(path) as partial:
+            figure.savefig(partial, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except ValueError as error:
         raise UsageError(f"Cannot write {path}: {error}.") from None
 

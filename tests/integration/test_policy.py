@@ -77,7 +77,7 @@ def test_tune_writes_a_configuration_whose_commands_score_repeats(start, recordi
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["--max-false-per-min", "1", "--json", "/nowhere/found.json"], 2, "there is no folder /nowhere"),
+        (["--max-false-per-min", "1", "--json", "/proc/nowhere/a.json"], 2, "Cannot write /proc/nowhere/a.json"),
         (["--max-false-per-min", "1", "--trials", "0:10"], 2, "holds no trials"),
         ([], 2, "--max-false-per-min"),
     ],

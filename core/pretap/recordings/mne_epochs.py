@@ -9,7 +9,7 @@ import numpy as np
 
 from pretap.errors import DataError, UsageError
 from pretap.extras import import_extra
-from pretap.files import writing
+from pretap.files import replacing, writing
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import canonical
 
@@ -108,8 +108,8 @@ def write_mne_epochs(epochs: Epochs, path: Path) -> None:
     if not is_epochs_file(path):
         raise UsageError(f"Expected a file name that ends in -epo.fif, as MNE requires for trials, got {path.name}.")
     mne_epochs = epochs_to_mne(epochs)
-    with writing(path):
-        mne_epochs.save(path, fmt="double", overwrite=True, verbose="error")
+    with writing(path), replacing(path) as partial:
+        mne_epochs.save(partial, fmt="double", overwrite=True, verbose="error")
 
 
 def _event_samples(epochs: Epochs, last: int) -> Any:

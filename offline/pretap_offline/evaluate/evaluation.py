@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pretap.bundle.manifest import describe_chance
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError
-from pretap.files import write_json, writing
+from pretap.files import write_json, write_text
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap_offline.evaluate.metrics import Scores, against_chance, describe_confusion, score
@@ -100,8 +100,7 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     rows = [",".join(["trial", "predicted", *(f"p_{name}" for name in evaluation.classes)])]
     for trial, probs in enumerate(evaluation.probs):
         rows.append(",".join([str(trial), str(int(probs.argmax())), *(f"{p:.9g}" for p in probs)]))
-    with writing(path):
-        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(rows) + "\n")
 
 
 def write_scores(evaluation: Evaluation, path: Path, *, cut: TrialReport | None = None) -> None:

@@ -16,9 +16,9 @@ from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
+from pretap.files import check_writable
 from pretap.options import FILE, FOLDER, json_option, recording_options, recordings_option, xdf_stream_option
 from pretap.progress import progress_of
-from pretap_offline.outputs import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -321,9 +321,7 @@ def _check_options(*, workers: int | None, cluster: str | None, files: tuple[Pat
     """Check options and output files before the work starts."""
     if workers is not None and cluster is not None:
         raise UsageError("--workers starts processes here, and --cluster has its own workers: give one of them.")
-    for file in files:
-        if file is not None:
-            check_writable(file)
+    check_writable(*files)
     _check_apart(*files)
 
 

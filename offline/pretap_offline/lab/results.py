@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pretap.errors import DataError
-from pretap.files import write_whole, writing
+from pretap.files import write_text, write_whole, writing
 
 
 class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -250,8 +250,7 @@ def write_chosen(found: Sweep, path: Path) -> None:
     lines.append(f"# NLL on the inner folds: {found.nll:.3f}, optimistic because it is the best of {len(found.tried)}.")
     if found.nested is not None:
         lines.append(f"# Nested estimate: accuracy {found.nested.accuracy:.3f}, NLL {found.nested.nll:.3f}.")
-    with writing(path):
-        path.write_text("\n".join(lines) + "\n\n" + tomli_w.dumps(_without_none(found.config)), encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n\n" + tomli_w.dumps(_without_none(found.config)))
 
 
 def _without_none(value: Any) -> Any:

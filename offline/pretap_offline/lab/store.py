@@ -10,9 +10,8 @@ import msgspec
 import pooch
 
 from pretap.errors import UsageError
-from pretap.files import write_whole, writing
+from pretap.files import try_folder, write_whole, writing
 from pretap_offline.lab.fits import Fitted
-from pretap_offline.outputs import try_folder
 
 _N_DIGEST = 32  # bytes of sha256 before the content
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import UsageError
 from pretap.extras import import_extra
-from pretap.files import writing
+from pretap.files import check_writable, replacing, write_text, write_whole, writing
 from pretap.recordings.competition import CHANNELS, CLASSES, LABELS_NAME, SYNTHETIC_NAME, WINDOW_END_MS, WINDOW_S
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
@@ -138,8 +138,9 @@ def write_competition_mat(path: Path, train: Epochs, test: Epochs) -> None:
     }
     savemat(content, variables, do_compression=True)
     whole = content.getvalue()
-    Path(path).write_bytes(_MAT_HEADER.ljust(116) + whole[116:])  # the text in the header has 116 bytes
-    Path(path).with_name(LABELS_NAME).write_text("".join(f"{label}\n" for label in test.labels), encoding="ascii")
+    with writing(path):
+        write_whole(path, _MAT_HEADER.ljust(116) + whole[116:])  # the text in the header has 116 bytes
+    write_text(path.with_name(LABELS_NAME), "".join(f"{label}\n" for label in test.labels))
 
 
 def _time_channel_trial(epochs: Epochs) -> NDArray[np.float64]:
@@ -186,8 +187,8 @@ def simulate(
         out = out / SYNTHETIC_NAME
     _refuse_overwriting(out, force=force)
     _refuse_overwriting(out.with_name(LABELS_NAME), force=force)
+    check_writable(out)
     train, test = simulate_epochs(seed=seed, session=session, n_train=n_train, n_test=n_test, sfreq_hz=sfreq_hz)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_competition_mat(out, train, test)
     labels = np.concatenate([each.labels for each in (train, test) if each.labels is not None])
     click.echo(
@@ -213,10 +214,10 @@ def _write_raw(out: Path, *, seed: int, session: int, n_seconds: float, sfreq_hz
     if not out.name.endswith(".fif"):
         raise UsageError(f"Expected OUT to end in _raw.fif, _eeg.fif or .fif, got {out}. For trials, give --epochs.")
     _refuse_overwriting(out, force=force)
+    check_writable(out)
     raw = simulate_raw(seed=seed, session=session, n_seconds=n_seconds, sfreq_hz=sfreq_hz)
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        raw.save(out, overwrite=force, verbose="error")
+    with writing(out), replacing(out) as partial:
+        raw.save(partial, verbose="error")
     texts = list(raw.annotations.description)
     click.echo(
         f"{out}: synthetic subject, seed {seed}{f', session {session}' if session else ''}, {raw.times[-1]:.0f} s, "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.files import writing
+from pretap.files import replacing, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
@@ -54,8 +54,8 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     source = epochs.source if len(epochs.source) <= 60 else epochs.source[:57] + "..."
     title = f"{source}: {len(epochs)} trials ({describe_counts(counts, epochs.classes)})"
     figure.suptitle(title, fontsize=11, parse_math=False)
-    with writing(path):
-        figure.savefig(path, dpi=120)
+    with writing(path), replacing(path) as partial:
+        figure.savefig(partial, dpi=120)
     return "; ".join(notes)
 
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from pretap.bundle.shipped import BEST
 from pretap.errors import CheckFailedError, UsageError
-from pretap.files import write_json
+from pretap.files import check_writable, write_json
 from pretap.options import FILE, json_option, port_option, xdf_stream_option
 from pretap_realtime.console.stopping import Stop, stop_on_signals
 from pretap_realtime.monitor.command import listen, open_browser
@@ -159,9 +159,7 @@ def _check_files(bundle: Path | None, *, out: Path | None, figure: Path | None) 
         raise UsageError("--out needs the BUNDLE whose cues the offset is for: pretap latency BUNDLE --analyse ...")
     if out is not None and out.exists():
         raise UsageError(f"{out} already exists: expected the name of a new file. Move it, or choose another name.")
-    for path in (out, figure):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
+    check_writable(out, figure)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pretap.bundle.file import read_bundle
 from pretap.child import run_child
 from pretap.config.recording import from_options
 from pretap.errors import DataError
-from pretap.files import write_json, writing
+from pretap.files import write_json, write_text
 from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
 from pretap.recordings.xdf import open_xdf
@@ -143,8 +143,7 @@ def write_offset(result: DiodeResult, path: Path) -> None:
         f"# From `pretap latency --analyse`: the light came {d.p50_ms:.1f} ms after its marker "
         f"(sd {d.sd_ms:.1f} ms, n = {d.n}).\n[cue]\noffset_ms = {result.offset_ms:.1f}\n"
     )
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def draw(result: DiodeResult, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pretap.files import writing
+from pretap.files import explaining_a_full_disk, writing
 from pretap_realtime.decide.policy import Verdict
 from pretap_realtime.signal.chunk import Decision
 
@@ -42,7 +42,7 @@ class DecisionFile:
         self._path, self._classes = path, tuple(classes)
         is_device = path.exists() and not path.is_file()  # such as /dev/stdout, which a file must not replace
         self._part = path if is_device else path.with_name(path.name + ".part")
-        with writing(self._path):
+        with writing(self._path), explaining_a_full_disk(self._path.parent):
             self._file = self._part.open("wb")
             self._file.write(b'{"decisions":[')
         self._is_empty = True
@@ -66,7 +66,7 @@ class DecisionFile:
             for d, v in zip(decisions, verdicts, strict=True)
         ]
         text = msgspec.json.encode(rows)[1:-1]
-        with writing(self._path):
+        with writing(self._path), explaining_a_full_disk(self._path.parent):
             self._file.write(text if self._is_empty else b"," + text)
         self._is_empty = False
 
@@ -75,7 +75,7 @@ class DecisionFile:
 
     def finish(self, figures: dict[str, Any]) -> None:
         """Close the list, write the figures, and move the file into place."""
-        with writing(self._path):
+        with writing(self._path), explaining_a_full_disk(self._path.parent):
             self._file.write(b"]," + msgspec.json.encode(figures)[1:] + b"\n")
             self._file.flush()
             self._file.close()

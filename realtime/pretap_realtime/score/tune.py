@@ -19,7 +19,7 @@ from pretap.config.recording import RecordingConfig
 from pretap.config.serve import PolicyConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import CheckFailedError, DataError, UsageError
-from pretap.files import write_json, writing
+from pretap.files import check_writable, write_json, write_text
 from pretap.options import (
     FILE,
     engine_option,
@@ -148,7 +148,7 @@ def tune(
     from pretap.recordings.named import open_any
     from pretap.recordings.recording import describe_channels
 
-    _check_files(out, json_file, figure)
+    _check_files(out, figure)
     decoder = load(bundle, engine=engine or "auto")
     manifest = decoder.manifest
     opened = open_any(
@@ -169,13 +169,11 @@ def tune(
     _write(result, out=out, json_file=json_file, figure=figure)
 
 
-def _check_files(out: Path | None, json_file: Path | None, figure: Path | None) -> None:
+def _check_files(out: Path | None, figure: Path | None) -> None:
     """Refuse files that cannot be written, before the long run."""
     if out is not None and out.exists():
         raise UsageError(f"{out} already exists: expected the name of a new file. Move it, or choose another name.")
-    for path in (out, json_file, figure):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"Cannot write {path}: there is no folder {path.absolute().parent}.")
+    check_writable(out, figure)
 
 
 def _tune(decoder: Decoder, recording: Recording, *, hop_ms: float, max_per_min: float) -> TuneResult:
@@ -311,8 +309,7 @@ def _write(result: TuneResult, *, out: Path | None, json_file: Path | None, figu
             f"# `pretap tune`, {result.date}, on {source}; bundle {result.bundle_sha256[:12]}.",
             f"# On the part that did not choose the policy: {result.chosen.report}.",
         ]
-        with writing(out):
-            out.write_text("\n".join([*heading, *_toml(result), ""]), encoding="utf-8")
+        write_text(out, "\n".join([*heading, *_toml(result), ""]))
     if json_file is not None:
         write_json(json_file, result)
     if out is not None:

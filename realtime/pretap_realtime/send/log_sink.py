@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -62,6 +64,10 @@ class LogSink:
         if self._is_hung:
             self._is_hung = False
             self._say(f"the disk of the log {self._path} answers again")
+        if 0 < n_bytes < len(line):  # readers expect whole lines
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), os.fstat(self._file.fileno()).st_size - n_bytes)
+                n_bytes = 0
         self._is_torn = n_bytes < len(line) and (n_bytes > 0 or self._is_torn)
         if n_bytes < len(line):  # the session is worth more than its log
             if not self._n_missing:
