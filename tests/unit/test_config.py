@@ -148,8 +148,8 @@ def test_values_keep_their_type_and_are_applied_after_the_texts_and_only_if_give
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("stream.query", 3, "configuration: Expected `str`, got `int` - at `$.stream.query`"),
-        ("stream.wait_s", math.nan, "configuration: Expected `float` >= 0.0 - at `$.stream.wait_s`, got 'nan'"),
+        ("stream.query", 3, "stream.query: Expected `str`, got `int` - at `$.stream.query`"),
+        ("stream.wait_s", math.nan, "stream.wait_s: Expected `float` >= 0.0 - at `$.stream.wait_s`, got 'nan'"),
         ("stream.query", "\udcff", "stream.query: not valid UTF-8."),
         ("stream.query.x", "y", "stream.query.x: 'query' is a value, not a table."),
     ],

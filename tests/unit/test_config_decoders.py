@@ -10,6 +10,7 @@ from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import UsageError
 
 SECTIONS = "stream, decode, cue, policy, quality, markers, outputs"
+STREAM = "query, channels, unit, sfreq_hz, counter, counter_wraps_at, bad, max_interpolated, wait_s, reconnect_s"
 TWO = """
 [stream]
 unit = "uV"
@@ -82,13 +83,23 @@ def test_one_entry_is_one_decoder(config_file):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("stream.querry = 'x'", "Object contains unknown field `querry` - at `$.decoders[1].stream`"),
-        ("bundel = 'x'", "Object contains unknown field `bundel` - at `$.decoders[1]`"),
-        ("network.kind = 'lstm'", "Object contains unknown field `network` - at `$.decoders[1]`"),
-        ("decoders = []", "Object contains unknown field `decoders` - at `$.decoders[1]`"),
-        ("bundle = ''", "Expected `str` of length >= 1 - at `$.decoders[1].bundle`"),
+        (
+            "stream.querry = 'x'",
+            f"Object contains unknown field `querry` - at `$.decoders[1].stream`; [stream] has {STREAM}. "
+            "Did you mean 'query'?",
+        ),
+        (
+            "bundel = 'x'",
+            f"Object contains unknown field `bundel` - at `$.decoders[1]`; [decoders] has {SECTIONS}, bundle. "
+            "Did you mean 'bundle'?",
+        ),
+        (
+            "network.kind = 'lstm'",
+            f"Object contains unknown field `network` - at `$.decoders[1]`; [decoders] has {SECTIONS}, bundle.",
+        ),
+        ("bundle = ''", "Expected `str` of length >= 1 - at `$.decoders[1].bundle`, got ''"),
         ("bundle = 3", "Expected `str | null`, got `int` - at `$.decoders[1].bundle`"),
-        ("stream.reconnect_s = -1", "Expected `float` >= 0.0 - at `$.decoders[1].stream.reconnect_s`"),
+        ("stream.reconnect_s = -1", "Expected `float` >= 0.0 - at `$.decoders[1].stream.reconnect_s`, got '-1'"),
     ],
 )
 def test_a_bad_key_of_a_decoder_is_refused_with_its_path(config_file, more, message):
@@ -104,9 +115,10 @@ def test_a_bad_key_of_a_decoder_is_refused_with_its_path(config_file, more, mess
         ("[[decoders]]\ndecode = 3", "Expected `object`, got `int` - at `$.decoders[0].decode`"),
         (
             "[decode]\nhop = 3\n[[decoders]]",
-            "Object contains unknown field `hop` - at `$.decode`; there are hop_ms, engine, bundle_sha256",
+            "Object contains unknown field `hop` - at `$.decode`; [decode] has hop_ms, engine, bundle_sha256. "
+            "Did you mean 'hop_ms'?",
         ),
-        ("[[decoder]]", f"Object contains unknown field `decoder`; there are {SECTIONS}"),
+        ("[[decoder]]", f"Object contains unknown field `decoder`; there are {SECTIONS}. Did you mean 'decode'?"),
     ],
 )
 def test_decoders_are_an_array_of_tables_with_known_keys(config_file, text, message):
@@ -124,8 +136,8 @@ def test_two_decoders_of_one_name_are_refused(config_file, name):
 
 
 def test_a_set_cannot_make_decoders_and_its_bad_value_is_refused(config_file):
-    unknown = f"Object contains unknown field `decoders`; there are {SECTIONS}"
-    assert decoders_refusal(config_file, TWO, "decoders=[{}]") == unknown
-    assert decoders_refusal(config_file, "", "decoders=[{}]") == unknown
-    message = "Expected `float` > 0.0 - at `$.decode.hop_ms`, got '0'"
+    unknown = f"--set 'decoders=[{{}}]': Object contains unknown field `decoders`; there are {SECTIONS}. "
+    assert decoders_refusal(config_file, TWO, "decoders=[{}]").startswith(unknown)
+    assert decoders_refusal(config_file, "", "decoders=[{}]").startswith(unknown)
+    message = "--set 'decode.hop_ms=0': Expected `float` > 0.0 - at `$.decode.hop_ms`, got '0'"
     assert decoders_refusal(config_file, TWO, "decode.hop_ms=0") == message

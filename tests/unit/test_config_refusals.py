@@ -36,7 +36,7 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_file_s_name_and_its_path(c
     with pytest.raises(UsageError) as error:
         load_config(TrainConfig, config_file)
     assert str(error.value).startswith(
-        f"{config_file}: Object contains unknown field `epochs` - at `$.fit`; there are optimizer, learning_rate, "
+        f"{config_file}: Object contains unknown field `epochs` - at `$.fit`; [fit] has optimizer, learning_rate, "
     )
 
 
@@ -200,3 +200,26 @@ def test_no_file_and_a_directory_are_refused(tmp_path):
         load_config(ServeConfig, tmp_path / "none.toml")
     with pytest.raises(UsageError, match="Is a directory"):
         load_config(ServeConfig, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "override", "start", "end"),
+    [
+        ("", "fit.max_epoch=3", "--set 'fit.max_epoch=3': Object contains", "Did you mean 'max_epochs'?"),
+        ("", "Fit.max_epochs=3", "--set 'Fit.max_epochs=3': Object contains", "Did you mean 'fit'?"),
+        ("", "fit.zzz=3", "--set 'fit.zzz=3': Object contains", "members, calibrate."),
+        ("", "fit.optimizer=adam", "--set 'fit.optimizer=adam': Invalid", "one of adamw, nadam. Did you mean 'nadam'?"),
+        ("", "network.kind=lsmt", "--set 'network.kind=lsmt': Invalid value", "closed-form. Did you mean 'lstm'?"),
+        ("", "network.hiden=[4]", "--set 'network.hiden=[4]': Object", "[network] has hidden. Did you mean 'hidden'?"),
+        ("", "evaluation.folds=1", "--set 'evaluation.folds=1': folds = 1", "{'folds': 1}\""),
+        ("[fit]\nmax_epoch = 3", "fit.mirror=0.5", "{file}: Object", "Did you mean 'max_epochs'?"),
+        ("[evaluation]\nfolds = 1", "evaluation.repeats=2", "{file}: folds = 1", "{'folds': 1, 'repeats': 2}\""),
+        ("[evaluation]\nfolds = 5", "evaluation.folds=1", "--set 'evaluation.folds=1': folds = 1", "{'folds': 1}\""),
+    ],
+)
+def test_an_error_names_its_source_and_the_key_or_value_that_was_meant(config_file, file, override, start, end):
+    config_file.write_text(f"network = {{kind = 'lstm', hidden = [3]}}\n{file}", encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        load_config(TrainConfig, config_file, [override])
+    assert str(error.value).startswith(start.format(file=config_file))
+    assert str(error.value).endswith(end)

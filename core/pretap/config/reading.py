@@ -6,16 +6,19 @@ The structs are in `pretap.config.train` and `pretap.config.serve`.
 from __future__ import annotations
 
 import codecs
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from pretap.errors import UsageError
 from pretap.files import existing_file
+from pretap.spelling import did_you_mean
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Milliseconds = Annotated[float, Meta(ge=-60_000, le=60_000)]
@@ -74,35 +77,106 @@ def convert(
     values: Mapping[str, object] | None = None,
 ) -> Config:
     """Convert the table that was read from `path` to a `kind`; parameters and errors are those of `load_config`."""
+    file, sources = deepcopy(table), {}
     for text in overrides:
-        _check_utf8(text, source=f"--set {text!r}")
+        source = f"--set {text!r}"
+        _check_utf8(text, source=source)
         key, value = _parse_override(text)
-        _put(table, key, value, source=f"--set {text!r}")
+        _put(table, key, value, source=source)
+        sources[key] = source
     for key, value in (values or {}).items():
         if isinstance(value, str):
             _check_utf8(value, source=key)
         if value is not None:
             _put(table, key, value, source=key)
+            sources[key] = key
     try:
         return msgspec.convert(table, kind, strict=True)
     except msgspec.ValidationError as error:
+        message = str(error)
         source = "configuration" if path is None else str(path)
-        raise UsageError(f"{source}: {_detailed(str(error), table, kind)}") from None
+        if not _fails_with(message, file, kind):  # so the file is not at fault
+            source = _nearest(_place(message), sources) or source
+        raise UsageError(f"{source}: {_detailed(message, table, kind)}") from None
 
 
-def _detailed(error: str, table: Any, kind: Any) -> str:
-    """Add to a message of msgspec the value that was given, or the keys that are known."""
-    said, _, place = error.partition(" - at `$")
-    names = place.strip(".`").split(".") if place else []
-    if "unknown field" in said:
-        for name in names:
-            kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(name)
-            if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-                return error
-        return f"{error}; there are {', '.join(field.encode_name for field in msgspec.structs.fields(kind))}"
-    for name in names:
-        table = table.get(name) if isinstance(table, dict) else None
-    return error if ", got " in said or table is None else f"{error}, got {str(table)[:_MAX_SHOWN]!r}"
+def _fails_with(message: str, table: dict[str, Any], kind: type[msgspec.Struct]) -> bool:
+    try:
+        msgspec.convert(table, kind, strict=True)
+    except msgspec.ValidationError as error:
+        return str(error) == message
+    return False
+
+
+def _place(message: str) -> list[str]:
+    """Return the keys that lead to the place of an error of msgspec, such as fit and max_epochs."""
+    said, _, place = message.partition(" - at `$")
+    unknown = said.partition("unknown field `")[2].rstrip("`")
+    return re.findall(r"[^.`\[\]]+", place) + [unknown] * bool(unknown)
+
+
+def _nearest(place: list[str], sources: Mapping[str, str]) -> str:
+    """Return the source of the last key at this place, in it or around it."""
+    found = ""
+    for key, source in sources.items():
+        names = key.split(".")
+        n_common = min(len(names), len(place))
+        if names[:n_common] == place[:n_common]:
+            found = source
+    return found
+
+
+def _detailed(message: str, table: Any, kind: type[msgspec.Struct]) -> str:
+    """Add to a message of msgspec the value that was given, or what is known at its place."""
+    place, at = _place(message), inspect.type_info(kind)
+    is_unknown = "unknown field" in message
+    for name in place[: len(place) - is_unknown]:
+        at = _inside(at, name, table)
+        table = table[int(name)] if isinstance(table, list) else table.get(name) if isinstance(table, dict) else None
+    at = _meant(at, table)
+    if is_unknown and isinstance(at, inspect.StructType):
+        known = [field.encode_name for field in at.fields]
+        tables = [name for name in place[:-1] if not name.isdecimal()]
+        what = f"[{tables[-1]}] has" if tables else "there are"
+        return f"{message}; {what} {', '.join(known)}.{did_you_mean(place[-1], known)}"
+    if isinstance(at, inspect.LiteralType) and isinstance(table, str):
+        known = [str(each) for each in at.values]
+        return f"{message}; expected one of {', '.join(known)}.{did_you_mean(table, known)}"
+    return message if ", got " in message or table is None else f"{message}, got {str(table)[:_MAX_SHOWN]!r}"
+
+
+def _inside(at: inspect.Type, name: str, table: object) -> inspect.Type:
+    """Return the type of the key, or of the item, `name` of a table of type `at`."""
+    tags = tuple(each.tag for each in _members(at) if isinstance(each, inspect.StructType) and each.tag_field == name)
+    if tags:
+        return inspect.LiteralType(tags)
+    meant = _meant(at, table)
+    if isinstance(meant, inspect.StructType):
+        return next((field.type for field in meant.fields if field.encode_name == name), inspect.AnyType())
+    return meant.item_type if isinstance(meant, inspect.VarTupleType) else inspect.AnyType()
+
+
+def _meant(at: inspect.Type, table: object) -> inspect.Type:
+    """Return the member of a union that a table is meant to be: the one whose tag it has, otherwise the first."""
+    members = _members(at)
+    tagged = (
+        each
+        for each in members
+        if isinstance(each, inspect.StructType)
+        and each.tag_field
+        and isinstance(table, dict)
+        and table.get(each.tag_field) == each.tag
+    )
+    return next(tagged, members[0])
+
+
+def _members(at: inspect.Type) -> list[inspect.Type]:
+    """Return the members of a union except None, or the type itself, without their constraints."""
+    if isinstance(at, inspect.Metadata):
+        return _members(at.type)
+    if not isinstance(at, inspect.UnionType):
+        return [at]
+    return [each for member in at.types if not isinstance(member, inspect.NoneType) for each in _members(member)]
 
 
 def find_config(name: str) -> Path:
@@ -112,13 +186,15 @@ def find_config(name: str) -> Path:
     shipped = shipped_configs()
     if file := shipped.get(name.removesuffix(".toml")):
         return file
+    beside = [each.name for each in Path().glob("*.toml")]
     raise UsageError(
         f"No configuration {name!r}: expected a TOML file, or one of the shipped names: {', '.join(shipped)}."
+        + did_you_mean(name, [*shipped, *beside])
     )
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Return the configurations that are shipped with pretap, by name."""
+    """Map the name of each shipped configuration to its file."""
     package = Path(__file__).parents[1]
     homes = (package / "configs", package.parents[1] / "configs")  # in a wheel; in a checkout
     return {file.stem: file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))}
