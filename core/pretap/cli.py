@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 
 try:  # Ctrl-C in the 20 ms before `main` ends quietly too
+    import errno
     import importlib
+    import io
+    import os
     import traceback
     from typing import NoReturn
 
     import click
+    from click.shell_completion import CompletionItem
 
     from pretap import __version__
     from pretap.errors import MissingPackageError, PretapError
-    from pretap.terminal import plain
+    from pretap.spelling import did_you_mean
+    from pretap.terminal import plain, say
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -52,6 +57,8 @@ _TASKS = {
 }
 _COMMANDS = {name: place for commands in _TASKS.values() for name, (place, _) in commands.items()}
 
+_COMPLETION = "_PRETAP_COMPLETE"  # set by a shell that asks for completions, see click.shell_completion
+
 # Import names of the packages in each extra.
 _EXTRAS = {
     "offline": {"joblib", "matplotlib", "mne", "pooch", "scipy", "sklearn", "skorch", "tomli_w", "torch"},
@@ -71,6 +78,20 @@ class _LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not (name in _COMMANDS or name.startswith("-") or ctx.resilient_parsing):
+            ctx.fail(f"No such command {name!r}.{did_you_mean(name, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command without importing any, or an option."""
+        lines = {name: line for commands in _TASKS.values() for name, (_, line) in commands.items()}
+        commands = [CompletionItem(name, help=line) for name, line in lines.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         width = max(map(len, _COMMANDS))
@@ -93,18 +114,22 @@ def pretap() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code of the failure, see `pretap.errors`."""
+    if _COMPLETION in os.environ:
+        pretap.main(prog_name="pretap")  # answers the shell, and exits
     try:
         code = pretap.main(standalone_mode=False)
         if sys.stdout is not None:  # None if it was closed when the process started
             sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):  # Abort: click's name for Ctrl-C
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"), err=True)
         code = error.exit_code
     except PretapError as error:
-        click.echo(f"Error: {plain(str(error))}", err=True)
+        say(f"Error: {plain(str(error))}", err=True)
         code = error.exit_code
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
@@ -112,13 +137,17 @@ def main() -> NoReturn:
         if extra is None:
             raise
         hint = MissingPackageError.for_extra("This command", missing=missing, extra=extra)
-        click.echo(f"Error: {hint}", err=True)
+        say(f"Error: {hint}", err=True)
         code = hint.exit_code
     except (BrokenPipeError, SystemExit):  # `pretap ... | head`: the reader has gone, so stay silent
         sys.stderr.close()  # SystemExit: click saw the broken pipe first; pretap itself never raises it
         code = 141
-    except Exception:  # noqa: BLE001 - the last resort: anything that gets here is a bug
-        traceback.print_exc()
-        click.echo("Error: this is a bug in pretap; please report the lines above.", err=True)
-        code = 1
+    except Exception as error:  # noqa: BLE001 - the last resort: anything that gets here is a bug
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # except this, such as `pretap ... > FILE`
+            say("Error: the disk is full. Free some space, and run the command again.", err=True)
+            code = 2
+        else:
+            traceback.print_exc()
+            say("Error: this is a bug in pretap; please report the lines above.", err=True)
+            code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -34,6 +34,9 @@ part_option = click.option(
 port_option = click.option(
     "--port", type=click.IntRange(0, 65535), default=8010, help="Port of the page; 0 picks a free one."
 )
+quiet_option = click.option(
+    "--quiet", is_flag=True, help="Show no status line (elsewhere than on a terminal: a line every 10 s)."
+)
 set_option = click.option(
     "--set",
     "overrides",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from pretap.completion import complete_bundle, complete_recipe
 from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig, TrialsConfig
@@ -37,7 +38,7 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 
 
 @click.command()
-@click.argument("config")
+@click.argument("config", shell_complete=complete_recipe)
 @_DATA
 @recordings_option
 @xdf_stream_option
@@ -116,7 +117,7 @@ def train(
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle)
 @_DATA
 @recordings_option
 @xdf_stream_option

@@ -30,6 +30,7 @@ from pretap.networks import Layout
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import COVARIANCE, SCALE
+from pretap.spelling import did_you_mean
 
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # values in the matrix of the decimation: 128 MiB
@@ -139,6 +140,13 @@ def write_bundle(path: Path, manifest: Manifest, weights: Mapping[str, NDArray[A
     return again.sha256
 
 
+def _suggestion(path: str | Path) -> str:
+    """Suggest a shipped bundle, or one beside `path`."""
+    path = Path(path)
+    beside = [str(each) for each in path.parent.glob("*.safetensors")] if path.parent.is_dir() else []
+    return did_you_mean(str(path), [*shipped_bundles(), *beside])
+
+
 def read_bundle(path: str | Path, *, sha256: str = "") -> Bundle:
     """Read and check a bundle without its self-test, see `load`."""
     try:
@@ -149,7 +157,7 @@ def read_bundle(path: str | Path, *, sha256: str = "") -> Bundle:
     except OSError as error:
         raise BundleError(
             f"Cannot read the bundle {path}: {error.strerror}. Make one with `pretap train`. "
-            f"Shipped with pretap: {', '.join(shipped_bundles()) or 'none'}."
+            f"Shipped with pretap: {', '.join(shipped_bundles()) or 'none'}.{_suggestion(path)}"
         ) from None
     found = hashlib.sha256(data).hexdigest()
     if sha256 and found != sha256 and len(data) <= MAX_FILE_BYTES:

@@ -12,6 +12,7 @@ import numpy as np
 from pretap.bundle.file import Bundle, read_bundle, self_test
 from pretap.bundle.manifest import Manifest, describe_chance
 from pretap.bundle.shipped import BEST
+from pretap.completion import complete_bundle
 from pretap.decoder.decoder import AUTO, ENGINES, Decoder
 from pretap.errors import BundleError, UsageError
 from pretap.files import write_json
@@ -23,7 +24,7 @@ _HOP_S = 0.05
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle)
 @json_option("Write the manifest and the results of the self-tests to this file.")
 def inspect(bundle: Path, *, json_file: Path | None) -> None:
     """Describe BUNDLE and run its self-test on every engine that is installed.

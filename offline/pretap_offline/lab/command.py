@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from pretap.completion import complete_recipe
 from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig
@@ -42,7 +43,7 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
 
 
 @click.command()
-@click.argument("configs", nargs=-1, metavar="CONFIG...")
+@click.argument("configs", nargs=-1, metavar="CONFIG...", shell_complete=complete_recipe)
 @_DATA
 @recordings_option
 @xdf_stream_option

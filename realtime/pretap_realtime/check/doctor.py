@@ -21,7 +21,7 @@ from pretap import __version__
 from pretap.errors import CheckFailedError, MissingPackageError, UsageError
 from pretap.files import write_json
 from pretap.options import json_option
-from pretap.terminal import plain
+from pretap.terminal import plain, say
 
 _N_ECHO = 50
 _FIND_S = 3.0  # for our own stream, on one machine
@@ -68,7 +68,7 @@ def doctor(*, json_file: Path | None, network: bool, peers: tuple[str, ...]) -> 
         write_json(json_file, checks)
     for check in checks:
         state = "FAIL" if not check.ok else "WARN" if check.is_warning else "ok  "
-        click.echo(plain(f"{state}  {check.name:<13} {check.found}"))
+        say(plain(f"{state}  {check.name:<13} {check.found}"))
         for line in check.advice.splitlines():
             click.echo(plain(f"      {'':<13} {line}"))
     failed = [check.name for check in checks if not check.ok]

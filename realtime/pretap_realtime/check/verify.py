@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.shipped import BEST
+from pretap.completion import complete_bundle
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
 from pretap.options import engine_option, json_option, part_option, recording_options, trials_option
+from pretap.terminal import say
 from pretap_realtime.send.latencies import percentile
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), default=BEST)
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle, default=BEST)
 @click.option("--data", help="Directory or file with trials, or 'synthetic'.  [default: PRETAP_DATA, or synthetic]")
 @click.option(
     "--recording", type=click.Path(path_type=Path), metavar="FILE", help="Recording to cut trials from, as in training."
@@ -160,7 +162,7 @@ def verify(
             scored, recorded = session.folder / "scored.json", str(folder / "session.xdf")
             session.run("score", str(bundle), recorded, *TRIAL_CUES, "--engine", engine, "--json", str(scored))
             result = compare_recorded(folder, scored, manifest, n_trials=len(offline), jitter_s=jitter_ms / 1000)
-    click.echo(result.describe())
+    say(result.describe())
     if json_file is not None:
         write_json(json_file, result)
     if not result.passed:

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pretap.bundle.shipped import BEST
+from pretap.completion import complete_bundle
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import check_writable, write_json
 from pretap.options import FILE, json_option, port_option, xdf_stream_option
@@ -33,7 +34,7 @@ _OPTIONS: Final = {  # that each way of measuring takes
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle, required=False)
 @click.option("--service", metavar="NAME", help="Measure the running service of this name (its markers.name).")
 @click.option("--query", default="type=EEG", metavar="QUERY", help="Its EEG stream: a name, or key=value,...")
 @click.option(

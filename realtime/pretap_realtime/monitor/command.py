@@ -12,6 +12,7 @@ import click
 
 from pretap.errors import UsageError
 from pretap.options import port_option
+from pretap.terminal import say
 from pretap_realtime.console.stopping import stop_on_signals
 
 
@@ -69,7 +70,7 @@ def monitor(
     click.echo(f"The monitor is at http://127.0.0.1:{port}/", err=True)
     if not _is_loopback(host):
         known = ", ".join(f"http://{each}:{port}/" for each in names)
-        click.echo(
+        say(
             f"WARNING: listening on {host}: anyone who can reach this port can read the EEG. "
             + (f"Other machines open {known}" if known else "Add --allow-host NAME, or other machines are refused."),
             err=True,

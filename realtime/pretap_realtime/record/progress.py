@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pretap_realtime.console.status_line import clock_time
 from pretap_realtime.lsl.library import local_clock
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class Progress:
         now_s = local_clock()
         if recorder.started_s is None or now_s < self._next_s:
             return
-        seconds = int(now_s - recorder.started_s)
-        so_far = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}  {recorder.n_bytes / 1e6:.1f} MB"
+        so_far = f"{clock_time(now_s - recorder.started_s)}  {recorder.n_bytes / 1e6:.1f} MB"
         is_first = self._next_s == 0
         self._next_s = now_s + (_LINE_EVERY_S if self.live is None else _TABLE_EVERY_S)
         if self.live is not None:

@@ -6,7 +6,7 @@ Timing is absolute: a chunk is sent when its last sample is due, and every sampl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,9 +14,11 @@ import click
 
 from pretap.config.recording import RecordingConfig
 from pretap.errors import UsageError
-from pretap.options import json_option, part_option, recording_options, trials_option, xdf_stream_option
+from pretap.options import json_option, part_option, quiet_option, recording_options, trials_option, xdf_stream_option
 from pretap.recordings.recording import pick
+from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, stop_on_signals
+from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.replay.faults import KINDS, Fault, FaultSettings, parse_schedule
 from pretap_realtime.replay.injector import inject
 from pretap_realtime.replay.pieces import Piece, pieces
@@ -44,8 +46,12 @@ def play(
     clock: Callable[[], float],
     stop: Stop,
     say: Callable[[str], None],
+    progress: Callable[[float], None] = lambda _: None,
 ) -> int:
-    """Send each piece and apply each fault when it is due; return the number of the last sample plus one."""
+    """Send each piece and apply each fault when it is due; return the number of the last sample plus one.
+
+    `progress` is called many times a second with the position in the stream, in seconds.
+    """
     t0_s = clock() + _START_S
     n_reached, last_s, is_reported = 0, 0.0, False
     for item in stream:
@@ -57,12 +63,14 @@ def play(
         due_s = t0_s + item.due_s / speed
         while (early_s := due_s - clock()) > 0 and not stop.is_set():
             stop.wait(min(early_s, 0.1))
+            progress((clock() - t0_s) * speed)
         if stop.is_set():
             break
         if isinstance(item, Fault):
             feed.apply(item)
         else:
             feed.send(item, t0_s)
+            progress((clock() - t0_s) * speed)
             n_reached, last_s = item.first_n + len(item.x_uv), max(item.due_s, 0.0)
     return n_reached
 
@@ -130,6 +138,7 @@ def play(
 )
 @click.option("--nan", multiple=True, metavar="WHEN[:MS]", help="Replace a random channel by NaN for 100 ms.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed for fault injection.")
+@quiet_option
 @json_option("Write a report of the samples and the injected faults to this file.")
 def replay(
     recording: str,
@@ -149,6 +158,7 @@ def replay(
     counter: str | None,
     n_packet: int | None,
     timestamps: Literal["regular", "recorded"],
+    quiet: bool,
     json_file: Path | None,
     **faults: Any,
 ) -> None:
@@ -166,6 +176,7 @@ def replay(
     from pretap.recordings.recording import describe_channels
     from pretap_realtime.lsl.library import local_clock
     from pretap_realtime.replay.outlets import LslFeed
+    from pretap_realtime.replay.progress import Progress
 
     stop = stop_on_signals()
     settings = _fault_settings(n_packet=n_packet or 0, **faults)
@@ -178,24 +189,38 @@ def replay(
         raise UsageError(f"--counter {counter}: the recording already has a channel of this name. Choose another.")
     for line in describe_channels(played):
         click.echo(line, err=True)
-    feed = LslFeed(played, name=name, speed=speed, unit=stream_unit, counter=counter, report_file=json_file, say=_say)
-    seconds = played.n_samples / played.sfreq_hz  # without breaks
-    click.echo(
-        f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
-        f"{len(played.events)} markers on {name}-markers; {played.source}",
-        err=True,
-    )
-    while wait and not feed.has_reader() and not stop.is_set():
-        stop.wait(0.01)
-    if wait:
-        stop.wait(_OTHERS_S)
-    n_chunk = n_packet or n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000))
-    cut = pieces(played, n_chunk=n_chunk, loop=loop, as_recorded=timestamps == "recorded")
-    stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=stream_unit)
-    play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=_say)
-    if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
-        time.sleep(LINGER_S)
-    feed.close()
+    console = ConsoleWriter()
+    try:
+        feed = LslFeed(
+            played, name=name, speed=speed, unit=stream_unit, counter=counter, report_file=json_file, say=console.say
+        )
+        seconds = played.n_samples / played.sfreq_hz  # without breaks
+        console.say(
+            plain(
+                f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
+                f"{len(played.events)} markers on {name}-markers; {played.source}"
+            )
+        )
+        while wait and not feed.has_reader() and not stop.is_set():
+            stop.wait(0.01)
+        if wait:
+            stop.wait(_OTHERS_S)
+        n_chunk = n_packet or n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000))
+        cut = pieces(played, n_chunk=n_chunk, loop=loop, as_recorded=timestamps == "recorded")
+        stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=stream_unit)
+        progress = Progress(
+            played, feed.report, speed=speed, loop=loop, clock=local_clock, show=_ignore if quiet else console.status
+        )
+        play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=console.say, progress=progress)
+        if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
+            time.sleep(LINGER_S)
+        feed.close()
+    finally:
+        console.close()
+
+
+def _ignore(name: str, fields: Sequence[str]) -> None:
+    """Show no status."""
 
 
 def _fault_settings(
@@ -218,7 +243,3 @@ def _fault_settings(
         schedules=schedules,
         seed=seed,
     )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -12,6 +12,7 @@ from typing import Literal
 import click
 
 from pretap.bundle.manifest import Manifest
+from pretap.completion import complete_bundle
 from pretap.config.reading import load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.serve import ServeConfig
@@ -40,7 +41,7 @@ from pretap_realtime.signal.chunk import Decision
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle)
 @click.argument("recording")
 @click.option(
     "--config",

@@ -15,6 +15,7 @@ import msgspec
 
 from pretap.bundle.manifest import Manifest
 from pretap.child import run_child
+from pretap.completion import complete_bundle
 from pretap.config.recording import RecordingConfig
 from pretap.config.serve import PolicyConfig
 from pretap.decoder.decoder import Decoder
@@ -105,7 +106,7 @@ class TuneResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle)
 @click.argument("recording")
 @click.option(
     "--max-false-per-min",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from pretap_realtime.serve.handover import Handover
 from pretap_realtime.serve.service import Service
 from pretap_realtime.serve.session_folder import SessionFolder
 from pretap_realtime.serve.several import Job, Say, run_each
+from pretap_realtime.serve.status import StatusSink
 from pretap_realtime.signal.compatibility import describe_mapping
 from pretap_realtime.signal.quality import check_policy
 
@@ -71,6 +72,7 @@ class _LoadedDecoder:
     connector: Connector
     hop: int  # samples
     say: Say
+    show_status: Callable[[Sequence[str]], None]
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ def run_decoders(
     *,
     stop: StopSignal,
     console: ConsoleWriter,
+    is_quiet: bool,
 ) -> None:
     """Load every decoder, then run their services until they end.
 
@@ -92,15 +95,19 @@ def run_decoders(
         A bundle, or None for the default one, and settings for each.
     destinations
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
+    is_quiet
+        Whether the console shows no status.
     """
     is_single = len(decoders) == 1
     own = {source_id for _, settings in decoders for source_id in source_ids(settings.markers.name)}
     # The searches run while the bundles load.
     searches = [start_searches(settings, own=own, sleep=stop.wait) for _, settings in decoders]
-    loaded = [
-        _load(bundle, settings, each, say=_make_say(console, prefix="" if is_single else f"{settings.markers.name}: "))
-        for (bundle, settings), each in zip(decoders, searches, strict=True)
-    ]
+    loaded = []
+    for (bundle, settings), own_searches in zip(decoders, searches, strict=True):
+        name = "" if is_single else settings.markers.name
+        say = _make_say(console, prefix=name and f"{name}: ")
+        show_status = _ignore if is_quiet else partial(console.status, name)
+        loaded.append(_load(bundle, settings, own_searches, say=say, show_status=show_status))
     jobs: dict[str, Job] = {}
     for k, each in enumerate(loaded):
         if destinations is None:
@@ -120,8 +127,17 @@ def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
     return lambda line: console.say(plain(prefix + line))
 
 
+def _ignore(fields: Sequence[str]) -> None:
+    """Show no status."""
+
+
 def _load(
-    bundle: str | Path | None, settings: ServeConfig, searches: list[StreamSearch], *, say: Say
+    bundle: str | Path | None,
+    settings: ServeConfig,
+    searches: list[StreamSearch],
+    *,
+    say: Say,
+    show_status: Callable[[Sequence[str]], None],
 ) -> _LoadedDecoder:
     if bundle is None:
         say(
@@ -139,7 +155,7 @@ def _load(
         )
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
     connector = Connector(decoder, settings, searches=searches, say=say)
-    return _LoadedDecoder(settings, file, decoder, connector, hop, say)
+    return _LoadedDecoder(settings, file, decoder, connector, hop, say, show_status)
 
 
 # -- sinks and recording -------------------------------------------------------------------------------------------
@@ -207,8 +223,9 @@ def _run_service(
         sha256=loaded.decoder.sha256,
         service=_describe_service(loaded, mode),
     )
+    status = StatusSink(loaded.show_status, clock=local_clock)
     publisher = Publisher(
-        sinks,
+        [*sinks, status],
         outlets=outlets,
         clock=local_clock,
         say=loaded.say,
@@ -233,6 +250,7 @@ def _run_service(
         for sink in sinks:
             sink.close()
         outlets.group.close()  # if other decoders continue, these outlets would remain, and be silent
+        status.close()
         show(str(service.summary()))
 
 

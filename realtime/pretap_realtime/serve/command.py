@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from pretap.completion import complete_bundle
 from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import OutletFrozenError, UsageError
-from pretap.options import FILE, FOLDER, engine_option, set_option
+from pretap.options import FILE, FOLDER, engine_option, quiet_option, set_option
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
@@ -44,7 +45,7 @@ class _ServeCommand(click.Command):
 
 
 @click.command(cls=_ServeCommand)
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_bundle, required=False)
 @click.option("--config", type=FILE, help="TOML file with the settings of the service, such as configs/serve.toml.")
 @click.option(
     "--query",
@@ -75,6 +76,7 @@ class _ServeCommand(click.Command):
     help="Restart the service when it crashes. Sequence numbers, log and recording continue.",
 )
 @click.option("--supervised", type=FILE, hidden=True, help="Handover file of a supervised worker.")
+@quiet_option
 @click.option("--dry-run", is_flag=True, help="Find and check the stream, print the channel mapping, and exit.")
 def serve(
     bundle: Path | None,
@@ -82,6 +84,7 @@ def serve(
     config: Path | None,
     log_file: Path | None,
     folder: Path | None,
+    quiet: bool,
     dry_run: bool,
     supervise: bool,
     supervised: Path | None,
@@ -115,7 +118,7 @@ def serve(
 
         handover = None if supervised is None else Handover(supervised)
         destinations = None if dry_run else Destinations(log_file=log_file, folder=folder, handover=handover)
-        run_decoders(decoders, destinations, stop=stop, console=console)
+        run_decoders(decoders, destinations, stop=stop, console=console, is_quiet=quiet)
     except OutletFrozenError as error:  # caught here because the normal exit would wait for threads that spin
         console.say(plain(f"Error: {error}"))
         code = error.exit_code
