@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -128,6 +129,10 @@ def test_version_is_the_package_s():
     ("args", "code", "sentence"),
     [
         (["calibrate"], 2, "No such command 'calibrate'"),
+        (["evalute"], 2, "No such command 'evalute'. Did you mean 'evaluate'?"),
+        (["train", "tutorial", "--sed", "1"], 2, "No such option '--sed'."),
+        (["train", "tutoral"], 2, "Did you mean 'tutorial'?"),
+        (["inspect", "ensamble-100hz"], 6, "Did you mean 'ensemble-100hz'?"),
         (["train", "tutorial", "--seed", "-1"], 2, "-1 is not in the range"),
         (["train", "tutorial", "--set", "fit.foo=1"], 2, "unknown field `foo` - at `$.fit`"),
         (["train", "tutorials"], 2, "No configuration 'tutorials': expected a TOML file, or one of"),
@@ -161,6 +166,15 @@ def test_a_reader_that_goes_away_is_not_reported_as_a_bug():
         errors = process.stderr.read()
         assert process.wait(timeout=500) == 141  # as `pretap ... | true` ends under a shell
     assert errors == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full")
+def test_a_full_disk_behind_standard_output_is_not_reported_as_a_bug(noise_bundle):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "pretap", "inspect", str(noise_bundle)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=500)
+    assert done.returncode == 2
+    assert done.stderr == "Error: the disk is full. Free some space, and run the command again.\n"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ _TAP_S = 1.3  # between two taps of the synthetic subject, including rests
 def demo(*, data: str, n_trials: int, seed: int, web: bool, port: int, browser: bool) -> None:
     """Train a decoder in seconds, replay other trials as a live stream and show how they are decoded."""
     from pretap_realtime.check.isolated_session import IsolatedSession
+    from pretap_realtime.send.network.address import check_port
 
+    if web:
+        check_port(port)
     console = Console()
     with IsolatedSession() as session:
         from pretap_realtime.check.live_run import LiveRun

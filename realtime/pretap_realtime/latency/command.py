@@ -17,7 +17,8 @@ from pretap.errors import CheckFailedError, UsageError
 from pretap.files import check_writable, write_json
 from pretap.options import FILE, json_option, port_option, xdf_stream_option
 from pretap_realtime.console.stopping import Stop, stop_on_signals
-from pretap_realtime.monitor.command import listen, open_browser
+from pretap_realtime.monitor.command import open_browser
+from pretap_realtime.send.network.address import check_port, listen
 
 if TYPE_CHECKING:
     from pretap_realtime.latency.measure import Measurement
@@ -117,6 +118,7 @@ def latency(
             diode.draw(found, figure)
             click.echo(f"wrote {figure}")
         return
+    check_port(port if page or flash else 0)
     stop = stop_on_signals()
     if service is not None or flash:
         running = _running(service or "", query, stop=stop)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pretap.errors import UsageError
+from pretap.spelling import did_you_mean
 from pretap_realtime.lsl.query import parse_query
 from pretap_realtime.send.messages import ServiceDescription
 from pretap_realtime.signal.compatibility import printable
@@ -92,7 +93,8 @@ def choose(
     else:
         name = printable(selection.service, limit=40)
         wanted_name = f"the service {name!r}" if name else "a service"
-        problems.append(f"Waiting for {wanted_name}: start pretap serve BUNDLE.")
+        meant = did_you_mean(selection.service, services)
+        problems.append(f"Waiting for {wanted_name}: start pretap serve BUNDLE.{meant}")
     if not has_eeg:
         eegs = [each for each in found if each.matches(selection.eeg) and each.format not in ("string", "undefined")]
         if len(eegs) == 1:

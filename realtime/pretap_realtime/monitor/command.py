@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-import socket
 import sys
 
 import click
@@ -59,6 +58,7 @@ def monitor(
     from pretap_realtime.monitor.choice import Selection
     from pretap_realtime.monitor.follower import Follower
     from pretap_realtime.monitor.server import run
+    from pretap_realtime.send.network.address import listen
 
     listener = listen(host, port)
     if hasattr(os, "nice"):  # the service has priority over the monitor
@@ -98,14 +98,3 @@ def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there; raise UsageError if that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=32)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port, or 0 for any free one."
-        ) from None

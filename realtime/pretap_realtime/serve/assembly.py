@@ -13,6 +13,7 @@ from pretap.bundle.shipped import BEST, find_bundle
 from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
+from pretap.spelling import did_you_mean
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
@@ -20,8 +21,9 @@ from pretap_realtime.decide.cues import bundle_cues
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
-from pretap_realtime.lsl.description import list_streams
+from pretap_realtime.lsl.description import StreamInfo, list_streams
 from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.query import parse_query
 from pretap_realtime.lsl.resolver import GATHER_S, StreamResolver
 from pretap_realtime.send.leader import Leader
 from pretap_realtime.send.log_sink import LogSink
@@ -329,6 +331,13 @@ def _run_dry(loaded: _LoadedDecoder, show: Say, *, stop: Stop) -> None:
             raise NoStreamError(f"No stream answered within {wait_s:g} s.")
 
 
+def _suggestion(queries: Sequence[str], found: Sequence[StreamInfo]) -> str:
+    """Suggest the stream whose name is like one that was asked for."""
+    asked = [name for query in queries if query and (name := parse_query(query).get("name"))]
+    names = [stream.name for stream in found]
+    return "".join(did_you_mean(name, names) for name in asked if name not in names).strip()
+
+
 def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig, stop: Stop) -> None:
     """Run a job; if it finds no stream, add the streams on the network to the error."""
     try:
@@ -338,7 +347,7 @@ def _run_with_listing(job: Job, show: Say, *, settings: ServeConfig, stop: Stop)
         asked = f"Asked for {query!r}" + (f" and {cue_query!r}" if cue_query else "")
         found = StreamResolver().streams(gather_s=GATHER_S, sleep=stop.wait)
         if found:
-            listed = f"on the network are:\n  {list_streams(found)}"
+            listed = f"on the network are:\n  {list_streams(found)}\n{_suggestion([query, cue_query], found)}".rstrip()
         else:
             listed = "there is no stream on the network. Is the amplifier's LSL app running? See `pretap doctor`."
         raise NoStreamError(f"{error} {asked}; {listed}") from None

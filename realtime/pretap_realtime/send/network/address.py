@@ -1,4 +1,4 @@
-"""Network addresses of the outputs: resolved, described, and a warning if others can reach them."""
+"""Network addresses: resolved, described, listened on, and a warning if others can reach them."""
 
 from __future__ import annotations
 
@@ -41,3 +41,26 @@ def warning(address: Address, who: str) -> str:
     if ipaddress.ip_address(address[1][0].partition("%")[0]).is_loopback:
         return ""
     return f" (WARNING: not this machine alone: {who}, and nothing is encrypted; see docs/security.md)"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; raise UsageError if that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=32)
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]  # Python adds the address
+        raise UsageError(
+            f"Cannot listen on {host}, port {port}: {why}. Choose another --port, or 0 for any free one."
+        ) from None
+
+
+def check_port(port: int) -> None:
+    """Check that a page can be served on this machine's port, before the work that comes first.
+
+    Raises
+    ------
+    UsageError
+        If another program has the port.
+    """
+    listen("127.0.0.1", port).close()
