@@ -287,6 +287,8 @@ def test_of_several_streams_one_must_be_named(tmp_path: Path) -> None:
         assert "The EEG is the stream 'Other' (id 7)." in open_recording(path, stream=name).notes
     with pytest.raises(DataError, match="0 streams are called 'Nobody'"):
         open_recording(path, stream="Nobody")
+    with pytest.raises(DataError, match=r"Did you mean 'Other'\?$"):
+        open_recording(path, stream="Othre")
 
 
 def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_two_streams_with_the_same_tap_need_a_choice(tmp_path):
         DataError, match=r"no marker stream is called 'nobody' \(--markers\). Beside the EEG, it has 'task' \(id 2"
     ):
         events(path, markers=("nobody",))
+    with pytest.raises(DataError, match=r"Did you mean 'task'\?$"):
+        events(path, markers=("taks",))
 
 
 def test_two_streams_whose_markers_coincide_need_a_choice_whatever_their_texts(tmp_path):

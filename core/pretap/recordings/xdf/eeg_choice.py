@@ -17,6 +17,7 @@ from pretap.errors import DataError
 from pretap.recordings.xdf.load import LoadedFile
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.samples import JoinedValues
+from pretap.spelling import did_you_mean
 
 
 def choose_eeg(
@@ -35,7 +36,8 @@ def choose_eeg(
     if stream is not None:
         found = _join_restarted([each for each in streams if each.is_called(stream)])
         if len(found) != 1:
-            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. {has}")
+            meant = "" if found else did_you_mean(stream, [each.name for each in streams])
+            raise DataError(f"{path}: {len(found)} streams are called {stream!r}. {has}{meant}")
         if not _is_signal(found[0]):
             raise DataError(f"{path}: {found[0]} has no numeric samples at a regular rate. {has}")
     else:

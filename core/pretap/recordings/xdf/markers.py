@@ -16,6 +16,7 @@ from pretap.recordings.xdf.eeg import column_of
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.trigger import TriggerChannel
+from pretap.spelling import did_you_mean
 
 _COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
 _MIN_COPIED = 10  # markers of the shorter stream: fewer may begin a block together with a trial
@@ -64,6 +65,7 @@ def _choose_markers(streams: Sequence[RecordedStream], *, path: Path, names: Seq
             listing = "; ".join(str(each) for each in streams if not each.is_ours) or "no other streams"
             raise DataError(
                 f"{path}: no marker stream is called {name!r} (--markers). Beside the EEG, it has {listing}."
+                + did_you_mean(name, [each.name for each in streams if not each.is_ours])
             )
         _refuse_twins(found, path)
         chosen += [each for each in found if each not in chosen]
