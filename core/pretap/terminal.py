@@ -42,7 +42,7 @@ def json_text(encoded: bytes) -> str:
 
 def has_colours(file: Any) -> bool:
     """Whether a text file is a terminal that shows colours, and the user has not set NO_COLOR."""
-    if os.environ.get("NO_COLOR"):
+    if file is None or os.environ.get("NO_COLOR"):  # None if it was closed when the process started
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (file.isatty() and os.environ.get("TERM") != "dumb")
 
