@@ -11,16 +11,14 @@ from pathlib import Path
 
 import pytest
 
-_SIZE = 512 << 10
-
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a disk of 512 kB on a folder; skip the test without the right to do so."""
+def small_disk(folder: Path, *, n_bytes: int = 512 << 10) -> Iterator[Path]:
+    """Mount a small disk on a folder; skip the test without the right to do so."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("only root can mount a small disk, on Linux")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount a small disk")

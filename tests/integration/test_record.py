@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import full_disk
 from pretap.recordings.continuous import open_recording
 from real_lsl import python_path
 from xdf_files import counted, load, markers, n_saved
@@ -99,19 +100,12 @@ def fill(child, amp, recorder, folder):
 def test_a_full_disk_ends_the_recording_with_exit_7_and_a_readable_file(recorder, kit, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
-    try:
+    with full_disk.small_disk(folder, n_bytes=2 << 20):
         amp = kit.Amplifier(labels=[f"E{i}" for i in range(64)], sfreq_hz=2000.0)
         child = recorder(amp, out=folder / "out.xdf")
         n_saved = fill(child, amp, recorder, folder)
         assert "No space left on device" in child.said
         assert 1_700_000 < n_saved * 265 < 2 << 20
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_file_size_limit_ends_the_recording_in_the_same_way(recorder, kit, tmp_path):
@@ -189,3 +183,14 @@ def test_it_stops_by_itself_after_the_given_seconds(recorder, kit):
     child = recorder(amp, more=("--seconds", "0.5"))
     assert child.wait() == 0
     assert load(recorder.path)[amp.name]["footer"]["info"]["sample_count"] == ["0"]
+
+
+def test_a_full_disk_is_refused_before_a_stream_appears(start, tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with full_disk.small_disk(folder) as disk:
+        full_disk.fill(disk, free_bytes=0)
+        child = start("record", str(disk / "out.xdf"))
+        assert child.wait() == 2
+        assert "the disk is full (0 kB are free" in child.said
+        assert not (disk / "out.xdf").exists()

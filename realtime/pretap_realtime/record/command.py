@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pretap.errors import UsageError
+from pretap.files import check_writable
 from pretap.options import FILE
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 
@@ -76,3 +77,4 @@ def _check_path(out: Path, *, force: bool) -> None:
         raise UsageError(f"{out.parent} is not a directory: create it first.")
     if out.exists() and not force:
         raise UsageError(f"{out} already exists: choose another name, or overwrite it with --force.")
+    check_writable(out)
