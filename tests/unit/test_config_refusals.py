@@ -93,6 +93,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_path(kind
 
 NUMBERS = [
     (TrainConfig, "signal.sfreq_hz"),
+    (TrainConfig, "recording.sfreq_hz"),
     (TrainConfig, "scaling.baseline_ms"),
     (TrainConfig, "scaling.block_ms"),
     (TrainConfig, "scaling.divide_uv"),
@@ -181,7 +182,7 @@ def test_a_training_configuration_needs_a_network():
     [
         b"[fit",
         b"a = 1\na = 2",
-        b"\xff\xfe",
+        b"\xff\xff",
         b"a = " + b"[" * 50_000,
         b"a = " + b"9" * (sys.get_int_max_str_digits() + 1),
         b"{}",
