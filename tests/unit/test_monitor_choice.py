@@ -68,7 +68,7 @@ def test_the_followed_service_is_kept_when_another_appears():
 
 
 def test_a_misspelled_service_is_suggested():
-    _, problems = choose([*service("anna"), AMP], Selection("ana", {"type": "EEG"}, None))
+    _, problems = parts([*service("anna"), AMP], Selection("ana", {"type": "EEG"}, None))
     assert problems == ["Waiting for the service 'ana': start pretap serve BUNDLE. Did you mean 'anna'?"]
 
 
