@@ -13,7 +13,6 @@ from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.channels import unit_factor
-from pretap.spelling import did_you_mean
 
 _MAX_LISTED = 40
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
