@@ -21,8 +21,7 @@ from training_cases import EPOCHS, N_SAMPLES, N_TRIALS, RECIPE, changed, trials
 
 def test_the_bundle_carries_the_temperature_of_the_whole_cross_validation(tmp_path, validation):
     manifest = train(EPOCHS, RECIPE, tmp_path / "b.safetensors", seed=0)
-    together = validation.raw_probs.reshape(-1, 2)
-    assert manifest.temperature == validation.temperature == fit_temperature(together, np.tile(EPOCHS.labels, 2))
+    assert manifest.temperature == validation.temperature == fit_temperature(validation.raw_probs, EPOCHS.labels)
     assert manifest.temperature != 1.0
     unscaled = changed(fit=msgspec.structs.replace(RECIPE.fit, calibrate=False))
     plain = cross_validate(EPOCHS, unscaled, seed=0)

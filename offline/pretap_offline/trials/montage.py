@@ -20,7 +20,7 @@ def known_positions(channels: Sequence[str]) -> dict[str, str]:
     Of two channels of one electrode, such as T3 and T7, only the first has a position.
     """
     free = {canonical(name): name for name in reversed(standard_montage().ch_names)}
-    known = {name: free.pop(canonical(name), "") for name in channels}
+    known = {name: free.pop(canonical(name), "") for name in dict.fromkeys(channels)}
     return {name: position for name, position in known.items() if position}
 
 
