@@ -24,7 +24,7 @@ from pretap.signal.resampler import Resampler
 from pretap_realtime.decide.modes import CueLocked, Mode
 from pretap_realtime.signal.chunk import Chunk, Cue, Decision
 from pretap_realtime.signal.compatibility import same_rate
-from pretap_realtime.signal.front_end import FrontEnd, Interruption, Run
+from pretap_realtime.signal.front_end import FrontEnd, Interruption, Run, SignalStatus
 from pretap_realtime.signal.losses import LossDetector
 from pretap_realtime.signal.plain_samples import Horizon, count_plain
 
@@ -168,7 +168,7 @@ class Pipeline:
             decisions = self._run_mode(chunk.x_uv, times_s, newest_only=False)
             self._newest_s = float(times_s[-1])
         self.front_end.accept(chunk)
-        return _with_losses(self._add_quality(decisions), self.front_end.losses.counts.n_lost)
+        return _with_losses(_with_quality(decisions, self.front_end.status), self.front_end.losses.counts.n_lost)
 
     def catch_up(self) -> list[Decision]:
         """Do the work that was left for later, once the decisions were sent; return what the checks found."""
@@ -192,7 +192,8 @@ class Pipeline:
     def ask(self, cue: Cue, *, arrived_s: float) -> list[Decision]:
         """Return the decisions that a cue, which arrived at `arrived_s` of the caller's clock, gets at once."""
         assert isinstance(self.mode, CueLocked)
-        decisions = self._add_quality(self.mode.ask(cue, arrived_s), self.front_end.status.replaced)
+        status = self.front_end.status
+        decisions = _with_quality(self.mode.ask(cue, arrived_s), status, status.replaced)
         return _with_losses(decisions, self.front_end.losses.counts.n_lost)
 
     def expire(self, now_s: float) -> list[Decision]:
@@ -202,9 +203,10 @@ class Pipeline:
 
     def _decide(self, parts: Iterable[Run | Interruption], *, newest_only: bool = False) -> list[Decision]:
         decisions: list[Decision] = []
-        for part in parts:  # lazily: the quality that `_add_quality` reads is that of this part
+        for part in parts:  # lazily: the quality that `_with_quality` reads is that of this part
             if isinstance(part, Run):
-                found = self._add_quality(self._run_mode(part.x_uv, part.t_s, newest_only=newest_only), part.replaced)
+                found = self._run_mode(part.x_uv, part.t_s, newest_only=newest_only)
+                found = _with_quality(found, self.front_end.status, part.replaced)
             else:
                 if self.resampler is not None:
                     self.resampler.reset()
@@ -217,12 +219,15 @@ class Pipeline:
             x_uv, t_s = self.resampler.process(x_uv, t_s)
         return self.mode.process(x_uv, t_s, newest_only=newest_only)
 
-    def _add_quality(self, decisions: list[Decision], replaced: frozenset[int] = frozenset()) -> list[Decision]:
-        """Add the quality of the signal to decisions on it, and why they must be held back, if so."""
-        if not decisions or (quality := self.front_end.status.share(replaced)) == 1:
-            return decisions
-        held = self.front_end.status.held
-        return [replace(decision, quality=quality, why=decision.why or held) for decision in decisions]
+
+def _with_quality(
+    decisions: list[Decision], status: SignalStatus, replaced: frozenset[int] = frozenset()
+) -> list[Decision]:
+    """Add the quality of the signal to decisions on it, and why they must be held back, if so."""
+    if not decisions or (quality := status.share(replaced)) == 1:
+        return decisions
+    held = status.held
+    return [replace(decision, quality=quality, why=decision.why or held) for decision in decisions]
 
 
 def _with_losses(decisions: list[Decision], n_lost: int) -> list[Decision]:

@@ -95,7 +95,7 @@ def load_streams(path: Path, *, synchronize: bool) -> LoadedFile:
                 lost.append((position, resumed - position, str(error)))
         if lost and lost[-1][0] == position:
             for stream in streams.values():
-                stream.forget_time()
+                stream.times.forget()
         position = resumed
     if lost:
         n_bytes = sum(n for _, n, _ in lost)
@@ -108,8 +108,8 @@ def load_streams(path: Path, *, synchronize: bool) -> LoadedFile:
     elif any(each.footer is None for each in streams.values()) and not lost:
         notes.append("The file was not closed by its recorder, so it may have ended early.")
     loaded = [each.finish(synchronize=synchronize, notes=notes) for each in streams.values()]
-    n_filled = Counter({str(key): each.n_filled for key, each in streams.items()})
-    n_untimed = Counter({str(key): each.n_untimed for key, each in streams.items()})
+    n_filled = Counter({str(key): each.times.n_filled for key, each in streams.items()})
+    n_untimed = Counter({str(key): each.times.n_untimed for key, each in streams.items()})
     return LoadedFile(loaded, n_filled, n_untimed, notes)
 
 
@@ -154,56 +154,29 @@ def _new_stream(content: Content, chunk: Chunk, notes: list[str]) -> _Stream:
     return stream
 
 
-class _Stream:
-    """A stream whose chunks are being read."""
+class _Timestamps:
+    """The timestamps of a stream whose chunks are being read, with invalid ones replaced.
 
-    def __init__(self, content: Content, id: int, info: Element) -> None:  # noqa: A002
-        self._content, self._id, self._info = content, id, info
-        self.name = text_of(info, "name")
-        self.footer: Element | None = None
+    Attributes
+    ----------
+    n_filled, n_untimed
+        See `LoadedFile`.
+    """
+
+    def __init__(self, step_s: float) -> None:
         self.n_filled = self.n_untimed = 0
-        self._n_channels = int(text_of(info, "channel_count"))
-        sfreq_hz = rate_of(info)
-        self._step_s = 1 / sfreq_hz if sfreq_hz else 0.0
+        self._step_s = step_s  # 0 without a rate
         self._t_s = array("d")
-        self._offsets: list[tuple[float, float]] = []  # when measured, and the offset
-        kind = text_of(info, "channel_format")
-        self._values = None if kind == "string" else FileValues(content, np.dtype(DTYPES[kind]), self._n_channels)
-        self._rows: list[list[str]] = []
-        self.forget_time()
-        self._last_in_file_s = 0.0
-
-    def forget_time(self) -> None:
-        """Take the next timestamps for unknown if they are not in the file: samples before them may be lost."""
-        self._last_in_file_s = math.nan  # as written; the other one is repaired
+        self._last_in_file_s = 0.0  # as written; the other one is repaired
         self._last_s: float | None = None
 
-    def add_offset(self, at_s: float, offset_s: float) -> None:
-        self._offsets.append((at_s, offset_s))
+    def forget(self) -> None:
+        """Take the next timestamps for unknown if they are not in the file: samples before them may be lost."""
+        self._last_in_file_s = math.nan
+        self._last_s = None
 
-    def add_samples(self, chunk: Chunk) -> None:
-        """Add the samples of a chunk, or none if it is damaged."""
-        if self._values is None:
-            rows, is_given, given_s = read_texts(self._content, chunk, self._n_channels)
-            is_kept = self._add_times(given_s, is_given)
-            self._rows += [row for row, kept in zip(rows, is_kept.tolist(), strict=True) if kept]
-            return
-        n_bytes = self._n_channels * self._values.dtype.itemsize
-        positions, flags, stamps = [], [], []
-        for position, records in pieces(self._content, chunk, n_bytes):
-            positions.append(position)
-            flags.append(records.is_given)
-            stamps.append(records.given_s())
-        if not positions:
-            return
-        is_kept = self._add_times(np.concatenate(stamps), np.concatenate(flags))
-        start = 0
-        for position, flag in zip(positions, flags, strict=True):
-            self._values.append(position, is_kept[start : start + len(flag)])
-            start += len(flag)
-
-    def _add_times(self, given_s: NDArray[np.float64], is_given: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Add the timestamps of a chunk, with invalid ones replaced, and return which samples are kept, (n_new,)."""
+    def add(self, given_s: NDArray[np.float64], is_given: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Add the timestamps of a chunk, and return which samples are kept, (n_new,)."""
         t_s = fill_in(given_s, is_given, last_s=self._last_in_file_s, step_s=self._step_s)  # (n_new,)
         is_kept = np.ones(len(t_s), bool)
         if not len(t_s):
@@ -224,13 +197,57 @@ class _Stream:
             self._t_s.frombytes(t_s.tobytes())
         return is_kept
 
+    def as_array(self) -> NDArray[np.float64]:
+        """Return all of them, (n_samples,), without a copy."""
+        return np.frombuffer(self._t_s, np.float64) if self._t_s else np.zeros(0)
+
+
+class _Stream:
+    """A stream whose chunks are being read."""
+
+    def __init__(self, content: Content, id: int, info: Element) -> None:  # noqa: A002
+        self._content, self._id, self._info = content, id, info
+        self.name = text_of(info, "name")
+        self.footer: Element | None = None
+        self._n_channels = int(text_of(info, "channel_count"))
+        sfreq_hz = rate_of(info)
+        self.times = _Timestamps(1 / sfreq_hz if sfreq_hz else 0.0)
+        self._offsets: list[tuple[float, float]] = []  # when measured, and the offset
+        kind = text_of(info, "channel_format")
+        self._values = None if kind == "string" else FileValues(content, np.dtype(DTYPES[kind]), self._n_channels)
+        self._rows: list[list[str]] = []
+
+    def add_offset(self, at_s: float, offset_s: float) -> None:
+        self._offsets.append((at_s, offset_s))
+
+    def add_samples(self, chunk: Chunk) -> None:
+        """Add the samples of a chunk, or none if it is damaged."""
+        if self._values is None:
+            rows, is_given, given_s = read_texts(self._content, chunk, self._n_channels)
+            is_kept = self.times.add(given_s, is_given)
+            self._rows += [row for row, kept in zip(rows, is_kept.tolist(), strict=True) if kept]
+            return
+        n_bytes = self._n_channels * self._values.dtype.itemsize
+        positions, flags, stamps = [], [], []
+        for position, records in pieces(self._content, chunk, n_bytes):
+            positions.append(position)
+            flags.append(records.is_given)
+            stamps.append(records.given_s())
+        if not positions:
+            return
+        is_kept = self.times.add(np.concatenate(stamps), np.concatenate(flags))
+        start = 0
+        for position, flag in zip(positions, flags, strict=True):
+            self._values.append(position, is_kept[start : start + len(flag)])
+            start += len(flag)
+
     def finish(self, *, synchronize: bool, notes: list[str]) -> RecordedStream:
-        t_s = np.frombuffer(self._t_s, np.float64) if self._t_s else np.zeros(0)
+        t_s = self.times.as_array()
         announced = text_of(self.footer, "sample_count")
         n_announced = int(announced) if announced.isdecimal() else None
         if synchronize:
             t_s = self._on_recorder_clock(t_s, n_announced, notes)
-        if n_announced is not None and len(t_s) + self.n_untimed < n_announced:
+        if n_announced is not None and len(t_s) + self.times.n_untimed < n_announced:
             notes.append(f"{self.name!r} announces {n_announced} samples in its footer, but {len(t_s)} were found.")
         if self._values is None:
             return RecordedStream(self._info, self._id, t_s, self._rows[: len(t_s)])

@@ -36,13 +36,16 @@ class RecordedStream:
         self.id = str(id)
         self.name = text_of(info, "name")
         self.type = text_of(info, "type")
-        self.source_id = text_of(info, "source_id")
         self.format = text_of(info, "channel_format")
         self.sfreq_hz = rate_of(info)
         self.t_s = t_s
         self.values = values
         self.channel_info = channels_of(info)
         self.parts = {self.id: 0}
+
+    @property
+    def source_id(self) -> str:
+        return text_of(self.info, "source_id")
 
     @property
     def n_channels(self) -> int:
