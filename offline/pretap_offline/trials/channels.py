@@ -74,7 +74,7 @@ def bad_channels(epochs: Any, config: TrainConfig, *, is_missing: NDArray[np.boo
     if len(bad) == len(epochs.ch_names):
         raise DataError(
             f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as in MNE, or with its "
-            "unit in the file. Set the unit (--unit uV), or check reject_uv and flat_uv in [trials]."
+            "unit in the file. Set the unit (such as --unit V), or check reject_uv and flat_uv in [trials]."
         )
     return bad
 

@@ -20,6 +20,11 @@ _N_SECONDS = 20
 _QUARTILES_OF_SD = 1.349  # interquartile range of the normal distribution
 
 
+def names_no_unit(unit: str) -> bool:
+    """Whether a unit is empty or a word for none, such as ``n/a``."""
+    return _NO_UNIT.fullmatch(unit.strip()) is not None
+
+
 def uv_factors(
     units: Sequence[str],
     labels: Sequence[str],
@@ -52,7 +57,7 @@ def uv_factors(
     """
     factors = [unit_factor(unit or each) for each in units]
     unknown = [i for i, factor in enumerate(factors) if factor is None]
-    foreign = [i for i in unknown if unit or not _NO_UNIT.fullmatch(units[i].strip())]
+    foreign = [i for i in unknown if unit or not names_no_unit(units[i])]
     if foreign:
         raise DataError(
             f"{source}: channel {labels[foreign[0]]} has the unit {unit or units[foreign[0]]!r}: expected microvolts, "
@@ -65,9 +70,12 @@ def uv_factors(
     spread, (low, high) = _median(spreads[unknown]), _EEG_UV
     called = f"the unit {units[unknown[0]]!r}" if units[unknown[0]].strip() else "no unit"
     if not low <= spread <= high:
+        fitting = [name for name in ("V", "mV", "nV") if low <= spread * (unit_factor(name) or 0.0) <= high]
+        guess = f" As {fitting[0]} they would." if fitting else ""
         raise DataError(
             f"{source}: channel {labels[unknown[0]]} has {called}, and its values do not look like microvolts: they "
-            f"spread by {spread:.3g}, and EEG by {low:g} to {high:g} uV. {REMEDY}"
+            f"spread by {spread:.3g}, and EEG by {low:g} to {high:g} uV.{guess} "
+            + (REMEDY.replace("uV", fitting[0]) if fitting else REMEDY)
         )
     return known_or_1, (
         f"{len(unknown)} channels have {called}. They are read as microvolts, because their values spread by "

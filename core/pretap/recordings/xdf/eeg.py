@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
 from pretap.recordings.channel_types import choose_eeg_channels
+from pretap.recordings.reading.units import REMEDY, names_no_unit
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.channels import unit_factor
@@ -34,17 +35,20 @@ def eeg_channels(
         eeg=config.eeg,
         without=config.cue_channel,
     )
-    factors = []
+    factors, assumed = [], []
     for i in columns:
-        factor = unit_factor(info[i]["unit"] or "uV")
+        factor = unit_factor(info[i]["unit"])
+        if factor is None and names_no_unit(info[i]["unit"]):
+            assumed.append(i)
+            factor = 1.0
         if factor is None:
             raise DataError(
                 f"{path}: channel {info[i]['label']!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
-                'expected volts, mV, uV or nV. Set the unit: --unit uV, or [recording] unit = "uV".'
+                f"expected volts, mV, uV or nV. {REMEDY}"
             )
         factors.append(factor)
     names = tuple(info[i]["label"] for i in columns)
-    return columns, names, np.array(factors), any(not info[i]["unit"] for i in columns), left_out
+    return columns, names, np.array(factors), bool(assumed), left_out
 
 
 def column_of(eeg: RecordedStream, label: str, path: Path) -> int:
