@@ -169,9 +169,9 @@ def test_values_without_a_unit_are_microvolts_if_their_size_says_so(tmp_path, un
     recording = open_recording(path)
     assert recording.read(0, 2000)[:, 0].tolist() == noise().tolist()
     assert any("read as microvolts" in note for note in recording.notes)
-    for spread in (1e-5, 9000.0):
+    for spread, fits in ((1e-5, "V"), (9000.0, "nV")):
         small = Signal("C3", noise(spread=1000.0), 100, unit=unit, gain=spread / 1000)
-        with pytest.raises(DataError, match=r"do not look like microvolts.*--unit uV, or \[recording\] unit"):
+        with pytest.raises(DataError, match=rf"do not look like microvolts.* --unit {fits}, or \[recording\] unit"):
             open_recording(write_edf(tmp_path / "y.edf", [small]))
         set_by_hand = open_recording(tmp_path / "y.edf", config=RecordingConfig(unit="uV"))
         assert set_by_hand.n_samples == 2000
