@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from pretap.bundle.advice import advice
 from pretap.bundle.file import load
 from pretap.config.train import EvaluationConfig, FitConfig, ScalingConfig, TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.advice import advice, describe
+from pretap_offline.evaluate.advice import describe
 from pretap_offline.evaluate.cross_validation import cross_validate, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.evaluate.metrics import against_chance, wilson95

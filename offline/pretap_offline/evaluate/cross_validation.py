@@ -14,11 +14,12 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
+from pretap.bundle.advice import advice
 from pretap.bundle.manifest import Metrics
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.advice import advice, is_above_chance
+from pretap_offline.evaluate.advice import is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.counted_work import counters
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
