@@ -160,6 +160,9 @@ def test_a_real_effect_is_worth_going_live():
     [
         (52, 100, 0.5, "not distinguishable from chance (p = 0.38): do not go live yet"),
         (62, 100, 0.5, "above chance but weak: expect at least about 5 of 10 correct, while guessing gets 5 of 10"),
+        (26, 40, 0.5, "above chance but weak: expect at least about 9 of 20 correct, while guessing gets 5 of 10; "),
+        (28, 40, 0.5, "above chance but weak: expect at least about 5 of 10 correct, while guessing gets 5 of 10; "),
+        (29, 40, 0.5, "going live makes sense: expect at least about 11 of 20 correct"),
         (80, 100, 0.5, "going live makes sense: expect at least about 7 of 10 correct"),
         (349, 409, 0.5, "going live makes sense: expect at least about 8 of 10 correct"),
         (39, 40, 0.5, "going live makes sense: expect at least about 17 of 20 correct"),

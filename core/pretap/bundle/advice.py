@@ -1,4 +1,4 @@
-"""Advice: what a cross-validated accuracy lets a user expect who wants to go live. Used by training and `inspect`."""
+"""Advice on going live, from a cross-validated accuracy. Used by training and `inspect`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], c
             "or record more"
         )
     expected = f"expect at least about {_odds(interval95[0])} correct"
-    if accuracy < chance + _WEAK * (1 - chance):
+    if accuracy < chance + _WEAK * (1 - chance) or _twentieths(interval95[0]) <= _twentieths(chance):
         return (
             f"above chance but weak: {expected}, while guessing gets {_odds(chance)}; "
             "record more, or improve the contact of the electrodes, before going live"
@@ -39,6 +39,10 @@ def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], c
     return f"going live makes sense: {expected}"
 
 
+def _twentieths(share: float) -> int:
+    return min(19, math.floor(20 * share + 1e-9))
+
+
 def _odds(share: float) -> str:
-    n = min(19, math.floor(20 * share + 1e-9))
+    n = _twentieths(share)
     return f"{n // 2} of 10" if n % 2 == 0 else f"{n} of 20"
