@@ -96,8 +96,9 @@ def train(
         epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
         epochs, report = read_trials(data, part="train"), None
-        if recipe.events or recipe.trials != TrialsConfig():
-            note = "[events] and [trials] apply to recordings only; these trials are already cut"
+        if recipe.events or (recipe.trials, recipe.recording) != (TrialsConfig(), RecordingConfig()):
+            note = "[events], [trials] and [recording] apply to recordings only; these trials are already cut"
+        recipe = replace(recipe, recording=RecordingConfig())
         if tuple(recipe.events) != epochs.classes:
             recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
     if trials is not None:

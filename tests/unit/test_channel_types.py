@@ -80,7 +80,7 @@ def test_a_unit_that_is_no_voltage_excludes_a_channel():
     kept, left_out = choose(labels, units=units)
     assert kept == ["C3", "C4"]  # the unit of C4 is missing, not another one
     assert [name for name, _ in left_out] == ["Nose", "Box", "Lamp"]
-    assert left_out[0][1] == "its unit is degC, which is no voltage"
+    assert left_out[0][1] == "its unit is degC, not a voltage"
     assert choose(["ch1", "ch2"], units=["none", "none"])[0] == ["ch1", "ch2"]  # no channel has a unit
 
 

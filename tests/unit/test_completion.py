@@ -60,6 +60,7 @@ def test_recipes_are_completed(complete):
     assert complete("pretap", "train", "t") == ["tangent-space", "tutorial"]
     assert complete("pretap", "train", "s") == ["single-1000hz", "single-100hz"]  # not serve, which is no recipe
     assert complete("pretap", "compare", "csp", "ld") == ["lda"]
+    assert complete("pretap", "config", "s") == ["serve", "single-1000hz", "single-100hz"]
 
 
 @pytest.mark.parametrize("command", ["serve", "evaluate", "inspect", "score", "tune", "verify", "latency"])

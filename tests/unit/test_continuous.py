@@ -296,7 +296,7 @@ def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_pa
     rows: list[list[float] | str] = [[0.0, 1.0]] * 20
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
     recording = open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
-    assert recording.left_out == (("T", "its unit is celsius, which is no voltage"),)
+    assert recording.left_out == (("T", "its unit is celsius, not a voltage"),)
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "?V"))
     with pytest.raises(DataError, match=r"channel 'C4' of 'Amp' is in '\?V'"):
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))

@@ -105,7 +105,7 @@ def test_records_whose_onsets_run_back_give_no_event_two_places(tmp_path):
     assert recording.segments == (0, 300)
     assert [event.text for event in recording.events] == ["once"]
     assert any("set back" in note for note in recording.notes)
-    assert any(note.startswith("1 events were left out") for note in recording.notes)
+    assert any(note.startswith("1 event was left out") for note in recording.notes)
 
 
 def test_onsets_that_are_no_times_or_rounded_make_no_pause(tmp_path):
@@ -147,7 +147,7 @@ def test_codes_of_a_trigger_channel_at_a_rate_of_its_own_are_events(tmp_path, su
     recording = open_recording(write_edf(tmp_path / f"x.{suffix}", signals))
     assert recording.channels == ("C3", "C4")
     assert recording.events == (Event(206, "7", -0.005), Event(450, "12"))
-    with pytest.raises(DataError, match=r"no channel 'Trig', which should have the cues. It has C3, C4, Status"):
+    with pytest.raises(DataError, match=r"no channel 'Trig', which a setting or option names. It has C3, C4, Status"):
         open_recording(tmp_path / f"x.{suffix}", config=RecordingConfig(cue_channel="Trig"))
 
 

@@ -102,7 +102,7 @@ def test_the_whole_loop_is_measured_from_the_decision(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channel": "LIGHT"}, "'amp' has 0 channels 'LIGHT': expected one. It has C3, DIODE, C4"),
+        ({"channel": "LIGHT"}, "'amp' has no channel 'LIGHT', which a setting or option names. It has C3, DIODE, C4"),
         ({"channel": "C3"}, "expected edges of 'C3' near its 60 markers and nowhere else"),
         (
             {"channel": "DIODE", "markers": "game"},

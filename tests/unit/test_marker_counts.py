@@ -10,10 +10,12 @@ import pytest
 
 from command_line import invoke
 from config_helpers import CONFIGS
+from edf_files import Signal, annotation, write_edf
 from pretap.config import load_config
 from pretap.config.serve import ServeConfig
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.recordings.continuous import open_recording
 from xdf_files import write_streams
 
 
@@ -57,6 +59,25 @@ def test_the_annotations_of_another_format_are_counted(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("label", "unit"), [("C3", "furlong"), ("C3", ""), ("EOG", "uV"), ("Temp", "degC")], ids=lambda text: text or "none"
+)
+def test_the_markers_of_a_file_are_counted_even_if_its_eeg_cannot_be_read(label, unit, tmp_path):
+    path = write_edf(
+        tmp_path / "a.edf",
+        [Signal(label, np.zeros(300, np.int64), 100, unit)],  # flat, so that no unit can be guessed
+        onsets=["0", "1", "2"],
+        annotations={1: [annotation("1.2", "tap/left"), annotation("1.5", "tap/right"), annotation("1.8", "tap/left")]},
+    )
+    with pytest.raises(DataError, match="unit|EEG"):
+        open_recording(path)
+    assert invoke("markers", path).splitlines() == [
+        "annotations and trigger channels: 3 markers",
+        "       2  'tap/left'",
+        "       1  'tap/right'",
+    ]
+
+
 def test_a_file_without_markers_says_so_and_a_missing_one_is_bad_data(tmp_path):
     amp = {"name": "amp", "kind": "EEG", "format": "float32", "sfreq_hz": 100.0, "channels": [("C3", "EEG")]}
     path = write_streams(tmp_path / "a.xdf", amp | {"t_s": np.arange(100) / 100, "values": np.zeros((100, 1))})
@@ -78,5 +99,11 @@ def test_all_shipped_configurations_are_listed_with_a_sentence_and_others_are_re
     lines = invoke("config").splitlines()
     assert [line.split()[0] for line in lines] == [file.stem for file in CONFIGS]
     assert all(line.endswith(".") for line in lines)
-    with pytest.raises(UsageError, match=r"No shipped configuration 'nope': expected one of closed-form, csp, default"):
-        invoke("config", "nope")
+    with pytest.raises(UsageError, match=r"No shipped configuration 'own-cp': .* Did you mean 'own-cap'\?$"):
+        invoke("config", "own-cp")
+
+
+def test_the_file_name_of_a_shipped_configuration_prints_it_even_into_a_file_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own-cap.toml").touch()  # by the redirection of `pretap config own-cap.toml > own-cap.toml`
+    assert invoke("config", "own-cap.toml") == invoke("config", "own-cap")

@@ -12,6 +12,7 @@ import pytest
 
 from command_line import ROOT, invoke
 from pretap.bundle.file import load
+from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError, UsageError
 from pretap_offline.synthetic.command import simulate_raw
 
@@ -63,10 +64,12 @@ def test_train_writes_a_bundle_and_evaluate_writes_predictions_and_figures(noise
 
 
 def test_settings_for_recordings_are_reported_as_unused_if_trials_come_cut(noise_data, tmp_path):
-    note = "[events] and [trials] apply to recordings only; these trials are already cut"
+    note = "[events], [trials] and [recording] apply to recordings only; these trials are already cut"
     args = ("--data", noise_data, "--out", tmp_path / "b.safetensors", *FAST)
     assert invoke("train", "own-cap", *args, "--set", "network.hidden=3").splitlines()[1] == note
     assert invoke("train", "tutorial", *args, "--set", "trials.reject_uv=100").splitlines()[1] == note
+    assert invoke("train", "tutorial", *args, "--set", 'recording.eeg=["EOG"]').splitlines()[1] == note
+    assert load(tmp_path / "b.safetensors").manifest.training.config.recording == RecordingConfig()
     assert note not in invoke("train", "tutorial", *args)
 
 

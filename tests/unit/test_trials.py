@@ -128,7 +128,7 @@ def test_an_event_more_than_a_sample_from_the_nearest_one_is_dropped():
     events = [(300, "tap/left", 0.0039), (400, "tap/left", 0.0041), (500, "tap/right", -0.0041), (600, "tap/right")]
     epochs, report = cut_trials([recording(events)], RECIPE)  # a sample is 4 ms
     assert len(epochs) == 2
-    assert report.files[0].dropped == (("more than a sample from the nearest one", 2),)
+    assert report.files[0].dropped == (("in a pause or outside the recording", 2),)
 
 
 def test_a_repeated_event_is_one_trial_and_two_classes_on_one_sample_are_dropped():
@@ -137,8 +137,8 @@ def test_a_repeated_event_is_one_trial_and_two_classes_on_one_sample_are_dropped
     assert epochs.labels.tolist() == [0, 1]
     assert report.files[0].n_events == (3, 2)
     assert dict(report.files[0].dropped) == {
-        "on one sample with an event of the same class": 1,
-        "on one sample with another class": 2,
+        "at the same sample as an event of the same class": 1,
+        "at the same sample as an event of another class": 2,
     }
 
 
@@ -148,7 +148,7 @@ def test_a_marker_in_a_break_does_not_replace_the_tap_whose_sample_is_the_neares
         epochs, report = cut_trials([recording(events, segments=(0, 501))], RECIPE)
         assert epochs.labels.tolist() == [0, 1]
         assert report.files[0].n_events == (2, 2)
-        assert report.files[0].dropped == (("more than a sample from the nearest one", 2),)
+        assert report.files[0].dropped == (("in a pause or outside the recording", 2),)
 
 
 @pytest.mark.parametrize("sfreq_hz", [250.0, 125.0])

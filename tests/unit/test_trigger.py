@@ -75,7 +75,7 @@ def test_codes_in_a_channel_that_mne_takes_for_eeg_are_read_in_microvolts_and_ar
     assert [(each.sample, each.text) for each in recording.events] == TriggerChannel("TTL").process(
         values.astype(float)
     )
-    with pytest.raises(DataError, match=r"has no channel 'ttl', which should have the cues. It has C3, TTL"):
+    with pytest.raises(DataError, match=r"has no channel 'ttl', .* It has C3, TTL. Did you mean 'TTL'"):
         recording_from_raw(whole, config=RecordingConfig(cue_channel="ttl"))
 
 

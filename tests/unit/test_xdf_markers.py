@@ -139,8 +139,8 @@ def test_codes_of_a_trigger_channel_are_the_events_and_the_channel_is_not_eeg(tm
         assert recording.channels == ("C3", "C4")
         assert "The events are the codes of channel 'TTL'." in recording.notes
         assert events(path) == TAP_EVENTS
-        with pytest.raises(DataError, match=r"has 0 channels 'STIM': expected one.*It has C3, C4, TTL"):
-            events(path, cue_channel="STIM")
+        with pytest.raises(DataError, match=r"has no channel 'tll', .* It has C3, C4, TTL. Did you mean 'TTL'"):
+            events(path, cue_channel="tll")
 
 
 def test_one_source_of_events_can_be_chosen(tmp_path):

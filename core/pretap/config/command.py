@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from pretap.config.reading import shipped_configs
 from pretap.errors import UsageError
+from pretap.spelling import did_you_mean
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Complete the name of a shipped configuration."""
+    return [CompletionItem(name) for name in shipped_configs() if name.startswith(incomplete)]
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete)
 def config(*, name: str | None) -> None:
     """Print the shipped configuration NAME with its comments; without NAME, list all of them.
 
@@ -24,9 +31,11 @@ def config(*, name: str | None) -> None:
         for each, file in shipped.items():
             click.echo(f"{each:<{width}}  {_summary(file)}")
         return
-    if name not in shipped:
-        raise UsageError(f"No shipped configuration {name!r}: expected one of {', '.join(shipped)}.")
-    click.echo(shipped[name].read_text(encoding="utf-8"), nl=False)
+    file = shipped.get(name.removesuffix(".toml"))  # a file of this name may be the one the output is written to
+    if file is None:
+        known = f"expected one of {', '.join(shipped)}.{did_you_mean(name, shipped)}"
+        raise UsageError(f"No shipped configuration {name!r}: {known}")
+    click.echo(file.read_text(encoding="utf-8"), nl=False)
 
 
 def _summary(file: Path) -> str:

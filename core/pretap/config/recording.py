@@ -1,4 +1,4 @@
-"""What a recording's file does not say, or says wrongly. Part of `pretap train`'s recipe; options of other commands."""
+"""Settings for files that lack something or have it wrong. Part of `pretap train`'s recipe; options of other commands."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def from_options(
     Raises
     ------
     UsageError
-        If both ``--markers`` and ``--cue-channel`` are given, a name is too long, or the unit is no voltage.
+        If both ``--markers`` and ``--cue-channel`` are given, a name is too long, or the unit is not a voltage.
     """
     values = {"markers": list(markers), "cue_channel": cue_channel, "unit": unit, "eeg": list(eeg)}
     return load_config(RecordingConfig, values=values)

@@ -180,7 +180,7 @@ def _reason(label: str, kind: str, unit: str) -> str:
     if found := kind_of(label):
         return f"{found} by its label"
     if unit.strip().lower() in _NOT_VOLTS:
-        return f"its unit is {unit.strip()}, which is no voltage"
+        return f"its unit is {unit.strip()}, not a voltage"
     return ""
 
 
@@ -189,7 +189,7 @@ def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, h
     if has_eeg and kind and kind.lower() != "eeg":
         return f"its type is {kind}"
     if has_volts and unit.strip().lower() in _NO_UNIT and not _is_electrode(label):
-        return f"its unit is {unit.strip()}, which is no voltage"
+        return f"its unit is {unit.strip()}, not a voltage"
     if not any(map(_is_electrode, labels)):
         return ""
     if _EXTERNAL.fullmatch("".join(_WORD.findall(label.upper()))):

@@ -28,6 +28,7 @@ from pretap.recordings.reading.refusals import FORMATS, explain_failure, refuse_
 from pretap.recordings.reading.units import uv_factors
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
+from pretap.signal.channels import unknown_channel
 from pretap.signal.trigger import ALL_BITS, HIGH_BITS, LOW_BITS, TriggerChannel, is_event, is_status
 
 __all__ = ["open_recording", "recording_from_raw"]
@@ -35,7 +36,6 @@ __all__ = ["open_recording", "recording_from_raw"]
 _XDF_SUFFIXES = (".xdf", ".xdfz", ".xdf.gz")
 _UNIT_VOLT = 107  # FIFF_UNIT_V in MNE's `info["chs"][i]["unit"]`
 _UV_PER_V = 1e6
-_MAX_LISTED = 40
 
 
 def open_recording(
@@ -142,8 +142,7 @@ def _convert(
     raw.rename_channels(dict(zip(raw.ch_names, labels, strict=True)), verbose="error")
     cue_channel = config.cue_channel
     if cue_channel and cue_channel not in raw.ch_names:
-        listed = ", ".join(raw.ch_names[:_MAX_LISTED])
-        raise DataError(f"{source} has no channel {cue_channel!r}, which should have the cues. It has {listed}.")
+        raise DataError(f"{source} {unknown_channel(cue_channel, raw.ch_names)}")
     if n_samples == 0:
         raise DataError(f"{source} has no samples.")
     kept, left_out = _pick_eeg(raw, source, config, units[0])

@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from pretap.config.recording import RecordingConfig
+from pretap.errors import DataError
 from pretap.recordings.continuous import is_xdf, open_recording
+from pretap.recordings.recording import Event
 from pretap.recordings.xdf.load import load_streams
 
 
@@ -34,5 +38,16 @@ def read_marker_counts(path: Path) -> list[MarkerCounts]:
         return [
             count_texts(each.name, each.id, (text for _, text in each.texts)) for each in streams if each.has_markers
         ]
-    recording = open_recording(path)
-    return [count_texts("annotations and trigger channels", "", (event.text for event in recording.events))]
+    return [count_texts("annotations and trigger channels", "", (event.text for event in _events(path)))]
+
+
+def _events(path: Path) -> tuple[Event, ...]:
+    """Read the events of a file, even if its unit is not known or none of its channels is EEG."""
+    config = RecordingConfig(unit="uV")
+    try:
+        return open_recording(path, config=config).events
+    except DataError as error:
+        try:
+            return open_recording(path, config=replace(config, eeg=("*",))).events
+        except DataError:
+            raise error from None

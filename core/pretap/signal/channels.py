@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pretap.errors import PretapError, StreamRefusedError
+from pretap.spelling import did_you_mean
 
 MISSING = -1
 _ELECTRODES = Path(__file__).with_name("electrodes.toml")
+_MAX_LISTED = 40
 _NUMBER = re.compile(r"\d+")
 _GRID_NAME = re.compile(r"[A-H]\d{1,3}|VREF")  # names in the systems that number their electrodes
 _UNIT = re.compile(r"(micro|u|mu|nano|n|milli|m|)[ _-]?(volts?|v)\.?")
@@ -96,7 +98,7 @@ def match_channels(
     if missing:
         raise error(
             f"{stream} lacks {len(missing)} of the {len(wanted)} channels of the bundle: {', '.join(missing)}. "
-            f"It has {', '.join(found[:40]) or 'no labels'}. Check the montage, name the channels in the "
+            f"It has {', '.join(found[:_MAX_LISTED]) or 'no labels'}. Check the montage, name the channels in the "
             f"configuration ({setting} channels = [...]), or train without them."
         )
     twice = [wanted[k] for k, i in enumerate(index) if i != MISSING and i in index[:k]]
@@ -106,6 +108,12 @@ def match_channels(
             f"Name the channels in the configuration: {setting} channels = [...]."
         )
     return index
+
+
+def unknown_channel(name: str, labels: Sequence[str]) -> str:
+    """Return the refusal of a channel that a recording lacks, to follow the name of the recording."""
+    listed = ", ".join(filter(None, labels[:_MAX_LISTED])) or "no labels"
+    return f"has no channel {name!r}, which a setting or option names. It has {listed}.{did_you_mean(name, labels)}"
 
 
 def unit_factor(unit: str) -> float | None:

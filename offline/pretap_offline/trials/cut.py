@@ -210,11 +210,11 @@ def _find_windows(
     for event, label in events:
         last = sample_at(recording, event, offset_s=config.trials.window_ms[1] / 1000)
         if abs(event.late_s) > slack_s:
-            why = "more than a sample from the nearest one"
+            why = "in a pause or outside the recording"
         elif len(set(labels_at[event.sample])) > 1:
-            why = "on one sample with another class"
+            why = "at the same sample as an event of another class"
         elif event.sample in seen:
-            why = "on one sample with an event of the same class"
+            why = "at the same sample as an event of the same class"
         else:
             seen.add(event.sample)
             why = _obstacle(recording, event, last, n_window)

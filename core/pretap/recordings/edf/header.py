@@ -49,7 +49,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a file says.
+    """The content of a file's header.
 
     Attributes
     ----------

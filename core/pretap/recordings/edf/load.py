@@ -20,11 +20,11 @@ from pretap.recordings.reading.overrides import replace_labels, replace_rate
 from pretap.recordings.reading.placement import Annotation, TimeAxis, place_annotations, sentences
 from pretap.recordings.reading.units import uv_factors
 from pretap.recordings.recording import Recording
+from pretap.signal.channels import unknown_channel
 from pretap.signal.trigger import TriggerChannel
 
 _SUFFIXES = (".edf", ".bdf", ".edf+", ".bdf+", ".rec")
 _TRIGGERS = ("status", "trigger")  # labels of channels whose codes are events in every file
-_MAX_LISTED = 40
 
 
 def is_edf(path: Path) -> bool:
@@ -113,8 +113,7 @@ def _choose(
     """Return the indices of the EEG channels that share the most common rate, and those left out with a reason."""
     path = header.path
     if config.cue_channel and config.cue_channel not in labels:
-        listed = ", ".join(labels[:_MAX_LISTED]) or "no channels"
-        raise DataError(f"{path} has no channel {config.cue_channel!r}, which should have the cues. It has {listed}.")
+        raise DataError(f"{path} {unknown_channel(config.cue_channel, labels)}")
     kept, left_out = choose_eeg_channels(
         labels,
         types=[""] * len(labels),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pretap.recordings.edf.header import Header
 
 _MAX_ERROR_SAMPLES = 0.5  # a record that starts off by more follows a pause
-_DECIMALS = range(3, 7)  # of rounded onsets; coarser ones are no times, and not worth a pause
+_DECIMALS = range(3, 7)  # of rounded onsets; coarser ones are not usable as times
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
     is_pause, is_overlap = pauses_s > tolerance_s, pauses_s < -tolerance_s
     name = header.path.name
     if 4 * is_overlap.sum() >= len(onsets):  # such as 0 throughout, or whole seconds for records of half a second
-        note = f"The onsets of the records in {name} are no times. It is read as if it had no pauses."
+        note = f"The record onsets in {name} are not usable times, so the file is read without pauses."
         return RecordTimes(regular_s, start_s, note=note)
     pauses = (np.flatnonzero(is_pause | is_overlap) + 1).tolist()
     for first, last in pairwise((0, *pauses, len(onsets))):
@@ -72,7 +72,9 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
         notes.append(f"{name} has {n_pauses} {noun}, {pauses_s[is_pause].sum():g} s in all. No trial crosses one.")
     if n_overlaps := int(is_overlap.sum()):
         noun = "record starts" if n_overlaps == 1 else "records start"
-        notes.append(f"In {name}, {n_overlaps} {noun} before the end of the one before, as if its clock was set back.")
+        notes.append(
+            f"In {name}, {n_overlaps} {noun} before the end of the one before, as if its clock had been set back."
+        )
     is_regular = np.array_equal(onsets_s, regular_s)
     return RecordTimes(onsets_s, start_s, is_regular=is_regular, pauses=tuple(pauses), note=" ".join(notes))
 

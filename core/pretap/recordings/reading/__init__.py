@@ -1,1 +1,1 @@
-"""What the readers of several formats share: labels, units and rates that a setting replaces, events, and refusals."""
+"""Parts shared by the readers of several formats: replaced labels, units and rates, events, and refusals."""

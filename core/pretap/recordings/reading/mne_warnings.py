@@ -1,4 +1,4 @@
-"""What MNE's readers warn of, in sentences for the user. Used by `open_recording`."""
+"""The warnings of MNE's readers, in sentences for the user. Used by `open_recording`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do with a file that is not a recording, or not the right part of one. Used by `open_recording`."""
+"""Refusals of files that are not a recording, or not the right part of one. Used by `open_recording`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the XML in an XDF file says about a stream. Used by `load` and `recorded_stream`.
+"""Parses the XML description of a stream in an XDF file. Used by `load` and `recorded_stream`.
 
 Recorders copy what a device's program wrote, which is not always valid XML in UTF-8.
 """

@@ -13,9 +13,8 @@ from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.reading.units import REMEDY, names_no_unit
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
-from pretap.signal.channels import unit_factor
+from pretap.signal.channels import unit_factor, unknown_channel
 
-_MAX_LISTED = 40
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
@@ -54,11 +53,10 @@ def eeg_channels(
 def column_of(eeg: RecordedStream, label: str, path: Path) -> int:
     """Return the column of the channel with this label."""
     labels = [each["label"] for each in eeg.channel_info]
-    if labels.count(label) != 1 or len(labels) != eeg.n_channels:
-        listed = ", ".join(filter(None, labels[:_MAX_LISTED])) or "no labels"
-        raise DataError(
-            f"{path}: {eeg.name!r} has {labels.count(label)} channels {label!r}: expected one. It has {listed}."
-        )
+    if label not in labels:
+        raise DataError(f"{path}: {eeg.name!r} {unknown_channel(label, labels)}")
+    if labels.count(label) > 1:
+        raise DataError(f"{path}: {eeg.name!r} has {labels.count(label)} channels {label!r}: expected one.")
     return labels.index(label)
 
 

@@ -91,7 +91,7 @@ def _refuse_twins(streams: Sequence[RecordedStream], path: Path) -> None:
 def _why_twins(one: RecordedStream, other: RecordedStream) -> str:
     """Return why two streams may have the same events: they share a text, or most of their markers coincide.
 
-    The second stream of a task that was restarted begins after the first one, and is no twin.
+    The second stream of a task that was restarted begins after the first one, so it is not a twin.
     """
     times, others = (np.sort([t_s for t_s, _ in each.texts]) for each in (one, other))
     if not (len(times) and len(others)) or times[0] > others[-1] or others[0] > times[-1]:

@@ -20,7 +20,7 @@ _GAP_SAMPLES = 1.5  # a lasting shift by more than this is a break
 _SURE_S = 0.9  # a jump by more than this is a break at once
 _MARGIN = 1.3  # on the largest of n normal numbers, which is about sqrt(2 ln n) standard deviations
 _MIN_SECONDS = 4  # from which the jitter of the medians can be told
-_MAX_DRIFT = 0.01  # relative to the nominal rate; more is no drift, but a break every second
+_MAX_DRIFT = 0.01  # relative to the nominal rate; more is not drift, but a break every second
 
 
 def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
@@ -55,7 +55,7 @@ def find_starts(t_s: NDArray[np.float64], sfreq_hz: float) -> list[int]:
 def lateness(t_s: NDArray[np.float64], sfreq_hz: float) -> NDArray[np.float64]:
     """Return how many samples each timestamp is late, (n_samples,), apart from the drift of the device's clock.
 
-    Timestamps of a packet that were made on its arrival count from its last one, because the others are no times.
+    Timestamps of a packet that were made on its arrival count from its last one; the others are not times of samples.
     """
     late: NDArray[np.float64] = t_s - t_s[:1]
     late *= sfreq_hz
