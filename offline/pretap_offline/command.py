@@ -24,6 +24,7 @@ from pretap.options import (
     trials_option,
     xdf_stream_option,
 )
+from pretap.spelling import counted
 
 if TYPE_CHECKING:
     from pretap.decoder.decoder import Decoder
@@ -103,7 +104,7 @@ def train(
             recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
     if trials is not None:
         epochs = epochs.select_range(trials)
-    click.echo(f"{len(epochs)} trials: {epochs.source}" if report is None else report.describe())
+    click.echo(f"{counted(len(epochs), 'trial')}: {epochs.source}" if report is None else report.describe())
     if note:
         click.echo(note)
     _save(epochs, save_trials)

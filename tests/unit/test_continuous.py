@@ -14,6 +14,7 @@ from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.recording import Event, Recording
 from pretap.recordings.xdf import open_xdf
+from pretap.spelling import counted
 from pretap_realtime.send.messages import Message, encode
 
 SFREQ_HZ = 200.0
@@ -236,8 +237,10 @@ def test_invalid_timestamps_are_extrapolated_and_reported(tmp_path: Path, bad: f
     assert (recording.n_samples, recording.segments, recording.t_s) == (1000, (0,), None)
     assert recording.read(0, 1000)[:, 0].tolist() == list(range(1000))
     assert recording.events == (Event(137, "left"), Event(500, "right"))
-    assert f"{last - first} samples with invalid timestamps are placed by the nominal rate." in recording.notes
-    assert "1 markers with invalid timestamps are left out." in recording.notes
+    n = last - first
+    filled = "1 sample with an invalid timestamp is" if n == 1 else f"{n} samples with invalid timestamps are"
+    assert f"{filled} placed by the nominal rate." in recording.notes
+    assert "1 marker with an invalid timestamp is left out." in recording.notes
 
 
 def test_samples_that_never_had_a_time_are_left_out_and_non_finite_clocks_are_named(tmp_path: Path) -> None:
@@ -297,8 +300,8 @@ def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_pa
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
     recording = open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     assert recording.left_out == (("T", "its unit is celsius, not a voltage"),)
-    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "?V"))
-    with pytest.raises(DataError, match=r"channel 'C4' of 'Amp' is in '\?V'"):
+    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "kV"))
+    with pytest.raises(DataError, match=r"channel 'C4' of 'Amp' is in 'kV'"):
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     header = stream_header(1, **EEG, channels=channel("C3", "µV") + channel("T", "celsius", "Aux"))
     assert open_recording(write_xdf(tmp_path / "b.xdf", header, samples(1, t_s, rows))).channels == ("C3",)
@@ -362,7 +365,7 @@ def test_an_xdf_file_truncated_anywhere_is_read_up_to_its_last_complete_chunk_wi
         n_sample_chunks = sum(end <= n_bytes for i, end in enumerate(ends) if i in {3, 4, 5, 7, 8, 9})
         assert recording.n_samples == 10 * n_sample_chunks, n_bytes
         n_left = n_bytes - max(end for end in ends if end <= n_bytes)
-        truncated = f"The file is truncated: {n_left} bytes after its last complete chunk were not read."
+        truncated = f"The file is truncated: {counted(n_left, 'byte')} after its last complete chunk could not be read."
         unclosed = "The file was not closed by its recorder, so it may have ended early."
         assert ((truncated if n_left else unclosed) in recording.notes) == (n_bytes < len(content)), n_bytes
 

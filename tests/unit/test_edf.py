@@ -112,7 +112,7 @@ def test_onsets_that_are_no_times_or_rounded_make_no_pause(tmp_path):
     for onsets, record_s in ((["0"] * 6, "1"), (["0", "0", "1", "1", "2", "2"], "0.5")):
         recording = open_recording(write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s=record_s))
         assert (recording.segments, recording.t_s) == ((0,), None)
-        assert "no times" in recording.notes[0]
+        assert "are not usable times" in recording.notes[0]
     onsets = ["0.000", "0.033", "0.067", "0.100", "0.133", "0.167"]  # 3 kHz: a rounded onset is off by a whole sample
     path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s="0.033333", kind="EDF+D")
     recording = open_recording(path)

@@ -69,7 +69,7 @@ def test_the_markers_of_a_file_are_counted_even_if_its_eeg_cannot_be_read(label,
         onsets=["0", "1", "2"],
         annotations={1: [annotation("1.2", "tap/left"), annotation("1.5", "tap/right"), annotation("1.8", "tap/left")]},
     )
-    with pytest.raises(DataError, match="unit|EEG"):
+    with pytest.raises(DataError, match=r"unit|EEG"):
         open_recording(path)
     assert invoke("markers", path).splitlines() == [
         "annotations and trigger channels: 3 markers",

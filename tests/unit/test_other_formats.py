@@ -196,7 +196,7 @@ def test_a_channel_of_nan_does_not_hide_the_size_of_the_others(tmp_path):
     x_uv[:, 1] = np.nan
     x_uv[::50, 2] = np.inf
     path = write_gdf(tmp_path / "x.gdf", x_uv, LABELS, version=2.2, unit="")
-    assert "3 channels have no unit. They are read as microvolts" in open_recording(path).notes[0]
+    assert "3 channels have no unit. The values are read as microvolts" in open_recording(path).notes[0]
 
 
 def test_a_part_of_a_split_fif_that_is_missing_is_told(tmp_path):
@@ -294,7 +294,7 @@ def test_lost_packets_and_a_cut_line_of_an_openbci_file_are_told(tmp_path):
     recording = open_recording(path)
     assert (recording.n_samples, recording.segments) == (995, (0, 400))
     assert any("last line" in note for note in recording.notes)
-    assert any("Packets are missing in 1 places" in note for note in recording.notes)
+    assert any("Packets are missing in 1 place of" in note for note in recording.notes)
     path.write_text("\n".join([*lines[:50], lines[50].replace(".", ";"), *lines[51:]]))
     with pytest.raises(DataError, match=r"is in OpenBCI's text format, but a line of it is damaged"):
         open_recording(path)

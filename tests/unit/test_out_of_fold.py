@@ -91,4 +91,4 @@ def test_the_metrics_are_the_means_over_the_repeats(validation):
     assert metrics.nll == pytest.approx(np.mean([s.nll for s in repeats]), abs=1e-15)
     assert metrics.n_trials == N_TRIALS  # the interval counts trials, not trials times repeats
     assert metrics.accuracy_ci95 == wilson95(round(metrics.accuracy * N_TRIALS), N_TRIALS)
-    assert metrics.protocol.startswith("4-fold stratified cross-validation, 2 repeat(s), ")
+    assert metrics.protocol.startswith("4-fold stratified cross-validation, 2 repeats, ")

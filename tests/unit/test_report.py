@@ -117,7 +117,7 @@ def test_two_channels_of_one_electrode_are_one_place_on_the_maps(tmp_path):
 def test_the_page_holds_everything_needed_to_repeat_the_comparison(found, page):
     for said in (
         *("noise & <rhythms>", found.trials.sha256, found.setting.protocol, found.setting.code, found.setting.created),
-        *("40 (20 left, 20 right), 6 channels, 100 Hz", "4 folds, 2 repeat(s), seeds 0 to 1"),
+        *("40 (20 left, 20 right), 6 channels, 100 Hz", "4 folds, 2 repeats, seeds 0 to 1"),
         "pretap compare 'a <b>' --report r.html",
     ):
         assert said in page.text
@@ -224,7 +224,7 @@ def test_three_classes_have_maps(tmp_path):
 def test_channels_without_a_position_give_no_maps_and_the_page_says_so(tmp_path):
     epochs = trials(channels=("C3", "Cz", "C4", "one", "two", "three"))
     page = reported(compared(epochs, tmp_path, {"lda": LDA}, repeats=1), tmp_path, epochs)
-    assert "No maps: 3 of 6 channels have a standard position, at least 4 are needed." in page.text
+    assert "No maps: standard positions are known for 3 of 6 channels, at least 4 are needed." in page.text
     assert {kind for _, kind, _ in page.pictures} == {"image/svg+xml"}
 
 

@@ -152,7 +152,7 @@ def test_the_picture_is_drawn_without_positions_and_with_one_channel(tmp_path):
     raw.save(path, verbose="error")
     recipe = ("own-cap", "--recording", path, "--out", out, *QUICK)
     said = invoke("train", *recipe, "--set", "scaling.reference=none")
-    assert "no scalp map: 0 of 1 channels have a known position" in said
+    assert "no scalp map: positions are known for 0 of 1 channel" in said
     assert "no C3 and C4: the figure shows E1" in said
     with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
         invoke("train", *recipe)

@@ -56,7 +56,7 @@ def test_the_effect_of_each_of_three_classes_is_its_difference_from_the_mean_of_
             {"channels": ("E1",)},
             "no C3 and C4: the figure shows E1, where the classes differ most; no scalp map",
         ),
-        ({"channels": ("C3", "C4")}, "no scalp map: 2 of 2 channels have a known position"),
+        ({"channels": ("C3", "C4")}, "no scalp map: positions are known for 2 of 2 channels"),
     ],
 )
 def test_the_figure_says_what_it_leaves_out(changes, notes, tmp_path):

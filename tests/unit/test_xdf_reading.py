@@ -138,7 +138,7 @@ def test_what_an_outlet_sent_while_it_ended_is_left_out_as_by_pyxdf(tmp_path):
     assert_equals_pyxdf(path)
     recording = open_recording(path)
     assert recording.n_samples == 1000
-    assert "The last 1 samples of 'Amp' are left out: its outlet sent them as it ended." in recording.notes
+    assert "At the end of 'Amp', 1 sample is left out that its outlet sent as it ended." in recording.notes
 
 
 def test_the_example_files_equal_pyxdf(xdf_dir):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pretap.spelling import counted
+
 MIN_TRIALS = 40  # with 36 of 40 correct, the 95 % interval reaches from 0.77 to 0.96; with fewer it says little
 _SIGNIFICANT = 0.05
 _WEAK = 0.3  # of the way from chance to perfection: 0.65 with two equal classes
@@ -22,7 +24,7 @@ def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], c
     if n_trials < MIN_TRIALS:
         so_far = "above chance" if is_significant(p_chance) else f"not distinguishable from chance (p = {p_chance:.2f})"
         return (
-            f"{n_trials} trials can promise nothing yet: so far the accuracy is {so_far}; record at least "
+            f"{counted(n_trials, 'trial')} can promise nothing yet: so far the accuracy is {so_far}; record at least "
             f"{MIN_TRIALS - n_trials} more before going live"
         )
     if not is_significant(p_chance):

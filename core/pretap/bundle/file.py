@@ -30,7 +30,7 @@ from pretap.networks import Layout
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import COVARIANCE, SCALE
-from pretap.spelling import did_you_mean
+from pretap.spelling import counted, did_you_mean
 
 MAX_FILE_BYTES = 16 * 2**20
 MAX_DECIMATION = 2**24  # values in the matrix of the decimation: 128 MiB
@@ -201,7 +201,8 @@ def _parse(data: bytes, path: str) -> Bundle:
             raise BundleError(f"{path}: tensor {name!r} has NaN or infinite values; train it again.")
         offset += n_bytes
     if offset != len(body):
-        raise BundleError(f"{path}: {len(body) - offset} bytes follow the last tensor; the file is damaged.")
+        surplus = counted(len(body) - offset, "byte follows", "bytes follow")
+        raise BundleError(f"{path}: {surplus} the last tensor; the file is damaged.")
     return Bundle(manifest, tensors, hashlib.sha256(data).hexdigest())
 
 

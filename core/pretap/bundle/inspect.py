@@ -19,6 +19,7 @@ from pretap.errors import BundleError, UsageError
 from pretap.files import write_json
 from pretap.options import json_option
 from pretap.signal.statistics import Statistics
+from pretap.spelling import counted
 from pretap.terminal import plain
 
 _HOP_S = 0.05
@@ -80,7 +81,7 @@ def _streams(bundle: Bundle) -> str:
     manifest = bundle.manifest
     hop = max(1, round(_HOP_S * manifest.sfreq_hz))
     decoder = Decoder(manifest, bundle.tensors, engine=AUTO)
-    return f"{decoder.stream(hop).describe()} (a decision each {hop} samples)"
+    return f"{decoder.stream(hop).describe()} (a decision each {counted(hop, 'sample')})"
 
 
 def _signal(statistics: Statistics | None, names: tuple[str, ...]) -> str:
@@ -115,7 +116,7 @@ def _table(manifest: Manifest, *, sha256: str) -> str:
         "network": f"{manifest.describe_network()}, {manifest.streaming.n_parameters} parameters",
         **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
         "a decision": _cost(manifest),
-        "trained on": f"{training.n_trials} trials of {training.data}{resampled}, seed {training.seed}",
+        "trained on": f"{counted(training.n_trials, 'trial')} of {training.data}{resampled}, seed {training.seed}",
         **_accuracy(manifest),
         "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
         "sha256": sha256,
@@ -129,7 +130,7 @@ def _scaling(manifest: Manifest) -> str:
     steps = [f"{scaling.reference} reference"] if scaling.reference != "none" else []
     if scaling.n_taps:
         steps.append(f"low-pass of {scaling.n_taps} taps to {manifest.sfreq_hz / scaling.decimate:g} Hz")
-    steps += [f"baseline of {scaling.n_baseline} samples"] if scaling.n_baseline else []
+    steps += [f"baseline of {counted(scaling.n_baseline, 'sample')}"] if scaling.n_baseline else []
     steps += [f"means of {scaling.n_block} samples"] if scaling.n_block > 1 else []
     return ", ".join([*steps, f"divided by {scaling.divide_uv:g} uV"])
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from pretap.config.train import TrainConfig
 from pretap.networks import Network
 from pretap.signal.scaling import Scaling
+from pretap.spelling import counted
 
 FORMAT_VERSION = 4
 TRIAL_DIGITS = 16  # stored of each trial's sha256: 6 kB for 316 trials; p = 3e-8 that two of a million collide
@@ -187,7 +188,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             accuracy = f"cross-validated accuracy {self.metrics.accuracy:.3f}"
         return (
             f"{self.describe_network()}; {self.n_window} samples at {self.sfreq_hz:g} Hz; trained on "
-            f"{self.training.n_trials} trials of {' '.join(self.training.data.split())[:200]}; {accuracy}"
+            f"{counted(self.training.n_trials, 'trial')} of {' '.join(self.training.data.split())[:200]}; {accuracy}"
         )
 
     def describe_network(self) -> str:

@@ -28,8 +28,8 @@ def config(*, name: str | None) -> None:
     shipped = shipped_configs()
     if name is None:
         width = max(map(len, shipped))
-        for each, file in shipped.items():
-            click.echo(f"{each:<{width}}  {_summary(file)}")
+        for each in shipped:
+            click.echo(f"{each:<{width}}  {_summary(shipped[each])}")
         return
     file = shipped.get(name.removesuffix(".toml"))  # a file of this name may be the one the output is written to
     if file is None:

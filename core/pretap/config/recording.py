@@ -1,4 +1,4 @@
-"""Settings for files that lack something or have it wrong. Part of `pretap train`'s recipe; options of other commands."""
+"""Settings for files that lack something or have it wrong. In `pretap train`'s recipe; options of other commands."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pretap.recordings.reading.placement import sentences
 from pretap.recordings.recording import Event, Recording
 from pretap.signal.channels import unit_factor
 from pretap.signal.trigger import TriggerChannel
+from pretap.spelling import counted
 
 _FIRST_LINE = re.compile(rb"\s*%\s*OpenBCI Raw", re.IGNORECASE)
 _FIELD = re.compile(r"%\s*(Number of channels|Sample Rate)\s*=\s*([\d.]+)", re.IGNORECASE)
@@ -70,7 +71,7 @@ def open_openbci_text(path: Path, config: RecordingConfig) -> Recording:
     segments = _segments(table[:, 0])
     lost = ""
     if len(segments) > 1:
-        lost = f"Packets are missing in {len(segments) - 1} places of {path.name}. No trial crosses one."
+        lost = f"Packets are missing in {counted(len(segments) - 1, 'place')} of {path.name}. No trial crosses one."
     columns = table[:, len(exg) + 1 :].T  # (n_markers, n_samples)
     codes = [code for values in columns for code in TriggerChannel("marker").process(values)]
     recording = Recording(

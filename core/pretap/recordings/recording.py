@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.channels import electrode_names, match_channels
+from pretap.spelling import counted
 
 TIE_SAMPLES = 1e-3
 """Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
@@ -140,7 +141,7 @@ def describe_channels(recording: Recording, *, wanted: Sequence[str] = ()) -> li
     electrodes = dict(zip(wanted or recording.channels, electrode_names(wanted or recording.channels), strict=True))
     used = [name for name, electrode in electrodes.items() if electrode in found]
     missing = [name for name in electrodes if name not in used]
-    lines = [f"uses {len(used)} channels: {', '.join(used)}"]
+    lines = [f"uses {counted(len(used), 'channel')}: {', '.join(used)}"]
     if missing:
         lines.append(f"missing: {', '.join(missing)}")
     return [*lines, *describe_left_out(recording.left_out), *recording.notes]

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from pretap.signal.suspects import Suspects
 from pretap.signal.timeline import Timeline
 from pretap.signal.timeline_fit import PACKET_S
+from pretap.spelling import counted
 
 _Floats = NDArray[np.float64]
 
@@ -207,7 +208,7 @@ class ShiftDetector:
                 self._counts.n_clock_steps += n_steps
                 self._counts.n_lost += n_lost
                 self._breaks.append(
-                    Break(int(at[-1]), n_lost, f"gap: {n_lost} samples lost" if n_lost else "clock step")
+                    Break(int(at[-1]), n_lost, f"gap: {counted(n_lost, 'sample')} lost" if n_lost else "clock step")
                 )
 
     def _judge(self, offset: float, n: float, t_s: float, at: int) -> bool:
@@ -266,7 +267,7 @@ class ShiftDetector:
             )
         elif n_lost:
             self._counts.n_lost += n_lost
-            self._breaks.append(Break(at, n_lost, f"gap: {n_lost} samples lost", shift=offset))
+            self._breaks.append(Break(at, n_lost, f"gap: {counted(n_lost, 'sample')} lost", shift=offset))
         else:
             self._counts.n_clock_steps += 1
             self._breaks.append(Break(at, 0, f"clock step: {step_s:+.3f} s", shift=offset))
@@ -349,7 +350,12 @@ class ShiftDetector:
             self._counts.n_lost -= n_back
             suspects.believed = []
             self._breaks.append(
-                Break(at, -n_back, f"timestamps came back: {n_back} samples were late, not lost", shift=shift)
+                Break(
+                    at,
+                    -n_back,
+                    f"timestamps came back: {counted(n_back, 'sample was', 'samples were')} late, not lost",
+                    shift=shift,
+                )
             )
         elif n_lost := self._count(shift, float(t_s[-1]), at, is_pending=False):
             suspects.believed.append((float(n[-1]), n_lost))

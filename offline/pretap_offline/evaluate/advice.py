@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pretap.bundle.advice import is_significant
 from pretap.bundle.manifest import Metrics, describe_chance
+from pretap.spelling import counted
 from pretap_offline.evaluate.metrics import describe_confusion
 
 
@@ -27,6 +28,6 @@ def describe(metrics: Metrics, classes: Sequence[str]) -> str:
     repeats = f", {n_repeats} repeats added up" if n_repeats > 1 else ""
     lines += [f"true classes in rows, decoded in columns{repeats}:", *describe_confusion(m.confusion, classes)]
     if m.learning_curve:
-        curve = ", ".join(f"{n} trials {accuracy:.3f}" for n, accuracy in m.learning_curve)
+        curve = ", ".join(f"{counted(n, 'trial')} {accuracy:.3f}" for n, accuracy in m.learning_curve)
         lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
     return "\n".join([*lines, m.verdict])

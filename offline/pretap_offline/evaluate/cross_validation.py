@@ -19,6 +19,7 @@ from pretap.bundle.manifest import Metrics
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.epochs import Epochs
+from pretap.spelling import counted
 from pretap_offline.evaluate.advice import is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.counted_work import counters
@@ -234,7 +235,9 @@ def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     how, own = "stratified cross-validation", "split and network seed"
     if is_blockwise(epochs, config.evaluation):
         how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
-    return f"{n_folds}-fold {how}, {n_repeats} repeat(s), each with its own {own}, from seed {seed}{calibrated}"
+    return (
+        f"{n_folds}-fold {how}, {counted(n_repeats, 'repeat')}, each with its own {own}, from seed {seed}{calibrated}"
+    )
 
 
 def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:

@@ -16,6 +16,7 @@ from pretap.errors import DataError
 from pretap.files import write_json, write_text
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
+from pretap.spelling import counted
 from pretap_offline.evaluate.metrics import Scores, against_chance, describe_confusion, score
 from pretap_offline.trials.report import TrialReport, describe_counts
 
@@ -39,7 +40,7 @@ class Evaluation:
         """Return the predictions and the scores in a few lines."""
         n, scores, scored_in_s = len(self.probs), self.scores, self.scored_in_s
         counts = np.bincount(self.probs.argmax(1), minlength=len(self.classes))
-        lines = [f"{n} trials: {self.source}", f"predicted: {describe_counts(counts, self.classes)}"]
+        lines = [f"{counted(n, 'trial')}: {self.source}", f"predicted: {describe_counts(counts, self.classes)}"]
         if self.n_trained_on:
             lines.append(f"NOT AN ESTIMATE: {self.n_trained_on} of {n} trials were trained on")
         if scores is None:
@@ -55,7 +56,9 @@ class Evaluation:
             if not self.n_trained_on:
                 n_of_class = [sum(row) for row in scores.confusion]
                 lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, n_of_class))}")
-        lines.append(f"scored {n} trials in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading")
+        lines.append(
+            f"scored {counted(n, 'trial')} in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading"
+        )
         return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from pretap.errors import UsageError
 from pretap.files import check_writable
 from pretap.options import FILE, FOLDER, json_option, recording_options, recordings_option, xdf_stream_option
 from pretap.progress import progress_of
+from pretap.spelling import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +131,7 @@ def compare(
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
     store = Store(store_dir)
-    click.echo(f"{len(keys)} fits, {store.count(keys)} of them in {store.folder}", err=True)
+    click.echo(f"{counted(len(keys), 'fit')}, {store.count(keys)} of them in {store.folder}", err=True)
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
+from pretap.spelling import counted
 from pretap_offline.evaluate.cross_validation import Split, calibrated, gather, parts_of
 from pretap_offline.evaluate.metrics import wilson95
 from pretap_offline.lab.bench import Bench
@@ -115,8 +116,8 @@ def setting_of(bench: Bench) -> Setting:
     how = "blockwise (contiguous in time)" if blockwise else "stratified"
     fresh = "its own network seed" if blockwise else "its own folds and network seed"
     return Setting(
-        protocol=f"{wanted.folds}-fold {how} cross-validation, {wanted.repeats} repeat(s), each with {fresh}, from "
-        f"seed {bench.seed}; everything fitted inside the fold",
+        protocol=f"{wanted.folds}-fold {how} cross-validation, {counted(wanted.repeats, 'repeat')}, each with "
+        f"{fresh}, from seed {bench.seed}; everything fitted inside the fold",
         folds=wanted.folds,
         repeats=wanted.repeats,
         blockwise=blockwise,
@@ -138,7 +139,7 @@ def _take(finished: Iterator[Fitted], folds: list[Split], name: str) -> list[Fit
     fitted = list(islice(finished, len(folds)))
     errors = [each.error for each in fitted if each.error]
     if errors:
-        raise DataError(f"{name}: {len(errors)} of {len(fitted)} fits failed. {errors[0]}")
+        raise DataError(f"{name}: {len(errors)} of {counted(len(fitted), 'fit')} failed. {errors[0]}")
     return fitted
 
 

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.spelling import counted
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
 from pretap_offline.evaluate.cross_validation import Split, gather, splits
 from pretap_offline.evaluate.metrics import score
@@ -216,7 +217,7 @@ def _score_choices(
 
 def _setting(bench: Bench, *, n_trials: int, n_inner: int) -> Setting:
     setting = setting_of(bench)
-    search = f"{n_trials} trials of TPE on {n_inner} inner folds by calibrated NLL"
+    search = f"{counted(n_trials, 'trial')} of TPE on {n_inner} inner folds by calibrated NLL"
     if not bench.evaluation.folds:
         return replace(setting, protocol=f"{search} of all trials, from seed {bench.seed}: a choice, not an estimate")
     return replace(setting, protocol=f"nested: {setting.protocol}; in each outer fold's training part {search}")

@@ -12,6 +12,7 @@ from pretap.config.train import TrainConfig
 from pretap.errors import DataError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
+from pretap.spelling import counted
 
 _UV_PER_V = 1e6
 
@@ -70,7 +71,7 @@ def bad_channels(epochs: Any, config: TrainConfig, *, is_missing: NDArray[np.boo
         n = int((~is_missing[:, k]).sum())
         if 2 * sum(counts.values()) > n:
             seen = " and ".join(f"{what} in {count}" for what, count in counts.items() if count)
-            bad.append((name, f"{seen} of {n} trials"))
+            bad.append((name, f"{seen} of {counted(n, 'trial')}"))
     if len(bad) == len(epochs.ch_names):
         raise DataError(
             f"Every channel is bad, such as {bad[0][0]}: {bad[0][1]}. Expected EEG in volts, as in MNE, or with its "

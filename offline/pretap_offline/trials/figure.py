@@ -12,6 +12,7 @@ from pretap.files import replacing, writing
 from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
+from pretap.spelling import counted
 from pretap_offline.trials.courses import BANDS_HZ, Course, band_power, potential_ends, slow_potential, why_no_power
 from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
 from pretap_offline.trials.report import describe_counts
@@ -39,7 +40,9 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
     notes += filter(None, refused.values())
     known = channels_on_map(epochs.channels)
     if len(known) < MIN_ON_MAP:
-        notes.append(f"no scalp map: {len(known)} of {len(epochs.channels)} channels have a known position")
+        notes.append(
+            f"no scalp map: positions are known for {len(known)} of {counted(len(epochs.channels), 'channel')}"
+        )
         known = []
     n_maps = len(courses[0].effects(epochs.classes)) if known else 0
     figure = Figure(figsize=(3.7 * len(picked) + 2.7 * n_maps + 0.9, 2.7 * len(courses) + 0.7), layout="constrained")
@@ -52,7 +55,7 @@ def draw_trials(epochs: Epochs, path: Path) -> str:
             _draw_maps(figure, axes[len(picked) :], epochs, course, known=known, picked=picked)
     counts = np.bincount(_labels(epochs), minlength=len(epochs.classes))
     source = epochs.source if len(epochs.source) <= 60 else epochs.source[:57] + "..."
-    title = f"{source}: {len(epochs)} trials ({describe_counts(counts, epochs.classes)})"
+    title = f"{source}: {counted(len(epochs), 'trial')} ({describe_counts(counts, epochs.classes)})"
     figure.suptitle(title, fontsize=11, parse_math=False)
     with writing(path), replacing(path) as partial:
         figure.savefig(partial, dpi=120)

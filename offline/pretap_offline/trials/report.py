@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pretap.recordings.recording import Recording, describe_left_out
+from pretap.spelling import counted
 
 _MAX_NAMES = 5  # in one line
 _MAX_MARKERS = 30  # in an error
@@ -54,15 +55,15 @@ class TrialReport:
         """Return the report in a few lines."""
         start_ms, end_ms = self.window_ms
         lines = [
-            f"{sum(self.n_trials)} trials ({describe_counts(self.n_trials, self.classes)}) of {self.n_window} samples, "
-            f"{start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz",
-            f"uses {len(self.channels)} channels: {', '.join(self.channels)}",
+            f"{counted(sum(self.n_trials), 'trial')} ({describe_counts(self.n_trials, self.classes)}) of "
+            f"{self.n_window} samples, {start_ms:g} to {end_ms:g} ms from the event, {self.sfreq_hz:g} Hz",
+            f"uses {counted(len(self.channels), 'channel')}: {', '.join(self.channels)}",
         ]
         lines += [f"channel dropped: {name}, {why}" for name, why in self.dropped_channels]
         lines += [f"channel replaced by its neighbours: {name}, {why}" for name, why in self.replaced_channels]
         for file, recorded_hz in zip(self.files, self.recorded_hz, strict=True):
             n_events = describe_counts(file.n_events, self.classes)
-            line = f"{file.source}: {sum(file.n_trials)} of {sum(file.n_events)} events ({n_events})"
+            line = f"{file.source}: {sum(file.n_trials)} of {counted(sum(file.n_events), 'event')} ({n_events})"
             if recorded_hz != self.sfreq_hz:
                 line += f", resampled from {recorded_hz:g} Hz"
             if file.dropped:
@@ -89,4 +90,4 @@ def list_markers(recordings: Sequence[Recording]) -> str:
         return "no markers at all"
     rows = [f"{text!r} ({n})" for text, n in counts.most_common(_MAX_MARKERS)]
     more = len(counts) - len(rows)
-    return ", ".join(rows) + (f" and {more} other texts" if more > 0 else "")
+    return ", ".join(rows) + (f" and {counted(more, 'other text')}" if more > 0 else "")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.recordings.edf.header import Header
+from pretap.spelling import counted
 
 _MAX_ERROR_SAMPLES = 0.5  # a record that starts off by more follows a pause
 _DECIMALS = range(3, 7)  # of rounded onsets; coarser ones are not usable as times
@@ -68,13 +69,12 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
             onsets_s[first:last] = unrounded_s
     notes = []
     if n_pauses := int(is_pause.sum()):
-        noun = "pause" if n_pauses == 1 else "pauses"
-        notes.append(f"{name} has {n_pauses} {noun}, {pauses_s[is_pause].sum():g} s in all. No trial crosses one.")
-    if n_overlaps := int(is_overlap.sum()):
-        noun = "record starts" if n_overlaps == 1 else "records start"
         notes.append(
-            f"In {name}, {n_overlaps} {noun} before the end of the one before, as if its clock had been set back."
+            f"{name} has {counted(n_pauses, 'pause')}, {pauses_s[is_pause].sum():g} s in all. No trial crosses one."
         )
+    if n_overlaps := int(is_overlap.sum()):
+        records = counted(n_overlaps, "record starts", "records start")
+        notes.append(f"In {name}, {records} before the end of the one before, as if its clock had been set back.")
     is_regular = np.array_equal(onsets_s, regular_s)
     return RecordTimes(onsets_s, start_s, is_regular=is_regular, pauses=tuple(pauses), note=" ".join(notes))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.recordings.recording import TIE_SAMPLES, Event
+from pretap.spelling import counted
 
 _BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
 _NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
@@ -92,7 +93,11 @@ def place_annotations(
     segments = {event.sample for each, event in placed if event is not None and each.is_boundary} | set(axis.segments)
     bad = sorted({span for each in annotations if each.is_bad for span in axis.spans(each)})
     n_lost = len(placed) - len(events)
-    note = f"{n_lost} events were left out: two parts of the recording have their time." if n_lost else ""
+    note = (
+        f"{counted(n_lost, 'event was', 'events were')} left out: two parts of the recording have the same time."
+        if n_lost
+        else ""
+    )
     return tuple(sorted(set(events))), tuple(sorted(segments)), tuple(bad), note
 
 

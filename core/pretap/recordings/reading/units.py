@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError
 from pretap.signal.channels import unit_factor
+from pretap.spelling import counted
 
 REMEDY = 'Set the unit: --unit uV, or [recording] unit = "uV" in the recipe.'
 _NO_UNIT = re.compile(r"|n/?a|none|[^a-z0-9]+v|[^a-z0-9]+", re.IGNORECASE)  # also "?V", whose micro sign is lost
@@ -78,8 +79,8 @@ def uv_factors(
             + (REMEDY.replace("uV", fitting[0]) if fitting else REMEDY)
         )
     return known_or_1, (
-        f"{len(unknown)} channels have {called}. They are read as microvolts, because their values spread by "
-        f"{spread:.3g}, as EEG in microvolts does. If that is wrong, set the unit with --unit."
+        f"{counted(len(unknown), 'channel has', 'channels have')} {called}. The values are read as microvolts, because "
+        f"they spread by {spread:.3g}, as EEG in microvolts does. If that is wrong, set the unit with --unit."
     )
 
 

@@ -34,6 +34,7 @@ from pretap.recordings.xdf.description import essential_fields, parse_xml, text_
 from pretap.recordings.xdf.recorded_stream import RecordedStream, rate_of
 from pretap.recordings.xdf.sample_times import fill_timestamps
 from pretap.recordings.xdf.samples import DTYPES, FileValues, fill_in, pieces, read_texts
+from pretap.spelling import counted
 
 _MAX_TIMESTAMP_S = 1e12  # 30 000 years; beyond that, floats do not even resolve 0.1 ms
 _MAX_CHANNELS = 1 << 16
@@ -100,11 +101,13 @@ def load_streams(path: Path, *, synchronize: bool) -> LoadedFile:
     if lost:
         n_bytes = sum(n for _, n, _ in lost)
         notes.append(
-            f"The file is damaged: {n_bytes} of its {content.n_bytes} bytes could not be read, in {len(lost)} "
-            f"{'place' if len(lost) == 1 else 'places'} (first, {lost[0][2]}). Everything else was read."
+            f"The file is damaged: {n_bytes} of its {content.n_bytes} bytes could not be read, in "
+            f"{counted(len(lost), 'place')} (first, {lost[0][2]}). Everything else was read."
         )
     if n_left or content.is_cut:
-        notes.append(f"The file is truncated: {n_left} bytes after its last complete chunk were not read.")
+        notes.append(
+            f"The file is truncated: {counted(n_left, 'byte')} after its last complete chunk could not be read."
+        )
     elif any(each.footer is None for each in streams.values()) and not lost:
         notes.append("The file was not closed by its recorder, so it may have ended early.")
     loaded = [each.finish(synchronize=synchronize, notes=notes) for each in streams.values()]
@@ -262,7 +265,8 @@ class _Stream:
         n_more = 0 if n_announced is None else n_surplus(len(t_s), n_announced, *_columns(offsets))
         if n_more:
             t_s, offsets = t_s[:-n_more], offsets[:-1]
-            notes.append(f"The last {n_more} samples of {self.name!r} are left out: its outlet sent them as it ended.")
+            are = counted(n_more, "sample is", "samples are")
+            notes.append(f"At the end of {self.name!r}, {are} left out that its outlet sent as it ended.")
         finite = [each for each in offsets if all(map(math.isfinite, each))]
         if len(finite) < len(offsets) and len(t_s):
             if not finite:

@@ -16,7 +16,7 @@ from pretap.recordings.xdf.eeg import column_of
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
 from pretap.signal.trigger import TriggerChannel
-from pretap.spelling import did_you_mean
+from pretap.spelling import counted, did_you_mean
 
 _COINCIDENCE_S = 0.05  # a trigger box and the program of the task tell of one event within this time
 _MIN_COPIED = 10  # markers of the shorter stream: fewer may begin a block together with a trial
@@ -49,10 +49,8 @@ def find_events(
     ]
     events, n_ambiguous = _events(markers, times, clocks, sfreq_hz=eeg.sfreq_hz)
     if n_ambiguous:
-        notes.append(
-            f"A clock was set back in this recording: {n_ambiguous} markers fit samples before and after that, and are "
-            "left out."
-        )
+        fit = counted(n_ambiguous, "marker fits", "markers fit")
+        notes.append(f"A clock was set back in this recording: {fit} samples before and after that (left out).")
     return markers, events, notes
 
 
@@ -107,7 +105,7 @@ def _why_twins(one: RecordedStream, other: RecordedStream) -> str:
     by_chance = min(1.0, 2 * _COINCIDENCE_S * len(many) / span_s) * len(few) if span_s > 0 else 0.0
     is_copy = n_coinciding >= _MIN_COPIED and n_coinciding > max(len(few) / 2, 2 * by_chance)
     if n_coinciding > len(many) / 2 or is_copy:
-        return f"have {n_coinciding} markers at the same times"
+        return f"have {counted(int(n_coinciding), 'marker')} at the same times"
     return ""
 
 

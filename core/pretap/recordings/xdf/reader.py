@@ -19,6 +19,7 @@ from pretap.recordings.xdf.markers import find_events
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes, is_regular, joined_times
 from pretap.recordings.xdf.settings import apply_settings
+from pretap.spelling import counted
 
 _MAX_APART_S = 3600.0  # beyond it, markers and EEG are not on one clock
 _LARGE_JITTER_S = 0.02  # worth a note
@@ -116,19 +117,23 @@ def _notes(
     notes = []
     if len(times.starts) > len(eeg.parts):
         n_breaks = len(times.starts) - len(eeg.parts)
-        lost = f"; {times.n_lost} samples were lost" if times.n_lost else ""
-        notes.append(f"The timestamps have {n_breaks} {'break' if n_breaks == 1 else 'breaks'}{lost}.")
+        lost = f"; {counted(times.n_lost, 'sample was', 'samples were')} lost" if times.n_lost else ""
+        notes.append(f"The timestamps have {counted(n_breaks, 'break')}{lost}.")
     if times.jitter_s > _LARGE_JITTER_S:
         notes.append(f"The timestamps jitter by {times.jitter_s * 1000:.0f} ms; shorter losses cannot be detected.")
     if n_filled := sum(file.n_filled[each] for each in eeg.parts):
-        notes.append(f"{n_filled} samples with invalid timestamps are placed by the nominal rate.")
+        filled = counted(n_filled, "sample with an invalid timestamp is", "samples with invalid timestamps are")
+        notes.append(f"{filled} placed by the nominal rate.")
     if n_untimed := sum(file.n_untimed[each] for each in eeg.parts):
-        notes.append(f"{n_untimed} samples with invalid timestamps are left out.")
+        untimed = counted(n_untimed, "sample with an invalid timestamp is", "samples with invalid timestamps are")
+        notes.append(f"{untimed} left out.")
     if n_untimed := sum(file.n_untimed[each.id] for each in markers):
-        notes.append(f"{n_untimed} markers with invalid timestamps are left out.")
+        untimed = counted(n_untimed, "marker with an invalid timestamp is", "markers with invalid timestamps are")
+        notes.append(f"{untimed} left out.")
     notes += file.notes
     if n_outside := sum(abs(event.late_s) > (1 + 1e-6) / sfreq_hz for event in events):
-        notes.append(f"{n_outside} of {len(events)} markers lie outside the samples.")
+        markers_lie = counted(len(events), "marker lies", "markers lie")
+        notes.append(f"{n_outside} of {markers_lie} outside the samples.")
     if sfreq_hz != eeg.sfreq_hz:
         notes.append(
             f"The nominal rate is {eeg.sfreq_hz:g} Hz, but the timestamps show {sfreq_hz:.4g} Hz, which is used."

@@ -15,6 +15,7 @@ from pretap.errors import DataError, UsageError
 from pretap.extras import import_extra
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
+from pretap.spelling import counted
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
 from pretap_offline.figure_style import not_drawn
 from pretap_offline.lab.fits import data_sha256
@@ -66,7 +67,7 @@ def write_report(found: Comparison, path: Path, *, trials: Epochs | None, comman
         _mistakes(found, best_first),
         _maps(found, best_first, trials),
     ]
-    title = "1 decoder" if len(best_first) == 1 else f"{len(best_first)} decoders compared"
+    title = counted(len(best_first), "decoder", "decoders compared")
     content = page(f"{title}: {found.trials.source}", sections)
     with writing(path):
         write_whole(path, content.encode())
@@ -81,9 +82,12 @@ def _header(found: Comparison, command: str) -> str:
         [
             ("data", trials.source + (f" (subject {trials.subject})" if trials.subject else "")),
             ("sha256 of the data", trials.sha256),
-            ("trials", f"{trials.n_trials} ({named}), {len(trials.channels)} channels, {trials.sfreq_hz:g} Hz"),
+            (
+                "trials",
+                f"{trials.n_trials} ({named}), {counted(len(trials.channels), 'channel')}, {trials.sfreq_hz:g} Hz",
+            ),
             ("protocol", setting.protocol),
-            ("folds, repeats, seeds", f"{setting.folds} folds, {setting.repeats} repeat(s), seeds {seeds}"),
+            ("folds, repeats, seeds", f"{setting.folds} folds, {counted(setting.repeats, 'repeat')}, seeds {seeds}"),
             ("code", f"pretap {setting.code}"),
             ("libraries", ", ".join(f"{name} {version}" for name, version in setting.versions.items())),
             ("computed", setting.created),
@@ -165,7 +169,7 @@ def _training(found: Comparison, best_first: Sequence[Outcome]) -> list[str]:
     for each in best_first:
         if each.losses:
             drawn = figures.training(np.array(each.losses), n_classes=len(found.trials.classes))
-            caption = f"{each.name}: {len(each.losses)} fits"
+            caption = f"{each.name}: {counted(len(each.losses), 'fit')}"
             shown.append(picture(drawn, alt=f"Training loss of {each.name}", caption=caption))
     return [section("Training", texts.TRAINING, [cards(shown)])] if shown else []
 
@@ -195,8 +199,8 @@ def _maps(found: Comparison, best_first: Sequence[Outcome], trials: Epochs | Non
     drawing = Topographies(trials.channels)
     if len(drawing.placed) < MIN_ON_MAP:
         text = (
-            f"No maps: {len(drawing.placed)} of {len(trials.channels)} channels have a standard position, "
-            f"at least {MIN_ON_MAP} are needed."
+            f"No maps: standard positions are known for {len(drawing.placed)} of "
+            f"{counted(len(trials.channels), 'channel')}, at least {MIN_ON_MAP} are needed."
         )
         return section("On the head", "", [paragraph(text)])
     content = []
