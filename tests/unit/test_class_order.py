@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 
@@ -58,11 +60,37 @@ def predicted(path: Path) -> tuple[list[str], np.ndarray]:
     return header, np.array(rows, float)[:, 1].astype(int)
 
 
+@dataclass
+class Trained:
+    """A bundle of one order of classes, with the files that it was made of, and the report of its training."""
+
+    file: Path
+    toml: Path
+    bundle: Path
+    trials: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train once for each order of classes."""
+
+    @cache
+    def train(classes: tuple[str, ...]) -> Trained:
+        folder = tmp_path_factory.mktemp("trained")
+        file, toml = recording(folder, classes), recipe(folder, classes)
+        bundle, trials = folder / "b.safetensors", folder / "t-epo.fif"
+        said = invoke("train", toml, "--recording", file, "--out", bundle, "--save-trials", trials)
+        return Trained(file, toml, bundle, trials, said)
+
+    return train
+
+
 @pytest.mark.parametrize("classes", ORDERS, ids="-".join)
-def test_every_order_of_classes_goes_from_a_recording_through_every_offline_command(classes, tmp_path):
-    file, bundle = recording(tmp_path, classes), tmp_path / "b.safetensors"
+def test_every_order_of_classes_goes_from_a_recording_through_every_offline_command(classes, trained, tmp_path):
+    made = trained(classes)
+    file, bundle, said = made.file, made.bundle, made.said
     n = N_OF_CLASS * len(classes)
-    said = invoke("train", recipe(tmp_path, classes), "--recording", file, "--out", bundle)
     assert "accuracy 1.000" in said
     table = said[said.index("true classes in rows") :].splitlines()[1 : len(classes) + 2]
     assert table[0].split() == list(classes)
@@ -93,21 +121,17 @@ def test_every_order_of_classes_goes_from_a_recording_through_every_offline_comm
 
 
 @pytest.mark.parametrize("classes", ORDERS, ids="-".join)
-def test_trials_of_a_file_keep_the_order_of_their_classes_in_training_and_evaluation(classes, tmp_path):
-    saved, first, second = tmp_path / "t-epo.fif", tmp_path / "1.safetensors", tmp_path / "2.safetensors"
-    toml = recipe(tmp_path, classes)
-    invoke("train", toml, "--recording", recording(tmp_path, classes), "--out", first, "--save-trials", saved)
-    invoke("train", toml, "--data", saved, "--out", second)
+def test_trials_of_a_file_keep_the_order_of_their_classes_in_training_and_evaluation(classes, trained, tmp_path):
+    saved, second = trained(classes).trials, tmp_path / "2.safetensors"
+    invoke("train", trained(classes).toml, "--data", saved, "--out", second)
     assert read_bundle(second).manifest.classes == classes
     assert "accuracy 1.000" in invoke("evaluate", second, "--data", saved)
 
 
 @pytest.mark.parametrize("classes", ORDERS[2:], ids="-".join)
-def test_trials_that_lack_a_class_are_matched_by_name(classes, tmp_path):
-    saved, bundle = tmp_path / "t-epo.fif", tmp_path / "b.safetensors"
-    toml, file = recipe(tmp_path, classes), recording(tmp_path, classes)
-    invoke("train", toml, "--recording", file, "--out", bundle, "--save-trials", saved)
-    kept = mne.read_epochs(saved, verbose="error")[list(classes[::2])]
+def test_trials_that_lack_a_class_are_matched_by_name(classes, trained, tmp_path):
+    bundle = trained(classes).bundle
+    kept = mne.read_epochs(trained(classes).trials, verbose="error")[list(classes[::2])]
     some = tmp_path / "some-epo.fif"
     kept.save(some, fmt="double", verbose="error")
     assert f"accuracy 1.000 ({2 * N_OF_CLASS} of {2 * N_OF_CLASS} correct" in invoke("evaluate", bundle, "--data", some)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from command_line import run
 from pretap.cli import pretap
@@ -63,10 +64,15 @@ def test_recipes_are_completed(complete):
     assert complete("pretap", "config", "s") == ["serve", "single-1000hz", "single-100hz"]
 
 
-@pytest.mark.parametrize("command", ["serve", "evaluate", "inspect", "score", "tune", "verify", "latency"])
-def test_bundles_are_completed(complete, command):
-    assert complete("pretap", command, "") == BUNDLES
-    assert complete("pretap", command, "zzz") == []  # then bash completes files
+def test_bundles_are_completed(complete):
+    assert complete("pretap", "serve", "") == BUNDLES
+    assert complete("pretap", "serve", "zzz") == []  # then bash completes files
+
+
+@pytest.mark.parametrize("command", ["evaluate", "inspect", "score", "tune", "verify", "latency"])
+def test_bundles_are_completed_for_every_command_that_takes_one(command):
+    found = ShellComplete(pretap, {}, "pretap", "_PRETAP_COMPLETE").get_completions([command], "")
+    assert [each.value for each in found if each.type == "plain"] == BUNDLES
 
 
 def test_options_are_completed_and_those_with_choices(complete):
