@@ -300,8 +300,8 @@ def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_pa
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
     recording = open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     assert recording.left_out == (("T", "its unit is celsius, not a voltage"),)
-    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "kV"))
-    with pytest.raises(DataError, match=r"channel 'C4' of 'Amp' is in 'kV'"):
+    header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "foo"))
+    with pytest.raises(DataError, match=r"'Amp': channel C4 has the unit 'foo': expected microvolts"):
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
     header = stream_header(1, **EEG, channels=channel("C3", "µV") + channel("T", "celsius", "Aux"))
     assert open_recording(write_xdf(tmp_path / "b.xdf", header, samples(1, t_s, rows))).channels == ("C3",)
@@ -345,7 +345,7 @@ def test_an_xdf_chunk_that_claims_four_billion_samples_is_left_out(tmp_path: Pat
 
 def whole(*, n_chunks: int = 6) -> list[bytes]:
     """The chunks of a sound file: ten samples each, a boundary behind the third, footers."""
-    parts = [stream_header(1, **EEG), stream_header(2, **MARKERS)]
+    parts = [stream_header(1, **EEG, channels=channel("C3", "uV") * 2), stream_header(2, **MARKERS)]
     for i in range(n_chunks):
         t_s = [(10 * i + k) / 100 for k in range(10)]
         parts.append(samples(1, t_s, [[t, 0.0] for t in t_s]))

@@ -187,7 +187,27 @@ def test_a_unit_that_is_not_known_is_refused_with_the_remedy(tmp_path):
 def test_a_unit_that_cannot_be_true_is_told(tmp_path):
     path = write_edf(tmp_path / "x.edf", [Signal("C3", noise(), 100, unit="V")])
     assert "which no EEG does" in open_recording(path).notes[0]
-    assert open_recording(path, config=RecordingConfig(unit="uV")).notes == ()
+    notes = open_recording(path, config=RecordingConfig(unit="uV")).notes
+    assert notes == ("The unit is set to uV; the file says V.",)
+
+
+@pytest.mark.parametrize("unit", ["", "uV", "mV"])
+def test_a_unit_that_is_set_makes_no_eeg_of_a_channel_that_is_no_voltage(tmp_path, unit):
+    signals = [*eeg(), counted("Probe", 100, 6, unit="degC"), counted("Box", 100, 6, unit="n/a")]
+    recording = open_recording(write_edf(tmp_path / "x.edf", signals), config=RecordingConfig(unit=unit))
+    assert recording.channels == ("C3", "C4")
+    assert [name for name, _ in recording.left_out] == ["Probe", "Box"]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("uV", 1.0), ("mV", 1e3)])
+def test_a_channel_without_a_unit_has_that_of_the_others_even_if_it_is_flat(tmp_path, unit, factor):
+    signals = [Signal("C3", noise(), 100, unit=unit), Signal("C4", noise(), 100, unit="")]
+    recording = open_recording(write_edf(tmp_path / "x.edf", [*signals, Signal("Cz", 0 * noise(), 100, unit="")]))
+    assert recording.read(0, 2000).tolist() == (noise()[:, None] * np.array([factor, factor, 0])).tolist()
+    assert recording.notes == (f"Channels without a unit are read in {unit}, as the others: C4, Cz.",)
+    flat = write_edf(tmp_path / "y.edf", [Signal("C3", 0 * noise() + 7, 100, unit="")])
+    assert open_recording(flat).read(0, 2)[:, 0].tolist() == [7.0, 7.0]
+    assert "although their values do not vary" in open_recording(flat).notes[0]
 
 
 def test_labels_and_the_rate_can_be_set_and_labels_that_occur_twice_get_numbers(tmp_path):

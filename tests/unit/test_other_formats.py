@@ -127,7 +127,20 @@ def test_events_between_samples_lie_at_the_nearest_one_in_every_format(tmp_path)
             )
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("uVolt", 1.0), ("nV", 1e-3), ("mV", 1e3), ("µV", 1.0), ("", 1.0)])
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("uVolt", 1.0),
+        ("nV", 1e-3),
+        ("mV", 1e3),
+        ("µV", 1.0),
+        ("", 1.0),
+        (" µV", 1.0),
+        ("uV ", 1.0),
+        (" nV", 1e-3),
+        (" ", 1.0),
+    ],
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_every_unit_of_brainvision_is_read_and_can_be_replaced(tmp_path, unit, factor, encoding):
     path = write_brainvision(tmp_path / "x.vhdr")
@@ -239,10 +252,19 @@ def test_a_brainvision_recording_without_its_markers_or_its_data_says_so(tmp_pat
 def test_microvolts_that_were_saved_as_volts_are_told_and_a_unit_makes_them_right(tmp_path):
     path = tmp_path / "x_raw.fif"
     raw_of(eeg_uv() * 1e6).save(path, verbose="error")
-    assert "which no EEG does. The unit may be wrong: set it with --unit." in open_recording(path).notes[0]
+    assert "which no EEG does. The unit may be wrong: set the right one with --unit." in open_recording(path).notes[0]
     recording = open_recording(path, config=RecordingConfig(unit="uV"))
-    assert recording.notes == ()
+    assert recording.notes == ("The unit is set to uV; the file says V.",)
     assert recording.read(0, 1000) == pytest.approx(eeg_uv(), abs=1e-3)
+    recording = open_recording(path, config=RecordingConfig(unit="nV", sfreq_hz=250.0))
+    assert recording.notes == (
+        "The unit is set to nV; the file says V.",
+        "The rate is set to 250 Hz; the file says 100 Hz.",
+    )
+    wrong = open_recording(path, config=RecordingConfig(unit="V")).notes
+    assert [note[-64:] for note in wrong] == [
+        "no EEG does. The unit may be wrong: set the right one with --unit."[-64:]
+    ]
 
 
 def test_a_warning_that_is_not_known_is_quoted_and_naming_conventions_are_not(tmp_path, capfd):

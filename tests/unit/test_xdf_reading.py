@@ -317,7 +317,7 @@ def test_without_fitting_labels_channels_are_numbered_or_named_by_the_settings(t
     assert recording.channels == ("ch1", "ch2")
     assert the_note(recording, sentence)
     assert opened_with(tmp_path, parts, channels=("O1", "O2")).channels == ("O1", "O2")
-    with pytest.raises(DataError, match=r"'Amp' has 2 channels. \[recording\] channels names 3. Name every channel"):
+    with pytest.raises(DataError, match=r"'Amp' has 2 channels, but \[recording\] channels names 3. Name all of them"):
         opened_with(tmp_path, parts, channels=("O1", "O2", "Oz"))
 
 
@@ -325,6 +325,45 @@ def test_without_fitting_labels_channels_are_numbered_or_named_by_the_settings(t
 def test_the_setting_of_the_unit_replaces_that_of_the_file(tmp_path, unit, factor):
     recording = opened_with(tmp_path, [header(1, desc=TWO), *eeg_chunks(), FOOTERS[0]], unit=unit)
     np.testing.assert_allclose(recording.read(7, 8), [[7 * factor, 7 * factor]], rtol=1e-6)
+
+
+def test_the_rate_and_the_unit_that_are_set_are_told(tmp_path):
+    parts = [header(1, desc=TWO), *eeg_chunks(), FOOTERS[0]]
+    assert the_note(opened_with(tmp_path, parts, unit="mV"), "The unit is set to mV; the file says uV.")
+    assert the_note(opened_with(tmp_path, parts, sfreq_hz=50.0), "The rate is set to 50 Hz; the file says 100 Hz.")
+
+
+def test_a_unit_that_is_set_makes_no_eeg_of_a_temperature(tmp_path):
+    desc = channels("C3") + channels("Probe", unit="<unit>degC</unit>")
+    desc = desc.replace("</channels><channels>", "")
+    recording = opened_with(tmp_path, [header(1, desc=desc), *eeg_chunks(), FOOTERS[0]], unit="mV")
+    assert recording.channels == ("C3",)
+    assert recording.left_out == (("Probe", "its unit is degC, which is no voltage"),)
+
+
+def test_values_without_a_unit_are_microvolts_only_if_their_size_says_so(tmp_path):
+    def opened(spread, unit=""):
+        noise = np.random.default_rng(0).normal(0, spread, (1000, 2)).astype(np.float32)
+        desc = channels("C3", "C4", unit=unit)
+        parts = [header(1, desc=desc), packed(1, [i / FS for i in range(1000)], noise), FOOTERS[0]]
+        recording = opened_with(tmp_path, parts)
+        return recording, float(recording.read(0, 1000).std())
+
+    recording, spread_uv = opened(20.0)
+    assert spread_uv == pytest.approx(20, rel=0.05)
+    assert "2 channels have no unit. They are read as microvolts" in recording.notes[0]
+    for spread, message in ((2e-5, "As V they would. Set the unit: --unit V"), (4e6, "--unit uV")):
+        with pytest.raises(DataError, match=f"'Amp': channel C3 has no unit, .*{message}"):
+            opened(spread)
+    recording, spread_uv = opened(20.0, "<unit>V</unit>")
+    assert spread_uv == pytest.approx(2e7, rel=0.05)
+    assert "which no EEG does" in recording.notes[0]
+    assert "although their values do not vary" in opened(0.0)[0].notes[0]
+
+
+def test_labels_that_occur_twice_get_numbers_as_in_other_formats(tmp_path):
+    recording = opened_with(tmp_path, [header(1, desc=channels("EEG", "EEG")), *eeg_chunks(), FOOTERS[0]])
+    assert recording.channels == ("EEG-0", "EEG-1")
 
 
 def test_eeg_of_rate_0_needs_the_setting_that_the_message_names(tmp_path):

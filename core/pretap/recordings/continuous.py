@@ -198,7 +198,7 @@ def _pick_eeg(
     kept, left_out = choose_eeg_channels(
         raw.ch_names,
         types=types,
-        units=[config.unit or unit for unit in units],
+        units=units,
         source=source,
         eeg=config.eeg,
         without=config.cue_channel,

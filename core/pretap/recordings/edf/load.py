@@ -117,7 +117,7 @@ def _choose(
     kept, left_out = choose_eeg_channels(
         labels,
         types=[""] * len(labels),
-        units=[config.unit or each.unit for each in signals],
+        units=[each.unit for each in signals],
         source=str(path),
         eeg=config.eeg,
         without=config.cue_channel,

@@ -44,9 +44,10 @@ def units_in_file(raw: Any, path: Path) -> tuple[list[str], NDArray[np.float64]]
     n_channels, suffix = len(raw.ch_names), path.suffix.lower()
     if suffix == ".vhdr":
         section = read_vhdr(path).partition("[Channel Infos]")[2].partition("\n[")[0]
-        fields = {int(number): text.split(",") for number, text in _CHANNEL.findall(section)}
-        units = [(*fields.get(i + 1, ()), "", "", "", "")[3].strip() or "uV" for i in range(n_channels)]
-        return units, np.array([1 / _VOLTS_PER.get(unit.replace("\xc2", ""), 1.0) for unit in units])
+        fields = {int(number): text.rstrip().split(",") for number, text in _CHANNEL.findall(section)}
+        texts = [(*fields.get(i + 1, ()), "", "", "", "")[3] or "uV" for i in range(n_channels)]
+        factors = [1 / _VOLTS_PER.get(text.replace("\xc2", ""), 1.0) for text in texts]  # MNE does not strip blanks
+        return [text.strip() or "uV" for text in texts], np.array(factors)
     if suffix == ".set":  # EEGLAB has no unit, and MNE takes the values for microvolts
         return ["uV"] * n_channels, np.full(n_channels, 1e6)
     if suffix == ".gdf":

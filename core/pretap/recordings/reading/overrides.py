@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
+from pretap.recordings.reading.placement import sentences
 from pretap.recordings.recording import Recording
 
 
@@ -33,6 +34,13 @@ def replace_labels(found: Sequence[str], config: RecordingConfig, *, source: str
     return labels
 
 
+def describe_rate(sfreq_hz: float | None, found_hz: float) -> str:
+    """Return a sentence if the configured rate replaces another one of the file; otherwise nothing."""
+    if sfreq_hz is None or not found_hz or sfreq_hz == found_hz:
+        return ""
+    return f"The rate is set to {sfreq_hz:g} Hz; the file says {found_hz:g} Hz."
+
+
 def replace_rate(recording: Recording, sfreq_hz: float | None) -> Recording:
     """Return the recording with the configured rate: its times are stretched, and events stay at their samples."""
     if sfreq_hz is None or sfreq_hz == recording.sfreq_hz:
@@ -43,4 +51,5 @@ def replace_rate(recording: Recording, sfreq_hz: float | None) -> Recording:
         sfreq_hz=sfreq_hz,
         events=tuple(replace(event, late_s=event.late_s * factor) for event in recording.events),
         t_s=None if recording.t_s is None else recording.t_s * factor,
+        notes=sentences(*recording.notes, describe_rate(sfreq_hz, recording.sfreq_hz)),
     )

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
 from pretap.recordings.channel_types import choose_eeg_channels
-from pretap.recordings.reading.units import REMEDY, names_no_unit
+from pretap.recordings.reading.units import uv_factors
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 from pretap.recordings.xdf.sample_times import SampleTimes
-from pretap.signal.channels import unit_factor, unknown_channel
+from pretap.signal.channels import unknown_channel
 
 _RATE_TOLERANCE = 0.01  # beyond it, the measured rate replaces the nominal one
 
 
 def eeg_channels(
     eeg: RecordedStream, path: Path, *, config: RecordingConfig
-) -> tuple[list[int], tuple[str, ...], NDArray[np.float64], bool, tuple[tuple[str, str], ...]]:
-    """Return the columns that are EEG, their names, their factors to microvolts, and whether a unit was assumed.
+) -> tuple[list[int], tuple[str, ...], NDArray[np.float32], str, tuple[tuple[str, str], ...]]:
+    """Return the columns that are EEG, their names, their factors to microvolts, and a note on their unit.
 
     The last item has the channels that are left out, as (name, reason).
     """
@@ -34,20 +34,17 @@ def eeg_channels(
         eeg=config.eeg,
         without=config.cue_channel,
     )
-    factors, assumed = [], []
-    for i in columns:
-        factor = unit_factor(info[i]["unit"])
-        if factor is None and names_no_unit(info[i]["unit"]):
-            assumed.append(i)
-            factor = 1.0
-        if factor is None:
-            raise DataError(
-                f"{path}: channel {info[i]['label']!r} of {eeg.name!r} is in {info[i]['unit']!r}; "
-                f"expected volts, mV, uV or nV. {REMEDY}"
-            )
-        factors.append(factor)
     names = tuple(info[i]["label"] for i in columns)
-    return columns, names, np.array(factors), bool(assumed), left_out
+    factors, unit_note = uv_factors(
+        [info[i]["unit"] for i in columns],
+        names,
+        unit=config.unit,
+        read=lambda start, stop: eeg.read(start, min(stop, len(eeg.t_s)))[:, columns],
+        n_samples=len(eeg.t_s),
+        sfreq_hz=eeg.sfreq_hz,
+        source=f"{path}: {eeg.name!r}",
+    )
+    return columns, names, factors, unit_note, left_out
 
 
 def column_of(eeg: RecordedStream, label: str, path: Path) -> int:

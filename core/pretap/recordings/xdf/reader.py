@@ -60,17 +60,17 @@ def open_xdf(
     found, about_choice = choose_eeg(file, path=path, stream=stream, config=config)
     eeg, about_settings = apply_settings(found, config, path)
     if channel is None:
-        columns, channels, uv_per_unit, is_assumed, left_out = eeg_channels(eeg, path, config=config)
+        columns, channels, uv_per_unit, unit_note, left_out = eeg_channels(eeg, path, config=config)
     else:
         columns, channels = [column_of(eeg, channel, path)], (channel,)
-        uv_per_unit, is_assumed, left_out = np.ones(1), False, ()
+        uv_per_unit, unit_note, left_out = np.ones(1, np.float32), "", ()
     times = joined_times(eeg.t_s, eeg.sfreq_hz, firsts=list(eeg.parts.values()))
     sfreq_hz = rate_hz(eeg, times)
     is_exact = is_regular(eeg.t_s, sfreq_hz)
     markers, events, about_events = find_events(eeg, file.streams, times, path=path, config=config, clocks=clocks)
     notes = [*about_choice, *about_settings, *about_events]
-    if is_assumed:
-        notes.append(f"{eeg.name!r} gives no unit, so its values are taken for microvolts.")
+    if unit_note:
+        notes.append(unit_note)
     notes += _notes(file, eeg, markers, times=times, events=events, sfreq_hz=sfreq_hz)
     if clocks is None:  # otherwise markers are placed with the session's own clock offsets
         notes += _foreign_clocks(file.streams, eeg)

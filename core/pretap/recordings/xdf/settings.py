@@ -1,4 +1,4 @@
-"""The settings of [recording] for the EEG stream of an XDF file: rate, labels and unit. Used by `open_xdf`."""
+"""The settings of [recording] for the EEG stream of an XDF file: rate and labels. Used by `open_xdf`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import copy
 from pathlib import Path
 
 from pretap.config.recording import RecordingConfig
-from pretap.errors import DataError
+from pretap.recordings.reading.overrides import describe_rate, replace_labels
 from pretap.recordings.xdf.description import text_of
 from pretap.recordings.xdf.recorded_stream import RecordedStream
 
 
 def apply_settings(eeg: RecordedStream, config: RecordingConfig, path: Path) -> tuple[RecordedStream, list[str]]:
-    """Return the stream with the rate, labels and unit of the settings, and sentences on what it does not say itself.
+    """Return the stream with the rate and labels of the settings, and sentences on what these replace or add.
 
     Afterwards it has one `channel_info` per channel.
 
@@ -22,11 +22,6 @@ def apply_settings(eeg: RecordedStream, config: RecordingConfig, path: Path) -> 
         If the settings name another number of channels than the stream has.
     """
     n, found, notes = eeg.n_channels, eeg.channel_info, []
-    if config.channels and len(config.channels) != n:
-        raise DataError(
-            f"{path}: {eeg.name!r} has {n} channels. [recording] channels names {len(config.channels)}. Name every "
-            "channel, in order."
-        )
     if len(found) == n:
         info = [dict(each) for each in found]
     else:
@@ -44,9 +39,12 @@ def apply_settings(eeg: RecordedStream, config: RecordingConfig, path: Path) -> 
             f"{eeg.name!r} has no channel labels{which}, so channels are called ch1 to ch{n}. [recording] "
             "channels = [...] names them."
         )
-    for i, each in enumerate(info):
-        each["label"] = config.channels[i] if config.channels else each["label"] or f"ch{i + 1}"
-        each["unit"] = config.unit or each["unit"] or common_unit
+    labels = replace_labels([each["label"] for each in info], config, source=f"{path}: {eeg.name!r}")
+    for label, each in zip(labels, info, strict=True):
+        each["label"] = label
+        each["unit"] = each["unit"] or common_unit
+    if note := describe_rate(config.sfreq_hz, eeg.sfreq_hz):
+        notes.append(note)
     eeg = copy.copy(eeg)
     eeg.channel_info = info
     eeg.sfreq_hz = config.sfreq_hz or eeg.sfreq_hz
