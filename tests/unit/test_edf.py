@@ -61,6 +61,22 @@ def test_of_eeg_at_several_rates_the_most_common_one_is_read(tmp_path, order):
     assert recording.read(0, 600)[:, recording.channels.index("C3")].tolist() == list(range(600))
 
 
+def test_electrodes_decide_which_rate_is_the_most_common_one(tmp_path):
+    signals = [*eeg(128), *(counted(name, 256, 6) for name in ("X1", "X2", "X3"))]
+    recording = open_recording(write_edf(tmp_path / "x.edf", signals))
+    assert (recording.channels, recording.sfreq_hz) == (("C3", "C4"), 128.0)
+    assert [name for name, _ in recording.left_out] == ["X1", "X2", "X3"]
+
+
+@pytest.mark.parametrize("twin", [counted("T7", 200, 6), counted("T7", 100, 6, gain=0.0)])
+def test_of_two_channels_of_one_electrode_the_one_that_can_be_read_is_used(tmp_path, twin):
+    recording = open_recording(write_edf(tmp_path / "x.edf", [*eeg(), twin, counted("T3", 100, 6)]))
+    assert recording.channels == ("C3", "C4", "T3")
+    assert [name for name, _ in recording.left_out] == ["T7"]
+    both = open_recording(write_edf(tmp_path / "y.edf", [*eeg(), counted("T7", 100, 6), counted("T3", 100, 6)]))
+    assert (both.channels, both.left_out) == (("C3", "C4", "T7"), (("T3", "the same electrode as T7"),))
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_pause_starts_a_segment_and_events_stay_at_their_true_times(tmp_path, suffix):
     onsets = ["0.25", "1.25", "2.25", "10.5", "11.5", "20"]
@@ -110,7 +126,8 @@ def test_records_whose_onsets_run_back_give_no_event_two_places(tmp_path):
 
 def test_onsets_that_are_no_times_or_rounded_make_no_pause(tmp_path):
     for onsets, record_s in ((["0"] * 6, "1"), (["0", "0", "1", "1", "2", "2"], "0.5")):
-        recording = open_recording(write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s=record_s))
+        path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, record_s=record_s, kind="EDF+D")
+        recording = open_recording(path)
         assert (recording.segments, recording.t_s) == ((0,), None)
         assert "are not usable times" in recording.notes[0]
     onsets = ["0.000", "0.033", "0.067", "0.100", "0.133", "0.167"]  # 3 kHz: a rounded onset is off by a whole sample
@@ -121,11 +138,53 @@ def test_onsets_that_are_no_times_or_rounded_make_no_pause(tmp_path):
 
 def test_the_times_of_a_clock_that_drifts_are_those_of_the_onsets(tmp_path):
     onsets = [f"{k * 1.002:g}" for k in range(6)]
-    path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, annotations={5: [annotation("5.01", "tap")]})
+    texts = {5: [annotation("5.01", "tap")]}
+    path = write_edf(tmp_path / "x.edf", eeg(), onsets=onsets, annotations=texts, kind="EDF+D")
     recording = open_recording(path)
     assert recording.segments == (0,)
     assert recording.t_s[::100] == pytest.approx([float(each) for each in onsets])
     assert recording.events == (Event(500, "tap"),)
+
+
+@pytest.mark.parametrize("kind", ["EDF+C", ""])
+def test_a_file_that_is_not_discontinuous_has_no_pauses_whatever_its_onsets_say(tmp_path, kind):
+    drift = [f"{k * 10.003:g}" for k in range(60)]  # 300 ppm: each record starts three quarters of a sample late
+    texts = {59: [annotation("595", "tap")]}
+    signals = [Signal(name, np.tile(noise(2500), 60), 2500) for name in ("C3", "C4")]
+    path = write_edf(tmp_path / "x.edf", signals, onsets=drift, annotations=texts, record_s="10", kind=kind)
+    recording = open_recording(path)
+    assert (recording.segments, recording.t_s, recording.notes) == ((0,), None, ())
+    assert recording.events == (Event(595 * 250, "tap"),)
+    jump = ["0", "1", "2", "30", "31", "32"]
+    recording = open_recording(write_edf(tmp_path / "y.edf", eeg(), onsets=jump, kind=kind))
+    assert (recording.segments, recording.t_s) == ((0,), None)
+    assert "the onsets of its records differ by up to 27 s" in recording.notes[0]
+
+
+@pytest.mark.parametrize("sfreq_hz", [256, 2048])
+def test_an_event_that_an_annotation_and_a_code_tell_of_counts_once(tmp_path, sfreq_hz):
+    codes, annotations, expected = np.zeros(20 * sfreq_hz, int), {}, []
+    for k in range(36):
+        at, text = round(sfreq_hz * (0.51 + 0.5137 * k)), str(1 + k % 2)
+        codes[at : at + sfreq_hz // 10] = int(text)
+        annotations.setdefault(at // sfreq_hz, []).append(annotation(f"{at / sfreq_hz:.3f}", text))
+        expected.append(Event(at, text))
+    annotations.setdefault(19, []).append(annotation("19.5", "1"))  # without a code
+    signals = [Signal("C3", noise(20 * sfreq_hz), sfreq_hz), Signal("Status", codes, sfreq_hz, unit="")]
+    onsets = [str(k) for k in range(20)]
+    path = write_edf(tmp_path / "x.edf", signals, onsets=onsets, annotations=annotations)
+    assert open_recording(path).events == (*expected, Event(round(19.5 * sfreq_hz), "1"))
+    assert open_recording(path, config=RecordingConfig(cue_channel="Status")).events == tuple(expected)
+
+
+def test_a_thousand_events_beside_a_thousand_pauses_lie_in_their_records(tmp_path):
+    onsets = [str(3 * k) for k in range(1000)]
+    texts = {k: [annotation(f"{3 * k + 0.5}", "tap")] for k in range(1000)}
+    signals = [Signal("C3", noise(20_000), 20)]
+    path = write_edf(tmp_path / "x.edf", signals, onsets=onsets, annotations=texts, kind="EDF+D")
+    recording = open_recording(path)
+    assert recording.segments == tuple(range(0, 20_000, 20))
+    assert recording.events == tuple(Event(20 * k + 10, "tap") for k in range(1000))
 
 
 @pytest.mark.parametrize("ahead", [0.4, 0.5, 0.6, -0.4])

@@ -66,6 +66,16 @@ def test_biosemi_codes_are_those_of_mne_with_the_lines_that_float_masked():
     )
 
 
+def test_the_mask_of_biosemi_holds_for_its_own_channel_only():
+    status = codes(1, bits=8) | 0xFF00
+    wide = np.zeros(len(status), int)
+    wide[500:510], wide[700:710] = 0x0105, 0x0205
+    only_wide = recording_from_raw(raw({"Trig": wide})).events
+    assert {event.text for event in only_wide} == {"261", "517"}
+    both = recording_from_raw(raw({"Status": status, "Trig": wide})).events
+    assert set(both) == set(only_wide) | set(recording_from_raw(raw({"Status": status})).events)
+
+
 def test_codes_in_a_channel_that_mne_takes_for_eeg_are_read_in_microvolts_and_are_not_eeg():
     values = codes(4, bits=3)
     info = mne.create_info(["C3", "TTL"], SFREQ_HZ, "eeg")

@@ -96,6 +96,24 @@ def choose_eeg_channels(
     eeg: Sequence[str] = (),
     without: str = "",
 ) -> tuple[list[int], tuple[tuple[str, str], ...]]:
+    """Return the indices of the EEG channels, one of each electrode, and the channels left out as (name, reason).
+
+    The parameters and errors are those of `find_eeg_channels`.
+    """
+    kept, left_out = find_eeg_channels(labels, types=types, units=units, source=source, eeg=eeg, without=without)
+    kept, twins = drop_twins(kept, labels, eeg=eeg)
+    return kept, left_out + twins
+
+
+def find_eeg_channels(
+    labels: Sequence[str],
+    *,
+    types: Sequence[str],
+    units: Sequence[str],
+    source: str,
+    eeg: Sequence[str] = (),
+    without: str = "",
+) -> tuple[list[int], tuple[tuple[str, str], ...]]:
     """Return the indices of the EEG channels, and the channels left out as (name, reason).
 
     Parameters
@@ -136,9 +154,6 @@ def choose_eeg_channels(
             left_out.append((label or f"ch{i + 1}", why))
         else:
             kept.append(i)
-    twins = _twins([labels[i] for i in kept], [is_asked[i] for i in kept])
-    left_out += [(labels[kept[k]], f"the same electrode as {labels[kept[first]]}") for k, first in twins.items()]
-    kept = [i for k, i in enumerate(kept) if k not in twins]
     if not kept:
         listed = ", ".join(f"{name} ({why})" for name, why in left_out[:40]) or "no channels at all"
         raise DataError(
@@ -148,23 +163,26 @@ def choose_eeg_channels(
     return kept, tuple(left_out)
 
 
-def _twins(labels: Sequence[str], is_asked: Sequence[bool]) -> dict[int, int]:
-    """Map each channel whose electrode another channel also has, such as T3 beside T7, to the one that is used.
+def drop_twins(
+    kept: Sequence[int], labels: Sequence[str], *, eeg: Sequence[str] = ()
+) -> tuple[list[int], tuple[tuple[str, str], ...]]:
+    """Return the indices without those whose electrode another channel also has, such as T3 beside T7, and these.
 
-    That is the channel that `eeg` names, or else the one with the modern name, or else the first.
+    The channel that the patterns `eeg` name stays, or else the one with the modern name, or else the first.
     """
-    electrodes = [
-        name if _is_electrode(label) else "" for label, name in zip(labels, electrode_names(labels), strict=True)
-    ]
+    names = electrode_names([labels[i] for i in kept])
+    electrodes = {i: name for i, name in zip(kept, names, strict=True) if is_electrode(labels[i])}
 
-    def rank(k: int) -> tuple[bool, bool, int]:
-        return not is_asked[k], labels[k].upper() != electrodes[k], k
+    def rank(i: int) -> tuple[bool, bool, int]:
+        is_asked = any(_fits(labels[i], pattern) for pattern in eeg)
+        return not is_asked, labels[i].upper() != electrodes[i], i
 
     first: dict[str, int] = {}
-    for k in sorted(range(len(labels)), key=rank):
-        if electrodes[k]:
-            first.setdefault(electrodes[k], k)
-    return {k: first[name] for k, name in enumerate(electrodes) if name and first[name] != k}
+    for i in sorted(electrodes, key=rank):
+        first.setdefault(electrodes[i], i)
+    twins = {i: first[name] for i, name in electrodes.items() if first[name] != i}
+    left_out = tuple((labels[i], f"the same electrode as {labels[other]}") for i, other in twins.items())
+    return [i for i in kept if i not in twins], left_out
 
 
 def _fits(label: str, pattern: str) -> bool:
@@ -188,9 +206,9 @@ def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, h
     """Return why a channel is not EEG if other channels are; empty if nothing speaks against it."""
     if has_eeg and kind and kind.lower() != "eeg":
         return f"its type is {kind}"
-    if has_volts and unit.strip().lower() in _NO_UNIT and not _is_electrode(label):
+    if has_volts and unit.strip().lower() in _NO_UNIT and not is_electrode(label):
         return f"its unit is {unit.strip()}, not a voltage"
-    if not any(map(_is_electrode, labels)):
+    if not any(map(is_electrode, labels)):
         return ""
     if _EXTERNAL.fullmatch("".join(_WORD.findall(label.upper()))):
         return "an external electrode by its label"
@@ -200,7 +218,7 @@ def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, h
     return ""
 
 
-def _is_electrode(label: str) -> bool:
+def is_electrode(label: str) -> bool:
     """Whether a label names an electrode of the 10-5 system: ``C3``, ``EEG C3-Ref``."""
     return bool(_ELECTRODE.fullmatch(_first_word(label)))
 

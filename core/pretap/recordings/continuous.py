@@ -26,10 +26,10 @@ from pretap.recordings.reading.overrides import replace_labels, replace_rate
 from pretap.recordings.reading.placement import Annotation, TimeAxis, place_annotations, sentences
 from pretap.recordings.reading.refusals import FORMATS, explain_failure, refuse_other_files
 from pretap.recordings.reading.units import uv_factors
-from pretap.recordings.recording import Event, Recording
+from pretap.recordings.recording import Recording
 from pretap.recordings.xdf import open_xdf
 from pretap.signal.channels import unknown_channel
-from pretap.signal.trigger import ALL_BITS, HIGH_BITS, LOW_BITS, TriggerChannel, is_event, is_status
+from pretap.signal.trigger import TriggerChannel
 
 __all__ = ["open_recording", "recording_from_raw"]
 
@@ -109,8 +109,8 @@ def recording_from_raw(raw: Any, *, source: str = "MNE recording", config: Recor
     """Convert an `mne.io.Raw` to a `Recording`; its samples are read on demand, and `raw` is not changed.
 
     All EEG channels are used, including bad ones, see `choose_eeg_channels`. Annotations become events, and so do the
-    codes of trigger channels (``"1"``), see `_codes`. Annotations that start with ``bad`` are also `bad` spans. Those
-    that mark a boundary or a BrainVision ``New Segment`` also start a segment.
+    codes of trigger channels (``"1"``), see `TriggerChannel`. Annotations that start with ``bad`` are also `bad` spans.
+    Those that mark a boundary or a BrainVision ``New Segment`` also start a segment.
 
     Parameters
     ----------
@@ -159,13 +159,14 @@ def _convert(
         source=source,
     )
     axis = TimeAxis(sfreq_hz=sfreq_hz, n_samples=n_samples)
-    events, segments, bad, _ = place_annotations(_annotations(raw), axis)
-    codes = _codes_of(raw, cue_channel, n_samples) if cue_channel else [*events, *_codes(raw, source, n_samples)]
+    names = [cue_channel] if cue_channel else _trigger_channels(raw)
+    codes = [code for name in names for code in _codes(raw, name, n_samples)]
+    events, segments, bad, _ = place_annotations(_annotations(raw), axis, codes=codes, only_codes=bool(cue_channel))
     recording = Recording(
         channels=tuple(eeg.ch_names),
         sfreq_hz=sfreq_hz,
         n_samples=n_samples,
-        events=tuple(sorted(set(codes))),  # two channels, or an annotation too, may tell of one event
+        events=events,
         read=_reader(eeg, source, n_samples, units[1][kept] * factors),
         source=path.name,
         subject=str((eeg.info["subject_info"] or {}).get("his_id") or ""),
@@ -224,33 +225,20 @@ def _annotations(raw: Any) -> list[Annotation]:
     ]
 
 
-def _codes(raw: Any, source: str, n_samples: int) -> list[Event]:
-    """Read an event from the trigger channels at each change of their code to a value other than 0.
-
-    BioSemi's Status channel has triggers in its low 16 bits and the amplifier's state above them, which is masked. If
-    bits 8 to 15 never change, only the low 8 bits are the code: lines without a cable float at 1, so that 65281 is
-    code 1. If a channel STI101 or STI 014 joins the others, it is the only one that is read, as by MNE.
-    """
+def _trigger_channels(raw: Any) -> list[str]:
+    """Return the channels whose codes are events: STI101 or STI 014, which join the others in MNE, or else all."""
     names = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "stim"]
-    if not names:
-        return []
-    bits = raw.get_data(picks=names, stop=n_samples, verbose="error").astype(np.int64)  # (n_stim, n_samples)
-    mask = ALL_BITS
-    if source.lower().endswith(".bdf") or any(map(is_status, raw.ch_names)):
-        changing = int(np.bitwise_or.reduce(bits ^ bits[:, :1], axis=None))
-        mask = ALL_BITS if changing & HIGH_BITS else LOW_BITS
-    joint = [names.index(name) for name in ("STI101", "STI 014") if name in names]
-    codes = (bits[joint[:1]] if joint else bits) & mask
-    rows, samples = np.nonzero(is_event(codes[:, :-1], codes[:, 1:]))
-    return [Event(i + 1, str(codes[row, i + 1])) for row, i in zip(rows.tolist(), samples.tolist(), strict=True)]
+    joint = [name for name in ("STI101", "STI 014") if name in names]
+    return joint[:1] or names
 
 
-def _codes_of(raw: Any, name: str, n_samples: int) -> list[Event]:
-    """Read the events of one trigger channel, as the live service does."""
+def _codes(raw: Any, name: str, n_samples: int) -> list[Annotation]:
+    """Read the events of one trigger channel, in seconds after the first sample."""
     values = raw.get_data(picks=[name], stop=n_samples, verbose="error")[0]  # (n_samples,)
     if raw.get_channel_types(picks=[name])[0] not in ("stim", "misc"):  # MNE took the codes for microvolts
         values = np.rint(values * _UV_PER_V)
-    return [Event(sample, text) for sample, text in TriggerChannel(name).process(values)]
+    sfreq_hz = float(raw.info["sfreq"])
+    return [Annotation(sample / sfreq_hz, 0.0, text) for sample, text in TriggerChannel(name).process(values)]
 
 
 def _reader(

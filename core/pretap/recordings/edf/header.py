@@ -67,6 +67,8 @@ class Header:
         All signals, with those of annotations.
     subject
         The code of the patient in an EDF+ or BDF+ file; otherwise empty.
+    has_pauses
+        Whether it is EDF+D or BDF+D, whose records may have pauses between them.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Header:
     record_s: float
     signals: tuple[Signal, ...]
     subject: str
+    has_pauses: bool = False
 
     @property
     def record_bytes(self) -> int:
@@ -140,6 +143,7 @@ def read_header(path: Path) -> Header:
         record_s=_number(fixed[244:252], path, "duration of a record"),
         signals=_signals(table, n_signals, path),
         subject=code if is_plus and code != "X" else "",
+        has_pauses=fixed[192:197] in (b"EDF+D", b"BDF+D"),
     )
     if header.n_bytes < _FIXED * (n_signals + 1) or header.record_bytes == 0:
         raise _not_edf(path, f"its header of {header.n_bytes} bytes describes no samples")

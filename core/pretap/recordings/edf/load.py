@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError
-from pretap.recordings.channel_types import choose_eeg_channels
+from pretap.recordings.channel_types import drop_twins, find_eeg_channels, is_electrode
 from pretap.recordings.edf.annotations import read_annotations
 from pretap.recordings.edf.header import Header, Signal, read_header
 from pretap.recordings.edf.samples import read_samples
@@ -86,8 +86,9 @@ def open_edf(path: Path, config: RecordingConfig) -> Recording:
     )
     since_start = [Annotation(each.onset_s - times.start_s, each.duration_s, each.text) for each in annotations]
     codes = _codes(header, signals, labels, times, config.cue_channel)
-    events, _, _, lost_note = place_annotations(codes if config.cue_channel else codes + since_start, axis)
-    _, segments, bad, _ = place_annotations(since_start, axis)
+    events, segments, bad, lost_note = place_annotations(
+        since_start, axis, codes=codes, only_codes=bool(config.cue_channel)
+    )
     recording = Recording(
         channels=tuple(labels[i] for i in chosen),
         sfreq_hz=sfreq_hz,
@@ -110,11 +111,14 @@ def open_edf(path: Path, config: RecordingConfig) -> Recording:
 def _choose(
     header: Header, signals: Sequence[Signal], labels: Sequence[str], config: RecordingConfig
 ) -> tuple[list[int], tuple[tuple[str, str], ...]]:
-    """Return the indices of the EEG channels that share the most common rate, and those left out with a reason."""
+    """Return the indices of the EEG channels that share the most common rate, and those left out with a reason.
+
+    The most common rate is that of most channels that are called like electrodes.
+    """
     path = header.path
     if config.cue_channel and config.cue_channel not in labels:
         raise DataError(f"{path} {unknown_channel(config.cue_channel, labels)}")
-    kept, left_out = choose_eeg_channels(
+    kept, left_out = find_eeg_channels(
         labels,
         types=[""] * len(labels),
         units=[each.unit for each in signals],
@@ -126,14 +130,16 @@ def _choose(
     if not usable:
         raise DataError(f"{path}: no EEG channel has samples and a range of values in its header. Export it again.")
     n_of_rate = Counter(signals[i].n_per_record for i in usable)
-    n_per_record = max(n_of_rate, key=lambda n: (n_of_rate[n], n))  # the higher rate if two are equally common
+    n_electrodes = Counter(signals[i].n_per_record for i in usable if is_electrode(labels[i]))
+    n_per_record = max(n_of_rate, key=lambda n: (n_electrodes[n], n_of_rate[n], n))  # the higher of two equal rates
     chosen = [i for i in usable if signals[i].n_per_record == n_per_record]
     for i in kept:
         if i not in usable:
             left_out = (*left_out, (labels[i], "its header defines no range of values"))
         elif i not in chosen:
             left_out = (*left_out, (labels[i], f"its rate is {header.rate_hz(signals[i]):g} Hz"))
-    return chosen, left_out
+    chosen, twins = drop_twins(chosen, labels, eeg=config.eeg)
+    return chosen, left_out + twins
 
 
 def _codes(

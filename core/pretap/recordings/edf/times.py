@@ -13,6 +13,7 @@ from pretap.recordings.edf.header import Header
 from pretap.spelling import counted
 
 _MAX_ERROR_SAMPLES = 0.5  # a record that starts off by more follows a pause
+_MAX_ERROR_S = 1.0  # of the onsets in a file without pauses; more is worth a note
 _DECIMALS = range(3, 7)  # of rounded onsets; coarser ones are not usable as times
 
 
@@ -47,7 +48,10 @@ class RecordTimes:
 
 
 def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: float) -> RecordTimes:
-    """Return when the records begin; one without an onset follows the record before it directly."""
+    """Return when the records begin; one without an onset follows the record before it directly.
+
+    Only EDF+D and BDF+D files have pauses. The records of all others follow each other, whatever their onsets say.
+    """
     start_s = next((onset for onset in onsets[:1] if onset is not None), 0.0)
     regular_s = np.arange(len(onsets)) * np.float64(header.record_s)  # (n_records,)
     times_s: list[float] = []
@@ -59,6 +63,15 @@ def record_times(header: Header, onsets: Sequence[float | None], *, sfreq_hz: fl
     tolerance_s = max(_MAX_ERROR_SAMPLES / sfreq_hz, _rounding_s(onsets_s + start_s, header.record_s))
     is_pause, is_overlap = pauses_s > tolerance_s, pauses_s < -tolerance_s
     name = header.path.name
+    if not header.has_pauses:
+        error_s = float(np.abs(onsets_s - regular_s).max())
+        note = ""
+        if error_s > _MAX_ERROR_S:
+            note = (
+                f"The header of {name} says that it has no pauses, but the onsets of its records differ by up to "
+                f"{error_s:.3g} s from that. It is read without pauses."
+            )
+        return RecordTimes(regular_s, start_s, note=note)
     if 4 * is_overlap.sum() >= len(onsets):  # such as 0 throughout, or whole seconds for records of half a second
         note = f"The record onsets in {name} are not usable times, so the file is read without pauses."
         return RecordTimes(regular_s, start_s, note=note)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from pretap.recordings.recording import TIE_SAMPLES, Event
 from pretap.spelling import counted
 
 _BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
+_REPEAT_S = 2e-3  # an annotation that tells of a code may be rounded to milliseconds
 _NEW_SEGMENT = "new segment"  # BrainVision's, after a pause of the recording
 
 
@@ -49,15 +52,25 @@ class TimeAxis:
         """Return an event at its nearest sample, or None if two segments that overlap in time both have its time."""
         if self.t_s is None:
             return self._event(text, onset_s, onset_s * self.sfreq_hz, 0, self.n_samples)
+        firsts_s, lasts_s = self._spans_s
+        away_s = np.maximum(np.maximum(firsts_s - onset_s, onset_s - lasts_s), 0)  # (n_segments,)
         found = []
-        for start, stop in pairwise((*self.segments, self.n_samples)):
+        for k in np.flatnonzero(away_s <= max(float(away_s.min()), 1 / self.sfreq_hz)).tolist():
+            start, stop = (*self.segments[k : k + 2], self.n_samples)[:2]
             times_s = self.t_s[start:stop]
-            k = max(0, int(np.searchsorted(times_s, onset_s)) - 1)  # the last sample before the event
-            position = start + k + (onset_s - float(times_s[k])) * self.sfreq_hz
+            i = max(0, int(np.searchsorted(times_s, onset_s)) - 1)  # the last sample before the event
+            position = start + i + (onset_s - float(times_s[i])) * self.sfreq_hz
             found.append(self._event(text, onset_s, position, start, stop))
         if sum(abs(event.late_s) * self.sfreq_hz <= 0.5 + TIE_SAMPLES for event in found) > 1:
             return None
         return min(found, key=lambda event: abs(event.late_s))
+
+    @cached_property
+    def _spans_s(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The times of the first and the last sample of each segment, (n_segments,) each."""
+        assert self.t_s is not None
+        stops = np.array([*self.segments[1:], self.n_samples])  # (n_segments,)
+        return self.t_s[list(self.segments)], self.t_s[stops - 1]
 
     def _event(self, text: str, onset_s: float, position: float, start: int, stop: int) -> Event:
         nearest = math.floor(position + 0.5 + TIE_SAMPLES)  # halfway between two samples it is the later one
@@ -82,23 +95,36 @@ class TimeAxis:
 
 
 def place_annotations(
-    annotations: Sequence[Annotation], axis: TimeAxis
+    annotations: Sequence[Annotation], axis: TimeAxis, *, codes: Sequence[Annotation] = (), only_codes: bool = False
 ) -> tuple[tuple[Event, ...], tuple[int, ...], tuple[tuple[int, int], ...], str]:
     """Return the events, the segments, the bad spans, and a note on events that were left out.
 
-    Annotations that agree in time and text tell of one event.
+    The `codes` of trigger channels are events too, or the only ones. Annotations that agree with each other in time and
+    text tell of one event, and so does an annotation within a sample or 2 ms of a code with its text.
     """
     placed = [(each, axis.place(each.text, each.onset_s)) for each in annotations]
-    events = [event for _, event in placed if event is not None]
     segments = {event.sample for each, event in placed if event is not None and each.is_boundary} | set(axis.segments)
     bad = sorted({span for each in annotations if each.is_bad for span in axis.spans(each)})
-    n_lost = len(placed) - len(events)
+    times_s = defaultdict(list)
+    for code in sorted(codes, key=lambda each: each.onset_s):
+        times_s[code.text].append(code.onset_s)
+    tolerance_s = max(1 / axis.sfreq_hz, _REPEAT_S) + TIE_SAMPLES / axis.sfreq_hz
+
+    def is_repeat(each: Annotation) -> bool:
+        found = times_s.get(each.text, [])
+        k = bisect_left(found, each.onset_s - tolerance_s)
+        return k < len(found) and found[k] <= each.onset_s + tolerance_s
+
+    events = [axis.place(each.text, each.onset_s) for each in codes]
+    if not only_codes:
+        events += [event for each, event in placed if not is_repeat(each)]
+    n_lost = events.count(None)
     note = (
         f"{counted(n_lost, 'event was', 'events were')} left out: two parts of the recording have the same time."
         if n_lost
         else ""
     )
-    return tuple(sorted(set(events))), tuple(sorted(segments)), tuple(bad), note
+    return tuple(sorted({event for event in events if event is not None})), tuple(sorted(segments)), tuple(bad), note
 
 
 def sentences(*notes: str) -> tuple[str, ...]:
