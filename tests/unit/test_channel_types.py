@@ -11,12 +11,15 @@ from pretap.recordings.channel_types import choose_eeg_channels, kind_of
 OTHERS = {
     "EOG": ["VEOG", "heog", "LEOG", "EOGR", "EOG-L", "EOG:horizontal", "EEG VEOG", "HEO", "LOC", "ROC-REF", "EOG C3"],
     "ECG": ["ECG", "EKG1-REF", "ECG ECGI", "Heart Rate"],
-    "EMG": ["EMG", "EMG2", "EMGl", "Chin EMG"],
-    "respiration": ["Resp", "RESP oro-nasal", "Thorax"],
+    "EMG": ["EMG", "EMG2", "EMGl", "Chin EMG", "PLMl", "LegR"],
+    "respiration": [
+        *("Resp", "RESP oro-nasal", "Respiration", "Thorax", "THO", "VTH", "VAB", "RIP", "NAF"),
+        *("Thermistor", "CannulaFlow", "Nasal Flow", "Pres"),
+    ],
     "skin conductance": ["GSR", "EDA1"],
     "temperature": ["Temp", "Temp rectal"],
-    "motion": ["ACC X", "accX", "ACC27", "Accelerometer_Y", "GyroZ", "x_dir", "BodyPos"],
-    "pulse": ["Pulse", "SpO2", "SaO2", "PLETH", "Plet", "PPG"],
+    "motion": ["ACC X", "accX", "ACC27", "Accelerometer_Y", "GyroZ", "x_dir", "BodyPos", "MOT.Q0"],
+    "pulse": ["Pulse", "SpO2", "SaO2", "PLETH", "Plet", "PPG", "OSAT"],
     "trigger": [
         "TRIG",
         "Trigger",
@@ -29,8 +32,13 @@ OTHERS = {
         "MkIdx",
         "EventMarker",
         "StimTrak",
+        *("MarkerIndex", "MarkerType", "MarkerValueInt", "Response", "Responses", "parallel port", "LPT1"),
     ],
-    "counter or device state": ["Counter", "PacketCounter", "Sample Index", "TIME_STAMP_s", "Battery", "CQ_AF3", "CW6"],
+    "counter or device state": [
+        *("Counter", "PacketCounter", "Sample Index", "TIME_STAMP_s", "Battery", "CQ_AF3", "CW6", "EQ_AF3"),
+        *("EQ_OVERALL", "OriginalTimestamp", "HighBitFlex", "SaturationFlag", "Sequence", "seq", "Impedance"),
+    ],
+    "band power": ["POW.AF3.Theta", "Alpha"],
     "photodiode or sound": ["Photo", "photodiode", "Audio"],
     "auxiliary input": ["AUX", "Aux 1", "Right AUX", "BIP3", "DC01"],
 }
@@ -41,10 +49,11 @@ def test_a_label_names_what_a_channel_is(kind, label):
     assert kind_of(label) == kind
 
 
-@pytest.mark.parametrize("montage", ["colin27_1005", "biosemi256", "GSN-HydroCel-257", "easycap-M1", "easycap-M10"])
+@pytest.mark.parametrize("montage", mne.channels.get_builtin_montages())
 def test_no_electrode_of_a_montage_is_taken_for_anything_else(montage):
     names = mne.channels.make_standard_montage(montage).ch_names
     assert [name for name in names if kind_of(name)] == []
+    assert set(names) - set(choose(["C3", *names])[0]) <= {"C3", "T3", "T4", "T5", "T6"}  # twins of C3, T7 ... P8
 
 
 @pytest.mark.parametrize(
@@ -89,6 +98,12 @@ def test_external_electrodes_of_a_cap_are_left_out_but_not_those_of_a_board_with
     assert choose(["EXG1", "EXG2"])[0] == ["EXG1", "EXG2"]
     assert choose(["C3-M2", "E1-M2", "E2"])[0] == ["C3-M2"]  # the eyes, in sleep recordings
     assert choose(["E1", "E2", "E3"])[0] == ["E1", "E2", "E3"]  # a net of EGI
+
+
+def test_leads_of_an_ecg_are_known_beside_electrodes_only():
+    kept, left_out = choose(["C3", "C4", "II", "V1", "aVR"])
+    assert (kept, left_out[0]) == (["C3", "C4"], ("II", "ECG by its label"))
+    assert choose(["I", "II", "III"])[0] == ["I", "II", "III"]
 
 
 def test_of_two_channels_of_one_electrode_the_one_with_the_modern_name_is_used():

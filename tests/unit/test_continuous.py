@@ -103,10 +103,11 @@ def test_missing_foreign_and_cut_files_are_refused_with_a_sentence(tmp_path: Pat
         open_recording(tmp_path / "x.txt")
 
 
-def test_a_fif_whose_tags_run_in_a_circle_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
-    path = tmp_path / "x_raw.fif"
-    write_fif(path)
-    content = bytearray(path.read_bytes())
+@pytest.mark.parametrize("suffix", ["fif", "FIF"])
+def test_a_fif_whose_tags_run_in_a_circle_is_refused_before_it_fills_the_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"y_raw.{suffix}"
+    write_fif(tmp_path / "x_raw.fif")
+    content = bytearray((tmp_path / "x_raw.fif").read_bytes())
     size = struct.unpack(">i", content[8:12])[0]
     second = 16 + size
     content[second + 12 : second + 16] = struct.pack(">i", second)  # the second tag is its own successor

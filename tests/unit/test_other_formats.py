@@ -375,6 +375,23 @@ def test_whatever_is_given_the_message_says_what_to_do(tmp_path, name, message, 
     assert "AttributeError" not in text
 
 
+def test_a_missing_file_in_a_folder_called_epochs_is_not_taken_for_trials(tmp_path):
+    folder = tmp_path / "my epochs"
+    folder.mkdir()
+    path = write_brainvision(folder / "x.vhdr")
+    (folder / "x.eeg").unlink()
+    with pytest.raises(DataError, match="a file that belongs to it is missing"):
+        open_recording(path)
+
+
+def test_a_truncated_compressed_fif_is_refused_as_truncated(tmp_path):
+    path = tmp_path / "x_raw.fif.gz"
+    raw_of(eeg_uv()).save(path, verbose="error")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"it is truncated: .* Copy it again"):
+        open_recording(path)
+
+
 def test_trials_are_told_from_recordings(tmp_path):
     write_set(tmp_path / "x.set", eeg_uv(), LABELS, trials=10)
     epochs = mne.EpochsArray(

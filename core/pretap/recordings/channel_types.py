@@ -17,6 +17,7 @@ _ELECTRODE = re.compile(  # the 10-5 system (Oostenveld & Praamstra 2001), earlo
     r"(N|FP|AFP?|AFF|F|FF[TC]|F[TC]|FTT|FCC|T|TTP|C|CCP|[TC]P|TPP|CPP|P|PPO|POO?|O|OI|I)(Z|\d{1,2})H?|[AM][12]"
 )
 _EXTERNAL = re.compile(r"EXG\d{1,2}")  # the sockets beside a BioSemi cap: eyes, mastoids, muscles
+_ECG_LEAD = re.compile(r"M?L?I{1,3}|AV[RLF]|V[1-6]")  # these may also number the channels of a file without a cap
 _PREFIX = re.compile(r"^(EEG|POL)[ _:-]+")
 _WORD = re.compile(r"[A-Z0-9]+")
 
@@ -30,29 +31,31 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"PUPIL.*",
         ),
         ("ECG", r"[A-Z]?E[CK]G[A-Z]*\d* HRV? HEART.* CARDIO.*"),
-        ("EMG", r"[A-Z]{0,3}EMG[A-Z]*\d* CHIN.* [LR]?LEG\d* [LR]AT MASSETER TIB(IALIS)?"),
+        ("EMG", r"[A-Z]{0,3}EMG[A-Z]*\d* CHIN.* [LR]?LEG[LR]?\d* PLM[LR]?\d* [LR]AT MASSETER TIB(IALIS)?"),
         (
             "respiration",
-            r"RESP.* BREATH.* AIRFLOW FLOW NASAL THOR.* ABDO?(MEN|MINAL)? CHEST SNOR.* BELT CPAP (ET)?CO2 PRESSURE",
+            r"RESP(?!ONSE).* BREATH.* .*FLOW NASAL NAF CANNULA.* PTAF THERM.* THO(R.*)? VTH ABDO?(MEN|MINAL)? VAB RIP "
+            r"CHEST SNOR.* EFFORT BELT CPAP (ET)?CO2 N?PRES(S(URE)?)?",
         ),
         ("temperature", r"(BODY|SKIN)?TEMP(ERATURE)?\d*"),
         ("skin conductance", r"GSR\d* EDA\d* SC[RL] GALVANIC SKIN.*"),
         (
             "motion",
             r"ACC[XYZ]?\d* ACCEL.* GYRO?[XYZ]?\d* GYROSCOPE.* MAG[XYZ]? MAGNETOMETER.* IMU\d* QUAT.* [XYZ]DIR FORCE\d* "
-            r"MOTION.* POS POSITION.* BODYPOS.* TILT ROT",
+            r"MOT(ION)?.* POS POSITION.* BODYPOS.* TILT ROT",
         ),
-        ("pulse", r"PULSE.* PLETH?.* PPG.* BVP S[AP]O2 OXIM.*"),
+        ("pulse", r"PULSE.* PLETH?.* PPG.* BVP S[AP]O2 O?SAT OXIM.*"),
         (
             "trigger",
-            r"TRIG.* TRG\d* STI\d* STIM.* STATUS DI\d* DIN\d+ DIG.* TTL\d* EVENTS? .*MARKERS? MKIDX ANNOTATIONS? "
-            r"BUTTONS? KEYS? KEYBOARD SYNC CODES?",
+            r"TRIG.* TRG\d* STI\d* STIM.* STATUS DI\d* DIN\d+ DIG.* TTL\d* EVENTS? .*MARKER.* MARKS?\d* MKIDX "
+            r"ANNOTATIONS? PARALLEL.* LPT\d* RESPONSES? BUTTONS? KEYS? KEYBOARD SYNC CODES?",
         ),
         (
             "counter or device state",
-            r".*COUNTER CNTR? TIME TIMESTAMPS? CLOCK SAMPLE(S|INDEX|NUMBER) PACKETS? BATT?(ERY)? RSSI VALIDATION "
-            r"INTERPOLATED CQ CW6 SAW RAMP",
+            r".*COUNTER CNTR? TIME .*TIMESTAMPS? CLOCK SAMPLE(S|INDEX|NUMBER) SEQ(UENCE)?.* PACKETS? PACKAGE.* "
+            r"BATT?(ERY)? RSSI VALIDATION INTERPOLATED [CE]Q CW6 HIGHBIT.* SATURAT.* IMPEDANCES? SAW RAMP",
         ),
+        ("band power", r"POW(ER)? BANDPOWER DELTA THETA ALPHA (LOW|HIGH)?(BETA|GAMMA)[LH]?"),
         ("photodiode or sound", r"PHOTO.* DIODE\d* PHOTIC LED LIGHTS?\d* LUX AUDIO\d* MIC\d* MICROPHONE SOUND.*"),
         ("auxiliary input", r"AUX.* ERG\d* BIP\d* DC\d+ ANALOG.* MISC\d* IBI BURSTS SUPPR"),
     )
@@ -210,12 +213,14 @@ def _reason_beside(label: str, kind: str, unit: str, labels: Sequence[str], *, h
         return f"its unit is {unit.strip()}, not a voltage"
     if not any(map(is_electrode, labels)):
         return ""
+    word, why = _first_word(label), ""
     if _EXTERNAL.fullmatch("".join(_WORD.findall(label.upper()))):
-        return "an external electrode by its label"
-    words = {_first_word(each) for each in labels}
-    if _first_word(label) in ("E1", "E2") and "E3" not in words:  # of a sleep recording; a net of EGI has E3
-        return "EOG by its label"
-    return ""
+        why = "an external electrode by its label"
+    elif _ECG_LEAD.fullmatch(word):
+        why = "ECG by its label"
+    elif word in ("E1", "E2") and "E3" not in map(_first_word, labels):  # of a sleep recording; a net of EGI has E3
+        why = "EOG by its label"
+    return why
 
 
 def is_electrode(label: str) -> bool:

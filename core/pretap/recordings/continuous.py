@@ -86,7 +86,7 @@ def open_recording(
 def _open_with_mne(path: Path, config: RecordingConfig) -> Recording:
     """Open a file through MNE; its warnings become notes."""
     refuse_other_files(path)
-    if path.suffix == ".fif":
+    if path.suffix.lower() == ".fif":
         check_tags(path)
     mne = import_extra("mne", needed_by=f"Reading {path.name}")
     with _as_data_error(path), collect_warnings() as messages:

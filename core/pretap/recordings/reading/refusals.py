@@ -36,7 +36,6 @@ _OTHERS = {
 }
 
 _FAILURES = {  # what to say, by the message of a reader
-    r"number of trials|epochs": f". {_TRIALS}",
     r"No raw data in": ": it is a FIF file without continuous data. If it has trials, give it with --data.",
     r"mixed sampling frequencies": (
         ": it has channels of several sampling rates, which MNE resamples wrongly piece by piece. Give an EDF or BDF "
@@ -50,6 +49,8 @@ _FAILURES = {  # what to say, by the message of a reader
         ": a file that belongs to it is missing ({reason}). Files of a recording stay together in one folder, under "
         "the names that the recorder gave them."
     ),
+    r"number of trials|epochs": f". {_TRIALS}",
+    r"end-of-stream marker": ": it is truncated: its compressed data end too early. Copy it again.",
     r"Unsupported file type": f": its kind is not known. {_CONVERT}",
 }
 
@@ -90,7 +91,7 @@ def explain_failure(path: Path | str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:300]
     start = f"{path} cannot be read as a recording"
     for pattern, advice in _FAILURES.items():
-        if re.search(pattern, reason):
+        if re.search(pattern, re.sub(r"\S*[/\\]", "", reason)):  # the names of folders say nothing
             return DataError(f"{start}{advice.format(reason=reason)}")
     if isinstance(error, MemoryError):
         return DataError(f"{start}: the memory is full. Its header may be damaged; copy it again.")
