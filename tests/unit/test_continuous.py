@@ -10,6 +10,7 @@ import mne
 import numpy as np
 import pytest
 
+from pretap.config.recording import RecordingConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.recording import Event, Recording
@@ -299,8 +300,12 @@ def test_a_unit_other_than_voltage_and_a_file_without_samples_are_refused(tmp_pa
     t_s = [i / 100 for i in range(20)]
     rows: list[list[float] | str] = [[0.0, 1.0]] * 20
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("T", "celsius"))
-    recording = open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))
-    assert recording.left_out == (("T", "its unit is celsius, not a voltage"),)
+    path = write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows))
+    for config in (RecordingConfig(), RecordingConfig(unit="mV")):
+        recording = open_recording(path, config=config)
+        assert recording.left_out == (("T", "its unit is celsius, not a voltage"),)
+    header = stream_header(1, **EEG, channels=channel("EEG", "uV") * 2)
+    assert open_recording(write_xdf(path, header, samples(1, t_s, rows))).channels == ("EEG-0", "EEG-1")
     header = stream_header(1, **EEG, channels=channel("C3", "uV") + channel("C4", "foo"))
     with pytest.raises(DataError, match=r"'Amp': channel C4 has the unit 'foo': expected microvolts"):
         open_recording(write_xdf(tmp_path / "a.xdf", header, samples(1, t_s, rows)))

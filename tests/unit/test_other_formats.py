@@ -18,6 +18,7 @@ from pretap.recordings.reading.mne_warnings import collect_warnings, explain_war
 from pretap.recordings.recording import Event
 
 LABELS = ("C3", "Cz", "C4")
+UNITS = {"uVolt": 1, "nV": 1e-3, "mV": 1e3, "µV": 1, "": 1, " µV": 1, "uV ": 1, " nV": 1e-3, " ": 1}
 
 
 def eeg_uv(n: int = 1000) -> np.ndarray:
@@ -127,20 +128,7 @@ def test_events_between_samples_lie_at_the_nearest_one_in_every_format(tmp_path)
             )
 
 
-@pytest.mark.parametrize(
-    ("unit", "factor"),
-    [
-        ("uVolt", 1.0),
-        ("nV", 1e-3),
-        ("mV", 1e3),
-        ("µV", 1.0),
-        ("", 1.0),
-        (" µV", 1.0),
-        ("uV ", 1.0),
-        (" nV", 1e-3),
-        (" ", 1.0),
-    ],
-)
+@pytest.mark.parametrize(("unit", "factor"), UNITS.items())
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_every_unit_of_brainvision_is_read_and_can_be_replaced(tmp_path, unit, factor, encoding):
     path = write_brainvision(tmp_path / "x.vhdr")
