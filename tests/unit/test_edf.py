@@ -266,7 +266,7 @@ def test_a_channel_without_a_unit_has_that_of_the_others_even_if_it_is_flat(tmp_
     assert recording.notes == (f"Channels without a unit are read in {unit}, as the others: C4, Cz.",)
     flat = write_edf(tmp_path / "y.edf", [Signal("C3", 0 * noise() + 7, 100, unit="")])
     assert open_recording(flat).read(0, 2)[:, 0].tolist() == [7.0, 7.0]
-    assert "although their values do not vary" in open_recording(flat).notes[0]
+    assert "although they do not vary" in open_recording(flat).notes[0]
 
 
 def test_labels_and_the_rate_can_be_set_and_labels_that_occur_twice_get_numbers(tmp_path):

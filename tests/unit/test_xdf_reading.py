@@ -340,7 +340,7 @@ def test_values_without_a_unit_are_microvolts_only_if_their_size_says_so(tmp_pat
 
     recording, spread_uv = opened(20.0)
     assert spread_uv == pytest.approx(20, rel=0.05)
-    assert "2 channels have no unit. They are read as microvolts" in recording.notes[0]
+    assert "2 channels have no unit. The values are read as microvolts" in recording.notes[0]
     for spread, message in ((2e-5, "As V they would. Set the unit: --unit V"), (4e6, "--unit uV")):
         with pytest.raises(DataError, match=f"'Amp': channel C3 has no unit, .*{message}"):
             opened(spread)
