@@ -39,6 +39,7 @@ class Service:
         self.p = [1 / len(classes)] * len(classes)
         self.gain = np.ones(len(labels), np.float32)  # of each channel
         self.valid, self.why = True, ""  # of the decisions
+        self.quality = 1.0
         self.state: dict = {"state": "RUNNING"}
 
     @property
@@ -66,7 +67,8 @@ class Service:
 
     def say(self, **facts) -> None:
         now_s = local_clock()
-        fields = {"type": "heartbeat", "seq": self._seq, "t": now_s, "sent": now_s} | self.state | facts
+        fields = {"type": "heartbeat", "seq": self._seq, "t": now_s, "sent": now_s, "quality": self.quality}
+        fields |= self.state | facts
         self._seq += 1
         self.messages.push_sample([encode(Message(**fields))], now_s)
 

@@ -144,6 +144,24 @@ def test_invalid_decisions_are_amber_and_say_why(service, monitor, open_page, ex
     expect(page.locator("#state-sign")).to_have_text("✕")
 
 
+def test_a_stream_that_is_bad_as_a_whole_is_not_shown_as_good(service, monitor, open_page, expect):
+    sent = service()
+    page = start_page(sent, monitor, open_page, expect)
+    expect(page.locator("#quality")).to_have_text("100 %")
+    expect(page.locator("#state-why")).not_to_contain_text("The signal is bad.")
+    expect(page.locator("#head g:has(circle.good) title")).to_have_text(["C3", "C4"])  # those of the decoder
+    expect(page.locator("#electrode-words")).to_have_text("All 2 that the decoder uses are good.")
+    sent.quality, sent.state = 0.0, {"state": "RUNNING", "why": "swapped cap: left and right are mirrored"}
+    expect(page.locator("#quality")).to_have_text("0 %")
+    expect(page.locator("#state-why")).to_contain_text("The signal is bad. swapped cap: left and right")
+    expect(page.locator("#head circle.good")).to_have_count(0)
+    expect(page.locator("#electrode-words")).to_contain_text("The signal as a whole is not good. swapped cap")
+    sent.quality, sent.state = 0.5, {"state": "RUNNING", "bad": ("C3",)}
+    expect(page.locator("#quality")).to_have_text("50 %")
+    expect(page.locator("#head g:has(circle.good) title")).to_have_text("C4")
+    assert open_page.said == []
+
+
 def test_the_controls_change_what_is_shown(service, monitor, open_page, expect):
     sent = service()
     page = start_page(sent, monitor, open_page, expect)

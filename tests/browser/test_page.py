@@ -68,7 +68,7 @@ def test_states_and_bad_electrodes_are_shown_as_text(service, monitor, open_page
     expect(page.locator("#state-name")).to_have_text("WAITING")
     sent.start()
     expect(page.locator("#state-name")).to_have_text("RUNNING")
-    expect(page.locator("#electrode-words")).to_have_text("All 8 are good.")
+    expect(page.locator("#electrode-words")).to_have_text("All 2 that the decoder uses are good.")
     sent.state = {"state": "RUNNING", "bad": ("C3",), "why": "C3: railed", "lost": 12}
     expect(page.locator("#electrode-words")).to_have_text("Not good: C3. C3: railed.")
     expect(page.locator("#head g:has(circle.bad) title")).to_have_text("C3")

@@ -72,6 +72,7 @@ def test_a_railed_electrode_and_mains_are_named_and_lower_the_quality(serving, k
     assert both.state == "RUNNING"
     beat = listener.wait_for(lambda m: m.type == "heartbeat" and m.bad, "a heartbeat that names them")
     assert "C3: railed" in beat.why
+    assert both.quality == round(26 / 28, 4)
     shares: set[float] = set()
     kit.until(lambda: shares.update(qualities(rows)) or round(26 / 28, 6) in shares, "the quality of the last windows")
     assert shares >= {1.0, round(27 / 28, 6), round(26 / 28, 6)}
@@ -90,7 +91,7 @@ def test_a_good_signal_of_a_quarter_of_a_minute_is_not_talked_of(serving):
     assert said <= {"samples flow again"}
     beats = [m for m in listener.messages if m.type == "heartbeat" and m.state == "RUNNING"]
     assert beats
-    assert {(m.why[:28], m.bad) for m in beats} == {("resampled from 250 to 100 Hz", ())}
+    assert {(m.why[:28], m.bad, m.quality) for m in beats} == {("resampled from 250 to 100 Hz", (), 1.0)}
     assert child.interrupt() == 0
 
 
@@ -110,7 +111,7 @@ def test_a_unit_that_changes_in_the_session_is_named_and_the_quality_is_zero(ser
     x = head(8)
     x[1000:] *= np.float32(1e3)
     amp.push(x)
-    state_that_says(listener, "microvolts taken for millivolts")
+    assert state_that_says(listener, "microvolts taken for millivolts").quality == 0
     kit.until(lambda: 0.0 in qualities(rows), "a decision of no quality")
     assert child.interrupt() == 0
 
@@ -122,10 +123,13 @@ def test_a_unit_that_changes_in_the_session_is_named_and_the_quality_is_zero(ser
         ([CHANNELS.index(mirrored(name)) for name in CHANNELS], "swapped cap: left and right are mirrored"),
     ],
 )
-def test_a_swapped_cap_is_named(serving, order, words):
+def test_a_swapped_cap_is_named_and_the_quality_is_zero(serving, order, words):
     child, amp, listener = serving()
     amp.push(head(16)[:, order])
-    state_that_says(listener, words)
+    assert (state := state_that_says(listener, words)).quality == 0
+    assert state.bad == ()
+    listener.wait_for(lambda m: m.type == "verdict" and m.valid and m.quality == 0, "a verdict of no quality")
+    listener.wait_for(lambda m: m.type == "heartbeat" and m.quality == 0, "a heartbeat of no quality")
     assert child.interrupt() == 0
 
 

@@ -141,6 +141,16 @@ def test_impossible_counts_are_unreadable(counts):
     assert board.figures(now_s=1.0).unreadable == 1
 
 
+def test_the_quality_is_what_the_newest_message_says():
+    board = Dashboard(CLASSES)
+    found = []
+    for seq, quality in enumerate((1.0, 0.0, None, 0.75, 7.0)):
+        board.add_message(message(seq=seq, quality=quality), now_s=1.0, has_latency=True)
+        found.append(board.figures(now_s=1.0).quality)
+    assert found == [1.0, 0.0, None, 0.75, 0.75]
+    assert board.figures(now_s=1.0).unreadable == 1
+
+
 def test_plain_labels_are_not_judged_and_the_page_says_why():
     board = Dashboard(CLASSES)
     board.add_message("left", now_s=1.0, has_latency=True)

@@ -81,7 +81,7 @@ class Figures(msgspec.Struct):
     messages_missed: int = 0
     unreadable: int = 0
     decisions_per_s: float | None = None
-    quality: float | None = None  # from the probabilities stream, if that is read
+    quality: float | None = None  # the share of good electrodes, 0 if the stream as a whole is bad
     latency_ms: list[float] | None = None  # p50, p95, p99 of the last minute
     latency_error: str = ""  # why these latencies cannot be
     invalid: str = ""  # why the last decision is invalid; empty if it is not
@@ -185,13 +185,14 @@ class Dashboard:
             self._figures.unreadable += not is_label
             self._arrivals.has_labels |= is_label
             return
-        if not 0 <= message.n_correct <= message.n_judged - message.n_none <= message.n_judged:
+        is_possible = 0 <= message.n_correct <= message.n_judged - message.n_none <= message.n_judged
+        if not is_possible or not 0 <= (message.quality or 0.0) <= 1:
             self._figures.unreadable += 1
             return
         message = msgspec.structs.replace(message, t=message.t + offset_s, sent=message.sent + offset_s)
         self.has_messages = True
         figures = self._figures
-        figures.quality = None
+        figures.quality = message.quality
         if self._arrivals.next_seq is not None and message.seq > self._arrivals.next_seq:
             figures.messages_missed += message.seq - self._arrivals.next_seq
         self._arrivals.next_seq = message.seq + 1

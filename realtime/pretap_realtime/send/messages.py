@@ -45,6 +45,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         ``none``. A service that decides at every hop reads no markers, so it judges nothing.
     bad
         In states and heartbeats: the electrodes that are flat, missing or otherwise not good; `why` has details.
+    quality
+        The share of good electrodes, 0 if the stream as a whole is bad or the verdict has no valid window. None if it
+        is not known.
     """
 
     v: int = 1
@@ -65,6 +68,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     n_correct: int = 0
     n_none: int = 0
     bad: tuple[str, ...] = ()
+    quality: float | None = None
 
 
 class ServiceDescription(msgspec.Struct, frozen=True):

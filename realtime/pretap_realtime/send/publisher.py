@@ -120,6 +120,7 @@ class Publisher:
                 n_judged=newest.n_judged,
                 n_correct=newest.n_correct,
                 n_none=newest.n_none,
+                quality=newest.quality,
                 t=now_s,
                 sent=now_s,
             )

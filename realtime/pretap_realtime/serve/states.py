@@ -114,7 +114,7 @@ class StateReporter:
         self._heartbeat_due_s = now_s + HEARTBEAT_S
         front_end = self._pipeline.front_end
         n_lost = front_end.losses.counts.n_lost
-        bad = front_end.status.bad if self.state in ("RUNNING", "STALE") else ()
+        is_checked = self.state in ("RUNNING", "STALE")
         message = Message(
             type=kind,
             seq=0,
@@ -123,7 +123,8 @@ class StateReporter:
             lost=n_lost,
             t=now_s,
             sent=now_s,
-            bad=bad,
+            bad=front_end.status.bad if is_checked else (),
+            quality=round(front_end.status.current_share, 4) if is_checked else None,
             **asdict(self.tally),
         )
         self._publisher.publish(Outgoing(message, facts=facts))

@@ -77,6 +77,7 @@ class VerdictPublisher:
                 n_judged=tally.n_judged,
                 n_correct=tally.n_correct,
                 n_none=tally.n_none,
+                quality=0.0 if why else round(decision.quality, 4),
             )
             items.append(
                 Outgoing(

@@ -78,6 +78,11 @@ class SignalStatus:
         return self._electrodes.replaced
 
     @property
+    def current_share(self) -> float:
+        """The share of good electrodes at the moment, see `share`."""
+        return self.share(self.replaced)
+
+    @property
     def bad(self) -> tuple[str, ...]:
         """Names of the electrodes that are replaced or bad."""
         return tuple(self._channels[k] for k in sorted(self.replaced.union(self.quality.bad)))

@@ -6,8 +6,8 @@ const OF_STATE = {
 };
 
 // Return the level, its sign, and words to add to the state. `isInvalid` tells that the newest decision is, and `error`
-// that the latencies cannot be true.
-export function condition({ state, bad = [], isInvalid = false, invalid = "", error = "" }) {
+// that the latencies cannot be true. `quality` is the share of good electrodes, 0 if the stream as a whole is bad.
+export function condition({ state, bad = [], quality = null, isInvalid = false, invalid = "", error = "" }) {
   const level = OF_STATE[state] ?? "unknown";
   if (level !== "good") return { level, sign: SIGNS[level], words: "" };
   if (isInvalid) return { level: "warn", sign: SIGNS.warn, words: `Decisions are invalid${invalid ? `: ${invalid}` : "."}` };
@@ -15,5 +15,6 @@ export function condition({ state, bad = [], isInvalid = false, invalid = "", er
     const n = bad.length;
     return { level: "warn", sign: SIGNS.warn, words: n === 1 ? "One electrode is bad." : `${n} electrodes are bad.` };
   }
+  if (quality !== null && quality < 1) return { level: "warn", sign: SIGNS.warn, words: "The signal is bad." };
   return { level: error ? "warn" : "good", sign: error ? SIGNS.warn : SIGNS.good, words: "" };
 }

@@ -16,6 +16,11 @@ export function parseChannels(text, channels, electrodes) {
   };
 }
 
+// Return the numbers of the channels that the decoder uses.
+export function channelsOfDecoder({ decoder, channels, electrodes }) {
+  return parseChannels(decoder.join(","), channels, electrodes).found;
+}
+
 export class Controls {
   constructor({ signal, traces, rows, onChange }) {
     Object.assign(this, { signal, traces, rows, onChange });
@@ -62,9 +67,9 @@ export class Controls {
   }
 
   choose() {
-    const { channels, electrodes, decoder } = this.about;
+    const { channels, electrodes } = this.about;
     const which = byId("which");
-    const ofDecoder = parseChannels(decoder.join(","), channels, electrodes).found;
+    const ofDecoder = channelsOfDecoder(this.about);
     which.querySelector("[value=decoder]").disabled = !ofDecoder.length;
     if (which.value === "decoder" && !ofDecoder.length) which.value = "all";
     byId("chosen").hidden = which.value !== "chosen";

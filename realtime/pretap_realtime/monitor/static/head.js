@@ -1,5 +1,7 @@
 // The head map: a view from above, with an electrode for each channel whose position is known.
 
+import { channelsOfDecoder } from "./controls.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const SPAN = 2.32; // of the map, in units of the head's radius: see its viewBox
 const MAX_RADIUS = 0.13; // of an electrode
@@ -53,11 +55,12 @@ export class Head {
     this.svg = svg;
     this.summary = summary;
     this.onClick = onClick;
-    this.reset({ channels: [], places: [], electrodes: [] });
+    this.reset({ channels: [], places: [], electrodes: [], decoder: [] });
     new ResizeObserver(() => this.fit()).observe(svg);
   }
 
-  reset({ channels, places, electrodes }) {
+  reset({ channels, places, electrodes, decoder }) {
+    this.checked = new Set(channelsOfDecoder({ channels, electrodes, decoder })); // the service checks no others
     this.channels = channels;
     this.electrodes = electrodes;
     this.shapes = [];
@@ -103,19 +106,23 @@ export class Head {
   }
 
   // Show the bad channels and return their numbers; `known` is false if no service is checking them.
-  show(bad, known, why) {
+  show({ bad, quality, why }, known) {
     const names = new Set(bad.map((each) => each.toUpperCase()));
     const isBad = (k) => names.has(this.channels[k].toUpperCase()) || names.has(this.electrodes[k]);
+    const isGood = (k) => this.checked.has(k) && quality > 0; // 0 if the stream as a whole is bad
     for (const { k, circle, label, size } of this.shapes) {
-      const kind = known ? (isBad(k) ? "bad" : "good") : "";
+      const kind = known ? (isBad(k) ? "bad" : isGood(k) ? "good" : "") : "";
       circle.setAttribute("class", `electrode ${kind}`);
       label.setAttribute("class", kind);
       size.setAttribute("class", `size ${kind}`);
     }
-    const n = this.channels.length;
+    const n = this.checked.size;
+    const n_others = this.channels.length - n;
     let message = "Not known: no service is checking them.";
-    if (known && !bad.length) message = n ? `All ${n} are good.` : "No channels yet.";
-    if (known && bad.length) message = `Not good: ${bad.join(", ")}.`;
+    if (known && !this.channels.length) message = "No channels yet.";
+    else if (known && bad.length) message = `Not good: ${bad.join(", ")}.`;
+    else if (known && quality === 0) message = "The signal as a whole is not good.";
+    else if (known && n && quality > 0) message = n_others ? `All ${n} that the decoder uses are good.` : `All ${n} are good.`;
     if (known && why && why !== message) message += ` ${why.replace(/[^.!?]$/, "$&.")}`;
     if (this.nameless.length) message += ` Not on the map: ${listed(this.nameless)}.`;
     if (this.summary.textContent !== message) this.summary.textContent = message;

@@ -36,7 +36,7 @@ let sized = null; // the second whose sizes are shown
 let figures = null;
 let newest = null; // the decision that the bar does not show yet
 let frozen = false;
-let known = ""; // the channels and positions that the head map shows
+let known = ""; // what the head map shows
 let again_ms = 500;
 
 function text(id, content) {
@@ -103,7 +103,7 @@ function begin(now) {
   text("service", about.service || "no service yet");
   const names = about.markers?.length ? ` · markers: ${about.markers.join(", ")}` : "";
   text("stream", about.eeg ? `${about.eeg} · ${about.channels.length} channels at ${about.sfreq_hz} Hz${names}` : "");
-  const mine = JSON.stringify([about.channels, about.places]);
+  const mine = JSON.stringify([about.channels, about.places, about.decoder]);
   if (mine !== known) {
     known = mine;
     head.reset(about);
@@ -163,7 +163,7 @@ function receiveEvent(event) {
 // -- display -------------------------------------------------------------------------------------------------------
 
 function showState(state, why) {
-  const facts = figures ? { bad: figures.bad, invalid: figures.invalid, error: figures.latency_error, isInvalid } : {};
+  const facts = figures ? { bad: figures.bad, invalid: figures.invalid, error: figures.latency_error, quality: figures.quality, isInvalid } : {};
   const { level, sign, words } = condition({ state, ...facts });
   byId("state").dataset.state = state;
   byId("state").dataset.level = level;
@@ -182,7 +182,7 @@ function showFigures() {
   else if (f.state) showState("SILENT", `The service sends no messages. ${about.problem}`);
   else showState("WAITING", about.problem);
   const judges = isHeard && (f.state === "RUNNING" || f.state === "STALE");
-  traces.setBad(head.show(f.bad, judges, judges ? f.why : ""));
+  traces.setBad(head.show(f, judges));
   rows.mark(traces.bad, selected);
   showSizes();
   const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
@@ -192,9 +192,7 @@ function showFigures() {
   text("rate", f.decisions_per_s === null ? "–" : f.decisions_per_s.toFixed(1));
   text("lost", String(f.lost));
   text("missed", String(f.messages_missed) + (f.unreadable ? ` · ${f.unreadable} unreadable` : ""));
-  const n = about.channels.length;
-  const quality = f.quality ?? (judges && n ? Math.max(0, n - f.bad.length) / n : null);
-  text("quality", quality === null ? "–" : `${Math.round(100 * quality)} %`);
+  text("quality", f.quality === null ? "–" : `${Math.round(100 * f.quality)} %`);
   byId("lost").classList.toggle("fault", f.lost > 0);
   byId("missed").classList.toggle("fault", f.messages_missed + f.unreadable > 0);
   if (f.n_judged && !f.why_not_judged) {
