@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pretap_realtime.decide.accuracy import LiveAccuracy, Tally
+from pretap_realtime.decide.accuracy import LIVE_TOLERANCE_S, LiveAccuracy, Tally
 
 CLASSES = ("left", "right")
 EVENTS = {"left": ("1", "S  1"), "right": ("2",), "rest": ("3",)}
 
 
-def accuracy(*, offset_s=-0.13, events=None) -> LiveAccuracy:
-    return LiveAccuracy(CLASSES, events or {}, offset_s=offset_s)
+def accuracy(*, offset_s=-0.13, events=None, tolerance_s=LIVE_TOLERANCE_S) -> LiveAccuracy:
+    return LiveAccuracy(CLASSES, events or {}, offset_s=offset_s, tolerance_s=tolerance_s)
 
 
 def judge(judge_, text, *, t_s=10.0):
@@ -35,6 +35,22 @@ def test_with_training_events_only_these_and_the_ends_of_trials_tell_the_class()
     texts = ("1", "S  1", "2", "3", "7", "feedback/right", "trial/3/end/right")
     found = [accuracy(events=EVENTS).true_class(text) for text in texts]
     assert found == ["left", "left", "right", None, None, None, "right"]
+
+
+def test_a_training_event_may_be_called_start():
+    judge_ = accuracy(events={"left": ("start/left", "go/start"), "right": ("start/*",)})
+    texts = ("start/left", "go/start", "start/right", "trial/3/start/left", "trial/3/end/left")
+    assert [judge_.true_class(text) for text in texts] == ["left", "left", "right", None, "left"]
+    judge_.add_verdict(9.87, "left", is_valid=True)
+    assert [each.correct for each in judge(judge_, "start/left")] == [True]
+
+
+@pytest.mark.parametrize(("tolerance_s", "expected"), [(LIVE_TOLERANCE_S, "right"), (2e-6, "left")])
+def test_only_live_a_window_may_end_a_little_later_than_the_offset(tolerance_s, expected):
+    judge_ = accuracy(tolerance_s=tolerance_s)
+    judge_.add_verdict(9.87 + 1e-9, "left", is_valid=True)  # rounding errors do not decide
+    judge_.add_verdict(9.871, "right", is_valid=True)
+    assert [each.label for each in judge(judge_, "tap/left")] == [expected]
 
 
 @pytest.mark.parametrize("offset_s", [-0.5, -0.13, 0.0, 0.5])

@@ -9,8 +9,10 @@ from pretap_realtime.monitor.choice import Selection, choose
 from pretap_realtime.send.messages import ServiceDescription
 
 
-def found(name, kind="Markers", format="string", n=1, uid="", source_id=""):  # noqa: A002
-    return StreamInfo(name, kind, source_id or name, "here", uid or name, format, n, 0.0, None)
+def found(name, kind="Markers", format="string", n=1, uid="", source_id=None, sfreq_hz=0.0):  # noqa: A002
+    return StreamInfo(
+        name, kind, name if source_id is None else source_id, "here", uid or name, format, n, sfreq_hz, None
+    )
 
 
 def service(name):
@@ -32,7 +34,7 @@ def markers(choice):
 
 
 def test_the_only_service_the_only_eeg_and_the_task_are_followed():
-    wanted, problems = parts([*service("pretap"), AMP, found("task"), found("wide", n=2)], ANY)
+    wanted, problems = parts([*service("pretap"), AMP, found("task")], ANY)
     assert {role: each.name for role, each in wanted.items()} == {
         "probabilities": "pretap-probabilities", "codes": "pretap-codes", "messages": "pretap-markers", "eeg": "Amp",
         "marker task": "task",
@@ -110,3 +112,38 @@ def test_decisions_at_every_hop_are_judged_if_the_markers_can_only_be_their_play
     if not is_judged:
         assert "anna-task" in choice.why_not_judged
         assert "--cue-query" in choice.why_not_judged
+
+
+NO_ID = {"kind": "EEG", "format": "float32", "n": 8, "source_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("streams", "why"),
+    [
+        ([found("amp", uid="a", **NO_ID), found("task", source_id="")], ""),
+        (
+            [found("amp", uid="a", **NO_ID), found("amp", uid="b", **NO_ID), found("taps", source_id="")],
+            "Not judged: several services or EEG streams are on the network, and 'taps' may belong to another player. "
+            "Start the monitor with --cue-query NAME.",
+        ),
+        (
+            [AMP, found("b", source_id=""), found("a", source_id="")],
+            "Not judged: several marker streams are on the network: a, b. Start the monitor with --cue-query NAME.",
+        ),
+    ],
+)
+def test_streams_without_a_source_id_are_told_apart(streams, why):
+    assert choose([*service("anna"), *streams], ANY).why_not_judged == why
+
+
+def test_markers_are_what_they_are_in_recordings():
+    eeg = found("odd", "EEG", "float32")  # one channel without a rate
+    streams = [AMP, eeg, found("wide", n=2), found("codes", "Stim", "int32"), found("regular", sfreq_hz=50.0)]
+    choice = choose([*service("anna"), *streams], Selection("", {"name": "Amp"}, {"hostname": "here"}))
+    assert markers(choice) == ["wide", "codes", "regular"]
+
+
+def test_a_cue_query_that_finds_no_marker_stream_is_told():
+    choice = choose([*service("anna"), AMP, found("task")], Selection("", {"type": "EEG"}, {"name": "Amp"}))
+    assert choice.problems == ["No marker stream matches --cue-query name=Amp."]
+    assert markers(choice) == []

@@ -124,6 +124,20 @@ def test_at_cues_the_tally_is_that_of_the_service_also_for_a_page_that_comes_lat
     assert [(each.t, each.truth, each.label) for each in board.judged.since(0)] == [(10.0, "left", "right")]
 
 
+def test_at_cues_the_service_tells_of_its_cues_and_streams_announce_them():
+    board = Dashboard(CLASSES, ServiceDescription(is_cued=True, cue_query="type=Markers"))
+    for text in ("trial/0/start/left", "trial/0/end/left", "trial/0/end/right", "a break"):  # of two streams
+        board.add_marker(Cue(10.0, text), now_s=10.0)
+    facts = {"type": "verdict", "cue": "trial/0/end/left", "truth": "left", "label": "left", "t": 10.0}
+    board.add_message(message(**facts, n_judged=1, n_correct=1), now_s=10.0, has_latency=True)
+    board.judge_markers(now_s=50.0)
+    markers = [(each.text, each.label, each.start) for each in board.events.since(0) if each.kind == "marker"]
+    assert markers == [
+        ("trial/0/start/left", "left", True), ("a break", "", False), ("trial/0/end/left", "left", False),
+    ]  # fmt: skip
+    assert [(each.truth, each.label) for each in board.judged.since(0)] == [("left", "left")]
+
+
 def test_a_cue_of_a_trigger_channel_is_shown_as_a_marker():
     board = Dashboard(CLASSES, ServiceDescription(offset_ms=-200.0, is_cued=True))
     verdict = message(type="verdict", cue="769", truth="left", label="left", t=9.8, n_judged=1, n_correct=1)

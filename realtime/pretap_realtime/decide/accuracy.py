@@ -18,7 +18,7 @@ from pretap_realtime.decide.cues import TRIAL_ENDS, class_of
 
 _MAX_AGE_S: Final = 0.5  # an older verdict does not belong to a marker
 _PATIENCE_S: Final = 1.0  # markers and verdicts arrive on different streams
-_TOLERANCE_S: Final = 0.002  # clocks of different streams agree within this
+LIVE_TOLERANCE_S: Final = 0.002  # clocks of different streams agree within this
 _MAX_TEXT: Final = 256  # characters of a marker that are compared with patterns
 
 
@@ -74,6 +74,9 @@ class LiveAccuracy:
         trials tell the true class; otherwise every marker that ends with the name of a class does.
     offset_s
         When the bundle's window ends, relative to its event. The window of a replayed trial ends with the trial.
+    tolerance_s
+        How much later a window may end. Live, clocks of different streams disagree; in a recording, only rounding
+        errors do.
 
     Attributes
     ----------
@@ -81,8 +84,12 @@ class LiveAccuracy:
         The counts since the start or the last `reset`.
     """
 
-    def __init__(self, classes: Sequence[str], events: Mapping[str, Sequence[str]], *, offset_s: float) -> None:
-        self._classes, self._events, self._offset_s = tuple(classes), events, offset_s
+    def __init__(
+        self, classes: Sequence[str], events: Mapping[str, Sequence[str]], *, offset_s: float, tolerance_s: float
+    ) -> None:
+        self._classes, self._events = tuple(classes), events
+        self._patterns = [pattern for each in events.values() for pattern in each]
+        self._offset_s, self._tolerance_s = offset_s, tolerance_s
         self._verdicts: deque[tuple[float, str]] = deque(maxlen=4096)  # the label is empty for an invalid window
         self.reset()
 
@@ -92,19 +99,23 @@ class LiveAccuracy:
         self._pending: deque[_Pending] = deque(maxlen=256)
 
     def true_class(self, text: str) -> str | None:
-        """Return the class that a marker says is true; None for others, such as ``trial/3/start/left``."""
+        """Return the class that a marker says is true.
+
+        None for others, such as ``trial/3/start/left``, unless the bundle was trained on such an event.
+        """
         text = text[:_MAX_TEXT]
-        patterns = [*TRIAL_ENDS, *(pattern for each in self._events.values() for pattern in each)]
-        if "start" in text.split("/") or (self._events and not matches(text, patterns)):
+        is_announcement = "start" in text.split("/") or (bool(self._patterns) and not matches(text, TRIAL_ENDS))
+        if is_announcement and not matches(text, self._patterns):
             return None
         return class_of(text, self._classes, self._events)
 
-    def add_marker(self, text: str, t_s: float, *, now_s: float) -> None:
-        """Add a marker that arrived at `now_s`; one that tells no class is ignored."""
+    def add_marker(self, text: str, t_s: float, *, now_s: float) -> str | None:
+        """Add a marker that arrived at `now_s`, and return its `true_class`; one that tells none is ignored."""
         true_class = self.true_class(text)
         if true_class is not None:
             offset_s = 0.0 if matches(text[:_MAX_TEXT], TRIAL_ENDS) else self._offset_s
             self._pending.append(_Pending(t_s, offset_s, true_class, now_s))
+        return true_class
 
     def add_verdict(self, t_s: float, label: str, *, is_valid: bool) -> None:
         """Add the verdict on the window that ends at `t_s`."""
@@ -116,7 +127,7 @@ class LiveAccuracy:
         newest_s = self._verdicts[-1][0] if self._verdicts else -math.inf
         while self._pending:
             marker = self._pending[0]
-            last_s = marker.t_s + marker.offset_s + _TOLERANCE_S
+            last_s = marker.t_s + marker.offset_s + self._tolerance_s
             if newest_s <= last_s and now_s - marker.arrived_s < _PATIENCE_S + max(0.0, marker.offset_s):
                 break
             self._pending.popleft()

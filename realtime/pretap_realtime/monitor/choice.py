@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pretap.errors import UsageError
+from pretap.recordings.events import is_marker_stream
 from pretap.spelling import did_you_mean
 from pretap_realtime.lsl.query import parse_query
 from pretap_realtime.send.messages import ServiceDescription
@@ -105,21 +106,31 @@ def choose(
         else:
             problems.append("Waiting for the EEG stream: start the amplifier's LSL app, or pretap replay RECORDING.")
     ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
-    others = [each for each in found if each.source_id not in ours and each.n_channels == 1]
-    markers = [each for each in others if each.format == "string" or (each.format != "undefined" and not each.sfreq_hz)]
     query = _marker_query(selection, description)
-    truths = [each for each in markers if query is not None and each.matches(query)]
+    truths = [
+        each
+        for each in found
+        if query is not None and each.matches(query) and each.source_id not in ours
+        if is_marker_stream(format=each.format, type=each.type, sfreq_hz=each.sfreq_hz)
+    ]
     wanted |= {f"marker {each.uid}": each for each in truths[:_MAX_MARKER_STREAMS]}
-    is_alone = len(services) <= 1 and len({each.source_id for each in found if each.type == "EEG"}) <= 1
-    n_truths = len({each.source_id for each in truths})  # a stream that ended is listed for five seconds more
+    if selection.markers is not None and not truths:
+        asked = printable(",".join(f"{key}={value}" for key, value in selection.markers.items()), limit=80)
+        problems.append(f"No marker stream matches --cue-query {asked}.")
+    n_truths = _n_sources(truths)
+    is_alone = len(services) <= 1 and _n_sources([each for each in found if each.type == "EEG"]) <= 1
     if description.is_cued or n_truths == 0 or (n_truths == 1 and (is_alone or selection.markers is not None)):
         return Choice(wanted, problems)
-    why = "one of several players may send" if n_truths == 1 else "only one of these marker streams can tell the truth:"
-    return Choice(
-        wanted,
-        problems,
-        f"Not judged: {why} {_listed([each.name for each in truths])}. Start the monitor with --cue-query NAME.",
-    )
+    listed = _listed(sorted({each.name for each in truths}))
+    why = f"several marker streams are on the network: {listed}"
+    if n_truths == 1:
+        why = f"several services or EEG streams are on the network, and '{listed}' may belong to another player"
+    return Choice(wanted, problems, f"Not judged: {why}. Start the monitor with --cue-query NAME.")
+
+
+def _n_sources(streams: Sequence[StreamInfo]) -> int:
+    """Count sources: one that ended is listed for five seconds more, and may return as another stream."""
+    return len({each.source_id or each.uid for each in streams})
 
 
 def _marker_query(selection: Selection, description: ServiceDescription) -> Mapping[str, str] | None:

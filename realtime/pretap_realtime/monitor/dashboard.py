@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.decide.accuracy import JudgedMarker, LiveAccuracy
+from pretap_realtime.decide.accuracy import LIVE_TOLERANCE_S, JudgedMarker, LiveAccuracy
 from pretap_realtime.decide.cues import class_of
 from pretap_realtime.send.latencies import describe_negative, percentile
 from pretap_realtime.send.messages import Message, ServiceDescription
@@ -144,7 +144,9 @@ class Dashboard:
         self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
         self.events: Log[Event] = Log(_KEPT_EVENTS)
         self.judged: Log[JudgedMarker] = Log(_KEPT_EVENTS)
-        self._accuracy = LiveAccuracy(classes, service.events, offset_s=service.offset_ms / 1000)
+        self._accuracy = LiveAccuracy(
+            classes, service.events, offset_s=service.offset_ms / 1000, tolerance_s=LIVE_TOLERANCE_S
+        )
         self._figures = Figures()
         self._arrivals = _Arrivals()
 
@@ -229,24 +231,29 @@ class Dashboard:
             self._add_cue(message, label if message.valid else "")
 
     def _add_cue(self, message: Message, label: str) -> None:
-        """Add what the service tells about a cue; one of a trigger channel has no marker stream that tells of it."""
+        """Add what the service tells about a cue: no marker stream tells of a trigger channel."""
         t_s = message.t - self._service.offset_ms / 1000
         truth = self._shown.get(message.truth, "")
-        if not self._service.cue_query:
+        if truth or not self._service.cue_query:
             self.events.append(Event("marker", t_s, printable(message.cue), truth))
         if truth:
             self.judged.append(JudgedMarker(t_s, truth, label, label == truth))
 
     def add_marker(self, marker: Cue, *, now_s: float) -> None:
-        """Add a marker of another program."""
+        """Add a marker of another program.
+
+        One that names the class of a cue is left out, because the service itself tells of its cues: another stream may
+        match its query too.
+        """
         if not abs(marker.t_s) < _MAX_S:
             self._figures.unreadable += 1
             return
         name = truth = None
         if not self._figures.why_not_judged:
-            name = class_of(marker.text[:_MAX_TEXT], tuple(self._shown), self._service.events)
-            truth = self._accuracy.true_class(marker.text)
-            self._accuracy.add_marker(marker.text, marker.t_s, now_s=now_s)
+            truth = self._accuracy.add_marker(marker.text, marker.t_s, now_s=now_s)
+            name = truth or class_of(marker.text[:_MAX_TEXT], tuple(self._shown), self._service.events)
+        if truth and self._service.is_cued:
+            return
         label = "" if name is None else self._shown[name]
         self.events.append(Event("marker", marker.t_s, printable(marker.text), label, start=name != truth))
 

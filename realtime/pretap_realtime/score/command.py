@@ -30,7 +30,7 @@ from pretap.options import (
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
-from pretap.recordings.recording import Recording
+from pretap.recordings.recording import TIE_SAMPLES, Recording
 from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
@@ -209,10 +209,14 @@ class _Tally:
         self._manifest = manifest
         self._n = self._n_valid = self._n_none = self._n_commands = 0
         self._accuracy = LiveAccuracy(
-            manifest.classes, manifest.training.config.events, offset_s=manifest.window_end_ms / 1000
+            manifest.classes,
+            manifest.training.config.events,
+            offset_s=manifest.window_end_ms / 1000,
+            tolerance_s=2 * TIE_SAMPLES / manifest.sfreq_hz,
         )
-        events = () if recording is None else recording.events
-        self._events = deque((recording.event_s(event), event.text) for event in events if recording is not None)
+        self._events = deque(
+            () if recording is None else ((recording.event_s(event), event.text) for event in recording.events)
+        )
 
     def add(self, decisions: Sequence[Decision], verdicts: Sequence[Verdict]) -> None:
         self._n += len(decisions)

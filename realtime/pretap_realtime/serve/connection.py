@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from pretap.config.serve import ServeConfig
 from pretap.errors import StreamRefusedError, UsageError
+from pretap.recordings.events import is_marker_stream
 from pretap.signal.trigger import TriggerChannel
 from pretap_realtime.lsl.description import StreamInfo, has_ended, list_streams
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
@@ -276,10 +277,11 @@ class Connector:
                 self._said_of_cues = line
                 self._say(line)
         for cues in streams[1:]:
-            if cues.format != "string" and (cues.format == "undefined" or cues.sfreq_hz):
+            if not is_marker_stream(format=cues.format, type=cues.type, sfreq_hz=cues.sfreq_hz):
                 raise StreamRefusedError(
-                    f"Cue stream {cues}: expected markers, which are strings or numbers at no regular rate. Choose "
-                    "another stream; for a trigger channel of the EEG stream, use --cue-channel."
+                    f"Cue stream {cues}: expected markers, which are strings, or numbers at no regular rate in a "
+                    "stream of type Markers. Choose another stream; for a trigger channel of the EEG stream, use "
+                    "--cue-channel."
                 )
         return streams
 
