@@ -158,7 +158,7 @@ def test_a_stream_that_is_bad_as_a_whole_is_not_shown_as_good(service, monitor, 
     expect(page.locator("#electrode-words")).to_contain_text("The signal as a whole is not good. swapped cap")
     sent.quality, sent.state = 0.5, {"state": "RUNNING", "bad": ("C3",)}
     expect(page.locator("#quality")).to_have_text("50 %")
-    expect(page.locator("#head g:has(circle.good) title")).to_have_text("C4")
+    expect(page.locator("#head g:has(circle.good) title")).to_have_text(["C4"])
     assert open_page.said == []
 
 

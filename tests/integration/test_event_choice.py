@@ -61,9 +61,9 @@ def test_every_command_needs_and_accepts_a_choice_and_a_bundle_remembers_it(star
     recipe.write_text(RECIPE + '[recording]\nmarkers = ["task"]\n')
     of_ttl = ("--cue-channel", "TTL")
     commands = {
-        ("train", str(recipe), "--recording", file, "--out", str(bundle), *of_ttl): "events from channel 'TTL'",
-        ("evaluate", str(bundle), "--recording", file): "events from channel 'TTL'",
-        ("evaluate", str(bundle), "--recording", file, "--markers", "task"): "marker streams not read: 'copy'",
+        ("train", str(recipe), "--recording", file, "--out", str(bundle), *of_ttl): "codes of channel 'TTL'",
+        ("evaluate", str(bundle), "--recording", file): "codes of channel 'TTL'",
+        ("evaluate", str(bundle), "--recording", file, "--markers", "task"): "'copy' (id 3) are not used",
         ("score", str(bundle), file, *of_ttl): "40 decisions",
         ("replay", file, "--name", name, "--speed", "100", "--markers", "copy"): "40 markers sent",
         ("tune", str(bundle), file, "--max-false-per-min", "1000", "--markers", "3"): "policies tried",

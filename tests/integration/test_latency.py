@@ -90,4 +90,4 @@ def test_messages_that_are_not_json_are_refused(measure):
 def test_without_a_service_it_says_what_it_waits_for(start):
     child = start("latency", "--service", "nobody", "--query", "nothing")
     assert child.wait() == 3, child.said
-    assert "Waiting for the service 'nobody'. Is pretap serve running?" in child.said
+    assert "Waiting for the service 'nobody': start pretap serve BUNDLE." in child.said

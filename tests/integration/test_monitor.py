@@ -195,13 +195,13 @@ def test_it_follows_a_service_and_counts_its_correct_verdicts_unless_it_sends_pl
                 any(wanted.items() <= (u.get("figures") or {}).items() for u in updates)
                 and any((u.get("figures") or {}).get("n_judged") == n_judged for u in updates)
                 and sum(e["kind"] == "marker" for u in updates for e in u.get("events", [])) == 2
-                and sum(np.frombuffer(f[:4], "<u4")[0] for f in frames) == 20
+                and sum(np.frombuffer(f[:4], "<u4")[0] for f in frames) == len(x)
             ),
         )
-    columns = np.concatenate(
-        [np.frombuffer(f, "<f4", offset=16 + 8 * int.from_bytes(f[:4], "little")).reshape(-1, 2, 4) for f in frames]
+    samples = np.concatenate(
+        [np.frombuffer(f, "<f4", offset=16 + 8 * int.from_bytes(f[:4], "little")).reshape(-1, 4) for f in frames]
     )
-    np.testing.assert_array_equal(columns[:, 1], x.reshape(20, 10, 4).max(axis=1))
+    np.testing.assert_array_equal(samples, x)
     assert [row[1] for u in updates for row in u.get("decisions", [])] == [[0.9, 0.1]]
     judged = [(j["truth"], j["label"], j["correct"]) for u in updates for j in u.get("judged", [])]
     assert judged == [("left", "left", True), ("right", "left", False)][:n_judged]

@@ -345,7 +345,7 @@ def test_values_without_a_unit_are_microvolts_only_if_their_size_says_so(tmp_pat
         with pytest.raises(DataError, match=f"'Amp': channel C3 has no unit, .*{message}"):
             opened(spread)
     assert "which no EEG does" in opened(20.0, "<unit>V</unit>")[0].notes[0]
-    assert "although their values do not vary" in opened(0.0)[0].notes[0]
+    assert "although they do not vary" in opened(0.0)[0].notes[0]
 
 
 def test_eeg_of_rate_0_needs_the_setting_that_the_message_names(tmp_path):
