@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from pretap.child import run_child
-from pretap.config.recording import ALL_EVENTS, RecordingConfig
+from pretap.config.recording import ALL_EVENTS, RecordingConfig, overridden
 from pretap.errors import UsageError
 from pretap.recordings.live_clocks import LiveClocks
 from pretap.recordings.mne_epochs import is_epochs_file
@@ -27,13 +29,14 @@ def open_any(
     channels: tuple[str, ...] | None = None,
     stream: str | None = None,
     config: RecordingConfig = ALL_EVENTS,
+    recipe: RecordingConfig = ALL_EVENTS,
     clocks: LiveClocks | None = None,
 ) -> Recording:
     """Open trials (competition or -epo.fif, joined end to end), a continuous recording, or the synthetic subject.
 
     `sfreq_hz` resamples any of them, `trials_at_hz` only trials. `trials` and `channels` select from trials, `stream`
-    selects a stream of an XDF file, and `config` the events of a continuous recording. `clocks` are those of the
-    session that an XDF file recorded.
+    selects a stream of an XDF file, and `config` describes a continuous recording; what it leaves open is as in the
+    `recipe` of a bundle, apart from the events. `clocks` are those of the session that an XDF file recorded.
     """
     path = Path(name)
     is_synthetic = name.partition(":")[0] == "synthetic" and not path.exists()
@@ -57,7 +60,8 @@ def open_any(
         return from_epochs(resample_epochs(epochs, sfreq_hz=rate_hz))
     from pretap.recordings.continuous import open_recording
 
-    recording = open_recording(path, stream=stream, config=config, clocks=clocks)
+    described = msgspec.structs.replace(recipe, markers=(), cue_channel="")  # events are chosen for each recording
+    recording = open_recording(path, stream=stream, config=overridden(described, config), clocks=clocks)
     if sfreq_hz is None:
         return recording
     from pretap.recordings.resample import resample_recording

@@ -55,7 +55,7 @@ class ConsoleWriter:
                 if not self._writer.put(("", "status")):
                     self._is_status_pending = False
         elif fields and time.monotonic() >= self._due_s.setdefault(name, time.monotonic() + _LINE_EVERY_S):
-            self._due_s[name] += _LINE_EVERY_S
+            self._due_s[name] = time.monotonic() + _LINE_EVERY_S
             self.say(plain(name and f"{name}: ") + "  ".join(filter(None, fields)))
 
     def close(self) -> bool:

@@ -18,7 +18,7 @@ from pretap_realtime.decide.cues import TRIAL_ENDS, class_of
 
 _MAX_AGE_S: Final = 0.5  # an older verdict does not belong to a marker
 _PATIENCE_S: Final = 1.0  # markers and verdicts arrive on different streams
-LIVE_TOLERANCE_S: Final = 0.002  # clocks of different streams agree within this
+_TOLERANCE_S: Final = 0.0015  # clocks agree within this; no multiple of 1 ms, so that rounding decides nothing
 _MAX_TEXT: Final = 256  # characters of a marker that are compared with patterns
 
 
@@ -64,8 +64,8 @@ class _Pending(msgspec.Struct, frozen=True):
 class LiveAccuracy:
     """Judges decisions at every hop: each true marker is compared with the last verdict that it could have.
 
-    That is the verdict on the last window that ends at most `offset_s` after the marker, if it is at most half a second
-    older than that.
+    That is the verdict on the last window that ends at most `offset_s` and 1.5 ms after the marker, if it is at most
+    half a second older than that.
 
     Parameters
     ----------
@@ -74,9 +74,6 @@ class LiveAccuracy:
         trials tell the true class; otherwise every marker that ends with the name of a class does.
     offset_s
         When the bundle's window ends, relative to its event. The window of a replayed trial ends with the trial.
-    tolerance_s
-        How much later a window may end. Live, clocks of different streams disagree; in a recording, only rounding
-        errors do.
 
     Attributes
     ----------
@@ -84,12 +81,10 @@ class LiveAccuracy:
         The counts since the start or the last `reset`.
     """
 
-    def __init__(
-        self, classes: Sequence[str], events: Mapping[str, Sequence[str]], *, offset_s: float, tolerance_s: float
-    ) -> None:
+    def __init__(self, classes: Sequence[str], events: Mapping[str, Sequence[str]], *, offset_s: float) -> None:
         self._classes, self._events = tuple(classes), events
         self._patterns = [pattern for each in events.values() for pattern in each]
-        self._offset_s, self._tolerance_s = offset_s, tolerance_s
+        self._offset_s = offset_s
         self._verdicts: deque[tuple[float, str]] = deque(maxlen=4096)  # the label is empty for an invalid window
         self.reset()
 
@@ -127,7 +122,7 @@ class LiveAccuracy:
         newest_s = self._verdicts[-1][0] if self._verdicts else -math.inf
         while self._pending:
             marker = self._pending[0]
-            last_s = marker.t_s + marker.offset_s + self._tolerance_s
+            last_s = marker.t_s + marker.offset_s + _TOLERANCE_S
             if newest_s <= last_s and now_s - marker.arrived_s < _PATIENCE_S + max(0.0, marker.offset_s):
                 break
             self._pending.popleft()

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_realtime.decide.accuracy import LIVE_TOLERANCE_S, JudgedMarker, LiveAccuracy
+from pretap_realtime.decide.accuracy import JudgedMarker, LiveAccuracy
 from pretap_realtime.decide.cues import class_of
 from pretap_realtime.send.latencies import describe_negative, percentile
 from pretap_realtime.send.messages import Message, ServiceDescription
@@ -144,9 +144,7 @@ class Dashboard:
         self.decisions: Log[DecisionRow] = Log(_KEPT_DECISIONS)
         self.events: Log[Event] = Log(_KEPT_EVENTS)
         self.judged: Log[JudgedMarker] = Log(_KEPT_EVENTS)
-        self._accuracy = LiveAccuracy(
-            classes, service.events, offset_s=service.offset_ms / 1000, tolerance_s=LIVE_TOLERANCE_S
-        )
+        self._accuracy = LiveAccuracy(classes, service.events, offset_s=service.offset_ms / 1000)
         self._figures = Figures()
         self._arrivals = _Arrivals()
 

@@ -30,7 +30,7 @@ from pretap.options import (
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
-from pretap.recordings.recording import TIE_SAMPLES, Recording
+from pretap.recordings.recording import Recording
 from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
@@ -118,6 +118,7 @@ def score(
         channels=manifest.channels,
         stream=xdf_stream,
         config=overridden(RecordingConfig(cue_channel=settings.cue.channel), reading),
+        recipe=manifest.training.config.recording,
         clocks=_live_clocks(Path(recording), log),
     )
     for line in describe_channels(opened, wanted=manifest.channels):
@@ -212,7 +213,6 @@ class _Tally:
             manifest.classes,
             manifest.training.config.events,
             offset_s=manifest.window_end_ms / 1000,
-            tolerance_s=2 * TIE_SAMPLES / manifest.sfreq_hz,
         )
         self._events = deque(
             () if recording is None else ((recording.event_s(event), event.text) for event in recording.events)

@@ -160,6 +160,7 @@ def tune(
         channels=manifest.channels,
         stream=xdf_stream,
         config=reading,
+        recipe=manifest.training.config.recording,
     )
     for line in describe_channels(opened, wanted=manifest.channels):
         click.echo(line, err=True)

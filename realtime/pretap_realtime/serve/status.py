@@ -35,17 +35,17 @@ class StatusSink:
                 self._n_decisions += item.message.valid
                 self._last = item.message
             else:
+                if item.message.type == "heartbeat":
+                    self._beats.append((self._clock(), self._n_decisions))
                 self._show(self._fields(item.message))
 
     def close(self) -> None:
         self._show(())
 
     def _fields(self, now: Message) -> list[str]:
-        now_s = self._clock()
-        then_s, n_then = self._beats[0]
-        self._beats.append((now_s, self._n_decisions))
-        rate_hz = (self._n_decisions - n_then) / (now_s - then_s) if now_s > then_s else 0.0
-        elapsed = clock_time(now_s - self._started_s)
+        (then_s, n_then), (last_s, n_last) = self._beats[0], self._beats[-1]
+        rate_hz = (n_last - n_then) / (last_s - then_s) if last_s > then_s else 0.0
+        elapsed = clock_time(self._clock() - self._started_s)
         return [now.state, _describe(self._last), f"{rate_hz:.1f}/s", f"{now.lost} lost", elapsed, _quality(now)]
 
 
@@ -58,4 +58,7 @@ def _quality(now: Message) -> str:
 def _describe(verdict: Message | None) -> str:
     if verdict is None:
         return "no decision yet"
-    return f"{verdict.label} {max(verdict.p.values()):.2f}" if verdict.valid and verdict.p else "invalid"
+    if not verdict.valid:
+        return "invalid"
+    p = verdict.p.get(verdict.label)  # there is none for the verdict `none`
+    return verdict.label if p is None else f"{verdict.label} {p:.2f}"
