@@ -92,6 +92,11 @@ class SessionFolder:
         """
         inputs = [query for query in (settings.stream.query, settings.cue.query) if query]
         outputs = [f"name={settings.markers.name}-{kind}" for kind in ("markers", "codes", "probabilities")]
+        if not settings.cue.query:
+            self._say(
+                "The session's recording will have no markers, because no cue stream is named (--cue-query). To keep "
+                "them, run `pretap record` beside it."
+            )
         command = [sys.executable, "-m", "pretap", "record", str(self._folder / "session.xdf")]
         for query in [*inputs, *outputs]:
             command += ["--query", query]
