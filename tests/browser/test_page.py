@@ -138,6 +138,23 @@ def test_the_game_scores_the_verdicts_at_the_true_markers(service, monitor, open
     assert open_page.said == []
 
 
+@pytest.mark.parametrize(
+    "classes", [("left", "right"), ("right", "left"), ("right", "left", "feet"), ("feet", "right", "left")]
+)
+def test_the_gate_called_left_is_on_the_left_whatever_the_order_of_the_classes(monitor, open_page, classes):
+    page = open_page(monitor("--service", "nobody", "--query", "nothing"))
+    left, right = page.evaluate(
+        """async (classes) => {
+            const { Field } = await import("/field.js");
+            const field = new Field(document.createElement("canvas"));
+            field.reset(classes);
+            return ["left", "right"].map((name) => field.position(classes.map((each) => Number(each === name)))[0]);
+        }""",
+        list(classes),
+    )
+    assert left < right
+
+
 def test_without_markers_the_game_opens_gates_for_three_classes(service, monitor, open_page, expect):
     classes = ("left", "right", "feet")
     sent = service(classes=classes)

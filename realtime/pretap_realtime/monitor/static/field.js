@@ -2,7 +2,6 @@
 
 import { colour } from "./axis.js";
 
-const N_COLOURS = 5;
 const FLASH_MS = 700;
 const TAU_S = 0.09; // of the ball on the screen
 
@@ -14,12 +13,17 @@ export class Field {
   }
 
   // Two gates are left and right; the first of three and more is at the upper left, and the others follow clockwise.
+  // Whatever the order of the classes, the gate called left is not to the right of the one called right.
   reset(classes) {
     this.classes = classes;
     this.directions = classes.map((_, k) => {
       const angle = Math.PI * (0.5 + (1 - 2 * k) / classes.length);
       return [Math.cos(angle), -Math.sin(angle)];
     });
+    const [left, right] = ["left", "right"].map((name) => classes.indexOf(name));
+    if (left >= 0 && right >= 0 && this.directions[left][0] > this.directions[right][0]) {
+      [this.directions[left], this.directions[right]] = [this.directions[right], this.directions[left]];
+    }
     this.ball = [0, 0];
     this.flashed = null; // {k, correct, until}
   }
@@ -55,7 +59,7 @@ export class Field {
       c.stroke();
     }
     this.directions.forEach((direction, k) => this.gate(k, at(direction, 1), { radius, ratio, isTarget: target === k }));
-    c.fillStyle = gate < 0 ? colour("quiet") : colour(`c${gate % N_COLOURS}`);
+    c.fillStyle = gate < 0 ? colour("quiet") : colour(`c${gate}`);
     this.disc(at(this.ball, reach), radius);
     c.fillStyle = "rgba(255, 255, 255, 0.28)";
     const [x, y] = at(this.ball, reach);
@@ -67,7 +71,7 @@ export class Field {
     const c = this.context;
     const flash = this.flashed?.k === k && performance.now() < this.flashed.until ? this.flashed : null;
     const h = radius * (this.classes.length === 2 ? 2.6 : 1.4);
-    c.fillStyle = c.strokeStyle = colour(`c${k % N_COLOURS}`);
+    c.fillStyle = c.strokeStyle = colour(`c${k}`);
     c.globalAlpha = flash ? (flash.correct ? 0.85 : 0.3) : isTarget ? 0.45 : 0.12;
     c.beginPath();
     c.roundRect(x - radius * 0.8, y - h, radius * 1.6, 2 * h, radius * 0.8);

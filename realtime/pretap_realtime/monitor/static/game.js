@@ -6,7 +6,7 @@
 import { Field } from "./field.js";
 
 const TAU_S = 0.15; // time constant of the smoothing
-const DEAD = 0.1; // a ball closer to the middle than this is at no gate
+const DEAD = 0.5; // a ball closer to the middle than this is at no gate: at 0.75 of two classes
 const COUNTDOWN_S = 3;
 const GATE_S = 4; // how long a gate of the game itself is open
 const PAUSE_S = 1.5; // before the next one
