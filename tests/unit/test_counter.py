@@ -59,7 +59,7 @@ def test_a_loss_is_counted_at_its_first_sample_by_the_counter():
     losses, breaks = run(n, n / FS)
     assert breaks == [
         (1000, 37, "gap: 37 samples lost, by the counter"),
-        (2963, 1, "gap: 1 samples lost, by the counter"),
+        (2963, 1, "gap: 1 sample lost, by the counter"),
     ]
     assert (losses.counts.n_lost, losses.counts.n_received, losses.counts.n_clock_steps) == (38, 4962, 0)
 

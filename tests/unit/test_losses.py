@@ -101,7 +101,7 @@ def test_any_chunks_give_the_same_breaks_flags_and_figures(case):
 def test_exact_stamps_show_each_gap_at_its_first_sample_with_its_exact_length(lost, t0_s):
     losses, clean, breaks = feed(stamps(3000, lost=lost, t0_s=t0_s), cuts=range(10, 3000, 10))
     assert [(b.index, b.n_lost) for b in breaks] == sorted(lost.items())
-    assert [b.why for b in breaks] == [f"gap: {n} samples lost" for _, n in sorted(lost.items())]
+    assert [b.why for b in breaks] == [f"gap: {n} sample{'s' * (n > 1)} lost" for _, n in sorted(lost.items())]
     assert losses.counts.n_received + losses.counts.n_lost == 3000 + sum(lost.values())  # sent = received + lost
     assert clean.all()
 

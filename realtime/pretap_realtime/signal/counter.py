@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import StreamRefusedError
+from pretap.spelling import counted
 
 _MAX_LOSS_S = 3600.0  # a longer loss is a counter that was reset
 _TRIAL = 100  # samples in which a channel that does not count is found out,
@@ -99,5 +100,5 @@ class Counter:
         if is_first and not abs(n_lost + 1 - elapsed) <= _SHARE * abs(elapsed) + _SLACK_S * self._sfreq_hz:
             return None  # another device, or one that was restarted
         if is_loss:
-            return Jump(i, int(n_lost), f"gap: {n_lost:.0f} samples lost, by the counter")
+            return Jump(i, int(n_lost), f"gap: {counted(int(n_lost), 'sample')} lost, by the counter")
         return Jump(i, 0, f"the counter went to {value:g}, expected {expected:g}")
