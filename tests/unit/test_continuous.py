@@ -324,8 +324,7 @@ def test_the_sample_files_of_the_xdf_project_read(xdf_dir: Path) -> None:
     assert Event(2, "Hello") in minimal.events
     resets = open_recording(xdf_dir / "clock_resets.xdf")
     assert (len(resets.channels), resets.n_samples, len(resets.events)) == (8, 27815, 175)
-    # the restart (273 s), and 2.4 samples lost 2.5 s before it
-    assert any(note.startswith("The timestamps have 2 breaks; ") for note in resets.notes)
+    assert any(note.startswith("The timestamps have 2 breaks; ") for note in resets.notes)  # one is the restart, 273 s
     assert resets.segments == (0, 12613, 12876)
     assert resets.sfreq_hz == pytest.approx(92.93, abs=0.01)
     assert "The nominal rate is 100 Hz, but the timestamps show 92.92 Hz, which is used." in resets.notes

@@ -286,6 +286,20 @@ def test_an_openbci_text_file_is_read_in_microvolts(tmp_path, titles):
     assert open_recording(path, config=RecordingConfig(channels=LABELS)).channels == LABELS
 
 
+def test_the_settings_of_an_openbci_file_are_honoured_or_refused(tmp_path):
+    path = tmp_path / "OpenBCI-RAW.txt"
+    text = openbci_text(eeg_uv(), markers={300: 2})
+    path.write_text(text)
+    chosen = open_recording(path, config=RecordingConfig(cue_channel="Marker Channel 0"))
+    assert chosen.events == (Event(300, "2"),)
+    with pytest.raises(DataError, match=r"no channel 'Status'.*Marker Channel 0"):
+        open_recording(path, config=RecordingConfig(cue_channel="Status"))
+    path.write_text(text.replace("%Sample Rate = 200 Hz\n", ""))
+    with pytest.raises(DataError, match=r"\[recording\] sfreq_hz = "):
+        open_recording(path)
+    assert open_recording(path, config=RecordingConfig(sfreq_hz=200.0)).sfreq_hz == 200.0
+
+
 @pytest.mark.parametrize("index", [[0, 0, 1, 1, 2, 2], [0, 2, 4, 6]])
 def test_an_index_with_two_samples_in_a_packet_or_every_second_number_shows_no_loss(tmp_path, index):
     path = tmp_path / "OpenBCI-RAW.txt"

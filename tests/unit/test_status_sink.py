@@ -10,7 +10,7 @@ from pretap_realtime.serve.status import StatusSink
 
 
 class Shown:
-    """What a sink shows, on a clock that a test sets."""
+    """The fields that a sink shows, on a clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s, self.fields = 100.0, []

@@ -14,7 +14,7 @@ from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.reading.overrides import replace_labels, replace_rate
 from pretap.recordings.reading.placement import sentences
 from pretap.recordings.recording import Event, Recording
-from pretap.signal.channels import unit_factor
+from pretap.signal.channels import unit_factor, unknown_channel
 from pretap.signal.trigger import TriggerChannel
 from pretap.spelling import counted
 
@@ -44,7 +44,8 @@ def open_openbci_text(path: Path, config: RecordingConfig) -> Recording:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     header = [line for line in lines[:100] if line.startswith("%")]
     fields = {name.lower(): float(value) for line in header for name, value in _FIELD.findall(line)}
-    sfreq_hz, n_channels = fields.get("sample rate", 0.0), int(fields.get("number of channels", 0))
+    in_header_hz, n_channels = fields.get("sample rate", 0.0), int(fields.get("number of channels", 0))
+    sfreq_hz = in_header_hz or config.sfreq_hz or 0.0
     rows = [line for line in lines if line and not line.startswith("%")]
     names = [name.strip() for name in rows[0].split(",")] if rows else []
     if names and not _is_number(names[0]):
@@ -54,7 +55,15 @@ def open_openbci_text(path: Path, config: RecordingConfig) -> Recording:
     else:  # old versions have no titles: the sample index comes first, then the channels
         exg, markers = list(range(1, n_channels + 1)), []
     if not (sfreq_hz > 0 and exg):
-        raise DataError(f"{path} {_WHAT}, but its header lacks the sample rate or the channels. Export it again.")
+        raise DataError(
+            f"{path} {_WHAT}, but its header lacks the sample rate or the channels. Set the rate: [recording] "
+            "sfreq_hz = 250, or export it again."
+        )
+    if config.cue_channel:
+        columns_of_codes = [names[i] for i in markers]
+        if config.cue_channel not in columns_of_codes:
+            raise DataError(f"{path} {unknown_channel(config.cue_channel, columns_of_codes)}")
+        markers = [names.index(config.cue_channel)]
     note = ""
     if len(rows) > 1 and rows[-1].count(",") < rows[0].count(","):
         rows, note = rows[:-1], f"The last line of {path.name} is cut, so it is truncated. Copy it again if you can."

@@ -26,7 +26,7 @@ def clock_time(seconds: float) -> str:
 
 
 def side_by_side(statuses: Mapping[str, Sequence[str]], width: int) -> str:
-    """Give each status an equal share of `width` columns; those that have no space are counted."""
+    """Share `width` columns equally among the statuses; those that have no space are counted."""
     n_shown = max(1, min(len(statuses), (width + len(_BAR)) // (_MIN_SHARE + len(_BAR))))
     n_hidden = len(statuses) - n_shown
     more = f"{_BAR}{n_hidden} more" if n_hidden else ""

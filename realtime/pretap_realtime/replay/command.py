@@ -188,7 +188,7 @@ def replay(
     if counter is not None and counter in played.channels:
         raise UsageError(f"--counter {counter}: the recording already has a channel of this name. Choose another.")
     for line in describe_channels(played):
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
     console = ConsoleWriter()
     try:
         feed = LslFeed(

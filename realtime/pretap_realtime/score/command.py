@@ -31,6 +31,7 @@ from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.live_clocks import LiveClocks, read_live_clocks
 from pretap.recordings.recording import Recording
+from pretap.terminal import plain
 from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
@@ -122,7 +123,7 @@ def score(
         clocks=_live_clocks(Path(recording), log),
     )
     for line in describe_channels(opened, wanted=manifest.channels):
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
     every_hop = not patterns and (hop_ms is not None or (config is not None and not settings.cue.is_on))
     mode = _make_mode(decoder, opened, settings, patterns=patterns, every_hop=every_hop)
     policy = Policy(settings.policy, manifest)

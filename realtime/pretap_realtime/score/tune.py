@@ -33,6 +33,7 @@ from pretap.options import (
 from pretap.progress import progress_of
 from pretap.recordings.events import matches
 from pretap.recordings.recording import Recording
+from pretap.terminal import plain
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, hop_samples
 from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
@@ -163,7 +164,7 @@ def tune(
         recipe=manifest.training.config.recording,
     )
     for line in describe_channels(opened, wanted=manifest.channels):
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
     if trials is not None and opened.trials is None:
         raise UsageError(f"--trials {trials}: {recording} holds no trials, it is a continuous recording.")
     result = _tune(decoder, opened, hop_ms=hop_ms, max_per_min=max_false_per_min)

@@ -174,7 +174,7 @@ class _Timestamps:
         self._last_s: float | None = None
 
     def forget(self) -> None:
-        """Take the next timestamps for unknown if they are not in the file: samples before them may be lost."""
+        """Forget the last timestamps, so that none is counted from them: samples may be lost."""
         self._last_in_file_s = math.nan
         self._last_s = None
 
