@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from pretap.config.reading import find_config, load_config
 from pretap.config.train import TrainConfig
 from pretap.networks import softmax
-from pretap_offline.evaluate.cross_validation import splits
+from pretap_offline.evaluate.folds import splits
 from pretap_offline.fit.fitting import fit_decoder
 from pretap_offline.training import prepare
 from pretap_offline.trials.source import read_trials

@@ -17,7 +17,8 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
-from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise, validation_work
+from pretap_offline.evaluate.cross_validation import cross_validate, validation_work
+from pretap_offline.evaluate.folds import is_blockwise
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts

@@ -10,7 +10,8 @@ from lab_cases import FITTED, OTHER, RECIPE, compared, trials
 from pretap.config.train import EvaluationConfig
 from pretap.errors import DataError, UsageError
 from pretap_offline.evaluate.calibration import fit_temperature, with_temperature
-from pretap_offline.evaluate.cross_validation import Split, calibrated, cross_validate, part_of, splits
+from pretap_offline.evaluate.cross_validation import calibrated, cross_validate, part_of
+from pretap_offline.evaluate.folds import Split, splits
 from pretap_offline.lab import fits as lab_fits
 from pretap_offline.lab.bench import set_up
 from pretap_offline.lab.compare import compare, plan

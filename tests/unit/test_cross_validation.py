@@ -16,7 +16,8 @@ from pretap.errors import DataError, UsageError
 from pretap.networks import LstmSpec
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.advice import describe
-from pretap_offline.evaluate.cross_validation import cross_validate, splits
+from pretap_offline.evaluate.cross_validation import cross_validate
+from pretap_offline.evaluate.folds import splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, SHAPES, gain_of_twice, outlook
 from pretap_offline.evaluate.metrics import against_chance, wilson95
 from pretap_offline.training import train

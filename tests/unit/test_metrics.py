@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretap_offline.evaluate.cross_validation import Split
+from pretap_offline.evaluate.folds import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p
 from pretap_offline.lab.summary import corrected_t, differences, summarise
 

@@ -73,10 +73,23 @@ def describe_chance(chance: float, p_chance: float) -> str:
     return f"{chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
 
 
+class CandidateScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How good a candidate was when the network was chosen: cross-validated, but not nested, so the best is too good.
+
+    `n_chosen` counts the held-out folds of the nested cross-validation for which it was chosen.
+    """
+
+    name: str
+    nll: float
+    accuracy: _Probability
+    n_chosen: int
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, seed and configuration that the weights were trained with.
 
-    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash.
+    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash. `candidates` are those that the network
+    was chosen among, best first; empty without a choice.
     """
 
     data: str
@@ -87,6 +100,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resampled_from_hz: float | None
     seed: int
     config: TrainConfig
+    candidates: tuple[CandidateScore, ...] = ()
 
     def count_known(self, trial_ids: Iterable[str]) -> int:
         """Count the trials, given by their sha256, that were trained on."""

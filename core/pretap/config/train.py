@@ -9,8 +9,9 @@ from msgspec import Meta
 
 from pretap.config.reading import Label, Milliseconds, Positive, Text
 from pretap.config.recording import RecordingConfig
-from pretap.networks import Network
+from pretap.networks import LrpErdLstmSpec, Network
 
+_BEFORE_A_TAP_MS = (-630.0, -130.0)  # as in the competition
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 
@@ -26,7 +27,8 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     window_ms
-        Where a trial starts and ends, relative to its event: ``[-630, -130]`` ends 130 ms before a tap.
+        Where a trial starts and ends, relative to its event: ``[-630, -130]`` ends 130 ms before a tap, and is the
+        window of recordings without this key. Trials that are cut already are cropped to it, or kept whole without it.
     channels, exclude
         The channels to use (by default all EEG channels) and those to leave out, by name or electrode.
     reject_uv, flat_uv
@@ -34,11 +36,16 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         the check off.
     """
 
-    window_ms: tuple[Milliseconds, Milliseconds] = (-630.0, -130.0)
+    window_ms: tuple[Milliseconds, Milliseconds] | None = None
     channels: tuple[Label, ...] = ()
     exclude: tuple[Label, ...] = ()
     reject_uv: Annotated[float, Meta(ge=0, le=1e6)] = 200.0
     flat_uv: Annotated[float, Meta(ge=0, le=1e6)] = 0.5
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The window around the events of recordings, in milliseconds."""
+        return self.window_ms or _BEFORE_A_TAP_MS
 
 
 class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,14 +116,43 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("folds = 1 leaves nothing to fit on: expected at least 2, or 0 for no cross-validation")
 
 
+class CandidateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several networks to choose among, with its own settings of [fit]."""
+
+    network: Network
+    fit: FitConfig = FitConfig()
+
+
+class SearchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is chosen besides the network; see `TrainConfig.candidates`.
+
+    Attributes
+    ----------
+    window
+        Whether the window is chosen as well, among `window_ms`.
+    window_ms
+        The windows to look at, each within `TrialsConfig.window_ms` or wider.
+    average
+        Whether averages of two candidates are candidates too.
+    """
+
+    window: bool = False
+    window_ms: tuple[tuple[Milliseconds, Milliseconds], ...] = ()
+    average: bool = True
+
+
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of `pretap train`.
 
     `events` lists the classes of continuous recordings, in order, each with the markers or annotations that are its
-    events: ``left = ["tap/left", "S  1"]``, see `pretap.recordings.events`.
+    events: ``left = ["tap/left", "S  1"]``, see `pretap.recordings.events`. With `candidates`, the network and its [fit]
+    are chosen among them by cross-validation (`pretap_offline.evaluate.selection`), and `network` and `fit` have no
+    effect.
     """
 
-    network: Network
+    network: Network = LrpErdLstmSpec()
+    candidates: dict[Label, CandidateConfig] = {}
+    search: SearchConfig = SearchConfig()
     signal: SignalConfig = SignalConfig()
     recording: RecordingConfig = RecordingConfig()
     events: dict[Label, tuple[Text, ...]] = {}

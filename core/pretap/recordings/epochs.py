@@ -101,6 +101,35 @@ class Epochs:
             return self
         return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())
 
+    def crop(self, start_ms: float, end_ms: float) -> Epochs:
+        """Return the trials from `start_ms` to `end_ms` relative to their event, as if they had been cut like that.
+
+        The last sample is the one nearest to `end_ms`; the ids change accordingly.
+
+        Raises
+        ------
+        DataError
+            If the trials do not contain that window.
+        """
+        n = round((end_ms - start_ms) / 1000 * self.sfreq_hz)
+        n_after = round((self.window_end_ms - end_ms) / 1000 * self.sfreq_hz)
+        first = self.n_samples - n_after - n
+        if n < 1 or n_after < 0 or first < 0:
+            from_ms = self.window_end_ms - 1000 * self.n_samples / self.sfreq_hz
+            raise DataError(
+                f"{self.source}: the trials reach from {from_ms:g} to {self.window_end_ms:g} ms relative to their event, "
+                f"which does not contain the window {start_ms:g} to {end_ms:g} ms (trials.window_ms)."
+            )
+        if not first and not n_after:
+            return self
+        return replace(
+            self,
+            x_uv=np.ascontiguousarray(self.x_uv[:, first : first + n]),
+            window_end_ms=end_ms,
+            trial_ids=(),
+            at_s=None if self.at_s is None else self.at_s - n_after / self.sfreq_hz,
+        )
+
     def select_range(self, text: str) -> Epochs:
         """Return the trials that ``A:B`` selects like a Python slice (``:256``, ``256:``, ``-40:``)."""
         start, colon, stop = text.partition(":")

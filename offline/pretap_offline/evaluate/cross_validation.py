@@ -14,21 +14,17 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
-from pretap.bundle.advice import advice
 from pretap.bundle.manifest import Metrics
-from pretap.config.train import EvaluationConfig, TrainConfig
-from pretap.errors import DataError
+from pretap.config.train import TrainConfig
 from pretap.recordings.epochs import Epochs
 from pretap.spelling import counted
 from pretap_offline.evaluate.advice import is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.counted_work import counters
+from pretap_offline.evaluate.folds import Index, Split, is_blockwise, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
-from pretap_offline.evaluate.metrics import against_chance, score, wilson95
+from pretap_offline.evaluate.summary import summarise
 from pretap_offline.fit.fitting import fit_decoder, fit_work
-
-Index = NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
@@ -50,67 +46,6 @@ class CrossValidation:
     probs: NDArray[np.float64]
     temperature: float
     metrics: Metrics
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One fold of one repeat: indices of the trials to fit on and of those to score."""
-
-    repeat: int
-    fit_on: Index
-    score_on: Index
-
-
-def is_blockwise(epochs: Epochs, evaluation: EvaluationConfig) -> bool:
-    """Whether trials are held out in contiguous blocks of time."""
-    if evaluation.split == "blocks" and not epochs.is_in_order:
-        raise DataError(
-            f"{epochs.source}: evaluation.split = 'blocks' needs trials in the order of recording, but their order is "
-            "unknown. Train from recordings (--recording), or set split = 'stratified'."
-        )
-    return evaluation.split != "stratified" and epochs.is_in_order
-
-
-def splits(epochs: Epochs, evaluation: EvaluationConfig, *, seed: int) -> list[Split]:
-    """Return the folds of all repeats, one repeat after another.
-
-    Blocks are contiguous, of nearly equal size, and the same in every repeat. Trials whose windows overlap the held-out
-    block are neither fitted nor scored in that fold. If trials are not split into blocks, each repeat draws its own
-    stratified folds.
-    """
-    assert epochs.labels is not None
-    n_folds, n_repeats = evaluation.folds, evaluation.repeats
-    if not is_blockwise(epochs, evaluation):
-        from sklearn.model_selection import RepeatedStratifiedKFold
-
-        splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
-        drawn = splitter.split(np.zeros(len(epochs)), epochs.labels)
-        return [Split(i // n_folds, fit_on, score_on) for i, (fit_on, score_on) in enumerate(drawn)]
-    blocks = np.array_split(np.arange(len(epochs)), n_folds)
-    folds = [(_clear_of(epochs, block), block) for block in blocks]
-    for fit_on, _ in folds:
-        if len(np.unique(epochs.labels[fit_on])) < len(epochs.classes):
-            raise DataError(
-                f"{epochs.source}: a class is missing outside one of the {n_folds} blocks of time, so time and class "
-                "cannot be told apart. Record the classes mixed, or set evaluation.folds or split = 'stratified'."
-            )
-    return [Split(repeat, *fold) for repeat in range(n_repeats) for fold in folds]
-
-
-def _clear_of(epochs: Epochs, block: Index) -> Index:
-    """Return the trials outside `block` whose windows share no sample with a trial inside it."""
-    assert epochs.at_s is not None
-    assert epochs.files is not None
-    window_s = (epochs.n_samples - 0.5) / epochs.sfreq_hz  # less half a sample, because timestamps are rounded
-    clear = np.ones(len(epochs), bool)
-    clear[block] = False
-    for file in np.unique(epochs.files[block]):
-        held_s = epochs.at_s[block[epochs.files[block] == file]]
-        same = epochs.files == file
-        # a block is contiguous in time, so comparing with its ends is enough
-        near = (epochs.at_s > held_s.min() - window_s) & (epochs.at_s < held_s.max() + window_s)
-        clear &= ~(same & near)
-    return np.flatnonzero(clear)
 
 
 def validation_work(epochs: Epochs, config: TrainConfig, *, seed: int) -> int:
@@ -158,7 +93,7 @@ def cross_validate(
         finished = iter(Parallel(n_jobs=n_workers)(fits))
     raw_probs = gather(drawn, islice(finished, len(drawn)), n_trials=len(epochs))
     probs, temperature = calibrated(raw_probs, epochs.labels, drawn) if config.fit.calibrate else (raw_probs, 1.0)
-    metrics = _summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
+    metrics = summarise(epochs, probs, protocol=_protocol(epochs, config, seed=seed))
     if parts:
         curve = [gather(part, islice(finished, len(part)), n_trials=len(epochs)) for part in parts]
         right = np.stack([each[0].argmax(axis=1) == epochs.labels for each in [*curve, raw_probs]])
@@ -237,30 +172,4 @@ def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
         how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
     return (
         f"{n_folds}-fold {how}, {counted(n_repeats, 'repeat')}, each with its own {own}, from seed {seed}{calibrated}"
-    )
-
-
-def _summarise(epochs: Epochs, probs: NDArray[np.float64], *, protocol: str) -> Metrics:
-    from sklearn.metrics import balanced_accuracy_score
-
-    labels = epochs.labels
-    assert labels is not None
-    repeats = [score(labels, p) for p in probs]
-    accuracy = float(np.mean([s.accuracy for s in repeats]))
-    n, n_correct = len(labels), round(accuracy * len(labels))
-    chance, p_chance = against_chance(n_correct, np.bincount(labels).tolist())
-    interval = wilson95(n_correct, n)
-    return Metrics(
-        protocol=protocol,
-        n_trials=n,
-        accuracy=accuracy,
-        accuracy_sd=float(np.std([s.accuracy for s in repeats], ddof=1)) if len(repeats) > 1 else 0.0,
-        accuracy_ci95=interval,
-        kappa=float(np.mean([s.kappa for s in repeats])),
-        nll=float(np.mean([s.nll for s in repeats])),
-        balanced_accuracy=float(np.mean([balanced_accuracy_score(labels, p.argmax(axis=1)) for p in probs])),
-        chance=chance,
-        p_chance=p_chance,
-        confusion=tuple(map(tuple, np.sum([s.confusion for s in repeats], axis=0).tolist())),
-        verdict=advice(accuracy, n_trials=n, interval95=interval, chance=chance, p_chance=p_chance),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import UsageError
 from pretap.recordings.epochs import Epochs
-from pretap_offline.evaluate.cross_validation import Split, is_blockwise, splits
+from pretap_offline.evaluate.folds import Split, is_blockwise, splits
 from pretap_offline.lab.fits import Fit, code_version, data_sha256, permuted, recipe
 from pretap_offline.training import prepare
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError
 from pretap.spelling import counted
-from pretap_offline.evaluate.cross_validation import Split, calibrated, gather, parts_of
+from pretap_offline.evaluate.cross_validation import calibrated, gather, parts_of
+from pretap_offline.evaluate.folds import Split
 from pretap_offline.evaluate.metrics import wilson95
 from pretap_offline.lab.bench import Bench
 from pretap_offline.lab.fits import Fit, Fitted, code_version, data_sha256, versions

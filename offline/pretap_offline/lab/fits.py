@@ -84,7 +84,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
     """
     from threadpoolctl import threadpool_limits
 
-    from pretap_offline.fit.fitting import fit_decoder
+    from pretap_offline.evaluate.selection import fit_recipe
 
     if fit.code != code_version():
         raise UsageError(
@@ -97,7 +97,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         losses: list[list[float]] = []  # (n_members, n_epochs)
         started_s = time.perf_counter()
         try:
-            decoder, _ = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
+            decoder = fit_recipe(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
         except DataError as error:
             return Fitted([], time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap_offline.evaluate.cross_validation import Split
+from pretap_offline.evaluate.folds import Split
 from pretap_offline.evaluate.metrics import auc, calibration, calibration_error, calibration_p, score, wilson95
 from pretap_offline.lab.results import Difference, Summary
 

@@ -18,7 +18,8 @@ from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.spelling import counted
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, with_temperature
-from pretap_offline.evaluate.cross_validation import Split, gather, splits
+from pretap_offline.evaluate.cross_validation import gather
+from pretap_offline.evaluate.folds import Split, splits
 from pretap_offline.evaluate.metrics import score
 from pretap_offline.lab.bench import Bench
 from pretap_offline.lab.compare import Run, setting_of, trials_of

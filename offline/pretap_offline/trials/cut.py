@@ -110,7 +110,7 @@ def cut_trials(
         keep = _reject(epochs, config, windows, file)
     report = TrialReport(
         classes=tuple(config.events),
-        window_ms=config.trials.window_ms,
+        window_ms=config.trials.window,
         n_window=n_window,
         sfreq_hz=sfreq_hz,
         recorded_hz=recorded_hz,
@@ -176,7 +176,7 @@ def _class_events(recording: Recording, config: TrainConfig) -> list[tuple[Event
 
 def _n_window(config: TrainConfig, sfreq_hz: float) -> int:
     """Return the number of samples in a window."""
-    start_ms, end_ms = config.trials.window_ms
+    start_ms, end_ms = config.trials.window
     if not (abs(start_ms) <= _MAX_MS and abs(end_ms) <= _MAX_MS):  # also refuses NaN
         raise UsageError(f"trials.window_ms = [{start_ms:g}, {end_ms:g}]: expected at most {_MAX_MS:g} ms each.")
     n = round((end_ms - start_ms) / 1000 * sfreq_hz)
@@ -208,7 +208,7 @@ def _find_windows(
             labels_at.setdefault(event.sample, []).append(label)
     seen: set[int] = set()
     for event, label in events:
-        last = sample_at(recording, event, offset_s=config.trials.window_ms[1] / 1000)
+        last = sample_at(recording, event, offset_s=config.trials.window[1] / 1000)
         if abs(event.late_s) > slack_s:
             why = "in a pause or outside the recording"
         elif len(set(labels_at[event.sample])) > 1:
