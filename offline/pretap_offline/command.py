@@ -39,7 +39,7 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 
 
 @click.command()
-@click.argument("config", shell_complete=complete_recipe)
+@click.argument("config", default="auto", shell_complete=complete_recipe)
 @_DATA
 @recordings_option
 @xdf_stream_option
@@ -50,7 +50,17 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 )
 @set_option
 @trials_option
-@click.option("--workers", type=click.IntRange(min=1), default=1, help="Number of processes for the cross-validation.")
+@click.option(
+    "--search",
+    type=click.Choice(["window"]),
+    help="Choose the window as well, among those of [search] in CONFIG.",
+)
+@click.option("--why", is_flag=True, help="List all candidates with their scores.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Number of processes for the cross-validation.  [default: all processors to choose among candidates, or 1]",
+)
 @_SAVE
 @json_option("Write the trial counts and the cross-validated scores to this file.")
 def train(
@@ -64,17 +74,22 @@ def train(
     seed: int,
     overrides: tuple[str, ...],
     trials: str | None,
-    workers: int,
+    search: str | None,
+    why: bool,
+    workers: int | None,
     save_trials: Path | None,
     json_file: Path | None,
 ) -> None:
     """Cross-validate the recipe CONFIG, fit it on all trials and write a bundle.
 
-    CONFIG is a TOML file, or the name of a shipped one. To start with: default (trials such as the competition's),
-    own-cap (your own recordings) and tutorial (the network of the tutorial). For the shipped bundles: single-100hz (the
-    best network), ensemble-100hz (ten of them), single-1000hz (decimates) and ensemble-1000hz (ten of them). For
-    comparison: csp (band power), lda (slow potential), eegnet (convolutions), tangent-space (covariance) and
-    closed-form (slow potential and covariance).
+    CONFIG is a TOML file, or the name of a shipped one. By default it is auto, which fits several kinds of decoders and
+    keeps the one, or the average of two, that decodes held-out trials best. Presets for a task do the same with its
+    window and its rhythms: taps (self-paced, decoded before each tap), cued-taps (a tap after each cue) and imagery
+    (imagined movement after each cue).
+
+    Single decoders: default and single-100hz (LSTM), ensemble-100hz (ten of them), csp (band power), lda (slow
+    potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and covariance), and
+    tutorial (the network of the tutorial). single-1000hz and ensemble-1000hz decimate.
 
     With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
     written next to the bundle. Channels that are not EEG by their type, label or unit are left out and listed. If a
@@ -84,21 +99,31 @@ def train(
     recipe = load_config(TrainConfig, file, overrides)
     out = out or Path(f"{file.stem}.safetensors")
     check_writable(out, save_trials)
+    from joblib import cpu_count
     from msgspec.structs import replace
 
-    from pretap_offline.evaluate.advice import describe
+    from pretap_offline.evaluate.advice import describe, describe_choice
+    from pretap_offline.evaluate.selection import with_search
     from pretap_offline.training import train as train_bundle
     from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
     note = ""
     recipe = replace(recipe, recording=overridden(recipe.recording, reading))
+    if search is not None:
+        recipe = with_search(recipe)
     if recordings:
         epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
         epochs, report = read_trials(data, part="train"), None
-        if recipe.events or (recipe.trials, recipe.recording) != (TrialsConfig(), RecordingConfig()):
-            note = "[events], [trials] and [recording] apply to recordings only; these trials are already cut"
+        if recipe.trials.window_ms is not None:
+            epochs = epochs.crop(*recipe.trials.window_ms)
+        others = replace(recipe.trials, window_ms=None)
+        if set(recipe.events) - set(epochs.classes) or (others, recipe.recording) != (
+            TrialsConfig(),
+            RecordingConfig(),
+        ):
+            note = "[recording] and most of [trials] apply to recordings only; these trials are already cut"
         recipe = replace(recipe, recording=RecordingConfig())
         if tuple(recipe.events) != epochs.classes:
             recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
@@ -110,11 +135,24 @@ def train(
     _save(epochs, save_trials)
     if report is not None:
         _draw(epochs, out.with_name(f"{out.stem}-trials.png"))
-    manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers)
+    manifest = train_bundle(
+        epochs, recipe, out, seed=seed, n_workers=workers or (cpu_count() if recipe.candidates else 1)
+    )
+    if manifest.training.candidates:
+        click.echo(describe_choice(manifest.training, why=why))
     if manifest.metrics is not None:
         click.echo(describe(manifest.metrics, manifest.classes))
     if json_file is not None:
-        write_json(json_file, {"bundle": str(out), "trials": report, "metrics": manifest.metrics})
+        write_json(
+            json_file,
+            {
+                "bundle": str(out),
+                "trials": report,
+                "metrics": manifest.metrics,
+                "candidates": manifest.training.candidates,
+                "refused": manifest.training.refused,
+            },
+        )
     click.echo(f"wrote {out}")
 
 

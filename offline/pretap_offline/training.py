@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from pretap.bundle.file import refusal, write_bundle
 from pretap.bundle.manifest import Manifest
@@ -19,6 +21,7 @@ from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
 from pretap_offline.evaluate.cross_validation import cross_validate, validation_work
 from pretap_offline.evaluate.folds import is_blockwise
+from pretap_offline.evaluate.selection import fit_choice, select, selection_work
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts
@@ -63,8 +66,26 @@ def train(
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
+    run = _fit_chosen if config.candidates else _fit_single
+    manifest, tensors = run(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
+    manifest = replace(
+        manifest,
+        interpolates=interpolation is not None,
+        has_statistics=True,
+        self_test_tolerance=self_test_tolerance(manifest, tensors),
+    )
+    tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
+    if interpolation is not None:
+        tensors[INTERPOLATION] = interpolation
+    write_bundle(out, manifest, tensors)
+    return manifest
+
+
+def _fit_single(
+    epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool
+) -> tuple[Manifest, dict[str, NDArray[Any]]]:
+    """Cross-validate a recipe of one network, and fit it on all trials."""
     manifest = make_manifest(epochs, config, seed=seed)
-    manifest = replace(manifest, interpolates=interpolation is not None, has_statistics=True)
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
@@ -73,13 +94,19 @@ def train(
         if config.evaluation.folds:
             validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
             manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
-        tensors = fit(epochs, manifest, advance=advance)
-    manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
-    tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
-    if interpolation is not None:
-        tensors[INTERPOLATION] = interpolation
-    write_bundle(out, manifest, tensors)
-    return manifest
+        return manifest, fit(epochs, manifest, advance=advance)
+
+
+def _fit_chosen(
+    epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool
+) -> tuple[Manifest, dict[str, NDArray[Any]]]:
+    """Choose among the candidates of a recipe by nested cross-validation, and fit the choice on all trials."""
+    n_steps = selection_work(epochs, config, seed=seed)
+    with progress_of("choosing", total=n_steps) if progress else nullcontext(_ignore) as advance:
+        found = select(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
+    manifest, tensors = fit_choice(epochs, found.recipes, found.choice, seed=seed)
+    training = replace(manifest.training, candidates=found.scores, refused=found.refused)
+    return replace(manifest, metrics=found.metrics, training=training), tensors
 
 
 def _ignore(_: int = 1, /) -> None:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from pretap.config.train import TrainConfig
 from pretap.networks import Network
+from pretap.networks.kind import mean_of
 from pretap.signal.scaling import Scaling
 from pretap.spelling import counted
 
@@ -89,7 +90,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, seed and configuration that the weights were trained with.
 
     `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash. `candidates` are those that the network
-    was chosen among, best first; empty without a choice.
+    was chosen among, best first, and
+    `refused` says why others could not be fitted; both are empty without a choice.
     """
 
     data: str
@@ -101,6 +103,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     config: TrainConfig
     candidates: tuple[CandidateScore, ...] = ()
+    refused: dict[str, str] = {}
 
     def count_known(self, trial_ids: Iterable[str]) -> int:
         """Count the trials, given by their sha256, that were trained on."""
@@ -207,5 +210,4 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def describe_network(self) -> str:
         """Describe the kind, size and number of the networks."""
-        members = "" if self.n_members == 1 else f"mean of {self.n_members}: "
-        return members + self.network.describe(n_classes=len(self.classes))
+        return mean_of(self.n_members, self.network.describe(n_classes=len(self.classes)))

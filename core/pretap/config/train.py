@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pretap.config.reading import Label, Milliseconds, Positive, Text
 from pretap.config.recording import RecordingConfig
-from pretap.networks import LrpErdLstmSpec, Network
+from pretap.networks import LrpErdLstmSpec, Network, SingleNetwork
 
 _BEFORE_A_TAP_MS = (-630.0, -130.0)  # as in the competition
 _Beta = Annotated[float, Meta(ge=0, lt=1)]
@@ -119,7 +119,7 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CandidateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of several networks to choose among, with its own settings of [fit]."""
 
-    network: Network
+    network: SingleNetwork
     fit: FitConfig = FitConfig()
 
 
@@ -145,9 +145,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of `pretap train`.
 
     `events` lists the classes of continuous recordings, in order, each with the markers or annotations that are its
-    events: ``left = ["tap/left", "S  1"]``, see `pretap.recordings.events`. With `candidates`, the network and its [fit]
-    are chosen among them by cross-validation (`pretap_offline.evaluate.selection`), and `network` and `fit` have no
-    effect.
+    events: ``left = ["tap/left", "S  1"]``, see `pretap.recordings.events`. With `candidates`, `network` and `fit` have
+    no effect: both are chosen among them by cross-validation, see `pretap_offline.evaluate.selection`.
     """
 
     network: Network = LrpErdLstmSpec()
@@ -160,3 +159,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scaling: ScalingConfig = ScalingConfig()
     fit: FitConfig = FitConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def kind(self) -> str:
+        """The kind of the network, or ``choice`` if it is chosen among candidates."""
+        return "choice" if self.candidates else str(self.network.__struct_config__.tag)

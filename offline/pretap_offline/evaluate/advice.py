@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pretap.bundle.advice import is_significant
-from pretap.bundle.manifest import Metrics, describe_chance
+from pretap.bundle.manifest import Metrics, Training, describe_chance
 from pretap.spelling import counted
 from pretap_offline.evaluate.metrics import describe_confusion
 
@@ -31,3 +31,23 @@ def describe(metrics: Metrics, classes: Sequence[str]) -> str:
         curve = ", ".join(f"{counted(n, 'trial')} {accuracy:.3f}" for n, accuracy in m.learning_curve)
         lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
     return "\n".join([*lines, m.verdict])
+
+
+def describe_choice(training: Training, *, why: bool) -> str:
+    """Return which candidate was chosen; with `why`, a table of all candidates and what could not be fitted."""
+    best = training.candidates[0]
+    lines = [f"chosen: {best.name}, the lowest NLL of {counted(len(training.candidates), 'candidate')}"]
+    if not why:
+        lines[0] += " (--why lists them)"
+        return lines[0]
+    width = max(len(each.name) for each in training.candidates)
+    lines.append(f"  {'candidate':<{width}}    NLL  accuracy  chosen in")
+    lines += [
+        f"  {each.name:<{width}}  {each.nll:.3f}     {each.accuracy:.3f}  {counted(each.n_chosen, 'fold')}"
+        for each in training.candidates
+    ]
+    lines += [f"  {name}: not fitted. {reason}" for name, reason in training.refused.items()]
+    lines.append(
+        "The best of many is too good: expect the nested accuracy below, which repeats the choice in each fold."
+    )
+    return "\n".join(lines)

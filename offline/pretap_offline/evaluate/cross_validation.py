@@ -26,6 +26,7 @@ from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
 from pretap_offline.evaluate.summary import summarise
 from pretap_offline.fit.fitting import fit_decoder, fit_work
 
+
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     """Out-of-fold probabilities (n_repeats, n_epochs, n_classes) and their metrics.

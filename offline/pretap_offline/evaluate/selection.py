@@ -81,7 +81,7 @@ class Selection:
     recipes: _Recipes
     metrics: Metrics
     scores: tuple[CandidateScore, ...]
-    refused: Mapping[str, str]
+    refused: dict[str, str]
 
 
 def candidates_of(epochs: Epochs, config: TrainConfig) -> tuple[dict[str, TrainConfig], dict[str, str]]:
@@ -108,6 +108,25 @@ def candidates_of(epochs: Epochs, config: TrainConfig) -> tuple[dict[str, TrainC
         reasons = "".join(f"\n{name}: {reason}" for name, reason in refused.items())
         raise UsageError(f"None of the candidates can read these trials:{reasons}")
     return recipes, refused
+
+
+def with_search(config: TrainConfig) -> TrainConfig:
+    """Return the recipe that also chooses its window, with trials that contain all of the windows.
+
+    Raises
+    ------
+    UsageError
+        If the recipe has no windows or no candidates.
+    """
+    windows_ms = config.search.window_ms
+    if not windows_ms or not config.candidates:
+        raise UsageError(
+            "--search window: expected a recipe with [candidates], and with windows to choose among, such as "
+            "[search] window_ms = [[0, 2000], [500, 2500]]. The presets taps, cued-taps and imagery have both."
+        )
+    starts, ends = zip(*windows_ms, strict=True)
+    trials = replace(config.trials, window_ms=(min(starts), max(ends)))
+    return replace(config, trials=trials, search=replace(config.search, window=True))
 
 
 def select(
@@ -157,7 +176,11 @@ def select(
         )
         for each in ranked
     )
-    how = "blockwise (contiguous blocks in time, not shuffled)" if is_blockwise(epochs, config.evaluation) else "stratified"
+    how = (
+        "blockwise (contiguous blocks in time, not shuffled)"
+        if is_blockwise(epochs, config.evaluation)
+        else "stratified"
+    )
     protocol = (
         f"nested {n_folds}-fold {how} cross-validation from seed {seed}: for each held-out fold, one of "
         f"{counted(len(ranked), 'candidate')} was chosen on the other folds"
@@ -214,23 +237,20 @@ def fit_choice(
     tensors = [fit(epochs, manifest, advance=advance) for manifest in manifests]
     if len(manifests) == 1:
         return replace(manifests[0], temperature=choice.temperature), tensors[0]
-    network = AverageSpec(
-        tuple(
-            WeightedNetwork(each.network, weight=1 / len(manifests), members=each.n_members, temperature=temperature)
-            for each, temperature in zip(manifests, choice.temperatures, strict=True)
-        )
-    )
+    networks = []
+    for each, temperature in zip(manifests, choice.temperatures, strict=True):
+        assert not isinstance(each.network, AverageSpec)  # candidates are single networks
+        share = 1 / len(manifests)
+        networks.append(WeightedNetwork(each.network, share, members=each.n_members, temperature=temperature))
+    network = AverageSpec(tuple(networks))
     merged = {
         name if name == FIR else f"networks.{index}.{name}": tensor
         for index, each in enumerate(tensors)
         for name, tensor in each.items()
     }
     versions = {name: version for each in manifests for name, version in each.versions.items()}
-    recipe = replace(
-        recipes[choice.names[0]],
-        network=network,
-        fit=replace(recipes[choice.names[0]].fit, members=1),
-    )
+    first = recipes[choice.names[0]]
+    recipe = replace(first, network=network, fit=replace(first.fit, members=1))
     manifest = replace(
         manifests[0],
         network=network,
@@ -308,7 +328,9 @@ def _fit_all(
             counts = [*stack.enter_context(counters(len(tasks), advance))]
             stack.enter_context(parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1))
         fits = (
-            delayed(_score_blocks)(epochs, recipes[name], fit_on, [folds[b].score_on for b in blocks], seed, count)
+            delayed(_score_blocks)(
+                epochs, recipes[name], fit_on, [folds[b].score_on for b in blocks], seed=seed, advance=count
+            )
             for (name, blocks, fit_on), count in zip(tasks, counts, strict=True)
         )
         finished = Parallel(n_jobs=n_workers, batch_size=1)(fits)
@@ -327,6 +349,7 @@ def _score_blocks(
     config: TrainConfig,
     fit_on: Index,
     score_on: Sequence[Index],
+    *,
     seed: int,
     advance: Callable[[int], None],
 ) -> list[_Probs] | str:
