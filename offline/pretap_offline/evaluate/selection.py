@@ -22,15 +22,15 @@ from pretap.bundle.manifest import CandidateScore, Manifest, Metrics
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.networks import AverageSpec, WeightedNetwork, softmax
+from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
-from pretap.signal.scaling import FIR
 from pretap.spelling import counted
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, log_probs, with_temperature
 from pretap_offline.evaluate.counted_work import counters
 from pretap_offline.evaluate.folds import Index, Split, is_blockwise, splits
 from pretap_offline.evaluate.summary import summarise
-from pretap_offline.fit.estimator import make_estimator, make_fir
+from pretap_offline.fit.average import average_of
+from pretap_offline.fit.estimator import is_trained_by_torch, make_estimator, make_fir
 from pretap_offline.fit.fitting import fit, fit_decoder, fit_work, make_manifest
 
 _Probs = NDArray[np.float64]  # (n, n_classes)
@@ -220,7 +220,7 @@ def rank(
     temperatures = {name: fit_temperature(probs, labels) for name, probs in raw.items()}
     choices = []
     for names in _names(recipes, raw, average=average):
-        own = tuple(temperatures[name] for name in names)
+        own = tuple(temperatures[name] for name in names) if len(names) > 1 else (1.0,)
         averaged = _averaged(raw, names, own)
         scaled = log_probs(cross_fitted(averaged, labels, own_blocks))
         nll = -float(scaled[np.arange(len(labels)), labels].mean())
@@ -233,33 +233,12 @@ def fit_choice(
 ) -> tuple[Manifest, dict[str, NDArray[Any]]]:
     """Fit the chosen candidates on all trials; return the manifest and the tensors of one decoder."""
     epochs = cropped(epochs, recipes[choice.names[0]])
-    manifests = [make_manifest(epochs, recipes[name], seed=seed) for name in choice.names]
-    tensors = [fit(epochs, manifest, advance=advance) for manifest in manifests]
-    if len(manifests) == 1:
-        return replace(manifests[0], temperature=choice.temperature), tensors[0]
-    networks = []
-    for each, temperature in zip(manifests, choice.temperatures, strict=True):
-        assert not isinstance(each.network, AverageSpec)  # candidates are single networks
-        share = 1 / len(manifests)
-        networks.append(WeightedNetwork(each.network, share, members=each.n_members, temperature=temperature))
-    network = AverageSpec(tuple(networks))
-    merged = {
-        name if name == FIR else f"networks.{index}.{name}": tensor
-        for index, each in enumerate(tensors)
-        for name, tensor in each.items()
-    }
-    versions = {name: version for each in manifests for name, version in each.versions.items()}
-    first = recipes[choice.names[0]]
-    recipe = replace(first, network=network, fit=replace(first.fit, members=1))
-    manifest = replace(
-        manifests[0],
-        network=network,
-        n_members=1,
-        temperature=choice.temperature,
-        versions=versions,
-        training=replace(manifests[0].training, config=recipe),
-    )
-    return manifest, merged
+    parts = []
+    for name, temperature in zip(choice.names, choice.temperatures, strict=True):
+        manifest = make_manifest(epochs, recipes[name], seed=seed)
+        parts.append((replace(manifest, temperature=temperature), fit(epochs, manifest, advance=advance)))
+    manifest, tensors = parts[0] if len(parts) == 1 else average_of(parts, weights=[1 / len(parts)] * len(parts))
+    return replace(manifest, temperature=manifest.temperature * choice.temperature), tensors
 
 
 def fit_recipe(epochs: Epochs, config: TrainConfig, *, seed: int, losses: list[list[float]] | None = None) -> Decoder:
@@ -385,8 +364,14 @@ def _windows(config: TrainConfig) -> list[tuple[str, TrialsConfig]]:
 
 
 def _names(recipes: _Recipes, raw: Mapping[str, _Probs], *, average: bool) -> list[tuple[str, ...]]:
-    pairs = [pair for pair in combinations(raw, 2) if recipes[pair[0]].trials == recipes[pair[1]].trials]
+    pairs = [pair for pair in combinations(raw, 2) if _can_average(*(recipes[name] for name in pair))]
     return [*((name,) for name in raw), *(pairs if average else [])]
+
+
+def _can_average(first: TrainConfig, second: TrainConfig) -> bool:
+    """Whether both read the same window, and share [fit] if torch trains them: an average has one of each."""
+    by_torch = is_trained_by_torch(first) and is_trained_by_torch(second)
+    return first.trials == second.trials and (first.fit == second.fit or not by_torch)
 
 
 def _averaged(raw: Mapping[str, _Probs], names: Sequence[str], temperatures: Sequence[float]) -> _Probs:
