@@ -87,9 +87,9 @@ def train(
     window and its rhythms: taps (self-paced, decoded before each tap), cued-taps (a tap after each cue) and imagery
     (imagined movement after each cue).
 
-    Single decoders: default and single-100hz (LSTM), ensemble-100hz (ten of them), csp (band power), lda (slow
-    potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and covariance), and
-    tutorial (the network of the tutorial). single-1000hz and ensemble-1000hz decimate.
+    Single decoders: default and single-100hz (LSTM), ensemble-100hz (ten of them), csp and lstm (band
+    power), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and
+    covariance), and tutorial (the network of the tutorial). single-1000hz and ensemble-1000hz decimate.
 
     With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
     written next to the bundle. Channels that are not EEG by their type, label or unit are left out and listed. If a
