@@ -17,6 +17,7 @@ from pretap.spelling import did_you_mean
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
+from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.decide.cues import bundle_cues
 from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
@@ -37,6 +38,7 @@ from pretap_realtime.serve.handover import Handover
 from pretap_realtime.serve.service import Service
 from pretap_realtime.serve.session_folder import SessionFolder
 from pretap_realtime.serve.several import Job, Say, run_each
+from pretap_realtime.serve.states import HandedOverTally
 from pretap_realtime.serve.status import StatusSink
 from pretap_realtime.signal.compatibility import describe_mapping
 from pretap_realtime.signal.quality import check_policy
@@ -234,8 +236,10 @@ def _run_service(
         seqs=None if handover is None else handover.sequence_numbers(k),
     )
     leader = Leader(publisher)
-    restarted = "" if handover is None else handover.why
-    service = _make_service(loaded, mode, leader, publisher, outlets.group, stop=stop, restarted=restarted)
+    restarted, tally = "", Tally()
+    if handover is not None:
+        restarted, tally = handover.why, HandedOverTally(handover.counts(k))
+    service = _make_service(loaded, mode, leader, publisher, outlets.group, stop=stop, restarted=restarted, tally=tally)
     try:
         if session is not None:
             session.start(loaded.settings, stop=stop)
@@ -265,6 +269,7 @@ def _make_service(
     *,
     stop: StopSignal,
     restarted: str,
+    tally: Tally,
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
     loaded.say(f"engine {mode.describe()}")
@@ -291,6 +296,7 @@ def _make_service(
         say=loaded.say,
         make_fast_path=fast_path_of,
         restarted=restarted,
+        tally=tally,
     )
 
 

@@ -73,7 +73,7 @@ class _ServeCommand(click.Command):
 @click.option(
     "--supervise",
     is_flag=True,
-    help="Restart the service when it crashes. Sequence numbers, log and recording continue.",
+    help="Restart the service when it crashes. Sequence numbers, tally, log and recording continue.",
 )
 @click.option("--supervised", type=FILE, hidden=True, help="Handover file of a supervised worker.")
 @quiet_option
