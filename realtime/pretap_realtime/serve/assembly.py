@@ -14,7 +14,6 @@ from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.spelling import did_you_mean
-from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.decide.accuracy import Tally
@@ -89,7 +88,6 @@ def run_decoders(
     *,
     stop: StopSignal,
     console: ConsoleWriter,
-    is_quiet: bool,
 ) -> None:
     """Load every decoder, then run their services until they end.
 
@@ -99,8 +97,6 @@ def run_decoders(
         A bundle, or None for the default one, and settings for each.
     destinations
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
-    is_quiet
-        Whether the console shows no status.
     """
     is_single = len(decoders) == 1
     own = {source_id for _, settings in decoders for source_id in source_ids(settings.markers.name)}
@@ -110,7 +106,7 @@ def run_decoders(
     for (bundle, settings), own_searches in zip(decoders, searches, strict=True):
         name = "" if is_single else settings.markers.name
         say = _make_say(console, prefix=name and f"{name}: ")
-        show_status = _ignore if is_quiet else partial(console.status, name)
+        show_status = partial(console.status, name)
         loaded.append(_load(bundle, settings, own_searches, say=say, show_status=show_status))
     jobs: dict[str, Job] = {}
     for k, each in enumerate(loaded):
@@ -128,11 +124,7 @@ def run_decoders(
 
 
 def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
-    return lambda line: console.say(plain(prefix + line))
-
-
-def _ignore(fields: Sequence[str]) -> None:
-    """Show no status."""
+    return lambda line: console.say(prefix + line)
 
 
 def _load(
