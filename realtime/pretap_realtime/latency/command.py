@@ -93,6 +93,7 @@ def latency(
 
     Without --service, --flash and --analyse it measures a loopback on this machine: a synthetic amplifier, `pretap
     serve` with BUNDLE (default: ensemble-1000hz) and a reader, each in a process of its own, connected by LSL.
+    Of a service that decides at cues, the time from the last sample of a window to its cue is included.
 
     \b
       pretap latency                        a loopback

@@ -22,12 +22,13 @@ from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
-from pretap_realtime.monitor.choice import Selection, choose, service_of
+from pretap_realtime.monitor.choice import Selection, choose
 from pretap_realtime.monitor.dashboard import MAX_LABEL
 from pretap_realtime.monitor.positions import positions
 from pretap_realtime.monitor.rate import RateMeasurement
 from pretap_realtime.monitor.view import Cursor, Update, View
 from pretap_realtime.send.messages import ServiceDescription
+from pretap_realtime.send.service_outlets import service_of
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import Description, printable
 
@@ -116,7 +117,7 @@ class Follower:
                 service=printable(service),
                 classes=view.dashboard.classes,
                 bundle=printable(description.bundle),
-                trained_on=printable(description.subject),
+                trained_on=printable(description.subject or description.data),
                 decoder=tuple(
                     printable(name, limit=MAX_LABEL) for name in electrode_names(description.channels[:_MAX_CHANNELS])
                 ),

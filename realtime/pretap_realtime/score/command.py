@@ -34,7 +34,7 @@ from pretap.recordings.recording import Recording
 from pretap.terminal import plain
 from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, describe_hop, hop_samples
 from pretap_realtime.decide.policy import NONE, Policy, Verdict
 from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
@@ -198,7 +198,8 @@ def _make_mode(
         )
     if not every_hop and manifest.training.config.events:
         click.echo(
-            f"no event matches {', '.join(cued)}, so there is a decision every {settings.decode.hop_ms:g} ms; "
+            f"no event matches {', '.join(cued)}, so there is a decision every "
+            f"{describe_hop(settings.decode.hop_ms, manifest.sfreq_hz)}; "
             f"the recording has {_list_events(recording)}",
             err=True,
         )

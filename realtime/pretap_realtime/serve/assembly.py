@@ -18,7 +18,7 @@ from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.decide.cues import bundle_cues
-from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, describe_hop, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.description import StreamInfo, list_streams
@@ -264,7 +264,8 @@ def _make_service(
     tally: Tally,
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
-    loaded.say(f"engine {mode.describe()}")
+    every = "" if settings.cue.is_on else f"; every {describe_hop(settings.decode.hop_ms, manifest.sfreq_hz)}"
+    loaded.say(f"engine {mode.describe()}{every}")
     pipeline = Pipeline(
         loaded.decoder,
         mode,
@@ -309,6 +310,7 @@ def _describe_service(loaded: _LoadedDecoder, mode: Mode) -> ServiceDescription:
         cue_query=cue.query,
         bundle=loaded.bundle.stem,
         subject=manifest.training.subject,
+        data=manifest.training.data,
         channels=manifest.channels,
     )
 
