@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import mne
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from command_line import invoke
+from edf_files import Signal, write_edf
 from factories import make_decoder
 from pretap.cli import pretap
 from pretap.config.reading import find_config
@@ -70,3 +72,21 @@ def test_replay_reads_a_recording_as_a_recipe_describes_it(tmp_path):
     file, report = unlabelled(tmp_path / "a.xdf"), tmp_path / "report.json"
     invoke("replay", file, "--config", recipe, "--speed", 1000, "--json", report)
     assert json.loads(report.read_text())["connected"][0]["channels"] == ["C4", "C3"]
+
+
+@pytest.mark.parametrize("suffix", ["xdf", "edf", "fif"])
+def test_of_two_channels_of_one_electrode_the_one_with_a_signal_is_read(tmp_path, suffix):
+    labels, path = ["T7", "T3", "Cz"], tmp_path / f"a_raw.{suffix}"
+    x = np.random.default_rng(0).normal(0, 20, (500, 3))
+    x[:, 0] = 0.0
+    if suffix == "xdf":
+        eeg = {"name": "Amp", "kind": "EEG", "format": "float32", "t_s": np.arange(500) / 100, "values": x}
+        write_streams(path, eeg | {"sfreq_hz": 100, "channels": [(each, "EEG") for each in labels]})
+    elif suffix == "edf":
+        digital = np.rint(x.T * 10)
+        write_edf(path, [Signal(each, row, 100, gain=0.1) for each, row in zip(labels, digital, strict=True)])
+    else:
+        raw = mne.io.RawArray(x.T * 1e-6, mne.create_info(labels, 100.0, "eeg"), verbose="error")
+        raw.save(path, verbose="error")
+    opened = open_any(str(path), part="test")
+    assert (opened.channels, opened.left_out) == (("T3", "Cz"), (("T7", "the same electrode as T3"),))
