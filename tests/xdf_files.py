@@ -47,7 +47,7 @@ def write_streams(path: Path, *streams: dict) -> Path:
             stream["values"],
             object if stream["format"] == "string" else {"double64": "float64"}.get(stream["format"], stream["format"]),
         )
-        values = values.reshape(len(stream["t_s"]), -1)
+        values = values.reshape(len(stream["t_s"]), -1 if len(stream["t_s"]) else 1)
         channels = "".join(
             f"<channel><label>{label}</label><unit>uV</unit><type>{kind}</type></channel>"
             for label, kind in stream.get("channels", ())

@@ -35,7 +35,9 @@ port_option = click.option(
     "--port", type=click.IntRange(0, 65535), default=8010, help="Port of the page; 0 picks a free one."
 )
 quiet_option = click.option(
-    "--quiet", is_flag=True, help="Show no status line (elsewhere than on a terminal: a line every 10 s)."
+    "--quiet",
+    is_flag=True,
+    help="Do not show the status: the last line of a terminal, or a line every 10 s in a file or pipe.",
 )
 set_option = click.option(
     "--set",

@@ -75,6 +75,11 @@ def test_states_and_bad_electrodes_are_shown_as_text(service, monitor, open_page
     expect(page.locator("#lost")).to_have_text("12")
     sent.state = {"state": "STALE"}
     expect(page.locator("#state")).to_have_attribute("data-state", "STALE")
+    expect(page.locator("#size-unit")).to_have_text("lost")
+    expect(page.locator("#main")).to_have_class("lost")
+    sent.state = {"state": "RUNNING"}
+    expect(page.locator("#size-unit")).to_have_text("µV RMS")
+    expect(page.locator("#main")).not_to_have_class("lost")
     sent.end()
     expect(page.locator("#state-name")).to_have_text("SILENT")
     assert page.locator("#state").get_attribute("aria-live") == "polite"
@@ -181,6 +186,70 @@ def test_without_markers_the_game_opens_gates_for_three_classes(service, monitor
     assert (result["scored_by"], result["n_correct"]) == ("gates of the game", 1)
     assert result["guessing"] == pytest.approx(1 / 3)
     assert open_page.said == []
+
+
+def test_a_gate_of_the_game_scores_a_ball_that_was_held_for_the_last_second(monitor, open_page):
+    page = open_page(monitor("--service", "nobody", "--query", "nothing"))
+    rounds = page.evaluate(
+        """async () => {
+            const { Game } = await import("/game.js");
+            const game = new Game();
+            game.describe({ classes: ["left", "right"], markers: [] }, false);
+            game.reset();
+            Object.assign(game, { phase: "playing", left_s: 60, next_s: 0 });
+            for (const held_s of [0, 0.5, 1.5]) {
+                game.p = [0.5, 0.5];
+                while (!game.target) game.play(0.05);
+                const { k, closes_s } = game.target;
+                while (closes_s - game.played_s > held_s + 0.025 && game.target) game.play(0.05);
+                game.p = [0, 1].map((each) => Number(each === k));
+                while (game.target) game.play(0.05);
+            }
+            return game.rounds.map(({ truth, label, correct }) => [correct, label === truth ? "its class" : label]);
+        }"""
+    )
+    assert rounds == [[False, "none"], [False, "none"], [True, "its class"]]
+
+
+@pytest.mark.parametrize("cued, label, opens", [(False, "", True), (False, "left", False), (True, "", False)])
+def test_the_game_opens_gates_itself_if_no_marker_names_a_class(monitor, open_page, cued, label, opens):
+    page = open_page(monitor("--service", "nobody", "--query", "nothing"))
+    targets = page.evaluate(
+        """async ([cued, label]) => {
+            const { Game } = await import("/game.js");
+            const game = new Game();
+            game.describe({ classes: ["left", "right"], markers: ["task"], cued }, true);
+            game.reset();
+            Object.assign(game, { phase: "playing", left_s: 60, next_s: 0 });
+            game.marker({ label, start: false });
+            return [9, 2].map((seconds) => {
+                for (let s = 0; s < seconds; s += 0.5) game.play(0.5);
+                return Boolean(game.target);
+            });
+        }""",
+        [cued, label],
+    )
+    assert targets == [False, opens]
+
+
+def test_no_name_of_a_class_is_cut(monitor, open_page):
+    names = ["imagined movement of the left hand", "imagined movement of the right hand"]
+    page = open_page(monitor("--service", "nobody", "--query", "nothing"))
+    drawn, told = page.evaluate(
+        """async (names) => {
+            const [{ History }, { Game }] = await Promise.all([import("/history.js"), import("/game.js")]);
+            const history = new History(document.createElement("canvas"));
+            history.reset(names);
+            const drawn = [];
+            history.strip.context.fillText = (text, x, y, width) => drawn.push([text, width < history.strip.left]);
+            history.names();
+            new Game().describe({ classes: names, markers: [] }, false);
+            return [drawn.slice(2), document.getElementById("instruction-what").textContent];
+        }""",
+        names,
+    )
+    assert drawn == [[names[1], True], [names[0], True]]
+    assert f"{names[0]} or {names[1]}" in told
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from contextlib import closing
@@ -16,6 +17,7 @@ import pytest
 from pretap.recordings.competition import CHANNELS
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import local_clock
+from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.signal.chunk import Chunk
 from real_lsl import resolve, until
 from xdf_files import markers
@@ -237,6 +239,23 @@ def test_markers_counts_the_texts_of_a_live_stream_until_it_is_interrupted(start
         assert child.interrupt() == 0
     (stream,) = json.loads(counts.read_text())["streams"]
     assert list(stream["counts"].items()) == [("tap/right", 2), ("tap/left", 1), ("stop", 1)]
+
+
+def test_markers_leaves_out_the_messages_of_services_unless_one_is_named(start):
+    name = f"svc-{secrets.token_hex(4)}"
+    own = [
+        Outlet(f"{name}-markers", "Markers", labels=["message"], format="string"),
+        Outlet(f"{name}-probabilities", "Probabilities", labels=["left", "right", "quality"], format="float32"),
+    ]
+    with closing(markers()) as cues:
+        child = start("markers", "type=Markers", "--seconds", "0.1")
+        assert child.wait() == 0
+        assert f"left out, because pretap sends them: {name}-markers" in child.said
+        assert f"{cues.name} (id {cues.name}): 0 markers" in child.said
+        child = start("markers", f"{name}-markers", "--seconds", "0.1")
+        assert child.wait() == 0
+        assert f"{name}-markers (id {name}-markers): 0 markers" in child.said
+    del own  # the outlets had to live until here
 
 
 def test_markers_ends_by_itself_and_refuses_a_stream_that_is_missing_or_has_no_markers(start, kit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mne
+import numpy as np
 import pytest
 
 from pretap.errors import DataError
@@ -64,10 +65,17 @@ def test_electrodes_references_and_numbered_channels_may_be_eeg(label):
     assert kind_of(label) == ""
 
 
-def choose(labels, *, types=None, units=None, **options):
+def choose(labels, *, types=None, units=None, x=None, **options):
+    """Choose among channels with the samples `x` (n_samples, n_channels), by default with a signal each."""
     n = len(labels)
+    x = np.random.default_rng(0).normal(0, 20, (100, n)) if x is None else x
     kept, left_out = choose_eeg_channels(
-        labels, types=types or [""] * n, units=units or [""] * n, source="file.edf", **options
+        labels,
+        types=types or [""] * n,
+        units=units or [""] * n,
+        source="file.edf",
+        read=lambda i: x[:, i],
+        **options,
     )
     return [labels[i] for i in kept], left_out
 
@@ -111,6 +119,13 @@ def test_of_two_channels_of_one_electrode_the_one_with_the_modern_name_is_used()
     assert (kept, left_out) == (["T7", "Cz"], (("T3", "the same electrode as T7"),))
     assert choose(["EEG C3-Ref", "EEG C3-LE", "Cz"])[0] == ["EEG C3-Ref", "Cz"]
     assert choose(["T3", "T7", "Cz"], eeg=["T3"])[0] == ["T3", "Cz"]
+    for dead in (0.0, 7.0, np.nan):
+        x = np.random.default_rng(0).normal(0, 20, (100, 3))
+        x[:, 1] = dead
+        assert choose(["T3", "T7", "Cz"], x=x)[0] == ["T3", "Cz"]
+        assert choose(["T3", "T7", "Cz"], x=x, eeg=["T7"])[0] == ["T7", "Cz"]  # asked for
+        x[:, 0] = dead
+        assert choose(["T3", "T7", "Cz"], x=x)[0] == ["T7", "Cz"]  # both are dead: nothing is better
     assert choose(["EEG", "EEG"])[0] == ["EEG", "EEG"]  # these labels name no electrode
 
 

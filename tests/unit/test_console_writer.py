@@ -17,6 +17,14 @@ console.show("the end")
 assert console.close()
 """
 
+_CONTROLS = """
+from pretap_realtime.console.writer import ConsoleWriter
+console = ConsoleWriter()
+console.say("said \\x1b[2J\\x9b1m")
+console.show("shown \\x1b]0;title\\x07")
+assert console.close()
+"""
+
 _AN_ERROR = """
 import sys
 from pretap.errors import NoStreamError
@@ -54,3 +62,8 @@ def test_an_error_that_cannot_be_printed_still_sets_the_exit_code():
     finally:
         os.close(writer)
     assert done.returncode == NoStreamError.exit_code
+
+
+def test_control_characters_of_any_text_reach_no_terminal():
+    done = subprocess.run([sys.executable, "-c", _CONTROLS], check=True, capture_output=True, timeout=500)
+    assert (done.stderr, done.stdout) == (b"said ?[2J?1m\n", b"shown ?]0;title?\n")

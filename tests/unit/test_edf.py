@@ -294,7 +294,7 @@ def test_a_truncated_file_is_read_as_far_as_it_is_whole_and_says_so(tmp_path, su
     recording = open_recording(path)
     assert recording.n_samples == 300
     assert recording.read(0, 300)[:, 0].tolist() == list(range(300))
-    assert "promises 6 records, but it has 3 whole ones. 3 s are missing" in recording.notes[0]
+    assert "promises 6 records, but it ends after 3. 3 s are missing" in recording.notes[0]
     for n_bytes, message in (
         (0, "does not begin with"),
         (300, "ends within its header"),

@@ -28,6 +28,7 @@ def test_each_marker_stream_of_an_xdf_file_is_counted_on_its_own_whatever_its_fo
         amp | {"t_s": np.arange(100) / 100, "values": np.zeros((100, 1))},
         texts | {"t_s": [0.1, 0.2, 0.3], "values": [[b"tap/right"], [b"tap/left "], [b"tap/left"]]},
         codes | {"t_s": [0.1, 0.2], "values": [[769], [770]]},
+        texts | {"name": "silent", "t_s": [], "values": []},
     )
     said = invoke("markers", path)
     assert said.splitlines() == [
@@ -37,6 +38,7 @@ def test_each_marker_stream_of_an_xdf_file_is_counted_on_its_own_whatever_its_fo
         "box (id 3): 2 markers",
         "       1  '769'",
         "       1  '770'",
+        "silent (id 4): 0 markers",
     ]
     found = json.loads(invoke("markers", path, "--json", "-"))
     assert found["streams"][0] == {

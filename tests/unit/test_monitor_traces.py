@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pretap_realtime.monitor.rate import RateMeasurement
 from pretap_realtime.monitor.traces import Traces
 
 
@@ -87,3 +89,17 @@ def test_half_a_minute_of_64_channels_at_1000_hz_arrives_in_frames_of_a_megabyte
     t_s, values = read_all(traces)
     assert t_s[-1] - t_s[0] >= 30
     assert values[-1, 0, 0] == 34
+
+
+@pytest.mark.parametrize("n_packet", [1, 10])
+def test_the_rate_of_a_stream_without_one_is_measured_and_no_sample_is_lost(n_packet):
+    n = 900
+    x = np.random.default_rng(0).normal(0, 20, (n, 2)).astype(np.float32)
+    t_s = 1000 + (np.arange(n) // n_packet + 1) * n_packet / 250  # each packet has the timestamp of its last sample
+    measurement = RateMeasurement()
+    for start in range(0, n, 100):
+        measurement.append(x[start : start + 100], t_s[start : start + 100])
+        assert (measurement.rate_hz() > 0) == (start >= 700)
+    assert measurement.rate_hz() == 250.0
+    np.testing.assert_array_equal(measurement.samples()[0], x)
+    np.testing.assert_array_equal(measurement.samples()[1], t_s)

@@ -60,11 +60,21 @@ def test_a_gdf_that_is_truncated_or_has_several_rates_is_refused(tmp_path):
     path = write_gdf(tmp_path / "x.gdf", eeg_uv(), LABELS, version=2.2, events=[(250, 769)])
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"promises 10 records, but it has \d whole ones, and the events"):
+    with pytest.raises(DataError, match=r"promises 10 records, but it ends after \d, and the events"):
         open_recording(path)
     write_gdf(path, eeg_uv(), LABELS, version=2.2, n_per_record=(100, 100, 50))
     with pytest.raises(DataError, match=r"several sampling rates.*preload=True"):
         open_recording(path)
+
+
+def test_a_compressed_fif_that_lacks_its_last_bytes_says_so(tmp_path):
+    path = tmp_path / "x_raw.fif.gz"
+    raw_of(eeg_uv()).save(path, verbose="error")
+    assert open_recording(path).notes == ()
+    path.write_bytes(path.read_bytes()[:-4])
+    recording = open_recording(path)
+    assert recording.n_samples == 1000
+    assert "x_raw.fif.gz is truncated or damaged: its compression does not end as it should" in recording.notes[0]
 
 
 @pytest.mark.parametrize("fdt", [False, True])
@@ -159,7 +169,7 @@ def test_a_truncated_brainvision_file_says_so(tmp_path):
     assert recording.n_samples == 500
     assert recording.read(0, 500) == pytest.approx(eeg_uv()[:500], abs=0.06)
     assert "x.eeg ends in the middle of a sample, so it is truncated. Copy it again if you can." in recording.notes
-    assert any("1 events lie outside the file's samples" in note for note in recording.notes)
+    assert any("Left out: 1 event outside the file's samples" in note for note in recording.notes)
     path.write_text(path.read_text().replace("[Common Infos]", "[Common Infos]\nDataPoints=1000"))
     assert open_recording(path).notes[0].startswith("x.eeg is truncated: its header promises 1000 samples")
 
@@ -265,7 +275,7 @@ def test_a_warning_that_is_not_known_is_quoted_and_naming_conventions_are_not(tm
         warnings.warn("old code", DeprecationWarning, stacklevel=1)
     assert explain_warnings(messages) == [
         "MNE says: Something new. It matters.",
-        "3 events lie outside the file's samples and are left out. It may be truncated.",
+        "Left out: 3 events outside the file's samples. It may be truncated.",
         "MNE says: Something in the log.",
     ]
     assert capfd.readouterr() == ("", "")

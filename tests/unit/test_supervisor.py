@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 from click.testing import CliRunner
 
 from pretap_realtime.serve.command import serve
 from pretap_realtime.serve.handover import Handover
+from pretap_realtime.serve.states import HandedOverTally
 from pretap_realtime.serve.supervisor import HangDetector, describe_exit, pause_s
 
 
@@ -45,6 +47,26 @@ def test_the_sequence_numbers_of_a_killed_worker_reach_the_next_one(tmp_path):
     after = Handover(file)
     assert [next(after.sequence_numbers(k)) for k in range(3)] == [12345, 1, 0]
     assert (after.n_restarts, after.why) == (2, "x" * 504)
+
+
+def test_the_tally_of_a_worker_reaches_the_next_one(tmp_path):
+    file = tmp_path / "handover"
+    handover = Handover.create(file)
+    first, other = HandedOverTally(handover.counts(0)), HandedOverTally(handover.counts(1))
+    for label in ("left", "right", "none"):
+        first.add(label, "left")
+    other.add("right", "right")
+    next(handover.sequence_numbers(0))
+    after = Handover(file)
+    tallies = [HandedOverTally(after.counts(k)) for k in range(3)]
+    assert [asdict(each) for each in tallies] == [
+        {"n_judged": 3, "n_correct": 1, "n_none": 1},
+        {"n_judged": 1, "n_correct": 1, "n_none": 0},
+        {"n_judged": 0, "n_correct": 0, "n_none": 0},
+    ]
+    tallies[0].add("left", "left")
+    assert list(after.counts(0)) == [4, 2, 1]
+    assert next(after.sequence_numbers(0)) == 1
 
 
 def run_supervised(tmp_path, worker: str, *, check_s: float = 5.0):

@@ -15,6 +15,7 @@ from pretap.cli import pretap
 from pretap.errors import DataError, UsageError
 from pretap.recordings.mne_epochs import read_mne_epochs
 from pretap_offline.synthetic.command import simulate_raw
+from xdf_files import write_streams
 
 QUICK = ("--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
 
@@ -119,6 +120,17 @@ def test_unusable_recordings_are_refused_before_anything_is_written(files, tmp_p
     with pytest.raises(DataError, match="does not exist"):
         invoke("train", "own-cap", "--recording", tmp_path / "none_raw.fif", *out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_without_events_but_with_a_trigger_channel_names_the_option(tmp_path):
+    t_s, x = np.arange(500) / 100, np.random.default_rng(0).normal(0, 20, (500, 2))
+    channels = [("C3", "EEG"), ("TRIG", "")]
+    eeg = {"name": "amp", "kind": "EEG", "format": "float32", "sfreq_hz": 100.0, "channels": channels}
+    path = write_streams(tmp_path / "a.xdf", eeg | {"t_s": t_s, "values": x})
+    with pytest.raises(
+        DataError, match=r"If the events are codes of a trigger channel, name it: --cue-channel TRIG\.$"
+    ):
+        invoke("train", "own-cap", "--recording", path, "--out", tmp_path / "b.safetensors")
 
 
 def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(files, tmp_path):

@@ -49,7 +49,13 @@ ALL_EVENTS = RecordingConfig()
 
 
 def from_options(
-    *, markers: Sequence[str] = (), cue_channel: str | None = None, unit: str | None = None, eeg: Sequence[str] = ()
+    *,
+    channels: Sequence[str] = (),
+    unit: str | None = None,
+    sfreq_hz: float | None = None,
+    eeg: Sequence[str] = (),
+    markers: Sequence[str] = (),
+    cue_channel: str | None = None,
 ) -> RecordingConfig:
     """Return the configuration that the options of a command describe, see `pretap.options.recording_options`.
 
@@ -58,8 +64,8 @@ def from_options(
     UsageError
         If both ``--markers`` and ``--cue-channel`` are given, a name is too long, or the unit is not a voltage.
     """
-    values = {"markers": list(markers), "cue_channel": cue_channel, "unit": unit, "eeg": list(eeg)}
-    return load_config(RecordingConfig, values=values)
+    lists = {"channels": list(channels), "eeg": list(eeg), "markers": list(markers)}
+    return load_config(RecordingConfig, values=lists | {"unit": unit, "sfreq_hz": sfreq_hz, "cue_channel": cue_channel})
 
 
 def overridden(config: RecordingConfig, options: RecordingConfig) -> RecordingConfig:

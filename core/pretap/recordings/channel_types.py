@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pretap.errors import DataError
 from pretap.signal.channels import electrode_names, unit_factor
@@ -96,15 +101,16 @@ def choose_eeg_channels(
     types: Sequence[str],
     units: Sequence[str],
     source: str,
+    read: Callable[[int], NDArray[Any]],
     eeg: Sequence[str] = (),
     without: str = "",
 ) -> tuple[list[int], tuple[tuple[str, str], ...]]:
     """Return the indices of the EEG channels, one of each electrode, and the channels left out as (name, reason).
 
-    The parameters and errors are those of `find_eeg_channels`.
+    The other parameters and the errors are those of `find_eeg_channels` and `drop_twins`.
     """
     kept, left_out = find_eeg_channels(labels, types=types, units=units, source=source, eeg=eeg, without=without)
-    kept, twins = drop_twins(kept, labels, eeg=eeg)
+    kept, twins = drop_twins(kept, labels, read=read, eeg=eeg)
     return kept, left_out + twins
 
 
@@ -167,18 +173,23 @@ def find_eeg_channels(
 
 
 def drop_twins(
-    kept: Sequence[int], labels: Sequence[str], *, eeg: Sequence[str] = ()
+    kept: Sequence[int], labels: Sequence[str], *, read: Callable[[int], NDArray[Any]], eeg: Sequence[str] = ()
 ) -> tuple[list[int], tuple[tuple[str, str], ...]]:
     """Return the indices without those whose electrode another channel also has, such as T3 beside T7, and these.
 
-    The channel that the patterns `eeg` name stays, or else the one with the modern name, or else the first.
+    The channel that the patterns `eeg` name stays, or else the one with a signal, the one with the modern name, or the
+    first.
+    `read` returns all samples of a channel; it is called for channels of the same electrode only.
     """
     names = electrode_names([labels[i] for i in kept])
     electrodes = {i: name for i, name in zip(kept, names, strict=True) if is_electrode(labels[i])}
 
-    def rank(i: int) -> tuple[bool, bool, int]:
+    n_of = Counter(electrodes.values())
+
+    def rank(i: int) -> tuple[bool, bool, bool, int]:
         is_asked = any(_fits(labels[i], pattern) for pattern in eeg)
-        return not is_asked, labels[i].upper() != electrodes[i], i
+        is_dead = n_of[electrodes[i]] > 1 and not _has_signal(read(i))
+        return not is_asked, is_dead, labels[i].upper() != electrodes[i], i
 
     first: dict[str, int] = {}
     for i in sorted(electrodes, key=rank):
@@ -186,6 +197,12 @@ def drop_twins(
     twins = {i: first[name] for i, name in electrodes.items() if first[name] != i}
     left_out = tuple((labels[i], f"the same electrode as {labels[other]}") for i, other in twins.items())
     return [i for i in kept if i not in twins], left_out
+
+
+def _has_signal(x: NDArray[Any]) -> bool:
+    """Whether the finite values of a channel (n_samples,) are not all the same."""
+    finite = x[np.isfinite(x)]
+    return bool(finite.size) and bool(finite.min() < finite.max())
 
 
 def _fits(label: str, pattern: str) -> bool:

@@ -201,6 +201,7 @@ def _pick_eeg(
         types=types,
         units=units,
         source=source,
+        read=lambda i: raw.get_data(picks=[i], verbose="error")[0],
         eeg=config.eeg,
         without=config.cue_channel,
     )

@@ -35,9 +35,8 @@ def read_marker_counts(path: Path) -> list[MarkerCounts]:
     """Count the markers in each marker stream of an XDF file, or the annotations and trigger codes of another file."""
     if path.exists() and is_xdf(path):
         streams = load_streams(path, synchronize=False).streams
-        return [
-            count_texts(each.name, each.id, (text for _, text in each.texts)) for each in streams if each.has_markers
-        ]
+        markers = [each for each in streams if each.can_have_markers]
+        return [count_texts(each.name, each.id, (text for _, text in each.texts)) for each in markers]
     return [count_texts("annotations and trigger channels", "", (event.text for event in _events(path)))]
 
 

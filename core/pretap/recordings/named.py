@@ -76,8 +76,10 @@ def _refuse_choice(stream: str | None, config: RecordingConfig, name: str) -> No
             raise UsageError(f"{option} {value}: only XDF files have streams to choose from, and {name} is not one.")
     if config.cue_channel:
         raise UsageError(f"--cue-channel {config.cue_channel}: {name} has no trigger channel. Leave the option out.")
-    if config.unit or config.eeg:
-        raise UsageError(f"--unit and --eeg describe continuous recordings, and {name} has trials. Leave them out.")
+    if config != ALL_EVENTS:
+        raise UsageError(
+            f"channels, unit, sfreq_hz and eeg describe a continuous recording, and {name} has trials. Leave them out."
+        )
 
 
 def _synthetic(name: str, *, sfreq_hz: float | None) -> Recording:

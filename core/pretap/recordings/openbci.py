@@ -71,7 +71,12 @@ def open_openbci_text(path: Path, config: RecordingConfig) -> Recording:
     titles = [f"EXG{i}" for i in range(len(exg))]
     labels = replace_labels(titles, config, source=str(path))
     kept, left_out = choose_eeg_channels(
-        labels, types=[""] * len(labels), units=[""] * len(labels), source=str(path), eeg=config.eeg
+        labels,
+        types=[""] * len(labels),
+        units=[""] * len(labels),
+        source=str(path),
+        read=lambda i: table[:, 1 + i],
+        eeg=config.eeg,
     )
     factor = unit_factor(config.unit or "uV")
     if factor is None:

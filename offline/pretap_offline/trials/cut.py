@@ -151,6 +151,9 @@ def _check_events(recordings: Sequence[Recording], config: TrainConfig) -> None:
     remedy = "Change [events] in the configuration; a bundle keeps the events it was trained with."
     if not texts:
         remedy = "Was the marker stream recorded? Run `pretap streams` during the task to see it."
+        triggers = [name for each in recordings for name, why in each.left_out if why.startswith("trigger")]
+        if triggers:
+            remedy = f"If the events are codes of a trigger channel, name it: --cue-channel {triggers[0]}."
     for text in sorted(texts):
         fits = [name for name, patterns in config.events.items() if matches(text, patterns)]
         if len(fits) > 1:

@@ -13,6 +13,7 @@ import click
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap.files import existing_file, write_json
 from pretap.options import json_option
+from pretap.spelling import counted
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import stop_on_signals
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pretap_realtime.lsl.description import StreamInfo
 
 _WAIT_S = 0.2
+_NAMING = {"name", "source_id", "uid"}  # keys of a query for one stream
 _SUFFIXES = (".xdf", ".xdfz", ".gz", ".fif", ".edf", ".bdf", ".gdf", ".vhdr", ".set", ".cnt", ".txt")
 
 
@@ -34,7 +36,8 @@ def markers(*, source: str, seconds: float, json_file: Path | None) -> None:
     """List the texts of the markers in FILE, or on a live LSL STREAM, with their counts.
 
     The texts are the ones to write under [events] in a recipe. Each marker stream of an XDF file is listed on its own.
-    STREAM is a name, or a query such as type=Markers; Ctrl-C ends the listening early.
+    STREAM is a name, or a query such as type=Markers; Ctrl-C ends the listening early. The messages of pretap itself
+    are left out, unless STREAM names them.
     """
     if _names_a_file(source):
         from pretap.recordings.marker_counts import read_marker_counts
@@ -46,7 +49,7 @@ def markers(*, source: str, seconds: float, json_file: Path | None) -> None:
         write_json(json_file, {"source": source, "streams": found})
     for each in found:
         identity = f" (id {each.id})" if each.id else ""
-        click.echo(plain(f"{each.name}{identity}: {each.n_markers} markers"))
+        click.echo(plain(f"{each.name}{identity}: {counted(each.n_markers, 'marker')}"))
         for text, n in each.counts.items():
             click.echo(plain(f"  {n:>6}  {text!r}"))
     if not found:
@@ -68,9 +71,17 @@ def _listen(source: str, seconds: float) -> list[MarkerCounts]:
     from pretap_realtime.lsl.library import ConnectionLostError, local_clock
     from pretap_realtime.lsl.query import parse_query
     from pretap_realtime.lsl.resolver import GATHER_S, StreamResolver
+    from pretap_realtime.send.service_outlets import own_source_ids
 
-    resolver = StreamResolver(parse_query(source))
-    streams = resolver.streams(gather_s=GATHER_S, sleep=stop.wait)
+    query = parse_query(source)
+    everything = StreamResolver().streams(gather_s=GATHER_S, sleep=stop.wait)
+    streams = [each for each in everything if each.matches(query)]
+    if not query.keys() & _NAMING:
+        own = own_source_ids(everything)
+        left_out = [each for each in streams if each.source_id in own]
+        streams = [each for each in streams if each.source_id not in own]
+        if left_out:
+            click.echo(f"left out, because pretap sends them: {_names(left_out)}", err=True)
     if not streams:
         raise NoStreamError(f"No stream {source!r}, and no such file. `pretap streams` lists the streams there are.")
     others = [s for s in streams if not is_marker_stream(format=s.format, type=s.type, sfreq_hz=s.sfreq_hz)]

@@ -24,10 +24,16 @@ class ConsoleWriter:
     """Writes lines in a thread of its own, so that a stopped, full or closed terminal costs lines but not the session.
 
     On a terminal, the last line shows the status, and all others are printed above it. Elsewhere the status is a line
-    every ten seconds. `say`, `show` and `status` neither block nor raise.
+    every ten seconds. `say`, `show` and `status` neither block nor raise, and what a terminal would obey is replaced.
+
+    Parameters
+    ----------
+    is_quiet
+        Whether no status is shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
         self._status_line = StatusLine(sys.stderr)
         self._drawn_s = -math.inf
         self._is_status_pending = False
@@ -36,17 +42,19 @@ class ConsoleWriter:
 
     def say(self, line: str) -> None:
         """Write a line to stderr."""
-        self._writer.put((line, "stderr"))
+        self._writer.put((plain(line), "stderr"))
 
     def show(self, text: str) -> None:
         """Write a result to stdout."""
-        self._writer.put((text, "stdout"))
+        self._writer.put((plain(text), "stdout"))
 
     def status(self, name: str, fields: Sequence[str]) -> None:
         """Show a status, the most important field first; without fields it disappears.
 
         `name` distinguishes it from others; it is empty if there are none.
         """
+        if self._is_quiet:
+            return
         fields = [plain(field) for field in fields]
         if self._status_line.is_live:
             self._status_line.update(plain(name), fields)
@@ -56,7 +64,7 @@ class ConsoleWriter:
                     self._is_status_pending = False
         elif fields and time.monotonic() >= self._due_s.setdefault(name, time.monotonic() + _LINE_EVERY_S):
             self._due_s[name] = time.monotonic() + _LINE_EVERY_S
-            self.say(plain(name and f"{name}: ") + "  ".join(filter(None, fields)))
+            self.say((name and f"{name}: ") + "  ".join(filter(None, fields)))
 
     def close(self) -> bool:
         """Wait until everything is written, and return whether it was: a terminal may have stopped reading."""

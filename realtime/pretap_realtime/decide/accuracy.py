@@ -1,6 +1,6 @@
 """Accuracy: judges verdicts by the class of a cue, or of the markers that come meanwhile. Pure.
 
-Used by `serve`, `score` and the monitor, so that the three show the same figures.
+Used by `score` and the monitor, so that they show the same figures, and at cues by `serve`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pretap.decoder.stream import DecoderStream
 from pretap.errors import UsageError
 from pretap.recordings.recording import TIE_SAMPLES
 from pretap.signal.ring import Ring
+from pretap.spelling import counted
 from pretap_realtime.decide.cues import CuePatterns
 from pretap_realtime.signal.chunk import Cue, Decision
 
@@ -85,6 +86,15 @@ def hop_samples(hop_ms: float, sfreq_hz: float) -> int:
             f"{hop_ms:g}."
         )
     return hop
+
+
+def describe_hop(hop_ms: float, sfreq_hz: float) -> str:
+    """Return the time between decisions, and what was asked for if samples do not allow it."""
+    hop = hop_samples(hop_ms, sfreq_hz)
+    actual_ms = 1000 * hop / sfreq_hz
+    if math.isclose(actual_ms, hop_ms, rel_tol=1e-6):
+        return f"{hop_ms:g} ms"
+    return f"{actual_ms:g} ms ({counted(hop, 'sample')}; {hop_ms:g} ms asked for)"
 
 
 class FreeRunning:

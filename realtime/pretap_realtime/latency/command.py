@@ -18,9 +18,11 @@ from pretap.files import check_writable, write_json
 from pretap.options import FILE, json_option, port_option, xdf_stream_option
 from pretap_realtime.console.stopping import Stop, stop_on_signals
 from pretap_realtime.monitor.command import open_browser
-from pretap_realtime.send.network.address import check_port, listen
+from pretap_realtime.send.network.address import listen
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from pretap_realtime.latency.measure import Measurement
     from pretap_realtime.latency.passages import Latencies
 
@@ -91,6 +93,7 @@ def latency(
 
     Without --service, --flash and --analyse it measures a loopback on this machine: a synthetic amplifier, `pretap
     serve` with BUNDLE (default: ensemble-1000hz) and a reader, each in a process of its own, connected by LSL.
+    Of a service that decides at cues, the time from the last sample of a window to its cue is included.
 
     \b
       pretap latency                        a loopback
@@ -118,8 +121,8 @@ def latency(
             diode.draw(found, figure)
             click.echo(f"wrote {figure}")
         return
-    check_port(port if page or flash else 0)
     stop = stop_on_signals()
+    listener = listen("127.0.0.1", port) if page or flash else None  # a taken port is found before anything starts
     if service is not None or flash:
         running = _running(service or "", query, stop=stop)
     else:
@@ -127,9 +130,9 @@ def latency(
 
         running = loopback(bundle or Path(BEST), hop_ms=hop_ms, n_packet=n_packet, stop=stop)
     with running as measurement:
-        if page or flash:
+        if listener is not None:
             length_s = seconds or (math.inf if flash else _SECONDS)
-            result = _measure_on_page(measurement, length_s, flash=flash, port=port, browser=browser, stop=stop)
+            result = _measure_on_page(measurement, length_s, flash=flash, listener=listener, browser=browser, stop=stop)
         else:
             result = measurement.run(seconds or _SECONDS)
     if result is None:
@@ -174,13 +177,12 @@ def _running(service: str, query: str, *, stop: Stop) -> Iterator[Measurement]:
 
 
 def _measure_on_page(
-    measurement: Measurement, seconds: float, *, flash: bool, port: int, browser: bool, stop: Stop
+    measurement: Measurement, seconds: float, *, flash: bool, listener: socket, browser: bool, stop: Stop
 ) -> Latencies | None:
     """Measure while the page is open, from the moment on when it opens."""
     from pretap_realtime.latency.flash import STREAM, Flasher, label_on
     from pretap_realtime.latency.page import Page
 
-    listener = listen("127.0.0.1", port)
     page = Page(say=lambda text: click.echo(text, err=True))
     flasher = Flasher(page) if flash else None
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

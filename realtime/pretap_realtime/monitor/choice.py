@@ -12,6 +12,7 @@ from pretap.recordings.events import is_marker_stream
 from pretap.spelling import did_you_mean
 from pretap_realtime.lsl.query import parse_query
 from pretap_realtime.send.messages import ServiceDescription
+from pretap_realtime.send.service_outlets import own_source_ids, services_among
 from pretap_realtime.signal.compatibility import printable
 
 if TYPE_CHECKING:
@@ -41,13 +42,6 @@ class Selection:
     service: str
     eeg: Mapping[str, str]
     markers: Mapping[str, str] | None
-
-
-def service_of(found: StreamInfo) -> str:
-    """Return the name of the service whose probabilities a stream carries, or an empty string."""
-    name = found.name.removesuffix("-probabilities")
-    is_one = name != found.name and found.type == "Probabilities" and found.format == "float32"
-    return name if is_one else ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def choose(
     If other services or EEG streams appear, the service that is `followed` and the current EEG stream (`has_eeg`) are
     kept. A service that decides at cues describes where they come from, and no other markers are read.
     """
-    services = sorted({service for each in found if (service := service_of(each))})
+    services = services_among(found)
     wanted: dict[str, StreamInfo] = {}
     problems: list[str] = []
     mine = [each for each in services if each == (selection.service or followed or each)]
@@ -105,7 +99,7 @@ def choose(
             problems.append(f"Found {len(eegs)} EEG streams: {listed}. Start the monitor with --query NAME.")
         else:
             problems.append("Waiting for the EEG stream: start the amplifier's LSL app, or pretap replay RECORDING.")
-    ours = {f"{service}-{end}" for service in services for end in _SUFFIXES.values()}
+    ours = own_source_ids(found)
     query = _marker_query(selection, description)
     truths = [
         each

@@ -25,7 +25,8 @@ from pretap_realtime.console.stopping import stop_on_signals
 @click.option(
     "--cue-query",
     metavar="QUERY",
-    help="Marker stream with the true labels.  [default: the one of the service's cues, or the only one]",
+    help="Marker stream that tells the true class of each decision.  [default: the stream of the service's cues if it "
+    "decides at cues, otherwise the only marker stream]",
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @port_option

@@ -19,7 +19,7 @@ from pretap_realtime.send.messages import Message, ServiceDescription
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import printable
 
-MAX_LABEL: Final = 40  # characters of a class or a channel
+MAX_LABEL: Final = 64  # characters of a class or a channel, as in configurations
 _KEPT_DECISIONS: Final = 2048
 _KEPT_EVENTS: Final = 600  # ten seconds of verdicts every 20 ms
 _KEPT_LATENCIES: Final = 4096

@@ -12,6 +12,8 @@ import threading
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from pretap.errors import StreamRefusedError
 from pretap.signal.channels import electrode_names, unit_factor
@@ -20,11 +22,13 @@ from pretap_realtime.lsl.description import StreamInfo
 from pretap_realtime.lsl.inlets import Inlet, MarkerInlet
 from pretap_realtime.lsl.library import ConnectionLostError, local_clock
 from pretap_realtime.lsl.resolver import StreamResolver
-from pretap_realtime.monitor.choice import Selection, choose, service_of
+from pretap_realtime.monitor.choice import Selection, choose
 from pretap_realtime.monitor.dashboard import MAX_LABEL
 from pretap_realtime.monitor.positions import positions
+from pretap_realtime.monitor.rate import RateMeasurement
 from pretap_realtime.monitor.view import Cursor, Update, View
 from pretap_realtime.send.messages import ServiceDescription
+from pretap_realtime.send.service_outlets import service_of
 from pretap_realtime.signal.chunk import Cue
 from pretap_realtime.signal.compatibility import Description, printable
 
@@ -49,6 +53,7 @@ class Follower:
         self._inlets: dict[str, Inlet | MarkerInlet] = {}  # by role
         self._skipped: dict[str, tuple[float, str]] = {}  # by uid: until when a stream is not tried, and why
         self._has_latency = False  # the EEG runs in real time
+        self._unmeasured: RateMeasurement | None = None  # of an EEG stream whose nominal rate is 0
 
     def start(self) -> None:
         for target, name in ((self._resolve, "resolve"), (self._read, "read")):
@@ -112,7 +117,7 @@ class Follower:
                 service=printable(service),
                 classes=view.dashboard.classes,
                 bundle=printable(description.bundle),
-                trained_on=printable(description.subject),
+                trained_on=printable(description.subject or description.data),
                 decoder=tuple(
                     printable(name, limit=MAX_LABEL) for name in electrode_names(description.channels[:_MAX_CHANNELS])
                 ),
@@ -123,6 +128,7 @@ class Follower:
         description = inlet.description
         labels = tuple(printable(label, limit=MAX_LABEL) for label in _labels(description))
         self._view.start_eeg(labels, description.sfreq_hz)
+        self._unmeasured = None if description.sfreq_hz else RateMeasurement()
         speed = description.speed if 0 < description.speed <= _MAX_SPEED else 1.0
         self._has_latency = speed == 1.0
         self._view.describe_streams(
@@ -175,11 +181,23 @@ class Follower:
             return
         t_s = chunk.t_s + offset_s  # (n_new,)
         if role == "eeg":
-            self._view.traces.append(chunk.x_uv, t_s)
+            self._show_samples(chunk.x_uv, t_s)
         elif role == "probabilities":
             board.add_probabilities(chunk.x_uv, t_s, now_s=now_s)
         else:
             board.add_codes(chunk.x_uv[:, 0].tolist(), t_s.tolist())
+
+    def _show_samples(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64]) -> None:
+        """Add EEG to the traces, once its rate is known."""
+        if self._unmeasured is not None:
+            self._unmeasured.append(x_uv, t_s)
+            rate_hz = self._unmeasured.rate_hz()
+            if not rate_hz:
+                return
+            self._view.start_eeg(self._view.about.channels, rate_hz)
+            self._view.describe_streams(sfreq_hz=rate_hz)
+            (x_uv, t_s), self._unmeasured = self._unmeasured.samples(), None
+        self._view.traces.append(x_uv, t_s)
 
     def _disconnect(self, role: str) -> None:
         """Close the inlet of a stream that has ended; the page keeps what it has shown."""

@@ -6,15 +6,25 @@ Timing is absolute: a chunk is sent when its last sample is due, and every sampl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import click
 
-from pretap.config.recording import RecordingConfig
+from pretap.completion import complete_recipe
+from pretap.config.reading import find_config, load_config
+from pretap.config.recording import RecordingConfig, overridden
+from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
-from pretap.options import json_option, part_option, quiet_option, recording_options, trials_option, xdf_stream_option
+from pretap.options import (
+    json_option,
+    part_option,
+    quiet_option,
+    recording_options,
+    trials_option,
+    xdf_stream_option,
+)
 from pretap.recordings.recording import pick
 from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, stop_on_signals
@@ -81,6 +91,13 @@ def play(
 @trials_option
 @xdf_stream_option
 @recording_options
+@click.option(
+    "--config",
+    "recipe",
+    metavar="RECIPE",
+    shell_complete=complete_recipe,
+    help="Recipe of `pretap train` whose [recording] describes the file.",
+)
 @click.option("--channels", metavar="NAME,NAME,...", help="Play only these channels, in this order.")
 @click.option("--sfreq-hz", type=click.FloatRange(1, 1e5), help="Resample to this rate.  [default: the recording's]")
 @click.option("--name", default="pretap-replay", help="Name of the EEG stream to open.")
@@ -152,6 +169,7 @@ def replay(
     trials: str | None,
     xdf_stream: str | None,
     reading: RecordingConfig,
+    recipe: str | None,
     channels: str | None,
     stream_unit: str,
     wait: bool,
@@ -182,6 +200,8 @@ def replay(
     settings = _fault_settings(n_packet=n_packet or 0, **faults)
     if n_packet and n_chunk not in (None, n_packet):
         raise UsageError(f"A packet is sent as one chunk: expected --packet or --chunk, got {n_packet} and {n_chunk}.")
+    if recipe is not None:
+        reading = overridden(load_config(TrainConfig, find_config(recipe)).recording, reading)
     played = open_any(recording, part=part, sfreq_hz=sfreq_hz, trials=trials, stream=xdf_stream, config=reading)
     if channels is not None:
         played = pick(played, [each.strip() for each in channels.split(",")])
@@ -189,17 +209,15 @@ def replay(
         raise UsageError(f"--counter {counter}: the recording already has a channel of this name. Choose another.")
     for line in describe_channels(played):
         click.echo(plain(line), err=True)
-    console = ConsoleWriter()
+    console = ConsoleWriter(is_quiet=quiet)
     try:
         feed = LslFeed(
             played, name=name, speed=speed, unit=stream_unit, counter=counter, report_file=json_file, say=console.say
         )
         seconds = played.n_samples / played.sfreq_hz  # without breaks
         console.say(
-            plain(
-                f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
-                f"{len(played.events)} markers on {name}-markers; {played.source}"
-            )
+            f"{name}: {len(played.channels)} channels at {played.sfreq_hz:g} Hz, {seconds:.1f} s, "
+            f"{len(played.events)} markers on {name}-markers; {played.source}"
         )
         while wait and not feed.has_reader() and not stop.is_set():
             stop.wait(0.01)
@@ -208,19 +226,13 @@ def replay(
         n_chunk = n_packet or n_chunk or max(1, round(_CHUNK_MS * played.sfreq_hz / 1000))
         cut = pieces(played, n_chunk=n_chunk, loop=loop, as_recorded=timestamps == "recorded")
         stream = inject(cut, settings, sfreq_hz=played.sfreq_hz, channels=played.channels, unit=stream_unit)
-        progress = Progress(
-            played, feed.report, speed=speed, loop=loop, clock=local_clock, show=_ignore if quiet else console.status
-        )
+        progress = Progress(played, feed.report, speed=speed, loop=loop, clock=local_clock, show=console.status)
         play(stream, feed, speed=speed, clock=local_clock, stop=stop, say=console.say, progress=progress)
         if json_file is not None or not stop.is_set():  # the report counts samples that a reader could receive
             time.sleep(LINGER_S)
         feed.close()
     finally:
         console.close()
-
-
-def _ignore(name: str, fields: Sequence[str]) -> None:
-    """Show no status."""
 
 
 def _fault_settings(

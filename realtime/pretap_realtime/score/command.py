@@ -14,7 +14,7 @@ import click
 from pretap.bundle.manifest import Manifest
 from pretap.completion import complete_bundle
 from pretap.config.reading import load_config
-from pretap.config.recording import RecordingConfig, overridden
+from pretap.config.recording import RecordingConfig, from_options, overridden
 from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
@@ -34,7 +34,7 @@ from pretap.recordings.recording import Recording
 from pretap.terminal import plain
 from pretap_realtime.decide.accuracy import LiveAccuracy
 from pretap_realtime.decide.cues import TRIAL_ENDS, bundle_cues, truth
-from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import FreeRunning, Mode, cue_locked, describe_hop, hop_samples
 from pretap_realtime.decide.policy import NONE, Policy, Verdict
 from pretap_realtime.score.decision_file import DecisionFile
 from pretap_realtime.score.run import PATIENCE_S, RunCounts, run_over
@@ -118,7 +118,7 @@ def score(
         trials_at_hz=manifest.sfreq_hz,
         channels=manifest.channels,
         stream=xdf_stream,
-        config=overridden(RecordingConfig(cue_channel=settings.cue.channel), reading),
+        config=overridden(_describe_recording(settings), reading),
         recipe=manifest.training.config.recording,
         clocks=_live_clocks(Path(recording), log),
     )
@@ -150,6 +150,14 @@ def score(
             honest = counts.n_trained_on == 0
             figures = {"n_received": counts.n_received, "n_lost": counts.n_lost, "honest": honest}
             file.finish(figures | {"left_out": dict(opened.left_out), "notes": opened.notes})
+
+
+def _describe_recording(settings: ServeConfig) -> RecordingConfig:
+    """Return what the settings say of the stream, which the recording is one of."""
+    stream = settings.stream
+    return from_options(
+        channels=stream.channels, unit=stream.unit, sfreq_hz=stream.sfreq_hz, cue_channel=settings.cue.channel
+    )
 
 
 def _live_clocks(recording: Path, log: Path | None) -> LiveClocks | None:
@@ -190,7 +198,8 @@ def _make_mode(
         )
     if not every_hop and manifest.training.config.events:
         click.echo(
-            f"no event matches {', '.join(cued)}, so there is a decision every {settings.decode.hop_ms:g} ms; "
+            f"no event matches {', '.join(cued)}, so there is a decision every "
+            f"{describe_hop(settings.decode.hop_ms, manifest.sfreq_hz)}; "
             f"the recording has {_list_events(recording)}",
             err=True,
         )

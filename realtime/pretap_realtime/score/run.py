@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 
 from pretap.bundle.manifest import Manifest
@@ -58,7 +59,8 @@ def run_over(
     advance
         Called with the number of samples of each chunk that is done.
     settings
-        Only `stream`, `quality` and `cue.channel` are used. If there is a channel, all events are its codes.
+        Only `stream`, `quality` and `cue.channel` are used. If there is a channel, all events are its codes. The
+        recording is read with the channels, the unit and the rate of `stream` already.
 
     Raises
     ------
@@ -117,6 +119,7 @@ def _check_recording(recording: Recording, decoder: Decoder, stream: StreamConfi
         labels=recording.channels,
         units=("uV",) * len(recording.channels),
     )
+    stream = msgspec.structs.replace(stream, channels=(), unit="", sfreq_hz=None)
     try:
         return check_stream(description, decoder.manifest, stream, interpolation=decoder.interpolation)
     except StreamRefusedError as error:

@@ -72,7 +72,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceDescription(msgspec.Struct, frozen=True):
-    """How a service decides, as the descriptions of its streams tell (``desc/service``, in JSON).
+    """Describes how a service decides, in the descriptions of its streams (``desc/service``, in JSON).
 
     Attributes
     ----------
@@ -82,8 +82,10 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         When the window ends, relative to its cue or event.
     is_cued, cue_query
         Whether it decides at cues, and from which marker stream these come; empty if from a trigger channel.
-    bundle, subject, channels
-        The name of the bundle's file, the subject that it was trained on, and its channels.
+    bundle, channels
+        The name of the bundle's file, and its channels.
+    subject, data
+        The subject and the data that the bundle was trained on. The subject is empty if the data do not name one.
     """
 
     events: dict[str, tuple[str, ...]] = {}
@@ -92,6 +94,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
     cue_query: str = ""
     bundle: str = ""
     subject: str = ""
+    data: str = ""
     channels: tuple[str, ...] = ()
 
 

@@ -14,11 +14,11 @@ from pretap.config.serve import ServeConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.spelling import did_you_mean
-from pretap.terminal import plain
 from pretap_realtime.console.stopping import Stop, StopSignal
 from pretap_realtime.console.writer import ConsoleWriter
+from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.decide.cues import bundle_cues
-from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, hop_samples
+from pretap_realtime.decide.modes import CueLocked, FreeRunning, Mode, cue_locked, describe_hop, hop_samples
 from pretap_realtime.decide.pipeline import Pipeline, make_resampler
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.description import StreamInfo, list_streams
@@ -37,6 +37,7 @@ from pretap_realtime.serve.handover import Handover
 from pretap_realtime.serve.service import Service
 from pretap_realtime.serve.session_folder import SessionFolder
 from pretap_realtime.serve.several import Job, Say, run_each
+from pretap_realtime.serve.states import HandedOverTally
 from pretap_realtime.serve.status import StatusSink
 from pretap_realtime.signal.compatibility import describe_mapping
 from pretap_realtime.signal.quality import check_policy
@@ -87,7 +88,6 @@ def run_decoders(
     *,
     stop: StopSignal,
     console: ConsoleWriter,
-    is_quiet: bool,
 ) -> None:
     """Load every decoder, then run their services until they end.
 
@@ -97,8 +97,6 @@ def run_decoders(
         A bundle, or None for the default one, and settings for each.
     destinations
         None for a dry run, which connects to the stream, shows the channel mapping and ends.
-    is_quiet
-        Whether the console shows no status.
     """
     is_single = len(decoders) == 1
     own = {source_id for _, settings in decoders for source_id in source_ids(settings.markers.name)}
@@ -108,7 +106,7 @@ def run_decoders(
     for (bundle, settings), own_searches in zip(decoders, searches, strict=True):
         name = "" if is_single else settings.markers.name
         say = _make_say(console, prefix=name and f"{name}: ")
-        show_status = _ignore if is_quiet else partial(console.status, name)
+        show_status = partial(console.status, name)
         loaded.append(_load(bundle, settings, own_searches, say=say, show_status=show_status))
     jobs: dict[str, Job] = {}
     for k, each in enumerate(loaded):
@@ -126,11 +124,7 @@ def run_decoders(
 
 
 def _make_say(console: ConsoleWriter, *, prefix: str = "") -> Say:
-    return lambda line: console.say(plain(prefix + line))
-
-
-def _ignore(fields: Sequence[str]) -> None:
-    """Show no status."""
+    return lambda line: console.say(prefix + line)
 
 
 def _load(
@@ -234,8 +228,10 @@ def _run_service(
         seqs=None if handover is None else handover.sequence_numbers(k),
     )
     leader = Leader(publisher)
-    restarted = "" if handover is None else handover.why
-    service = _make_service(loaded, mode, leader, publisher, outlets.group, stop=stop, restarted=restarted)
+    restarted, tally = "", Tally()
+    if handover is not None:
+        restarted, tally = handover.why, HandedOverTally(handover.counts(k))
+    service = _make_service(loaded, mode, leader, publisher, outlets.group, stop=stop, restarted=restarted, tally=tally)
     try:
         if session is not None:
             session.start(loaded.settings, stop=stop)
@@ -265,9 +261,11 @@ def _make_service(
     *,
     stop: StopSignal,
     restarted: str,
+    tally: Tally,
 ) -> Service:
     settings, manifest = loaded.settings, loaded.decoder.manifest
-    loaded.say(f"engine {mode.describe()}")
+    every = "" if settings.cue.is_on else f"; every {describe_hop(settings.decode.hop_ms, manifest.sfreq_hz)}"
+    loaded.say(f"engine {mode.describe()}{every}")
     pipeline = Pipeline(
         loaded.decoder,
         mode,
@@ -291,6 +289,7 @@ def _make_service(
         say=loaded.say,
         make_fast_path=fast_path_of,
         restarted=restarted,
+        tally=tally,
     )
 
 
@@ -311,6 +310,7 @@ def _describe_service(loaded: _LoadedDecoder, mode: Mode) -> ServiceDescription:
         cue_query=cue.query,
         bundle=loaded.bundle.stem,
         subject=manifest.training.subject,
+        data=manifest.training.data,
         channels=manifest.channels,
     )
 

@@ -15,7 +15,6 @@ from pretap.completion import complete_bundle
 from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import OutletFrozenError, UsageError
 from pretap.options import FILE, FOLDER, engine_option, quiet_option, set_option
-from pretap.terminal import plain
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.send import runaway_threads
@@ -73,7 +72,7 @@ class _ServeCommand(click.Command):
 @click.option(
     "--supervise",
     is_flag=True,
-    help="Restart the service when it crashes. Sequence numbers, log and recording continue.",
+    help="Restart the service when it crashes. Sequence numbers, tally, log and recording continue.",
 )
 @click.option("--supervised", type=FILE, hidden=True, help="Handover file of a supervised worker.")
 @quiet_option
@@ -108,7 +107,7 @@ def serve(
     stop = stop_on_signals()  # first of all, so that Ctrl-C ends serve cleanly from the start
     if supervised is not None:
         stop_at_eof(stop)
-    console = ConsoleWriter()
+    console = ConsoleWriter(is_quiet=quiet)
     code = 0
     try:
         decoders = _read_decoders(bundle, config, **flags)
@@ -118,9 +117,9 @@ def serve(
 
         handover = None if supervised is None else Handover(supervised)
         destinations = None if dry_run else Destinations(log_file=log_file, folder=folder, handover=handover)
-        run_decoders(decoders, destinations, stop=stop, console=console, is_quiet=quiet)
+        run_decoders(decoders, destinations, stop=stop, console=console)
     except OutletFrozenError as error:  # caught here because the normal exit would wait for threads that spin
-        console.say(plain(f"Error: {error}"))
+        console.say(f"Error: {error}")
         code = error.exit_code
     finally:
         is_written = console.close()

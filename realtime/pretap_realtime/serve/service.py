@@ -14,6 +14,7 @@ from typing import Final
 from pretap.config.serve import StreamConfig
 from pretap.errors import NoStreamError, StreamLostError, StreamRefusedError
 from pretap_realtime.console.stopping import Stop
+from pretap_realtime.decide.accuracy import Tally
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.lsl.library import ConnectionLostError
@@ -73,6 +74,8 @@ class Service:
         Builds the fast path for a connection; returns None if there is none.
     restarted
         Why this service replaces one that crashed, if it does. It then waits for the stream as for a lost one.
+    tally
+        The counts of the one that crashed, which are continued; None begins with zero.
     """
 
     def __init__(
@@ -88,10 +91,11 @@ class Service:
         say: Callable[[str], None],
         make_fast_path: Callable[[LslConnection], FastPath | None] = lambda _: None,
         restarted: str = "",
+        tally: Tally | None = None,
     ) -> None:
         self._pipeline, self._connect, self._make_fast_path = pipeline, connect, make_fast_path
         self._stream, self._clock, self._stop, self._restarted = stream, clock, stop, restarted
-        self._states = StateReporter(publisher, pipeline, clock=clock, say=say)
+        self._states = StateReporter(publisher, pipeline, clock=clock, say=say, tally=tally or Tally())
         self._verdicts = VerdictPublisher(publisher, pipeline, self._states, policy, clock=clock)
         self._audit = SelfAudit(pipeline, clock=clock)
 

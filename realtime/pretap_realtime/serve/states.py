@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Final, Literal
 
 from pretap_realtime.decide.accuracy import Tally
@@ -18,6 +18,19 @@ MAX_AGE_S: Final = 1.0  # an older decision is not a verdict any more
 HEARTBEAT_S: Final = 0.5  # a late reader knows the state within a second, also while a stream is looked for
 
 
+class HandedOverTally(Tally):
+    """A tally that continues the counts of the previous worker, and stores its own for the next one."""
+
+    def __init__(self, counts: memoryview[int]) -> None:
+        super().__init__(*counts)
+        self._counts = counts
+
+    def add(self, label: str, true_class: str) -> None:
+        super().add(label, true_class)
+        for k, count in enumerate(astuple(self)):
+            self._counts[k] = count
+
+
 class StateReporter:
     """Tells the operator and the readers of the marker stream in which state the service is.
 
@@ -25,6 +38,8 @@ class StateReporter:
     ----------
     say
         Shows one line to the operator.
+    tally
+        The counts to continue.
 
     Attributes
     ----------
@@ -41,9 +56,10 @@ class StateReporter:
         *,
         clock: Callable[[], float],
         say: Callable[[str], None],
+        tally: Tally,
     ) -> None:
         self.state: State | None = None
-        self.tally = Tally()
+        self.tally = tally
         self._publisher, self._pipeline, self._clock, self._say = publisher, pipeline, clock, say
         self._heartbeat_due_s = -math.inf
         self._quality = self._rate_note = ""

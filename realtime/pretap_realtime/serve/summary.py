@@ -25,6 +25,7 @@ class Summary:
     jitter_s: float = 0.0
     n_dropped: int = 0
     latencies: Latencies = field(default_factory=Latencies)
+    cue_after_s: float = 0.0  # how long after the last sample of its window a cue comes
 
     def __str__(self) -> str:
         decisions = (
@@ -49,7 +50,8 @@ class Summary:
             lines.insert(0, f"accuracy {self.tally.n_correct / n:.3f} ({correct})")
         if self.latencies.n:
             p50, p95, p99 = (1000 * self.latencies.percentile(q) for q in (50, 95, 99))
-            lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
+            cue = f"; the cue comes {1000 * self.cue_after_s:g} ms after that sample" if self.cue_after_s > 0 else ""
+            lines.append(f"latency, last sample to sending: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms{cue}")
         negative = describe_negative(
             self.latencies.n_negative,
             self.latencies.n + self.latencies.n_negative,

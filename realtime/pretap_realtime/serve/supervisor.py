@@ -94,7 +94,7 @@ class Supervisor:
         with tempfile.TemporaryDirectory(prefix="pretap-serve-") as folder:
             file = Path(folder) / "handover"
             self._handover = Handover.create(file)
-            self._detector = HangDetector(self._handover.seqs)
+            self._detector = HangDetector(self._handover.progress)
             if not hasattr(signal, "setitimer"):
                 return self._keep_running(self._command(file))
             signal.signal(signal.SIGALRM, self._check)
@@ -134,7 +134,7 @@ class Supervisor:
 
     def _run_worker(self, command: Sequence[str]) -> int:
         """Run one worker until it ends; return its exit code."""
-        self._detector, self._is_hung = HangDetector(self._handover.seqs), False
+        self._detector, self._is_hung = HangDetector(self._handover.progress), False
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -166,7 +166,7 @@ class Supervisor:
 
     def _check(self, number: int, frame: object) -> None:  # noqa: ARG002
         """Kill a worker that hangs."""
-        if self._detector.update(self._handover.seqs) and self._child is not None and self._child.poll() is None:
+        if self._detector.update(self._handover.progress) and self._child is not None and self._child.poll() is None:
             self._is_hung = True
             self._child.kill()
 

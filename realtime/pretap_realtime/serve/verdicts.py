@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from pretap_realtime.decide.cues import truth
+from pretap_realtime.decide.modes import CueLocked
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.decide.policy import Policy
 from pretap_realtime.send.messages import Message
@@ -113,6 +114,7 @@ class VerdictPublisher:
         )
         mode = self._pipeline.mode
         s.n_skipped, s.n_unmatched = mode.n_skipped, 0 if mode.cues is None else mode.cues.n_unmatched
+        s.cue_after_s = -mode.offset_s if isinstance(mode, CueLocked) else 0.0
         s.tally = self._states.tally
         s.latencies, s.n_dropped = self._publisher.latencies, self._publisher.n_dropped
         return s

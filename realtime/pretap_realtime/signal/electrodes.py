@@ -165,7 +165,7 @@ class Electrodes:
         return 0 if self.replaced else self._extremes.n_left
 
     def describe(self) -> str:
-        """Return which electrodes are replaced, or why nothing can be decoded; empty if all are good."""
+        """Return which electrodes are replaced, and if that is not possible, why; empty if all are good."""
         if not self.replaced:
             return ""
         names: dict[str, list[str]] = {}

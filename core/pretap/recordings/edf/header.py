@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pretap.errors import DataError
+from pretap.spelling import counted
 
 _FIXED = 256  # bytes of the header before the signals, and per signal
 _MAX_SIGNALS = 10_000
@@ -98,19 +99,20 @@ class Header:
         """Return a sentence if the file is shorter or longer than its header says; otherwise nothing."""
         name, n_found = self.path.name, self.n_records
         n_rest = (self.path.stat().st_size - self.n_bytes) % self.record_bytes
-        found = f"{n_found} whole records of {self.record_s:g} s"
+        found = f"{counted(n_found, 'whole record')} of {self.record_s:g} s"
         if self.n_promised is None:
             return f"The header of {name} does not say how long it is; its recorder may have crashed. It has {found}."
         if n_found < self.n_promised:
             missing_s = (self.n_promised - n_found) * self.record_s
             return (
-                f"{name} is truncated: its header promises {self.n_promised} records, but it has {n_found} whole ones. "
-                f"{missing_s:g} s are missing; copy the file again if you can."
+                f"{name} is truncated: its header promises {counted(self.n_promised, 'record')}, but it ends "
+                f"after {n_found}. {missing_s:g} s are missing; copy the file again if you can."
             )
         if n_found > self.n_promised:
+            promised = counted(self.n_promised, "record")
             extra_s = (n_found - self.n_promised) * self.record_s
-            return f"{name} has {extra_s:g} s more than its header says ({self.n_promised} records). All of it is read."
-        return f"{name} has {n_rest} extra bytes after its last record. They are ignored." if n_rest else ""
+            return f"{name} has {extra_s:g} s more than its header says ({promised}). All of it is read."
+        return f"Ignored: {counted(n_rest, 'extra byte')} after the last record of {name}." if n_rest else ""
 
 
 def read_header(path: Path) -> Header:

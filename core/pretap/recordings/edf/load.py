@@ -138,7 +138,11 @@ def _choose(
             left_out = (*left_out, (labels[i], "its header defines no range of values"))
         elif i not in chosen:
             left_out = (*left_out, (labels[i], f"its rate is {header.rate_hz(signals[i]):g} Hz"))
-    chosen, twins = drop_twins(chosen, labels, eeg=config.eeg)
+
+    def read(i: int) -> NDArray[np.float32]:
+        return read_samples(header, [signals[i]], 0, header.n_records * signals[i].n_per_record)[:, 0]
+
+    chosen, twins = drop_twins(chosen, labels, read=read, eeg=config.eeg)
     return chosen, left_out + twins
 
 

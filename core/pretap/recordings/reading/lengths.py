@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 from pretap.errors import DataError
 from pretap.recordings.reading.mne_units import read_vhdr
+from pretap.spelling import counted
 
 _DATA_BUFFER = 300  # FIFF_DATA_BUFFER
 _BYTES_OF_TYPE = {2: 2, 3: 4, 4: 4, 5: 8, 16: 2, 20: 8, 21: 16}  # FIFFT_SHORT, INT, FLOAT, DOUBLE, DAU_PACK16, complex
 _BYTES_OF_FORMAT = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
+_BLOCK = 1 << 20  # bytes
 _COPY_AGAIN = "Copy it again if you can."
 
 
@@ -21,6 +25,8 @@ def whole_samples(raw: Any, path: Path) -> tuple[int, str]:
     n_samples, suffix = int(raw.n_times), path.suffix.lower()
     if suffix == ".fif":
         return _whole_fif(raw)
+    if suffix == ".gz":
+        return n_samples, _describe_gzip(path)
     if suffix == ".vhdr":
         return n_samples, _describe_brainvision(raw, path)
     if suffix == ".gdf":
@@ -77,6 +83,19 @@ def _whole_fif(raw: Any) -> tuple[int, str]:
     )
 
 
+def _describe_gzip(path: Path) -> str:
+    """Return a sentence if a compressed file ends early: MNE reads it without its checksum."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(_BLOCK):
+                pass
+    except (EOFError, OSError, zlib.error) as error:
+        return (
+            f"{path.name} is truncated or damaged: its compression does not end as it should ({error}). {_COPY_AGAIN}"
+        )
+    return ""
+
+
 def _check_gdf(raw: Any, path: Path) -> None:
     """Refuse a truncated GDF file: its events are at its end."""
     header = raw._raw_extras[0]  # what MNE read of the header
@@ -84,8 +103,8 @@ def _check_gdf(raw: Any, path: Path) -> None:
     n_found = (path.stat().st_size - int(header["data_offset"])) // n_bytes
     if n_found < n_records:
         raise DataError(
-            f"{path} is truncated: its header promises {n_records} records, but it has {n_found} whole ones, and the "
-            "events at its end are missing. Copy it again."
+            f"{path} is truncated: its header promises {counted(n_records, 'record')}, but it ends after "
+            f"{n_found}, and the events at its end are missing. Copy it again."
         )
 
 
@@ -106,6 +125,6 @@ def _describe_brainvision(raw: Any, path: Path) -> str:
 def _truncated(name: str, n_found: int, n_promised: int, raw: Any) -> str:
     missing_s = (n_promised - n_found) / raw.info["sfreq"]
     return (
-        f"{name} is truncated: its header promises {n_promised} samples, but it has {n_found}. {missing_s:g} s are "
-        f"missing. {_COPY_AGAIN}"
+        f"{name} is truncated: its header promises {counted(n_promised, 'sample')}, but it has {n_found}. "
+        f"{missing_s:g} s are missing. {_COPY_AGAIN}"
     )

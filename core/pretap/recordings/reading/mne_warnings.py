@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 
+from pretap.spelling import counted
+
 _SENTENCES = {
-    r"Omitted (\d+) annotation": "{} events lie outside the file's samples and are left out. It may be truncated.",
-    r"Limited (\d+) annotation": "{} annotations last longer than the recording, and end with it. It may be truncated.",
+    r"Omitted (\d+) annotation": "Left out: {event} outside the file's samples. It may be truncated.",
+    r"Limited (\d+) annotation": "Cut at the end of the recording: {annotation}. It may be truncated.",
     r"Split raw file detected but next file (?:.*[/\\])?(\S+) does not exist": (
         "The recording goes on in {}, which is missing. Only the part before it is read."
     ),
     r"Data file name in EEG.data \((.*?)\) is incorrect": (
         "The .set file names {} as its data file; the .fdt file with its own name is read instead."
     ),
-    r"(\d+) events have an onset that is NaN": "{} events have no time and are left out.",
+    r"(\d+) events have an onset that is NaN": "Left out: {event} without a time.",
     r"sample index of -1": "An event lies before the first sample, as EEGLAB's resampling leaves it there.",
     r"MarkerFile '(.*?)' not found": (
         "The marker file {} is missing, so the recording has no events. Put it beside the .vhdr file."
@@ -74,5 +76,7 @@ def _explain(message: str) -> str:
         return ""
     for pattern, sentence in _SENTENCES.items():
         if match := re.search(pattern, message):
-            return sentence.format(*(group.strip() for group in match.groups()))
+            found = [group.strip() for group in match.groups()]
+            n = int(found[0]) if found and found[0].isdecimal() else 0
+            return sentence.format(*found, event=counted(n, "event"), annotation=counted(n, "annotation"))
     return f"MNE says: {message}"

@@ -31,6 +31,7 @@ def eeg_channels(
         types=[each["type"] for each in info],
         units=[each["unit"] for each in info],
         source=str(path),
+        read=eeg.column,
         eeg=config.eeg,
         without=config.cue_channel,
     )

@@ -69,9 +69,13 @@ class RecordedStream:
         return self.info.find("desc/bundle") is not None
 
     @property
+    def can_have_markers(self) -> bool:
+        """Whether it is a marker stream of another program, even if that sent nothing."""
+        return is_marker_stream(format=self.format, type=self.type, sfreq_hz=self.sfreq_hz) and not self.is_ours
+
+    @property
     def has_markers(self) -> bool:
-        is_one = is_marker_stream(format=self.format, type=self.type, sfreq_hz=self.sfreq_hz)
-        return is_one and not self.is_ours and bool(self.texts)
+        return self.can_have_markers and bool(self.texts)
 
     @cached_property
     def texts(self) -> list[tuple[float, str]]:

@@ -1,7 +1,7 @@
 // The feedback game: the probabilities push a ball towards the gate of a class.
 //
-// True markers score: the verdicts on them are those that the page counts, too. Without a marker stream the game opens a
-// gate itself, and scores where the ball is when the gate closes.
+// True markers score: the verdicts on them are those that the page counts, too. Without true markers the game opens a
+// gate itself, and scores where the ball was held before the gate closes.
 
 import { Field } from "./field.js";
 
@@ -10,7 +10,9 @@ const DEAD = 0.5; // a ball closer to the middle than this is at no gate: at 0.7
 const COUNTDOWN_S = 3;
 const GATE_S = 4; // how long a gate of the game itself is open
 const PAUSE_S = 1.5; // before the next one
+const HOLD_S = 1; // how long the ball must be at a gate of the game itself before it closes
 const SHOWN_S = 1; // how long the gate of a marker stays lit
+const PATIENCE_S = 10; // of play without any marker that names a class, before the game opens gates itself
 
 const byId = (id) => document.getElementById(id);
 
@@ -22,6 +24,7 @@ export class Game {
     this.phase = "ready"; // ready, countdown, playing, paused, over
     this.p = []; // smoothed probabilities
     this.scoresMarkers = false; // otherwise the gates of the game itself do
+    this.seesClasses = false; // a marker has named a class
     this.target = null; // {k, closes_s: when it closes, in seconds of play}
     byId("start").addEventListener("click", () => this.toggle());
     byId("full").addEventListener("click", () => this.fullScreen());
@@ -38,7 +41,7 @@ export class Game {
 
   get visible() { return !this.section.hidden; }
 
-  // Describe the service that is followed, and whether there are markers by which the page judges it.
+  // Describe the service that is followed, and whether there may be markers by which the page judges it.
   describe(about, hasMarkers) {
     this.about = about;
     if (this.phase !== "ready") return; // what scores does not change during a game
@@ -49,6 +52,7 @@ export class Game {
   reset() {
     this.p = this.about.classes.map(() => 0);
     this.lastTimestamp = this.told = null;
+    this.seesClasses = false;
     this.field.reset(this.about.classes);
     this.ready();
   }
@@ -57,6 +61,7 @@ export class Game {
     this.phase = "ready";
     this.left_s = Number(byId("length").value);
     this.played_s = this.streak = this.longest = 0;
+    this.at = { gate: -1, since_s: 0 }; // where the ball is, in seconds of play
     this.rounds = [];
     this.target = null;
     byId("results").hidden = true;
@@ -66,14 +71,14 @@ export class Game {
 
   // Say what to do, before the game starts.
   instruct() {
-    const names = this.about.classes.map((name) => name.slice(0, 20)).join(", ").replace(/, ([^,]*)$/, " or $1");
+    const names = this.about.classes.join(", ").replace(/, ([^,]*)$/, " or $1");
     byId("instruction").hidden = false;
     byId("instruction-what").textContent = names
       ? `Think of the movement: ${names}. The ball follows your decoder to the gate of that name.`
       : "Waiting for a service: start pretap serve BUNDLE.";
     byId("instruction-score").textContent = this.scoresMarkers
       ? "Do what the task asks, or tap at your own pace. The gate of each true marker lights up, and scores if the decoder was correct."
-      : "Every few seconds a gate lights up. Bring the ball there, and hold it until the gate closes: that scores. No task or button box is needed.";
+      : "Every few seconds a gate lights up. Bring the ball there, and hold it for the last second until the gate closes: that scores. No task or button box is needed.";
     this.say("");
   }
 
@@ -121,7 +126,9 @@ export class Game {
   // A marker of a task: it announces its class, or it is true now.
   marker({ label, start }) {
     const k = this.about.classes.indexOf(label);
-    if (k < 0 || !this.scoresMarkers || this.phase !== "playing") return;
+    if (k < 0) return;
+    this.seesClasses = true;
+    if (!this.scoresMarkers || this.phase !== "playing") return;
     this.target = { k, closes_s: start ? Infinity : this.played_s + SHOWN_S };
   }
 
@@ -163,6 +170,9 @@ export class Game {
     const before = Math.ceil(this.left_s);
     this.left_s = Math.max(0, this.left_s - dt_s);
     this.played_s += dt_s;
+    if (this.gate() !== this.at.gate) this.at = { gate: this.gate(), since_s: this.played_s };
+    const isPatient = this.about.cued || this.seesClasses || this.played_s < PATIENCE_S;
+    if (this.scoresMarkers && !isPatient) this.scoresMarkers = false;
     if (this.target && this.played_s >= this.target.closes_s) this.close(this.target.k);
     if (!this.target && !this.scoresMarkers && this.played_s >= this.next_s && this.left_s > GATE_S) this.open();
     if (Math.ceil(this.left_s) !== before) this.show();
@@ -178,7 +188,8 @@ export class Game {
     this.target = null;
     this.next_s = this.played_s + PAUSE_S;
     if (this.scoresMarkers) return; // the marker is scored by its verdict
-    const label = this.about.classes[this.gate()] ?? "none";
+    const isHeld = this.played_s - this.at.since_s >= HOLD_S;
+    const label = (isHeld && this.about.classes[this.at.gate]) || "none";
     this.say("");
     this.score(this.about.classes[k], label, label === this.about.classes[k]);
   }

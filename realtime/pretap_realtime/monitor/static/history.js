@@ -147,8 +147,9 @@ export class History {
     c.textBaseline = "middle";
     c.fillText("true", 0, 0.5 * LANE * ratio);
     c.fillText("verdict", 0, 1.5 * LANE * ratio);
-    const two = this.classes.length === 2;
-    c.fillText(two ? this.classes[1].slice(0, 7) : "p = 1", 0, this.y(1) + 5 * ratio);
-    c.fillText(two ? this.classes[0].slice(0, 7) : "p = 0", 0, this.y(0) - 5 * ratio);
+    const [bottom, top] = this.classes.length === 2 ? this.classes : ["p = 0", "p = 1"];
+    const width = this.strip.left - 3 * ratio; // a longer name is condensed
+    c.fillText(top, 0, this.y(1) + 5 * ratio, width);
+    c.fillText(bottom, 0, this.y(0) - 5 * ratio, width);
   }
 }

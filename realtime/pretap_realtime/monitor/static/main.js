@@ -32,6 +32,7 @@ let about = {
 };
 let selected = null; // the channel whose spectrum is shown
 let isInvalid = false; // the newest decision
+let isLost = false; // what the page shows is old
 let sized = null; // the second whose sizes are shown
 let figures = null;
 let newest = null; // the decision that the bar does not show yet
@@ -102,7 +103,8 @@ function begin(now) {
   axis.speed = about.speed;
   text("service", about.service || "no service yet");
   const names = about.markers?.length ? ` · markers: ${about.markers.join(", ")}` : "";
-  text("stream", about.eeg ? `${about.eeg} · ${about.channels.length} channels at ${about.sfreq_hz} Hz${names}` : "");
+  const rate = about.sfreq_hz ? `${about.sfreq_hz} Hz` : "a rate that is being measured";
+  text("stream", about.eeg ? `${about.eeg} · ${about.channels.length} channels at ${rate}${names}` : "");
   const mine = JSON.stringify([about.channels, about.places, about.decoder]);
   if (mine !== known) {
     known = mine;
@@ -167,6 +169,8 @@ function showState(state, why) {
   const { level, sign, words } = condition({ state, ...facts });
   byId("state").dataset.state = state;
   byId("state").dataset.level = level;
+  isLost = ["STALE", "LOST", "REFUSED", "SILENT", "OFFLINE"].includes(state) || (Boolean(about.eeg) && signal.isSilent);
+  byId("main").classList.toggle("lost", isLost);
   text("state-sign", sign);
   text("state-name", state);
   text("state-why", [words, why].filter(Boolean).map((each) => each.replace(/[^.!?]$/, "$&.")).join(" "));
@@ -211,9 +215,10 @@ function showFigures() {
 // Show how large each channel was in the last second, and the spectrum of the selected one.
 function showSizes() {
   const second = signal.lastSecond;
+  const unit = about.unit || "units";
+  text("size-unit", isLost ? "lost" : `${unit} ${signal.hasExtremes ? "p–p" : "RMS"}`);
   if (!second || second === sized) return;
   sized = second;
-  const unit = about.unit || "units";
   const sizeOf = (channel) => {
     const [rms, span] = [second.rms(channel), second.peakToPeak(channel)].map(rounded);
     const words = `${span} ${unit} peak to peak`;
@@ -221,7 +226,6 @@ function showSizes() {
   };
   rows.measureWith(sizeOf);
   head.measureWith(sizeOf);
-  text("size-unit", `${unit} ${signal.hasExtremes ? "p–p" : "RMS"}`);
   showAmplitude();
   if (selected === null) return;
   text("spectrum-name", `${about.channels[selected]}: ${sizeOf(selected).words}`);

@@ -4,6 +4,7 @@ import { axis } from "./axis.js";
 import { Chain, design } from "./filters.js";
 
 const KEPT_S = 61; // half a minute is shown, and a frozen picture can be drawn again for as long
+const SILENT_MS = 1500;
 const NO_FILTER = { band: [0, 0], mains_hz: 0 };
 
 export class Signal {
@@ -40,8 +41,13 @@ export class Signal {
       this.n += 1;
       this.process(at);
     }
-    if (nSamples) axis.heard(timestamps[nSamples - 1]);
+    if (!nSamples) return;
+    axis.heard(timestamps[nSamples - 1]);
+    this.heard_ms = performance.now();
   }
+
+  // Whether samples have stopped coming.
+  get isSilent() { return this.n > 0 && performance.now() - this.heard_ms > SILENT_MS; }
 
   // Filter the kept samples again, with another filter or into columns of another width.
   restart() {

@@ -8,8 +8,9 @@ const HIGHEST_HZ = 60;
 const MIN_DB_SHOWN = 30;
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 8, 8, 34]; // CSS pixels around the plot
 
-// Return the power density of samples at multiples of 0.5 Hz, by Welch's method: Hann windows of two seconds that overlap
-// by half, each without its mean. Null if there are less than two seconds.
+// Return the power density of samples, by Welch's method: Hann windows of two seconds that overlap by half, each without
+// its mean. A window has a whole number of samples, so the frequencies are about 0.5 Hz apart. Null if there are less than
+// two seconds.
 export function welch(x, sfreq_hz) {
   const n = Math.round(SEGMENT_S * sfreq_hz);
   const nBins = Math.min(HIGHEST_HZ * SEGMENT_S, Math.ceil(n / 2) - 1) + 1;
@@ -74,7 +75,7 @@ export class Spectrum {
     shape(this.svg, "text", { x: 12, y: middle, class: "middle", transform: `rotate(-90 12 ${middle})` }, `dB re 1 ${unit || "unit"}²/Hz`);
     shape(this.svg, "path", { class: "line", d: dB.map((value, k) => `${k ? "L" : "M"}${x(f_hz[k + 1])} ${y(value)}`).join("") });
     const peak = dB.indexOf(Math.max(...dB)) + 1;
-    this.say(`The unfiltered signal of the last ${SECONDS} s. Its power is highest at ${f_hz[peak]} Hz.`);
+    this.say(`The unfiltered signal of the last ${SECONDS} s. Its power is highest at ${Number(f_hz[peak].toFixed(2))} Hz.`);
   }
 
   say(text) {
