@@ -3,7 +3,7 @@
     python benchmarks/record.py [--seconds 120] [--channels 64] [--sfreq-hz 2000]
 
 This process sends EEG in chunks of 10 ms, with a counter as the first channel. A bundle with random weights, like that
-of configs/own-cap.toml, decodes it every 50 ms, and the recorder records the EEG and the three streams of the service.
+of configs/taps.toml, decodes it every 50 ms, and the recorder records the EEG and the three streams of the service.
 Figures are CPU seconds of the whole process over the time of sending. Runs in an LSL session of its own.
 """
 

@@ -123,7 +123,7 @@ def train(
             TrialsConfig(),
             RecordingConfig(),
         ):
-            note = "[recording] and most of [trials] apply to recordings only; these trials are already cut"
+            note = "only window_ms of [events], [recording] and [trials] applies to trials that are already cut"
         recipe = replace(recipe, recording=RecordingConfig())
         if tuple(recipe.events) != epochs.classes:
             recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes

@@ -38,8 +38,8 @@ def test_a_decoder_of_another_shape_is_trained_served_and_verified(start, tmp_pa
     data, bundle, report = tmp_path / "x-epo.fif", tmp_path / "b.safetensors", tmp_path / "parity.json"
     write_trials(data, classes=classes, n_channels=n_channels, sfreq_hz=sfreq_hz)
     train = start(
-        "train", "own-cap", "--data", str(data), "--out", str(bundle), "--set", "fit.max_epochs=3",
-        "--set", "evaluation.folds=2", "--set", "evaluation.learning_curve=false",
+        "train", "taps", "--data", str(data), "--out", str(bundle), "--set", "fit.max_epochs=3",
+        "--set", "evaluation.folds=2", "--set", "candidates={}", "--set", "trials={}",
     )  # fmt: skip
     assert train.wait(240) == 0, train.said
     assert "2-fold blockwise cross-validation" in train.said

@@ -45,7 +45,7 @@ def test_one_of_two_eeg_streams_is_chosen_by_the_id_that_the_refusal_names(start
     commands = {
         ("score", str(bundle), str(two_eegs)): (0, "51 decisions"),
         ("replay", str(two_eegs), "--name", name): (0, f"{name}: 300 samples and 0 markers sent"),
-        ("train", "own-cap", "--recording", str(two_eegs)): (7, "No event of class 'left'"),
+        ("train", "taps", "--recording", str(two_eegs)): (7, "No event of class 'left'"),
         ("evaluate", str(of_recordings), "--recording", str(two_eegs)): (7, "No event of class 'left'"),
     }
     for command, (code, said) in commands.items():
@@ -62,7 +62,7 @@ def test_xdf_stream_is_refused_for_other_formats(start, bundle, tmp_path):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
         assert "only XDF files have streams to choose from" in child.said
-    for command in (["train", "own-cap"], ["evaluate", str(bundle)]):
+    for command in (["train", "taps"], ["evaluate", str(bundle)]):
         child = start(*command, "--xdf-stream", "5")
         assert child.wait() == 2
         assert "--xdf-stream chooses a stream in the files of --recording" in child.said

@@ -99,11 +99,11 @@ def test_all_shipped_configurations_are_listed_with_a_sentence_and_others_are_re
     lines = invoke("config").splitlines()
     assert [line.split()[0] for line in lines] == [file.stem for file in CONFIGS]
     assert all(line.endswith(".") for line in lines)
-    with pytest.raises(UsageError, match=r"No shipped configuration 'own-cp': .* Did you mean 'own-cap'\?$"):
-        invoke("config", "own-cp")
+    with pytest.raises(UsageError, match=r"No shipped configuration 'tasp': .* Did you mean 'taps'\?$"):
+        invoke("config", "tasp")
 
 
 def test_the_file_name_of_a_shipped_configuration_prints_it_even_into_a_file_of_that_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own-cap.toml").touch()  # by the redirection of `pretap config own-cap.toml > own-cap.toml`
-    assert invoke("config", "own-cap.toml") == invoke("config", "own-cap")
+    (tmp_path / "taps.toml").touch()  # by the redirection of `pretap config taps.toml > taps.toml`
+    assert invoke("config", "taps.toml") == invoke("config", "taps")

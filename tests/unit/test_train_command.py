@@ -64,9 +64,9 @@ def test_train_writes_a_bundle_and_evaluate_writes_predictions_and_figures(noise
 
 
 def test_settings_for_recordings_are_reported_as_unused_if_trials_come_cut(noise_data, tmp_path):
-    note = "[events], [trials] and [recording] apply to recordings only; these trials are already cut"
+    note = "only window_ms of [events], [recording] and [trials] applies to trials that are already cut"
     args = ("--data", noise_data, "--out", tmp_path / "b.safetensors", *FAST)
-    assert invoke("train", "own-cap", *args, "--set", "network.hidden=3").splitlines()[1] == note
+    assert invoke("train", "tutorial", *args, "--set", 'events.up=["1"]').splitlines()[1] == note
     assert invoke("train", "tutorial", *args, "--set", "trials.reject_uv=100").splitlines()[1] == note
     assert invoke("train", "tutorial", *args, "--set", 'recording.eeg=["EOG"]').splitlines()[1] == note
     assert load(tmp_path / "b.safetensors").manifest.training.config.recording == RecordingConfig()

@@ -17,7 +17,8 @@ from pretap.recordings.mne_epochs import read_mne_epochs
 from pretap_offline.synthetic.command import simulate_raw
 from xdf_files import write_streams
 
-QUICK = ("--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
+QUICK = ("--set", "candidates={}", "--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
+CURVE = ("--set", "evaluation.learning_curve=true")
 
 
 def invoke(*args: object) -> str:
@@ -46,7 +47,7 @@ def n_taps(path: Path) -> int:
 def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_path):
     out, report, saved = tmp_path / "b.safetensors", tmp_path / "r.json", tmp_path / "t-epo.fif"
     both = [part for path in files for part in ("--recording", path)]
-    said = invoke("train", "own-cap", *both, "--out", out, "--json", report, "--save-trials", saved, *QUICK)
+    said = invoke("train", "taps", *both, "--out", out, "--json", report, "--save-trials", saved, *QUICK, *CURVE)
     n = n_taps(files[0]) + n_taps(files[1])
     assert said.startswith(f"{n} trials (")
     assert "of 125 samples, -630 to -130 ms from the event, 250 Hz\nuses 28 channels: F3, F1, Fz, " in said
@@ -76,7 +77,7 @@ def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_pat
 
 def test_evaluate_cuts_the_trials_of_the_training_and_recognises_them(files, tmp_path):
     out, figures, saved = tmp_path / "b.safetensors", tmp_path / "e.json", tmp_path / "t-epo.fif"
-    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+    invoke("train", "taps", "--recording", files[0], "--out", out, *QUICK)
     n, other = n_taps(files[0]), n_taps(files[1])
     said = invoke("evaluate", out, "--recording", files[0], "--json", figures)
     assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in said
@@ -96,7 +97,7 @@ def test_evaluate_cuts_the_trials_of_the_training_and_recognises_them(files, tmp
 
 def test_another_rate_is_resampled_as_live_data_are(files, tmp_path):
     out, figures = tmp_path / "b.safetensors", tmp_path / "e.json"
-    said = invoke("train", "own-cap", "--recording", files[0], "--out", out, "--set", "signal.sfreq_hz=100", *QUICK)
+    said = invoke("train", "taps", "--recording", files[0], "--out", out, "--set", "signal.sfreq_hz=100", *QUICK)
     assert "resampled from 250 Hz" in said
     manifest = read_bundle(out).manifest
     assert (manifest.sfreq_hz, manifest.n_window, manifest.training.resampled_from_hz) == (100.0, 50, 250.0)
@@ -112,13 +113,13 @@ def test_another_rate_is_resampled_as_live_data_are(files, tmp_path):
 def test_unusable_recordings_are_refused_before_anything_is_written(files, tmp_path):
     out = ("--out", tmp_path / "b.safetensors")
     with pytest.raises(UsageError, match="give one of them"):
-        invoke("train", "own-cap", "--recording", files[0], "--data", "synthetic", *out)
+        invoke("train", "taps", "--recording", files[0], "--data", "synthetic", *out)
     with pytest.raises(UsageError, match=r"\[events\][^$]*The recordings have the markers 'tap/"):
         invoke("train", "default", "--recording", files[0], *out)
     with pytest.raises(DataError, match=r"No event of class 'left': expected markers like '769'; .* 'tap/right'"):
-        invoke("train", "own-cap", "--recording", files[0], "--set", 'events.left=["769"]', *out)
+        invoke("train", "taps", "--recording", files[0], "--set", 'events.left=["769"]', *out)
     with pytest.raises(DataError, match="does not exist"):
-        invoke("train", "own-cap", "--recording", tmp_path / "none_raw.fif", *out)
+        invoke("train", "taps", "--recording", tmp_path / "none_raw.fif", *out)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +131,7 @@ def test_a_recording_without_events_but_with_a_trigger_channel_names_the_option(
     with pytest.raises(
         DataError, match=r"If the events are codes of a trigger channel, name it: --cue-channel TRIG\.$"
     ):
-        invoke("train", "own-cap", "--recording", path, "--out", tmp_path / "b.safetensors")
+        invoke("train", "taps", "--recording", path, "--out", tmp_path / "b.safetensors")
 
 
 def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(files, tmp_path):
@@ -143,7 +144,7 @@ def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(file
 
 def test_a_missing_channel_is_replaced_and_too_many_are_named(files, tmp_path):
     out, short = tmp_path / "b.safetensors", tmp_path / "short_raw.fif"
-    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+    invoke("train", "taps", "--recording", files[0], "--out", out, *QUICK)
     raw = mne.io.read_raw(files[1], verbose="error")
     raw.drop_channels(["C3"]).save(short, verbose="error")
     assert "channel replaced by its neighbours: C3, missing from short_raw.fif" in invoke(
@@ -162,9 +163,9 @@ def test_the_picture_is_drawn_without_positions_and_with_one_channel(tmp_path):
     raw.set_annotations(mne.Annotations(taps, 0, [("tap/left", "tap/right")[k % 2] for k in taps]), verbose="error")
     path, out = tmp_path / "one_raw.fif", tmp_path / "b.safetensors"
     raw.save(path, verbose="error")
-    recipe = ("own-cap", "--recording", path, "--out", out, *QUICK)
-    said = invoke("train", *recipe, "--set", "scaling.reference=none")
+    recipe = ("taps", "--recording", path, "--out", out, *QUICK)
+    said = invoke("train", *recipe)
     assert "no scalp map: positions are known for 0 of 1 channel" in said
     assert "no C3 and C4: the figure shows E1" in said
     with pytest.raises(UsageError, match=r"scaling\.reference = 'average' of a single channel"):
-        invoke("train", *recipe)
+        invoke("train", *recipe, "--set", "scaling.reference=average")

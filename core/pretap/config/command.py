@@ -23,7 +23,7 @@ def config(*, name: str | None) -> None:
     """Print the shipped configuration NAME with its comments; without NAME, list all of them.
 
     Each is a recipe of `pretap train`, except serve: it has every setting of `pretap serve`. To change one, save a
-    copy: `pretap config own-cap > my.toml`, then `pretap train my.toml`.
+    copy: `pretap config taps > my.toml`, then `pretap train my.toml`.
     """
     shipped = shipped_configs()
     if name is None:

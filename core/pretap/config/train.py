@@ -160,6 +160,13 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fit: FitConfig = FitConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    def __post_init__(self) -> None:
+        if self.candidates and (self.evaluation.repeats > 1 or self.evaluation.learning_curve):
+            raise ValueError(
+                "evaluation.repeats and evaluation.learning_curve are for one network: leave them out, or leave out "
+                "[candidates]"
+            )
+
     @property
     def kind(self) -> str:
         """The kind of the network, or ``choice`` if it is chosen among candidates."""

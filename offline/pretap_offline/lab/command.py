@@ -100,7 +100,7 @@ def compare(
     """Cross-validate every CONFIG on the same folds and print the scores with their uncertainty.
 
     With --recording, trials are cut as in `pretap train`, by the [events] and [trials] of the recipes that have
-    [events]. For example: pretap compare own-cap csp lda --recording monday.xdf
+    [events]. For example: pretap compare taps csp lda --recording monday.xdf
 
     Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
     fits.
