@@ -27,6 +27,7 @@ from pretap.decoder.decoder import AUTO, Decoder, in_float64
 from pretap.errors import BundleError
 from pretap.files import write_whole, writing
 from pretap.networks import Layout
+from pretap.networks.kind import member_prefixes
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import COVARIANCE, SCALE
@@ -293,7 +294,7 @@ def refusal(manifest: Manifest) -> str:
 def _expected(manifest: Manifest) -> Layout:
     n_channels, n_classes = len(manifest.channels), len(manifest.classes)
     network = manifest.network.tensors(n_steps=manifest.n_steps, n_inputs=n_channels, n_classes=n_classes)
-    prefixes = [f"members.{i}." for i in range(manifest.n_members)] if manifest.n_members > 1 else [""]
+    prefixes = member_prefixes(manifest.n_members)
     expected: Layout = {prefix + name: entry for prefix in prefixes for name, entry in network.items()}
     if manifest.scaling.n_taps:
         n_filters = len(manifest.scaling.filter_lengths(manifest.n_window))

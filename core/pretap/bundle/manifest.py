@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from pretap.config.train import TrainConfig
 from pretap.networks import Network
+from pretap.networks.kind import mean_of
 from pretap.signal.scaling import Scaling
 from pretap.spelling import counted
 
@@ -193,5 +194,4 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def describe_network(self) -> str:
         """Describe the kind, size and number of the networks."""
-        members = "" if self.n_members == 1 else f"mean of {self.n_members}: "
-        return members + self.network.describe(n_classes=len(self.classes))
+        return mean_of(self.n_members, self.network.describe(n_classes=len(self.classes)))

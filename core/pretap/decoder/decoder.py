@@ -15,7 +15,8 @@ from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.stream import DecoderStream, Lanes
 from pretap.errors import DataError, UsageError
-from pretap.networks import Engine, RecomputeError, Tensors, softmax
+from pretap.networks import AverageSpec, Engine, Network, RecomputeError, Tensors, softmax
+from pretap.networks.kind import member_prefixes, under
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
 from pretap.signal.statistics import Statistics
@@ -47,10 +48,14 @@ def in_float64(tensors: Tensors) -> dict[str, NDArray[np.float64]]:
     return {name: np.asarray(each, np.float64) for name, each in tensors.items()}
 
 
-def _torch_engine(module: Any) -> Engine:
+def _torch_engine(network: Network, tensors: Tensors) -> Engine:
+    if isinstance(network, AverageSpec):
+        return network.combined(tensors, _torch_engine)
     import torch
 
-    from pretap.torch_networks import one_thread
+    from pretap.torch_networks import module_of, one_thread
+
+    module = module_of(network).from_tensors(network, tensors)
 
     @torch.inference_mode()
     def logits(x: NDArray[np.float64]) -> NDArray[Any]:
@@ -58,12 +63,6 @@ def _torch_engine(module: Any) -> Engine:
             return np.asarray(module(torch.from_numpy(x)[None])[0])
 
     return logits
-
-
-def _member_tensors(tensors: Tensors, member: int, *, n_members: int) -> Tensors:
-    """Return one member's tensors under the names of its kind; the tensors of a single network have no prefix."""
-    prefix = f"members.{member}." if n_members > 1 else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 class Decoder:
@@ -89,8 +88,7 @@ class Decoder:
         self.interpolation = tensors.get(INTERPOLATION)
         self.statistics = Statistics.from_tensors(tensors)
         self._fir = tensors.get(FIR)
-        n_members = manifest.n_members
-        self._tensors = [_member_tensors(tensors, member, n_members=n_members) for member in range(n_members)]
+        self._tensors = [under(tensors, prefix) for prefix in member_prefixes(manifest.n_members)]
         if engine != AUTO:
             check_engine(manifest, engine)
         self.engine = "compiled" if engine == AUTO else engine
@@ -117,10 +115,7 @@ class Decoder:
         """Return a function that decodes a window as a whole, with every member in numpy or torch."""
         manifest = self.manifest
         if engine == "torch":
-            from pretap.torch_networks import module_of
-
-            kind = module_of(manifest.network)
-            members = [_torch_engine(kind.from_tensors(manifest.network, each)) for each in self._tensors]
+            members = [_torch_engine(manifest.network, each) for each in self._tensors]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]
         fir, decimation = self._fir, None

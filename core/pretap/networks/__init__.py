@@ -15,6 +15,7 @@ Each kind is a frozen struct of hyper-parameters (`pretap.networks.kind.Kind`) w
 
 from __future__ import annotations
 
+from pretap.networks.average import AverageSpec, SingleNetwork, WeightedNetwork
 from pretap.networks.closed_form import ClosedFormSpec
 from pretap.networks.csp import CspSpec
 from pretap.networks.eegnet import EegNetSpec
@@ -25,6 +26,7 @@ from pretap.networks.lstm import LstmSpec
 from pretap.networks.tangent_space import TangentSpaceSpec
 
 __all__ = [
+    "AverageSpec",
     "Cells",
     "ClosedFormSpec",
     "CspSpec",
@@ -36,10 +38,12 @@ __all__ = [
     "LstmSpec",
     "Network",
     "RecomputeError",
+    "SingleNetwork",
     "TangentSpaceSpec",
     "Tensors",
+    "WeightedNetwork",
     "softmax",
 ]
 
-Network = LstmSpec | LrpErdLstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
+Network = SingleNetwork | AverageSpec
 """Any kind of network; the key ``kind`` tells them apart in TOML and JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -17,21 +17,22 @@ Engine = Callable[[NDArray[np.float64]], NDArray[Any]]
 
 
 class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
-    """The hyper-parameters of one kind of network; `pretap.networks` lists the methods of every kind.
+    """The hyper-parameters of one kind of network; `pretap.networks` lists the methods of every kind."""
 
-    Attributes
-    ----------
-    engines
-        The engines that can compute it: always ``numpy``, and ``torch`` if torch trains it.
-    forward_only
-        Whether its state can be advanced sample by sample from the window's start.
-    removes_offsets
-        Whether a constant offset of an input does not change the logits.
-    """
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that can compute it: always ``numpy``, and ``torch`` if torch trains it."""
+        return ("numpy",)
 
-    engines: ClassVar[tuple[str, ...]] = ("numpy",)
-    forward_only: ClassVar[bool] = True
-    removes_offsets: ClassVar[bool] = False
+    @property
+    def forward_only(self) -> bool:
+        """Whether its state can be advanced sample by sample from the window's start."""
+        return True
+
+    @property
+    def removes_offsets(self) -> bool:
+        """Whether a constant offset of an input does not change the logits."""
+        return False
 
 
 class RecomputeError(Exception):
@@ -61,3 +62,18 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     z = np.asarray(logits, np.float64)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def member_prefixes(n_members: int) -> list[str]:
+    """Return the prefix of each member's tensors; the tensors of a single network have none."""
+    return [f"members.{i}." for i in range(n_members)] if n_members > 1 else [""]
+
+
+def under(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names start with `prefix`, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def mean_of(n_members: int, description: str) -> str:
+    """Describe the mean of `n_members` networks of the same description."""
+    return description if n_members == 1 else f"mean of {n_members}: {description}"

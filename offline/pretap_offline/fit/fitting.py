@@ -19,8 +19,11 @@ from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Train
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
+from pretap.networks import AverageSpec
+from pretap.networks.kind import member_prefixes
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
+from pretap_offline.fit.average import join, part_manifests, part_recipes
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 
 _MAX_TOLERANCE = 1e-2
@@ -53,11 +56,13 @@ def fit(
     `advance` is called with the finished part of `fit_work`. If torch trains the kind, each member's loss on its
     training trials in each epoch is appended to `losses`.
     """
+    if isinstance(manifest.network, AverageSpec):
+        return join([(part, fit(epochs, part, advance=advance, losses=losses)) for part in part_manifests(manifest)])
     config, seed = manifest.training.config, manifest.training.seed
     scaling, n_members = manifest.scaling, manifest.n_members
     fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
-    for member in range(n_members):
+    for member, prefix in enumerate(member_prefixes(n_members)):
         member_seed = _member_seed(seed, member)
         estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
         estimator.fit(epochs.x_uv, epochs.labels)
@@ -65,7 +70,6 @@ def fit(
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         if advance is not None and not is_trained_by_torch(config):
             advance(len(epochs))
-        prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
     return tensors
 
@@ -73,7 +77,7 @@ def fit(
 def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:
     """Return everything known about a decoder before it is fitted, with the smallest tolerance of the self-test."""
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
-    library = "torch" if is_trained_by_torch(config) else "scikit-learn"
+    libraries = {"torch" if is_trained_by_torch(part) else "scikit-learn" for part in part_recipes(config)}
     return Manifest(
         format_version=FORMAT_VERSION,
         classes=epochs.classes,
@@ -87,7 +91,7 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
         training=_provenance(epochs, config, seed=seed),
         metrics=None,
         self_test_tolerance=1e-6,
-        versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", library)},
+        versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", *libraries)},
         created=_today(),
         n_members=config.fit.members,
     )
@@ -95,7 +99,9 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
 
 def fit_work(config: TrainConfig, *, n_trials: int) -> int:
     """Return the work of one fit: the trials shown in all epochs of all members; in closed form, each trial once."""
-    return n_trials * (config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 1)
+    return n_trials * sum(
+        part.fit.members * part.fit.max_epochs if is_trained_by_torch(part) else 1 for part in part_recipes(config)
+    )
 
 
 def _member_seed(seed: int, member: int) -> int:
