@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.manifest import Manifest
+from pretap.decoder.average import AverageLanes, combined, networks_of
 from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.plan import make_steps
 from pretap.decoder.python import PythonLanes
 from pretap.decoder.stream import DecoderStream, Lanes
 from pretap.errors import DataError, UsageError
 from pretap.networks import AverageSpec, Engine, Network, RecomputeError, Tensors, softmax
+from pretap.networks.average import naming
 from pretap.networks.kind import member_prefixes, under
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import FIR
@@ -89,6 +91,7 @@ class Decoder:
         self.statistics = Statistics.from_tensors(tensors)
         self._fir = tensors.get(FIR)
         self._tensors = [under(tensors, prefix) for prefix in member_prefixes(manifest.n_members)]
+        self._networks: list[Decoder] = []  # of an average, each for itself, if the engine is compiled
         if engine != AUTO:
             check_engine(manifest, engine)
         self.engine = "compiled" if engine == AUTO else engine
@@ -102,6 +105,8 @@ class Decoder:
     def _compiled(self) -> _DecodeOne:
         """Return a function that decodes a window as the only lane of a stream."""
         manifest = self.manifest
+        if isinstance(manifest.network, AverageSpec):
+            return self._compiled_average(manifest.network)
         lane = CompiledLanes(manifest, make_steps(manifest, self._fir), self._tensors, hop=manifest.n_window)
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
@@ -110,6 +115,14 @@ class Decoder:
             return probs
 
         return decode_one
+
+    def _compiled_average(self, network: AverageSpec) -> _DecodeOne:
+        """Return a function that decodes a window with every network of an average, compiled if possible."""
+        own = networks_of(self.manifest, network, self._all)
+        self._networks = [Decoder(manifest, tensors, engine=AUTO) for manifest, tensors in own]
+        if all(each.engine != "compiled" for each in self._networks):
+            raise RecomputeError("it supports none of the networks of this average")
+        return lambda window_uv: combined([each._decode_one(window_uv) for each in self._networks])
 
     def _by_members(self, engine: str) -> _DecodeOne:
         """Return a function that decodes a window as a whole, with every member in numpy or torch."""
@@ -209,6 +222,8 @@ class Decoder:
             raise RecomputeError(f"the hop of {hop} samples is longer than the window of {manifest.n_window}")
         if self.engine == "torch":
             raise RecomputeError("which torch does faster than step by step")
+        if self._networks:
+            return self._average_lanes(hop, n_lanes)
         steps = make_steps(manifest, self._fir)
         if self.engine == "compiled":
             return CompiledLanes(manifest, steps, self._tensors, hop=hop)
@@ -216,6 +231,13 @@ class Decoder:
         sfreq_hz = manifest.sfreq_hz / steps.stride
         cells = [manifest.network.cells(each, **size, sfreq_hz=sfreq_hz) for each in self._tensors]
         return PythonLanes(manifest, steps, cells, hop=hop, n_lanes=n_lanes)
+
+    def _average_lanes(self, hop: int, n_lanes: int) -> AverageLanes:
+        lanes = []
+        for each in self._networks:
+            with naming(each.manifest.network):
+                lanes.append(each._lanes(hop, n_lanes, recompute=False))
+        return AverageLanes(lanes)
 
     def exact(self) -> Decoder:
         """Return the same decoder in numpy and float64 throughout, the reference for every engine."""

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.average import AverageLanes
 from pretap.decoder.compiled import CompiledLanes
 from pretap.decoder.output import Native, Output
 from pretap.decoder.python import PythonLanes
 from pretap.errors import DataError
 from pretap.signal.ring import Ring
 
-Lanes = CompiledLanes | PythonLanes
-"""All windows that are open, advanced together; both classes have the same methods and return the same decisions."""
+Lanes = CompiledLanes | PythonLanes | AverageLanes
+"""All windows that are open, advanced together; the classes have the same methods and return the same decisions."""
 
 
 class DecoderStream:

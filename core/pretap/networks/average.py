@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
@@ -89,10 +90,7 @@ class AverageSpec(Kind, frozen=True, tag="average"):
     def refusal(self, *, n_steps: int, n_members: int) -> str:
         """Pass on what a network refuses, as if all members of the average were of its kind."""
         if n_members > 1:
-            return (
-                f"An average in {n_members} members: expected 1, because each of its networks has its own members. "
-                "Set members in [[network.networks]], and leave out fit.members."
-            )
+            return f"An average in {n_members} members: expected 1, because each of its networks has its own members."
         n_all = sum(each.members for each in self.networks)
         for index, each in enumerate(self.networks):
             refused = each.network.refusal(n_steps=n_steps, n_members=n_all)
@@ -123,11 +121,8 @@ class AverageSpec(Kind, frozen=True, tag="average"):
         cells = []
         for each, members in _with_members(self, tensors):
             size: dict[str, Any] = {"n_steps": n_steps, "n_lanes": n_lanes, "sfreq_hz": sfreq_hz}
-            try:
+            with naming(each.network):
                 cells.append([each.network.cells(own, **size) for own in members])
-            except RecomputeError as reason:
-                kind = each.network.__struct_config__.tag
-                raise RecomputeError(f"because of its network of kind {kind!r}: {reason}") from None
         return _AverageCells(cells, self._logits)
 
     def multiply_adds(self, *, n_steps: int, n_inputs: int, n_classes: int) -> int:
@@ -146,6 +141,16 @@ class AverageSpec(Kind, frozen=True, tag="average"):
             for each, members in zip(self.networks, logits, strict=True)
         ]
         return np.asarray(np.sum(weighted, axis=0))
+
+
+@contextmanager
+def naming(network: Kind) -> Iterator[None]:
+    """Name the network of an average in a `RecomputeError` of the block."""
+    try:
+        yield
+    except RecomputeError as reason:
+        kind = network.__struct_config__.tag
+        raise RecomputeError(f"because of its network of kind {kind!r}: {reason}") from None
 
 
 def _with_members(spec: AverageSpec, tensors: Tensors) -> list[tuple[WeightedNetwork, list[Tensors]]]:

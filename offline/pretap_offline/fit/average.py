@@ -21,10 +21,20 @@ def part_recipes(config: TrainConfig) -> list[TrainConfig]:
     """Return the recipe of each network of an average; of any other kind, the recipe itself.
 
     [fit] applies to the networks that torch trains, and `members` comes from each network.
+
+    Raises
+    ------
+    UsageError
+        If [fit] has members.
     """
     network = config.network
     if not isinstance(network, AverageSpec):
         return [config]
+    if config.fit.members > 1:
+        raise UsageError(
+            f"fit.members = {config.fit.members}: each network of an average has its own members. Set members under "
+            "[[network.networks]], and leave out fit.members."
+        )
     in_closed_form = config.fit if "torch" not in _engines(network) else FitConfig(calibrate=config.fit.calibrate)
     return [
         replace(

@@ -41,13 +41,15 @@ class Bench:
 
     def check(self, config: TrainConfig) -> None:
         """Build the estimator of a recipe without fitting it; raises `UsageError` if that is impossible."""
+        from pretap_offline.fit.average import part_recipes
         from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
 
         like = self.epochs[config.signal.sfreq_hz]
         n_window, n_channels = like.n_samples, len(like.channels)
         scaling = make_scaling(config, sfreq_hz=like.sfreq_hz, n_window=n_window, n_channels=n_channels)
         fir = make_fir(config, scaling, sfreq_hz=like.sfreq_hz, n_window=n_window)
-        make_estimator(config, scaling, like=like, seed=self.seed, fir=fir)
+        for each in part_recipes(config):
+            make_estimator(each, scaling, like=like, seed=self.seed, fir=fir)
 
     def fits(self, config: TrainConfig, folds: Sequence[Split]) -> Iterator[Fit]:
         """Yield the fit of each fold; the networks of repeat r start from ``seed + r``."""
