@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pretap.bundle.file import load, write_bundle
 from pretap.bundle.manifest import FORMAT_VERSION, Manifest, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import AUTO, Decoder
-from pretap.networks import LstmSpec, Network
+from pretap.networks import AverageSpec, LstmSpec, Network, SingleNetwork, WeightedNetwork
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.scaling import Scaling
 from pretap.signal.statistics import Statistics
@@ -60,6 +61,26 @@ def make_manifest(
         versions={},
         created="2026-11-23",
         **more,
+    )
+
+
+def make_average(
+    *networks: SingleNetwork, members: Sequence[int] = (), temperatures: Sequence[float] = ()
+) -> AverageSpec:
+    """Return the average of networks, each with twice the weight of the one before."""
+    total = 2 ** len(networks) - 1
+    return AverageSpec(
+        networks=tuple(
+            WeightedNetwork(network=network, weight=2**i / total, members=n, temperature=temperature)
+            for i, (network, n, temperature) in enumerate(
+                zip(
+                    networks,
+                    members or [1] * len(networks),
+                    temperatures or [1.0] * len(networks),
+                    strict=True,
+                )
+            )
+        )
     )
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 import factories
+from factories import make_average
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.compiled import active_variant, why_not_compiled
 from pretap.decoder.decoder import Decoder
-from pretap.networks import CspSpec, LdaSpec, LrpErdLstmSpec, LstmSpec
+from pretap.networks import AverageSpec, CspSpec, LdaSpec, LrpErdLstmSpec, LstmSpec
 from pretap.networks.bandpass import BANDPASS
 from pretap.signal.scaling import FIR, Scaling
 from pretap.torch_networks import LstmNetwork
@@ -84,6 +86,8 @@ def lstm_tensors(rng, spec, *, n_inputs, n_classes, gain=1.0):
 def member_tensors(rng, manifest, *, gain=1.0):
     """Return random tensors of one member; the filters' features are about 1 for EEG of 20 uV."""
     spec, n_inputs, n_classes = manifest.network, len(manifest.channels), len(manifest.classes)
+    if isinstance(spec, AverageSpec):
+        return average_tensors(rng, manifest, gain=gain)
     if isinstance(spec, LstmSpec):
         return lstm_tensors(rng, spec, n_inputs=n_inputs, n_classes=n_classes, gain=gain)
     layout = spec.tensors(n_steps=manifest.n_steps, n_inputs=n_inputs, n_classes=n_classes)
@@ -99,6 +103,16 @@ def member_tensors(rng, manifest, *, gain=1.0):
     if isinstance(spec, LrpErdLstmSpec):
         n_features = spec.lrp_filters + spec.erd_filters
         tensors |= lstm_tensors(rng, spec.lstm, n_inputs=n_features, n_classes=n_classes, gain=gain)
+    return tensors
+
+
+def average_tensors(rng, manifest, *, gain=1.0):
+    """Return random tensors of every member of every network of an average."""
+    tensors = {}
+    for index, each in enumerate(manifest.network.networks):
+        part = msgspec.structs.replace(manifest, network=each.network)
+        for prefix in each.tensor_prefixes(index):
+            tensors |= {prefix + name: t for name, t in member_tensors(rng, part, gain=gain).items()}
     return tensors
 
 
@@ -139,11 +153,19 @@ def scalings(draw, *, n_window, n_channels, min_steps):
 
 
 @st.composite
-def specs(draw, kind, *, n_steps, rate_hz, n_channels):
+def specs(draw, kind, *, n_steps, rate_hz, n_channels, networks=()):
     if kind is LstmSpec:
         return LstmSpec(hidden=tuple(draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))))
     if kind is LdaSpec:
         return LdaSpec()
+    if kind is AverageSpec:
+        kinds = draw(st.lists(st.sampled_from(networks), min_size=2, max_size=3))
+        own = {"n_steps": n_steps, "rate_hz": rate_hz, "n_channels": n_channels}
+        return make_average(
+            *(draw(specs(each, **own)) for each in kinds),
+            members=[draw(st.integers(1, 2)) for _ in kinds],
+            temperatures=[draw(st.sampled_from([1.0, 0.5, 3.0])) for _ in kinds],
+        )
     low = draw(st.floats(0.03, 0.35))
     high = low + draw(st.floats(0.05, 0.48 - low))
     band = {"band_hz": (low * rate_hz, high * rate_hz), "order": draw(st.integers(1, 3))}
@@ -160,20 +182,21 @@ def specs(draw, kind, *, n_steps, rate_hz, n_channels):
 
 
 @st.composite
-def cases(draw, kind, *, max_window=120, gain=1.0):
+def cases(draw, kind, *, networks=(), max_window=120, gain=1.0):
+    """Draw a case of a kind; an average has some of `networks`."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     n_window, n_channels = draw(st.integers(20, max_window)), draw(st.integers(1, 9))
-    min_steps = 2 if kind is LrpErdLstmSpec else 1
+    min_steps = 2 if LrpErdLstmSpec in (kind, *networks) else 1
     scaling = draw(scalings(n_window=n_window, n_channels=n_channels, min_steps=min_steps))
     n_steps = scaling.n_steps(n_window)
     rate_hz = FS / (scaling.decimate * scaling.n_block)
     manifest = make_manifest(
-        draw(specs(kind, n_steps=n_steps, rate_hz=rate_hz, n_channels=n_channels)),
+        draw(specs(kind, n_steps=n_steps, rate_hz=rate_hz, n_channels=n_channels, networks=networks)),
         n_window=n_window,
         n_channels=n_channels,
         n_classes=draw(st.integers(2, 4)),
         scaling=scaling,
-        n_members=draw(st.sampled_from([1, 1, 2, 3])),
+        n_members=1 if kind is AverageSpec else draw(st.sampled_from([1, 1, 2, 3])),
         temperature=draw(st.sampled_from([1.0, 0.7, 2.5])),
     )
     hop = draw(st.one_of(st.integers(1, n_window), st.sampled_from([1, 2, n_window - 1, n_window])))

@@ -32,7 +32,7 @@ from lane_cases import (
 from pretap.bundle.file import load
 from pretap.decoder.compiled import why_not_compiled
 from pretap.decoder.decoder import Decoder
-from pretap.networks import CspSpec, LdaSpec, LrpErdLstmSpec, LstmSpec
+from pretap.networks import AverageSpec, CspSpec, LdaSpec, LrpErdLstmSpec, LstmSpec
 from pretap.signal.scaling import Scaling
 
 
@@ -45,8 +45,8 @@ def check_compiled(case):
     assert_near_the_reference(case, found)
 
 
-def check_numpy(case):
-    decoder = case.decoder("numpy")
+def check_lanes(case, engine="numpy"):
+    decoder = case.decoder(engine)
     stream = decoder.stream(case.hop)
     assert is_on_lanes(stream)
     found = decide(stream, case, cuts=case.cuts, catch_up_after=case.cuts[::2])
@@ -69,11 +69,26 @@ def test_compiled_lanes_of_a_block_decoder_equal_its_windows_bit_for_bit_and_the
     check_compiled(case)
 
 
+@needs_library
+@given(cases(AverageSpec, networks=(LstmSpec, LrpErdLstmSpec), max_window=80))
+@examples(15)
+def test_compiled_lanes_of_an_average_equal_its_windows_bit_for_bit_and_the_reference_within_1e_6(case):
+    check_compiled(case)
+
+
+@pytest.mark.parametrize("engine", ["auto", "numpy"])
+@given(data=st.data())
+@examples(14)
+def test_lanes_of_an_average_of_any_kinds_equal_the_reference_within_1e_6_and_chunks_change_no_bit(engine, data):
+    networks = (LstmSpec, LdaSpec, CspSpec, LrpErdLstmSpec)
+    check_lanes(data.draw(cases(AverageSpec, networks=networks, max_window=80)), engine)
+
+
 @pytest.mark.parametrize("kind", [LstmSpec, LrpErdLstmSpec, LdaSpec, CspSpec])
 @given(data=st.data())
 @examples(14)
 def test_lanes_in_numpy_equal_the_reference_within_1e_6_and_chunks_change_no_bit(kind, data):
-    check_numpy(data.draw(cases(kind)))
+    check_lanes(data.draw(cases(kind)))
 
 
 @needs_library

@@ -41,7 +41,7 @@ def networks_of(manifest: Manifest, network: AverageSpec, tensors: Tensors) -> l
 
 
 def combined(probs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Combine the probabilities (..., n_classes) of the networks that `networks_of` returns."""
+    """Combine the probabilities (n_classes,) of the networks that `networks_of` returns."""
     return softmax(np.sum([np.log(np.maximum(each, _SMALLEST)) for each in probs], axis=0))
 
 
@@ -69,8 +69,9 @@ class AverageLanes:
         FloatingPointError
             If a value is not finite; then no sample was processed.
         """
-        found = [each.process(x_uv) for each in self._networks]
-        return found[0][0], combined([probs for _, probs in found])
+        ends, probs = zip(*(each.process(x_uv) for each in self._networks), strict=True)
+        decisions = [combined(of_window) for of_window in zip(*probs, strict=True)]
+        return ends[0], np.array(decisions).reshape(probs[0].shape)  # (n_ends, n_classes)
 
     def catch_up(self) -> None:
         """Advance the windows that `process` left for later."""

@@ -119,10 +119,11 @@ class Decoder:
     def _compiled_average(self, network: AverageSpec) -> _DecodeOne:
         """Return a function that decodes a window with every network of an average, compiled if possible."""
         own = networks_of(self.manifest, network, self._all)
-        self._networks = [Decoder(manifest, tensors, engine=AUTO) for manifest, tensors in own]
-        if all(each.engine != "compiled" for each in self._networks):
+        networks = [Decoder(manifest, tensors, engine=AUTO) for manifest, tensors in own]
+        if all(each.engine != "compiled" for each in networks):
             raise RecomputeError("it supports none of the networks of this average")
-        return lambda window_uv: combined([each._decode_one(window_uv) for each in self._networks])
+        self._networks = networks
+        return lambda window_uv: combined([each._decode_one(window_uv) for each in networks])
 
     def _by_members(self, engine: str) -> _DecodeOne:
         """Return a function that decodes a window as a whole, with every member in numpy or torch."""
