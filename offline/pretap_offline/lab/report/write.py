@@ -217,23 +217,21 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
     from threadpoolctl import threadpool_limits
 
     from pretap_offline.fit.fitting import fit_decoder
-    from pretap_offline.fit.parts import part_recipes
     from pretap_offline.training import prepare
 
     config = msgspec.convert(outcome.config, TrainConfig)
     epochs = prepare(trials, replace(config, evaluation=EvaluationConfig(folds=0)))
-    for part in part_recipes(config):
-        first = replace(part, fit=replace(part.fit, members=1))  # it has the seed of the ensemble
-        try:
-            with threadpool_limits(1):
-                decoder, tensors = fit_decoder(epochs, first, seed=seed)
-        except DataError as error:
-            yield paragraph(f"No maps of the filters: the fit on all trials failed. {error}")
-            return
-        if part.fit.members > 1:
-            yield paragraph(f"Filters of the first of {part.fit.members} members.")
-        for group in patterns_of(decoder, tensors, epochs):
-            yield from _drawn(group, drawing, name=outcome.name)
+    first = replace(config, fit=replace(config.fit, members=1))  # it has the seed of the ensemble
+    try:
+        with threadpool_limits(1):
+            decoder, tensors = fit_decoder(epochs, first, seed=seed)
+    except DataError as error:
+        yield paragraph(f"No maps of the filters: the fit on all trials failed. {error}")
+        return
+    if config.fit.members > 1:
+        yield paragraph(f"Filters of the first of {config.fit.members} members.")
+    for group in patterns_of(decoder, tensors, epochs):
+        yield from _drawn(group, drawing, name=outcome.name)
 
 
 def _drawn(group: Group, drawing: Topographies, *, name: str) -> list[str]:
