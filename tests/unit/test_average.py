@@ -33,8 +33,9 @@ from pretap.networks import (
 )
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.cross_validation import cross_validate
-from pretap_offline.fit.average import average_of, part_recipes
+from pretap_offline.fit.average import average_of
 from pretap_offline.fit.fitting import fit_decoder, fit_work
+from pretap_offline.fit.parts import part_recipes
 from pretap_offline.training import train
 
 LSTM = LrpErdLstmSpec(blocks=6, lrp_filters=2, erd_filters=3, hidden=4)
@@ -314,7 +315,10 @@ def test_a_recipe_that_an_average_cannot_follow_is_refused(changes, sentence):
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        (lambda: fitted(TANGENT, scaling=ScalingConfig()), r"'tangent-space' differs .* in scaling, training"),
+        (
+            lambda: fitted(TANGENT, scaling=ScalingConfig()),
+            r"'tangent-space' differs .* in scaling, \[scaling\]: expected",
+        ),
         (lambda: fitted(TANGENT, epochs=EPOCHS.select(np.arange(30))), r"in n_trials, data_sha256, trial_sha256"),
         (lambda: fitted(LstmSpec(hidden=(3,)), fit=replace(FIT, batch_size=7)), r"'lstm' differs .* in \[fit\]"),
         (lambda: average_of([fitted(LdaSpec()), fitted(TANGENT)], weights=[0.5, 0.5]), "Pass its networks instead"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as changed
 
+from factories import make_average
 from pretap.config.train import TrainConfig
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, TangentSpaceSpec
 from pretap_offline.fit.fitting import fit_decoder
@@ -55,6 +56,11 @@ KINDS = {
     "lrp-erd-lstm without LRP": TrainConfig(
         network=LrpErdLstmSpec(lrp_filters=0, erd_filters=2, start="csp"), scaling=SCALING, fit=TRAINED
     ),
+    "average": TrainConfig(
+        network=make_average(LrpErdLstmSpec(lrp_filters=3, erd_filters=2), TangentSpaceSpec(), members=[2, 1]),
+        scaling=changed(SCALING, divide_uv=1.0),
+        fit=TRAINED,
+    ),
 }
 N_MAPS = {
     "lda": (5, 5),
@@ -65,6 +71,7 @@ N_MAPS = {
     "eegnet": (4,),
     "lrp-erd-lstm": (3, 2),
     "lrp-erd-lstm without LRP": (2,),
+    "average": (3, 2, 6),
 }
 
 

@@ -150,7 +150,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Whether the bundle has the tensors of `pretap.signal.statistics`.
     n_members
         The number of networks whose logits are averaged. If it is more than one, the tensors of each are named
-        ``members.{i}.<name>``.
+        ``members.{i}.<name>``. The networks of an average have their own, see `pretap.networks.average`.
     temperature
         Divides the averaged logits before the softmax (Guo et al., ICML 2017).
     """

@@ -43,6 +43,7 @@ class Bench:
         """Build the estimator of a recipe without fitting it; raises `UsageError` if that is impossible."""
         from pretap_offline.fit.average import part_recipes
         from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
+        from pretap_offline.fit.parts import part_recipes
 
         like = self.epochs[config.signal.sfreq_hz]
         n_window, n_channels = like.n_samples, len(like.channels)

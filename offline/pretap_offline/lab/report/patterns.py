@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from scipy.signal import butter, sosfilt
 
+from pretap.bundle.manifest import Manifest
+from pretap.decoder.average import networks_of
 from pretap.decoder.decoder import Decoder
 from pretap.networks import (
+    AverageSpec,
     ClosedFormSpec,
     CspSpec,
     EegNetSpec,
@@ -24,6 +28,7 @@ from pretap.networks import (
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
 from pretap.networks.closed_form import window_means
 from pretap.networks.covariance import n_triangle
+from pretap.networks.kind import member_prefixes, under
 from pretap.networks.lrp_erd_lstm import blocked
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
@@ -77,8 +82,14 @@ def decision_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]
 
 
 def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Group]:
-    """Return the maps of a decoder with a single network that was fitted on `epochs`."""
+    """Return the maps of a decoder that was fitted on `epochs`: a single network, or an average.
+
+    Of an average, they are those of the first member of each network.
+    """
     manifest, spec = decoder.manifest, decoder.manifest.network
+    if isinstance(spec, AverageSpec):
+        first = [_first_member(*part) for part in networks_of(manifest, spec, tensors)]
+        return [group for part, own in first for group in patterns_of(Decoder(part, own), own, epochs)]
     fir = tensors.get(FIR)
     decimation = None if fir is None else manifest.scaling.decimation(fir, n_window=manifest.n_window)
     x = manifest.scaling.apply(epochs.x_uv, decimation=decimation)  # (n_epochs, n_steps, n_channels)
@@ -115,6 +126,13 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
             cell = tensors["lstm.0.weight_ih"][2 * n_hidden : 3 * n_hidden]  # the input written to the cells
             groups = [_ranked_levels(epochs, "Input of the first layer's cells", cell, x)]
     return groups
+
+
+def _first_member(manifest: Manifest, tensors: Tensors) -> tuple[Manifest, Tensors]:
+    """Return the first network of an ensemble as a decoder of its own, with the scaling's filters."""
+    first = under(tensors, member_prefixes(manifest.n_members)[0])
+    shared = {FIR: tensors[FIR]} if FIR in tensors else {}
+    return replace(manifest, n_members=1), {**first, **shared}
 
 
 def filter_patterns(filters: Signal, x: Signal) -> Signal:
