@@ -135,11 +135,11 @@ def find_eeg_channels(
     DataError
         If no channel is EEG, or a pattern fits no label.
     """
-    if unknown := [pattern for pattern in eeg if not any(_fits(name, pattern) for name in labels)]:
+    if unknown := [pattern for pattern in eeg if not any(matches_label(name, [pattern]) for name in labels)]:
         raise DataError(
             f"{source} has no channel {unknown[0]!r}, which the setting `eeg` names. It has {', '.join(labels[:40])}."
         )
-    is_asked = [any(_fits(name, pattern) for pattern in eeg) for name in labels]
+    is_asked = [matches_label(name, eeg) for name in labels]
     has_volts = any(unit_factor(unit) is not None for unit in units)
     reasons = [_reason(*each) for each in zip(labels, types, units, strict=True)]
     has_eeg = any(kind.lower() == "eeg" and not why for kind, why in zip(types, reasons, strict=True))
@@ -177,7 +177,7 @@ def drop_twins(
     electrodes = {i: name for i, name in zip(kept, names, strict=True) if is_electrode(labels[i])}
 
     def rank(i: int) -> tuple[bool, bool, int]:
-        is_asked = any(_fits(labels[i], pattern) for pattern in eeg)
+        is_asked = matches_label(labels[i], eeg)
         return not is_asked, labels[i].upper() != electrodes[i], i
 
     first: dict[str, int] = {}
@@ -188,8 +188,9 @@ def drop_twins(
     return [i for i in kept if i not in twins], left_out
 
 
-def _fits(label: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(label.lower(), pattern.lower())
+def matches_label(label: str, patterns: Sequence[str]) -> bool:
+    """Whether a label fits one of the patterns of `RecordingConfig.eeg`, in upper or lower case."""
+    return any(fnmatch.fnmatchcase(label.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _reason(label: str, kind: str, unit: str) -> str:
