@@ -103,7 +103,7 @@ def train(
     from msgspec.structs import replace
 
     from pretap_offline.evaluate.advice import describe, describe_choice
-    from pretap_offline.evaluate.selection import with_search
+    from pretap_offline.evaluate.candidates import cropped, with_search
     from pretap_offline.training import train as train_bundle
     from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
@@ -115,9 +115,7 @@ def train(
     if recordings:
         epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
-        epochs, report = read_trials(data, part="train"), None
-        if recipe.trials.window_ms is not None:
-            epochs = epochs.crop(*recipe.trials.window_ms)
+        epochs, report = cropped(read_trials(data, part="train"), recipe), None
         others = replace(recipe.trials, window_ms=None)
         if set(recipe.events) - set(epochs.classes) or (others, recipe.recording) != (
             TrialsConfig(),

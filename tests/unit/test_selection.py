@@ -21,6 +21,7 @@ from pretap.errors import UsageError
 from pretap.networks import CspSpec, LdaSpec
 from pretap.recordings.epochs import Epochs
 from pretap_offline.evaluate.cross_validation import cross_validate
+from pretap_offline.evaluate.folds import splits
 from pretap_offline.evaluate.selection import fit_choice, fit_recipe, rank, select, selection_work
 
 SFREQ_HZ = 100.0
@@ -67,7 +68,7 @@ def test_the_nested_accuracy_is_that_of_a_choice_made_anew_without_each_block(ep
         # the definition of nested cross-validation, one block at a time, with nothing shared between blocks
         others = epochs.select(np.setdiff1d(np.arange(60), block))
         inner = replace(config, evaluation=EvaluationConfig(folds=4))
-        probs[block] = fit_recipe(others, inner, seed=0).decode(epochs.x_uv[block])
+        probs[block] = fit_recipe(others, inner, seed=0)[0].decode(epochs.x_uv[block])
     assert found.metrics.accuracy == np.mean(probs.argmax(axis=1) == epochs.labels)
     assert found.metrics.nll == pytest.approx(log_loss(epochs.labels, probs), abs=1e-6)
 
@@ -103,7 +104,9 @@ def test_the_bundle_of_an_average_decodes_as_the_mean_of_the_logits_of_both(epoc
     raw = {name: np.full((60, 2), 0.5) for name in found.recipes}
     pair = next(
         each
-        for each in rank(found.recipes, raw, epochs.labels, [np.arange(30), np.arange(30, 60)], average=True)
+        for each in rank(
+            found.recipes, raw, epochs.labels, splits(epochs, EvaluationConfig(folds=2), seed=0), average=True
+        )
         if len(each.names) == 2
     )
     pair = dataclasses.replace(pair, temperatures=(0.5, 2.0), temperature=1.5)

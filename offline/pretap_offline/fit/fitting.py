@@ -23,7 +23,6 @@ from pretap.networks import AverageSpec
 from pretap.networks.kind import member_prefixes
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
-from pretap_offline.fit.average import join, part_manifests, part_recipes
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
 from pretap_offline.fit.parts import join, part_manifests, part_recipes
 

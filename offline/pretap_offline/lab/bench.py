@@ -39,25 +39,33 @@ class Bench:
         assert self.trials.labels is not None
         return self.trials.labels
 
+    @property
+    def data(self) -> dict[str, Epochs]:
+        """The trials by sha256, as `open_laboratory` takes them."""
+        return {self.sha256[rate]: epochs for rate, epochs in self.epochs.items()}
+
     def check(self, config: TrainConfig) -> None:
-        """Build the estimator of a recipe without fitting it; raises `UsageError` if that is impossible."""
-        from pretap_offline.fit.average import part_recipes
+        """Build the estimators of a recipe without fitting them; raises `UsageError` if that is impossible."""
+        from pretap_offline.evaluate.candidates import candidates_of
         from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
         from pretap_offline.fit.parts import part_recipes
 
         like = self.epochs[config.signal.sfreq_hz]
+        if config.candidates:
+            candidates_of(like, config)
+            return
         n_window, n_channels = like.n_samples, len(like.channels)
         scaling = make_scaling(config, sfreq_hz=like.sfreq_hz, n_window=n_window, n_channels=n_channels)
         fir = make_fir(config, scaling, sfreq_hz=like.sfreq_hz, n_window=n_window)
         for each in part_recipes(config):
             make_estimator(each, scaling, like=like, seed=self.seed, fir=fir)
 
-    def fits(self, config: TrainConfig, folds: Sequence[Split]) -> Iterator[Fit]:
-        """Yield the fit of each fold; the networks of repeat r start from ``seed + r``."""
+    def fits(self, config: TrainConfig, folds: Sequence[Split], *, validate: bool = False) -> Iterator[Fit]:
+        """Yield the fit of each fold; the networks of repeat r start from ``seed + r``. For `validate` see `Fit`."""
         data = self.sha256[config.signal.sfreq_hz]
         for fold in folds:
             seed = self.seed + fold.repeat
-            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, self.shuffle, data, code_version())
+            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, self.shuffle, data, code_version(), validate)
 
     def folds(self) -> list[Split]:
         """Draw the folds of all repeats."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import contextmanager
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pretap.completion import complete_recipe
-from pretap.config.reading import find_config, load_config
+from pretap.config.reading import load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
@@ -21,11 +20,13 @@ from pretap.files import check_writable
 from pretap.options import FILE, FOLDER, json_option, recording_options, recordings_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.spelling import counted
+from pretap_offline.lab.recipes import check_differ, named_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pretap.recordings.epochs import Epochs
+    from pretap_offline.lab.heads.protocols import Protocol
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
@@ -49,12 +50,29 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
 @recordings_option
 @xdf_stream_option
 @recording_options
-@click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, help="Number of cross-validation folds.")
+@click.option(
+    "--heads",
+    "heads_file",
+    type=FILE,
+    metavar="HEADS.toml",
+    help="Compare over the recordings of several people, which this file lists, instead of --data or --recording.",
+)
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(["blocks", "sessions", "heads", "few-20", "few-40", "few-80"]),
+    multiple=True,
+    help="What to fit and score with --heads. Can be repeated.  [default: all]",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2, max=1000),
+    help="Number of cross-validation folds.  [default: 10; with --heads 5]",
+)
 @click.option(
     "--repeats",
     type=click.IntRange(min=1, max=1000),
-    default=5,
-    help="Number of times to repeat the cross-validation with other folds.",
+    help="Number of times to repeat the cross-validation with other folds.  [default: 5; with --heads 1]",
 )
 @_SEED
 @click.option(
@@ -85,8 +103,10 @@ def compare(
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
     reading: RecordingConfig,
-    folds: int,
-    repeats: int,
+    heads_file: Path | None,
+    protocols: tuple[Protocol, ...],
+    folds: int | None,
+    repeats: int | None,
     seed: int,
     permutations: int,
     learning_curve: bool,
@@ -102,17 +122,21 @@ def compare(
     With --recording, trials are cut as in `pretap train`, by the [events] and [trials] of the recipes that have
     [events]. For example: pretap compare taps csp lda --recording monday.xdf
 
+    With --heads, recipes are compared over several people: within sessions, from session to session, from head to head
+    and with few trials. For example: pretap compare csp tangent-space --heads heads.toml --report heads.html
+
     Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
     fits.
     """
     if from_file is not None:
         _report_from(context, from_file)
         return
+    _check_heads(context)
     if not configs:
         raise click.UsageError("Missing argument 'CONFIG...': the recipes to compare, or --from RESULTS.json.")
-    files = _named(configs)
+    files = named_recipes(configs)
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
-    _check_differ(recipes)
+    check_differ(recipes)
     _check_options(workers=workers, cluster=cluster, files=(json_file, report))
     from pretap_offline.lab.bench import set_up
     from pretap_offline.lab.compare import compare as compare_planned
@@ -123,11 +147,31 @@ def compare(
     from pretap_offline.lab.store import Store
     from pretap_offline.lab.table import print_comparison
 
+    if heads_file is not None:
+        from pretap_offline.lab.heads.protocols import PROTOCOLS
+        from pretap_offline.lab.heads.run import run_heads
+
+        run_heads(
+            recipes,
+            heads_file,
+            protocols=protocols or tuple(PROTOCOLS),
+            folds=folds or 5,
+            repeats=repeats or 1,
+            seed=seed,
+            n_workers=workers or 1,
+            cluster=cluster,
+            store=Store(store_dir),
+            resumable=_resumable,
+            json_file=json_file,
+            report=report,
+            command=_command(),
+        )
+        return
     if report is not None:
         check_report()
     candidates = list(recipes.values())
     trials = _read(candidates, data, recordings, stream=xdf_stream, reading=reading)
-    bench = set_up(trials, candidates, folds=folds, repeats=repeats, seed=seed)
+    bench = set_up(trials, candidates, folds=folds or 10, repeats=repeats or 5, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
     store = Store(store_dir)
@@ -135,7 +179,7 @@ def compare(
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,
-        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
+        open_laboratory(store, bench.data, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
     ):
         found = compare_planned(planned, run, files={name: str(file) for name, file in files.items()})
     print_comparison(found)
@@ -230,7 +274,7 @@ def sweep(
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
-        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster) as run,
+        open_laboratory(store, bench.data, n_workers=workers or 1, cluster=cluster) as run,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
     ):
         found = sweep_space(
@@ -276,11 +320,9 @@ def _read(
 
 def _report_from(context: click.Context, file: Path) -> None:
     """Write the report of existing results; refuse every option that would compute results."""
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    computing = given - {"from_file", "report", "data"}
-    refused = [_spelled(each) for each in context.command.params if each.name in computing]
-    if refused:
-        raise UsageError(f"{', '.join(refused)}: cannot be combined with --from, which computes nothing.")
+    computing = [each for each in _given(context) if each.name not in {"from_file", "report", "data"}]
+    if computing:
+        raise UsageError(f"{_spelled(computing)}: cannot be combined with --from, which computes nothing.")
     report: Path | None = context.params["report"]
     if report is None:
         raise UsageError("--from RESULTS.json needs --report FILE.html, the page to write.")
@@ -300,8 +342,27 @@ def _report_from(context: click.Context, file: Path) -> None:
     click.echo(f"wrote {report}")
 
 
-def _spelled(parameter: click.Parameter) -> str:
-    return "CONFIG" if isinstance(parameter, click.Argument) else parameter.opts[0]
+def _check_heads(context: click.Context) -> None:
+    """Refuse options that have no effect with ``--heads``, or without it."""
+    given = {each.name: each for each in _given(context)}
+    if "heads_file" not in given:
+        if "protocols" in given:
+            raise UsageError("--protocol chooses what to fit and score over several heads: give --heads too.")
+        return
+    describing = ("data", "recordings", "xdf_stream", "markers", "cue_channel", "unit", "eeg")
+    refused = [given[name] for name in (*describing, "permutations", "learning_curve") if name in given]
+    if refused:
+        raise UsageError(f"{_spelled(refused)}: cannot be combined with --heads, whose file says what to read and how.")
+
+
+def _given(context: click.Context) -> list[click.Parameter]:
+    """Return the parameters that the user gave on the command line."""
+    source = context.get_parameter_source
+    return [each for each in context.command.params if each.name and source(each.name) is ParameterSource.COMMANDLINE]
+
+
+def _spelled(parameters: Sequence[click.Parameter]) -> str:
+    return ", ".join("CONFIG" if isinstance(each, click.Argument) else each.opts[0] for each in parameters)
 
 
 def _command() -> str:
@@ -332,29 +393,3 @@ def _check_apart(*files: Path | None) -> None:
     for file in given:
         if given.count(file) > 1:
             raise UsageError(f"{file} is given twice, so one output would overwrite the other. Give each its own file.")
-
-
-def _named(configs: tuple[str, ...]) -> dict[str, Path]:
-    """Name each configuration after its file, preceded by as many folders as it takes to make the names unique."""
-    files = [find_config(config).resolve() for config in configs]
-    for file in files:
-        if files.count(file) > 1:
-            raise UsageError(f"{file} is given twice: leave one of them out.")
-    paths = [file.with_suffix("") for file in files]
-    names = {}
-    for path, file in zip(paths, files, strict=True):
-        parts = next(
-            path.parts[-n:]
-            for n in range(1, len(path.parts) + 1)
-            if sum(other.parts[-n:] == path.parts[-n:] for other in paths) == 1
-        )
-        names["/".join(parts)] = file
-    return names
-
-
-def _check_differ(recipes: dict[str, TrainConfig]) -> None:
-    from pretap_offline.lab.fits import recipe
-
-    for first, second in combinations(recipes, 2):
-        if recipe(recipes[first]) == recipe(recipes[second]):
-            raise UsageError(f"{first} and {second} are the same recipe: leave one of them out.")

@@ -216,8 +216,8 @@ def _filters(outcome: Outcome, drawing: Topographies, trials: Epochs, *, seed: i
     """Fit on all trials, and draw the patterns of the filters."""
     from threadpoolctl import threadpool_limits
 
-    from pretap_offline.fit.average import part_recipes
     from pretap_offline.fit.fitting import fit_decoder
+    from pretap_offline.fit.parts import part_recipes
     from pretap_offline.training import prepare
 
     config = msgspec.convert(outcome.config, TrainConfig)
