@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from pretap.bundle.file import refusal, write_bundle
-from pretap.bundle.manifest import Manifest
+from pretap.bundle.manifest import Manifest, Metrics
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.progress import progress_of
@@ -17,7 +18,10 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
-from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise, validation_work
+from pretap_offline.evaluate.advice import is_above_chance
+from pretap_offline.evaluate.cross_validation import CrossValidation, cross_validate, is_blockwise, validation_work
+from pretap_offline.evaluate.diagnosis import Candidate, diagnose, electrode_faults
+from pretap_offline.evaluate.sources import ALL, Quick, describe_sources, quick_decoders, quick_work
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts
@@ -54,11 +58,12 @@ def train(
     seed: int,
     n_workers: int = 1,
     progress: bool = True,
+    on_validated: Callable[[CrossValidation], None] = lambda _: None,
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
     With `progress`, a bar on standard error shows the time left, see `pretap.progress`. A recipe that no bundle can
-    hold is refused before the first fit.
+    hold is refused before the first fit. `on_validated` is called with the cross-validation, if there is one.
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
@@ -68,17 +73,45 @@ def train(
     if refused:
         raise UsageError(refused)
     n_steps = validation_work(epochs, config, seed=seed) + fit_work(config, n_trials=len(epochs))
+    n_steps += quick_work(epochs) if config.evaluation.folds else 0
+    losses: list[list[float]] = []
     with progress_of("training", total=n_steps) if progress else nullcontext(_ignore) as advance:
         if config.evaluation.folds:
             validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
             manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
-        tensors = fit(epochs, manifest, advance=advance)
+            quick = quick_decoders(epochs, config, seed=seed, advance=advance)
+            on_validated(validation)
+        tensors = fit(epochs, manifest, advance=advance, losses=losses)
+    if manifest.metrics is not None:
+        manifest = replace(manifest, metrics=_with_findings(manifest.metrics, epochs, quick, losses, config=config))
     manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
     tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
     if interpolation is not None:
         tensors[INTERPOLATION] = interpolation
     write_bundle(out, manifest, tensors)
     return manifest
+
+
+def _with_findings(
+    metrics: Metrics,
+    epochs: Epochs,
+    quick: dict[str, Quick],
+    losses: list[list[float]],
+    *,
+    config: TrainConfig,
+) -> Metrics:
+    """Add what the decoder reads, and why it decodes badly if it does; `losses` are those of the final fit."""
+    assert epochs.labels is not None
+    kind = str(config.network.__struct_config__.tag)
+    loss = float(np.mean([each[-1] for each in losses])) if losses else None
+    findings = describe_sources(quick, epochs.labels, is_above_chance=is_above_chance(metrics))
+    reasons = diagnose(
+        Candidate(kind, metrics.accuracy, metrics.nll, loss),
+        [Candidate("logistic regression on power and slow potential", quick[ALL].accuracy, quick[ALL].nll)],
+        counts=np.bincount(epochs.labels, minlength=len(epochs.classes)).tolist(),
+        electrodes=electrode_faults(epochs),
+    )
+    return replace(metrics, findings=findings + reasons)
 
 
 def _ignore(_: int = 1, /) -> None:

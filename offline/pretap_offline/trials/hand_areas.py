@@ -1,4 +1,4 @@
-"""The electrodes over the hand areas and the regions of the scalp. Used by `warnings` and `evaluate.sources`."""
+"""The electrodes over the hand areas, and regions of the scalp. Used by `warnings`, and by `evaluate` for findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OVER_HANDS = ("C3", "C4")
 _MAX_DISTANCE_M = 0.05  # from C3 to its neighbours in the 10-20 system (FC3, C1, CP5 in the 10-10 system) or less
 _REGION = re.compile(r"([A-Z]+?)(\d+H?|Z)")
 _FRONTAL_OR_TEMPORAL = frozenset(["FP", "AFP", "AF", "AFF", "F", "FFT", "FT", "FTT", "T", "TTP", "TP"])
-_CENTRAL = frozenset(["FFC", "FC", "FCC", "C", "CCP", "CP"])
+_CENTRAL = frozenset(["C", "CCP", "CP"])
 
 
 def nearest_to_hands(channels: Sequence[str]) -> list[str]:
@@ -37,7 +37,7 @@ def frontal_and_temporal(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 def central(channels: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels over and next to the motor areas, from FC to CP."""
+    """Return the channels over the hand areas and just behind them; those in front also see the eyes."""
     return tuple(name for name in channels if _region(name) in _CENTRAL)
 
 
