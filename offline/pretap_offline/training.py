@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from pretap.bundle.file import refusal, write_bundle
 from pretap.bundle.manifest import Manifest, Metrics
@@ -19,7 +20,7 @@ from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
 from pretap_offline.evaluate.advice import is_above_chance
-from pretap_offline.evaluate.cross_validation import CrossValidation, cross_validate, is_blockwise, validation_work
+from pretap_offline.evaluate.cross_validation import cross_validate, is_blockwise, validation_work
 from pretap_offline.evaluate.diagnosis import Candidate, diagnose, electrode_faults
 from pretap_offline.evaluate.sources import ALL, Quick, describe_sources, quick_decoders, quick_work
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
@@ -58,12 +59,13 @@ def train(
     seed: int,
     n_workers: int = 1,
     progress: bool = True,
-    on_validated: Callable[[CrossValidation], None] = lambda _: None,
+    on_validated: Callable[[Epochs, NDArray[np.float64]], None] = lambda *_: None,
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
     With `progress`, a bar on standard error shows the time left, see `pretap.progress`. A recipe that no bundle can
-    hold is refused before the first fit. `on_validated` is called with the cross-validation, if there is one.
+    hold is refused before the first fit. If there is a cross-validation,
+    `on_validated` is called with the checked trials and their out-of-fold probabilities (n_epochs, n_classes).
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
@@ -80,7 +82,7 @@ def train(
             validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
             manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
             quick = quick_decoders(epochs, config, seed=seed, advance=advance)
-            on_validated(validation)
+            on_validated(epochs, validation.probs.mean(axis=0))
         tensors = fit(epochs, manifest, advance=advance, losses=losses)
     if manifest.metrics is not None:
         manifest = replace(manifest, metrics=_with_findings(manifest.metrics, epochs, quick, losses, config=config))

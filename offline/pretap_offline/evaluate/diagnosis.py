@@ -16,6 +16,7 @@ from pretap_offline.trials.hand_areas import nearest_to_hands
 from pretap_offline.trials.montage import known_positions
 
 _NOT_LEARNED = 0.95  # of the loss of guessing
+_BY_HEART = 0.5  # of the loss on trials that were held out
 _CLEARLY = 2.0  # standard errors
 _MAX_NOISE = 5.0  # robust standard deviations of the log amplitude over channels
 _MIN_SPREAD = 0.25
@@ -63,11 +64,11 @@ def diagnose(
     ]
     if better:
         best = min(better, key=lambda each: each.nll)
-        remedy = (
-            "Raise fit.max_epochs or fit.learning_rate" if is_unlearned else "Use fewer epochs or more weight decay"
-        )
+        remedy = "Raise fit.max_epochs or fit.learning_rate"
         if loss is None:
             remedy = "Check band_hz and [scaling]"
+        elif loss < _BY_HEART * chosen.nll:
+            remedy = "Set fewer epochs or more weight decay in [fit]"
         return (
             f"The recipe is the likely reason, not the data: {best.name} gives {best.accuracy:.2f} on the same folds, "
             f"this decoder {chosen.accuracy:.2f}{learned}. {remedy}, or train another kind.",

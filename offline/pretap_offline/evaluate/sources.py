@@ -52,6 +52,8 @@ def quick_decoders(
     of these channels is subtracted. Muscles are looked for in the log-covariance of 35 to 45 Hz, if the rate allows. A
     set with fewer than two channels is left out. `advance` is called with the finished part of `quick_work`.
     """
+    from threadpoolctl import threadpool_limits
+
     band_hz = getattr(config.network, "band_hz", _BAND_HZ)
     sets = {ALL: epochs.channels, FRONTAL: frontal_and_temporal(epochs.channels), CENTRAL: central(epochs.channels)}
     views = {name: (channels, band_hz, True) for name, channels in sets.items()} | {
@@ -63,13 +65,14 @@ def quick_decoders(
         fits_rate = 2 * wanted_hz[1] < epochs.sfreq_hz
         if (has_slow or fits_rate) and (name == ALL or len(channels) >= _MIN_CHANNELS):
             picked = [epochs.channels.index(channel) for channel in channels]
-            features = _features(
-                epochs.x_uv[:, :, picked],
-                band_hz=wanted_hz if fits_rate else None,
-                has_slow=has_slow,
-                sfreq_hz=epochs.sfreq_hz,
-            )
-            found[name] = _decode(features, epochs, folds)
+            with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
+                features = _features(
+                    epochs.x_uv[:, :, picked],
+                    band_hz=wanted_hz if fits_rate else None,
+                    has_slow=has_slow,
+                    sfreq_hz=epochs.sfreq_hz,
+                )
+                found[name] = _decode(features, epochs, folds)
         advance(len(epochs))
     return found
 
