@@ -12,7 +12,7 @@ from pretap.recordings.epochs import Epochs
 
 Signal = NDArray[np.float64]
 _N_INTERVALS = 5  # maps of the time course of a window
-_BAND_HZ = (12.0, 30.0)
+BETA_HZ, MU_HZ = (12.0, 30.0), (8.0, 12.0)
 _FLOOR_UV2 = 1e-6  # power of a flat channel
 
 
@@ -33,7 +33,9 @@ class Group:
     one_scale: bool = False
 
 
-def decision_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
+def decision_patterns(
+    epochs: Epochs, probs: NDArray[np.float64], *, bands_hz: tuple[tuple[float, float], ...] = (BETA_HZ,)
+) -> list[Group]:
     """Compute the signal that covaries with decisions `probs` (n_epochs, n_classes) of any kind of decoder.
 
     The result is potential or log power per standard deviation of the log-odds of the last class:
@@ -49,11 +51,14 @@ def decision_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]
     name = epochs.classes[-1]
     maps = intervals(np.tensordot(z, slow, axes=1), step_ms=1000 / epochs.sfreq_hz, end_ms=epochs.window_end_ms)
     groups = [Group(f"The whole decision: slow potential that goes with {name}", maps, one_scale=True)]
-    if epochs.sfreq_hz > 2 * _BAND_HZ[1]:
-        fast = sosfilt(butter(2, _BAND_HZ, "bandpass", fs=epochs.sfreq_hz, output="sos"), x - x[:, :1], axis=1)
-        power = np.log(np.mean(fast**2, axis=1) + _FLOOR_UV2)  # (n_epochs, n_channels)
-        band = HeadMap("{:g} to {:g} Hz".format(*_BAND_HZ), z @ (power - power.mean(axis=0)))
-        groups.append(Group(f"The whole decision: log power that goes with {name}", (band,)))
+    powers = []
+    for low_hz, high_hz in bands_hz:
+        if epochs.sfreq_hz > 2 * high_hz:
+            sections = butter(2, (low_hz, high_hz), "bandpass", fs=epochs.sfreq_hz, output="sos")
+            power = np.log(np.mean(sosfilt(sections, x - x[:, :1], axis=1) ** 2, axis=1) + _FLOOR_UV2)
+            powers.append(HeadMap(f"{low_hz:g} to {high_hz:g} Hz", z @ (power - power.mean(axis=0))))  # (n_channels,)
+    if powers:
+        groups.append(Group(f"The whole decision: log power that goes with {name}", tuple(powers)))
     return groups
 
 

@@ -12,7 +12,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
 from pretap.spelling import counted
-from pretap_offline.evaluate.decision_patterns import decision_patterns
+from pretap_offline.evaluate.decision_patterns import BETA_HZ, MU_HZ, decision_patterns
 from pretap_offline.trials.montage import MIN_ON_MAP, channels_on_map
 
 _LABELLED = frozenset(("FP1", "FP2", "F7", "F8", "T7", "T8", "C3", "C4"))  # eyes, jaw and hands
@@ -38,8 +38,9 @@ def draw_patterns(epochs: Epochs, probs: NDArray[np.float64], path: Path) -> Non
 
     placed = channels_on_map(epochs.channels)
     info = make_info(tuple(epochs.channels[i] for i in placed), sfreq_hz=epochs.sfreq_hz)
-    names = [epochs.channels[i] if canonical(epochs.channels[i]) in _LABELLED else "" for i in placed]
-    groups = decision_patterns(epochs, probs)
+    electrodes = [canonical(epochs.channels[i]) for i in placed]
+    names = [name if name in _LABELLED else "" for name in electrodes]
+    groups = decision_patterns(epochs, probs, bands_hz=(MU_HZ, BETA_HZ))
     n_columns = max(len(group.maps) for group in groups)
     figure = Figure(figsize=(2.2 * n_columns, 2.7 * len(groups)), layout="constrained")
     FigureCanvasAgg(figure)
