@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pretap_offline.evaluate.decision_patterns import decision_patterns
 from pretap_offline.lab.report import figures
-from pretap_offline.lab.report.patterns import decision_patterns
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, read_results
 from pretap_offline.trials.source import read_trials

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +29,9 @@ from pretap.options import (
 from pretap.spelling import counted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pretap.decoder.decoder import Decoder
     from pretap.recordings.epochs import Epochs
 
@@ -91,9 +96,10 @@ def train(
     power), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and
     covariance), and tutorial (the network of the tutorial). single-1000hz and ensemble-1000hz decimate.
 
-    With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
-    written next to the bundle. Channels that are not EEG by their type, label or unit are left out and listed. If a
-    file lacks labels, unit or rate, or is wrong, [recording] in CONFIG has channels, unit, sfreq_hz and eeg.
+    With --recording, trials are cut at the events listed under [events] in CONFIG, and figures of the trials and of
+    the patterns of the decisions are written next to the bundle. Channels that are not EEG by their type, label or unit
+    are left out and listed. If a file lacks labels, unit or rate, or is wrong, [recording] in CONFIG has channels,
+    unit, sfreq_hz and eeg.
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
@@ -102,6 +108,7 @@ def train(
     from joblib import cpu_count
     from msgspec.structs import replace
 
+    from pretap.recordings.mne_epochs import is_epochs_file
     from pretap_offline.evaluate.advice import describe, describe_choice
     from pretap_offline.evaluate.candidates import cropped, with_search
     from pretap_offline.training import train as train_bundle
@@ -110,8 +117,7 @@ def train(
     check_source(data, recordings, stream=xdf_stream, reading=reading)
     note = ""
     recipe = replace(recipe, recording=overridden(recipe.recording, reading))
-    if search is not None:
-        recipe = with_search(recipe)
+    recipe = with_search(recipe) if search else recipe
     if recordings:
         epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
@@ -132,10 +138,21 @@ def train(
         click.echo(note)
     _save(epochs, save_trials)
     if report is not None:
-        _draw(epochs, out.with_name(f"{out.stem}-trials.png"))
+        from pretap_offline.trials.figure import draw_trials
+
+        _draw(out.with_name(f"{out.stem}-trials.png"), partial(draw_trials, epochs))
+    validated: list[tuple[Epochs, NDArray[np.float64]]] = []
     manifest = train_bundle(
-        epochs, recipe, out, seed=seed, n_workers=workers or (cpu_count() if recipe.candidates else 1)
+        epochs,
+        recipe,
+        out,
+        seed=seed,
+        n_workers=workers or (cpu_count() if recipe.candidates else 1),
+        on_validated=lambda *found: validated.append(found),
     )
+    if report is not None or is_epochs_file(Path(data or "")):
+        for decoded, probs in validated:
+            _draw_patterns(decoded, probs, out.with_name(f"{out.stem}-patterns.png"))
     if manifest.training.candidates:
         click.echo(describe_choice(manifest.training, why=why))
     if manifest.metrics is not None:
@@ -225,12 +242,21 @@ def _recipe_of(decoder: Decoder, reading: RecordingConfig) -> TrainConfig:
     return replace(recipe, signal=signal, recording=overridden(recipe.recording, reading))
 
 
-def _draw(epochs: Epochs, path: Path) -> None:
+def _draw_patterns(epochs: Epochs, probs: NDArray[np.float64], path: Path) -> None:
+    from pretap_offline.evaluate.pattern_figure import draw_patterns, why_no_patterns
+
+    if why := why_no_patterns(epochs):
+        click.echo(why)
+    else:
+        _draw(path, partial(draw_patterns, epochs, probs))
+
+
+def _draw(path: Path, draw: Callable[[Path], str | None]) -> None:
+    """Draw a figure, and say so with the notes that `draw` returns."""
     from pretap_offline.figure_style import not_drawn
-    from pretap_offline.trials.figure import draw_trials
 
     try:
-        notes = draw_trials(epochs, path)
+        notes = draw(path)
         click.echo(f"wrote {path}" + (f" ({notes})" if notes else ""))
     except Exception as error:  # noqa: BLE001 - MNE and Matplotlib raise anything, and no figure may end a training
         click.echo(not_drawn(f"The figure {path}", error), err=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.bundle.file import refusal, write_bundle
-from pretap.bundle.manifest import Manifest
+from pretap.bundle.manifest import Manifest, Metrics
 from pretap.config.train import TrainConfig
 from pretap.errors import DataError, UsageError
 from pretap.progress import progress_of
@@ -19,9 +21,13 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
+from pretap_offline.evaluate.advice import is_above_chance
+from pretap_offline.evaluate.candidates import cropped
 from pretap_offline.evaluate.cross_validation import cross_validate, validation_work
+from pretap_offline.evaluate.diagnosis import Candidate, diagnose, electrode_faults
 from pretap_offline.evaluate.folds import is_blockwise
 from pretap_offline.evaluate.selection import fit_choice, select, selection_work
+from pretap_offline.evaluate.sources import ALL, Quick, describe_sources, quick_decoders, quick_work
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts
@@ -50,6 +56,24 @@ def prepare(epochs: Epochs, config: TrainConfig) -> Epochs:
     return resample_epochs(epochs, sfreq_hz=config.signal.sfreq_hz or epochs.sfreq_hz)
 
 
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A decoder that was fitted on `epochs`, and what is known of it.
+
+    `probs` (n_epochs, n_classes) are out of fold; None without a cross-validation. `quick` holds the decoders of some
+    channels (`pretap_offline.evaluate.sources`), `others` the candidates that were not chosen, and `losses` those of
+    each member in each epoch, if torch trained it.
+    """
+
+    epochs: Epochs
+    manifest: Manifest
+    tensors: dict[str, NDArray[Any]]
+    probs: NDArray[np.float64] | None
+    quick: dict[str, Quick]
+    losses: list[list[float]]
+    others: Sequence[Candidate] = ()
+
+
 def train(
     epochs: Epochs,
     config: TrainConfig,
@@ -58,20 +82,26 @@ def train(
     seed: int,
     n_workers: int = 1,
     progress: bool = True,
+    on_validated: Callable[[Epochs, NDArray[np.float64]], None] = lambda *_: None,
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
     With `progress`, a bar on standard error shows the time left, see `pretap.progress`. A recipe that no bundle can
-    hold is refused before the first fit.
+    hold is refused before the first fit. If there is a cross-validation, `on_validated` is called with the checked
+    trials and their out-of-fold probabilities (n_epochs, n_classes).
     """
     epochs = prepare(epochs, config)
     interpolation = interpolation_weights(epochs.channels)
     run = _fit_chosen if config.candidates else _fit_single
-    manifest, tensors = run(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
+    fitted = run(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
+    manifest, tensors = fitted.manifest, fitted.tensors
+    if fitted.probs is not None:
+        on_validated(fitted.epochs, fitted.probs)
     manifest = replace(
         manifest,
         interpolates=interpolation is not None,
         has_statistics=True,
+        metrics=_with_findings(fitted),
         self_test_tolerance=self_test_tolerance(manifest, tensors),
     )
     tensors |= gather_statistics(epochs.x_uv, sfreq_hz=epochs.sfreq_hz).tensors()
@@ -81,32 +111,59 @@ def train(
     return manifest
 
 
-def _fit_single(
-    epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool
-) -> tuple[Manifest, dict[str, NDArray[Any]]]:
+def _fit_single(epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool) -> _Fitted:
     """Cross-validate a recipe of one network, and fit it on all trials."""
     manifest = make_manifest(epochs, config, seed=seed)
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
     n_steps = validation_work(epochs, config, seed=seed) + fit_work(config, n_trials=len(epochs))
+    n_steps += quick_work(epochs) if config.evaluation.folds else 0
+    losses: list[list[float]] = []
     with progress_of("training", total=n_steps) if progress else nullcontext(_ignore) as advance:
-        if config.evaluation.folds:
-            validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
-            manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
-        return manifest, fit(epochs, manifest, advance=advance)
+        if not config.evaluation.folds:
+            tensors = fit(epochs, manifest, advance=advance, losses=losses)
+            return _Fitted(epochs, manifest, tensors, None, {}, losses)
+        validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
+        manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
+        quick = quick_decoders(epochs, config, seed=seed, advance=advance)
+        tensors = fit(epochs, manifest, advance=advance, losses=losses)
+    return _Fitted(epochs, manifest, tensors, validation.probs.mean(axis=0), quick, losses)
 
 
-def _fit_chosen(
-    epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool
-) -> tuple[Manifest, dict[str, NDArray[Any]]]:
+def _fit_chosen(epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool) -> _Fitted:
     """Choose among the candidates of a recipe by nested cross-validation, and fit the choice on all trials."""
-    n_steps = selection_work(epochs, config, seed=seed)
+    n_steps = selection_work(epochs, config, seed=seed) + quick_work(epochs)
+    losses: list[list[float]] = []
     with progress_of("choosing", total=n_steps) if progress else nullcontext(_ignore) as advance:
         found = select(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
-    manifest, tensors = fit_choice(epochs, found.recipes, found.choice, seed=seed)
+        recipe = found.recipes[found.choice.names[0]]
+        epochs = cropped(epochs, recipe)
+        quick = quick_decoders(epochs, recipe, seed=seed, advance=advance)
+    manifest, tensors = fit_choice(epochs, found.recipes, found.choice, seed=seed, losses=losses)
     training = replace(manifest.training, candidates=found.scores, refused=found.refused)
-    return replace(manifest, metrics=found.metrics, training=training), tensors
+    others = [Candidate(each.name, each.accuracy, each.nll) for each in found.scores[1:]]
+    manifest = replace(manifest, metrics=found.metrics, training=training)
+    return _Fitted(epochs, manifest, tensors, found.probs, quick, losses, others)
+
+
+def _with_findings(fitted: _Fitted) -> Metrics | None:
+    """Return the metrics, with what the decoder reads, and why it decodes badly if it does."""
+    metrics, epochs, quick = fitted.manifest.metrics, fitted.epochs, fitted.quick
+    if metrics is None:
+        return None
+    assert epochs.labels is not None
+    kind = str(fitted.manifest.network.__struct_config__.tag)
+    loss = float(np.mean([each[-1] for each in fitted.losses])) if fitted.losses else None
+    simple = Candidate("logistic regression on power and slow potential", quick[ALL].accuracy, quick[ALL].nll)
+    findings = describe_sources(quick, epochs.labels, is_above_chance=is_above_chance(metrics))
+    reasons = diagnose(
+        Candidate(kind, metrics.accuracy, metrics.nll, loss),
+        [simple, *fitted.others],
+        counts=np.bincount(epochs.labels, minlength=len(epochs.classes)).tolist(),
+        electrodes=electrode_faults(epochs),
+    )
+    return replace(metrics, findings=findings + reasons)
 
 
 def _ignore(_: int = 1, /) -> None:

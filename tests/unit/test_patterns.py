@@ -11,8 +11,9 @@ from msgspec.structs import replace as changed
 from factories import make_average
 from pretap.config.train import TrainConfig
 from pretap.networks import ClosedFormSpec, CspSpec, EegNetSpec, LrpErdLstmSpec, TangentSpaceSpec
+from pretap_offline.evaluate.decision_patterns import Group, HeadMap, decision_patterns
 from pretap_offline.fit.fitting import fit_decoder
-from pretap_offline.lab.report.patterns import Group, HeadMap, decision_patterns, filter_patterns, patterns_of
+from pretap_offline.lab.report.patterns import filter_patterns, patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from report_cases import CHANNELS, LDA, LSTM, SCALING, TRAINED, trials
 

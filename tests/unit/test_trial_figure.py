@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pretap.recordings.epochs import Epochs
+from pretap_offline.evaluate.pattern_figure import draw_patterns, why_no_patterns
 from pretap_offline.trials.courses import band_power, slow_potential
 from pretap_offline.trials.figure import draw_trials
 
@@ -65,3 +66,14 @@ def test_the_figure_says_what_it_leaves_out(changes, notes, tmp_path):
     assert said.startswith(notes)
     assert bool(said) == bool(notes)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("classes", [("left", "right"), ("left", "right", "feet")])
+def test_the_patterns_of_decisions_are_drawn_for_caps_with_known_electrodes(classes, tmp_path):
+    epochs, path = noisy(classes=classes, factors=(1.0,) * len(classes)), tmp_path / "patterns.png"
+    assert why_no_patterns(epochs) == ""
+    draw_patterns(epochs, np.eye(len(classes))[epochs.labels], path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert why_no_patterns(noisy(channels=("C3", "C4", "E1"))) == (
+        "no figure of patterns: positions are known for 2 of 3 channels"
+    )

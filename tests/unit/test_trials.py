@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from pretap.config.train import FitConfig, SignalConfig
+from pretap.config.train import FitConfig, ScalingConfig, SignalConfig
 from pretap.errors import DataError, UsageError
 from pretap.recordings.mne_epochs import epochs_to_mne
 from pretap.signal.interpolation import interpolating_matrix
@@ -191,7 +191,7 @@ def test_bad_channels_are_dropped_before_trials_and_both_are_reported():
     assert "flat (below 0.5 uV) in 23 of 23 trials" in report.describe()
     assert "above 200 uV peak to peak in 23 of 23 trials" in report.describe()
     assert len(epochs) == 22  # the jump lies in the window of the event at 1100 alone
-    assert report.files[0].dropped == (("of amplitude outside 0.5 to 200 uV (C3 1)", 1),)
+    assert report.files[0].dropped == (("of unusual amplitude (C3 1)", 1),)
 
 
 def test_a_channel_without_finite_values_is_dropped_and_named_instead_of_every_trial():
@@ -357,3 +357,45 @@ def test_a_window_outside_the_trials_is_refused_with_what_they_have():
             long.crop(*window_ms)
     with pytest.raises(UsageError, match="holds no sample"):
         long.crop(500.0, 500.0)
+
+
+def test_drift_and_a_common_signal_reject_nothing_but_a_jump_does_and_a_bundle_drops_the_same_trials():
+    x = noise(n_channels=4)
+    x[1000:1005, 0] += 400
+    x += np.linspace(0, 50_000, len(x))[:, None]  # 10 uV each sample: 1000 uV in a window
+    x += 3000 * np.sin(np.arange(len(x)))[:, None]  # mains in all channels, which the average reference removes
+    names = ("C3", "C4", "Cz", "Fz")
+    config = changed(window_ms=(-400.0, 0.0), reject_uv=1000.0, flat_uv=0.5)
+    average = msgspec.structs.replace(config, scaling=ScalingConfig(reference="average"))
+    epochs, report = cut_trials([recording(TAPS, n=5000, channels=names, x=x)], average)
+    assert epochs.channels == names
+    assert report.warnings == ()
+    assert report.files[0].dropped == (("of unusual amplitude (C3 1)", 1),)
+    again, _ = cut_trials([recording(TAPS, n=5000, channels=names, x=x)], average, channels=names)
+    assert again.trial_ids == epochs.trial_ids
+    everything, _ = cut_trials([recording(TAPS, n=5000, channels=names, x=x)], changed(window_ms=(-400.0, 0.0)))
+    assert len(everything) == len(TAPS)
+
+
+def test_two_files_are_judged_apart_so_each_alone_drops_the_same_trials():
+    quiet, loud = noise(seed=1), noise(seed=2, uv=60.0)
+    quiet[1000:1005, 0] += 300
+    files = [recording(TAPS, n=5000, x=x, source=name) for x, name in ((quiet, "quiet"), (loud, "loud"))]
+    config = changed(window_ms=(-400.0, 0.0), reject_uv=2000.0)
+    both, report = cut_trials(files, config)
+    assert [sum(file.n_trials) for file in report.files] == [22, 23]
+    alone = [cut_trials([file], config, channels=both.channels)[0].trial_ids for file in files]
+    assert both.trial_ids == alone[0] + alone[1]
+
+
+def test_losing_the_electrode_nearest_to_a_hand_area_or_a_third_of_the_trials_is_a_warning():
+    x = noise(n_channels=4)
+    x[:, 1] = 0.0
+    bad = tuple((s - 60, s) for s, _ in TAPS[:8])
+    source = recording(TAPS, n=5000, channels=("Cz", "CP4", "CP3", "O1"), x=x, bad=bad)
+    _, report = cut_trials([source], changed(reject_uv=1000.0, flat_uv=0.5))
+    assert [warning.split()[0] for warning in report.warnings] == ["CP4", "8"]
+    assert "8 of 23 events gave no trial, 8 of them in a span marked bad." in report.warnings[1]
+    assert "WARNING: CP4 is over a hand area" in report.describe()
+    with_all = recording(TAPS, n=5000, channels=("Cz", "CP4", "CP3", "O1"), x=noise(n_channels=4), bad=bad[:6])
+    assert cut_trials([with_all], changed(flat_uv=0.5))[1].warnings == ()

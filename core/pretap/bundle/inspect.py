@@ -155,4 +155,5 @@ def _accuracy(manifest: Manifest) -> dict[str, str]:
             chance=metrics.chance,
             p_chance=metrics.p_chance,
         ),
+        **({"findings": " ".join(metrics.findings)} if metrics.findings else {}),
     }

@@ -43,6 +43,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A sentence on whether going live makes sense.
     confusion
         Decisions of all repeats, with the true class in rows and the decoded one in columns.
+    findings
+        Sentences on what the decoder reads (eyes, muscles or the hand), and on why it decodes badly if it does.
     """
 
     protocol: str
@@ -59,6 +61,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
+    findings: tuple[str, ...] = ()
 
     def describe_accuracy(self) -> str:
         """Return the accuracy with its interval, and the other scores."""

@@ -31,15 +31,17 @@ class TrialsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         window of recordings without this key. Trials that are cut already are cropped to it, or kept whole without it.
     channels, exclude
         The channels to use (by default all EEG channels) and those to leave out, by name or electrode.
-    reject_uv, flat_uv
-        A trial is dropped if the peak-to-peak amplitude of a channel is above `reject_uv` or below `flat_uv`; 0 turns
-        the check off.
+    reject_uv
+        A trial is dropped if the peak-to-peak amplitude of a channel, after the reference and a linear detrend, is
+        above this or far above what is usual for the channel in its file. 0 turns both checks off.
+    flat_uv
+        A trial is dropped if the peak-to-peak amplitude of a channel is below this, after a linear detrend; 0: never.
     """
 
     window_ms: tuple[Milliseconds, Milliseconds] | None = None
     channels: tuple[Label, ...] = ()
     exclude: tuple[Label, ...] = ()
-    reject_uv: Annotated[float, Meta(ge=0, le=1e6)] = 200.0
+    reject_uv: Annotated[float, Meta(ge=0, le=1e6)] = 1000.0
     flat_uv: Annotated[float, Meta(ge=0, le=1e6)] = 0.5
 
     @property

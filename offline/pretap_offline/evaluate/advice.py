@@ -16,7 +16,7 @@ def is_above_chance(metrics: Metrics) -> bool:
 
 
 def describe(metrics: Metrics, classes: Sequence[str]) -> str:
-    """Return the scores of a cross-validation in a few lines, the advice last."""
+    """Return the scores of a cross-validation in a few lines, the advice and the findings last."""
     m = metrics
     lines = [
         f"accuracy {m.describe_accuracy()}: {m.protocol}",
@@ -30,7 +30,7 @@ def describe(metrics: Metrics, classes: Sequence[str]) -> str:
     if m.learning_curve:
         curve = ", ".join(f"{counted(n, 'trial')} {accuracy:.3f}" for n, accuracy in m.learning_curve)
         lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
-    return "\n".join([*lines, m.verdict])
+    return "\n".join([*lines, m.verdict, *m.findings])
 
 
 def describe_choice(training: Training, *, why: bool) -> str:

@@ -62,7 +62,7 @@ class Choice:
         return with_temperature(_averaged(raw, self.names, self.temperatures), self.temperature)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """The chosen candidates, the nested metrics of choosing, and what was chosen among.
 
@@ -74,6 +74,8 @@ class Selection:
         The recipe of each candidate.
     metrics
         The accuracy of the whole method: in each fold, the choice saw only the other folds.
+    probs
+        (n_epochs, n_classes), the nested probabilities that `metrics` describes.
     scores
         Each candidate and each average, best first. They are those of the choice on all trials, and the best of many is
         too good.
@@ -84,6 +86,7 @@ class Selection:
     choice: Choice
     recipes: _Recipes
     metrics: Metrics
+    probs: _Probs
     scores: tuple[CandidateScore, ...]
     refused: dict[str, str]
 
@@ -137,7 +140,8 @@ def select(
         f"nested {len(folds)}-fold {how} cross-validation from seed {seed}: for each held-out fold, one of "
         f"{counted(len(ranked), 'candidate')} was chosen on the other folds"
     )
-    return Selection(ranked[0], recipes, summarise(epochs, nested, protocol=protocol), scores, refused)
+    metrics = summarise(epochs, nested, protocol=protocol)
+    return Selection(ranked[0], recipes, metrics, nested[0], scores, refused)
 
 
 def selection_work(epochs: Epochs, config: TrainConfig, *, seed: int) -> int:
@@ -181,14 +185,14 @@ def rank(
 
 
 def fit_choice(
-    epochs: Epochs, recipes: _Recipes, choice: Choice, *, seed: int, advance: Callable[[int], None] | None = None
+    epochs: Epochs, recipes: _Recipes, choice: Choice, *, seed: int, losses: list[list[float]] | None = None
 ) -> tuple[Manifest, dict[str, NDArray[Any]]]:
     """Fit the chosen candidates on all trials; return the manifest and the tensors of one decoder."""
     epochs = cropped(epochs, recipes[choice.names[0]])
     parts = []
     for name, temperature in zip(choice.names, choice.temperatures, strict=True):
         manifest = make_manifest(epochs, recipes[name], seed=seed)
-        parts.append((replace(manifest, temperature=temperature), fit(epochs, manifest, advance=advance)))
+        parts.append((replace(manifest, temperature=temperature), fit(epochs, manifest, losses=losses)))
     manifest, tensors = parts[0] if len(parts) == 1 else average_of(parts, weights=[1 / len(parts)] * len(parts))
     return replace(manifest, temperature=manifest.temperature * choice.temperature), tensors
 

@@ -13,8 +13,7 @@ from pretap.errors import DataError
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import canonical, match_channels
 from pretap.spelling import counted
-
-_UV_PER_V = 1e6
+from pretap_offline.trials.amplitude import is_flat, swings_uv
 
 
 def common_channels(
@@ -56,14 +55,16 @@ def common_channels(
 def bad_channels(epochs: Any, config: TrainConfig, *, is_missing: NDArray[np.bool_]) -> list[tuple[str, str]]:
     """Return the channels that are not finite, flat or too large in more than half of the trials, as (name, reason).
 
+    With the average reference, the median over the channels is subtracted, because a bad channel would spoil the mean.
     `is_missing` (n_epochs, n_channels) marks the trials of files that lack a channel; they do not count.
     """
     limits = config.trials
-    swing_uv = peak_to_peak_uv(epochs)  # (n_epochs, n_channels)
+    swing_uv = swings_uv(epochs, np.median if config.scaling.reference == "average" else None)  # (n_epochs, n_channels)
+    flat = is_flat(epochs, limits)
     faults = {
         "not finite": ~np.isfinite(swing_uv),
-        f"flat (below {limits.flat_uv:g} uV)": swing_uv < limits.flat_uv,
-        f"above {limits.reject_uv:g} uV peak to peak": swing_uv > (limits.reject_uv or np.inf),
+        f"flat (below {limits.flat_uv:g} uV)": flat,
+        f"above {limits.reject_uv:g} uV peak to peak": ~flat & (swing_uv > (limits.reject_uv or np.inf)),
     }
     bad = []
     for k, name in enumerate(epochs.ch_names):
@@ -78,9 +79,3 @@ def bad_channels(epochs: Any, config: TrainConfig, *, is_missing: NDArray[np.boo
             "unit in the file. Set the unit (such as --unit V), or check reject_uv and flat_uv in [trials]."
         )
     return bad
-
-
-def peak_to_peak_uv(epochs: Any) -> NDArray[np.float64]:
-    """Return the peak-to-peak amplitude of each channel in each trial, (n_epochs, n_channels)."""
-    x_v = epochs.get_data(copy=False, verbose="error")  # (n_epochs, n_channels, n_samples)
-    return np.asarray(np.ptp(x_v, axis=2) * _UV_PER_V)

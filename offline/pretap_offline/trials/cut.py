@@ -22,8 +22,10 @@ from pretap.recordings.resample import resample_recording
 from pretap.signal.channels import MISSING, match_channels, standard_names
 from pretap.signal.interpolation import can_interpolate, interpolating_matrix, max_interpolated
 from pretap.signal.resampler import Resampler
-from pretap_offline.trials.channels import bad_channels, common_channels, peak_to_peak_uv
+from pretap_offline.trials.amplitude import is_flat, is_too_large, swings_uv
+from pretap_offline.trials.channels import bad_channels, common_channels
 from pretap_offline.trials.report import FileReport, TrialReport, first_names, list_markers
+from pretap_offline.trials.warnings import loss_warnings
 
 _UV_PER_V = 1e6
 _MAX_MS = 60_000.0
@@ -55,7 +57,7 @@ def cut_trials(
     The last sample of a window is the one nearest to ``event + end``, as in the live service. A window is dropped if it
     exceeds the recording, crosses the start of a segment or a bad span, or holds values that are not finite, and if its
     event lies more than a sample from the nearest one. Channels that are flat or too large in more than half of the
-    trials are dropped first, then trials by their peak-to-peak amplitude.
+    trials are dropped first, then trials by their amplitude, see `pretap_offline.trials.amplitude`.
 
     Parameters
     ----------
@@ -108,26 +110,29 @@ def cut_trials(
                     replaced.append((name, f"missing from {', '.join(sources)}"))
         epochs.drop_channels([name for name, _ in bad])
         keep = _reject(epochs, config, windows, file)
+    files = tuple(
+        FileReport(
+            source=each.recording.source,
+            n_events=each.n_events,
+            n_trials=_counts(each.rows[keep[file == i], 1], len(config.events)),
+            dropped=tuple(each.dropped.items()),
+            left_out=each.recording.left_out,
+            notes=each.recording.notes,
+        )
+        for i, each in enumerate(windows)
+    )
+    kept = tuple(name for name in names if name not in dict(bad))
     report = TrialReport(
         classes=tuple(config.events),
         window_ms=config.trials.window,
         n_window=n_window,
         sfreq_hz=sfreq_hz,
         recorded_hz=recorded_hz,
-        channels=tuple(name for name in names if name not in dict(bad)),
+        channels=kept,
         dropped_channels=tuple(unused + bad),
         replaced_channels=tuple(replaced),
-        files=tuple(
-            FileReport(
-                source=each.recording.source,
-                n_events=each.n_events,
-                n_trials=_counts(each.rows[keep[file == i], 1], len(config.events)),
-                dropped=tuple(each.dropped.items()),
-                left_out=each.recording.left_out,
-                notes=each.recording.notes,
-            )
-            for i, each in enumerate(windows)
-        ),
+        files=files,
+        warnings=loss_warnings(kept, unused + bad, files),
     )
     if 0 in report.n_trials:
         raise DataError(
@@ -320,26 +325,23 @@ def _replace(
 def _reject(
     epochs: Any, config: TrainConfig, windows: Sequence[_Windows], file: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Drop trials by amplitude through MNE, and count the reasons per file; return which are kept, (n_epochs,)."""
-    limits, n = config.trials, len(file)
-    names, is_finite = list(epochs.ch_names), np.isfinite(peak_to_peak_uv(epochs))  # (n_epochs, n_channels)
-    finite = is_finite.all(axis=1)
-    epochs.drop(np.flatnonzero(~finite), reason="not finite", verbose="error")
-    epochs.drop_bad(
-        reject={"eeg": limits.reject_uv / _UV_PER_V} if limits.reject_uv else None,
-        flat={"eeg": limits.flat_uv / _UV_PER_V} if limits.flat_uv else None,
-        verbose="error",
-    )
-    keep = np.isin(np.arange(n), epochs.selection)
-    for number, each in enumerate(windows):
-        here = file == number
-        if n_not_finite := int((here & ~finite).sum()):
-            holes = Counter(names[k] for k in np.nonzero(~is_finite[here])[1].tolist())
-            each.dropped[f"with values that are not finite ({_worst(holes)})"] += n_not_finite
-        blamed = Counter(name for i in np.flatnonzero(here & finite & ~keep) for name in epochs.drop_log[i])
-        if blamed:
-            limit = f"{limits.flat_uv:g} to {limits.reject_uv or np.inf:g} uV"
-            each.dropped[f"of amplitude outside {limit} ({_worst(blamed)})"] += int((here & finite & ~keep).sum())
+    """Drop trials by amplitude, and count the reasons per file; return which are kept, (n_epochs,)."""
+    swings = swings_uv(epochs, np.mean if config.scaling.reference == "average" else None)  # (n_epochs, n_channels)
+    finite = np.isfinite(swings)
+    reasons = {
+        "with values that are not finite": ~finite,
+        f"flat (below {config.trials.flat_uv:g} uV)": is_flat(epochs, config.trials),
+        "of unusual amplitude": is_too_large(swings, config.trials, file),
+    }
+    keep = np.ones(len(file), bool)
+    for why, faults in reasons.items():
+        for number, each in enumerate(windows):
+            here = keep & (file == number) & faults.any(axis=1)
+            if n := int(here.sum()):
+                blamed = Counter(epochs.ch_names[k] for k in np.nonzero(faults[here])[1].tolist())
+                each.dropped[f"{why} ({_worst(blamed)})"] += n
+        keep &= ~faults.any(axis=1)
+    epochs.drop(np.flatnonzero(~keep), reason="amplitude", verbose="error")
     return keep
 
 

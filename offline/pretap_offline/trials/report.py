@@ -33,7 +33,8 @@ class TrialReport:
     """Counts of all recordings of one training or evaluation.
 
     `channels` are the channels of the trials; `dropped_channels` and `replaced_channels` hold (name, reason).
-    `sfreq_hz` is the rate of the trials, and `recorded_hz` the rate of each file.
+    `sfreq_hz` is the rate of the trials, and `recorded_hz` the rate of each file. `warnings` are sentences about losses
+    that make a decoder doubtful.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +46,7 @@ class TrialReport:
     dropped_channels: tuple[tuple[str, str], ...]
     replaced_channels: tuple[tuple[str, str], ...]
     files: tuple[FileReport, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_trials(self) -> tuple[int, ...]:
@@ -69,7 +71,7 @@ class TrialReport:
             if file.dropped:
                 line += "; dropped: " + ", ".join(f"{n} {why}" for why, n in file.dropped)
             lines += [line, *describe_left_out(file.left_out), *file.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
 
 
 def describe_counts(counts: Iterable[int], classes: Sequence[str]) -> str:

@@ -1,15 +1,13 @@
-"""Scalp patterns of decisions and of a decoder's spatial filters, for every kind of network. Used by `write`."""
+"""Scalp patterns of a decoder's spatial filters, for every kind of network. Used by `write`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
-from scipy.signal import butter, sosfilt
 
 from pretap.bundle.manifest import Manifest
 from pretap.decoder.average import networks_of
@@ -32,53 +30,11 @@ from pretap.networks.kind import member_prefixes, under
 from pretap.networks.lrp_erd_lstm import blocked
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
+from pretap_offline.evaluate.decision_patterns import Group, HeadMap, intervals
 from pretap_offline.evaluate.metrics import auc
 
 Signal = NDArray[np.float64]
 _MAX_FILTERS = 8  # maps of one group
-_N_INTERVALS = 5  # maps of the time course of a window
-_BAND_HZ = (12.0, 30.0)
-_FLOOR_UV2 = 1e-6  # power of a flat channel
-
-
-@dataclass(frozen=True, eq=False)
-class HeadMap:
-    """One value per channel (n_channels,), with a title."""
-
-    title: str
-    values: Signal
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Maps that belong together; `one_scale` if their values can be compared."""
-
-    title: str
-    maps: tuple[HeadMap, ...]
-    one_scale: bool = False
-
-
-def decision_patterns(epochs: Epochs, probs: NDArray[np.float64]) -> list[Group]:
-    """Compute the signal that covaries with decisions `probs` (n_epochs, n_classes) of any kind of decoder.
-
-    The result is potential or log power per standard deviation of the log-odds of the last class:
-    ``Cov(x, z) / sd(z)``. `probs` should be out of fold, so that no trial is evidence for a decoder fitted on it.
-    """
-    logs = np.log(np.clip(probs, 1e-9, None))
-    odds = logs[:, -1] - logs[:, :-1].mean(axis=1)  # (n_epochs,)
-    z = (odds - odds.mean()) / (odds.std() or 1.0) / len(odds)
-    x = epochs.x_uv.astype(np.float64)
-    x -= x.mean(axis=2, keepdims=True)
-    slow = x - x[:, : max(1, epochs.n_samples // 10)].mean(axis=1, keepdims=True)
-    name = epochs.classes[-1]
-    maps = _intervals(np.tensordot(z, slow, axes=1), step_ms=1000 / epochs.sfreq_hz, end_ms=epochs.window_end_ms)
-    groups = [Group(f"The whole decision: slow potential that goes with {name}", maps, one_scale=True)]
-    if epochs.sfreq_hz > 2 * _BAND_HZ[1]:
-        fast = sosfilt(butter(2, _BAND_HZ, "bandpass", fs=epochs.sfreq_hz, output="sos"), x - x[:, :1], axis=1)
-        power = np.log(np.mean(fast**2, axis=1) + _FLOOR_UV2)  # (n_epochs, n_channels)
-        band = HeadMap("{:g} to {:g} Hz".format(*_BAND_HZ), z @ (power - power.mean(axis=0)))
-        groups.append(Group(f"The whole decision: log power that goes with {name}", (band,)))
-    return groups
 
 
 def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Group]:
@@ -200,21 +156,11 @@ def _courses(weight: NDArray[np.float64], x: Signal, *, name: str, step_ms: floa
     return [
         Group(
             f"LDA of the {name}: {kind}",
-            _intervals(values.reshape(n_steps, n_channels), step_ms=step_ms, end_ms=end_ms),
+            intervals(values.reshape(n_steps, n_channels), step_ms=step_ms, end_ms=end_ms),
             one_scale=True,
         )
         for kind, values in (("pattern", pattern), ("weights", score))
     ]
-
-
-def _intervals(values: Signal, *, step_ms: float, end_ms: float) -> tuple[HeadMap, ...]:
-    """Average a time course (n_steps, n_channels) in a few intervals, the oldest first."""
-    n_steps = len(values)
-    edges_ms = end_ms - step_ms * np.arange(n_steps, -1, -1)  # (n_steps + 1,)
-    return tuple(
-        HeadMap(f"{edges_ms[steps[0]]:.0f} to {edges_ms[steps[-1] + 1]:.0f} ms", values[steps].mean(axis=0))
-        for steps in np.array_split(np.arange(n_steps), min(n_steps, _N_INTERVALS))
-    )
 
 
 def _contrast(weight: NDArray[np.float64]) -> Signal:

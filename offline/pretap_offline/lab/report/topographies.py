@@ -9,7 +9,7 @@ import numpy as np
 
 from pretap.recordings.mne_epochs import make_info
 from pretap.signal.channels import canonical
-from pretap_offline.lab.report.patterns import Group, HeadMap
+from pretap_offline.evaluate.decision_patterns import Group, HeadMap
 from pretap_offline.trials.montage import channels_on_map
 
 _LABELLED = frozenset(("C3", "C4"))  # over the motor areas of the two hands

@@ -16,12 +16,13 @@ from pretap.extras import import_extra
 from pretap.files import write_whole, writing
 from pretap.recordings.epochs import Epochs
 from pretap.spelling import counted
+from pretap_offline.evaluate.decision_patterns import Group, decision_patterns
 from pretap_offline.evaluate.metrics import calibration_error, draw_labels
 from pretap_offline.figure_style import not_drawn
 from pretap_offline.lab.fits import data_sha256
 from pretap_offline.lab.report import figures, texts
 from pretap_offline.lab.report.page import PNG, cards, facts, heading, page, paragraph, picture, section, table
-from pretap_offline.lab.report.patterns import Group, decision_patterns, patterns_of
+from pretap_offline.lab.report.patterns import patterns_of
 from pretap_offline.lab.report.topographies import Topographies
 from pretap_offline.lab.results import Comparison, Outcome
 from pretap_offline.lab.table import DIFFERENCE_COLUMNS, difference_cells, outcome_cells
