@@ -151,9 +151,8 @@ def specs(draw, kind, *, n_steps, rate_hz, n_channels):
         return CspSpec(filters=draw(st.integers(1, n_channels)), **band)
     return LrpErdLstmSpec(
         blocks=draw(st.integers(2, n_steps)),
-        lrp_filters=draw(st.integers(1, 9)),
+        lrp_filters=draw(st.integers(0, 9)),
         erd_filters=draw(st.integers(1, 9)),
-        lrp_uv=draw(st.sampled_from([1.0, 10.0])),
         hidden=draw(st.integers(1, 20)),
         **band,
     )

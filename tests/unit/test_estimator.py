@@ -75,8 +75,8 @@ def test_training_moves_every_weight_but_torch_s_second_bias_even_with_weight_de
 def test_a_real_effect_is_learnt():
     recipe = changed(fit=msgspec.structs.replace(RECIPE.fit, max_epochs=20))
     decoder, _ = fit_decoder(EPOCHS, recipe, seed=0)
-    fresh = trials(seed=99)
-    assert score(fresh.labels, decoder.decode(fresh.x_uv)).accuracy >= 0.9
+    fresh = trials(n=400, seed=99)
+    assert score(fresh.labels, decoder.decode(fresh.x_uv)).accuracy >= 0.85
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import mne
 import msgspec
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from pretap.networks import (
 from pretap.networks.bandpass import bandpassed, toeplitz
 from pretap.networks.covariance import oas_covariance, tangent
 from pretap.networks.csp import log_power
+from pretap.networks.lrp_erd_lstm import blocked
 from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LrpErdLstmNetwork
 from pretap_offline.fit.bandpass import bandpass_impulse
@@ -40,6 +42,7 @@ CLOSED = [LdaSpec(), LdaSpec(shrinkage=0.2), CspSpec(filters=4), TangentSpaceSpe
 LEARNED = [
     LstmSpec(hidden=(4,)),
     LrpErdLstmSpec(blocks=6, lrp_filters=2, erd_filters=3, hidden=4),
+    LrpErdLstmSpec(blocks=3, lrp_filters=0, erd_filters=4, hidden=4, start="csp"),
     EegNetSpec(temporal=4, kernel=7, separable_kernel=5),
 ]
 
@@ -214,7 +217,7 @@ def test_engines_agree_on_electrodes_that_ride_on_100_millivolts():
 
 
 def test_the_lrp_branch_reads_means_less_the_first_and_the_erd_branch_log_power():
-    spec = LrpErdLstmSpec(blocks=3, lrp_filters=1, erd_filters=1, lrp_uv=2.0, hidden=1)
+    spec = LrpErdLstmSpec(blocks=3, lrp_filters=1, erd_filters=1, hidden=1)
     x = np.random.default_rng(0).normal(0, 4, (11, 2))  # 3 blocks of 3: the first two samples belong to none
     tensors = {
         "bandpass.impulse": np.eye(11)[0],  # passes everything
@@ -226,19 +229,70 @@ def test_the_lrp_branch_reads_means_less_the_first_and_the_erd_branch_log_power(
         "dense.weight": np.array([[0.0], [1.0]]),
         "dense.bias": np.zeros(2),
     }
-    slow = (x[8:, 0].mean() - x[2:5, 0].mean()) / 2
+    slow = x[8:, 0].mean() - x[2:5, 0].mean()
     power = np.log(np.mean((x[8:, 1] - x[0, 1]) ** 2) + 0.1)
     expected = 0.5 * np.tanh(0.5 * np.tanh(0.3 * slow + 0.7 * power))
     np.testing.assert_allclose(spec.engine(tensors)(x), [0.0, expected], rtol=1e-12)
 
 
-def test_the_erd_filters_start_with_unit_power_each():
+def branches(spec: LrpErdLstmSpec, *, n_steps: int, n_inputs: int) -> LrpErdLstmNetwork:
+    """A network for windows that are in the band already."""
+    return LrpErdLstmNetwork(spec, n_steps=n_steps, n_inputs=n_inputs, n_classes=2, impulse=np.eye(n_steps)[0])
+
+
+@pytest.mark.parametrize("start", ["csp", "random"])
+@pytest.mark.parametrize("n_filters", [3, 8])  # fewer and more than inputs
+def test_the_erd_filters_start_with_unit_power_each(start, n_filters):
     x = torch.from_numpy(np.random.default_rng(0).normal(0, [[[3, 6, 5, 4, 9]]], (40, 60, 5)))
-    spec = LrpErdLstmSpec(erd_filters=3)
-    module = LrpErdLstmNetwork(spec, n_steps=60, n_inputs=5, n_classes=2, impulse=np.eye(60)[0])
-    module.initialise_from(x)
-    power = ((x - x[:, :1]) @ module.erd.weight.double().T).square().mean(dim=(0, 1))
+    module = branches(LrpErdLstmSpec(erd_filters=n_filters, start=start), n_steps=60, n_inputs=5)
+    module.initialise_from(module.condense(x), torch.arange(40) % 2)
+    power = ((x - x[:, :1]) @ module.erd.double().T).square().mean(dim=(0, 1))
     np.testing.assert_allclose(power.detach(), 1.0, rtol=0.1)  # less the 2 % shrinkage, which a weak input sees most
+
+
+def test_with_start_csp_the_erd_filters_start_at_the_patterns_that_mne_finds():
+    rng = np.random.default_rng(0)
+    labels, mixing = np.arange(200) % 2, np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    deviations = np.where(labels[:, None] == 1, [3, 1, 1, 1, 2, 1], [1, 1, 1, 2, 1, 1.5])  # (n_epochs, n_sources)
+    x = rng.normal(0, deviations[:, None], (200, 60, 6)) @ mixing
+    x[:, 0] = 0  # which is what is subtracted
+    module = branches(LrpErdLstmSpec(erd_filters=4, start="csp"), n_steps=60, n_inputs=6)
+    module.initialise_from(module.condense(torch.from_numpy(x)), torch.from_numpy(labels))
+    with mne.utils.use_log_level("ERROR"):
+        csp = mne.decoding.CSP(n_components=4).fit(x.transpose(0, 2, 1), labels)
+    ours = module.erd.detach().double().numpy()  # (4, 6), the classes in turn
+    sources = np.abs(np.corrcoef(x.reshape(-1, 6) @ ours.T, x.reshape(-1, 6) @ csp.filters_[:4].T, rowvar=False))
+    assert (sources[:4, 4:].max(axis=1) > 0.98).all()  # the shrinkage turns them a little
+
+
+@pytest.mark.parametrize("n_steps", [20, 90])  # blocks shorter and longer than the number of inputs
+def test_the_lrp_branch_reads_slow_potentials_in_units_of_their_spread(n_steps):
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(0, 40, (50, n_steps, 5)).cumsum(axis=1))
+    module = branches(LrpErdLstmSpec(blocks=3), n_steps=n_steps, n_inputs=5)
+    module.initialise_from(module.condense(x), torch.arange(50) % 2)
+    weights = module.lrp.detach().clone()  # (lrp_filters, n_inputs)
+    slow = np.stack([blocked(each, 3).mean(axis=1) for each in x.numpy()])
+    slow -= slow[:, :1]
+    spread = np.sqrt(np.mean(slow[:, 1:] ** 2))
+    np.testing.assert_allclose(module.export()["lrp.filters"], weights / spread, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_steps", [20, 90])  # blocks shorter and longer than the number of inputs
+@pytest.mark.parametrize("n_lrp", [0, 3])
+def test_what_training_reads_of_a_window_gives_the_logits_of_the_window(n_steps, n_lrp):
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(0, 20, (30, n_steps, 5)) + 1000.0)
+    impulse = bandpass_impulse((14.0, 30.0), order=2, sfreq_hz=100.0, n_steps=n_steps)
+    spec = LrpErdLstmSpec(blocks=3, lrp_filters=n_lrp, erd_filters=4)
+    module = LrpErdLstmNetwork(spec, n_steps=n_steps, n_inputs=5, n_classes=2, impulse=impulse).eval()
+    condensed = module.condense(x)
+    assert condensed.shape == (30, 3, 1 + min(5, n_steps // 3), 5)  # does not grow with the window
+    module.initialise_from(condensed, torch.arange(30) % 2)
+    with torch.no_grad():
+        by_torch = module.logits(condensed).numpy()
+    engine = spec.engine({name: tensor.astype(np.float64) for name, tensor in module.export().items()})
+    np.testing.assert_allclose(by_torch, [engine(each) for each in x.numpy()], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", CLOSED + LEARNED, ids=repr)

@@ -70,7 +70,7 @@ typedef struct {
     int64_t n_weights;     /* per member */
     int64_t blocks;        /* 0: features are the first layer's gates; otherwise the blocks of time of LRP and ERD */
     int64_t lrp, erd;      /* filters of each branch, per member */
-    double lrp_uv, floor;
+    double floor; /* added to each power before the logarithm */
     int64_t n_sections;
     const double *sections; /* (n_sections, 3): gain, a1, a2; the numerator is gain * (1 - z^-2) */
 } plan;
@@ -268,8 +268,7 @@ INLINE void end_block(const engine *e, state s, int64_t opened) {
             if (opened >= 0) slow_first[opened] = slow[opened] / n;
             for (int64_t half = 0; half < 2; half++) {
                 D *sum = (D *)slow + half;
-                const D mean = (*sum / n - ((D *)slow_first)[half]) / p->lrp_uv;
-                ((H *)x)[half] = __builtin_convertvector(mean, H);
+                ((H *)x)[half] = __builtin_convertvector(*sum / n - ((D *)slow_first)[half], H);
                 *sum = (D){0};
             }
         }

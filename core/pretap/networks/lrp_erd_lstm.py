@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -22,25 +22,24 @@ from pretap.networks.bandpass import (
 from pretap.networks.kind import Cells, Engine, Layout, Tensors
 from pretap.networks.lstm import LstmSpec
 
-_Count = Annotated[int, Meta(ge=1, le=256)]
-
 
 class LrpErdLstmSpec(BandpassKind, frozen=True, tag="lrp-erd-lstm"):
     """Two branches with their own spatial filters over equal blocks of time; an LSTM reads both.
 
     LRP: the mean of the block minus that of the first block, spatially filtered. ERD: the log power of each filter in
-    the band and block. The input is in microvolts (scaling.divide_uv = 1).
+    the band and block. Both adapt to the amplitude of the training windows, so any `scaling.divide_uv` will do.
 
     Attributes
     ----------
     blocks
         The number of equal blocks, which are the steps of the LSTM. The last one ends with the window.
     lrp_filters, erd_filters
-        The number of spatial filters of each branch.
-    lrp_uv
-        The slow potential is divided by this many microvolts.
+        The number of spatial filters of each branch; ``lrp_filters = 0`` leaves the LRP branch out.
     band_hz, order
         The band-pass of the ERD branch.
+    start
+        Where the training of the ERD filters starts: ``csp`` at the common spatial patterns of the training windows,
+        ``random`` at random directions. CSP helps if trials are few.
     hidden
         Units of the LSTM.
     dropout
@@ -51,10 +50,10 @@ class LrpErdLstmSpec(BandpassKind, frozen=True, tag="lrp-erd-lstm"):
     removes_offsets: ClassVar[bool] = True
 
     blocks: Annotated[int, Meta(ge=2, le=1000)] = 10
-    lrp_filters: _Count = 8
-    erd_filters: _Count = 8
-    lrp_uv: Annotated[float, Meta(gt=0, le=1e6)] = 10.0
+    lrp_filters: Annotated[int, Meta(ge=0, le=256)] = 8
+    erd_filters: Annotated[int, Meta(ge=1, le=256)] = 8
     band_hz: BandHz = (14.0, 40.0)
+    start: Literal["csp", "random"] = "random"
     hidden: Annotated[int, Meta(ge=1, le=1024)] = 16
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
 
@@ -86,7 +85,7 @@ class LrpErdLstmSpec(BandpassKind, frozen=True, tag="lrp-erd-lstm"):
 
         def logits(x: NDArray[np.float64]) -> NDArray[Any]:
             slow = blocked(x, self.blocks).mean(axis=1)  # (blocks, n_inputs)
-            slow = ((slow - slow[0]) / self.lrp_uv).astype(lrp.dtype) @ lrp  # (blocks, lrp_filters)
+            slow = (slow - slow[0]).astype(lrp.dtype) @ lrp  # (blocks, lrp_filters)
             fast = bandpassed(x, matrix).astype(erd.dtype) @ erd  # (n_steps, erd_filters)
             power = blocked(fast * fast, self.blocks).mean(axis=1)  # (blocks, erd_filters)
             return lstm(np.concatenate([slow, np.log(power + FLOOR)], axis=1))
@@ -109,9 +108,10 @@ class LrpErdLstmSpec(BandpassKind, frozen=True, tag="lrp-erd-lstm"):
     def describe(self, *, n_classes: int) -> str:
         """Describe the branches and the LSTM."""
         low, high = self.band_hz
+        lrp = f"LRP ({self.lrp_filters} filters) and " if self.lrp_filters else ""
         return (
-            f"LRP ({self.lrp_filters} filters) and ERD {low:g} to {high:g} Hz ({self.erd_filters} filters) over "
-            f"{self.blocks} blocks -> LSTM {self.hidden} -> {n_classes}"
+            f"{lrp}ERD {low:g} to {high:g} Hz ({self.erd_filters} filters) over {self.blocks} blocks -> "
+            f"LSTM {self.hidden} -> {n_classes}"
         )
 
 
@@ -147,7 +147,7 @@ class _LrpErdCells:
         n_steps: int,
         n_lanes: int,
     ) -> None:
-        self._spec, self._lstm = spec, lstm
+        self._lstm = lstm
         self._lrp, self._erd = tensors["lrp.filters"].T, tensors["erd.filters"].T  # (n_inputs, n_filters)
         self._n_each = n_steps // spec.blocks
         self._n_lead = n_steps - spec.blocks * self._n_each  # steps before the first block
@@ -175,7 +175,7 @@ class _LrpErdCells:
         mean = state.slow[lanes] / self._n_each  # (n, n_inputs)
         is_first = block == 0
         state.slow_first[lanes[is_first]] = mean[is_first]
-        slow = ((mean - state.slow_first[lanes]) / self._spec.lrp_uv).astype(self._lrp.dtype) @ self._lrp
+        slow = (mean - state.slow_first[lanes]).astype(self._lrp.dtype) @ self._lrp
         power = state.power[lanes] / self._n_each
         self._lstm.advance(lanes, block, np.concatenate([slow, np.log(power + FLOOR)], axis=1))
 

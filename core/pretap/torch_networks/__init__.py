@@ -5,7 +5,10 @@ One file per kind that torch trains. `pretap.networks` computes the same in nump
 A module is built from the struct of its kind, ``module_of(spec)(spec, n_steps=..., n_inputs=..., n_classes=...)``, and
 maps scaled windows (batch, n_steps, n_inputs) float64 to logits (batch, n_classes). ``export`` returns copies of its
 weights under the names of the kind's `tensors`, and ``from_tensors`` builds a module with such weights for inference.
-The method ``initialise_from`` is optional: it sets initial weights that depend on the scaled training windows.
+
+Two methods are optional. ``condense`` computes what the network needs of the windows before its first weight, and
+``logits`` continues from there: training calls ``condense`` once. ``initialise_from`` sets initial weights that depend
+on the training windows, condensed if the module does that, and their labels.
 """
 
 from __future__ import annotations

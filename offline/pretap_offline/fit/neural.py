@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,11 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
                 raise KeyboardInterrupt from None
         return self
 
+    def partial_fit(self, X: Any, y: Any = None, *args: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803
+        """Train on what the module needs of the windows, which is computed once."""
+        super().partial_fit(self._condensed(X), y, *args, **fit_params)
+        return self
+
     def fit_loop(self, *args: Any, **kwargs: Any) -> NetworkClassifier:
         """Run skorch's loop and pass on Ctrl-C; skorch alone would continue with the half-trained network."""
         try:
@@ -68,11 +73,11 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         return self
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
-        """Mirror some windows (batch, n_steps, n_inputs) and their labels (batch,), then do the training step."""
+        """Mirror some windows (batch, ..., n_inputs) and their labels (batch,), then do the training step."""
         x, y = batch
         if self.mirror:
             swap = torch.rand(len(y)) < self.mirror  # (batch,)
-            x = torch.where(swap[:, None, None], x[:, :, list(self.partners)], x)
+            x = torch.where(swap.reshape(-1, *[1] * (x.ndim - 1)), x[..., list(self.partners)], x)
             y = torch.where(swap, 1 - y, y)
         return super().train_step_single((x, y), **fit_params)
 
@@ -80,8 +85,11 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         """Initialise the module from the training windows, if it supports that."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         if hasattr(self.module_, "initialise_from"):
-            with torch.no_grad():
-                self.module_.initialise_from(torch.from_numpy(X))
+            self.module_.initialise_from(X, torch.from_numpy(y))
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        """Return the logits (batch, n_classes) of windows, condensed if the module condenses them."""
+        return self.module_.logits(x) if hasattr(self.module_, "condense") else super().infer(x, **fit_params)
 
     def export(self) -> dict[str, NDArray[Any]]:
         """Return the fitted tensors under the names used in a bundle."""
@@ -90,7 +98,25 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
         """Return the class probabilities (n_epochs, n_classes) of scaled windows."""
         with one_thread():
-            return np.asarray(super().predict_proba(X))
+            return np.asarray(super().predict_proba(self._condensed(X)))
+
+    @torch.no_grad()
+    def _condensed(self, x: Any) -> Any:
+        """Return what the module reads of windows (n_epochs, n_steps, n_inputs): the windows, or less."""
+        return self.module_.condense(torch.from_numpy(x)) if hasattr(self.module_, "condense") else x
+
+
+class _Batches:
+    """Draws batches from a skorch dataset, each by one indexing; torch's loader takes as long as the training step."""
+
+    def __init__(self, dataset: Any, *, batch_size: int, shuffle: bool = False) -> None:
+        self._x, self._y = torch.as_tensor(dataset.X), torch.as_tensor(dataset.y)
+        self._batch_size, self._shuffle = batch_size, shuffle
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self._y)) if self._shuffle else torch.arange(len(self._y))
+        for batch in torch.split(order, self._batch_size):
+            yield self._x[batch], self._y[batch]
 
 
 class _EpochProgress(Callback):  # type: ignore[misc]
@@ -152,6 +178,7 @@ def make_network_classifier(
         **{f"optimizer__{key}": value for key, value in settings.items()},
         batch_size=fit.batch_size,
         max_epochs=fit.max_epochs,
+        iterator_train=_Batches,
         iterator_train__shuffle=True,
         train_split=None,
         classes=list(range(n_classes)),
