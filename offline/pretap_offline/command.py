@@ -73,7 +73,7 @@ def train(
     CONFIG is a TOML file, or the name of a shipped one. To start with: default (trials such as the competition's),
     own-cap (your own recordings) and tutorial (the network of the tutorial). For the shipped bundles: single-100hz (the
     best network), ensemble-100hz (ten of them), single-1000hz (decimates) and ensemble-1000hz (ten of them). For
-    comparison: csp (band power), lda (slow potential), eegnet (convolutions), tangent-space (covariance) and
+    comparison: csp and lstm (band power), lda (slow potential), eegnet (convolutions), tangent-space (covariance) and
     closed-form (slow potential and covariance).
 
     With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is

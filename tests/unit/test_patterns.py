@@ -52,6 +52,9 @@ KINDS = {
         scaling=changed(SCALING, divide_uv=1.0),
         fit=TRAINED,
     ),
+    "lrp-erd-lstm without LRP": TrainConfig(
+        network=LrpErdLstmSpec(lrp_filters=0, erd_filters=2, start="csp"), scaling=SCALING, fit=TRAINED
+    ),
 }
 N_MAPS = {
     "lda": (5, 5),
@@ -61,6 +64,7 @@ N_MAPS = {
     "lstm": (2,),
     "eegnet": (4,),
     "lrp-erd-lstm": (3, 2),
+    "lrp-erd-lstm without LRP": (2,),
 }
 
 

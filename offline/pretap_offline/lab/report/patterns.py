@@ -104,10 +104,10 @@ def patterns_of(decoder: Decoder, tensors: Tensors, epochs: Epochs) -> list[Grou
             groups = [_ranked_powers(epochs, title, _directions(erd), _band(tensors, x)), *slow_potential]
         case LrpErdLstmSpec():
             slow = np.stack([blocked(each, spec.blocks).mean(axis=1) for each in x])  # (n_epochs, blocks, n_channels)
-            groups = [
-                _ranked_levels(epochs, "Slow potential (LRP)", tensors["lrp.filters"], slow - slow[:, :1]),
-                _ranked_powers(epochs, "Band power (ERD)", tensors["erd.filters"], _band(tensors, x)),
-            ]
+            groups = [_ranked_powers(epochs, "Band power (ERD)", tensors["erd.filters"], _band(tensors, x))]
+            if spec.lrp_filters:
+                title = "Slow potential (LRP)"
+                groups.insert(0, _ranked_levels(epochs, title, tensors["lrp.filters"], slow - slow[:, :1]))
         case EegNetSpec():
             groups = [_eegnet(spec, tensors, x, epochs)]
         case LstmSpec():
