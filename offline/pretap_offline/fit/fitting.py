@@ -21,7 +21,14 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
-from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
+from pretap_offline.fit.estimator import (
+    export_members,
+    is_trained_by_torch,
+    make_estimator,
+    make_fir,
+    make_scaling,
+    member_seed,
+)
 
 _MAX_TOLERANCE = 1e-2
 
@@ -50,23 +57,26 @@ def fit(
 ) -> dict[str, NDArray[Any]]:
     """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
 
-    `advance` is called with the finished part of `fit_work`. If torch trains the kind, each member's loss on its
-    training trials in each epoch is appended to `losses`.
+    `advance` is called with the finished part of `fit_work`. If torch trains the kind, the loss on the training trials
+    in each epoch is appended to `losses`, for each member or averaged over members that are trained at once.
     """
     config, seed = manifest.training.config, manifest.training.seed
     scaling, n_members = manifest.scaling, manifest.n_members
     fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
-    for member in range(n_members):
-        member_seed = _member_seed(seed, member)
-        estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
+    members: list[dict[str, NDArray[Any]]] = []
+    while len(members) < n_members:
+        own_seed = member_seed(seed, len(members))
+        estimator = make_estimator(config, scaling, like=epochs, seed=own_seed, fir=fir, advance=advance)
         estimator.fit(epochs.x_uv, epochs.labels)
         if losses is not None and is_trained_by_torch(config):
-            losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
+            losses.append(estimator.named_steps["network"].losses())
         if advance is not None and not is_trained_by_torch(config):
             advance(len(epochs))
+        members += export_members(estimator)
+    for member, exported in enumerate(members):
         prefix = f"members.{member}." if n_members > 1 else ""
-        tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
+        tensors |= {prefix + name: tensor for name, tensor in exported.items()}
     return tensors
 
 
@@ -96,11 +106,6 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
 def fit_work(config: TrainConfig, *, n_trials: int) -> int:
     """Return the work of one fit: the trials shown in all epochs of all members; in closed form, each trial once."""
     return n_trials * (config.fit.members * config.fit.max_epochs if is_trained_by_torch(config) else 1)
-
-
-def _member_seed(seed: int, member: int) -> int:
-    """Return the seed of a member: the ensemble's own for the first one, and seeds derived from it for the others."""
-    return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
 def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
