@@ -246,7 +246,7 @@ def test_the_erd_filters_start_with_unit_power_each(start, n_filters):
     x = torch.from_numpy(np.random.default_rng(0).normal(0, [[[3, 6, 5, 4, 9]]], (40, 60, 5)))
     module = branches(LrpErdLstmSpec(erd_filters=n_filters, start=start), n_steps=60, n_inputs=5)
     module.initialise_from(module.condense(x), torch.arange(40) % 2)
-    power = ((x - x[:, :1]) @ module.erd.double().T).square().mean(dim=(0, 1))
+    power = ((x - x[:, :1]) @ module.erd[0].double().T).square().mean(dim=(0, 1))
     np.testing.assert_allclose(power.detach(), 1.0, rtol=0.1)  # less the 2 % shrinkage, which a weak input sees most
 
 
@@ -260,7 +260,7 @@ def test_with_start_csp_the_erd_filters_start_at_the_patterns_that_mne_finds():
     module.initialise_from(module.condense(torch.from_numpy(x)), torch.from_numpy(labels))
     with mne.utils.use_log_level("ERROR"):
         csp = mne.decoding.CSP(n_components=4).fit(x.transpose(0, 2, 1), labels)
-    ours = module.erd.detach().double().numpy()  # (4, 6), the classes in turn
+    ours = module.erd[0].detach().double().numpy()  # (4, 6), the classes in turn
     sources = np.abs(np.corrcoef(x.reshape(-1, 6) @ ours.T, x.reshape(-1, 6) @ csp.filters_[:4].T, rowvar=False))
     assert (sources[:4, 4:].max(axis=1) > 0.98).all()  # the shrinkage turns them a little
 
@@ -271,11 +271,11 @@ def test_the_lrp_branch_reads_slow_potentials_in_units_of_their_spread(n_steps):
     x = torch.from_numpy(rng.normal(0, 40, (50, n_steps, 5)).cumsum(axis=1))
     module = branches(LrpErdLstmSpec(blocks=3), n_steps=n_steps, n_inputs=5)
     module.initialise_from(module.condense(x), torch.arange(50) % 2)
-    weights = module.lrp.detach().clone()  # (lrp_filters, n_inputs)
+    weights = module.lrp[0].detach().clone()  # (lrp_filters, n_inputs)
     slow = np.stack([blocked(each, 3).mean(axis=1) for each in x.numpy()])
     slow -= slow[:, :1]
     spread = np.sqrt(np.mean(slow[:, 1:] ** 2))
-    np.testing.assert_allclose(module.export()["lrp.filters"], weights / spread, rtol=1e-5)
+    np.testing.assert_allclose(module.export()[0]["lrp.filters"], weights / spread, rtol=1e-5)
 
 
 @pytest.mark.parametrize("n_steps", [20, 90])  # blocks shorter and longer than the number of inputs
@@ -290,8 +290,8 @@ def test_what_training_reads_of_a_window_gives_the_logits_of_the_window(n_steps,
     assert condensed.shape == (30, 3, 1 + min(5, n_steps // 3), 5)  # does not grow with the window
     module.initialise_from(condensed, torch.arange(30) % 2)
     with torch.no_grad():
-        by_torch = module.logits(condensed).numpy()
-    engine = spec.engine({name: tensor.astype(np.float64) for name, tensor in module.export().items()})
+        (by_torch,) = module.logits(condensed[None]).numpy()
+    engine = spec.engine({name: tensor.astype(np.float64) for name, tensor in module.export()[0].items()})
     np.testing.assert_allclose(by_torch, [engine(each) for each in x.numpy()], rtol=0, atol=1e-5)
 
 

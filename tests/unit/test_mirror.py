@@ -20,7 +20,7 @@ def classifier(channels=("C3", "Cz", "C4"), n_classes=2, **fit):
     config = TrainConfig(network=LstmSpec(hidden=(3,)), fit=FitConfig(**fit))
     windows = np.zeros((12, 4, len(channels)), np.float32)
     like = Epochs(windows, None, ("left", "right", "foot")[:n_classes], channels, 100.0, 0.0, "zeros")
-    return make_network_classifier(config, like=like, n_steps=4, fixed={}, seed=0, advance=None)
+    return make_network_classifier(config, like=like, n_steps=4, fixed={}, seeds=(0,), advance=None)
 
 
 def test_odd_and_even_electrodes_change_places_and_the_midline_stays():

@@ -6,9 +6,10 @@ A module is built from the struct of its kind, ``module_of(spec)(spec, n_steps=.
 maps scaled windows (batch, n_steps, n_inputs) float64 to logits (batch, n_classes). ``export`` returns copies of its
 weights under the names of the kind's `tensors`, and ``from_tensors`` builds a module with such weights for inference.
 
-Two methods are optional. ``condense`` computes what the network needs of the windows before its first weight, and
-``logits`` continues from there: training calls ``condense`` once. ``initialise_from`` sets initial weights that depend
-on the training windows, condensed if the module does that, and their labels.
+A module in `STACKED` holds all members of an ensemble, one for each of the `seeds` that it is built with, and its
+``export`` returns a list. It has three more methods. ``condense`` computes what the networks need of the windows before
+their first weight, and ``logits`` continues from there, with windows for each member: training calls ``condense`` once.
+``initialise_from`` sets initial weights that depend on the condensed training windows and their labels.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from pretap.torch_networks.eegnet import EegNetwork
 from pretap.torch_networks.lrp_erd_lstm import LrpErdLstmNetwork
 from pretap.torch_networks.lstm import LstmNetwork
 
-__all__ = ["EegNetwork", "LrpErdLstmNetwork", "LstmNetwork", "module_of", "one_thread"]
+__all__ = ["STACKED", "EegNetwork", "LrpErdLstmNetwork", "LstmNetwork", "module_of", "one_thread"]
+
+STACKED = (LrpErdLstmNetwork,)
 
 _MODULES: dict[type[Network], Any] = {
     LstmSpec: LstmNetwork,

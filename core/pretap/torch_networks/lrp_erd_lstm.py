@@ -1,25 +1,30 @@
-"""`LrpErdLstmSpec` in torch."""
+"""`LrpErdLstmSpec` in torch: the members of an ensemble at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pretap.networks import LrpErdLstmSpec, Tensors
 from pretap.networks.bandpass import BANDPASS, toeplitz
 from pretap.networks.lrp_erd_lstm import FLOOR
 from pretap.torch_networks.lstm import LstmNetwork
+from pretap.torch_networks.lstm_stack import last_hidden
 
 _SHRINKAGE = 0.02  # of the covariance that the first ERD filters whiten; the average reference makes it singular
+_LSTM = ("lstm.0.weight_ih", "lstm.0.weight_hh", "lstm.0.bias", "dense.weight", "dense.bias")
 
 
 class LrpErdLstmNetwork(nn.Module):
-    """Maps windows (batch, n_steps, n_inputs) to logits (batch, n_classes).
+    """Maps windows (batch, n_steps, n_inputs) to the mean logits (batch, n_classes) of its members.
+
+    There is a member for each of `seeds`, which draw its first weights and its dropout: a member becomes the network
+    that it would be alone. Networks are so small that ten take hardly longer than three, one operation for all.
 
     Both branches need little of a window: the mean of each block, and the covariance of each block in the band.
     Training computes them once (`condense`), and then only `logits` in each epoch.
@@ -29,27 +34,37 @@ class LrpErdLstmNetwork(nn.Module):
     The band-pass is fixed. It and the block means run in float64.
     """
 
-    spread: Tensor
-
     def __init__(
-        self, spec: LrpErdLstmSpec, *, n_steps: int, n_inputs: int, n_classes: int, impulse: NDArray[np.float64]
+        self,
+        spec: LrpErdLstmSpec,
+        *,
+        n_steps: int,
+        n_inputs: int,
+        n_classes: int,
+        impulse: NDArray[np.float64],
+        seeds: Sequence[int] = (0,),
     ) -> None:
         super().__init__()
         self.spec, self.n_each = spec, n_steps // spec.blocks
         self.impulse = np.array(impulse)  # (n_steps,)
-        self.register_buffer("bandpass", torch.from_numpy(toeplitz(self.impulse)))  # (n_steps, n_steps) float64
-        self.register_buffer("spread", torch.ones(()))  # of the slow potential
-        self.lrp = nn.Parameter(torch.empty(spec.lrp_filters, n_inputs))
-        self.erd = nn.Parameter(torch.empty(spec.erd_filters, n_inputs))
-        self.dropout = nn.Dropout(spec.dropout)
-        n_features = spec.lrp_filters + spec.erd_filters
-        self.network = LstmNetwork(spec.lstm, n_steps=spec.blocks, n_inputs=n_features, n_classes=n_classes)
-        nn.init.xavier_uniform_(self.lrp)
-        nn.init.orthogonal_(self.erd)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.spread = torch.ones(())  # of the slow potential
+        sizes = {"n_steps": spec.blocks, "n_inputs": spec.lrp_filters + spec.erd_filters, "n_classes": n_classes}
+        members = []
+        for generator in self.generators:
+            with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
+                torch.random.set_rng_state(generator.get_state())
+                lrp = nn.init.xavier_uniform_(torch.empty(spec.lrp_filters, n_inputs))
+                erd = nn.init.orthogonal_(torch.empty(spec.erd_filters, n_inputs))
+                weights = LstmNetwork(spec.lstm, **sizes).bundle_parameters()
+                generator.set_state(torch.random.get_rng_state())
+            members.append([lrp, erd, *(weights[name].detach() for name in _LSTM)])
+        stacks = (nn.Parameter(torch.stack(each)) for each in zip(*members, strict=True))  # (n_members, ...) each
+        self.lrp, self.erd, self.weight_ih, self.weight_hh, self.bias, self.dense_weight, self.dense_bias = stacks
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, n_steps, n_inputs) to logits (batch, n_classes)."""
-        return self.logits(self.condense(x))
+        """Map (batch, n_steps, n_inputs) to mean logits (batch, n_classes)."""
+        return self.logits(self.condense(x).expand(len(self.generators), -1, -1, -1, -1)).mean(dim=0)
 
     def condense(self, x: Tensor) -> Tensor:
         """Condense windows (batch, n_steps, n_inputs) to what `logits` reads, (batch, blocks, 1 + n_rows, n_inputs).
@@ -58,7 +73,8 @@ class LrpErdLstmNetwork(nn.Module):
         covariance of the block in the band: R' R is the mean of x x' over its steps.
         """
         slow = self._blocked(x.double()).mean(dim=2, keepdim=True)  # (batch, blocks, 1, n_inputs)
-        fast = self._blocked(self.get_buffer("bandpass") @ (x - x[:, :1]).double())  # (batch, blocks, n_each, n_inputs)
+        bandpass = torch.from_numpy(toeplitz(self.impulse))  # (n_steps, n_steps)
+        fast = self._blocked(bandpass @ (x - x[:, :1]).double())  # (batch, blocks, n_each, n_inputs)
         if self.n_each > x.shape[2]:
             fast = torch.linalg.qr(fast, mode="r").R  # (batch, blocks, n_inputs, n_inputs)
         return torch.cat([slow - slow[:, :1], fast / self.n_each**0.5], dim=2).float()
@@ -69,12 +85,20 @@ class LrpErdLstmNetwork(nn.Module):
         return x[:, x.shape[1] - blocks * n_each :].reshape(len(x), blocks, n_each, x.shape[2])
 
     def logits(self, condensed: Tensor) -> Tensor:
-        """Map condensed windows (batch, blocks, 1 + n_rows, n_inputs) to logits (batch, n_classes)."""
-        slow = functional.linear(condensed[:, :, 0] / self.spread, self.lrp)  # (batch, blocks, lrp_filters)
-        power = functional.linear(condensed[:, :, 1:], self.erd).square().sum(dim=2)  # (batch, blocks, erd_filters)
-        features = torch.cat([slow, torch.log(power + FLOOR)], dim=2)  # (batch, blocks, n_features)
-        features = features * self.dropout(torch.ones_like(features[:, :1]))  # the same filters in all blocks
-        return self.network.dense(self.dropout(self.network.last_hidden(features)))  # type: ignore[no-any-return]
+        """Map each member's windows (n_members, batch, blocks, 1 + n_rows, n_inputs) to logits (..., n_classes)."""
+        slow = _filtered(condensed[:, :, :, 0] / self.spread, self.lrp)  # (n_members, batch, blocks, lrp_filters)
+        power = _filtered(condensed[:, :, :, 1:], self.erd).square().sum(dim=3)  # (..., blocks, erd_filters)
+        features = torch.cat([slow, torch.log(power + FLOOR)], dim=3)  # (n_members, batch, blocks, n_features)
+        features = features * self._kept(features[0, :, :1])  # the same filters in all blocks
+        h = last_hidden(features, self.weight_ih, self.weight_hh, self.bias)  # (n_members, batch, n_hidden)
+        return torch.baddbmm(self.dense_bias[:, None], h * self._kept(h[0]), self.dense_weight.transpose(1, 2))
+
+    def _kept(self, like: Tensor) -> Tensor:
+        """Draw each member's factors of dropout, (n_members, *like.shape): 0, or the one that preserves the mean."""
+        if not (self.training and self.spec.dropout):
+            return torch.ones(())
+        drawn = torch.stack([torch.rand(like.shape, generator=each) for each in self.generators])
+        return (drawn >= self.spec.dropout) / (1 - self.spec.dropout)
 
     @torch.no_grad()
     def initialise_from(self, condensed: Tensor, labels: Tensor) -> None:
@@ -85,38 +109,49 @@ class LrpErdLstmNetwork(nn.Module):
         further filters than inputs start at random directions.
         """
         slow = condensed[:, 1:, 0]  # (n_epochs, blocks - 1, n_inputs), without the first block's zeros
-        self.spread.copy_(slow.square().mean().sqrt().clamp(min=1e-6))
+        self.spread = slow.square().mean().sqrt().clamp(min=1e-6)
         classes = [_covariance(condensed[labels == label, :, 1:]) for label in labels.bincount().nonzero()]
         covariance = torch.stack(classes).mean(dim=0)  # (n_inputs, n_inputs) float64
-        n_inputs, n_filters = len(covariance), len(self.erd)
+        n_inputs, n_filters = len(covariance), self.erd.shape[1]
         ridge = _SHRINKAGE * covariance.trace() / n_inputs * torch.eye(n_inputs)
         eigenvalues, eigenvectors = torch.linalg.eigh((1 - _SHRINKAGE) * covariance + ridge)
         whitening = (eigenvectors / eigenvalues.sqrt()) @ eigenvectors.T
-        directions = self.erd.double()  # (n_filters, n_inputs), random
+        directions = self.erd.double()  # (n_members, n_filters, n_inputs), random
         if self.spec.start == "csp":
             whitened = torch.stack([whitening @ each @ whitening for each in classes])
             ranked = torch.linalg.eigh(whitened).eigenvectors.flip(2)  # columns from the highest power down
             for k in range(min(n_filters, n_inputs)):
-                directions[k] = ranked[k % len(classes), :, k // len(classes)]
-        self.erd.copy_(functional.normalize(directions, dim=1) @ whitening)
+                directions[:, k] = ranked[k % len(classes), :, k // len(classes)]
+        self.erd.copy_(nn.functional.normalize(directions, dim=2) @ whitening)
 
-    def export(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the tensors of `LrpErdLstmSpec.tensors`."""
-        filters = {"lrp.filters": self.lrp / self.spread, "erd.filters": self.erd}
-        arrays = {name: np.array(tensor.detach().numpy(), np.float32) for name, tensor in filters.items()}
-        return {BANDPASS: self.impulse.copy(), **arrays, **self.network.export()}
+    def export(self) -> list[dict[str, NDArray[Any]]]:
+        """Return copies of the tensors of `LrpErdLstmSpec.tensors` for each member."""
+        weights = (self.weight_ih, self.weight_hh, self.bias, self.dense_weight, self.dense_bias)
+        named = {
+            "lrp.filters": self.lrp / self.spread,
+            "erd.filters": self.erd,
+            **dict(zip(_LSTM, weights, strict=True)),
+        }
+        arrays = {name: tensor.detach().numpy() for name, tensor in named.items()}
+        return [
+            {BANDPASS: self.impulse.copy()} | {name: np.array(each[member]) for name, each in arrays.items()}
+            for member in range(len(self.generators))
+        ]
 
     @classmethod
     def from_tensors(cls, spec: LrpErdLstmSpec, tensors: Tensors) -> LrpErdLstmNetwork:
-        """Build a module with the weights in `tensors`."""
+        """Build a module of one member with the weights in `tensors`."""
         n_inputs, n_classes, impulse = tensors["lrp.filters"].shape[1], len(tensors["dense.bias"]), tensors[BANDPASS]
-        with torch.random.fork_rng(devices=[]):  # the initialisation must not advance the caller's generator
-            module = cls(spec, n_steps=len(impulse), n_inputs=n_inputs, n_classes=n_classes, impulse=impulse)
-        module.network = LstmNetwork.from_tensors(spec.lstm, tensors)
+        module = cls(spec, n_steps=len(impulse), n_inputs=n_inputs, n_classes=n_classes, impulse=impulse)
         with torch.no_grad():
-            module.lrp.copy_(torch.from_numpy(np.array(tensors["lrp.filters"], np.float32)))
-            module.erd.copy_(torch.from_numpy(np.array(tensors["erd.filters"], np.float32)))
+            for name, stack in zip(("lrp.filters", "erd.filters", *_LSTM), module.parameters(), strict=True):
+                stack.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))
         return module.eval()
+
+
+def _filtered(x: Tensor, filters: Tensor) -> Tensor:
+    """Apply filters (n_members, n_filters, n_inputs) to (n_members, ..., n_inputs)."""
+    return torch.bmm(x.flatten(1, -2), filters.transpose(1, 2)).reshape(*x.shape[:-1], filters.shape[1])
 
 
 def _covariance(rows: Tensor) -> Tensor:

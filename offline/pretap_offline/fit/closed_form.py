@@ -65,14 +65,14 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ]
         return np.asarray(self.weigher_.predict_proba(np.concatenate(scores, axis=1)))
 
-    def export(self) -> dict[str, NDArray[np.float64]]:
+    def export(self) -> list[dict[str, NDArray[np.float64]]]:
         """Return the tensors of a bundle: standardisation, branches and weights multiplied into one dense layer."""
         maps = [_multiplied(branch) for branch in self.branches_]
         weigher = linear_map(self.weigher_)
         split = np.split(weigher["dense.weight"], [len(maps[0][1])], axis=1)  # (n_classes, n_scores) each
         weight = np.concatenate([w @ m for w, (m, _) in zip(split, maps, strict=True)], axis=1)
         bias = weigher["dense.bias"] + sum(w @ b for w, (_, b) in zip(split, maps, strict=True))
-        return {BANDPASS: self.impulse, "dense.weight": weight, "dense.bias": bias}
+        return [{BANDPASS: self.impulse, "dense.weight": weight, "dense.bias": bias}]
 
     def _features(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         filtered = bandpassed(x, toeplitz(self.impulse))  # (n_epochs, n_steps, n_channels)

@@ -105,7 +105,8 @@ def make_estimator(
 ) -> Pipeline:
     """Build the untrained pipeline for epochs `like` these, in raw microvolts (n_epochs, n_window, n_channels).
 
-    The last step is named ``network``. `advance` is called after each training epoch of kinds trained by torch.
+    The last step is named ``network``. It holds all members if they are trained at once, otherwise the one of `seed`.
+    `advance` is called after each training epoch of kinds trained by torch.
     """
     decimation = None if fir is None else scaling.decimation(fir, n_window=like.n_samples)
     scale = FunctionTransformer(scaling.apply, kw_args={"decimation": decimation})
@@ -113,10 +114,15 @@ def make_estimator(
     return Pipeline([("scaling", scale), ("network", network)])
 
 
-def export_network(fitted: Pipeline) -> dict[str, NDArray[Any]]:
-    """Return the tensors of the fitted network, under the names of its kind."""
+def export_members(fitted: Pipeline) -> list[dict[str, NDArray[Any]]]:
+    """Return the tensors of each fitted network, under the names of its kind."""
     network = fitted.named_steps["network"]
-    return dict(export_baseline(network) if isinstance(network, Pipeline) else network.export())
+    return [export_baseline(network)] if isinstance(network, Pipeline) else list(network.export())
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member: the ensemble's own for the first one, and seeds derived from it for the others."""
+    return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
 def is_trained_by_torch(config: TrainConfig) -> bool:
@@ -152,7 +158,10 @@ def _network(
             fixed: dict[str, Any] = {}  # arguments of the module that are not learned
             if isinstance(spec, LrpErdLstmSpec):
                 fixed["impulse"] = bandpass_impulse(spec.band_hz, order=spec.order, sfreq_hz=sfreq_hz, n_steps=n_steps)
-            return make_network_classifier(config, like=like, n_steps=n_steps, fixed=fixed, seed=seed, advance=advance)
+            seeds = tuple(member_seed(seed, member) for member in range(config.fit.members))
+            return make_network_classifier(
+                config, like=like, n_steps=n_steps, fixed=fixed, seeds=seeds, advance=advance
+            )
 
 
 def _check_fit(config: TrainConfig) -> None:

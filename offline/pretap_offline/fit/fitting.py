@@ -23,7 +23,14 @@ from pretap.networks import AverageSpec
 from pretap.networks.kind import member_prefixes
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
-from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
+from pretap_offline.fit.estimator import (
+    export_members,
+    is_trained_by_torch,
+    make_estimator,
+    make_fir,
+    make_scaling,
+    member_seed,
+)
 from pretap_offline.fit.parts import join, part_manifests, part_recipes
 
 _MAX_TOLERANCE = 1e-2
@@ -53,8 +60,8 @@ def fit(
 ) -> dict[str, NDArray[Any]]:
     """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
 
-    `advance` is called with the finished part of `fit_work`. If torch trains the kind, each member's loss on its
-    training trials in each epoch is appended to `losses`.
+    `advance` is called with the finished part of `fit_work`. If torch trains the kind, the loss on the training trials
+    in each epoch is appended to `losses`, for each member or averaged over members that are trained at once.
     """
     if isinstance(manifest.network, AverageSpec):
         return join([(part, fit(epochs, part, advance=advance, losses=losses)) for part in part_manifests(manifest)])
@@ -62,15 +69,18 @@ def fit(
     scaling, n_members = manifest.scaling, manifest.n_members
     fir = make_fir(config, scaling, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples)
     tensors: dict[str, NDArray[Any]] = {} if fir is None else {FIR: fir}
-    for member, prefix in enumerate(member_prefixes(n_members)):
-        member_seed = _member_seed(seed, member)
-        estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
+    members: list[dict[str, NDArray[Any]]] = []
+    while len(members) < n_members:
+        own_seed = member_seed(seed, len(members))
+        estimator = make_estimator(config, scaling, like=epochs, seed=own_seed, fir=fir, advance=advance)
         estimator.fit(epochs.x_uv, epochs.labels)
         if losses is not None and is_trained_by_torch(config):
-            losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
+            losses.append(estimator.named_steps["network"].losses())
         if advance is not None and not is_trained_by_torch(config):
             advance(len(epochs))
-        tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
+        members += export_members(estimator)
+    for prefix, exported in zip(member_prefixes(n_members), members, strict=True):
+        tensors |= {prefix + name: tensor for name, tensor in exported.items()}
     return tensors
 
 
@@ -102,11 +112,6 @@ def fit_work(config: TrainConfig, *, n_trials: int) -> int:
     return n_trials * sum(
         part.fit.members * part.fit.max_epochs if is_trained_by_torch(part) else 1 for part in part_recipes(config)
     )
-
-
-def _member_seed(seed: int, member: int) -> int:
-    """Return the seed of a member: the ensemble's own for the first one, and seeds derived from it for the others."""
-    return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
 def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pretap.config.train import TrainConfig
 from pretap.recordings.epochs import Epochs
-from pretap.torch_networks import LstmNetwork, module_of, one_thread
+from pretap.torch_networks import STACKED, LstmNetwork, module_of, one_thread
 from pretap_offline.fit.mirror import mirror_partners
 
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
@@ -59,11 +59,6 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
                 raise KeyboardInterrupt from None
         return self
 
-    def partial_fit(self, X: Any, y: Any = None, *args: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803
-        """Train on what the module needs of the windows, which is computed once."""
-        super().partial_fit(self._condensed(X), y, *args, **fit_params)
-        return self
-
     def fit_loop(self, *args: Any, **kwargs: Any) -> NetworkClassifier:
         """Run skorch's loop and pass on Ctrl-C; skorch alone would continue with the half-trained network."""
         try:
@@ -72,51 +67,96 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
             raise _InterruptedError from None
         return self
 
-    def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
-        """Mirror some windows (batch, ..., n_inputs) and their labels (batch,), then do the training step."""
-        x, y = batch
-        if self.mirror:
-            swap = torch.rand(len(y)) < self.mirror  # (batch,)
-            x = torch.where(swap.reshape(-1, *[1] * (x.ndim - 1)), x[..., list(self.partners)], x)
-            y = torch.where(swap, 1 - y, y)
-        return super().train_step_single((x, y), **fit_params)
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - skorch's signature
+        """Return the batches of an epoch."""
+        return _Batches(dataset, self, generators=None) if training else super().get_iterator(dataset)
 
-    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
-        """Initialise the module from the training windows, if it supports that."""
-        super().on_train_begin(net, X=X, y=y, **kwargs)
-        if hasattr(self.module_, "initialise_from"):
-            self.module_.initialise_from(X, torch.from_numpy(y))
+    def export(self) -> list[dict[str, NDArray[Any]]]:
+        """Return the fitted tensors of each member under the names used in a bundle."""
+        return [self.module_.export()]
 
-    def infer(self, x: Any, **fit_params: Any) -> Any:
-        """Return the logits (batch, n_classes) of windows, condensed if the module condenses them."""
-        return self.module_.logits(x) if hasattr(self.module_, "condense") else super().infer(x, **fit_params)
-
-    def export(self) -> dict[str, NDArray[Any]]:
-        """Return the fitted tensors under the names used in a bundle."""
-        return dict(self.module_.export())
+    def losses(self) -> list[float]:
+        """Return the mean loss of a member on the training trials, for each epoch."""
+        return [float(loss) for loss in self.history[:, "train_loss"]]
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
         """Return the class probabilities (n_epochs, n_classes) of scaled windows."""
         with one_thread():
-            return np.asarray(super().predict_proba(self._condensed(X)))
+            return np.asarray(super().predict_proba(X))
+
+
+class StackedClassifier(NetworkClassifier):
+    """Classifier of a module in `STACKED`: all members are trained at once, each on its own order of the trials."""
+
+    def partial_fit(self, X: Any, y: Any = None, *args: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803
+        """Train on what the module needs of the windows, which is computed once."""
+        with torch.no_grad():
+            condensed = self.module_.condense(torch.from_numpy(X))
+        super().partial_fit(condensed, y, *args, **fit_params)
+        return self
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
+        """Initialise the module from the condensed training windows."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.module_.initialise_from(X, torch.from_numpy(y))
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - skorch's signature
+        """Return the batches of an epoch, (batch, n_members, ...)."""
+        return _Batches(dataset, self, generators=self.module_.generators if training else None)
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:  # noqa: ARG002 - skorch's signature
+        """Return the logits (batch, n_members, n_classes) of condensed windows (batch, n_members, ...)."""
+        return self.module_.logits(x.transpose(0, 1)).transpose(0, 1)
+
+    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the sum of the members' losses, so that each has the gradient that it would have alone."""
+        loss = super().get_loss(y_pred.flatten(0, 1), y_true.flatten(), *args, **kwargs)
+        return y_true.shape[1] * loss
+
+    def export(self) -> list[dict[str, NDArray[Any]]]:
+        """Return the fitted tensors of each member under the names used in a bundle."""
+        return list(self.module_.export())
+
+    def losses(self) -> list[float]:
+        """Return the mean loss of a member on the training trials, for each epoch."""
+        return [loss / len(self.module_.generators) for loss in super().losses()]
 
     @torch.no_grad()
-    def _condensed(self, x: Any) -> Any:
-        """Return what the module reads of windows (n_epochs, n_steps, n_inputs): the windows, or less."""
-        return self.module_.condense(torch.from_numpy(x)) if hasattr(self.module_, "condense") else x
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """Return the class probabilities (n_epochs, n_classes) of scaled windows, from the members' mean logits."""
+        with one_thread():
+            return np.asarray(self.module_.eval()(torch.from_numpy(X)).softmax(dim=1).numpy())
 
 
 class _Batches:
-    """Draws batches from a skorch dataset, each by one indexing; torch's loader takes as long as the training step."""
+    """Draws training batches, each by one indexing: torch's loader takes as long as the training step.
 
-    def __init__(self, dataset: Any, *, batch_size: int, shuffle: bool = False) -> None:
+    With `generators`, each draws the order and the mirrored windows of one member, and batches are (batch, n_members,
+    ...). Without them, torch's global generator draws, and batches are (batch, ...).
+    """
+
+    def __init__(self, dataset: Any, net: NetworkClassifier, *, generators: list[torch.Generator] | None) -> None:
         self._x, self._y = torch.as_tensor(dataset.X), torch.as_tensor(dataset.y)
-        self._batch_size, self._shuffle = batch_size, shuffle
+        self._batch_size, self._mirror, self._generators = net.batch_size, net.mirror, generators
+        if net.mirror:  # row n_epochs + k is the mirror image of row k
+            self._x = torch.cat([self._x, self._x[..., list(net.partners)]])
+            self._y = torch.cat([self._y, 1 - self._y])
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.randperm(len(self._y)) if self._shuffle else torch.arange(len(self._y))
-        for batch in torch.split(order, self._batch_size):
+        if self._generators is None:
+            rows = self._rows(None)  # (n_epochs,)
+        else:
+            rows = torch.stack([self._rows(each) for each in self._generators], dim=1)  # (n_epochs, n_members)
+        for batch in torch.split(rows, self._batch_size):
             yield self._x[batch], self._y[batch]
+
+    def _rows(self, generator: torch.Generator | None) -> torch.Tensor:
+        """Draw an order of the training trials, some of them mirrored."""
+        if not self._mirror:
+            return torch.randperm(len(self._y), generator=generator)
+        n_epochs = len(self._y) // 2
+        is_mirrored = torch.rand(n_epochs, generator=generator) < self._mirror
+        return torch.randperm(n_epochs, generator=generator) + n_epochs * is_mirrored
 
 
 class _EpochProgress(Callback):  # type: ignore[misc]
@@ -144,30 +184,32 @@ def make_network_classifier(
     like: Epochs,
     n_steps: int,
     fixed: Mapping[str, Any],
-    seed: int,
+    seeds: tuple[int, ...],
     advance: Callable[[int], None] | None,
 ) -> NetworkClassifier:
     """Build the untrained classifier of windows of `n_steps`, to be fitted on as many trials as `like` has.
 
-    `fixed` holds arguments of the module that are not learned. `advance` is called with the number of trials after each
-    epoch.
+    `fixed` holds arguments of the module that are not learned. There is a member for each of `seeds` if the module is
+    stacked, and otherwise one. `advance` is called with the number of trials shown after each epoch.
     """
-    fit, n_classes = config.fit, len(like.classes)
+    fit, n_classes, module = config.fit, len(like.classes), module_of(config.network)
+    is_stacked = module in STACKED
     callbacks: list[Callback] = []
     if fit.schedule == "cosine":
         factor = partial(cosine_factor, n_batches=fit.max_epochs * math.ceil(len(like) / fit.batch_size))
         callbacks.append(LRScheduler(LambdaLR, step_every="batch", lr_lambda=factor))
     if advance is not None:
-        callbacks.append(_EpochProgress(advance, len(like)))
+        callbacks.append(_EpochProgress(advance, len(like) * (len(seeds) if is_stacked else 1)))
     optimizer, settings = _OPTIMIZERS[fit.optimizer]
-    return NetworkClassifier(
-        module_of(config.network),
+    return (StackedClassifier if is_stacked else NetworkClassifier)(
+        module,
         module__spec=config.network,
         module__n_steps=n_steps,
         module__n_inputs=len(like.channels),
         module__n_classes=n_classes,
         **{f"module__{name}": value for name, value in fixed.items()},
-        random_state=seed,
+        **({"module__seeds": seeds} if is_stacked else {}),
+        random_state=seeds[0],
         mirror=fit.mirror,
         partners=tuple(mirror_partners(like.channels, n_classes=n_classes).tolist()) if fit.mirror else (),
         criterion=torch.nn.CrossEntropyLoss,  # on logits
@@ -178,8 +220,6 @@ def make_network_classifier(
         **{f"optimizer__{key}": value for key, value in settings.items()},
         batch_size=fit.batch_size,
         max_epochs=fit.max_epochs,
-        iterator_train=_Batches,
-        iterator_train__shuffle=True,
         train_split=None,
         classes=list(range(n_classes)),
         callbacks=callbacks,
