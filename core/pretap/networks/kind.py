@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pretap.networks.recentring import Memory, RunningMean
 
 Tensors = Mapping[str, NDArray[Any]]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
@@ -32,6 +35,33 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     engines: ClassVar[tuple[str, ...]] = ("numpy",)
     forward_only: ClassVar[bool] = True
     removes_offsets: ClassVar[bool] = False
+
+    def adaptive(self, tensors: Tensors, memory: Memory) -> AdaptiveEngine | None:  # noqa: ARG002
+        """Return an engine that follows the signal, at its initial state; None if this kind has none.
+
+        A kind that is made of parts returns an engine with the means of all of them.
+        """
+        return None
+
+
+class AdaptiveEngine(Protocol):
+    """An engine with a state that windows move, such as `pretap.networks.recentring.Recentred`.
+
+    Attributes
+    ----------
+    means
+        The state.
+    """
+
+    means: Sequence[RunningMean]
+
+    def logits(self, x: NDArray[np.float64]) -> NDArray[Any]:
+        """Compute the logits (n_classes,) of a scaled window (n_steps, n_inputs) with the present state."""
+        ...
+
+    def update(self, x: NDArray[np.float64]) -> None:
+        """Move the state by a scaled window (n_steps, n_inputs)."""
+        ...
 
 
 class RecomputeError(Exception):
