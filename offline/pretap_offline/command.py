@@ -10,11 +10,13 @@ import click
 from pretap.completion import complete_bundle, complete_recipe
 from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
+from pretap.config.serve import AdaptConfig, AdaptMethod
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.files import check_writable, write_json
 from pretap.options import (
     FILE,
+    adapt_option,
     engine_option,
     json_option,
     part_option,
@@ -127,6 +129,7 @@ def train(
 @part_option
 @trials_option
 @engine_option
+@adapt_option
 @click.option("--predictions", type=FILE, metavar="FILE.csv", help="Write the prediction for each trial as CSV.")
 @_SAVE
 @json_option("Write the scores to this file.")
@@ -140,6 +143,7 @@ def evaluate(
     part: Literal["train", "test"],
     trials: str | None,
     engine: str | None,
+    adapt: AdaptMethod | None,
     predictions: Path | None,
     save_trials: Path | None,
     json_file: Path | None,
@@ -149,14 +153,18 @@ def evaluate(
     BUNDLE is a file, or the name of a shipped bundle such as ensemble-1000hz.
 
     With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
+
+    With --adapt, the trials are one session: each is decoded with the state that those before it left. Two more scores
+    compare it with the bundle as it is, and with the mean of all trials.
     """
     from pretap.bundle.file import load
+    from pretap.decoder.adapting import adapting
     from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
     from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
     check_writable(predictions, save_trials)
-    decoder = load(bundle, engine=engine or "auto")
+    decoder = adapting(load(bundle, engine=engine or "auto"), AdaptConfig(method=adapt or "off"))
     if recordings:
         epochs, cut = cut_recordings(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())

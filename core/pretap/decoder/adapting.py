@@ -54,6 +54,11 @@ class AdaptingDecoder(Decoder):
 
     It computes in numpy, and recomputes each window of a stream.
 
+    Attributes
+    ----------
+    means
+        The state: the running means of all its networks.
+
     Raises
     ------
     UsageError
@@ -70,24 +75,28 @@ class AdaptingDecoder(Decoder):
                 f"--adapt recentre: a network of kind {manifest.network.__struct_config__.tag!r} decodes no covariance "
                 "that could be re-centred. Use a bundle of kind 'tangent-space' or 'closed-form', or no --adapt."
             )
-        self._means = [mean for engine in self._engines for mean in engine.means]
+        self.means = [mean for engine in self._engines for mean in engine.means]
         self._decode_one = self._decode_with([engine.logits for engine in self._engines])
         self._scale = self._scaling()
 
+    def covariances(self, window_uv: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Compute of a window (n_window, n_channels) in raw microvolts the covariance that moves each of the means."""
+        x = self._scale(window_uv)  # (n_steps, n_channels)
+        return [covariance for engine in self._engines for covariance in engine.covariances(x)]
+
     def update(self, window_uv: NDArray[Any]) -> None:
         """Move the state by a window (n_window, n_channels) in raw microvolts."""
-        x = self._scale(window_uv)  # (n_steps, n_channels)
-        for engine in self._engines:
-            engine.update(x)
+        for mean, covariance in zip(self.means, self.covariances(window_uv), strict=True):
+            mean.update(covariance)
 
     @property
     def adapted(self) -> Adapted:
         """How far the state has moved."""
-        return Adapted(self._means[0].n_windows, max(mean.distance for mean in self._means))
+        return Adapted(self.means[0].n_windows, max(mean.distance for mean in self.means))
 
     def write_state(self, path: Path) -> None:
         """Write the state as JSON, whole or not at all; raise UsageError if that fails."""
-        means = tuple(_Mean(each.n_windows, tuple(map(tuple, each.mean.tolist()))) for each in self._means)
+        means = tuple(_Mean(each.n_windows, tuple(map(tuple, each.mean.tolist()))) for each in self.means)
         write_json(path, _State(self.sha256, means))
 
     def read_state(self, path: Path) -> None:
@@ -113,11 +122,11 @@ class AdaptingDecoder(Decoder):
                 f"{path}: expected the state of the bundle with sha256 {self.sha256}, found that of "
                 f"{state.bundle_sha256[:64]}. Start a new state with another file name, or use that bundle."
             )
-        sizes = [len(each.mean) for each in self._means]
+        sizes = [len(each.mean) for each in self.means]
         found = [np.array(each.mean) if _is_square(each) else np.empty(0) for each in state.means]
         if [len(each) for each in found] != sizes or not all(map(_is_covariance, found)):
             raise DataError(f"{path}: expected covariances of the sizes {sizes}. The file is damaged: delete it.")
-        for own, mean, stored in zip(self._means, found, state.means, strict=True):
+        for own, mean, stored in zip(self.means, found, state.means, strict=True):
             own.restore(mean, n_windows=stored.n_windows)
 
     def _lanes(self, hop: int, n_lanes: int, *, recompute: bool) -> Lanes:  # noqa: ARG002

@@ -50,7 +50,7 @@ class AdaptiveEngine(Protocol):
     Attributes
     ----------
     means
-        The state.
+        The state, which the caller moves.
     """
 
     means: Sequence[RunningMean]
@@ -59,8 +59,8 @@ class AdaptiveEngine(Protocol):
         """Compute the logits (n_classes,) of a scaled window (n_steps, n_inputs) with the present state."""
         ...
 
-    def update(self, x: NDArray[np.float64]) -> None:
-        """Move the state by a scaled window (n_steps, n_inputs)."""
+    def covariances(self, x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Compute of a scaled window (n_steps, n_inputs) the covariance that moves each of the means."""
         ...
 
 

@@ -62,9 +62,9 @@ class RunningMean:
 
     def restore(self, mean: _Floats, *, n_windows: int) -> None:
         """Continue with a mean that `n_windows` covariances have moved."""
-        self.mean, self.n_windows = mean, n_windows
-        self.distance = relative_distance(self.training, mean)
-        self.whitening = power(mean, -0.5)  # moves the mean to the identity
+        self.mean, self.n_windows = (mean + mean.T) / 2, n_windows  # symmetric but for rounding before
+        self.distance = relative_distance(self.training, self.mean)
+        self.whitening = power(self.mean, -0.5)  # moves the mean to the identity
         self.transport = self._to_training @ self.whitening  # moves it to the mean of the training
 
     def update(self, covariance: _Floats) -> None:
@@ -93,16 +93,15 @@ class Recentred:
         self.means: Sequence[RunningMean] = [mean]
         self._covariance, self.logits = covariance, logits
 
-    def update(self, x: _Floats) -> None:
-        """Move the mean by a scaled window (n_steps, n_inputs)."""
-        self.means[0].update(self._covariance(x))
+    def covariances(self, x: _Floats) -> list[_Floats]:
+        """Compute the covariance of a scaled window (n_steps, n_inputs)."""
+        return [self._covariance(x)]
 
 
 def geodesic(start: _Floats, end: _Floats, share: float) -> _Floats:
     """Return the covariance at a `share` of the way from `start` to `end`."""
     root, inverse = power(start, 0.5), power(start, -0.5)
-    moved = root @ power(inverse @ end @ inverse, share) @ root
-    return np.asarray((moved + moved.T) / 2)
+    return np.asarray(root @ power(inverse @ end @ inverse, share) @ root)
 
 
 def relative_distance(one: _Floats, other: _Floats) -> float:
