@@ -44,6 +44,15 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @click.argument("config", shell_complete=complete_recipe)
 @_DATA
 @recordings_option
+@click.option(
+    "--with",
+    "others",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Session of another day or person with the same electrodes and events, to help a few own trials: a recording, "
+    "or trials saved by MNE. Can be repeated.",
+)
 @xdf_stream_option
 @recording_options
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
@@ -60,6 +69,7 @@ def train(
     *,
     data: str | None,
     recordings: tuple[Path, ...],
+    others: tuple[Path, ...],
     xdf_stream: str | None,
     reading: RecordingConfig,
     out: Path | None,
@@ -81,6 +91,10 @@ def train(
     With --recording, trials are cut at the events listed under [events] in CONFIG, and a figure of the trials is
     written next to the bundle. Channels that are not EEG by their type, label or unit are left out and listed. If a
     file lacks labels, unit or rate, or is wrong, [recording] in CONFIG has channels, unit, sfreq_hz and eeg.
+
+    With --with, 10 to 40 own trials are enough to start. Each of the other sessions is moved to the mean of the own
+    trials first, without labels, and the own trials weigh as much as all others. An example is `pretap train
+    tangent-space --recording mine.xdf --with anna.xdf --with ben.xdf`.
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
@@ -90,7 +104,7 @@ def train(
 
     from pretap_offline.evaluate.advice import describe
     from pretap_offline.training import train as train_bundle
-    from pretap_offline.trials.source import check_source, cut_recordings, read_trials
+    from pretap_offline.trials.source import check_source, cut_recordings, read_others, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
     note = ""
@@ -109,10 +123,13 @@ def train(
     click.echo(f"{counted(len(epochs), 'trial')}: {epochs.source}" if report is None else report.describe())
     if note:
         click.echo(note)
+    pooled = read_others(others, recipe, own=epochs, stream=xdf_stream)
+    for each in pooled:
+        click.echo(f"with {counted(len(each), 'trial')}: {each.source}")
     _save(epochs, save_trials)
     if report is not None:
         _draw(epochs, out.with_name(f"{out.stem}-trials.png"))
-    manifest = train_bundle(epochs, recipe, out, seed=seed, n_workers=workers)
+    manifest = train_bundle(epochs, recipe, out, seed=seed, others=pooled, n_workers=workers)
     if manifest.metrics is not None:
         click.echo(describe(manifest.metrics, manifest.classes))
     if json_file is not None:

@@ -49,9 +49,7 @@ def main() -> None:
     for network in NETWORKS:
         kind = network.__struct_config__.tag
         for group in GROUPS:
-            found = np.array(
-                [accuracies(group, network, sessions) for sessions in heads(group)]
-            )
+            found = np.array([accuracies(group, network, sessions) for sessions in heads(group)])
             gains = 100 * (found - found[:, :1])
             error = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
             cells = [f"{found[:, 0].mean():.3f}"]

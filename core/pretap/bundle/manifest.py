@@ -36,6 +36,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exact binomial test).
     learning_curve
         (trials trained on, accuracy) for parts of the data.
+    pooling
+        A sentence on what own trials alone give on the same folds, if others were pooled with them.
     outlook
         A sentence on the accuracy to expect from twice as many trials.
     verdict
@@ -57,6 +59,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: str
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
+    pooling: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
 
     def describe_accuracy(self) -> str:
@@ -73,10 +76,19 @@ def describe_chance(chance: float, p_chance: float) -> str:
     return f"{chance:.3f}, the share of the commonest class; {p} (one-sided exact binomial test)"
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A session of somebody, or of another day, whose trials helped to fit."""
+
+    data: str
+    subject: str
+    n_trials: int
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, seed and configuration that the weights were trained with.
 
-    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash.
+    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash. `n_trials` counts the own trials, and
+    `others` are the sessions that were pooled with them; the hashes are of all.
     """
 
     data: str
@@ -87,6 +99,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resampled_from_hz: float | None
     seed: int
     config: TrainConfig
+    others: tuple[Source, ...] = ()
 
     def count_known(self, trial_ids: Iterable[str]) -> int:
         """Count the trials, given by their sha256, that were trained on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from pretap import __version__
 from pretap.bundle.file import probe_windows, reference_probs
-from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
+from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Source, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
+from pretap_offline.fit.pooling import fit_pooled
 
 _MAX_TOLERANCE = 1e-2
 
@@ -31,12 +32,13 @@ def fit_decoder(
     config: TrainConfig,
     *,
     seed: int,
+    others: Sequence[Epochs] = (),
     advance: Callable[[int], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> tuple[Decoder, dict[str, NDArray[Any]]]:
     """Fit on all of `epochs` (already at the configured rate); return the decoder and its tensors. See `fit`."""
     manifest = make_manifest(epochs, config, seed=seed)
-    tensors = fit(epochs, manifest, advance=advance, losses=losses)
+    tensors = fit(epochs, manifest, others=others, advance=advance, losses=losses)
     manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
     return Decoder(manifest, tensors), tensors
 
@@ -45,10 +47,13 @@ def fit(
     epochs: Epochs,
     manifest: Manifest,
     *,
+    others: Sequence[Epochs] = (),
     advance: Callable[[int], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
+
+    `others` are sessions that help to fit, see `pretap_offline.fit.pooling`.
 
     `advance` is called with the finished part of `fit_work`. If torch trains the kind, each member's loss on its
     training trials in each epoch is appended to `losses`.
@@ -60,7 +65,10 @@ def fit(
     for member in range(n_members):
         member_seed = _member_seed(seed, member)
         estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
-        estimator.fit(epochs.x_uv, epochs.labels)
+        if others:
+            fit_pooled(estimator, epochs, others)
+        else:
+            estimator.fit(epochs.x_uv, epochs.labels)
         if losses is not None and is_trained_by_torch(config):
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         if advance is not None and not is_trained_by_torch(config):
@@ -70,7 +78,7 @@ def fit(
     return tensors
 
 
-def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:
+def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs] = ()) -> Manifest:
     """Return everything known about a decoder before it is fitted, with the smallest tolerance of the self-test."""
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
     library = "torch" if is_trained_by_torch(config) else "scikit-learn"
@@ -84,7 +92,7 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
         window_end_ms=epochs.window_end_ms,
         scaling=scaling,
         network=config.network,
-        training=_provenance(epochs, config, seed=seed),
+        training=_provenance(epochs, config, seed=seed, others=others),
         metrics=None,
         self_test_tolerance=1e-6,
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", library)},
@@ -103,7 +111,7 @@ def _member_seed(seed: int, member: int) -> int:
     return seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0] >> 1)
 
 
-def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
+def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs]) -> Training:
     assert epochs.labels is not None
     whole = hashlib.sha256("".join(epochs.trial_ids).encode() + epochs.labels.astype("<i8").tobytes())
     return Training(
@@ -111,10 +119,11 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
         subject=epochs.subject,
         n_trials=len(epochs),
         data_sha256=whole.hexdigest(),
-        trial_sha256=tuple(trial[:TRIAL_DIGITS] for trial in epochs.trial_ids),
+        trial_sha256=tuple(trial[:TRIAL_DIGITS] for each in (epochs, *others) for trial in each.trial_ids),
         resampled_from_hz=epochs.resampled_from_hz,
         seed=seed,
         config=config,
+        others=tuple(Source(each.source, each.subject, len(each)) for each in others),
     )
 
 

@@ -70,6 +70,19 @@ def cut_recordings(
     return cut_trials(opened, config, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
 
 
+def read_others(paths: Sequence[Path], config: TrainConfig, *, own: Epochs, stream: str | None) -> list[Epochs]:
+    """Read the trials of other sessions, one file each: saved by MNE, or recordings to cut like the `own` ones."""
+    config = replace(config, signal=replace(config.signal, sfreq_hz=own.sfreq_hz))
+    others = []
+    for path in paths:
+        if is_epochs_file(path):
+            others.append(read_mne_epochs(path))
+        else:
+            opened = open_recording(path, stream=stream, config=config.recording)
+            others.append(cut_trials([opened], config, channels=own.channels)[0])
+    return others
+
+
 def shared_cut(configs: Sequence[TrainConfig]) -> TrainConfig:
     """Return a recipe that cuts trials as all of `configs` do; those without [events] leave that to the others.
 
