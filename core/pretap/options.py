@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from pretap.config.recording import from_options
-from pretap.config.serve import ENGINE_NAMES
+from pretap.config.serve import ADAPT_METHODS, ENGINE_NAMES
 from pretap.files import check_writable
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -25,6 +25,12 @@ _JSON_FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 _Command = Callable[..., Any]
 
+adapt_option = click.option(
+    "--adapt",
+    type=click.Choice(ADAPT_METHODS),
+    help="Follow the signal of a session without labels: recentre moves its mean covariance to that of the "
+    "training.  [default: off]",
+)
 engine_option = click.option(
     "--engine", type=click.Choice(ENGINE_NAMES), help="Compute engine; auto is the fastest.  [default: auto]"
 )

@@ -12,11 +12,13 @@ import click
 from pretap.completion import complete_bundle, complete_recipe
 from pretap.config.reading import find_config, load_config
 from pretap.config.recording import RecordingConfig, overridden
+from pretap.config.serve import AdaptConfig, AdaptMethod
 from pretap.config.train import TrainConfig, TrialsConfig
 from pretap.errors import UsageError
 from pretap.files import check_writable, write_json
 from pretap.options import (
     FILE,
+    adapt_option,
     engine_option,
     json_option,
     part_option,
@@ -47,6 +49,15 @@ _SAVE = click.option("--save-trials", type=FILE, metavar="FILE-epo.fif", help="W
 @click.argument("config", default="auto", shell_complete=complete_recipe)
 @_DATA
 @recordings_option
+@click.option(
+    "--with",
+    "others",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Session of another day or person with the same electrodes and events, to help a few own trials: a recording, "
+    "or trials saved by MNE. Can be repeated.",
+)
 @xdf_stream_option
 @recording_options
 @click.option("--out", type=FILE, help="Bundle to write.  [default: CONFIG.safetensors]")
@@ -73,6 +84,7 @@ def train(
     *,
     data: str | None,
     recordings: tuple[Path, ...],
+    others: tuple[Path, ...],
     xdf_stream: str | None,
     reading: RecordingConfig,
     out: Path | None,
@@ -100,6 +112,10 @@ def train(
     the patterns of the decisions are written next to the bundle. Channels that are not EEG by their type, label or unit
     are left out and listed. If a file lacks labels, unit or rate, or is wrong, [recording] in CONFIG has channels,
     unit, sfreq_hz and eeg.
+
+    With --with, 10 to 40 own trials are enough to start. Each of the other sessions is moved to the mean of the own
+    trials first, without labels, and the own trials weigh as much as all others. An example is `pretap train
+    imagery --recording mine.xdf --with anna.xdf --with ben.xdf`.
     """
     file = find_config(config)
     recipe = load_config(TrainConfig, file, overrides)
@@ -110,32 +126,25 @@ def train(
 
     from pretap.recordings.mne_epochs import is_epochs_file
     from pretap_offline.evaluate.advice import describe, describe_choice
-    from pretap_offline.evaluate.candidates import cropped, with_search
+    from pretap_offline.evaluate.candidates import with_search
     from pretap_offline.training import train as train_bundle
-    from pretap_offline.trials.source import check_source, cut_recordings, read_trials
+    from pretap_offline.trials.source import check_source, cropped, cut_recordings, read_others, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
-    note = ""
     recipe = replace(recipe, recording=overridden(recipe.recording, reading))
     recipe = with_search(recipe) if search else recipe
+    report, note = None, ""
     if recordings:
         epochs, report = cut_recordings(recordings, recipe, stream=xdf_stream)
     else:
-        epochs, report = cropped(read_trials(data, part="train"), recipe), None
-        others = replace(recipe.trials, window_ms=None)
-        if set(recipe.events) - set(epochs.classes) or (others, recipe.recording) != (
-            TrialsConfig(),
-            RecordingConfig(),
-        ):
-            note = "only window_ms of [events], [recording] and [trials] applies to trials that are already cut"
-        recipe = replace(recipe, recording=RecordingConfig())
-        if tuple(recipe.events) != epochs.classes:
-            recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
+        epochs = cropped(read_trials(data, part="train"), recipe)
+        recipe, note = _without_cutting(recipe, epochs)
     if trials is not None:
         epochs = epochs.select_range(trials)
-    click.echo(f"{counted(len(epochs), 'trial')}: {epochs.source}" if report is None else report.describe())
-    if note:
-        click.echo(note)
+    click.echo(f"{counted(len(epochs), 'trial')}: {epochs.source}{note}" if report is None else report.describe())
+    pooled = read_others(others, recipe, own=epochs, stream=xdf_stream)
+    for each in pooled:
+        click.echo(f"with {counted(len(each), 'trial')}: {each.source}")
     _save(epochs, save_trials)
     if report is not None:
         from pretap_offline.trials.figure import draw_trials
@@ -147,6 +156,7 @@ def train(
         recipe,
         out,
         seed=seed,
+        others=pooled,
         n_workers=workers or (cpu_count() if recipe.candidates else 1),
         on_validated=lambda *found: validated.append(found),
     )
@@ -180,6 +190,7 @@ def train(
 @part_option
 @trials_option
 @engine_option
+@adapt_option
 @click.option("--predictions", type=FILE, metavar="FILE.csv", help="Write the prediction for each trial as CSV.")
 @_SAVE
 @json_option("Write the scores to this file.")
@@ -193,6 +204,7 @@ def evaluate(
     part: Literal["train", "test"],
     trials: str | None,
     engine: str | None,
+    adapt: AdaptMethod | None,
     predictions: Path | None,
     save_trials: Path | None,
     json_file: Path | None,
@@ -202,14 +214,18 @@ def evaluate(
     BUNDLE is a file, or the name of a shipped bundle such as ensemble-1000hz.
 
     With --recording, trials are cut like those that BUNDLE was trained on, with the same events, window and limits.
+
+    With --adapt, the trials are one session: each is decoded with the state that those before it left. Two more scores
+    compare it with the bundle as it is, and with the mean of all trials.
     """
     from pretap.bundle.file import load
+    from pretap.decoder.adapting import adapting
     from pretap_offline.evaluate.evaluation import evaluate_trials, write_predictions, write_scores
     from pretap_offline.trials.source import check_source, cut_recordings, read_trials
 
     check_source(data, recordings, stream=xdf_stream, reading=reading)
     check_writable(predictions, save_trials)
-    decoder = load(bundle, engine=engine or "auto")
+    decoder = adapting(load(bundle, engine=engine or "auto"), AdaptConfig(method=adapt or "off"))
     if recordings:
         epochs, cut = cut_recordings(recordings, _recipe_of(decoder, reading), stream=xdf_stream, decoder=decoder)
         click.echo(cut.describe())
@@ -240,6 +256,18 @@ def _recipe_of(decoder: Decoder, reading: RecordingConfig) -> TrainConfig:
         )
     signal = replace(recipe.signal, sfreq_hz=manifest.sfreq_hz)
     return replace(recipe, signal=signal, recording=overridden(recipe.recording, reading))
+
+
+def _without_cutting(recipe: TrainConfig, epochs: Epochs) -> tuple[TrainConfig, str]:
+    """Return the recipe without what applies to recordings only, and a line that says so if it has such settings."""
+    from msgspec.structs import replace
+
+    is_ignored = bool(set(recipe.events) - set(epochs.classes)) or recipe.recording != RecordingConfig()
+    is_ignored |= replace(recipe.trials, window_ms=None) != TrialsConfig()
+    if tuple(recipe.events) != epochs.classes:
+        recipe = replace(recipe, events={})  # they describe recordings; these trials have their own classes
+    note = "\nonly window_ms of [events], [recording] and [trials] applies to trials that are already cut"
+    return replace(recipe, recording=RecordingConfig()), note if is_ignored else ""
 
 
 def _draw_patterns(epochs: Epochs, probs: NDArray[np.float64], path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ from pretap.recordings.resample import resample_epochs
 from pretap.signal.interpolation import INTERPOLATION
 from pretap.signal.statistics import gather_statistics
 from pretap_offline.evaluate.advice import is_above_chance
-from pretap_offline.evaluate.candidates import cropped
-from pretap_offline.evaluate.cross_validation import cross_validate, validation_work
+from pretap_offline.evaluate.cross_validation import compare_with_own, cross_validate, validation_work
 from pretap_offline.evaluate.diagnosis import Candidate, diagnose, electrode_faults
 from pretap_offline.evaluate.folds import is_blockwise
 from pretap_offline.evaluate.selection import fit_choice, select, selection_work
 from pretap_offline.evaluate.sources import ALL, Quick, describe_sources, quick_decoders, quick_work
 from pretap_offline.fit.fitting import fit, fit_work, make_manifest, self_test_tolerance
+from pretap_offline.fit.pooling import check_pooling, like_own, pooled_recipe
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_offline.trials.report import describe_counts
+from pretap_offline.trials.source import cropped
 
 __all__ = ["prepare", "train"]
 
@@ -80,20 +82,30 @@ def train(
     out: Path,
     *,
     seed: int,
+    others: Sequence[Epochs] = (),
     n_workers: int = 1,
     progress: bool = True,
     on_validated: Callable[[Epochs, NDArray[np.float64]], None] = lambda *_: None,
 ) -> Manifest:
     """Cross-validate the recipe, fit it on all trials, and write the bundle `out`.
 
+    `others` are sessions of other people or days that help to fit, see `pretap_offline.fit.pooling`. The
+    cross-validation holds out own trials only, and is repeated without the others.
+
     With `progress`, a bar on standard error shows the time left, see `pretap.progress`. A recipe that no bundle can
     hold is refused before the first fit. If there is a cross-validation, `on_validated` is called with the checked
     trials and their out-of-fold probabilities (n_epochs, n_classes).
     """
     epochs = prepare(epochs, config)
+    others = [like_own(each, epochs) for each in others]
+    if others:
+        config = pooled_recipe(config)
+        check_pooling(config.network)
     interpolation = interpolation_weights(epochs.channels)
-    run = _fit_chosen if config.candidates else _fit_single
-    fitted = run(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
+    if config.candidates:
+        fitted = _fit_chosen(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
+    else:
+        fitted = _fit_single(epochs, config, seed=seed, others=others, n_workers=n_workers, progress=progress)
     manifest, tensors = fitted.manifest, fitted.tensors
     if fitted.probs is not None:
         on_validated(fitted.epochs, fitted.probs)
@@ -111,9 +123,11 @@ def train(
     return manifest
 
 
-def _fit_single(epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: int, progress: bool) -> _Fitted:
+def _fit_single(
+    epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs], n_workers: int, progress: bool
+) -> _Fitted:
     """Cross-validate a recipe of one network, and fit it on all trials."""
-    manifest = make_manifest(epochs, config, seed=seed)
+    manifest = make_manifest(epochs, config, seed=seed, others=others)
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
@@ -122,12 +136,16 @@ def _fit_single(epochs: Epochs, config: TrainConfig, *, seed: int, n_workers: in
     losses: list[list[float]] = []
     with progress_of("training", total=n_steps) if progress else nullcontext(_ignore) as advance:
         if not config.evaluation.folds:
-            tensors = fit(epochs, manifest, advance=advance, losses=losses)
+            tensors = fit(epochs, manifest, others=others, advance=advance, losses=losses)
             return _Fitted(epochs, manifest, tensors, None, {}, losses)
-        validation = cross_validate(epochs, config, seed=seed, n_workers=n_workers, advance=advance)
-        manifest = replace(manifest, metrics=validation.metrics, temperature=validation.temperature)
+        run = partial(cross_validate, epochs, config, seed=seed, n_workers=n_workers)
+        validation = run(others=others, advance=advance)
+        metrics = validation.metrics
+        if others:
+            metrics = replace(metrics, pooling=compare_with_own(validation, run(), epochs, others=others))
+        manifest = replace(manifest, metrics=metrics, temperature=validation.temperature)
         quick = quick_decoders(epochs, config, seed=seed, advance=advance)
-        tensors = fit(epochs, manifest, advance=advance, losses=losses)
+        tensors = fit(epochs, manifest, others=others, advance=advance, losses=losses)
     return _Fitted(epochs, manifest, tensors, validation.probs.mean(axis=0), quick, losses)
 
 

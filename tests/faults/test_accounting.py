@@ -211,10 +211,10 @@ class Stalls(FreeRunning):
         super().__init__(decoder, hop=hop)
         self.stall_s = 0.0
 
-    def process(self, x_uv, t_s, *, newest_only):
+    def process(self, x_uv, t_s, *, newest_only, is_good):
         stall_s, self.stall_s = self.stall_s, 0.0
         threading.Event().wait(stall_s)
-        return super().process(x_uv, t_s, newest_only=newest_only)
+        return super().process(x_uv, t_s, newest_only=newest_only, is_good=is_good)
 
 
 class Notes:

@@ -117,6 +117,7 @@ def _table(manifest: Manifest, *, sha256: str) -> str:
         **({} if manifest.temperature == 1.0 else {"temperature": f"{manifest.temperature:.3g}"}),
         "a decision": _cost(manifest),
         "trained on": f"{counted(training.n_trials, 'trial')} of {training.data}{resampled}, seed {training.seed}",
+        **_others(manifest),
         **_accuracy(manifest),
         "created": f"{manifest.created} with {', '.join(f'{k} {v}' for k, v in sorted(manifest.versions.items()))}",
         "sha256": sha256,
@@ -139,6 +140,12 @@ def _cost(manifest: Manifest) -> str:
     streaming = manifest.streaming
     direction = "forward-only" if streaming.forward_only else "not forward-only"
     return f"{direction}, from {streaming.n_window} samples, {streaming.multiply_adds} multiply-adds"
+
+
+def _others(manifest: Manifest) -> dict[str, str]:
+    others = manifest.training.others
+    listed = ", ".join(f"{each.data} ({counted(each.n_trials, 'trial')})" for each in others)
+    return {"pooled with": listed} if others else {}
 
 
 def _accuracy(manifest: Manifest) -> dict[str, str]:

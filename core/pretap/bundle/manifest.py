@@ -37,6 +37,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exact binomial test).
     learning_curve
         (trials trained on, accuracy) for parts of the data.
+    pooling
+        A sentence on what own trials alone give on the same folds, if others were pooled with them.
     outlook
         A sentence on the accuracy to expect from twice as many trials.
     verdict
@@ -60,6 +62,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: str
     learning_curve: tuple[tuple[int, _Probability], ...] = ()
     outlook: str = ""
+    pooling: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
     findings: tuple[str, ...] = ()
 
@@ -89,12 +92,20 @@ class CandidateScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_chosen: int
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A session of somebody, or of another day, whose trials helped to fit."""
+
+    data: str
+    subject: str
+    n_trials: int
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, seed and configuration that the weights were trained with.
 
-    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash. `candidates` are those that the network
-    was chosen among, best first, and
-    `refused` says why others could not be fitted; both are empty without a choice.
+    `trial_sha256` holds the first `TRIAL_DIGITS` digits of each trial's hash. `n_trials` counts the own trials, and
+    `others` are the sessions that were pooled with them; the hashes are of all. `candidates` are those that the network
+    was chosen among, best first, and `refused` says why others could not be fitted; both are empty without a choice.
     """
 
     data: str
@@ -107,6 +118,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config: TrainConfig
     candidates: tuple[CandidateScore, ...] = ()
     refused: dict[str, str] = {}
+    others: tuple[Source, ...] = ()
 
     def count_known(self, trial_ids: Iterable[str]) -> int:
         """Count the trials, given by their sha256, that were trained on."""

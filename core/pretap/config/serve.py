@@ -164,6 +164,31 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cap: bool = True
 
 
+AdaptMethod = Literal["off", "recentre"]
+ADAPT_METHODS: tuple[str, ...] = get_args(AdaptMethod)
+
+
+class AdaptConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the decoder follows the signal of a session, without labels.
+
+    Attributes
+    ----------
+    method
+        ``recentre`` moves the mean covariance of the session to that of the training, for kinds that decode one.
+    n_start, n_max
+        The weight of the training at the start, in windows, and the number of windows that the mean remembers.
+    """
+
+    method: AdaptMethod = "off"
+    n_start: Annotated[int, Meta(ge=1, le=100_000)] = 5
+    n_max: Annotated[int, Meta(ge=1, le=100_000)] = 200
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the decoder adapts."""
+        return self.method != "off"
+
+
 class MarkersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The outgoing LSL streams; `name` is the common prefix of their names and source_ids."""
 
@@ -203,6 +228,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: StreamConfig = StreamConfig()
     decode: DecodeConfig = DecodeConfig()
     cue: CueConfig = CueConfig()
+    adapt: AdaptConfig = AdaptConfig()
     policy: PolicyConfig = PolicyConfig()
     quality: QualityConfig = QualityConfig()
     markers: MarkersConfig = MarkersConfig()

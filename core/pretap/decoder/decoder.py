@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -132,17 +132,25 @@ class Decoder:
             members = [_torch_engine(manifest.network, each) for each in self._tensors]
         else:
             members = [manifest.network.engine(each) for each in self._tensors]
-        fir, decimation = self._fir, None
-        if fir is not None:
-            decimation = manifest.scaling.decimation(fir, n_window=manifest.n_window)
+        return self._decode_with(members)
+
+    def _decode_with(self, members: Sequence[Engine]) -> _DecodeOne:
+        """Return a function that decodes a window as a whole with these engines, one for each member."""
+        manifest, scale = self.manifest, self._scaling()
 
         def decode_one(window_uv: NDArray[Any]) -> NDArray[np.float64]:
-            x = manifest.scaling.apply(window_uv, decimation=decimation)  # (n_steps, n_channels)
+            x = scale(window_uv)  # (n_steps, n_channels)
             with np.errstate(invalid="ignore"):  # false alarms: OpenBLAS computes and drops unset lanes
                 logits = np.stack([member(x) for member in members]).mean(axis=0, dtype=np.float64)  # (n_classes,)
             return softmax(logits / manifest.temperature)
 
         return decode_one
+
+    def _scaling(self) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+        """Return the function that scales a window (n_window, n_channels) to the steps of the network."""
+        scaling, fir = self.manifest.scaling, self._fir
+        decimation = None if fir is None else scaling.decimation(fir, n_window=self.manifest.n_window)
+        return partial(scaling.apply, decimation=decimation)
 
     def decode(self, x_uv: NDArray[Any]) -> NDArray[np.float64]:
         """Compute the class probabilities of one window, or of many.

@@ -5,6 +5,7 @@ Each kind is a frozen struct of hyper-parameters (`pretap.networks.kind.Kind`) w
 - ``refusal``: why `n_members` networks cannot read windows of `n_steps` steps; empty if they can;
 - ``tensors``: the dtype and shape of each tensor in a bundle, by name;
 - ``engine``: the numpy computation of a window, in the dtype of the tensors;
+- ``adaptive``: the same computation with a state that follows the signal; None if the kind does not adapt;
 - ``cells``: the same computation step by step, with `sfreq_hz` the rate of the steps; raises `RecomputeError` if the
   network cannot be advanced;
 - ``multiply_adds``: the multiply-adds of one window; tanh and similar functions count as one;

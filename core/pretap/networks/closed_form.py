@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from pretap.networks.bandpass import BANDPASS, BandHz, BandpassKind, bandpass_macs, bandpassed, toeplitz
 from pretap.networks.covariance import n_triangle, oas_covariance, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.kind import AdaptiveEngine, Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.recentring import Memory, Recentred, RunningMean
+
+MEAN = "covariance.mean"  # the tensor's name: the Riemannian mean of the training's covariances
 
 
 class ClosedFormSpec(BandpassKind, frozen=True, tag="closed-form"):
@@ -49,9 +52,13 @@ class ClosedFormSpec(BandpassKind, frozen=True, tag="closed-form"):
         return super().refusal(n_steps=n_steps, n_members=n_members)
 
     def tensors(self, *, n_steps: int, n_inputs: int, n_classes: int) -> Layout:
-        """Return the layout: the filter, and the linear map of both sets of features."""
+        """Return the layout: the filter, the mean covariance of the training and the map of both sets of features."""
         n_features = n_triangle(n_inputs) + self.means * n_inputs
-        return {BANDPASS: ("F64", (n_steps,)), **dense_layout(n_features=n_features, n_classes=n_classes)}
+        return {
+            BANDPASS: ("F64", (n_steps,)),
+            MEAN: ("F64", (n_inputs, n_inputs)),
+            **dense_layout(n_features=n_features, n_classes=n_classes),
+        }
 
     def engine(self, tensors: Tensors) -> Engine:
         """Build the filter's matrix and the linear map."""
@@ -59,6 +66,19 @@ class ClosedFormSpec(BandpassKind, frozen=True, tag="closed-form"):
         return dense(
             tensors, lambda x: np.concatenate([log_covariance(bandpassed(x, matrix)), window_means(x, self.means)])
         )
+
+    def adaptive(self, tensors: Tensors, memory: Memory) -> AdaptiveEngine:
+        """Build the engine that moves each covariance as the running mean must move to the mean of the training."""
+        matrix = toeplitz(tensors[BANDPASS])
+        mean = RunningMean(tensors[MEAN], memory)
+
+        def covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return oas_covariance(bandpassed(x, matrix))
+
+        def features(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.concatenate([tangent(covariance(x), mean.transport), window_means(x, self.means)])
+
+        return Recentred(mean, covariance, dense(tensors, features))
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
         """Refuse: most of the work follows the last sample."""

@@ -27,6 +27,12 @@ def oas_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((1 - share) * covariance + share * mean_variance * np.eye(p))
 
 
+def power(covariance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    """Compute a power of a symmetric positive definite matrix."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.maximum(values, 1e-300) ** exponent) @ vectors.T)
+
+
 def tangent(covariance: NDArray[np.float64], whitening: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the logarithm of the whitened covariance as a vector (n_triangle,).
 

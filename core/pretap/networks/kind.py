@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pretap.networks.recentring import Memory, RunningMean
 
 Tensors = Mapping[str, NDArray[Any]]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
@@ -33,6 +36,33 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     def removes_offsets(self) -> bool:
         """Whether a constant offset of an input does not change the logits."""
         return False
+
+    def adaptive(self, tensors: Tensors, memory: Memory) -> AdaptiveEngine | None:  # noqa: ARG002
+        """Return an engine that follows the signal, at its initial state; None if this kind has none.
+
+        A kind that is made of parts returns an engine with the means of all of them.
+        """
+        return None
+
+
+class AdaptiveEngine(Protocol):
+    """An engine with a state that windows move, such as `pretap.networks.recentring.Recentred`.
+
+    Attributes
+    ----------
+    means
+        The state, which the caller moves.
+    """
+
+    means: Sequence[RunningMean]
+
+    def logits(self, x: NDArray[np.float64]) -> NDArray[Any]:
+        """Compute the logits (n_classes,) of a scaled window (n_steps, n_inputs) with the present state."""
+        ...
+
+    def covariances(self, x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Compute of a scaled window (n_steps, n_inputs) the covariance that moves each of the means."""
+        ...
 
 
 class RecomputeError(Exception):

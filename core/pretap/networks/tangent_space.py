@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from pretap.networks.bandpass import BANDPASS, BandHz, BandpassKind, bandpass_macs, bandpassed, toeplitz
-from pretap.networks.covariance import n_triangle, oas_covariance, tangent
+from pretap.networks.covariance import n_triangle, oas_covariance, power, tangent
 from pretap.networks.dense import dense, dense_layout
-from pretap.networks.kind import Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.kind import AdaptiveEngine, Cells, Engine, Layout, RecomputeError, Tensors
+from pretap.networks.recentring import Memory, Recentred, RunningMean
 
 
 class TangentSpaceSpec(BandpassKind, frozen=True, tag="tangent-space"):
@@ -38,6 +41,16 @@ class TangentSpaceSpec(BandpassKind, frozen=True, tag="tangent-space"):
         """Build the filter's matrix and the linear map."""
         matrix, whitening = toeplitz(tensors[BANDPASS]), tensors["tangent.whitening"]
         return dense(tensors, lambda x: tangent(oas_covariance(bandpassed(x, matrix)), whitening))
+
+    def adaptive(self, tensors: Tensors, memory: Memory) -> AdaptiveEngine:
+        """Build the engine whose tangent space is at the running mean."""
+        matrix = toeplitz(tensors[BANDPASS])
+        mean = RunningMean(power(tensors["tangent.whitening"], -2), memory)
+
+        def covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return oas_covariance(bandpassed(x, matrix))
+
+        return Recentred(mean, covariance, dense(tensors, lambda x: tangent(covariance(x), mean.whitening)))
 
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:  # noqa: ARG002
         """Refuse: most of the work follows the last sample."""

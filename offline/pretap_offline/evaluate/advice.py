@@ -30,6 +30,8 @@ def describe(metrics: Metrics, classes: Sequence[str]) -> str:
     if m.learning_curve:
         curve = ", ".join(f"{counted(n, 'trial')} {accuracy:.3f}" for n, accuracy in m.learning_curve)
         lines += [f"learning curve: {curve}", *([m.outlook] if m.outlook else [])]
+    if m.pooling:
+        lines.append(m.pooling)
     return "\n".join([*lines, m.verdict, *m.findings])
 
 

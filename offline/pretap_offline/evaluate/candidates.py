@@ -10,6 +10,7 @@ from pretap.errors import DataError, UsageError
 from pretap.recordings.epochs import Epochs
 from pretap_offline.fit.estimator import make_estimator, make_fir
 from pretap_offline.fit.fitting import make_manifest
+from pretap_offline.trials.source import cropped
 
 
 def candidates_of(epochs: Epochs, config: TrainConfig) -> tuple[dict[str, TrainConfig], dict[str, str]]:
@@ -55,11 +56,6 @@ def with_search(config: TrainConfig) -> TrainConfig:
     starts, ends = zip(*windows_ms, strict=True)
     trials = replace(config.trials, window_ms=(min(starts), max(ends)))
     return replace(config, trials=trials, search=replace(config.search, window=True))
-
-
-def cropped(epochs: Epochs, config: TrainConfig) -> Epochs:
-    """Return the part of the trials that is the window of `config`."""
-    return epochs if config.trials.window_ms is None else epochs.crop(*config.trials.window_ms)
 
 
 def _check(epochs: Epochs, config: TrainConfig) -> None:

@@ -5,7 +5,7 @@ Used by training, `lab` and the studies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -71,10 +71,12 @@ def cross_validate(
     *,
     seed: int,
     n_workers: int = 1,
+    others: Sequence[Epochs] = (),
     advance: Callable[[int], None] = lambda _: None,
 ) -> CrossValidation:
     """Run a repeated cross-validation on the folds of `splits`, with a new decoder for each fold.
 
+    Each fold is fitted on all of `others` too, and only trials of `epochs` are held out.
     The networks of repeat r start from ``seed + r``. With `config.evaluation.learning_curve`, the folds of the first
     repeat are also fitted on parts of their trials. `advance` is called with the finished part of `validation_work`.
     """
@@ -88,7 +90,7 @@ def cross_validate(
         if n_workers > 1:
             counts = [*stack.enter_context(counters(len(folds), advance))]
         fits = (
-            delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat, advance=count)
+            delayed(_score_fold)(epochs, config, fold, seed=seed + fold.repeat, others=others, advance=count)
             for fold, count in zip(folds, counts, strict=True)
         )
         finished = iter(Parallel(n_jobs=n_workers)(fits))
@@ -124,9 +126,15 @@ def calibrated(raw_probs: NDArray[np.float64], labels: Index, drawn: list[Split]
 
 
 def _score_fold(
-    epochs: Epochs, config: TrainConfig, fold: Split, *, seed: int, advance: Callable[[int], None]
+    epochs: Epochs,
+    config: TrainConfig,
+    fold: Split,
+    *,
+    seed: int,
+    others: Sequence[Epochs],
+    advance: Callable[[int], None],
 ) -> NDArray[np.float64]:
-    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed, advance=advance)
+    decoder, _ = fit_decoder(epochs.select(fold.fit_on), config, seed=seed, others=others, advance=advance)
     return decoder.decode(epochs.x_uv[fold.score_on])
 
 
@@ -160,6 +168,26 @@ def part_of(fold: Split, labels: Index, fraction: float, *, start: int) -> Split
         members = rolled[labels[rolled] == label]
         picked.append(members[: max(2, round(fraction * len(members)))])
     return Split(fold.repeat, np.sort(np.concatenate(picked)), fold.score_on)
+
+
+# -- pooling -------------------------------------------------------------------------------------------------------
+
+
+def compare_with_own(
+    pooled: CrossValidation, alone: CrossValidation, epochs: Epochs, *, others: Sequence[Epochs]
+) -> str:
+    """Return a sentence on what the trials of `others` add to own trials `alone`, on the same folds."""
+    right = [(each.probs.argmax(axis=2) == epochs.labels).mean(axis=0) for each in (pooled, alone)]  # (n_epochs,) each
+    gain = right[0] - right[1]
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    n_others = counted(sum(map(len, others)), "trial")
+    found = (
+        f"own trials alone: accuracy {alone.metrics.accuracy:.3f} on the same folds; {n_others} of "
+        f"{counted(len(others), 'other session')} add {100 * gain.mean():+.1f} +- {100 * error:.1f} points"
+    )
+    if gain.mean() > error:
+        return found
+    return f"{found}. Own trials alone are as good: train without --with"
 
 
 # -- summary -------------------------------------------------------------------------------------------------------

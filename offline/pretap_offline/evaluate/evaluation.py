@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.bundle.manifest import describe_chance
+from pretap.decoder.adapting import Adapted, AdaptingDecoder
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError
 from pretap.files import write_json, write_text
@@ -18,6 +19,7 @@ from pretap.recordings.epochs import Epochs
 from pretap.recordings.resample import resample_epochs
 from pretap.spelling import counted
 from pretap_offline.evaluate.metrics import Scores, against_chance, describe_confusion, score
+from pretap_offline.fit.riemannian import riemannian_mean
 from pretap_offline.trials.report import TrialReport, describe_counts
 
 
@@ -27,6 +29,9 @@ class Evaluation:
 
     `n_trained_on` counts the trials that the decoder was trained on. If it is not 0, the scores do not estimate the
     accuracy on new trials. `scored_in_s` is the time to decode all trials, without reading and resampling.
+
+    If the decoder adapts, `adapted` is how far it has moved, `unadapted` are the scores of the bundle as it is, and
+    `whole_session` those with the mean of all trials, which no live service knows.
     """
 
     source: str
@@ -35,6 +40,9 @@ class Evaluation:
     scores: Scores | None
     n_trained_on: int
     scored_in_s: float
+    adapted: Adapted | None = None
+    unadapted: Scores | None = None
+    whole_session: Scores | None = None
 
     def describe(self) -> str:
         """Return the predictions and the scores in a few lines."""
@@ -46,16 +54,20 @@ class Evaluation:
         if scores is None:
             lines.append("no labels, so no accuracy")
         else:
-            low, high = scores.accuracy_ci95
             lines += [
-                f"accuracy {scores.accuracy:.3f} ({scores.n_correct} of {scores.n_trials} correct, "
-                f"95 % interval {low:.3f} to {high:.3f}), kappa {scores.kappa:.2f}, NLL {scores.nll:.3f}",
+                scores.describe(),
                 "true classes in rows, decoded in columns:",
                 *describe_confusion(scores.confusion, self.classes),
             ]
             if not self.n_trained_on:
                 n_of_class = [sum(row) for row in scores.confusion]
                 lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, n_of_class))}")
+        if self.adapted is not None:
+            lines.append(f"each trial was decoded with the state that those before it left, {self.adapted.describe()}")
+        if self.unadapted is not None:
+            lines.append(f"without adaptation: {self.unadapted.describe()}")
+        if self.whole_session is not None:
+            lines.append(f"re-centred by the whole session, later trials too: {self.whole_session.describe()}")
         lines.append(
             f"scored {counted(n, 'trial')} in {scored_in_s:.2f} s ({1000 * scored_in_s / n:.1f} ms each), after loading"
         )
@@ -64,6 +76,8 @@ class Evaluation:
 
 def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], float] = time.perf_counter) -> Evaluation:
     """Decode every trial, after matching channels and classes by name and resampling to the bundle's rate.
+
+    Of longer trials, the bundle's window relative to the event is decoded.
 
     Raises
     ------
@@ -79,6 +93,9 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], flo
         order = np.array([manifest.classes.index(name) for name in epochs.classes], np.int64)
         epochs = replace(epochs, labels=order[epochs.labels], classes=manifest.classes)
     epochs = epochs.pick(manifest.channels)
+    length_ms = 1000 * manifest.n_window / manifest.sfreq_hz
+    if round(length_ms * epochs.sfreq_hz / 1000) < epochs.n_samples:
+        epochs = epochs.crop(manifest.window_end_ms - length_ms, manifest.window_end_ms)
     at_rate = resample_epochs(epochs, sfreq_hz=manifest.sfreq_hz)
     if at_rate.n_samples != manifest.n_window:
         raise DataError(
@@ -86,9 +103,9 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], flo
             f"the bundle takes windows of {manifest.n_window}."
         )
     started_s = clock()
-    probs = decoder.decode(at_rate.x_uv)
+    probs = _decode_in_order(decoder, at_rate.x_uv)
     scored_in_s = clock() - started_s
-    return Evaluation(
+    evaluation = Evaluation(
         source=epochs.source,
         classes=manifest.classes,
         probs=probs,
@@ -96,6 +113,35 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], flo
         n_trained_on=manifest.training.count_known(epochs.trial_ids),
         scored_in_s=scored_in_s,
     )
+    if not isinstance(decoder, AdaptingDecoder):
+        return evaluation
+    evaluation = replace(evaluation, adapted=decoder.adapted)
+    if epochs.labels is None:
+        return evaluation
+    return replace(
+        evaluation,
+        unadapted=score(epochs.labels, decoder.exact().decode(at_rate.x_uv)),
+        whole_session=score(epochs.labels, _decode_by_whole_session(decoder, at_rate.x_uv)),
+    )
+
+
+def _decode_in_order(decoder: Decoder, x_uv: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Decode trials; one that adapts moves its state by each trial after it was decoded, as it does live."""
+    if not isinstance(decoder, AdaptingDecoder):
+        return decoder.decode(x_uv)
+    probs = []
+    for window_uv in x_uv:
+        probs.append(decoder.decode(window_uv))
+        decoder.update(window_uv)
+    return np.stack(probs)  # (n_trials, n_classes)
+
+
+def _decode_by_whole_session(decoder: AdaptingDecoder, x_uv: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Decode trials with the Riemannian mean of all of them, and leave that as the state."""
+    covariances = [decoder.covariances(window_uv) for window_uv in x_uv]  # for each trial, one for each mean
+    for mean, own in zip(decoder.means, zip(*covariances, strict=True), strict=True):
+        mean.restore(riemannian_mean(np.stack(own)), n_windows=len(x_uv))
+    return decoder.decode(x_uv)
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:

@@ -28,6 +28,14 @@ class Scores:
     nll: float
     confusion: tuple[tuple[int, ...], ...]
 
+    def describe(self) -> str:
+        """Return all scores but the confusion in one line."""
+        low, high = self.accuracy_ci95
+        return (
+            f"accuracy {self.accuracy:.3f} ({self.n_correct} of {self.n_trials} correct, "
+            f"95 % interval {low:.3f} to {high:.3f}), kappa {self.kappa:.2f}, NLL {self.nll:.3f}"
+        )
+
 
 def describe_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
     """Return a confusion matrix as the lines of a table, with the true class in rows and the decoded one in columns."""

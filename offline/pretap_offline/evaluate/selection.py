@@ -26,7 +26,7 @@ from pretap.networks import softmax
 from pretap.recordings.epochs import Epochs
 from pretap.spelling import counted
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, log_probs, with_temperature
-from pretap_offline.evaluate.candidates import candidates_of, cropped
+from pretap_offline.evaluate.candidates import candidates_of
 from pretap_offline.evaluate.counted_work import counters
 from pretap_offline.evaluate.cross_validation import cross_validate
 from pretap_offline.evaluate.folds import Index, Split, is_blockwise, splits
@@ -34,6 +34,7 @@ from pretap_offline.evaluate.summary import summarise
 from pretap_offline.fit.average import average_of
 from pretap_offline.fit.estimator import is_trained_by_torch
 from pretap_offline.fit.fitting import fit, fit_decoder, fit_work, make_manifest
+from pretap_offline.trials.source import cropped
 
 _Probs = NDArray[np.float64]  # (n, n_classes)
 _Recipes = Mapping[str, TrainConfig]

@@ -16,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from pretap.errors import DataError
 from pretap.networks import ClosedFormSpec
 from pretap.networks.bandpass import BANDPASS, bandpassed, toeplitz
-from pretap.networks.closed_form import log_covariance, window_means
+from pretap.networks.closed_form import MEAN, log_covariance, window_means
+from pretap.networks.covariance import oas_covariance
 from pretap_offline.fit.baselines import linear_map
+from pretap_offline.fit.riemannian import riemannian_mean
 
 _MAX_FOLDS = 10
 _MIN_TRIALS = 3  # per class: LDA without a third of them still has more trials than classes
@@ -42,6 +44,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 f"{_MIN_TRIALS} trials of each class to fit on, got {n_smallest}. Record more trials, or fit on more "
                 "of them with evaluation.learning_curve = false or more evaluation.folds."
             )
+        self.mean_ = riemannian_mean(np.stack([oas_covariance(window) for window in self._filtered(X)]))
         features = self._features(X)
         n_folds = min(_MAX_FOLDS, n_smallest)
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
@@ -72,11 +75,13 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         split = np.split(weigher["dense.weight"], [len(maps[0][1])], axis=1)  # (n_classes, n_scores) each
         weight = np.concatenate([w @ m for w, (m, _) in zip(split, maps, strict=True)], axis=1)
         bias = weigher["dense.bias"] + sum(w @ b for w, (_, b) in zip(split, maps, strict=True))
-        return [{BANDPASS: self.impulse, "dense.weight": weight, "dense.bias": bias}]
+        return [{BANDPASS: self.impulse, MEAN: self.mean_, "dense.weight": weight, "dense.bias": bias}]
+
+    def _filtered(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        return bandpassed(x, toeplitz(self.impulse))  # (n_epochs, n_steps, n_channels)
 
     def _features(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        filtered = bandpassed(x, toeplitz(self.impulse))  # (n_epochs, n_steps, n_channels)
-        erd = np.stack([log_covariance(window) for window in filtered])
+        erd = np.stack([log_covariance(window) for window in self._filtered(x)])
         return erd, window_means(x, self.spec.means)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pretap import __version__
 from pretap.bundle.file import probe_windows, reference_probs
-from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Training
+from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Source, Training
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
@@ -32,6 +32,7 @@ from pretap_offline.fit.estimator import (
     member_seed,
 )
 from pretap_offline.fit.parts import join, part_manifests, part_recipes
+from pretap_offline.fit.pooling import fit_pooled
 
 _MAX_TOLERANCE = 1e-2
 
@@ -41,12 +42,13 @@ def fit_decoder(
     config: TrainConfig,
     *,
     seed: int,
+    others: Sequence[Epochs] = (),
     advance: Callable[[int], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> tuple[Decoder, dict[str, NDArray[Any]]]:
     """Fit on all of `epochs` (already at the configured rate); return the decoder and its tensors. See `fit`."""
     manifest = make_manifest(epochs, config, seed=seed)
-    tensors = fit(epochs, manifest, advance=advance, losses=losses)
+    tensors = fit(epochs, manifest, others=others, advance=advance, losses=losses)
     manifest = replace(manifest, self_test_tolerance=self_test_tolerance(manifest, tensors))
     return Decoder(manifest, tensors), tensors
 
@@ -55,13 +57,15 @@ def fit(
     epochs: Epochs,
     manifest: Manifest,
     *,
+    others: Sequence[Epochs] = (),
     advance: Callable[[int], None] | None = None,
     losses: list[list[float]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit the networks that `manifest` describes (see `make_manifest`) on all of `epochs`, and return their tensors.
 
     `advance` is called with the finished part of `fit_work`. If torch trains the kind, the loss on the training trials
-    in each epoch is appended to `losses`, for each member or averaged over members that are trained at once.
+    in each epoch is appended to `losses`, for each member or averaged over members that are trained at once. `others`
+    are sessions that help to fit, see `pretap_offline.fit.pooling`.
     """
     if isinstance(manifest.network, AverageSpec):
         return join([(part, fit(epochs, part, advance=advance, losses=losses)) for part in part_manifests(manifest)])
@@ -73,7 +77,10 @@ def fit(
     while len(members) < n_members:
         own_seed = member_seed(seed, len(members))
         estimator = make_estimator(config, scaling, like=epochs, seed=own_seed, fir=fir, advance=advance)
-        estimator.fit(epochs.x_uv, epochs.labels)
+        if others:
+            fit_pooled(estimator, epochs, others)
+        else:
+            estimator.fit(epochs.x_uv, epochs.labels)
         if losses is not None and is_trained_by_torch(config):
             losses.append(estimator.named_steps["network"].losses())
         if advance is not None and not is_trained_by_torch(config):
@@ -84,7 +91,7 @@ def fit(
     return tensors
 
 
-def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:
+def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs] = ()) -> Manifest:
     """Return everything known about a decoder before it is fitted, with the smallest tolerance of the self-test."""
     scaling = make_scaling(config, sfreq_hz=epochs.sfreq_hz, n_window=epochs.n_samples, n_channels=len(epochs.channels))
     libraries = {"torch" if is_trained_by_torch(part) else "scikit-learn" for part in part_recipes(config)}
@@ -98,7 +105,7 @@ def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest
         window_end_ms=epochs.window_end_ms,
         scaling=scaling,
         network=config.network,
-        training=_provenance(epochs, config, seed=seed),
+        training=_provenance(epochs, config, seed=seed, others=others),
         metrics=None,
         self_test_tolerance=1e-6,
         versions={"pretap": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", *libraries)},
@@ -114,7 +121,7 @@ def fit_work(config: TrainConfig, *, n_trials: int) -> int:
     )
 
 
-def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
+def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs]) -> Training:
     assert epochs.labels is not None
     whole = hashlib.sha256("".join(epochs.trial_ids).encode() + epochs.labels.astype("<i8").tobytes())
     return Training(
@@ -122,10 +129,11 @@ def _provenance(epochs: Epochs, config: TrainConfig, *, seed: int) -> Training:
         subject=epochs.subject,
         n_trials=len(epochs),
         data_sha256=whole.hexdigest(),
-        trial_sha256=tuple(trial[:TRIAL_DIGITS] for trial in epochs.trial_ids),
+        trial_sha256=tuple(trial[:TRIAL_DIGITS] for each in (epochs, *others) for trial in each.trial_ids),
         resampled_from_hz=epochs.resampled_from_hz,
         seed=seed,
         config=config,
+        others=tuple(Source(each.source, each.subject, len(each)) for each in others),
     )
 
 

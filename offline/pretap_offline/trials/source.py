@@ -45,6 +45,11 @@ def read_trials(data: str | None, *, part: Literal["train", "test"]) -> Epochs:
     return read_competition(Path(data), part=part)
 
 
+def cropped(epochs: Epochs, config: TrainConfig) -> Epochs:
+    """Return the part of the trials that is the window of `config`."""
+    return epochs if config.trials.window_ms is None else epochs.crop(*config.trials.window_ms)
+
+
 def check_source(data: str | None, recordings: Sequence[Path], *, stream: str | None, reading: RecordingConfig) -> None:
     """Check that the options of a command choose the trials in one way.
 
@@ -69,6 +74,19 @@ def cut_recordings(
     if decoder is None:
         return cut_trials(opened, config)
     return cut_trials(opened, config, channels=decoder.manifest.channels, interpolation=decoder.interpolation)
+
+
+def read_others(paths: Sequence[Path], config: TrainConfig, *, own: Epochs, stream: str | None) -> list[Epochs]:
+    """Read the trials of other sessions, one file each: saved by MNE, or recordings to cut like the `own` ones."""
+    config = replace(config, signal=replace(config.signal, sfreq_hz=own.sfreq_hz))
+    others = []
+    for path in paths:
+        if is_epochs_file(path):
+            others.append(cropped(read_mne_epochs(path), config))
+        else:
+            opened = open_recording(path, stream=stream, config=config.recording)
+            others.append(cut_trials([opened], config, channels=own.channels)[0])
+    return others
 
 
 def shared_cut(configs: Sequence[TrainConfig]) -> TrainConfig:

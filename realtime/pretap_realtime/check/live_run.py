@@ -40,11 +40,19 @@ class Collected:
 class LiveRun:
     """One cue-locked run of `serve` on a `replay`, inside an `IsolatedSession`; with `folder`, it is recorded there."""
 
-    def __init__(self, session: IsolatedSession, bundle: Path, *, engine: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        session: IsolatedSession,
+        bundle: Path,
+        *,
+        engine: str,
+        adapt: str = "off",
+        folder: Path | None = None,
+    ) -> None:
         self._session = session
         record = [] if folder is None else ["--record", str(folder)]
         self._serve = session.start("serve", str(bundle), "--cue-query", "name=pretap-replay-markers",
-                                    "--engine", engine, *TRIAL_CUES, *record)  # fmt: skip
+                                    "--engine", engine, "--adapt", adapt, *TRIAL_CUES, *record)  # fmt: skip
         self._markers = MarkerInlet(self._find("pretap-markers"))
         self._probabilities = _number_inlet(self._find("pretap-probabilities"))
         self._codes = _number_inlet(self._find("pretap-codes"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from pretap.completion import complete_bundle
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import CheckFailedError, UsageError
 from pretap.files import write_json
-from pretap.options import engine_option, json_option, part_option, recording_options, trials_option
+from pretap.options import adapt_option, engine_option, json_option, part_option, recording_options, trials_option
 from pretap.terminal import say
 from pretap_realtime.send.latencies import percentile
 
@@ -91,6 +92,7 @@ class Parity(msgspec.Struct, frozen=True):
     help="Replay packets of N samples that are stamped on arrival, and compare with the recording of the session.",
 )
 @engine_option
+@adapt_option
 @json_option("Write the result to this file.")
 def verify(
     bundle: Path,
@@ -105,12 +107,15 @@ def verify(
     one_sided: bool,
     n_packet: int | None,
     engine: str | None,
+    adapt: str | None,
     json_file: Path | None,
 ) -> None:
     """Replay trials to a live service and compare its decisions with those of `pretap evaluate`.
 
     Service and replay are separate processes that are connected through LSL. BUNDLE is a file, or the name of a shipped
     bundle; the default is ensemble-1000hz. Offline evaluation uses numpy, whatever the --engine of the service.
+
+    With --adapt, they are compared with those of `pretap score`, because a state moves only if the signal is good.
 
     With --jitter-ms or --packet, the timestamps are those of a real amplifier, so the service must find the samples
     itself. The session is recorded. Its decisions must equal those of `pretap score` on the recording, and the chosen
@@ -129,7 +134,7 @@ def verify(
     if recording is None and reading != ALL_EVENTS:
         raise UsageError("--markers, --cue-channel, --unit and --eeg describe a recording: give --recording too.")
     manifest = read_bundle(bundle).manifest
-    engine = engine or "auto"
+    engine, adapt = engine or "auto", adapt or "off"
     if engine != "auto":
         check_engine(manifest, engine)
     data = data or os.environ.get("PRETAP_DATA") or "synthetic"
@@ -143,7 +148,9 @@ def verify(
             session.run("simulate", str(session.folder / "data"), "--epochs", "--seed", data.partition(":")[2] or "0")
             data = str(session.folder / "data")
         choice = ["--part", part] + (["--trials", trials] if trials else [])
-        offline = _evaluate(session, bundle, data, choice)
+        if adapt != "off" and trials:  # score takes no part of a file
+            data, choice = _save_trials(session, bundle, "--data", data, *choice), []
+        offline = _decide_offline(session, bundle, data, choice, adapt=adapt)
         if device and len(offline) <= n_unsettled(manifest):
             raise UsageError(
                 f"With jitter or packets, trials are judged from {SETTLED_S:g} s after the start on: expected more "
@@ -153,14 +160,15 @@ def verify(
         click.echo(f"replaying {len(offline)} trials, {seconds:.0f} s ...", err=True)
         rate = ["--sfreq-hz", f"{manifest.sfreq_hz!r}", "--speed", f"{speed!r}"]
         folder = session.folder / "session" if device else None
-        run = LiveRun(session, bundle, engine=engine, folder=folder)
+        run = LiveRun(session, bundle, engine=engine, adapt=adapt, folder=folder)
         live = run.follow(data, *choice, *rate, *device, within_s=seconds + 60, on_verdict=lambda _: None)
         result: Parity | RecordedParity
         if folder is None:
             result = compare(live, offline, manifest, real_time=speed == 1.0)
         else:
             scored, recorded = session.folder / "scored.json", str(folder / "session.xdf")
-            session.run("score", str(bundle), recorded, *TRIAL_CUES, "--engine", engine, "--json", str(scored))
+            options = (*TRIAL_CUES, "--engine", engine, "--adapt", adapt)
+            session.run("score", str(bundle), recorded, *options, "--json", str(scored))
             result = compare_recorded(folder, scored, manifest, n_trials=len(offline), jitter_s=jitter_ms / 1000)
     say(result.describe())
     if json_file is not None:
@@ -180,21 +188,32 @@ def _device_options(*, jitter_ms: float, one_sided: bool, n_packet: int | None) 
 
 def _cut_trials(session: IsolatedSession, bundle: Path, recording: Path, reading: RecordingConfig) -> str:
     """Cut the trials of a recording as in training, print their report, and return the file with them."""
-    file = str(session.folder / "trials-epo.fif")
     given = [("--markers", name) for name in reading.markers] + [("--eeg", pattern) for pattern in reading.eeg]
     given += [("--cue-channel", reading.cue_channel)] if reading.cue_channel else []
     given += [("--unit", reading.unit)] if reading.unit else []
     options = [text for option in given for text in option]
-    output = session.run("evaluate", str(bundle), "--recording", str(recording), *options, "--save-trials", file)
+    return _save_trials(session, bundle, "--recording", str(recording), *options)
+
+
+def _save_trials(session: IsolatedSession, bundle: Path, *source: str) -> str:
+    """Write the trials of a source, print their report, and return the file with them."""
+    file = str(session.folder / "trials-epo.fif")
+    output = session.run("evaluate", str(bundle), *source, "--save-trials", file)
     click.echo(output.partition("wrote ")[0].rstrip(), err=True)
     return file
 
 
-def _evaluate(session: IsolatedSession, bundle: Path, data: str, choice: list[str]) -> NDArray[np.float64]:
-    """Return the probabilities of offline evaluation, (n_trials, n_classes)."""
-    file = session.folder / "predictions.csv"
-    session.run("evaluate", str(bundle), "--data", data, *choice, "--engine", "numpy", "--predictions", str(file))
-    return _read_predictions(file)
+def _decide_offline(
+    session: IsolatedSession, bundle: Path, data: str, choice: list[str], *, adapt: str
+) -> NDArray[np.float64]:
+    """Return the probabilities of evaluate, or with adaptation those of score, (n_trials, n_classes)."""
+    if adapt == "off":
+        file = session.folder / "predictions.csv"
+        session.run("evaluate", str(bundle), "--data", data, *choice, "--engine", "numpy", "--predictions", str(file))
+        return _read_predictions(file)
+    file = session.folder / "offline.json"
+    session.run("score", str(bundle), data, *choice, "--engine", "numpy", "--adapt", adapt, "--json", str(file))
+    return np.array([list(row["p"].values()) for row in json.loads(file.read_bytes())["decisions"]])
 
 
 def compare(live: Collected, offline: NDArray[np.float64], manifest: Manifest, *, real_time: bool) -> Parity:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap.config.serve import CueConfig
+from pretap.decoder.adapting import AdaptingDecoder
 from pretap.decoder.decoder import Decoder
 from pretap.decoder.output import Output
 from pretap.decoder.stream import DecoderStream
@@ -18,6 +20,7 @@ from pretap.errors import UsageError
 from pretap.recordings.epochs import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap.spelling import counted
+from pretap_realtime.decide.adaptation import WindowFollower
 from pretap_realtime.decide.cues import CuePatterns
 from pretap_realtime.signal.chunk import Cue, Decision
 
@@ -54,8 +57,11 @@ class Mode(Protocol):
         """How many samples the next decision still needs; 1 if that is not known."""
         ...
 
-    def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool) -> list[Decision]:
-        """Return the decisions that clean, contiguous samples (n_new, n_channels) at (n_new,) complete."""
+    def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool, is_good: bool) -> list[Decision]:
+        """Return the decisions that clean, contiguous samples (n_new, n_channels) at (n_new,) complete.
+
+        A decoder that adapts learns only from samples of which every electrode `is_good`.
+        """
         ...
 
     def reset(self, *, delay_s: float) -> None:
@@ -112,6 +118,7 @@ class FreeRunning:
         self.lanes = decoder.stream(hop)
         self.n_seen = self.n_skipped = 0
         self._is_warming_up = True
+        self._follower = WindowFollower(decoder) if isinstance(decoder, AdaptingDecoder) else None
 
     @property
     def n_to_next(self) -> int:
@@ -127,8 +134,22 @@ class FreeRunning:
     def _restart(self) -> None:
         self.lanes.reset()
         self.n_seen = 0
+        if self._follower is not None:
+            self._follower.restart()
 
-    def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool) -> list[Decision]:
+    def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool, is_good: bool) -> list[Decision]:
+        if self._follower is None:
+            return self._process(x_uv, t_s, newest_only=newest_only)
+        decisions = []
+        for part in self._follower.parts(x_uv, is_good=is_good):  # the state moves after each
+            found, adapted = self._process(x_uv[part], t_s[part], newest_only=newest_only), self._follower.adapted
+            decisions += [replace(each, adapted=adapted) for each in found]
+        if newest_only:
+            self.n_skipped += sum(each.probs is not None for each in decisions[:-1])
+            decisions = decisions[-1:]
+        return decisions
+
+    def _process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool) -> list[Decision]:
         if newest_only:
             outputs, n_skipped = self.lanes.process_newest(x_uv)
             self.n_skipped += n_skipped
@@ -157,6 +178,7 @@ class _History:
         self._ring = Ring(n_samples, n_channels)
         self._n_forgotten = 0  # samples of this connection
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
+        self._bad: deque[tuple[int, int]] = deque()  # (first, end) of the samples with an electrode that is not good
         self._is_interrupted = False  # no sample came since the last break
 
     def reset(self) -> None:
@@ -167,6 +189,7 @@ class _History:
         self._n_forgotten += self._ring.n_seen
         self._ring.reset()
         self._breaks.clear()
+        self._bad.clear()
 
     def interrupt(self, why: str) -> None:
         self._is_interrupted = True
@@ -181,8 +204,17 @@ class _History:
             self.forget()
         self._is_interrupted = self._is_interrupted and not len(t_s)
 
-    def append(self, x_uv: _Samples, t_s: _Times) -> None:
+    def append(self, x_uv: _Samples, t_s: _Times, *, is_good: bool) -> None:
+        if not is_good:
+            self._bad.append((self._ring.n_seen, self._ring.n_seen + len(t_s)))
         self._ring.append(x_uv, t_s)
+        while self._bad and self._bad[0][1] <= self._ring.n_seen - self._ring.n_held:
+            self._bad.popleft()
+
+    def is_good(self, last: int, *, n_window: int) -> bool:
+        """Return whether all electrodes were good in the window that ends with sample `last` of those that are held."""
+        end = self._end(last)
+        return not any(first < end and stop > end - n_window for first, stop in self._bad)
 
     def timestamps(self) -> _Times:
         """Return the timestamps of the samples that are held: a view."""
@@ -265,11 +297,19 @@ class CueLocked:
         self._history.interrupt(why)
         return []
 
-    def process(self, x_uv: _Samples, t_s: _Times, *, newest_only: bool) -> list[Decision]:  # noqa: ARG002
+    def process(
+        self,
+        x_uv: _Samples,
+        t_s: _Times,
+        *,
+        newest_only: bool,  # noqa: ARG002
+        is_good: bool,
+    ) -> list[Decision]:
         self._history.begin_run(t_s)
         decisions = []
         for start in range(0, len(t_s), self._n_piece):
-            self._history.append(x_uv[start : start + self._n_piece], t_s[start : start + self._n_piece])
+            piece = slice(start, start + self._n_piece)
+            self._history.append(x_uv[piece], t_s[piece], is_good=is_good)
             decisions += self._answer()
         return decisions
 
@@ -327,7 +367,14 @@ class CueLocked:
         if why:
             return self._refuse(cue, why)
         number = self._history.number(last)
-        return Decision(float(held[last]), self._vote(last), cue=cue.text, origin=cue.origin, sample=number)
+        decision = Decision(float(held[last]), self._vote(last), cue=cue.text, origin=cue.origin, sample=number)
+        if not isinstance(self._decoder, AdaptingDecoder):
+            return decision
+        decision = replace(decision, adapted=self._decoder.adapted)
+        n_window = self._decoder.manifest.n_window
+        if self._history.is_good(last, n_window=n_window):
+            self._decoder.update(self._history.windows(last, n_window=n_window, ends_before=[0])[0])
+        return decision
 
     def _vote(self, last: int) -> NDArray[np.float64]:
         n_window = self._decoder.manifest.n_window

@@ -165,7 +165,8 @@ class Pipeline:
         chunk, decisions = taken.chunk, taken.decisions
         if decisions is None:
             times_s = self.horizon().times_s(self.front_end.backlog.n, chunk.t_s)
-            decisions = self._run_mode(chunk.x_uv, times_s, newest_only=False)
+            is_good = self.front_end.status.share() == 1
+            decisions = self._run_mode(chunk.x_uv, times_s, newest_only=False, is_good=is_good)
             self._newest_s = float(times_s[-1])
         self.front_end.accept(chunk)
         return _with_losses(_with_quality(decisions, self.front_end.status), self.front_end.losses.counts.n_lost)
@@ -205,7 +206,8 @@ class Pipeline:
         decisions: list[Decision] = []
         for part in parts:  # lazily: the quality that `_with_quality` reads is that of this part
             if isinstance(part, Run):
-                found = self._run_mode(part.x_uv, part.t_s, newest_only=newest_only)
+                is_good = self.front_end.status.share(part.replaced) == 1
+                found = self._run_mode(part.x_uv, part.t_s, newest_only=newest_only, is_good=is_good)
                 found = _with_quality(found, self.front_end.status, part.replaced)
             else:
                 if self.resampler is not None:
@@ -214,10 +216,12 @@ class Pipeline:
             decisions += _with_losses(found, part.n_lost)
         return decisions
 
-    def _run_mode(self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool) -> list[Decision]:
+    def _run_mode(
+        self, x_uv: NDArray[np.float32], t_s: NDArray[np.float64], *, newest_only: bool, is_good: bool
+    ) -> list[Decision]:
         if self.resampler is not None:
             x_uv, t_s = self.resampler.process(x_uv, t_s)
-        return self.mode.process(x_uv, t_s, newest_only=newest_only)
+        return self.mode.process(x_uv, t_s, newest_only=newest_only, is_good=is_good)
 
 
 def _with_quality(

@@ -20,6 +20,7 @@ from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
 from pretap.options import (
     FILE,
+    adapt_option,
     engine_option,
     json_option,
     part_option,
@@ -76,6 +77,13 @@ from pretap_realtime.signal.chunk import Decision
     help="Number of samples per chunk. No decision depends on it.",
 )
 @engine_option
+@adapt_option
+@click.option(
+    "--adapt-state",
+    type=FILE,
+    metavar="FILE",
+    help="Start from the adaptation in this file: of a recorded session, adapt-state.json in its folder.",
+)
 @json_option("Write every decision and verdict to this file.")
 def score(
     bundle: Path,
@@ -92,6 +100,8 @@ def score(
     hop_ms: float | None,
     n_chunk: int,
     engine: str | None,
+    adapt: str | None,
+    adapt_state: Path | None,
     json_file: Path | None,
 ) -> None:
     """Run the live pipeline of `pretap serve` over RECORDING as fast as possible.
@@ -100,6 +110,7 @@ def score(
     decided at the events that BUNDLE was trained on, or at every hop if it has none of them.
     """
     from pretap.bundle.file import load
+    from pretap.decoder.adapting import adapting
     from pretap.recordings.named import open_any
     from pretap.recordings.recording import describe_channels
 
@@ -108,9 +119,10 @@ def score(
         "cue.offset_ms": offset_ms,
         "decode.hop_ms": hop_ms,
         "decode.engine": engine,
+        "adapt.method": adapt,
     }
     settings = load_config(ServeConfig, config, overrides, flags)
-    decoder = load(bundle, engine=settings.decode.engine)
+    decoder = adapting(load(bundle, engine=settings.decode.engine), settings.adapt, state=adapt_state)
     manifest = decoder.manifest
     opened = open_any(
         recording,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from pretap.decoder.adapting import Adapted
 from pretap.files import explaining_a_full_disk, writing
 from pretap_realtime.decide.policy import Verdict
 from pretap_realtime.signal.chunk import Decision
@@ -25,10 +26,13 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     sample: int
     label: str
     command: bool
+    adapted: Adapted | msgspec.UnsetType
 
 
 class DecisionFile:
     """A JSON object with ``decisions``, rows of ``{t, p, why, cue, sample, label, command}``, followed by the figures.
+
+    If the decoder adapts, a row has ``adapted`` too: how far its state had moved before.
 
     The file appears when `finish` has written everything, or not at all.
 
@@ -62,7 +66,7 @@ class DecisionFile:
         if not decisions:
             return
         rows = [
-            _Row(d.t_s, self._by_class(d), d.why, d.cue, d.sample, v.label, v.command)
+            _Row(d.t_s, self._by_class(d), d.why, d.cue, d.sample, v.label, v.command, d.adapted or msgspec.UNSET)
             for d, v in zip(decisions, verdicts, strict=True)
         ]
         text = msgspec.json.encode(rows)[1:-1]

@@ -86,4 +86,6 @@ def _line(item: Outgoing) -> bytes:
         record["withheld_p"] = item.withheld_p
     if item.origin is not None:
         record["origin"] = msgspec.to_builtins(item.origin) | {"sample": item.sample}
+    if item.adapted is not None:
+        record["adapted"] = msgspec.to_builtins(item.adapted)
     return json_text(msgspec.json.encode(record)).encode() + b"\n"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from pretap.decoder.adapting import Adapted
 from pretap_realtime.send.messages import Message
 from pretap_realtime.signal.chunk import CueOrigin
 
@@ -32,6 +33,8 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
         Whether it has probabilities, and its timestamp is on this machine's clock.
     origin, sample
         Of a verdict at a cue: see `Decision`.
+    adapted
+        Of a verdict: see `Decision`.
     """
 
     message: Message
@@ -43,6 +46,7 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
     has_latency: bool = False
     origin: CueOrigin | None = None
     sample: int = -1
+    adapted: Adapted | None = None
 
 
 class Sink(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pretap.bundle.file import load
 from pretap.bundle.shipped import BEST, find_bundle
 from pretap.config.serve import ServeConfig
+from pretap.decoder.adapting import AdaptingDecoder
 from pretap.decoder.decoder import Decoder
 from pretap.errors import NoStreamError, OutletFrozenError, UsageError
 from pretap.spelling import did_you_mean
@@ -31,6 +32,7 @@ from pretap_realtime.send.messages import ServiceDescription
 from pretap_realtime.send.outlet_group import OutletGroup, source_ids
 from pretap_realtime.send.outlet_sink import OutletSink
 from pretap_realtime.send.publisher import Publisher
+from pretap_realtime.serve import adaptation
 from pretap_realtime.serve.connection import Connector, LslConnection, StreamSearch, start_searches
 from pretap_realtime.serve.fast_path import FastPath, make_fast_path
 from pretap_realtime.serve.handover import Handover
@@ -56,12 +58,15 @@ class Destinations:
         Log of the messages, if any.
     folder
         Folder for the recording of the session, if any.
+    adapt_state
+        File that keeps the state of decoders that adapt, if any.
     handover
         Under ``--supervise``, the file through which a worker continues the previous one's work.
     """
 
     log_file: Path | None
     folder: Path | None
+    adapt_state: Path | None
     handover: Handover | None
 
 
@@ -72,6 +77,7 @@ class _LoadedDecoder:
     settings: ServeConfig
     bundle: Path
     decoder: Decoder
+    adapt_state: Path | None
     connector: Connector
     hop: int  # samples
     say: Say
@@ -107,7 +113,8 @@ def run_decoders(
         name = "" if is_single else settings.markers.name
         say = _make_say(console, prefix=name and f"{name}: ")
         show_status = partial(console.status, name)
-        loaded.append(_load(bundle, settings, own_searches, say=say, show_status=show_status))
+        state = None if destinations is None else _own(destinations.adapt_state, name)
+        loaded.append(_load(bundle, settings, own_searches, adapt_state=state, say=say, show_status=show_status))
     jobs: dict[str, Job] = {}
     for k, each in enumerate(loaded):
         if destinations is None:
@@ -132,6 +139,7 @@ def _load(
     settings: ServeConfig,
     searches: list[StreamSearch],
     *,
+    adapt_state: Path | None,
     say: Say,
     show_status: Callable[[Sequence[str]], None],
 ) -> _LoadedDecoder:
@@ -149,9 +157,15 @@ def _load(
             "the bundle has no statistics of its training signal, so electrodes out of range, a wrong unit and a "
             "swapped cap cannot be detected; train it again"
         )
+    decoder = adaptation.start(decoder, settings.adapt, adapt_state, say=say)
     hop = hop_samples(settings.decode.hop_ms, decoder.manifest.sfreq_hz)
     connector = Connector(decoder, settings, searches=searches, say=say)
-    return _LoadedDecoder(settings, file, decoder, connector, hop, say, show_status)
+    return _LoadedDecoder(settings, file, decoder, adapt_state, connector, hop, say, show_status)
+
+
+def _own(file: Path | None, name: str) -> Path | None:
+    """Return the file of one of several decoders, named after its markers; of a single one `file` itself."""
+    return file if file is None or not name else file.with_name(f"{file.stem}-{name}{file.suffix}")
 
 
 # -- sinks and recording -------------------------------------------------------------------------------------------
@@ -171,7 +185,8 @@ def _open_sinks(
 
         sinks.append(open_outputs(outputs, root=loaded.name, say=loaded.say))
     if log_file is not None:
-        own = log_file if is_single else log_file.with_name(f"{log_file.stem}-{loaded.name}{log_file.suffix}")
+        own = _own(log_file, "" if is_single else loaded.name)
+        assert own is not None
         sinks.append(LogSink(own, say=loaded.say))
     if destinations.folder is None:
         return sinks, None
@@ -193,6 +208,8 @@ def _open_session(loaded: _LoadedDecoder, folder: Path, *, handover: Handover | 
         loaded.say(f"the recording continues in {folder}")
     session = SessionFolder(folder, say=loaded.say)
     session.write_settings(loaded.settings, bundle=loaded.bundle, sha256=loaded.decoder.sha256)
+    if isinstance(loaded.decoder, AdaptingDecoder):
+        loaded.decoder.write_state(folder / adaptation.SESSION_STATE)
     return session
 
 
@@ -249,6 +266,7 @@ def _run_service(
             sink.close()
         outlets.group.close()  # if other decoders continue, these outlets would remain, and be silent
         status.close()
+        adaptation.finish(loaded.decoder, loaded.adapt_state, say=loaded.say)
         show(str(service.summary()))
 
 

@@ -14,7 +14,8 @@ import click
 from pretap.completion import complete_bundle
 from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import OutletFrozenError, UsageError
-from pretap.options import FILE, FOLDER, engine_option, quiet_option, set_option
+from pretap.files import check_writable
+from pretap.options import FILE, FOLDER, adapt_option, engine_option, quiet_option, set_option
 from pretap_realtime.console.stopping import stop_at_eof, stop_on_signals
 from pretap_realtime.console.writer import ConsoleWriter
 from pretap_realtime.send import runaway_threads
@@ -30,6 +31,7 @@ _KEYS = {  # of the configuration, by option
     "cue_channel": "cue.channel",
     "hop_ms": "decode.hop_ms",
     "engine": "decode.engine",
+    "adapt": "adapt.method",
     "wait_s": "stream.wait_s",
     "reconnect_s": "stream.reconnect_s",
 }
@@ -60,6 +62,13 @@ class _ServeCommand(click.Command):
 )
 @click.option("--hop-ms", type=float, help="Time between two decisions.  [default: 50]")
 @engine_option
+@adapt_option
+@click.option(
+    "--adapt-state",
+    type=FILE,
+    metavar="FILE",
+    help="Continue from the adaptation in this file, if it exists, and write it there at the end.",
+)
 @click.option("--log", "log_file", type=FILE, help="Append every message to this file as a line of JSON.")
 @click.option("--record", "folder", type=FOLDER, help="Record the session into this new folder.")
 @click.option(
@@ -81,6 +90,7 @@ def serve(
     bundle: Path | None,
     *,
     config: Path | None,
+    adapt_state: Path | None,
     log_file: Path | None,
     folder: Path | None,
     quiet: bool,
@@ -111,12 +121,17 @@ def serve(
     code = 0
     try:
         decoders = _read_decoders(bundle, config, **flags)
+        if adapt_state is not None and not any(settings.adapt.is_on for _, settings in decoders):
+            raise UsageError("--adapt-state keeps the state of an adaptation: give --adapt recentre too.")
+        check_writable(adapt_state)
         for name in _THREAD_VARIABLES:
             os.environ.setdefault(name, "1")
         from pretap_realtime.serve.assembly import Destinations, run_decoders
 
         handover = None if supervised is None else Handover(supervised)
-        destinations = None if dry_run else Destinations(log_file=log_file, folder=folder, handover=handover)
+        destinations = None
+        if not dry_run:
+            destinations = Destinations(log_file, folder, adapt_state=adapt_state, handover=handover)
         run_decoders(decoders, destinations, stop=stop, console=console)
     except OutletFrozenError as error:  # caught here because the normal exit would wait for threads that spin
         console.say(f"Error: {error}")

@@ -4,6 +4,7 @@
 session.xdf      the EEG, the cues and the streams of serve, recorded by a child process `pretap record`
 decisions.jsonl  every message except heartbeats, with latencies
 config.json      the configuration in effect
+adapt-state.json with --adapt: the state at the start
 session.json     bundle (path, sha256), versions, date, host and command line
 record.log       the output of the recorder
 part-2 ...       the same files, after a restart under ``--supervise``

@@ -90,6 +90,7 @@ class VerdictPublisher:
                     has_latency=bool(probs) and has_latency,
                     origin=decision.origin,
                     sample=decision.sample,
+                    adapted=decision.adapted,
                 )
             )
         if items:

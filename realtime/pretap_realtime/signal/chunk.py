@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretap.decoder.adapting import Adapted
+
 
 class CueOrigin(msgspec.Struct, frozen=True, gc=False):
     """How the time of a live cue follows from its marker; see `StreamClocks`.
@@ -85,6 +87,8 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
         Samples counted as lost so far.
     quality
         The share of the electrodes that are good, 0..1; 0 if something is wrong with the stream as a whole.
+    adapted
+        How far the state of a decoder that adapts had moved before this window; otherwise None.
     """
 
     t_s: float
@@ -95,3 +99,4 @@ class Decision(msgspec.Struct, frozen=True, eq=False, gc=False):
     sample: int = -1
     n_lost: int = 0
     quality: float = 1.0
+    adapted: Adapted | None = None

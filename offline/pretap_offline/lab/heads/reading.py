@@ -13,9 +13,8 @@ from pretap.errors import DataError, PretapError, UsageError
 from pretap.recordings.epochs import Epochs, join
 from pretap.recordings.events import matches
 from pretap.recordings.mne_epochs import is_epochs_file, read_mne_epochs
-from pretap_offline.evaluate.candidates import cropped
 from pretap_offline.lab.heads.config import Group, Head, HeadsConfig, cutting_recipe, files_of
-from pretap_offline.trials.source import cut_recordings
+from pretap_offline.trials.source import cropped, cut_recordings
 
 
 class HeadReader:
