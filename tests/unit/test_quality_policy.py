@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.config.serve import QualityConfig
-from pretap.errors import StreamRefusedError, UsageError
+from pretap.errors import StreamRefusedError
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk, Cue
-from pretap_realtime.signal.quality import check_policy
+from pretap_realtime.signal.quality import masking_limits
 from signal_cases import (
     FS,
     NAMES,
@@ -145,14 +145,14 @@ def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
     assert pipeline.front_end.status.describe() == "1 of 16 electrodes flat: FC3; interpolated from their neighbours"
 
 
-def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):
-    settings_ = QualityConfig(policy="mask")
-    check_policy(settings_, decoder)
-    with pytest.raises(UsageError, match="expected a bundle that can interpolate"):
-        check_policy(settings_, make_decoder(interpolation=None))
-    with pytest.raises(UsageError, match='choose "flag" or "hold"'):
-        check_policy(settings_, make_decoder(interpolation=np.zeros((4, 4))))
-    check_policy(QualityConfig(policy="hold"), make_decoder(interpolation=None))
+def test_mask_is_the_default_and_says_which_electrodes_a_bundle_cannot_replace(make_decoder, decoder):
+    assert QualityConfig().policy == "mask"
+    assert masking_limits(QualityConfig(), decoder) == ""
+    assert "cannot interpolate electrodes" in masking_limits(QualityConfig(), make_decoder(interpolation=None))
+    weights = interpolation_weights([*NAMES[:-1], "EXG"])
+    partly = make_decoder(sfreq_hz=FS, channels=[*NAMES[:-1], "EXG"], interpolation=weights)
+    assert masking_limits(QualityConfig(), partly).startswith("EXG: the position is unknown")
+    assert masking_limits(QualityConfig(policy="flag"), make_decoder(interpolation=None)) == ""
 
 
 def test_a_first_window_in_another_unit_is_refused_and_the_unit_named(decoder):
