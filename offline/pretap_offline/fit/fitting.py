@@ -19,9 +19,12 @@ from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Train
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
+from pretap.networks import ClosedFormSpec
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
+from pretap_offline.fit.dropping import with_dropped
 from pretap_offline.fit.estimator import export_network, is_trained_by_torch, make_estimator, make_fir, make_scaling
+from pretap_offline.trials.montage import interpolation_weights
 
 _MAX_TOLERANCE = 1e-2
 
@@ -60,7 +63,7 @@ def fit(
     for member in range(n_members):
         member_seed = _member_seed(seed, member)
         estimator = make_estimator(config, scaling, like=epochs, seed=member_seed, fir=fir, advance=advance)
-        estimator.fit(epochs.x_uv, epochs.labels)
+        _fit_estimator(estimator, epochs, config, seed=member_seed)
         if losses is not None and is_trained_by_torch(config):
             losses.append([float(loss) for loss in estimator.named_steps["network"].history[:, "train_loss"]])
         if advance is not None and not is_trained_by_torch(config):
@@ -68,6 +71,18 @@ def fit(
         prefix = f"members.{member}." if n_members > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in export_network(estimator).items()}
     return tensors
+
+
+def _fit_estimator(estimator: Any, epochs: Epochs, config: TrainConfig, *, seed: int) -> None:
+    """Fit on the trials, and on copies with a dropped electrode if the kind does not drop electrodes batch by batch."""
+    assert epochs.labels is not None
+    if is_trained_by_torch(config) or not config.fit.drop_electrodes:
+        estimator.fit(epochs.x_uv, epochs.labels)
+        return
+    weights = interpolation_weights(epochs.channels)
+    x_uv, trials = with_dropped(epochs.x_uv, weights, share=config.fit.drop_electrodes, seed=seed)
+    groups = {"network__groups": trials} if isinstance(config.network, ClosedFormSpec) else {}
+    estimator.fit(x_uv, epochs.labels[trials], **groups)
 
 
 def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int) -> Manifest:

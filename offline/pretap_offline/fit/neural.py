@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from pretap.config.train import TrainConfig
 from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import LstmNetwork, module_of, one_thread
+from pretap_offline.fit.dropping import dropping_maps
 from pretap_offline.fit.mirror import mirror_partners
+from pretap_offline.trials.montage import interpolation_weights
 
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
@@ -34,7 +36,8 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
     """skorch classifier with a `random_state`: equal data and state produce equal weights, bit for bit.
 
     Training windows are mirrored with probability `mirror` (see `pretap_offline.fit.mirror`); `partners` holds the
-    mirror image of each input. ``fit`` restores torch's global generator and computes on one thread.
+    mirror image of each input. With probability `drop`, a random one of the matrices `maps` drops an electrode (see
+    `pretap_offline.fit.dropping`). ``fit`` restores torch's global generator and computes on one thread.
     """
 
     def __init__(
@@ -44,10 +47,13 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         random_state: int = 0,
         mirror: float = 0.0,
         partners: tuple[int, ...] = (),
+        drop: float = 0.0,
+        maps: NDArray[np.float64] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, *args, **kwargs)
         self.random_state, self.mirror, self.partners = random_state, mirror, partners
+        self.drop, self.maps = drop, maps
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803 - scikit-learn's name
         """Train on scaled windows (n_epochs, n_steps, n_inputs) float64 and class indices (n_epochs,) int64."""
@@ -68,12 +74,18 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         return self
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
-        """Mirror some windows (batch, n_steps, n_inputs) and their labels (batch,), then do the training step."""
+        """Mirror some windows (batch, n_steps, n_inputs) and labels (batch,), drop electrodes, then do the step."""
         x, y = batch
         if self.mirror:
             swap = torch.rand(len(y)) < self.mirror  # (batch,)
             x = torch.where(swap[:, None, None], x[:, :, list(self.partners)], x)
             y = torch.where(swap, 1 - y, y)
+        if self.drop and self.maps is not None and len(self.maps):
+            picked = torch.from_numpy(self.maps)[
+                torch.randint(len(self.maps), (len(y),))
+            ]  # (batch, n_inputs, n_inputs)
+            is_dropped = torch.rand(len(y)) < self.drop  # (batch,)
+            x = torch.where(is_dropped[:, None, None], x @ picked.mT.to(x.dtype), x)
         return super().train_step_single((x, y), **fit_params)
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:  # noqa: N803
@@ -144,6 +156,10 @@ def make_network_classifier(
         random_state=seed,
         mirror=fit.mirror,
         partners=tuple(mirror_partners(like.channels, n_classes=n_classes).tolist()) if fit.mirror else (),
+        drop=fit.drop_electrodes,
+        maps=dropping_maps(interpolation_weights(like.channels), reference=config.scaling.reference)
+        if fit.drop_electrodes
+        else None,
         criterion=torch.nn.CrossEntropyLoss,  # on logits
         optimizer=optimizer,
         lr=fit.learning_rate,
