@@ -120,6 +120,42 @@ def test_mask_lets_the_neighbours_stand_in_and_a_wrong_unit_hold(decoder):
     assert {d.quality for d in masked if d.probs is not None} <= {1 - 1 / N, 1 - 2 / N}
 
 
+@pytest.mark.parametrize("fault", ["mains", "flat", "railed", "noise"])
+def test_what_a_bad_electrode_reads_reaches_no_other_channel_of_an_average_reference(make_decoder, fault):
+    weights = interpolation_weights(NAMES)
+    decoder = make_decoder(sfreq_hz=FS, n_window=100, channels=NAMES, interpolation=weights, statistics=known())
+    x, k = eeg(6), NAMES.index("CP3")
+    spoilt, n = x.copy(), len(x)
+    spoilt[:, k] = {
+        "mains": wave(n, 50, 1000),
+        "flat": np.zeros(n),
+        "railed": np.full(n, 187_500),
+        "noise": np.random.default_rng(0).normal(0, 100, n),
+    }[fault]
+    decisions, pipeline = run(decoder, spoilt, range(10, n, 10), policy="mask")
+    assert pipeline.front_end.status.replaced == {k}
+    late = [d for d in decisions if d.t_s > 500 + 2]
+    assert len(late) > 70
+    repaired = x.astype(np.float64)
+    repaired[:, k] = repaired @ weights[k]
+    for decision in late:
+        end = round((decision.t_s - 500) * FS) + 1
+        expected = decoder.decode(repaired[end - 100 : end])
+        np.testing.assert_allclose(decision.probs, expected, atol=1e-5)
+
+
+def test_more_bad_electrodes_than_may_be_replaced_are_reported_and_decisions_go_on(decoder):
+    x = eeg(6)
+    for k in (0, 6, 10, 14):
+        x[:, k] = wave(len(x), 50, 1000)
+    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="mask")
+    assert pipeline.front_end.status.replaced == frozenset()
+    assert "F3, C3, C4, O1: cannot be masked" in pipeline.front_end.status.describe()
+    assert decisions[-1].probs is not None
+    assert not decisions[-1].why
+    assert decisions[-1].quality == 1 - 4 / N
+
+
 def test_a_cued_decision_carries_the_quality_too(decoder):
     x = faulty(0)
     pipeline = Pipeline(
