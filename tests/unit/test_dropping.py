@@ -25,7 +25,7 @@ def windows(n_trials: int = 40) -> np.ndarray:
 def as_live(x_uv: np.ndarray, channel: int) -> np.ndarray:
     weights = interpolation_weights(CHANNELS)
     electrodes = Electrodes(CHANNELS, weights, max_share=0.15, sfreq_hz=100.0, n_window=50)
-    electrodes.mask(frozenset({channel}))
+    electrodes.mask([channel])
     (part,) = electrodes.repair(x_uv)
     return part.x_uv
 

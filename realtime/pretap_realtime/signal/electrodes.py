@@ -149,7 +149,7 @@ class Electrodes:
         self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
         self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
         self._n_moving[list(lost)] = 0
-        self._wanted: frozenset[int] = frozenset()  # to be masked, if possible
+        self._wanted: tuple[int, ...] = ()  # to be masked, if possible
         self._set_flat(lost)
 
     def restart_block(self) -> None:
@@ -184,13 +184,13 @@ class Electrodes:
             return f"{which}; at most {self._n_max} may be interpolated (stream.max_interpolated)"
         return f"{which}; not all of them have a known position"
 
-    def mask(self, channels: frozenset[int]) -> str:
+    def mask(self, channels: Sequence[int]) -> str:
         """Replace these too, as if they were flat; return what changes, empty for nothing.
 
-        Those that cannot be interpolated are not replaced. If more are bad than may be, only the flat ones are: the
-        decoder then goes on with bad electrodes, but no decision could be made without them.
+        The worst come first: those that can be interpolated are replaced, in this order, as long as no more are
+        replaced than may be. The decoder goes on with the others, unlike with too many flat ones.
         """
-        before, self._wanted = self.replaced, channels
+        before, self._wanted = self.replaced, tuple(channels)
         self._set_flat(self._flat)
         return "" if self.replaced == before else self.describe() or _ALL_BACK
 
@@ -290,5 +290,5 @@ class Electrodes:
     def _maskable(self, flat: frozenset[int]) -> frozenset[int]:
         if self._weights is None:
             return frozenset()
-        masked = frozenset(k for k in self._wanted if can_interpolate(self._weights, k))
-        return masked if len(flat | masked) <= self._n_max else frozenset()
+        possible = [k for k in self._wanted if k not in flat and can_interpolate(self._weights, k)]
+        return frozenset(possible[: max(0, self._n_max - len(flat))])

@@ -274,7 +274,7 @@ class FrontEnd:
         """Apply the quality check's next finding."""
         self.status.quality = quality = self._quality_check.take_change()
         if self._masks_bad:
-            change = self._electrodes.mask(frozenset(quality.bad))
+            change = self._electrodes.mask(tuple(quality.bad))
             if change:
                 yield self._interruption(self.newest_s, change)
 

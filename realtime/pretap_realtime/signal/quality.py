@@ -11,6 +11,7 @@ window holds a bad block of it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -32,10 +33,14 @@ _CAP_BLOCKS: Final = 20  # 5 s: one check of the cap
 _CAP_AGREE: Final = 2  # checks of the cap that must find the same
 _NEVER: Final = 2**62  # samples
 _N_KINDS: Final = 5  # of faults: non-finite values, railed, mains, off scale, noisy
+_N_UNUSABLE: Final = 2  # the first of these leave nothing of the signal
 
 
 class SignalQuality(msgspec.Struct, frozen=True):
-    """Faults from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream."""
+    """Faults from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream.
+
+    The worst channel comes first: one without a usable value, then the one that is furthest off its scale.
+    """
 
     bad: dict[int, str] = {}
     faults: tuple[str, ...] = ()
@@ -43,7 +48,7 @@ class SignalQuality(msgspec.Struct, frozen=True):
     def describe(self, channels: Sequence[str]) -> str:
         """Return all faults as text, empty if there are none."""
         by_fault: dict[str, list[str]] = {}
-        for k, fault in self.bad.items():
+        for k, fault in sorted(self.bad.items()):
             by_fault.setdefault(fault, []).append(channels[k])
         return "; ".join([*self.faults, *(f"{', '.join(names)}: {fault}" for fault, names in by_fault.items())])
 
@@ -158,7 +163,7 @@ class _ElectrodeLevels:
         self._step = -(-n_persist // _PERSIST)
         self._levels = np.zeros((_N_KINDS, len(present)), np.int64)
         self._is_bad = np.zeros((_N_KINDS, len(present)), bool)
-        self._faults: dict[tuple[int, int], str] = {}  # (kind, channel)
+        self._faults: dict[tuple[int, int], tuple[float, str]] = {}  # (kind, channel): factor off its scale, words
 
     @property
     def is_bad(self) -> NDArray[np.bool_]:
@@ -177,14 +182,16 @@ class _ElectrodeLevels:
         risen = ~self._is_bad & (self._levels == self._n_persist)
         self._is_bad = (self._is_bad | risen) & (self._levels > 0)
         for kind, channel in np.argwhere(risen).tolist():
-            self._faults[kind, channel] = _fault(kind, channel, found)
+            relative = max(float(found.relative[channel]), 1e-9)
+            factor = math.inf if kind < _N_UNUSABLE else max(relative, 1 / relative)
+            self._faults[kind, channel] = (factor, _fault(kind, channel, found))
 
     def describe_bad(self) -> dict[int, str]:
-        """Return the fault of each bad electrode in words: its first kind says most."""
-        bad: dict[int, str] = {}
+        """Return the fault of each bad electrode in words, the worst first; the first kind of a fault says most."""
+        bad: dict[int, tuple[float, str]] = {}
         for kind, channel in np.argwhere(self._is_bad).tolist():
             bad.setdefault(channel, self._faults[kind, channel])
-        return bad
+        return {k: bad[k][1] for k in sorted(bad, key=lambda k: -bad[k][0])}
 
 
 class _CapTrend:
