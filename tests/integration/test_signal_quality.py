@@ -150,10 +150,10 @@ def test_hold_gives_no_verdict_while_an_electrode_is_bad_and_goes_on_after_it(se
     assert child.interrupt() == 0
 
 
-def test_mask_is_refused_at_the_start_where_the_bundle_cannot_interpolate(start, bundle):
-    child = start("serve", str(bundle), "--set", "quality.policy=mask")
-    assert child.wait() == 2
-    assert 'quality.policy = "mask": expected a bundle that can interpolate electrodes' in child.said
+def test_a_bundle_that_cannot_interpolate_is_served_and_that_it_needs_each_electrode_is_said(start, bundle):
+    child = start("serve", str(bundle), "--query", "name=nobody", "--wait-s", "0.1")
+    assert child.wait() == 3
+    assert child.said.count("this bundle cannot interpolate electrodes, so it needs each of them") == 1
 
 
 def test_a_bundle_without_statistics_is_served_and_what_goes_unseen_is_said(start, bundle):

@@ -58,7 +58,7 @@ def test_nothing_is_said_of_a_good_signal_of_this_or_another_head(seed, head, uv
 @given(
     seed=st.integers(0, 1000),
     name=st.sampled_from(NAMES),
-    kind=st.sampled_from(["rail", "clip", "50", "60", "loud", "dead", "nan"]),
+    kind=st.sampled_from(["rail", "clip", "50", "60", "loud", "noise", "dead", "nan"]),
 )
 def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
     def change(x):
@@ -71,6 +71,7 @@ def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
             "50": x + wave(len(x), 50, 100),
             "60": x + wave(len(x), 60, 100),
             "loud": 500 * noise,
+            "noise": 50 * noise,
             "dead": 0.3 * noise,
             "nan": x + noise,
         }[kind]
@@ -81,6 +82,7 @@ def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
         "50": "dominated by 50 Hz",
         "60": "dominated by 60 Hz",
         "loud": "much too large beside the others",
+        "noise": "noise: changes much faster than the others",
         "dead": "much too small beside the others",
         "nan": "non-finite values",
     }[kind]
@@ -107,6 +109,28 @@ def test_a_window_longer_than_the_blocks_that_count_is_clean_when_its_electrodes
     assert quality.take_change().bad
     assert quality.next_change >= 1200 + 600
     assert quality.take_change() == GOOD
+
+
+def with_common_mains(x, uv):
+    """All electrodes with mains, in slightly different amplitudes; the average reference takes most of it off."""
+    uv_each = uv * np.random.default_rng(7).uniform(0.95, 1.05, N)
+    return (x + wave(len(x), 50, 1.0)[:, None] * uv_each).astype(np.float32)
+
+
+def test_mains_of_all_electrodes_are_named_unless_the_training_had_as_much():
+    x = with_common_mains(eeg(10, seed=1), 80)
+    train = with_common_mains(eeg(100, seed=50), 80).reshape(-1, 100, N)
+    assert words_of(x, statistics=lambda: gather_statistics(train, sfreq_hz=FS)) == []
+    (said,) = words_of(x)
+    assert said.startswith(f"{', '.join(NAMES)}: dominated by 50 Hz")
+
+
+def test_noise_on_one_electrode_is_found_below_mains_that_all_have_in_common():
+    train = with_common_mains(eeg(100, seed=50), 80).reshape(-1, 100, N)
+    noise = np.random.default_rng(0).normal(0, 100, round(6 * FS)).astype(np.float32)
+    x = hurt(with_common_mains(eeg(6, seed=1), 80), "FC4", lambda _: noise)
+    said = words_of(x, statistics=lambda: gather_statistics(train, sfreq_hz=FS))
+    assert [each.split(":")[0] for each in said] == ["FC4"]
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretap.config.serve import QualityConfig
-from pretap.errors import StreamRefusedError, UsageError
+from pretap.errors import StreamRefusedError
 from pretap_offline.trials.montage import interpolation_weights
 from pretap_realtime.decide.modes import CueLocked, FreeRunning
 from pretap_realtime.decide.pipeline import Pipeline
 from pretap_realtime.signal.chunk import Chunk, Cue
-from pretap_realtime.signal.quality import check_policy
+from pretap_realtime.signal.quality import masking_limits
 from signal_cases import (
     FS,
     NAMES,
@@ -126,6 +126,42 @@ def test_mask_lets_the_neighbours_stand_in_and_a_wrong_unit_hold(decoder):
     assert {d.quality for d in masked if d.probs is not None} <= {1 - 1 / N, 1 - 2 / N}
 
 
+@pytest.mark.parametrize("fault", ["mains", "flat", "railed", "noise"])
+def test_what_a_bad_electrode_reads_reaches_no_other_channel_of_an_average_reference(make_decoder, fault):
+    weights = interpolation_weights(NAMES)
+    decoder = make_decoder(sfreq_hz=FS, n_window=100, channels=NAMES, interpolation=weights, statistics=known())
+    x, k = eeg(6), NAMES.index("CP3")
+    spoilt, n = x.copy(), len(x)
+    spoilt[:, k] = {
+        "mains": wave(n, 50, 1000),
+        "flat": np.zeros(n),
+        "railed": np.full(n, 187_500),
+        "noise": np.random.default_rng(0).normal(0, 100, n),
+    }[fault]
+    decisions, pipeline = run(decoder, spoilt, range(10, n, 10), policy="mask")
+    assert pipeline.front_end.status.replaced == {k}
+    late = [d for d in decisions if d.t_s > 500 + 2]
+    assert len(late) > 70
+    repaired = x.astype(np.float64)
+    repaired[:, k] = repaired @ weights[k]
+    for decision in late:
+        end = round((decision.t_s - 500) * FS) + 1
+        expected = decoder.decode(repaired[end - 100 : end])
+        np.testing.assert_allclose(decision.probs, expected, atol=1e-5)
+
+
+def test_of_more_bad_electrodes_than_may_be_replaced_the_worst_are_and_decisions_go_on(decoder):
+    x = eeg(6)
+    for k, uv in ((0, 100), (6, 1000), (10, 1000), (14, 1000)):
+        x[:, k] = wave(len(x), 50, uv)
+    decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="mask")
+    assert pipeline.front_end.status.replaced == {6, 10, 14}
+    assert "F3: cannot be masked" in pipeline.front_end.status.describe()
+    assert decisions[-1].probs is not None
+    assert not decisions[-1].why
+    assert decisions[-1].quality == 1 - 4 / N
+
+
 def test_a_cued_decision_carries_the_quality_too(decoder):
     x = faulty(0)
     pipeline = Pipeline(
@@ -151,14 +187,14 @@ def test_flat_electrodes_count_as_not_good_and_are_replaced_as_ever(decoder):
     assert pipeline.front_end.status.describe() == "1 of 16 electrodes flat: FC3; interpolated from their neighbours"
 
 
-def test_mask_is_refused_at_the_start_for_a_bundle_that_cannot_interpolate(make_decoder, decoder):
-    settings_ = QualityConfig(policy="mask")
-    check_policy(settings_, decoder)
-    with pytest.raises(UsageError, match="expected a bundle that can interpolate"):
-        check_policy(settings_, make_decoder(interpolation=None))
-    with pytest.raises(UsageError, match='choose "flag" or "hold"'):
-        check_policy(settings_, make_decoder(interpolation=np.zeros((4, 4))))
-    check_policy(QualityConfig(policy="hold"), make_decoder(interpolation=None))
+def test_mask_is_the_default_and_says_which_electrodes_a_bundle_cannot_replace(make_decoder, decoder):
+    assert QualityConfig().policy == "mask"
+    assert masking_limits(QualityConfig(), decoder) == ""
+    assert "cannot interpolate electrodes" in masking_limits(QualityConfig(), make_decoder(interpolation=None))
+    weights = interpolation_weights([*NAMES[:-1], "EXG"])
+    partly = make_decoder(sfreq_hz=FS, channels=[*NAMES[:-1], "EXG"], interpolation=weights)
+    assert masking_limits(QualityConfig(), partly).startswith("EXG: the position is unknown")
+    assert masking_limits(QualityConfig(policy="flag"), make_decoder(interpolation=None)) == ""
 
 
 def test_a_first_window_in_another_unit_is_refused_and_the_unit_named(decoder):

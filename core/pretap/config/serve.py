@@ -142,11 +142,12 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     policy
-        ``flag`` reports it and goes on. ``mask`` interpolates bad channels from their neighbours, like flat ones.
-        ``hold`` gives no verdict while it lasts; ``mask`` does the same for faults of the whole stream.
+        ``mask`` interpolates bad channels from their neighbours, like flat ones, as far as the bundle can. ``flag``
+        reports them and goes on. ``hold`` gives no verdict while it lasts; ``mask`` does the same for faults of the
+        whole stream.
     mains_hz, mains_share
-        A channel is dominated by mains if one of these frequencies has this share of its variance. Without
-        frequencies there is no check.
+        A channel is dominated by mains if one of these frequencies has this share of its variance, and the training
+        did not have as much. Without frequencies there is no check.
     off_scale
         A channel is off scale if its amplitude, relative to that of all others, differs by this factor from the
         training's.
@@ -156,7 +157,7 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Whether the signal is checked for channels whose labels were swapped since training.
     """
 
-    policy: Literal["flag", "mask", "hold"] = "flag"
+    policy: Literal["mask", "flag", "hold"] = "mask"
     mains_hz: Annotated[tuple[Positive, ...], Meta(max_length=8)] = (50.0, 60.0)
     mains_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     off_scale: Annotated[float, Meta(ge=2, le=1e6)] = 8.0

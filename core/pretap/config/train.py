@@ -86,6 +86,10 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ``cosine`` raises the learning rate over the first tenth of the batches and lowers it to 0 over the rest.
     mirror
         The probability that a training window is mirrored: left and right electrodes and the two classes are swapped.
+    drop_electrodes
+        The share of the training windows in which one electrode, drawn at random, is interpolated from the others, as
+        the live service replaces a bad one. Electrodes whose position is unknown are never drawn. Kinds without
+        training epochs get such windows as copies beside all others.
     """
 
     optimizer: Literal["nadam", "adamw"] = "nadam"
@@ -96,6 +100,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     betas: tuple[_Beta, _Beta] = (0.9, 0.999)
     schedule: Literal["constant", "cosine"] = "constant"
     mirror: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    drop_electrodes: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     members: Annotated[int, Meta(ge=1, le=64)] = 1
     calibrate: bool = True
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -34,10 +34,19 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def __init__(self, spec: ClosedFormSpec, impulse: NDArray[np.float64], random_state: int = 0) -> None:
         self.spec, self.impulse, self.random_state = spec, impulse, random_state
 
-    def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> ClosedFormClassifier:  # noqa: N803
-        """Fit both branches, and then their weights on cross-fitted scores of the same trials."""
+    def fit(
+        self,
+        X: NDArray[Any],  # noqa: N803
+        y: NDArray[np.int64],
+        groups: NDArray[np.intp] | None = None,
+    ) -> ClosedFormClassifier:
+        """Fit both branches, and then their weights on cross-fitted scores of the same trials.
+
+        Windows of one of the `groups` (n_epochs,) show the same trial, and are held out together.
+        """
         self.classes_ = np.unique(y)
-        n_smallest = int(np.bincount(y)[self.classes_].min())
+        shown = y if groups is None else y[np.unique(groups, return_index=True)[1]]  # (n_trials,)
+        n_smallest = int(np.bincount(shown)[self.classes_].min())
         if n_smallest < _MIN_TRIALS:
             raise DataError(
                 f"A network of kind 'closed-form' weights its scores on held-out trials: expected at least "
@@ -47,13 +56,14 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.mean_ = riemannian_mean(np.stack([oas_covariance(window) for window in self._filtered(X)]))
         features = self._features(X)
         n_folds = min(_MAX_FOLDS, n_smallest)
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=self.random_state)
+        splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+        folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
         branches = [
             make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.array(self.spec.ridge))),
             make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=self.spec.shrinkage)),
         ]
         scores = [
-            cross_val_predict(branch, x, y, cv=folds, method="decision_function").reshape(len(y), -1)
+            cross_val_predict(branch, x, y, cv=folds, groups=groups, method="decision_function").reshape(len(y), -1)
             for branch, x in zip(branches, features, strict=True)
         ]  # (n_epochs, 1 or n_classes) each
         self.branches_ = [branch.fit(x, y) for branch, x in zip(branches, features, strict=True)]

@@ -166,13 +166,13 @@ def _network(
 
 def _check_fit(config: TrainConfig) -> None:
     """Refuse [fit] settings that have no effect on this kind."""
-    defaults = FitConfig(calibrate=config.fit.calibrate)
+    defaults = FitConfig(calibrate=config.fit.calibrate, drop_electrodes=config.fit.drop_electrodes)
     changed = [name for name in defaults.__struct_fields__ if getattr(config.fit, name) != getattr(defaults, name)]
     if changed:
         kind = config.network.__struct_config__.tag
         raise UsageError(
             f"fit.{', fit.'.join(changed)}: a network of kind {kind!r} is fitted in closed form, without "
-            "training epochs. Leave these settings out; only fit.calibrate applies."
+            "training epochs. Leave these settings out; only fit.calibrate and fit.drop_electrodes apply."
         )
 
 

@@ -19,10 +19,11 @@ from pretap.bundle.manifest import FORMAT_VERSION, TRIAL_DIGITS, Manifest, Sourc
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import DataError, UsageError
-from pretap.networks import AverageSpec
+from pretap.networks import AverageSpec, ClosedFormSpec
 from pretap.networks.kind import member_prefixes
 from pretap.recordings.epochs import Epochs
 from pretap.signal.scaling import FIR
+from pretap_offline.fit.dropping import with_dropped
 from pretap_offline.fit.estimator import (
     export_members,
     is_trained_by_torch,
@@ -33,6 +34,7 @@ from pretap_offline.fit.estimator import (
 )
 from pretap_offline.fit.parts import join, part_manifests, part_recipes
 from pretap_offline.fit.pooling import fit_pooled
+from pretap_offline.trials.montage import interpolation_weights
 
 _MAX_TOLERANCE = 1e-2
 
@@ -80,7 +82,7 @@ def fit(
         if others:
             fit_pooled(estimator, epochs, others)
         else:
-            estimator.fit(epochs.x_uv, epochs.labels)
+            _fit_estimator(estimator, epochs, config, seed=own_seed)
         if losses is not None and is_trained_by_torch(config):
             losses.append(estimator.named_steps["network"].losses())
         if advance is not None and not is_trained_by_torch(config):
@@ -89,6 +91,18 @@ def fit(
     for prefix, exported in zip(member_prefixes(n_members), members, strict=True):
         tensors |= {prefix + name: tensor for name, tensor in exported.items()}
     return tensors
+
+
+def _fit_estimator(estimator: Any, epochs: Epochs, config: TrainConfig, *, seed: int) -> None:
+    """Fit on the trials, and on copies with a dropped electrode if the kind does not drop electrodes batch by batch."""
+    assert epochs.labels is not None
+    if is_trained_by_torch(config) or not config.fit.drop_electrodes:
+        estimator.fit(epochs.x_uv, epochs.labels)
+        return
+    weights = interpolation_weights(epochs.channels)
+    x_uv, trials = with_dropped(epochs.x_uv, weights, share=config.fit.drop_electrodes, seed=seed)
+    groups = {"network__groups": trials} if isinstance(config.network, ClosedFormSpec) else {}
+    estimator.fit(x_uv, epochs.labels[trials], **groups)
 
 
 def make_manifest(epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs] = ()) -> Manifest:

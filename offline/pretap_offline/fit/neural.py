@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from pretap.config.train import TrainConfig
 from pretap.recordings.epochs import Epochs
 from pretap.torch_networks import STACKED, LstmNetwork, module_of, one_thread
+from pretap_offline.fit.dropping import dropping_maps
 from pretap_offline.fit.mirror import mirror_partners
+from pretap_offline.trials.montage import interpolation_weights
 
 # Keras's Nadam: its epsilon is 1e-7 and its momentum schedule decays by 0.004 (torch's defaults: 1e-8, 0.004).
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
@@ -34,7 +36,8 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
     """skorch classifier with a `random_state`: equal data and state produce equal weights, bit for bit.
 
     Training windows are mirrored with probability `mirror` (see `pretap_offline.fit.mirror`); `partners` holds the
-    mirror image of each input. ``fit`` restores torch's global generator and computes on one thread.
+    mirror image of each input. With probability `drop`, a random one of the matrices `maps` drops an electrode (see
+    `pretap_offline.fit.dropping`). ``fit`` restores torch's global generator and computes on one thread.
     """
 
     def __init__(
@@ -44,10 +47,13 @@ class NetworkClassifier(NeuralNetClassifier):  # type: ignore[misc]  # skorch ha
         random_state: int = 0,
         mirror: float = 0.0,
         partners: tuple[int, ...] = (),
+        drop: float = 0.0,
+        maps: NDArray[np.float64] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, *args, **kwargs)
         self.random_state, self.mirror, self.partners = random_state, mirror, partners
+        self.drop, self.maps = drop, maps
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> NetworkClassifier:  # noqa: N803 - scikit-learn's name
         """Train on scaled windows (n_epochs, n_steps, n_inputs) float64 and class indices (n_epochs,) int64."""
@@ -131,8 +137,8 @@ class StackedClassifier(NetworkClassifier):
 class _Batches:
     """Draws training batches, each by one indexing: torch's loader takes as long as the training step.
 
-    With `generators`, each draws the order and the mirrored windows of one member, and batches are (batch, n_members,
-    ...). Without them, torch's global generator draws, and batches are (batch, ...).
+    With `generators`, each draws the order, the mirrored windows and the dropped electrodes of one member, and batches
+    are (batch, n_members, ...). Without them, torch's global generator draws, and batches are (batch, ...).
     """
 
     def __init__(self, dataset: Any, net: NetworkClassifier, *, generators: list[torch.Generator] | None) -> None:
@@ -141,14 +147,31 @@ class _Batches:
         if net.mirror:  # row n_epochs + k is the mirror image of row k
             self._x = torch.cat([self._x, self._x[..., list(net.partners)]])
             self._y = torch.cat([self._y, 1 - self._y])
+        self._drop = net.drop if net.maps is not None and len(net.maps) else 0.0
+        if self._drop:  # map 0 drops no electrode
+            n_inputs = self._x.shape[-1]
+            self._maps = torch.cat([torch.eye(n_inputs)[None], torch.as_tensor(net.maps)]).to(self._x.dtype)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        rows = self._of_members(self._rows)  # (n_epochs,), or (n_epochs, n_members)
+        maps = self._of_members(self._dropping) if self._drop else rows
+        for batch, which in zip(torch.split(rows, self._batch_size), torch.split(maps, self._batch_size), strict=True):
+            x = self._x[batch]
+            if self._drop:
+                picked = self._maps[which].mT  # (*batch, n_inputs, n_inputs)
+                x = x @ picked.view(*which.shape, *[1] * (x.ndim - which.ndim - 2), *picked.shape[-2:])
+            yield x, self._y[batch]
+
+    def _of_members(self, draw: Callable[[torch.Generator | None], torch.Tensor]) -> torch.Tensor:
         if self._generators is None:
-            rows = self._rows(None)  # (n_epochs,)
-        else:
-            rows = torch.stack([self._rows(each) for each in self._generators], dim=1)  # (n_epochs, n_members)
-        for batch in torch.split(rows, self._batch_size):
-            yield self._x[batch], self._y[batch]
+            return draw(None)
+        return torch.stack([draw(each) for each in self._generators], dim=1)
+
+    def _dropping(self, generator: torch.Generator | None) -> torch.Tensor:
+        """Draw the map of each window of an epoch."""
+        n_epochs = len(self._y) // 2 if self._mirror else len(self._y)
+        which = torch.randint(1, len(self._maps), (n_epochs,), generator=generator)
+        return which * (torch.rand(n_epochs, generator=generator) < self._drop)
 
     def _rows(self, generator: torch.Generator | None) -> torch.Tensor:
         """Draw an order of the training trials, some of them mirrored."""
@@ -212,6 +235,10 @@ def make_network_classifier(
         random_state=seeds[0],
         mirror=fit.mirror,
         partners=tuple(mirror_partners(like.channels, n_classes=n_classes).tolist()) if fit.mirror else (),
+        drop=fit.drop_electrodes,
+        maps=dropping_maps(interpolation_weights(like.channels), reference=config.scaling.reference)
+        if fit.drop_electrodes
+        else None,
         criterion=torch.nn.CrossEntropyLoss,  # on logits
         optimizer=optimizer,
         lr=fit.learning_rate,

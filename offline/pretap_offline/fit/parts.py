@@ -33,7 +33,11 @@ def part_recipes(config: TrainConfig) -> list[TrainConfig]:
             f"fit.members = {config.fit.members}: each network of an average has its own members. Set members under "
             "[[network.networks]], and leave out fit.members."
         )
-    in_closed_form = config.fit if "torch" not in _engines(network) else FitConfig(calibrate=config.fit.calibrate)
+    in_closed_form = (
+        config.fit
+        if "torch" not in _engines(network)
+        else FitConfig(calibrate=config.fit.calibrate, drop_electrodes=config.fit.drop_electrodes)
+    )
     return [
         replace(
             config,

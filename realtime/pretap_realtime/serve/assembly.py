@@ -42,7 +42,7 @@ from pretap_realtime.serve.several import Job, Say, run_each
 from pretap_realtime.serve.states import HandedOverTally
 from pretap_realtime.serve.status import StatusSink
 from pretap_realtime.signal.compatibility import describe_mapping
-from pretap_realtime.signal.quality import check_policy
+from pretap_realtime.signal.quality import masking_limits
 
 if TYPE_CHECKING:
     from pretap_realtime.send.network.network_sink import NetworkSink
@@ -151,7 +151,9 @@ def _load(
     file = find_bundle(bundle or BEST)
     decoder = load(file, engine=settings.decode.engine, sha256=settings.decode.bundle_sha256)
     say(f"bundle {file}: {decoder.manifest.describe()}")
-    check_policy(settings.quality, decoder)
+    limits = masking_limits(settings.quality, decoder)
+    if limits:
+        say(limits)
     if decoder.statistics is None:
         say(
             "the bundle has no statistics of its training signal, so electrodes out of range, a wrong unit and a "

@@ -22,6 +22,11 @@ _MAX_UV = 1e15  # no voltage; the squares of a block of larger ones would leave 
 _SHORTEST_MAINS_S = 0.1  # five periods
 _HIGHEST_MAINS = 0.45  # of the rate
 _SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
+_MAINS_GROWTH = 2.0  # an electrode whose training held as much mains is as its decoder knows it
+# An electrode is noisy if its change from sample to sample is so many times the others', and its size beside them is so
+# many times the training's. The training's size can be mostly mains, so _MUCH_FASTER is enough alone. Set on nine real
+# heads: 100 uV of noise was found on each electrode, and a muscle or movement lasted long enough on one head.
+_FASTER, _GROWN, _MUCH_FASTER = 3.5, 2.5, 12.0
 _WHOLE = 30.0  # factor by which all electrodes may be larger or smaller than in the training: another amplifier or head
 _UNIT = 100.0  # beyond, it is a unit
 _TAKEN_FOR = {
@@ -38,11 +43,11 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
 
     Attributes
     ----------
-    nonfinite, railed, mains, off_scale
-        Whether the electrode is not finite, railed, dominated by mains, or off scale. A value too large for a voltage
-        counts as not finite.
+    nonfinite, railed, mains, off_scale, noisy
+        Whether the electrode is not finite, railed, dominated by mains, off scale, or noisy. A value too large for a
+        voltage counts as not finite.
     judged
-        Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` could.
+        Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` and `noisy` could.
     mains_hz
         The stronger of the frequencies looked for.
     relative
@@ -57,6 +62,7 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
     railed: NDArray[np.bool_]
     mains: NDArray[np.bool_]
     off_scale: NDArray[np.bool_]
+    noisy: NDArray[np.bool_]
     judged: NDArray[np.bool_]
     scaled: NDArray[np.bool_]
     mains_hz: NDArray[np.float64]
@@ -66,17 +72,23 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
 
 
 class _KnownScale(NamedTuple):
-    """Scale of the training signal: whether it is known, and how far a channel may be off; (n_channels,) each."""
+    """Scale of the training signal: whether it is known, and how far a channel may be off; (n_channels,) each.
+
+    `typical_uv` is as recorded; `referenced` is relative, without what the channels have in common.
+    """
 
     is_known: NDArray[np.bool_]
     typical_uv: NDArray[np.float64]
     max_ratio: NDArray[np.float64]
+    referenced: NDArray[np.float64]
 
     @classmethod
     def of(cls, known: Statistics, settings: QualityConfig) -> _KnownScale:
         is_known = known.scale_uv > 0
         max_ratio = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
-        return cls(is_known, np.where(is_known, known.scale_uv, 1.0), max_ratio)
+        variance = known.covariance.diagonal()  # (n_channels,)
+        referenced = np.sqrt(np.where(is_known & (variance > 0), variance, np.inf))  # an unknown one is never large
+        return cls(is_known, np.where(is_known, known.scale_uv, 1.0), max_ratio, referenced)
 
 
 class BlockChecks:
@@ -97,6 +109,7 @@ class BlockChecks:
         long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
         self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
         self._waves, self._to_power = _waves(self.mains_hz, n_block=n_block, sfreq_hz=sfreq_hz)
+        self._known_waves = np.linalg.qr(np.vstack([self._ones, _sinusoids(self.mains_hz, n_block, sfreq_hz)]).T)[0]
         self._scale = None if known is None else _KnownScale.of(known, settings)
 
     def judge(self, block_uv: NDArray[np.float32]) -> Findings:
@@ -119,20 +132,23 @@ class BlockChecks:
         mains &= judged & ~railed
         constant = span <= 1e-6 * np.abs(high)  # what is flat in steps of float32
         scaled = judged & ~constant & ~railed & ~mains
-        off_scale, relative, overall = np.zeros_like(judged), np.ones(len(judged)), None
+        off_scale, noisy, relative, overall = np.zeros_like(judged), np.zeros_like(judged), np.ones(len(judged)), None
         if (scale := self._scale) is not None:
-            scaled &= scale.is_known
+            mains &= ~scale.is_known | (np.sqrt(variance) > _MAINS_GROWTH * scale.typical_uv)
+            scaled = judged & ~constant & ~railed & ~mains & scale.is_known
             if 2 * scaled.sum() >= self._present.sum():
                 size = np.sqrt(variance) / scale.typical_uv
                 overall = statistics.median(size[scaled].tolist())
                 if overall > 0:
                     relative = size / overall
                     off_scale = scaled & ((relative > scale.max_ratio) | (relative < 1 / scale.max_ratio))
+                    noisy = self._find_noise(x, scaled, scale.referenced)
         return Findings(
             nonfinite,
             railed,
             mains,
             off_scale,
+            noisy,
             judged,
             scaled & (overall is not None),
             mains_hz,
@@ -155,6 +171,22 @@ class BlockChecks:
         power = found[::2] + found[1::2]  # (n_frequencies, n_channels)
         share = self._to_power * _highest(power) / np.maximum(variance, 1e-12)
         return share > self._settings.mains_share, np.array(self.mains_hz)[power.argmax(axis=0)]
+
+    def _find_noise(
+        self, x: NDArray[np.float32], scaled: NDArray[np.bool_], typical: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Find electrodes that change faster than the others, and are larger beside them than in the training.
+
+        What all electrodes have in common can be far larger than their EEG, and so can mains. So the median of the
+        electrodes is subtracted, which one bad electrode does not move, and then the mains.
+        """
+        middle = int(scaled.sum()) // 2
+        rest = x - np.partition(x[:, scaled], middle, axis=1)[:, middle, None]  # np.median would import numpy.ma
+        rest -= self._known_waves @ (self._known_waves.T @ rest)  # (n_block, n_channels)
+        change, size = np.diff(rest, axis=0).std(axis=0), rest.std(axis=0) / typical  # (n_channels,)
+        faster = change / max(statistics.median(change[scaled].tolist()), 1e-9)
+        has_grown = size > _GROWN * statistics.median(size[scaled].tolist())
+        return np.asarray(scaled & (((faster > _FASTER) & has_grown) | (faster > _MUCH_FASTER)))
 
     def describe_size(self, overall: float | None) -> str:
         """Return what is wrong with the size of the whole signal, empty for nothing."""
@@ -181,9 +213,13 @@ def describe_unit_error(ratio: float) -> str:
 
 def _waves(frequencies_hz: tuple[float, ...], *, n_block: int, sfreq_hz: float) -> tuple[NDArray[np.float32], float]:
     """Return rows (2 x n_frequencies, n_block) that find waves under a Hann window, and the factor to their power."""
-    n = np.arange(n_block)
-    window = np.sin(np.pi * (n + 0.5) / n_block) ** 2
-    angles = [2 * np.pi * f * n / sfreq_hz for f in frequencies_hz]
-    rows = [wave * window for angle in angles for wave in (np.cos(angle), np.sin(angle))]
+    window = np.sin(np.pi * (np.arange(n_block) + 0.5) / n_block) ** 2
     # A wave of amplitude a gives a * sum(window) / 2 in both together; its power is a^2 / 2.
-    return np.array(rows, np.float32).reshape(-1, n_block), float(2 / window.sum() ** 2)
+    return _sinusoids(frequencies_hz, n_block, sfreq_hz) * window.astype(np.float32), float(2 / window.sum() ** 2)
+
+
+def _sinusoids(frequencies_hz: tuple[float, ...], n_block: int, sfreq_hz: float) -> NDArray[np.float32]:
+    """Return a cosine and a sine for each frequency, (2 x n_frequencies, n_block)."""
+    angles = [2 * np.pi * f * np.arange(n_block) / sfreq_hz for f in frequencies_hz]
+    rows = [wave for angle in angles for wave in (np.cos(angle), np.sin(angle))]
+    return np.array(rows, np.float32).reshape(-1, n_block)

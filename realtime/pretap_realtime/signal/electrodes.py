@@ -1,7 +1,9 @@
-"""Flat and missing electrodes: found in the signal, and replaced by an interpolation of their neighbours.
+"""Flat, missing and masked electrodes: replaced by an interpolation of their neighbours.
 
-Used by the front end. Pure. A missing electrode arrives as zeros, so it is flat too: one rule covers both. An electrode
-is judged over blocks of a quarter of a second that are counted in samples, so chunk boundaries decide nothing.
+Used by the front end. Pure. Electrodes are replaced in raw microvolts, before the decoder subtracts any reference, so a
+bad one is no part of an average reference. A missing electrode arrives as zeros, so it is flat too: one rule covers
+both. Flatness is judged here, over blocks of a quarter of a second that are counted in samples, so chunk boundaries
+decide nothing; the quality check finds all other faults, and they are masked.
 """
 
 from __future__ import annotations
@@ -147,7 +149,7 @@ class Electrodes:
         self._extremes, self._heard = _Extremes(n_block, n), _Heard(n_block, n)
         self._n_moving = np.full(n, _BACK_BLOCKS)  # blocks in a row in which the channel moved
         self._n_moving[list(lost)] = 0
-        self._masked: frozenset[int] = frozenset()
+        self._wanted: tuple[int, ...] = ()  # to be masked, if possible
         self._set_flat(lost)
 
     def restart_block(self) -> None:
@@ -182,9 +184,13 @@ class Electrodes:
             return f"{which}; at most {self._n_max} may be interpolated (stream.max_interpolated)"
         return f"{which}; not all of them have a known position"
 
-    def mask(self, channels: frozenset[int]) -> str:
-        """Replace these too, as if they were flat; return what changes, empty for nothing."""
-        before, self._masked = self.replaced, channels
+    def mask(self, channels: Sequence[int]) -> str:
+        """Replace these too, as if they were flat; return what changes, empty for nothing.
+
+        The worst come first: those that can be interpolated are replaced, in this order, as long as no more are
+        replaced than may be. The decoder goes on with the others, unlike with too many flat ones.
+        """
+        before, self._wanted = self.replaced, tuple(channels)
         self._set_flat(self._flat)
         return "" if self.replaced == before else self.describe() or _ALL_BACK
 
@@ -274,10 +280,15 @@ class Electrodes:
         return self.describe() or _ALL_BACK
 
     def _set_flat(self, flat: frozenset[int]) -> None:
-        self._flat = flat
-        self.replaced = replaced = flat | self._masked
+        self._flat, weights = flat, self._weights
+        self.replaced = flat | self._maskable(flat)
         self._matrix = None
-        weights = self._weights
-        is_few = 0 < len(replaced) <= self._n_max
-        if weights is not None and is_few and all(can_interpolate(weights, k) for k in replaced):
-            self._matrix = interpolating_matrix(weights, sorted(replaced))
+        is_few = 0 < len(self.replaced) <= self._n_max
+        if weights is not None and is_few and all(can_interpolate(weights, k) for k in self.replaced):
+            self._matrix = interpolating_matrix(weights, sorted(self.replaced))
+
+    def _maskable(self, flat: frozenset[int]) -> frozenset[int]:
+        if self._weights is None:
+            return frozenset()
+        possible = [k for k in self._wanted if k not in flat and can_interpolate(self._weights, k)]
+        return frozenset(possible[: max(0, self._n_max - len(flat))])

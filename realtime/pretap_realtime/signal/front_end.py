@@ -89,7 +89,13 @@ class SignalStatus:
 
     def describe(self) -> str:
         """Return which electrodes are replaced or bad, and what is wrong with the stream; empty if nothing is."""
-        return "; ".join(filter(None, (self._electrodes.describe(), self.quality.describe(self._channels))))
+        found = [self._electrodes.describe(), self.quality.describe(self._channels)]
+        needed = [self._channels[k] for k in sorted(self.quality.bad) if k not in self.replaced]
+        if needed and self._policy == "mask":
+            found.append(
+                f"{', '.join(needed)}: cannot be masked, so decisions are less accurate until the contact is better"
+            )
+        return "; ".join(filter(None, found))
 
 
 class Backlog:
@@ -268,7 +274,7 @@ class FrontEnd:
         """Apply the quality check's next finding."""
         self.status.quality = quality = self._quality_check.take_change()
         if self._masks_bad:
-            change = self._electrodes.mask(frozenset(quality.bad))
+            change = self._electrodes.mask(tuple(quality.bad))
             if change:
                 yield self._interruption(self.newest_s, change)
 

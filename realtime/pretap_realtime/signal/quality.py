@@ -11,6 +11,7 @@ window holds a bad block of it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 
 from pretap.config.serve import QualityConfig
 from pretap.decoder.decoder import Decoder
-from pretap.errors import UsageError
 from pretap.signal.interpolation import can_interpolate
 from pretap.signal.statistics import Statistics, block_samples
 from pretap_realtime.signal.block_checks import BlockChecks, Findings
@@ -32,11 +32,15 @@ _PERSIST: Final = 4  # blocks
 _CAP_BLOCKS: Final = 20  # 5 s: one check of the cap
 _CAP_AGREE: Final = 2  # checks of the cap that must find the same
 _NEVER: Final = 2**62  # samples
-_N_KINDS: Final = 4  # of faults: non-finite values, railed, mains, off scale
+_N_KINDS: Final = 5  # of faults: non-finite values, railed, mains, off scale, noisy
+_N_UNUSABLE: Final = 2  # the first of these leave nothing of the signal
 
 
 class SignalQuality(msgspec.Struct, frozen=True):
-    """Faults from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream."""
+    """Faults from some sample on: `bad` channels, each with its fault in words, and `faults` of the stream.
+
+    The worst channel comes first: one without a usable value, then the one that is furthest off its scale.
+    """
 
     bad: dict[int, str] = {}
     faults: tuple[str, ...] = ()
@@ -44,7 +48,7 @@ class SignalQuality(msgspec.Struct, frozen=True):
     def describe(self, channels: Sequence[str]) -> str:
         """Return all faults as text, empty if there are none."""
         by_fault: dict[str, list[str]] = {}
-        for k, fault in self.bad.items():
+        for k, fault in sorted(self.bad.items()):
             by_fault.setdefault(fault, []).append(channels[k])
         return "; ".join([*self.faults, *(f"{', '.join(names)}: {fault}" for fault, names in by_fault.items())])
 
@@ -52,16 +56,18 @@ class SignalQuality(msgspec.Struct, frozen=True):
 GOOD: Final = SignalQuality()
 
 
-def check_policy(settings: QualityConfig, decoder: Decoder) -> None:
-    """Refuse the policy ``mask`` for a bundle that cannot replace electrodes."""
-    weights = decoder.interpolation
-    if settings.policy == "mask" and (
-        weights is None or not any(can_interpolate(weights, k) for k in range(len(weights)))
-    ):
-        raise UsageError(
-            'quality.policy = "mask": expected a bundle that can interpolate electrodes; this one does not know where '
-            'they sit. Train it again with standard electrode names, or choose "flag" or "hold".'
+def masking_limits(settings: QualityConfig, decoder: Decoder) -> str:
+    """Return which electrodes the policy ``mask`` cannot replace, for the operator; empty if it can replace each."""
+    channels, weights = decoder.manifest.channels, decoder.interpolation
+    needed = [name for k, name in enumerate(channels) if weights is None or not can_interpolate(weights, k)]
+    if settings.policy != "mask" or not needed:
+        return ""
+    if len(needed) == len(channels):
+        return (
+            "this bundle cannot interpolate electrodes, so it needs each of them: bad ones are reported, and not "
+            "masked. It takes five or more with standard names; train it again with them."
         )
+    return f"{', '.join(needed)}: the position is unknown, so if one of these is bad it is reported, and not masked"
 
 
 class QualityCheck:
@@ -157,7 +163,7 @@ class _ElectrodeLevels:
         self._step = -(-n_persist // _PERSIST)
         self._levels = np.zeros((_N_KINDS, len(present)), np.int64)
         self._is_bad = np.zeros((_N_KINDS, len(present)), bool)
-        self._faults: dict[tuple[int, int], str] = {}  # (kind, channel)
+        self._faults: dict[tuple[int, int], tuple[float, str]] = {}  # (kind, channel): factor off its scale, words
 
     @property
     def is_bad(self) -> NDArray[np.bool_]:
@@ -166,23 +172,26 @@ class _ElectrodeLevels:
 
     def update(self, found: Findings) -> None:
         """Raise the levels of the faults that were found, and lower those that were looked for and not found."""
-        shown = np.stack([found.nonfinite, found.railed, found.mains, found.off_scale])  # (n_kinds, n_channels)
+        kinds = [found.nonfinite, found.railed, found.mains, found.off_scale, found.noisy]
+        shown = np.stack(kinds)  # (n_kinds, n_channels)
         if not shown.any() and not self._levels.any():
             return
-        judged = np.stack([self._present, found.judged, found.judged, found.scaled])
+        judged = np.stack([self._present, found.judged, found.judged, found.scaled, found.scaled])
         steps = np.where(shown, self._step, np.where(judged, -1, 0))
         self._levels = np.clip(self._levels + steps, 0, self._n_persist)
         risen = ~self._is_bad & (self._levels == self._n_persist)
         self._is_bad = (self._is_bad | risen) & (self._levels > 0)
         for kind, channel in np.argwhere(risen).tolist():
-            self._faults[kind, channel] = _fault(kind, channel, found)
+            relative = max(float(found.relative[channel]), 1e-9)
+            factor = math.inf if kind < _N_UNUSABLE else max(relative, 1 / relative)
+            self._faults[kind, channel] = (factor, _fault(kind, channel, found))
 
     def describe_bad(self) -> dict[int, str]:
-        """Return the fault of each bad electrode in words: its first kind says most."""
-        bad: dict[int, str] = {}
+        """Return the fault of each bad electrode in words, the worst first; the first kind of a fault says most."""
+        bad: dict[int, tuple[float, str]] = {}
         for kind, channel in np.argwhere(self._is_bad).tolist():
             bad.setdefault(channel, self._faults[kind, channel])
-        return bad
+        return {k: bad[k][1] for k in sorted(bad, key=lambda k: -bad[k][0])}
 
 
 class _CapTrend:
@@ -254,4 +263,6 @@ def _fault(kind: int, channel: int, found: Findings) -> str:
         if times > 1:
             return "much too large beside the others; loose, or without contact"
         return "much too small beside the others; without contact, bridged to the reference, or another gain"
+    if kind == 4:
+        return "noise: changes much faster than the others; loose, without contact, or muscle"
     return ("non-finite values; check its cable and the amplifier", "railed: cut off at the amplifier's limit")[kind]
