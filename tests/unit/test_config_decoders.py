@@ -9,7 +9,7 @@ from pretap.config import find_config
 from pretap.config.serve import ServeConfig, load_decoders
 from pretap.errors import UsageError
 
-SECTIONS = "stream, decode, cue, policy, quality, markers, outputs"
+SECTIONS = "stream, decode, cue, adapt, policy, quality, markers, outputs"
 STREAM = "query, channels, unit, sfreq_hz, counter, counter_wraps_at, bad, max_interpolated, wait_s, reconnect_s"
 TWO = """
 [stream]

@@ -55,7 +55,8 @@ def pooled_recipe(config: TrainConfig) -> TrainConfig:
 def fit_pooled(estimator: Pipeline, own: Epochs, others: Sequence[Epochs]) -> None:
     """Fit the estimator of a tangent space, see `make_estimator`, on own trials and those of other sessions.
 
-    The own trials together weigh as much as all others together. studies/heads/few_trials.py compares weights.
+    The own trials together weigh as much as all others together: studies/heads/few_trials.py has the other weights that
+    were tried.
     """
     assert own.labels is not None
     network = estimator.named_steps["network"]

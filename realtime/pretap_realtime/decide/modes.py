@@ -20,7 +20,7 @@ from pretap.errors import UsageError
 from pretap.recordings.epochs import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap.spelling import counted
-from pretap_realtime.decide.adaptation import WindowFollower
+from pretap_realtime.decide.adaptation import CueFollower, WindowFollower
 from pretap_realtime.decide.cues import CuePatterns
 from pretap_realtime.signal.chunk import Cue, Decision
 
@@ -178,7 +178,6 @@ class _History:
         self._ring = Ring(n_samples, n_channels)
         self._n_forgotten = 0  # samples of this connection
         self._breaks: deque[tuple[int, str]] = deque()  # (number of the first sample after it, why)
-        self._bad: deque[tuple[int, int]] = deque()  # (first, end) of the samples with an electrode that is not good
         self._is_interrupted = False  # no sample came since the last break
 
     def reset(self) -> None:
@@ -189,7 +188,6 @@ class _History:
         self._n_forgotten += self._ring.n_seen
         self._ring.reset()
         self._breaks.clear()
-        self._bad.clear()
 
     def interrupt(self, why: str) -> None:
         self._is_interrupted = True
@@ -204,17 +202,8 @@ class _History:
             self.forget()
         self._is_interrupted = self._is_interrupted and not len(t_s)
 
-    def append(self, x_uv: _Samples, t_s: _Times, *, is_good: bool) -> None:
-        if not is_good:
-            self._bad.append((self._ring.n_seen, self._ring.n_seen + len(t_s)))
+    def append(self, x_uv: _Samples, t_s: _Times) -> None:
         self._ring.append(x_uv, t_s)
-        while self._bad and self._bad[0][1] <= self._ring.n_seen - self._ring.n_held:
-            self._bad.popleft()
-
-    def is_good(self, last: int, *, n_window: int) -> bool:
-        """Return whether all electrodes were good in the window that ends with sample `last` of those that are held."""
-        end = self._end(last)
-        return not any(first < end and stop > end - n_window for first, stop in self._bad)
 
     def timestamps(self) -> _Times:
         """Return the timestamps of the samples that are held: a view."""
@@ -288,10 +277,13 @@ class CueLocked:
         self._n_piece = round((CUE_HISTORY_S + max(0.0, -offset_s)) * manifest.sfreq_hz)
         self._history = _History(self._n_needed + self._n_piece, len(manifest.channels))
         self._waiting: list[tuple[Cue, float]] = []  # cues, and when they arrived
+        self._follower = CueFollower(decoder) if isinstance(decoder, AdaptingDecoder) else None
 
     def reset(self, *, delay_s: float) -> None:
         self._wait_s = CUE_WAIT_S + max(0.0, self.offset_s) + delay_s
         self._history.reset()
+        if self._follower is not None:
+            self._follower.restart()
 
     def interrupt(self, t_s: float, why: str) -> list[Decision]:  # noqa: ARG002 - a cue that it affects says so
         self._history.interrupt(why)
@@ -309,7 +301,9 @@ class CueLocked:
         decisions = []
         for start in range(0, len(t_s), self._n_piece):
             piece = slice(start, start + self._n_piece)
-            self._history.append(x_uv[piece], t_s[piece], is_good=is_good)
+            self._history.append(x_uv[piece], t_s[piece])
+            if self._follower is not None:
+                self._follower.note(len(t_s[piece]), is_good=is_good)
             decisions += self._answer()
         return decisions
 
@@ -368,12 +362,11 @@ class CueLocked:
             return self._refuse(cue, why)
         number = self._history.number(last)
         decision = Decision(float(held[last]), self._vote(last), cue=cue.text, origin=cue.origin, sample=number)
-        if not isinstance(self._decoder, AdaptingDecoder):
+        if self._follower is None:
             return decision
-        decision = replace(decision, adapted=self._decoder.adapted)
+        decision = replace(decision, adapted=self._follower.adapted)
         n_window = self._decoder.manifest.n_window
-        if self._history.is_good(last, n_window=n_window):
-            self._decoder.update(self._history.windows(last, n_window=n_window, ends_before=[0])[0])
+        self._follower.follow(self._history.windows(last, n_window=n_window, ends_before=[0])[0], last=number)
         return decision
 
     def _vote(self, last: int) -> NDArray[np.float64]:
