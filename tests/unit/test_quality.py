@@ -82,7 +82,7 @@ def test_a_bad_electrode_is_named_with_its_fault(seed, name, kind):
         "50": "dominated by 50 Hz",
         "60": "dominated by 60 Hz",
         "loud": "much too large beside the others",
-        "noise": "noise: changes much faster than the others",
+        "noise": "noise: unlike all others",
         "dead": "much too small beside the others",
         "nan": "non-finite values",
     }[kind]

@@ -153,7 +153,7 @@ def test_what_a_bad_electrode_reads_reaches_no_other_channel_of_an_average_refer
 def test_of_more_bad_electrodes_than_may_be_replaced_the_worst_are_and_decisions_go_on(decoder):
     x = eeg(6)
     for k, uv in ((0, 100), (6, 1000), (10, 1000), (14, 1000)):
-        x[:, k] = wave(len(x), 50, uv)
+        x[:, k] += wave(len(x), 60, uv)
     decisions, pipeline = run(decoder, x, range(10, len(x), 10), policy="mask")
     assert pipeline.front_end.status.replaced == {6, 10, 14}
     assert "F3: cannot be masked" in pipeline.front_end.status.describe()

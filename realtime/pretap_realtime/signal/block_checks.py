@@ -23,10 +23,8 @@ _SHORTEST_MAINS_S = 0.1  # five periods
 _HIGHEST_MAINS = 0.45  # of the rate
 _SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
 _MAINS_GROWTH = 2.0  # an electrode whose training held as much mains is as its decoder knows it
-# An electrode is noisy if its change from sample to sample is so many times the others', and its size beside them is so
-# many times the training's. The training's size can be mostly mains, so _MUCH_FASTER is enough alone. Set on nine real
-# heads: 100 uV of noise was found on each electrode, and a muscle or movement lasted long enough on one head.
-_FASTER, _GROWN, _MUCH_FASTER = 3.5, 2.5, 12.0
+_NOISE_HZ = (15.0, 40.0)  # above blinks and movements, below mains
+_ALONE = 8.0  # times as far from the nearest electrode; on nine real heads 100 uV of noise was, and nothing for long
 _WHOLE = 30.0  # factor by which all electrodes may be larger or smaller than in the training: another amplifier or head
 _UNIT = 100.0  # beyond, it is a unit
 _TAKEN_FOR = {
@@ -47,7 +45,7 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
         Whether the electrode is not finite, railed, dominated by mains, off scale, or noisy. A value too large for a
         voltage counts as not finite.
     judged
-        Whether `railed` and `mains` could be told; `scaled`: whether `off_scale` and `noisy` could.
+        Whether `railed`, `mains` and `noisy` could be told; `scaled`: whether `off_scale` could.
     mains_hz
         The stronger of the frequencies looked for.
     relative
@@ -72,23 +70,17 @@ class Findings(msgspec.Struct, frozen=True, eq=False):
 
 
 class _KnownScale(NamedTuple):
-    """Scale of the training signal: whether it is known, and how far a channel may be off; (n_channels,) each.
-
-    `typical_uv` is as recorded; `referenced` is relative, without what the channels have in common.
-    """
+    """Scale of the training signal: whether it is known, and how far a channel may be off; (n_channels,) each."""
 
     is_known: NDArray[np.bool_]
     typical_uv: NDArray[np.float64]
     max_ratio: NDArray[np.float64]
-    referenced: NDArray[np.float64]
 
     @classmethod
     def of(cls, known: Statistics, settings: QualityConfig) -> _KnownScale:
         is_known = known.scale_uv > 0
         max_ratio = np.maximum(settings.off_scale, 10 ** (_SPREADS * known.spread))
-        variance = known.covariance.diagonal()  # (n_channels,)
-        referenced = np.sqrt(np.where(is_known & (variance > 0), variance, np.inf))  # an unknown one is never large
-        return cls(is_known, np.where(is_known, known.scale_uv, 1.0), max_ratio, referenced)
+        return cls(is_known, np.where(is_known, known.scale_uv, 1.0), max_ratio)
 
 
 class BlockChecks:
@@ -109,7 +101,9 @@ class BlockChecks:
         long_enough = n_block >= _SHORTEST_MAINS_S * sfreq_hz
         self.mains_hz = tuple(f for f in settings.mains_hz if long_enough and f < _HIGHEST_MAINS * sfreq_hz)
         self._waves, self._to_power = _waves(self.mains_hz, n_block=n_block, sfreq_hz=sfreq_hz)
-        self._known_waves = np.linalg.qr(np.vstack([self._ones, _sinusoids(self.mains_hz, n_block, sfreq_hz)]).T)[0]
+        bins_hz = np.arange(1, n_block // 2) * sfreq_hz / n_block
+        in_band = (bins_hz >= _NOISE_HZ[0]) & (bins_hz <= _NOISE_HZ[1])
+        self._band = _waves(tuple(bins_hz[in_band].tolist()), n_block=n_block, sfreq_hz=sfreq_hz)[0]
         self._scale = None if known is None else _KnownScale.of(known, settings)
 
     def judge(self, block_uv: NDArray[np.float32]) -> Findings:
@@ -132,7 +126,8 @@ class BlockChecks:
         mains &= judged & ~railed
         constant = span <= 1e-6 * np.abs(high)  # what is flat in steps of float32
         scaled = judged & ~constant & ~railed & ~mains
-        off_scale, noisy, relative, overall = np.zeros_like(judged), np.zeros_like(judged), np.ones(len(judged)), None
+        noisy = self._find_noise(x, judged & ~constant & ~railed)
+        off_scale, relative, overall = np.zeros_like(judged), np.ones(len(judged)), None
         if (scale := self._scale) is not None:
             mains &= ~scale.is_known | (np.sqrt(variance) > _MAINS_GROWTH * scale.typical_uv)
             scaled = judged & ~constant & ~railed & ~mains & scale.is_known
@@ -142,7 +137,6 @@ class BlockChecks:
                 if overall > 0:
                     relative = size / overall
                     off_scale = scaled & ((relative > scale.max_ratio) | (relative < 1 / scale.max_ratio))
-                    noisy = self._find_noise(x, scaled, scale.referenced)
         return Findings(
             nonfinite,
             railed,
@@ -172,21 +166,23 @@ class BlockChecks:
         share = self._to_power * _highest(power) / np.maximum(variance, 1e-12)
         return share > self._settings.mains_share, np.array(self.mains_hz)[power.argmax(axis=0)]
 
-    def _find_noise(
-        self, x: NDArray[np.float32], scaled: NDArray[np.bool_], typical: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Find electrodes that change faster than the others, and are larger beside them than in the training.
+    def _find_noise(self, x: NDArray[np.float32], candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Find electrodes that differ much more from the nearest one, in the band of `_NOISE_HZ`, than others do.
 
-        What all electrodes have in common can be far larger than their EEG, and so can mains. So the median of the
-        electrodes is subtracted, which one bad electrode does not move, and then the mains.
+        A distance needs no reference: what the electrodes have in common, or those of one of two amplifiers, can be
+        far larger than their EEG.
         """
-        middle = int(scaled.sum()) // 2
-        rest = x - np.partition(x[:, scaled], middle, axis=1)[:, middle, None]  # np.median would import numpy.ma
-        rest -= self._known_waves @ (self._known_waves.T @ rest)  # (n_block, n_channels)
-        change, size = np.diff(rest, axis=0).std(axis=0), rest.std(axis=0) / typical  # (n_channels,)
-        faster = change / max(statistics.median(change[scaled].tolist()), 1e-9)
-        has_grown = size > _GROWN * statistics.median(size[scaled].tolist())
-        return np.asarray(scaled & (((faster > _FASTER) & has_grown) | (faster > _MUCH_FASTER)))
+        found = np.zeros_like(candidates)
+        if candidates.sum() < 3:  # of two, either could be the bad one
+            return found
+        waves = self._band @ x[:, candidates]  # (2 x n_frequencies, n_candidates)
+        products = waves.T @ waves
+        power = products.diagonal()
+        distance2 = power[:, None] + power - 2 * products
+        np.fill_diagonal(distance2, np.inf)
+        nearest = np.sqrt(np.maximum(distance2.min(axis=1), 0))  # (n_candidates,)
+        found[candidates] = nearest > _ALONE * statistics.median(nearest.tolist())
+        return found
 
     def describe_size(self, overall: float | None) -> str:
         """Return what is wrong with the size of the whole signal, empty for nothing."""

@@ -176,7 +176,7 @@ class _ElectrodeLevels:
         shown = np.stack(kinds)  # (n_kinds, n_channels)
         if not shown.any() and not self._levels.any():
             return
-        judged = np.stack([self._present, found.judged, found.judged, found.scaled, found.scaled])
+        judged = np.stack([self._present, found.judged, found.judged, found.scaled, found.judged])
         steps = np.where(shown, self._step, np.where(judged, -1, 0))
         self._levels = np.clip(self._levels + steps, 0, self._n_persist)
         risen = ~self._is_bad & (self._levels == self._n_persist)
@@ -264,5 +264,5 @@ def _fault(kind: int, channel: int, found: Findings) -> str:
             return "much too large beside the others; loose, or without contact"
         return "much too small beside the others; without contact, bridged to the reference, or another gain"
     if kind == 4:
-        return "noise: changes much faster than the others; loose, without contact, or muscle"
+        return "noise: unlike all others from 15 to 40 Hz; loose, without contact, or muscle"
     return ("non-finite values; check its cable and the amplifier", "railed: cut off at the amplifier's limit")[kind]
