@@ -335,3 +335,25 @@ def test_a_marker_that_fits_two_classes_is_refused():
 def test_a_window_without_samples_is_refused(window_ms):
     with pytest.raises(UsageError, match=r"trials.window_ms"):
         cut_trials([recording()], changed(window_ms=window_ms))
+
+
+@pytest.mark.parametrize("sfreq_hz", [100.0, 125.0, 256.0, 1000.0])
+@pytest.mark.parametrize("window_ms", [(-200.0, -50.0), (500.0, 2500.0), (12.5, 37.5), (-1000.0, 3000.0)])
+def test_cropped_trials_are_those_cut_from_the_recording(sfreq_hz, window_ms):
+    taps = [(round(2 * sfreq_hz) + k * 317, ("tap/left", "tap/right")[k % 2]) for k in range(9)]
+    source = recording(taps, sfreq_hz=sfreq_hz, n=round(6 * sfreq_hz) + 3000)
+    long, _ = cut_trials([source], changed(window_ms=(-1000.0, 3000.0)))
+    wanted, _ = cut_trials([source], changed(window_ms=window_ms))
+    cropped = long.crop(*window_ms)
+    np.testing.assert_array_equal(cropped.x_uv, wanted.x_uv)
+    np.testing.assert_allclose(cropped.at_s, wanted.at_s, rtol=0, atol=1e-9)
+    assert (cropped.trial_ids, cropped.window_end_ms) == (wanted.trial_ids, wanted.window_end_ms)
+
+
+def test_a_window_outside_the_trials_is_refused_with_what_they_have():
+    long, _ = cut_trials([recording()], changed(window_ms=(0.0, 1000.0)))
+    for window_ms in ((-4.0, 500.0), (500.0, 1004.0)):
+        with pytest.raises(DataError, match="they have 4 to 1000 ms relative to the event"):
+            long.crop(*window_ms)
+    with pytest.raises(UsageError, match="holds no sample"):
+        long.crop(500.0, 500.0)

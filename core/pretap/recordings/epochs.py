@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from pretap.errors import DataError, UsageError
 from pretap.signal.channels import match_channels
+
+TIE_SAMPLES = 1e-3
+"""Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,39 @@ class Epochs:
         if order == list(range(len(self.channels))):
             return self
         return replace(self, x_uv=self.x_uv[:, :, order], channels=channels, trial_ids=())
+
+    def crop(self, start_ms: float, end_ms: float) -> Epochs:
+        """Return the trials from `start_ms` to `end_ms` relative to their events; their ids change accordingly.
+
+        The window has the samples that `pretap_offline.trials.cut` gives it in a recording: its last one is the nearest
+        to `end_ms`, the later of two that are equally near.
+
+        Raises
+        ------
+        UsageError
+            If the window holds no sample.
+        DataError
+            If it is not inside the trials.
+        """
+        per_ms = self.sfreq_hz / 1000
+        n = round((end_ms - start_ms) * per_ms)
+        if n < 1:
+            raise UsageError(f"window_ms = [{start_ms:g}, {end_ms:g}] holds no sample at {self.sfreq_hz:g} Hz.")
+        stop = self.n_samples + math.floor((end_ms - self.window_end_ms) * per_ms + 0.5 + TIE_SAMPLES)
+        if stop - n < 0 or stop > self.n_samples:
+            first_ms = self.window_end_ms - (self.n_samples - 1) / per_ms
+            raise DataError(
+                f"{self.source}: expected trials from {start_ms:g} to {end_ms:g} ms, but they have {first_ms:g} to "
+                f"{self.window_end_ms:g} ms relative to the event. Set a window inside that in trials.window_ms."
+            )
+        cut_s = (self.n_samples - stop) / self.sfreq_hz
+        return replace(
+            self,
+            x_uv=self.x_uv[:, stop - n : stop],  # (n_epochs, n, n_channels)
+            window_end_ms=end_ms,
+            trial_ids=(),
+            at_s=None if self.at_s is None else self.at_s - cut_s,
+        )
 
     def select_range(self, text: str) -> Epochs:
         """Return the trials that ``A:B`` selects like a Python slice (``:256``, ``256:``, ``-40:``)."""

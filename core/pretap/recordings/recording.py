@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretap.errors import DataError
-from pretap.recordings.epochs import Epochs
+from pretap.recordings.epochs import TIE_SAMPLES, Epochs
 from pretap.signal.channels import electrode_names, match_channels
 from pretap.spelling import counted
-
-TIE_SAMPLES = 1e-3
-"""Two samples are equally near if their distances differ by less than twice this, to ignore rounding errors."""
 
 
 @dataclass(frozen=True, order=True)

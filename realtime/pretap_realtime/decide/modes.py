@@ -15,7 +15,7 @@ from pretap.decoder.decoder import Decoder
 from pretap.decoder.output import Output
 from pretap.decoder.stream import DecoderStream
 from pretap.errors import UsageError
-from pretap.recordings.recording import TIE_SAMPLES
+from pretap.recordings.epochs import TIE_SAMPLES
 from pretap.signal.ring import Ring
 from pretap.spelling import counted
 from pretap_realtime.decide.cues import CuePatterns

@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pretap.recordings.recording import TIE_SAMPLES, Event
+from pretap.recordings.epochs import TIE_SAMPLES
+from pretap.recordings.recording import Event
 from pretap.spelling import counted
 
 _BOUNDARIES = ("boundary", "bad boundary", "edge boundary")  # EEGLAB's, and MNE's between joined recordings
