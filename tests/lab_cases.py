@@ -68,7 +68,7 @@ def ran(bench, store: Store):
 
     def run(wanted: list[Fit]) -> list[Fitted]:
         fresh.append(len({fit.key for fit in wanted}) - store.count({fit.key for fit in wanted}))
-        with open_laboratory(store, bench.epochs, n_workers=1, cluster=None) as run_fits:
+        with open_laboratory(store, bench.data, n_workers=1, cluster=None) as run_fits:
             return run_fits(wanted)
 
     return run, fresh

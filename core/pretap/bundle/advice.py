@@ -16,6 +16,12 @@ def is_significant(p_chance: float) -> bool:
     return p_chance < _SIGNIFICANT
 
 
+def is_worthwhile(accuracy: float, *, interval95: tuple[float, float], chance: float, p_chance: float) -> bool:
+    """Whether an accuracy is significantly above chance, and not weak."""
+    is_weak = accuracy < chance + _WEAK * (1 - chance) or _twentieths(interval95[0]) <= _twentieths(chance)
+    return is_significant(p_chance) and not is_weak
+
+
 def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], chance: float, p_chance: float) -> str:
     """Return whether going live makes sense, and the lower end of what to expect.
 
@@ -33,7 +39,7 @@ def advice(accuracy: float, *, n_trials: int, interval95: tuple[float, float], c
             "or record more"
         )
     expected = f"expect at least about {_odds(interval95[0])} correct"
-    if accuracy < chance + _WEAK * (1 - chance) or _twentieths(interval95[0]) <= _twentieths(chance):
+    if not is_worthwhile(accuracy, interval95=interval95, chance=chance, p_chance=p_chance):
         return (
             f"above chance but weak: {expected}, while guessing gets {_odds(chance)}; "
             "record more, or improve the contact of the electrodes, before going live"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,6 +149,49 @@ class Epochs:
         if not colon or not len(picked):
             raise UsageError(f"--trials {text!r}: expected A:B with at least one of the {len(self)} trials.")
         return picked
+
+
+def join(parts: Sequence[Epochs]) -> Epochs:
+    """Join the trials of several sessions, in the order of recording; their `files` count on from part to part.
+
+    The channels are those of the first part, matched by name.
+
+    Raises
+    ------
+    DataError
+        If classes, rate or window differ, or channels are missing.
+    """
+    first = parts[0]
+    wanted = (first.classes, first.sfreq_hz, first.n_samples, first.window_end_ms)
+    for each in parts[1:]:
+        found = (each.classes, each.sfreq_hz, each.n_samples, each.window_end_ms)
+        if found != wanted:
+            raise DataError(
+                f"{each.source}: expected trials as in {first.source}, with classes, rate, samples and end of the "
+                f"window {wanted}, but found {found}. Join only trials that were cut alike."
+            )
+    parts = [each.pick(first.channels) for each in parts]
+    files, n_files = [], 0
+    for each in parts:
+        own = np.zeros(len(each), np.int64) if each.files is None else each.files
+        files.append(own + n_files)
+        n_files += int(own.max(initial=-1)) + 1
+    orders = [each.at_s for each in parts if each.at_s is not None]
+    return replace(
+        first,
+        x_uv=np.concatenate([each.x_uv for each in parts]),
+        labels=None if any(each.labels is None for each in parts) else np.concatenate([_labels(e) for e in parts]),
+        source=", ".join(each.source for each in parts),
+        subject=first.subject if len({each.subject for each in parts}) == 1 else "",
+        trial_ids=tuple(trial for each in parts for trial in each.trial_ids),
+        at_s=np.concatenate(orders) if len(orders) == len(parts) else None,
+        files=np.concatenate(files),
+    )
+
+
+def _labels(epochs: Epochs) -> NDArray[np.int64]:
+    assert epochs.labels is not None
+    return epochs.labels
 
 
 def trial_sha256(x_uv: NDArray[np.float32]) -> str:

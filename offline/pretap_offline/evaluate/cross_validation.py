@@ -87,7 +87,7 @@ def splits(epochs: Epochs, evaluation: EvaluationConfig, *, seed: int) -> list[S
         drawn = splitter.split(np.zeros(len(epochs)), epochs.labels)
         return [Split(i // n_folds, fit_on, score_on) for i, (fit_on, score_on) in enumerate(drawn)]
     blocks = np.array_split(np.arange(len(epochs)), n_folds)
-    folds = [(_clear_of(epochs, block), block) for block in blocks]
+    folds = [(clear_of(epochs, block), block) for block in blocks]
     for fit_on, _ in folds:
         if len(np.unique(epochs.labels[fit_on])) < len(epochs.classes):
             raise DataError(
@@ -97,7 +97,7 @@ def splits(epochs: Epochs, evaluation: EvaluationConfig, *, seed: int) -> list[S
     return [Split(repeat, *fold) for repeat in range(n_repeats) for fold in folds]
 
 
-def _clear_of(epochs: Epochs, block: Index) -> Index:
+def clear_of(epochs: Epochs, block: Index) -> Index:
     """Return the trials outside `block` whose windows share no sample with a trial inside it."""
     assert epochs.at_s is not None
     assert epochs.files is not None

@@ -39,6 +39,11 @@ class Bench:
         assert self.trials.labels is not None
         return self.trials.labels
 
+    @property
+    def data(self) -> dict[str, Epochs]:
+        """The trials by sha256, as `open_laboratory` takes them."""
+        return {self.sha256[rate]: epochs for rate, epochs in self.epochs.items()}
+
     def check(self, config: TrainConfig) -> None:
         """Build the estimator of a recipe without fitting it; raises `UsageError` if that is impossible."""
         from pretap_offline.fit.estimator import make_estimator, make_fir, make_scaling
@@ -49,12 +54,12 @@ class Bench:
         fir = make_fir(config, scaling, sfreq_hz=like.sfreq_hz, n_window=n_window)
         make_estimator(config, scaling, like=like, seed=self.seed, fir=fir)
 
-    def fits(self, config: TrainConfig, folds: Sequence[Split]) -> Iterator[Fit]:
-        """Yield the fit of each fold; the networks of repeat r start from ``seed + r``."""
+    def fits(self, config: TrainConfig, folds: Sequence[Split], *, validate: bool = False) -> Iterator[Fit]:
+        """Yield the fit of each fold; the networks of repeat r start from ``seed + r``. For `validate` see `Fit`."""
         data = self.sha256[config.signal.sfreq_hz]
         for fold in folds:
             seed = self.seed + fold.repeat
-            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, self.shuffle, data, code_version())
+            yield Fit(recipe(config), fold.fit_on, fold.score_on, seed, self.shuffle, data, code_version(), validate)
 
     def folds(self) -> list[Split]:
         """Draw the folds of all repeats."""

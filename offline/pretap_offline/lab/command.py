@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pretap.recordings.epochs import Epochs
+    from pretap_offline.lab.heads.protocols import Protocol
 
 _DATA = click.option("--data", help="Trials as for `pretap train`.  [default: PRETAP_DATA]")
 _SEED = click.option(
@@ -49,12 +50,29 @@ _JSON = json_option("Write all results, including out-of-fold probabilities, to 
 @recordings_option
 @xdf_stream_option
 @recording_options
-@click.option("--folds", type=click.IntRange(min=2, max=1000), default=10, help="Number of cross-validation folds.")
+@click.option(
+    "--heads",
+    "heads_file",
+    type=FILE,
+    metavar="HEADS.toml",
+    help="Compare over the recordings of several people, which this file lists, instead of --data or --recording.",
+)
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(["blocks", "sessions", "heads", "few-20", "few-40", "few-80"]),
+    multiple=True,
+    help="What to fit and score with --heads. Can be repeated.  [default: all]",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2, max=1000),
+    help="Number of cross-validation folds.  [default: 10; with --heads 5]",
+)
 @click.option(
     "--repeats",
     type=click.IntRange(min=1, max=1000),
-    default=5,
-    help="Number of times to repeat the cross-validation with other folds.",
+    help="Number of times to repeat the cross-validation with other folds.  [default: 5; with --heads 1]",
 )
 @_SEED
 @click.option(
@@ -85,8 +103,10 @@ def compare(
     recordings: tuple[Path, ...],
     xdf_stream: str | None,
     reading: RecordingConfig,
-    folds: int,
-    repeats: int,
+    heads_file: Path | None,
+    protocols: tuple[Protocol, ...],
+    folds: int | None,
+    repeats: int | None,
     seed: int,
     permutations: int,
     learning_curve: bool,
@@ -102,12 +122,16 @@ def compare(
     With --recording, trials are cut as in `pretap train`, by the [events] and [trials] of the recipes that have
     [events]. For example: pretap compare own-cap csp lda --recording monday.xdf
 
+    With --heads, recipes are compared over several people: within sessions, from session to session, from head to head
+    and with few trials. For example: pretap compare csp tangent-space --heads heads.toml --report heads.html
+
     Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
     fits.
     """
     if from_file is not None:
         _report_from(context, from_file)
         return
+    _check_heads(context)
     if not configs:
         raise click.UsageError("Missing argument 'CONFIG...': the recipes to compare, or --from RESULTS.json.")
     files = _named(configs)
@@ -123,11 +147,31 @@ def compare(
     from pretap_offline.lab.store import Store
     from pretap_offline.lab.table import print_comparison
 
+    if heads_file is not None:
+        from pretap_offline.lab.heads.protocols import PROTOCOLS
+        from pretap_offline.lab.heads.run import run_heads
+
+        run_heads(
+            recipes,
+            heads_file,
+            protocols=protocols or tuple(PROTOCOLS),
+            folds=folds or 5,
+            repeats=repeats or 1,
+            seed=seed,
+            n_workers=workers or 1,
+            cluster=cluster,
+            store=Store(store_dir),
+            resumable=_resumable,
+            json_file=json_file,
+            report=report,
+            command=_command(),
+        )
+        return
     if report is not None:
         check_report()
     candidates = list(recipes.values())
     trials = _read(candidates, data, recordings, stream=xdf_stream, reading=reading)
-    bench = set_up(trials, candidates, folds=folds, repeats=repeats, seed=seed)
+    bench = set_up(trials, candidates, folds=folds or 10, repeats=repeats or 5, seed=seed)
     planned = plan(bench, recipes, permutations=permutations, learning_curve=learning_curve)
     keys = {fit.key for fit in planned.fits()}
     store = Store(store_dir)
@@ -135,7 +179,7 @@ def compare(
     with (
         _resumable(lambda: f"{store.count(keys)} of {len(keys)} fits are kept in {store.folder}"),
         progress_of("comparing", total=len(keys)) as advance,
-        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
+        open_laboratory(store, bench.data, n_workers=workers or 1, cluster=cluster, advance=advance) as run,
     ):
         found = compare_planned(planned, run, files={name: str(file) for name, file in files.items()})
     print_comparison(found)
@@ -230,7 +274,7 @@ def sweep(
     with (
         _resumable(lambda: f"Finished fits are kept in {store.folder}"),
         progress_of("searching", total=n_steps(bench, n_trials=n_candidates)) as advance,
-        open_laboratory(store, bench.epochs, n_workers=workers or 1, cluster=cluster) as run,
+        open_laboratory(store, bench.data, n_workers=workers or 1, cluster=cluster) as run,
         open_storage(storage or store.folder / "sweeps.sqlite") as opened,
     ):
         found = sweep_space(
@@ -276,11 +320,9 @@ def _read(
 
 def _report_from(context: click.Context, file: Path) -> None:
     """Write the report of existing results; refuse every option that would compute results."""
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    computing = given - {"from_file", "report", "data"}
-    refused = [_spelled(each) for each in context.command.params if each.name in computing]
-    if refused:
-        raise UsageError(f"{', '.join(refused)}: cannot be combined with --from, which computes nothing.")
+    computing = [each for each in _given(context) if each.name not in {"from_file", "report", "data"}]
+    if computing:
+        raise UsageError(f"{_spelled(computing)}: cannot be combined with --from, which computes nothing.")
     report: Path | None = context.params["report"]
     if report is None:
         raise UsageError("--from RESULTS.json needs --report FILE.html, the page to write.")
@@ -300,8 +342,27 @@ def _report_from(context: click.Context, file: Path) -> None:
     click.echo(f"wrote {report}")
 
 
-def _spelled(parameter: click.Parameter) -> str:
-    return "CONFIG" if isinstance(parameter, click.Argument) else parameter.opts[0]
+def _check_heads(context: click.Context) -> None:
+    """Refuse options that have no effect with ``--heads``, or without it."""
+    given = {each.name: each for each in _given(context)}
+    if "heads_file" not in given:
+        if "protocols" in given:
+            raise UsageError("--protocol chooses what to fit and score over several heads: give --heads too.")
+        return
+    describing = ("data", "recordings", "xdf_stream", "markers", "cue_channel", "unit", "eeg")
+    refused = [given[name] for name in (*describing, "permutations", "learning_curve") if name in given]
+    if refused:
+        raise UsageError(f"{_spelled(refused)}: cannot be combined with --heads, whose file says what to read and how.")
+
+
+def _given(context: click.Context) -> list[click.Parameter]:
+    """Return the parameters that the user gave on the command line."""
+    source = context.get_parameter_source
+    return [each for each in context.command.params if each.name and source(each.name) is ParameterSource.COMMANDLINE]
+
+
+def _spelled(parameters: Sequence[click.Parameter]) -> str:
+    return ", ".join("CONFIG" if isinstance(each, click.Argument) else each.opts[0] for each in parameters)
 
 
 def _command() -> str:

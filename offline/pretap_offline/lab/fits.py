@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pretap import __version__
+from pretap.bundle.manifest import Metrics
 from pretap.config.recording import RecordingConfig
 from pretap.config.train import EvaluationConfig, TrainConfig, TrialsConfig
 from pretap.errors import DataError, UsageError
@@ -34,7 +35,8 @@ _LIBRARIES = ("mne", "numpy", "pyriemann", "scikit-learn", "scipy", "skorch", "t
 class Fit:
     """One fit: recipe, trials and seed; ``key`` identifies its result.
 
-    `shuffle` is the seed that permuted the labels, or None. `data` and `code` identify trials and source code.
+    `shuffle` is the seed that permuted the labels, or None. `data` and `code` identify trials and source code. With
+    `validate`, the recipe is also cross-validated on the trials to fit on, as `pretap train` does.
     """
 
     config: TrainConfig
@@ -44,6 +46,7 @@ class Fit:
     shuffle: int | None
     data: str
     code: str
+    validate: bool = False
 
     @property
     def key(self) -> str:
@@ -56,6 +59,7 @@ class Fit:
             self.shuffle,
             self.data,
             self.code,
+            self.validate,
         )
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
@@ -64,7 +68,8 @@ class Fitted(msgspec.Struct, frozen=True):
     """The result of one fit: probabilities (n_scored, n_classes) of its `score_on`, seconds, parameters.
 
     If training diverged, `probs` is empty and `error` describes the reason. `losses` (n_epochs,) are those on the
-    training trials, averaged over the members of an ensemble; empty in closed form.
+    training trials, averaged over the members of an ensemble; empty in closed form. `metrics` and `temperature` are
+    those of the cross-validation with `Fit.validate`, and `probs` do not have this temperature yet.
     """
 
     probs: list[list[float]]
@@ -72,6 +77,8 @@ class Fitted(msgspec.Struct, frozen=True):
     n_parameters: int
     error: str = ""
     losses: list[float] = []
+    metrics: Metrics | None = None
+    temperature: float = 1.0
 
 
 def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
@@ -84,6 +91,7 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
     """
     from threadpoolctl import threadpool_limits
 
+    from pretap_offline.evaluate.cross_validation import cross_validate
     from pretap_offline.fit.fitting import fit_decoder
 
     if fit.code != code_version():
@@ -95,9 +103,11 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         epochs = permuted(epochs, seed=fit.shuffle)
     with threadpool_limits(1):
         losses: list[list[float]] = []  # (n_members, n_epochs)
+        fit_on = epochs.select(fit.fit_on)
         started_s = time.perf_counter()
         try:
-            decoder, _ = fit_decoder(epochs.select(fit.fit_on), fit.config, seed=fit.seed, losses=losses)
+            found = cross_validate(fit_on, fit.config, seed=fit.seed) if fit.validate else None
+            decoder, _ = fit_decoder(fit_on, fit.config, seed=fit.seed, losses=losses)
         except DataError as error:
             return Fitted([], time.perf_counter() - started_s, 0, str(error))
         fit_s = time.perf_counter() - started_s
@@ -107,6 +117,8 @@ def run_fit(fit: Fit, epochs: Epochs) -> Fitted:
         fit_s,
         decoder.manifest.streaming.n_parameters,
         losses=np.mean(losses, axis=0).tolist() if losses else [],
+        metrics=None if found is None else found.metrics,
+        temperature=1.0 if found is None else found.temperature,
     )
 
 

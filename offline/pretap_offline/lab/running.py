@@ -17,8 +17,8 @@ _TIMEOUT_S = 10.0  # a running scheduler answers in milliseconds
 _MAX_LOSSES = 3  # workers lost in a row without a finished fit
 
 
-Data = Mapping[float | None, Epochs]
-"""The trials at each rate that a recipe asks for."""
+Data = Mapping[str, Epochs]
+"""The trials of every `Fit`, by `Fit.data`."""
 
 
 Work = Callable[[Sequence[Fit]], Iterator[tuple[str, Fitted]]]
@@ -80,7 +80,7 @@ def _in_processes(n_workers: int, epochs: Data, fits: Sequence[Fit]) -> Iterator
 
     with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
         running = Parallel(return_as="generator_unordered", batch_size=1)
-        yield from running(delayed(_keyed)(fit, epochs[fit.config.signal.sfreq_hz]) for fit in fits)
+        yield from running(delayed(_keyed)(fit, epochs[fit.data]) for fit in fits)
 
 
 def _on_cluster(client: Any, address: str, epochs: Data, fits: Sequence[Fit]) -> Iterator[tuple[str, Fitted]]:
@@ -88,8 +88,8 @@ def _on_cluster(client: Any, address: str, epochs: Data, fits: Sequence[Fit]) ->
     from distributed import as_completed
 
     _check_workers(client, address)
-    sent = {rate: client.scatter(each, broadcast=True) for rate, each in epochs.items()}  # once to every worker
-    running = [client.submit(_keyed, fit, sent[fit.config.signal.sfreq_hz], pure=False) for fit in fits]
+    sent = {sha256: client.scatter(each, broadcast=True) for sha256, each in epochs.items()}  # once to every worker
+    running = [client.submit(_keyed, fit, sent[fit.data], pure=False) for fit in fits]
     for future in as_completed(running, loop=client.loop):
         yield future.result()
 

@@ -17,7 +17,7 @@ _WIDTH = 10_000  # if the output is not a terminal, so that nothing is cut or wr
 
 def print_comparison(found: Comparison) -> None:
     """Print the configurations, the best accuracy first, and their differences from the first one given."""
-    console = _console()
+    console = open_console()
     console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}; the same folds for all.\n")
     console.print(_outcomes(found.best_first, "name", "accuracy", "95 %", "NLL", "ECE (p)", "slope", "p"))
     console.print()
@@ -25,7 +25,7 @@ def print_comparison(found: Comparison) -> None:
     if found.differences:
         console.print(f"\nAgainst {found.differences[0].against} (corrected resampled t-test over all folds):")
         rows = ([each.name, *difference_cells(each)] for each in found.differences)
-        console.print(_table(("name", *DIFFERENCE_COLUMNS), rows))
+        console.print(text_table(("name", *DIFFERENCE_COLUMNS), rows))
 
 
 def outcome_cells(each: Outcome) -> dict[str, str]:
@@ -50,7 +50,7 @@ def outcome_cells(each: Outcome) -> dict[str, str]:
 
 def _outcomes(outcomes: Sequence[Outcome], *columns: str) -> Table:
     rows = [outcome_cells(each) | {"95 %": "{:.3f}-{:.3f}".format(*each.figures.accuracy_ci95)} for each in outcomes]
-    return _table(columns, ([cells[column] for column in columns] for cells in rows))
+    return text_table(columns, ([cells[column] for column in columns] for cells in rows))
 
 
 def difference_cells(found: Difference) -> tuple[str, ...]:
@@ -65,10 +65,13 @@ def difference_cells(found: Difference) -> tuple[str, ...]:
     )
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def text_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str] = ("name", "kind", "chosen")
+) -> Table:
+    """Return a table without lines; the columns `left` are aligned to the left, the others to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="left" if column in {"name", "kind", "chosen"} else "right")
+        table.add_column(column, justify="left" if column in left else "right")
     for row in rows:
         table.add_row(*row)
     return table
@@ -76,11 +79,11 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def print_sweep(found: Sweep) -> None:
     """Print the choices of the outer folds, the nested estimate, and the choice on all trials."""
-    console = _console()
+    console = open_console()
     console.print(f"{found.trials.n_trials} trials, {found.setting.protocol}.\n")
     if found.nested is not None:
         columns = ("repeat", "fold", "inner NLL", "NLL", "accuracy", "temperature", "chosen")
-        console.print(_table(columns, map(_choice_cells, found.chosen)))
+        console.print(text_table(columns, map(_choice_cells, found.chosen)))
         n = found.nested
         console.print(
             f"\nnested estimate: accuracy {n.describe_accuracy()} (95 % interval "
@@ -106,6 +109,7 @@ def _values(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{x:.4g}' if isinstance(x, float) else json.dumps(x)}" for key, x in values.items())
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Open the console for tables; if the output is not a terminal, nothing is cut or wrapped."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
