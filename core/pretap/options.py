@@ -73,7 +73,7 @@ recordings_option = click.option(
     multiple=True,
     metavar="FILE",
     help="Recording to cut trials from (XDF, FIF, EDF, BDF, GDF, BrainVision, EEGLAB, "
-    "OpenBCI text, ...), instead of --data. Can be repeated.",
+    "OpenBCI text, ...), or bids:ROOT?subject=01&task=rest, instead of --data. Can be repeated.",
 )
 trials_option = click.option(
     "--trials", metavar="A:B", help="Use only trials A to B - 1, counted from 0 like a Python slice."

@@ -141,11 +141,11 @@ def find_eeg_channels(
     DataError
         If no channel is EEG, or a pattern fits no label.
     """
-    if unknown := [pattern for pattern in eeg if not any(_fits(name, pattern) for name in labels)]:
+    if unknown := [pattern for pattern in eeg if not any(matches_label(name, [pattern]) for name in labels)]:
         raise DataError(
             f"{source} has no channel {unknown[0]!r}, which the setting `eeg` names. It has {', '.join(labels[:40])}."
         )
-    is_asked = [any(_fits(name, pattern) for pattern in eeg) for name in labels]
+    is_asked = [matches_label(name, eeg) for name in labels]
     has_volts = any(unit_factor(unit) is not None for unit in units)
     reasons = [_reason(*each) for each in zip(labels, types, units, strict=True)]
     has_eeg = any(kind.lower() == "eeg" and not why for kind, why in zip(types, reasons, strict=True))
@@ -187,7 +187,7 @@ def drop_twins(
     n_of = Counter(electrodes.values())
 
     def rank(i: int) -> tuple[bool, bool, bool, int]:
-        is_asked = any(_fits(labels[i], pattern) for pattern in eeg)
+        is_asked = matches_label(labels[i], eeg)
         is_dead = n_of[electrodes[i]] > 1 and not _has_signal(read(i))
         return not is_asked, is_dead, labels[i].upper() != electrodes[i], i
 
@@ -205,8 +205,9 @@ def _has_signal(x: NDArray[Any]) -> bool:
     return bool(finite.size) and bool(finite.min() < finite.max())
 
 
-def _fits(label: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(label.lower(), pattern.lower())
+def matches_label(label: str, patterns: Sequence[str]) -> bool:
+    """Whether a label fits one of the patterns of `RecordingConfig.eeg`, in upper or lower case."""
+    return any(fnmatch.fnmatchcase(label.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _reason(label: str, kind: str, unit: str) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.errors import DataError, PretapError, UsageError
 from pretap.extras import import_extra
+from pretap.recordings.bids import is_bids, open_bids
 from pretap.recordings.channel_types import choose_eeg_channels
 from pretap.recordings.edf import is_edf, open_edf
 from pretap.recordings.live_clocks import LiveClocks
@@ -52,6 +54,7 @@ def open_recording(
     path
         An XDF, EDF, BDF or OpenBCI text file, or anything else that `mne.io.read_raw` opens (FIF, GDF, BrainVision,
         EEGLAB, ...). All EEG channels are used, including bad ones, in the file's order. Annotations become events.
+        ``bids:ROOT?subject=01&task=rest`` selects a recording of a BIDS folder, see `pretap.recordings.bids`.
     stream
         XDF only: the name, id or source_id of the stream to read, if there are several of EEG.
     config
@@ -70,6 +73,13 @@ def open_recording(
         If the file is missing, damaged or empty, or has no EEG or several streams of it.
     """
     path = Path(path)
+    if is_bids(path):
+        return open_bids(path, config, open_file=partial(_open_named, stream=stream, clocks=clocks))
+    return _open_named(path, config, stream=stream, clocks=clocks)
+
+
+def _open_named(path: Path, config: RecordingConfig, *, stream: str | None, clocks: LiveClocks | None) -> Recording:
+    """Open a file by the reader of its format."""
     if not path.exists():
         raise DataError(f"{path} does not exist: expected a recording. pretap reads {FORMATS}.")
     if is_xdf(path):

@@ -13,6 +13,7 @@ from pretap.config.recording import ALL_EVENTS, RecordingConfig
 from pretap.config.train import TrainConfig
 from pretap.decoder.decoder import Decoder
 from pretap.errors import UsageError
+from pretap.recordings.bids import expand
 from pretap.recordings.competition import read_competition
 from pretap.recordings.continuous import open_recording
 from pretap.recordings.epochs import Epochs
@@ -64,7 +65,7 @@ def cut_recordings(
     paths: Sequence[Path], config: TrainConfig, *, stream: str | None, decoder: Decoder | None = None
 ) -> tuple[Epochs, TrialReport]:
     """Cut the trials of recordings as `config` describes, with a `decoder` exactly its channels, see `cut_trials`."""
-    opened = [open_recording(path, stream=stream, config=config.recording) for path in paths]
+    opened = [open_recording(path, stream=stream, config=config.recording) for path in expand(paths)]
     if decoder is None:
         return cut_trials(opened, config)
     return cut_trials(opened, config, channels=decoder.manifest.channels, interpolation=decoder.interpolation)

@@ -57,7 +57,9 @@ def markers(*, source: str, seconds: float, json_file: Path | None) -> None:
 
 
 def _names_a_file(source: str) -> bool:
-    if existing_file(source):
+    from pretap.recordings.bids import is_bids
+
+    if existing_file(source) or is_bids(source):
         return True
     return "=" not in source and (os.sep in source or source.lower().endswith(_SUFFIXES))
 

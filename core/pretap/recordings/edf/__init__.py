@@ -10,6 +10,6 @@ one, and takes an unknown unit for volts. This one does none of that.
 - `samples`: the samples, read on demand.
 """
 
-from pretap.recordings.edf.load import is_edf, open_edf
+from pretap.recordings.edf.load import is_edf, lacks_units, open_edf
 
-__all__ = ["is_edf", "open_edf"]
+__all__ = ["is_edf", "lacks_units", "open_edf"]

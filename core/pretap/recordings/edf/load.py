@@ -18,7 +18,7 @@ from pretap.recordings.edf.samples import read_samples
 from pretap.recordings.edf.times import RecordTimes, record_times
 from pretap.recordings.reading.overrides import replace_labels, replace_rate
 from pretap.recordings.reading.placement import Annotation, TimeAxis, place_annotations, sentences
-from pretap.recordings.reading.units import uv_factors
+from pretap.recordings.reading.units import names_no_unit, uv_factors
 from pretap.recordings.recording import Recording
 from pretap.signal.channels import unknown_channel
 from pretap.signal.trigger import TriggerChannel
@@ -30,6 +30,11 @@ _TRIGGERS = ("status", "trigger")  # labels of channels whose codes are events i
 def is_edf(path: Path) -> bool:
     """Whether a file is EDF or BDF, by its name."""
     return path.name.lower().endswith(_SUFFIXES)
+
+
+def lacks_units(path: Path) -> bool:
+    """Whether no signal of an EDF or BDF file names its unit."""
+    return all(names_no_unit(each.unit) for each in read_header(path).signals if not each.has_annotations)
 
 
 def open_edf(path: Path, config: RecordingConfig) -> Recording:

@@ -21,7 +21,7 @@ _N_SECONDS = 20
 _QUARTILES_OF_SD = 1.349  # interquartile range of the normal distribution
 
 
-def _names_no_unit(unit: str) -> bool:
+def names_no_unit(unit: str) -> bool:
     """Whether a unit is empty or a word for none, such as ``n/a``."""
     return _NO_UNIT.fullmatch(unit.strip()) is not None
 
@@ -60,7 +60,7 @@ def uv_factors(
     """
     factors = [unit_factor(unit or each) for each in units]
     unknown = [i for i, factor in enumerate(factors) if factor is None]
-    foreign = [i for i in unknown if unit or not _names_no_unit(units[i])]
+    foreign = [i for i in unknown if unit or not names_no_unit(units[i])]
     if foreign:
         raise DataError(
             f"{source}: channel {labels[foreign[0]]} has the unit {unit or units[foreign[0]]!r}: expected microvolts, "
@@ -85,7 +85,7 @@ def uv_factors(
 def _describe_unit(units: Sequence[str], unit: str) -> str:
     """Return a sentence if the unit that is set is another one than the file has; otherwise nothing."""
     replaced = [
-        each.strip() for each in units if not _names_no_unit(each) and unit_factor(each) != unit_factor(unit or each)
+        each.strip() for each in units if not names_no_unit(each) and unit_factor(each) != unit_factor(unit or each)
     ]
     return f"The unit is set to {unit}; the file says {replaced[0]}." if replaced else ""
 
