@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import mne
@@ -14,11 +15,15 @@ from click.testing import CliRunner
 from pretap.bundle.file import load
 from pretap.cli import pretap
 from pretap.config.recording import RecordingConfig
+from pretap.config.train import EvaluationConfig, TrainConfig
 from pretap.errors import DataError, UsageError
+from pretap.networks import CspSpec
 from pretap.recordings.bids import expand
 from pretap.recordings.continuous import open_recording
 from pretap_offline.synthetic.command import simulate_raw
+from pretap_offline.training import train
 from pretap_offline.trials.cut import cut_trials
+from pretap_offline.trials.source import cut_recordings
 from trial_cases import changed
 
 mne_bids = pytest.importorskip("mne_bids", reason="needs mne-bids")
@@ -62,8 +67,6 @@ def edit_table(path: Path, change) -> None:
 @pytest.fixture
 def editable(bids, tmp_path) -> Path:
     """A folder with one recording of each format, whose tables a test may change."""
-    import shutil
-
     shutil.copytree(bids, tmp_path / "copy", ignore=shutil.ignore_patterns("*task-rest*", "*run-10*"))
     return tmp_path / "copy"
 
@@ -175,10 +178,13 @@ def test_a_folder_trains_a_decoder_and_scores_another_recording(bids, tmp_path):
         return done.output
 
     selected = f"bids:{bids}?subject=01&task=taps"
-    run(
-        *("train", "csp", "--recording", selected, "--out", str(bundle), "--set", "evaluation.folds=0"),
-        *("--set", 'events={left=["tap/left"],right=["tap/right"]}', "--set", "trials.reject_uv=0"),
-    )  # fmt: skip
+    csp = TrainConfig(
+        network=CspSpec(filters=4),
+        events={"left": ("tap/left",), "right": ("tap/right",)},
+        evaluation=EvaluationConfig(folds=0),
+    )
+    epochs, _ = cut_recordings([Path(selected)], csp, stream=None)
+    train(epochs, csp, bundle, seed=0, progress=False)
     assert load(bundle).manifest.training.data.count("sub-01_task-taps") == 2
     assert "accuracy" in run("evaluate", str(bundle), "--recording", f"{selected}&run=2")
     assert "'tap/left'" in run("markers", f"{selected}&run=2")
