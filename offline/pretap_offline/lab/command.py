@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import contextmanager
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pretap.completion import complete_recipe
-from pretap.config.reading import find_config, load_config
+from pretap.config.reading import load_config
 from pretap.config.recording import RecordingConfig, overridden
 from pretap.config.train import TrainConfig
 from pretap.errors import UsageError
@@ -21,6 +20,7 @@ from pretap.files import check_writable
 from pretap.options import FILE, FOLDER, json_option, recording_options, recordings_option, xdf_stream_option
 from pretap.progress import progress_of
 from pretap.spelling import counted
+from pretap_offline.lab.recipes import check_differ, named_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,9 +134,9 @@ def compare(
     _check_heads(context)
     if not configs:
         raise click.UsageError("Missing argument 'CONFIG...': the recipes to compare, or --from RESULTS.json.")
-    files = _named(configs)
+    files = named_recipes(configs)
     recipes = {name: load_config(TrainConfig, file) for name, file in files.items()}
-    _check_differ(recipes)
+    check_differ(recipes)
     _check_options(workers=workers, cluster=cluster, files=(json_file, report))
     from pretap_offline.lab.bench import set_up
     from pretap_offline.lab.compare import compare as compare_planned
@@ -393,29 +393,3 @@ def _check_apart(*files: Path | None) -> None:
     for file in given:
         if given.count(file) > 1:
             raise UsageError(f"{file} is given twice, so one output would overwrite the other. Give each its own file.")
-
-
-def _named(configs: tuple[str, ...]) -> dict[str, Path]:
-    """Name each configuration after its file, preceded by as many folders as it takes to make the names unique."""
-    files = [find_config(config).resolve() for config in configs]
-    for file in files:
-        if files.count(file) > 1:
-            raise UsageError(f"{file} is given twice: leave one of them out.")
-    paths = [file.with_suffix("") for file in files]
-    names = {}
-    for path, file in zip(paths, files, strict=True):
-        parts = next(
-            path.parts[-n:]
-            for n in range(1, len(path.parts) + 1)
-            if sum(other.parts[-n:] == path.parts[-n:] for other in paths) == 1
-        )
-        names["/".join(parts)] = file
-    return names
-
-
-def _check_differ(recipes: dict[str, TrainConfig]) -> None:
-    from pretap_offline.lab.fits import recipe
-
-    for first, second in combinations(recipes, 2):
-        if recipe(recipes[first]) == recipe(recipes[second]):
-            raise UsageError(f"{first} and {second} are the same recipe: leave one of them out.")
