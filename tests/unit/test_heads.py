@@ -219,6 +219,7 @@ def test_verdicts_are_counted_as_right_if_the_scored_trials_show_the_same(compar
     assert verdicts("heads", "noise") == {"go_wrong": 1}  # a decoder of the strong head promises what it cannot keep
     assert verdicts("heads", "strong") == {"no_go_right": 1}
     assert verdicts("few-20", "strong") == {}  # 20 trials promise nothing
+    assert verdicts("few-40", "strong") == {"go_right": 1}
 
 
 def test_the_second_run_fits_nothing_and_finds_the_same(folder, compared):

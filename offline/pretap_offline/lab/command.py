@@ -125,6 +125,9 @@ def compare(
     With --heads, recipes are compared over several people: within sessions, from session to session, from head to head
     and with few trials. For example: pretap compare csp tangent-space --heads heads.toml --report heads.html
 
+    With --heads, recipes are compared over several people: within sessions, from session to session, from head to head
+    and with few trials. For example: pretap compare csp tangent-space --heads heads.toml --report heads.html
+
     Finished fits are kept. If the command was interrupted, run it again to continue. Adding a CONFIG costs only its own
     fits.
     """

@@ -221,9 +221,9 @@ def _score_validated(task: _Task, fitted: list[Fitted]) -> Scored:
 
 
 def _verdict(fitted: Fitted, labels: NDArray[np.int64], scored: Scores) -> Verdicts:
-    """Return whether the verdict from the trials fitted on was right; none if they were too few to promise anything."""
+    """Return whether the verdict from the trials fitted on was right; none if either trials are too few to judge."""
     found = fitted.metrics
-    if found is None or found.n_trials < MIN_TRIALS:
+    if found is None or min(found.n_trials, scored.n_trials) < MIN_TRIALS:
         return Verdicts()
     is_go = is_worthwhile(found.accuracy, interval95=found.accuracy_ci95, chance=found.chance, p_chance=found.p_chance)
     chance, p_chance = against_chance(scored.n_correct, np.bincount(labels).tolist())

@@ -22,7 +22,8 @@ _TEXTS = ("protocol", "recipe", "head")
 _EXPLANATION = (
     "Means over heads; 95 % is Wilson's interval over all trials scored, s.e. the standard error over heads. Gains are "
     "paired differences from {first}, with their standard error over heads. A verdict (go or no-go) is what `pretap "
-    "train` says of the trials fitted on, if there are at least 40. It is right if the trials scored show the same."
+    "train` says of the trials fitted on. It is right if the trials scored show the same; only verdicts of at least 40 "
+    "trials, scored on at least 40, are counted."
 )
 
 
