@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from command_line import invoke
 from pretap.bundle.file import read_bundle, write_bundle
 from pretap.bundle.shipped import find_bundle, shipped_bundles
 from pretap.config.train import EvaluationConfig, TrainConfig
@@ -53,15 +52,11 @@ def test_inspect_shows_the_statistics_or_that_there_are_none(trained, tmp_path):
     without = tmp_path / "without.safetensors"
     without_statistics(trained, without)
 
-    def inspect(path, *flags):
-        command = [sys.executable, "-m", "pretap", "inspect", str(path), *flags]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=500).stdout
-
-    assert "signal        standard deviation in 0.25 s " in inspect(trained)
-    assert "signal        no statistics, so " in inspect(without)
-    scale_uv = json.loads(inspect(trained, "--json", "-"))["statistics"]["scale_uv"]
+    assert "signal        standard deviation in 0.25 s " in invoke("inspect", trained)
+    assert "signal        no statistics, so " in invoke("inspect", without)
+    scale_uv = json.loads(invoke("inspect", trained, "--json", "-"))["statistics"]["scale_uv"]
     assert scale_uv == Statistics.from_tensors(read_bundle(trained).tensors).scale_uv.tolist()
-    assert json.loads(inspect(without, "--json", "-"))["statistics"] is None
+    assert json.loads(invoke("inspect", without, "--json", "-"))["statistics"] is None
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

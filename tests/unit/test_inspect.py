@@ -41,11 +41,11 @@ def test_inspect_json_has_manifest_self_tests_and_hash(noise_bundle):
         f"compiled: {n_open} window{'s' * (n_open > 1)} open at once, each advanced sample by sample "
         f"(a decision each {hop} samples)"
     )
-    assert f"live          {report['streams']}" in run("inspect", str(noise_bundle)).stdout.splitlines()
+    assert f"live          {report['streams']}" in invoke("inspect", noise_bundle).splitlines()
 
 
 def test_inspect_shows_chance_and_verdict_if_the_bundle_has_them(noise_bundle, tmp_path):
-    lines = run("inspect", str(noise_bundle)).stdout.splitlines()
+    lines = invoke("inspect", noise_bundle).splitlines()
     assert "accuracy      not measured" in lines
     assert not any(line.startswith(("chance", "verdict")) for line in lines)
     content = read_bundle(noise_bundle)
@@ -65,7 +65,7 @@ def test_inspect_shows_chance_and_verdict_if_the_bundle_has_them(noise_bundle, t
     measured = tmp_path / "measured.safetensors"
     weights = {name: tensor for name, tensor in content.tensors.items() if not name.startswith("probe.")}
     write_bundle(measured, msgspec.structs.replace(content.manifest, metrics=metrics), weights)
-    lines = run("inspect", str(measured)).stdout.splitlines()
+    lines = invoke("inspect", measured).splitlines()
     assert "chance        0.500, the share of the commonest class; p = 0.14 (one-sided exact binomial test)" in lines
     advised = "8 trials can promise nothing yet: so far the accuracy is not distinguishable from chance (p = 0.14)"
     assert f"verdict       {advised}; record at least 32 more before going live" in lines
@@ -85,7 +85,7 @@ def test_inspect_shows_members_temperature_decimation_and_the_cost_of_a_decision
     )
     write_bundle(tmp_path / "b", changed, members | shared)
     n_parameters = 2 * sum(tensor.size for tensor in weights.values())
-    lines = run("inspect", str(tmp_path / "b")).stdout.splitlines()
+    lines = invoke("inspect", tmp_path / "b").splitlines()
     rate = changed.sfreq_hz / 2
     assert f"scaling       low-pass of 3 taps to {rate:g} Hz, divided by 10 uV" in lines
     assert f"network       mean of 2: LSTM 3 -> 2, {n_parameters} parameters" in lines

@@ -39,6 +39,14 @@ def files(tmp_path_factory) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory) -> Path:
+    """A bundle that was trained on the first session."""
+    out = tmp_path_factory.mktemp("trained") / "b.safetensors"
+    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+    return out
+
+
 def n_taps(path: Path) -> int:
     return sum(text.startswith("tap/") for text in mne.io.read_raw(path, verbose="error").annotations.description)
 
@@ -74,9 +82,8 @@ def test_recordings_become_a_bundle_a_picture_a_report_and_trials(files, tmp_pat
     assert trials.is_in_order
 
 
-def test_evaluate_cuts_the_trials_of_the_training_and_recognises_them(files, tmp_path):
-    out, figures, saved = tmp_path / "b.safetensors", tmp_path / "e.json", tmp_path / "t-epo.fif"
-    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+def test_evaluate_cuts_the_trials_of_the_training_and_recognises_them(files, trained, tmp_path):
+    out, figures, saved = trained, tmp_path / "e.json", tmp_path / "t-epo.fif"
     n, other = n_taps(files[0]), n_taps(files[1])
     said = invoke("evaluate", out, "--recording", files[0], "--json", figures)
     assert f"NOT AN ESTIMATE: {n} of {n} trials were trained on" in said
@@ -141,9 +148,8 @@ def test_a_bundle_trained_on_trials_does_not_know_the_markers_of_recordings(file
     assert not saved.exists()
 
 
-def test_a_missing_channel_is_replaced_and_too_many_are_named(files, tmp_path):
-    out, short = tmp_path / "b.safetensors", tmp_path / "short_raw.fif"
-    invoke("train", "own-cap", "--recording", files[0], "--out", out, *QUICK)
+def test_a_missing_channel_is_replaced_and_too_many_are_named(files, trained, tmp_path):
+    out, short = trained, tmp_path / "short_raw.fif"
     raw = mne.io.read_raw(files[1], verbose="error")
     raw.drop_channels(["C3"]).save(short, verbose="error")
     assert "channel replaced by its neighbours: C3, missing from short_raw.fif" in invoke(
