@@ -9,6 +9,10 @@ TORCH_INDEX ?=
 ARGS ?= --json .bench/peers.json --figure .bench/peers.svg
 PEERS := loop-torch loop-onnxruntime mne-lsl ezmsg timeflux
 BIN := $(VENV)/bin
+# These mostly wait for real time, so five of them share two cores. Frozen outlets are tested alone.
+WAITING := tests/lab/test_discovery.py tests/lab/test_lab.py::test_four_computers_with_four_clocks_and_a_recorder_on_the_task_s \
+  tests/lab/test_lab.py::test_four_computers_with_one_name_and_a_monitor_on_the_game_s tests/browser tests/integration tests/faults \
+  --ignore tests/integration/test_laboratory.py --ignore tests/faults/test_publishing.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help install demo test lab long faults browser lint format types imports wheel bench-peers clean
@@ -32,11 +36,8 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration --ignore tests/integration/test_laboratory.py
+	$(BIN)/python -m pytest -n 5 --dist worksteal $(WAITING)
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
-	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
-	$(BIN)/python -m pytest tests/browser
-	$(BIN)/python -m pytest tests/lab -k "discovery or four_computers"
 
 lab: install
 	$(BIN)/python -m pytest tests/lab
