@@ -36,7 +36,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-	$(BIN)/python -m pytest -n 5 --dist worksteal $(WAITING)
+	$(BIN)/python -m pytest -n 5 --dist loadgroup $(WAITING)
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
 
 lab: install

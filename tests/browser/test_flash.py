@@ -19,6 +19,8 @@ from pretap_realtime.lsl.resolver import StreamResolver
 from real_lsl import LABELS, Amplifier, eeg, resolve, until
 from xdf_files import n_saved
 
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium
+
 
 class Lamp:
     """An amplifier whose channel DIODE sees the square `DELAY_S` after the marker of each flip."""

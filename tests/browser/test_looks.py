@@ -10,6 +10,8 @@ from scipy import signal
 from monitored_service import LABELS
 from real_lsl import until
 
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium
+
 CAPS = {n: mne.channels.make_standard_montage(f"biosemi{max(n, 32)}").ch_names[-n:] for n in (1, 28, 64)}
 LONG_NAMES = ("EEG Fp1 with a long name of a channel", "EEG Fz-Ref", *LABELS[2:])
 SIX_CLASSES = ("the left hand, which moves slowly", "right hand", "both feet", "tongue", "lips", "rest")

@@ -12,6 +12,8 @@ import pytest
 from monitored_service import LABELS
 from real_lsl import until
 
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium
+
 SUBJECT = {"subject/id": "anna"}
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 

@@ -15,6 +15,8 @@ import mne
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.xdist_group("your own cap")  # one walk
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-own-cap.md"
 BLOCK = re.compile(r"^```(sh|sh background|sh stop|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
