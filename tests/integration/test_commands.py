@@ -109,7 +109,7 @@ def test_score_equals_a_live_session_bit_for_bit(start, head, tmp_path, make_dec
     bundle, log, scored = tmp_path / "b.safetensors", tmp_path / "live.jsonl", tmp_path / "scored.json"
     make_decoder(path=bundle, channels=CHANNELS, sfreq_hz=200.0, n_window=100)
     fif = str(head / "head_raw.fif")
-    live = start("serve", str(bundle), "--query", "name=cap", "--log", str(log))
+    live = start("serve", str(bundle), "--query", "name=cap", "--log", str(log), "--wait-s", "120")
     live.wait_for("WAITING")
     assert start("replay", fif, "--name", "cap", "--chunk", "13", "--wait").wait() == 0
     live.wait_for("-> LOST")

@@ -22,7 +22,7 @@ def recording(tmp_path):
 
 
 def run(start, bundle, recording, report, *serve, replay, name):
-    child = start("serve", str(bundle), "--query", f"name={name}", *serve)
+    child = start("serve", str(bundle), "--query", f"name={name}", "--wait-s", "120", *serve)
     child.wait_for("WAITING")
     feeder = start("replay", str(recording), "--name", name, "--wait", "--json", str(report), *replay)
     assert feeder.wait() == 0

@@ -32,9 +32,8 @@ def test_the_verdicts_of_score_equal_those_of_the_live_service_exactly(start, re
     config, log, scored = tmp_path / "serve.toml", tmp_path / "live.jsonl", tmp_path / "scored.json"
     config.write_text(POLICY)
     replay = start("replay", str(recording), "--name", "policy-head", "--speed", "2", "--wait")
-    serve = start(
-        "serve", "ensemble-100hz", "--config", str(config), "--query", "name=policy-head", "--log", str(log)
-    )  # fmt: skip
+    query = ("--query", "name=policy-head", "--wait-s", "120")
+    serve = start("serve", "ensemble-100hz", "--config", str(config), *query, "--log", str(log))
     assert replay.wait(240) == 0
     serve.wait_for("-> LOST")
     serve.interrupt()

@@ -47,7 +47,7 @@ def test_a_computer_that_loses_power_and_returns_is_continued_under_the_same_id(
     name = f"frozen-{secrets.token_hex(4)}"
     play = ("replay", str(xdf_dir / "clock_resets.xdf"), "--name", name, "--wait")
     first = start(*play)
-    child = start("record", str(recorder.path), "--query", f"name={name}")
+    child = start("record", str(recorder.path), "--query", f"name={name}", "--wait-s", "120")
     child.wait_for(f"recording '{name}'")
     kit.until(lambda: n_saved(recorder.path).get(name, 0) > 20, "samples in the file")
     first.process.send_signal(signal.SIGSTOP)  # the connection is not closed, as when the power fails
@@ -128,7 +128,9 @@ def test_a_recording_of_a_replay_equals_the_original(start, xdf_dir, kit, record
     source = xdf_dir / "clock_resets.xdf"
     name = f"copy-{secrets.token_hex(4)}"
     replay = start("replay", str(source), "--name", name, "--wait", "--speed", "60")
-    child = start("record", str(recorder.path), "--query", f"name={name}", "--query", f"name={name}-markers")
+    child = start(
+        "record", str(recorder.path), *("--query", f"name={name}", "--query", f"name={name}-markers"), "--wait-s", "120"
+    )
     assert replay.wait() == 0
     assert replay.said.count("the recording has a break after 138.2 s") == 1
     assert child.interrupt() == 0

@@ -36,7 +36,7 @@ def amplifier(tmp_path_factory):
     name = f"amp-{secrets.token_hex(4)}"
     command = [sys.executable, "-m", "pretap", "replay", "synthetic", "--name", name, "--loop", "--quiet"]
     amplifier = Child(tmp_path_factory.mktemp("amplifier"), command)
-    amplifier.name, amplifier.serve = name, ("serve", "single-100hz", "--query", f"name={name}")
+    amplifier.name, amplifier.serve = name, ("serve", "single-100hz", "--query", f"name={name}", "--wait-s", "120")
     yield amplifier
     amplifier.end()
 
