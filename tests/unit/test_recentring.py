@@ -14,6 +14,7 @@ from pretap.bundle.file import load
 from pretap.config.serve import AdaptConfig
 from pretap.decoder.adapting import AdaptingDecoder
 from pretap.errors import DataError, UsageError
+from pretap.networks import AverageSpec, LdaSpec, WeightedNetwork
 from pretap.networks.recentring import MAX_DISTANCE, Memory, RunningMean
 from pretap_offline.evaluate.evaluation import evaluate_trials
 from pretap_offline.fit.fitting import fit_decoder
@@ -190,3 +191,19 @@ def test_a_state_that_is_no_covariance_is_refused(bundle, tmp_path):
 def test_the_missing_file_of_a_state_is_named(bundle, tmp_path):
     with pytest.raises(DataError, match="Cannot read the adaptation state"):
         moved(bundle).read_state(tmp_path / "none.json")
+
+
+def test_an_average_follows_the_signal_with_the_networks_that_can_as_each_does_alone():
+    epochs = trials()
+    tangent, other = KINDS["tangent-space"], LdaSpec(shrinkage=0.9)
+    single = [fit_decoder(epochs, recipe(network), seed=0)[0] for network in (tangent, other)]
+    average = AverageSpec((WeightedNetwork(tangent, 0.75), WeightedNetwork(other, 0.25, temperature=2.0)))
+    both = AdaptingDecoder(fit_decoder(epochs, recipe(average), seed=0)[0], RECENTRE)
+    alone = AdaptingDecoder(single[0], RECENTRE)
+    for window in 2 * epochs.x_uv[:10]:
+        both.update(window)
+        alone.update(window)
+    assert both.adapted == alone.adapted
+    logits = 0.75 * np.log(alone.decode(epochs.x_uv)) + 0.125 * np.log(single[1].decode(epochs.x_uv))
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(both.decode(epochs.x_uv), expected, atol=1e-9)

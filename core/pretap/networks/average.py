@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,11 +15,25 @@ from numpy.typing import NDArray
 from pretap.networks.closed_form import ClosedFormSpec
 from pretap.networks.csp import CspSpec
 from pretap.networks.eegnet import EegNetSpec
-from pretap.networks.kind import Cells, Engine, Kind, Layout, RecomputeError, Tensors, mean_of, member_prefixes, under
+from pretap.networks.kind import (
+    AdaptiveEngine,
+    Cells,
+    Engine,
+    Kind,
+    Layout,
+    RecomputeError,
+    Tensors,
+    mean_of,
+    member_prefixes,
+    under,
+)
 from pretap.networks.lda import LdaSpec
 from pretap.networks.lrp_erd_lstm import LrpErdLstmSpec
 from pretap.networks.lstm import LstmSpec
 from pretap.networks.tangent_space import TangentSpaceSpec
+
+if TYPE_CHECKING:
+    from pretap.networks.recentring import Memory, RunningMean
 
 SingleNetwork = LstmSpec | LrpErdLstmSpec | EegNetSpec | LdaSpec | CspSpec | TangentSpaceSpec | ClosedFormSpec
 """Any kind of network except an average."""
@@ -116,6 +130,20 @@ class AverageSpec(Kind, frozen=True, tag="average"):
         engines = [[build(each.network, own) for own in members] for each, members in _with_members(self, tensors)]
         return lambda x: self._logits([[engine(x) for engine in members] for members in engines])
 
+    def adaptive(self, tensors: Tensors, memory: Memory) -> AdaptiveEngine | None:
+        """Build the networks that can follow the signal as they do alone, and the others as they are."""
+        adaptive: list[AdaptiveEngine] = []
+
+        def build(network: SingleNetwork, own: Tensors) -> Engine:
+            engine = network.adaptive(own, memory)
+            if engine is None:
+                return network.engine(own)
+            adaptive.append(engine)
+            return engine.logits
+
+        logits = self.combined(tensors, build)
+        return _AdaptiveAverage(adaptive, logits) if adaptive else None
+
     def cells(self, tensors: Tensors, *, n_steps: int, n_lanes: int, sfreq_hz: float) -> Cells:
         """Build the cells of every member; refuse if one network refuses."""
         cells = []
@@ -159,6 +187,17 @@ def _with_members(spec: AverageSpec, tensors: Tensors) -> list[tuple[WeightedNet
         (each, [under(tensors, prefix) for prefix in each.tensor_prefixes(index)])
         for index, each in enumerate(spec.networks)
     ]
+
+
+class _AdaptiveAverage:
+    """The adaptive engine of an average, see `AdaptiveEngine`: its state is that of all its adaptive networks."""
+
+    def __init__(self, engines: Sequence[AdaptiveEngine], logits: Engine) -> None:
+        self.means: Sequence[RunningMean] = [mean for engine in engines for mean in engine.means]
+        self._engines, self.logits = engines, logits
+
+    def covariances(self, x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return [covariance for engine in self._engines for covariance in engine.covariances(x)]
 
 
 class _AverageCells:
