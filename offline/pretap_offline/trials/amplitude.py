@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pretap.config.train import TrialsConfig
 
 _UV_PER_V = 1e6
-_N_DEVIATIONS = 5.0
-_MIN_SPREAD = 0.25  # of the log swing, about that of half a second of clean EEG: the limit is at least 3.5 medians
+_N_RANGES = 3.0
+_MIN_RANGE = 0.33  # of the log swing, about that of half a second of clean EEG: at least 2.7 times the upper quartile
 
 Swings = NDArray[np.float64]
 
@@ -55,8 +55,9 @@ def is_flat(epochs: Any, limits: TrialsConfig) -> NDArray[np.bool_]:
 def is_too_large(swings: Swings, limits: TrialsConfig, files: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each channel swings far more in a trial than in the others of its file, or more than `reject_uv`.
 
-    The logarithm of the swing may exceed its median by five robust standard deviations (Leys et al., J. Exp. Soc.
-    Psychol. 49, 2013). A file is judged by its own trials, so evaluating a file that was trained on drops the same.
+    The logarithm of the swing may exceed its upper quartile by three interquartile ranges (Tukey, Exploratory Data
+    Analysis, 1977: "far out"). Quartiles keep what is usual for one of two or three classes, such as blinks. A file is
+    judged by its own trials, so evaluating a file that was trained on drops the same.
 
     Parameters
     ----------
@@ -73,7 +74,6 @@ def is_too_large(swings: Swings, limits: TrialsConfig, files: NDArray[np.int64])
         here = np.flatnonzero(files == file)
         for channel in np.flatnonzero(np.isfinite(logs[here]).any(axis=0)):
             own = logs[here, channel]
-            median = np.nanmedian(own)
-            spread = 1.4826 * np.nanmedian(np.abs(own - median))  # the standard deviation of a normal distribution
-            too_large[here, channel] |= own > median + _N_DEVIATIONS * max(spread, _MIN_SPREAD)
+            low, high = np.nanpercentile(own, [25, 75])
+            too_large[here, channel] |= own > high + _N_RANGES * max(high - low, _MIN_RANGE)
     return too_large
