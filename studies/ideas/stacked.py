@@ -1,7 +1,7 @@
 """Many small LRP-ERD networks trained at once: all tensors have a leading axis of networks, each with its trials.
 
 All folds of all repeats are one stack, which is about ten times as fast as one network after the other. The network is
-that of `pretap.networks.LrpErdLstmSpec` with one logit (for class 1) instead of two, the slow potential divided by
+that of `pretap.networks.LrpErdLstmSpec`, with one logit (for class 1) instead of two, the slow potential in units of
 10 uV instead of its spread, and whatever a `Recipe` changes.
 """
 
