@@ -119,6 +119,7 @@ def test_evaluation_compares_with_the_bundle_and_with_the_mean_of_the_whole_sess
     right = (adapting.decode(session.x_uv).argmax(axis=1) == session.labels).sum()
     assert found.whole_session.n_correct == right
     assert "moved by 60 windows" in found.describe()
+    assert "in the order of recording: moved by 60 windows" in found.describe()
     assert "without adaptation: accuracy" in found.describe()
     assert evaluate_trials(fitted, session).adapted is None
 

@@ -30,7 +30,8 @@ class Evaluation:
     `n_trained_on` counts the trials that the decoder was trained on. If it is not 0, the scores do not estimate the
     accuracy on new trials. `scored_in_s` is the time to decode all trials, without reading and resampling.
 
-    If the decoder adapts, `adapted` is how far it has moved, `unadapted` are the scores of the bundle as it is, and
+    `is_in_order` is whether the trials are known to be in the order of recording, in which a decoder must adapt. If it
+    does, `adapted` is how far it has moved, `unadapted` are the scores of the bundle as it is, and
     `whole_session` those with the mean of all trials, which no live service knows.
     """
 
@@ -40,6 +41,7 @@ class Evaluation:
     scores: Scores | None
     n_trained_on: int
     scored_in_s: float
+    is_in_order: bool = True
     adapted: Adapted | None = None
     unadapted: Scores | None = None
     whole_session: Scores | None = None
@@ -63,7 +65,11 @@ class Evaluation:
                 n_of_class = [sum(row) for row in scores.confusion]
                 lines.append(f"chance {describe_chance(*against_chance(scores.n_correct, n_of_class))}")
         if self.adapted is not None:
-            lines.append(f"each trial was decoded with the state that those before it left, {self.adapted.describe()}")
+            order = "recording" if self.is_in_order else "the file, because that of recording is not known"
+            lines.append(
+                f"each trial was decoded with the state that those before it left, in the order of {order}: "
+                f"{self.adapted.describe()}"
+            )
         if self.unadapted is not None:
             lines.append(f"without adaptation: {self.unadapted.describe()}")
         if self.whole_session is not None:
@@ -112,6 +118,7 @@ def evaluate_trials(decoder: Decoder, epochs: Epochs, *, clock: Callable[[], flo
         scores=None if epochs.labels is None else score(epochs.labels, probs),
         n_trained_on=manifest.training.count_known(epochs.trial_ids),
         scored_in_s=scored_in_s,
+        is_in_order=epochs.is_in_order,
     )
     if not isinstance(decoder, AdaptingDecoder):
         return evaluation
