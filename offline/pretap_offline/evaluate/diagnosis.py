@@ -64,10 +64,10 @@ def diagnose(
     ]
     if better:
         best = min(better, key=lambda each: each.nll)
-        remedy = "Raise fit.max_epochs or fit.learning_rate"
-        if loss is None:
-            remedy = "Check band_hz and [scaling]"
-        elif loss < _BY_HEART * chosen.nll:
+        remedy = "Check band_hz and [scaling]"
+        if is_unlearned:
+            remedy = "Raise fit.max_epochs or fit.learning_rate"
+        elif loss is not None and loss < _BY_HEART * chosen.nll:
             remedy = "Set fewer epochs or more weight decay in [fit]"
         return (
             f"The recipe is the likely reason, not the data: {best.name} gives {best.accuracy:.2f} on the same folds, "
