@@ -131,15 +131,16 @@ def _fit_single(
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)
-    n_steps = validation_work(epochs, config, seed=seed) + fit_work(config, n_trials=len(epochs))
+    n_validations = 2 if others else 1
+    n_steps = n_validations * validation_work(epochs, config, seed=seed) + fit_work(config, n_trials=len(epochs))
     n_steps += quick_work(epochs) if config.evaluation.folds else 0
     losses: list[list[float]] = []
     with progress_of("training", total=n_steps) if progress else nullcontext(_ignore) as advance:
         if not config.evaluation.folds:
             tensors = fit(epochs, manifest, others=others, advance=advance, losses=losses)
             return _Fitted(epochs, manifest, tensors, None, {}, losses)
-        run = partial(cross_validate, epochs, config, seed=seed, n_workers=n_workers)
-        validation = run(others=others, advance=advance)
+        run = partial(cross_validate, epochs, config, seed=seed, n_workers=n_workers, advance=advance)
+        validation = run(others=others)
         metrics = validation.metrics
         if others:
             metrics = replace(metrics, pooling=compare_with_own(validation, run(), epochs, others=others))

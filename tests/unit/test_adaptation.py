@@ -72,6 +72,17 @@ def test_the_hop_does_not_change_the_state(fitted):
     assert np.array_equal(found[0], found[2])
 
 
+def test_in_an_overload_the_state_moves_over_the_decisions_that_are_skipped(fitted, adapting):
+    x, other = signal(600, seed=2, gain=2.0), AdaptingDecoder(fitted, RECENTRE)
+    t_s = np.arange(len(x)) / SFREQ_HZ
+    every, newest = FreeRunning(other, hop=5), FreeRunning(adapting, hop=5)
+    expected = every.process(x, t_s, newest_only=False, is_good=True)
+    (found,) = newest.process(x, t_s, newest_only=True, is_good=True)
+    assert told([found]) == told(expected[-1:])
+    assert newest.n_skipped == (600 - N_WINDOW) // 5
+    assert np.array_equal(adapting.means[0].mean, other.means[0].mean)
+
+
 def test_at_cues_the_window_of_each_cue_moves_the_state_after_its_decision(fitted, adapting):
     x, expected = signal(1000, seed=2, gain=2.0), AdaptingDecoder(fitted, RECENTRE)
     mode = CueLocked(adapting, offset_s=0.1, patterns=("tap/*",))
