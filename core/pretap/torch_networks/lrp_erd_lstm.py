@@ -24,7 +24,7 @@ class LrpErdLstmNetwork(nn.Module):
     """Maps windows (batch, n_steps, n_inputs) to the mean logits (batch, n_classes) of its members.
 
     There is a member for each of `seeds`, which draw its first weights and its dropout: a member becomes the network
-    that it would be alone. Networks are so small that ten take hardly longer than three, one operation for all.
+    that it would be alone. The networks are small, so computing all of them in one operation saves most of the time.
 
     Both branches need little of a window: the mean of each block, and the covariance of each block in the band.
     Training computes them once (`condense`), and then only `logits` in each epoch.
@@ -47,6 +47,7 @@ class LrpErdLstmNetwork(nn.Module):
         super().__init__()
         self.spec, self.n_each = spec, n_steps // spec.blocks
         self.impulse = np.array(impulse)  # (n_steps,)
+        self.bandpass = torch.from_numpy(toeplitz(self.impulse))  # (n_steps, n_steps)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.spread = torch.ones(())  # of the slow potential
         sizes = {"n_steps": spec.blocks, "n_inputs": spec.lrp_filters + spec.erd_filters, "n_classes": n_classes}
@@ -56,11 +57,11 @@ class LrpErdLstmNetwork(nn.Module):
                 torch.random.set_rng_state(generator.get_state())
                 lrp = nn.init.xavier_uniform_(torch.empty(spec.lrp_filters, n_inputs))
                 erd = nn.init.orthogonal_(torch.empty(spec.erd_filters, n_inputs))
-                weights = LstmNetwork(spec.lstm, **sizes).bundle_parameters()
+                own = LstmNetwork(spec.lstm, **sizes).bundle_parameters()
                 generator.set_state(torch.random.get_rng_state())
-            members.append([lrp, erd, *(weights[name].detach() for name in _LSTM)])
-        stacks = (nn.Parameter(torch.stack(each)) for each in zip(*members, strict=True))  # (n_members, ...) each
-        self.lrp, self.erd, self.weight_ih, self.weight_hh, self.bias, self.dense_weight, self.dense_bias = stacks
+            members.append([lrp, erd, *(own[name].detach() for name in _LSTM)])
+        self.lrp, self.erd, *weights = (nn.Parameter(torch.stack(each)) for each in zip(*members, strict=True))
+        self.weights = nn.ParameterList(weights)  # (n_members, ...) each, in the order of _LSTM
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_steps, n_inputs) to mean logits (batch, n_classes)."""
@@ -73,8 +74,7 @@ class LrpErdLstmNetwork(nn.Module):
         covariance of the block in the band: R' R is the mean of x x' over its steps.
         """
         slow = self._blocked(x.double()).mean(dim=2, keepdim=True)  # (batch, blocks, 1, n_inputs)
-        bandpass = torch.from_numpy(toeplitz(self.impulse))  # (n_steps, n_steps)
-        fast = self._blocked(bandpass @ (x - x[:, :1]).double())  # (batch, blocks, n_each, n_inputs)
+        fast = self._blocked(self.bandpass @ (x - x[:, :1]).double())  # (batch, blocks, n_each, n_inputs)
         if self.n_each > x.shape[2]:
             fast = torch.linalg.qr(fast, mode="r").R  # (batch, blocks, n_inputs, n_inputs)
         return torch.cat([slow - slow[:, :1], fast / self.n_each**0.5], dim=2).float()
@@ -90,8 +90,9 @@ class LrpErdLstmNetwork(nn.Module):
         power = _filtered(condensed[:, :, :, 1:], self.erd).square().sum(dim=3)  # (..., blocks, erd_filters)
         features = torch.cat([slow, torch.log(power + FLOOR)], dim=3)  # (n_members, batch, blocks, n_features)
         features = features * self._kept(features[0, :, :1])  # the same filters in all blocks
-        h = last_hidden(features, self.weight_ih, self.weight_hh, self.bias)  # (n_members, batch, n_hidden)
-        return torch.baddbmm(self.dense_bias[:, None], h * self._kept(h[0]), self.dense_weight.transpose(1, 2))
+        *lstm, dense_weight, dense_bias = self.weights
+        h = last_hidden(features, *lstm)  # (n_members, batch, n_hidden)
+        return torch.baddbmm(dense_bias[:, None], h * self._kept(h[0]), dense_weight.transpose(1, 2))
 
     def _kept(self, like: Tensor) -> Tensor:
         """Draw each member's factors of dropout, (n_members, *like.shape): 0, or the one that preserves the mean."""
@@ -126,13 +127,9 @@ class LrpErdLstmNetwork(nn.Module):
 
     def export(self) -> list[dict[str, NDArray[Any]]]:
         """Return copies of the tensors of `LrpErdLstmSpec.tensors` for each member."""
-        weights = (self.weight_ih, self.weight_hh, self.bias, self.dense_weight, self.dense_bias)
-        named = {
-            "lrp.filters": self.lrp / self.spread,
-            "erd.filters": self.erd,
-            **dict(zip(_LSTM, weights, strict=True)),
-        }
-        arrays = {name: tensor.detach().numpy() for name, tensor in named.items()}
+        filters = {"lrp.filters": self.lrp / self.spread, "erd.filters": self.erd}
+        stacks = filters | dict(zip(_LSTM, self.weights, strict=True))
+        arrays = {name: stack.detach().numpy() for name, stack in stacks.items()}
         return [
             {BANDPASS: self.impulse.copy()} | {name: np.array(each[member]) for name, each in arrays.items()}
             for member in range(len(self.generators))

@@ -106,9 +106,9 @@ class StackedClassifier(NetworkClassifier):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.module_.initialise_from(X, torch.from_numpy(y))
 
-    def get_iterator(self, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - skorch's signature
-        """Return the batches of an epoch, (batch, n_members, ...)."""
-        return _Batches(dataset, self, generators=self.module_.generators if training else None)
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - skorch's
+        """Return the batches of a training epoch, (batch, n_members, ...)."""
+        return _Batches(dataset, self, generators=self.module_.generators)
 
     def infer(self, x: Any, **fit_params: Any) -> Any:  # noqa: ARG002 - skorch's signature
         """Return the logits (batch, n_members, n_classes) of condensed windows (batch, n_members, ...)."""
