@@ -22,6 +22,8 @@ from pretap_realtime.signal.chunk import Chunk
 from real_lsl import resolve, until
 from xdf_files import markers
 
+pytestmark = pytest.mark.xdist_group("head")  # one simulation
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

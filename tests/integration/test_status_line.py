@@ -8,12 +8,14 @@ import sys
 
 import pytest
 
-from real_lsl import WITHIN_S, Child, until
+from real_lsl import WITHIN_S, Child, resolve, until
 
 if sys.platform == "win32":
     pytest.skip("pseudo terminals", allow_module_level=True)
 
 from terminal_screen import Terminal
+
+pytestmark = pytest.mark.xdist_group("status line")  # one amplifier
 
 STATUS = r"(RUNNING|STALE)  (left|right) [01]\.\d\d  \d+\.\d/s  \d+ lost  0:0\d:\d\d"
 
@@ -36,7 +38,8 @@ def amplifier(tmp_path_factory):
     name = f"amp-{secrets.token_hex(4)}"
     command = [sys.executable, "-m", "pretap", "replay", "synthetic", "--name", name, "--loop", "--quiet"]
     amplifier = Child(tmp_path_factory.mktemp("amplifier"), command)
-    amplifier.name, amplifier.serve = name, ("serve", "single-100hz", "--query", f"name={name}", "--wait-s", "120")
+    amplifier.name, amplifier.serve = name, ("serve", "single-100hz", "--query", f"name={name}")
+    resolve(name, 2 * WITHIN_S)  # it starts slowly on a busy machine, and `serve` waits for 30 s
     yield amplifier
     amplifier.end()
 
