@@ -195,9 +195,6 @@ FAULTS = {
     "C3 NaN every 0.2 s": _on_c3("C3: non-finite", _gappy),
     "C3 with 50 Hz, 100 uV": _on_c3("C3: dominated by 50 Hz", lambda x, r: x + _wave(len(x), r, hz=50, uv=100)),
     "C3 with 60 Hz, 40 uV": _on_c3("C3: dominated by 60 Hz", lambda x, r: x + _wave(len(x), r, hz=60, uv=40)),
-    "all with 50 Hz, 60 uV": Fault(
-        "dominated by 50 Hz", lambda x, _, r: (x + _wave(len(x), r, hz=50, uv=60)[:, None]).astype(np.float32)
-    ),
     "C3 noise of 500 uV": _on_c3("C3: much too large", lambda x, _: _noise(len(x), 500)),
     "C3 noise of 0.5 uV": _on_c3("C3: much too small", lambda x, _: _noise(len(x), 0.5)),
     "C3 x 20": _on_c3("C3: much too large", lambda x, _: 20 * x),

@@ -146,8 +146,8 @@ class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         reports them and goes on. ``hold`` gives no verdict while it lasts; ``mask`` does the same for faults of the
         whole stream.
     mains_hz, mains_share
-        A channel is dominated by mains if one of these frequencies has this share of its variance, and the training
-        did not have as much. Without frequencies there is no check.
+        A channel is dominated by mains if one of these frequencies has this share of its variance, and it is larger
+        than in the training and than the others'. Without frequencies there is no check.
     off_scale
         A channel is off scale if its amplitude, relative to that of all others, differs by this factor from the
         training's.

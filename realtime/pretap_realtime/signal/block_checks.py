@@ -22,7 +22,7 @@ _MAX_UV = 1e15  # no voltage; the squares of a block of larger ones would leave 
 _SHORTEST_MAINS_S = 0.1  # five periods
 _HIGHEST_MAINS = 0.45  # of the rate
 _SPREADS = 6.0  # standard deviations of an electrode's own scale that are no fault
-_MAINS_GROWTH = 2.0  # an electrode whose training held as much mains is as its decoder knows it
+_MAINS_GROWTH = 2.0  # mains that the training held, or that all electrodes have in common, are no fault of one
 _NOISE_HZ = (15.0, 40.0)  # above blinks and movements, below mains
 _ALONE = 8.0  # times as far from the nearest electrode; on nine real heads 100 uV of noise was, and nothing for long
 _WHOLE = 30.0  # factor by which all electrodes may be larger or smaller than in the training: another amplifier or head
@@ -163,8 +163,11 @@ class BlockChecks:
         found = self._waves @ x  # (2 x n_frequencies, n_channels)
         found *= found
         power = found[::2] + found[1::2]  # (n_frequencies, n_channels)
-        share = self._to_power * _highest(power) / np.maximum(variance, 1e-12)
-        return share > self._settings.mains_share, np.array(self.mains_hz)[power.argmax(axis=0)]
+        strongest = _highest(power)  # (n_channels,)
+        share = self._to_power * strongest / np.maximum(variance, 1e-12)
+        common = statistics.median_low(strongest.tolist()) if len(strongest) > 1 else 0.0
+        stands_out = strongest > _MAINS_GROWTH**2 * common
+        return (share > self._settings.mains_share) & stands_out, np.array(self.mains_hz)[power.argmax(axis=0)]
 
     def _find_noise(self, x: NDArray[np.float32], candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Find electrodes that differ much more from the nearest one, in the band of `_NOISE_HZ`, than others do.
