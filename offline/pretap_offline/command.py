@@ -99,14 +99,15 @@ def train(
 ) -> None:
     """Cross-validate the recipe CONFIG, fit it on all trials and write a bundle.
 
-    CONFIG is a TOML file, or the name of a shipped one. By default it is auto, which fits several kinds of decoders and
-    keeps the one, or the average of two, that decodes held-out trials best. Presets for a task do the same with its
-    window and its rhythms: taps (self-paced, decoded before each tap), cued-taps (a tap after each cue) and imagery
-    (imagined movement after each cue).
+    CONFIG is a TOML file, or the name of a shipped one. By default it is auto (any task), which fits several kinds of
+    decoders and keeps the one, or the average of two, that decodes held-out trials best. Presets for a task do the same
+    with its window and its rhythms: taps (self-paced, decoded before each tap), cued-taps (a tap after each cue) and
+    imagery (imagined movement after each cue).
 
-    Single decoders: default and single-100hz (LSTM), ensemble-100hz (ten of them), csp and lstm (band
-    power), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form (slow potential and
-    covariance), and tutorial (the network of the tutorial). single-1000hz and ensemble-1000hz decimate.
+    Recipes of one kind: single-100hz (the best network for the competition's trials), ensemble-100hz (ten of them),
+    single-1000hz (decimates), ensemble-1000hz (ten of these), default (single-1000hz in five folds), csp (band power),
+    lstm (band power over time), lda (slow potential), eegnet (convolutions), tangent-space (covariance), closed-form
+    (slow potential and covariance) and tutorial (the network of the tutorial).
 
     With --recording, trials are cut at the events listed under [events] in CONFIG, and figures of the trials and of
     the patterns of the decisions are written next to the bundle. Channels that are not EEG by their type, label or unit

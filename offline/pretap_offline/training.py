@@ -128,6 +128,8 @@ def _fit_single(
 ) -> _Fitted:
     """Cross-validate a recipe of one network, and fit it on all trials."""
     manifest = make_manifest(epochs, config, seed=seed, others=others)
+    interpolates = interpolation_weights(epochs.channels) is not None
+    manifest = replace(manifest, interpolates=interpolates, has_statistics=True)
     refused = refusal(manifest)
     if refused:
         raise UsageError(refused)

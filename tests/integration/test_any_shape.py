@@ -39,7 +39,8 @@ def test_a_decoder_of_another_shape_is_trained_served_and_verified(start, tmp_pa
     write_trials(data, classes=classes, n_channels=n_channels, sfreq_hz=sfreq_hz)
     train = start(
         "train", "taps", "--data", str(data), "--out", str(bundle), "--set", "fit.max_epochs=3",
-        "--set", "evaluation.folds=2", "--set", "candidates={}", "--set", "trials={}",
+        "--set", "evaluation.folds=2", "--set", "candidates={}", "--set", "network.kind=lrp-erd-lstm",
+        "--set", "trials={}",
     )  # fmt: skip
     assert train.wait(240) == 0, train.said
     assert "2-fold blockwise cross-validation" in train.said

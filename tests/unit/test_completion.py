@@ -58,7 +58,7 @@ def test_commands_are_completed(complete):
 
 
 def test_recipes_are_completed(complete):
-    assert complete("pretap", "train", "t") == ["tangent-space", "tutorial"]
+    assert complete("pretap", "train", "t") == ["tangent-space", "taps", "tutorial"]
     assert complete("pretap", "train", "s") == ["single-1000hz", "single-100hz"]  # not serve, which is no recipe
     assert complete("pretap", "compare", "csp", "ld") == ["lda"]
     assert complete("pretap", "config", "s") == ["serve", "single-1000hz", "single-100hz"]

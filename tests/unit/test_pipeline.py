@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pretap.config.serve import QualityConfig
 from pretap.errors import StreamRefusedError
 from pretap.signal.interpolation import interpolating_matrix
 from pretap.signal.resampler import Resampler
@@ -361,7 +362,8 @@ def test_an_electrode_that_sends_nan_for_good_is_replaced_and_may_come_back(wide
     x = np.random.default_rng(0).normal(0, 20, (600, 8)).astype(np.float32)
     x[210:400, 2] = np.nan
     t = 1000.0 + np.arange(600) / FS
-    pipeline = Pipeline(wide, FreeRunning(wide, hop=1), max_interpolated=0.15)
+    flag = QualityConfig(policy="flag")  # mask would keep it out until its statistics are good again
+    pipeline = Pipeline(wide, FreeRunning(wide, hop=1), max_interpolated=0.15, quality=flag)
     decisions = run(pipeline, x, t, cuts)
     said = [(round((d.t_s - 1000) * FS), d.why) for d in decisions if d.probs is None]
     assert [why for _, why in said[1:]] == [

@@ -17,7 +17,16 @@ from pretap.recordings.mne_epochs import read_mne_epochs
 from pretap_offline.synthetic.command import simulate_raw
 from xdf_files import write_streams
 
-QUICK = ("--set", "candidates={}", "--set", "fit.max_epochs=2", "--set", "evaluation.folds=2")
+QUICK = (
+    "--set",
+    "candidates={}",
+    "--set",
+    "network.kind=lrp-erd-lstm",
+    "--set",
+    "fit.max_epochs=2",
+    "--set",
+    "evaluation.folds=2",
+)
 CURVE = ("--set", "evaluation.learning_curve=true")
 
 

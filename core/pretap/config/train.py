@@ -148,6 +148,9 @@ class SearchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average: bool = True
 
 
+_NO_NETWORK = LrpErdLstmSpec()  # this very object stands for a recipe without [network]
+
+
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of `pretap train`.
 
@@ -156,7 +159,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no effect: both are chosen among them by cross-validation, see `pretap_offline.evaluate.selection`.
     """
 
-    network: Network = LrpErdLstmSpec()
+    network: Network = _NO_NETWORK
     candidates: dict[Label, CandidateConfig] = {}
     search: SearchConfig = SearchConfig()
     signal: SignalConfig = SignalConfig()
@@ -168,6 +171,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
+        if self.network is _NO_NETWORK and not self.candidates:
+            raise ValueError("expected [network], or [candidates] to choose among")
         if self.candidates and (self.evaluation.repeats > 1 or self.evaluation.learning_curve):
             raise ValueError(
                 "evaluation.repeats and evaluation.learning_curve are for one network: leave them out, or leave out "

@@ -9,7 +9,7 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 SHAPES = (0.0, 0.5, 1.0)
 """Exponents c of the curves ``a - b / n**c``; 0 stands for ``a + b log n``, which never levels off.
 
-Four points cannot tell the curves apart. From 466 trials of the synthetic head (the recipe for taps of 2026-11-24, seed 0), c = 1/2
+Four points cannot tell the curves apart. From 466 trials of the synthetic head (one LSTM, 2026-11-24, seed 0), c = 1/2
 predicted a gain of 5.9 points for twice as many trials and c = 1 predicted 3.3; a second session added 3.7. From 234
 trials, on the steep part of the curve, they predicted 2 to 6 points, but the other half added 11. Therefore c = 0 is
 included.
