@@ -9,17 +9,13 @@ TORCH_INDEX ?=
 ARGS ?= --json .bench/peers.json --figure .bench/peers.svg
 PEERS := loop-torch loop-onnxruntime mne-lsl ezmsg timeflux
 BIN := $(VENV)/bin
-# These mostly wait for real time, so five of them share two cores.
-WAITING := tests/lab/test_discovery.py tests/lab/test_lab.py::test_four_computers_with_four_clocks_and_a_recorder_on_the_task_s \
-  tests/lab/test_lab.py::test_four_computers_with_one_name_and_a_monitor_on_the_game_s tests/browser tests/integration tests/faults \
-  --ignore tests/integration/test_laboratory.py --ignore tests/faults/test_publishing.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test computing waiting frozen lab long faults browser lint format types imports wheel bench-peers clean
+.PHONY: help install demo test lab long faults browser lint format types imports wheel bench-peers clean
 
 help:
 	@echo "make demo      set up .venv and see it work; then .venv/bin/pretap demo --web: the same in the browser, and a game"
-	@echo "make test      set up .venv and run every test: make computing waiting frozen"
+	@echo "make test      set up .venv and run every test"
 	@echo "make faults    the fault suite alone; writes docs/faults.md"
 	@echo "make lab       several computers with clocks of their own, alone: needs root on Linux, skipped otherwise"
 	@echo "make long      the long cases, which make test leaves out"
@@ -34,16 +30,13 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/pretap demo
 
-test: computing waiting frozen
-
-computing: install
+test: install
 	$(BIN)/python -m pytest -n 2 tests/unit tests/integration/test_laboratory.py
-
-waiting: install
-	$(BIN)/python -m pytest -n 5 --dist loadgroup $(WAITING)
-
-frozen: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration --ignore tests/integration/test_laboratory.py
 	$(BIN)/python -m pytest tests/faults/test_publishing.py
+	$(BIN)/python -m pytest -n 4 tests/faults --ignore tests/faults/test_publishing.py
+	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/lab -k "discovery or four_computers"
 
 lab: install
 	$(BIN)/python -m pytest tests/lab
