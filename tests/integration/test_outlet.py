@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import msgspec
 import pylsl
@@ -13,7 +14,7 @@ from pretap_realtime.lsl.outlet import Outlet
 from pretap_realtime.send import outlet_sink
 from pretap_realtime.send.messages import Message, ServiceDescription, encode
 from pretap_realtime.send.sink import Outgoing
-from real_lsl import resolve
+from real_lsl import Child, resolve
 
 ROWS = {
     "string": [["left"], ["ü, Ж and \t"], [""], ['{"p": 0.25}']],
@@ -21,6 +22,28 @@ ROWS = {
     "float32": [[0.25, -1.5, 3e38], [0.0, 1e-45, 1.0], [1.0, 2.0, 3.0], [-0.0, 5.0, 6.0]],
 }
 T_S = [1000.25, 1000.5, 1000.75, 1001.0]
+
+CLOSE_OUTLETS = """
+import threading, pylsl
+from pretap_realtime.lsl.outlet import Outlet
+
+def open_and_close(name):
+    for k in range(20):
+        outlet = Outlet(f"{name}-{k}", "x", labels=["a"], format="float32")
+        (info,) = pylsl.resolve_byprop("name", f"{name}-{k}", timeout=60)
+        readers = [pylsl.StreamInlet(info, recover=False) for _ in range(3)]
+        for reader in readers:
+            reader.open_stream(timeout=60)
+        outlet.push_sample([1.0], 1.0)
+        outlet.close()
+        print("closed", flush=True)
+
+threads = [threading.Thread(target=open_and_close, args=(f"closing-{k}",)) for k in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
 
 @pytest.fixture(params=ROWS)
@@ -128,3 +151,10 @@ def test_every_outlet_of_a_service_describes_how_it_decides():
     for kind in ("markers", "codes", "probabilities"):
         assert msgspec.json.decode(describe(resolve(f"told-{kind}")).service, type=ServiceDescription) == service
     sink.group.close()
+
+
+def test_outlets_that_close_right_after_a_sample_while_readers_are_connected_do_not_crash(tmp_path, ending):
+    """Without its remedy (see `_StreamOutlet`), liblsl crashed in 2 of 3 runs on two busy cores."""
+    child = Child(tmp_path, [sys.executable, "-c", CLOSE_OUTLETS])
+    ending.append(child)
+    assert (child.wait(), child.said.count("closed")) == (0, 80)
