@@ -137,8 +137,8 @@ class _StreamOutlet(pylsl.StreamOutlet):  # type: ignore[misc]
     3. So the destruction drops the last reference. This deletes the connection, and its entry in the list.
     4. The destruction reads from the deleted entry which one is next: a segmentation fault.
 
-    liblsl closes the socket of a connection only after it has deleted the entry. Of 1036 outlets with three readers
-    that were destroyed right after a push, 11 crashed (pylsl 1.18.6, two cores, load 20); now, none of 1543 did.
+    liblsl closes the socket of a connection only after it has deleted the entry. Without the remedy, 12 of 74 services
+    crashed at Ctrl-C while readers came and went (pylsl 1.18.6, two cores, load 20); with it, none of 74 did.
     """
 
     def __init__(self, info: Any) -> None:
