@@ -1,4 +1,4 @@
-"""Sockets of an abandoned outlet are cut, and no others."""
+"""Sockets of an outlet are cut, or its connections ended, and no others."""
 
 from __future__ import annotations
 
@@ -25,5 +25,25 @@ def test_sockets_that_are_cut_are_gone_for_their_peers_and_others_stay():
             assert peer.recv(1) == b""
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), timeout=60)
+        with socket.create_connection(("127.0.0.1", other.getsockname()[1]), timeout=60):
+            pass
+
+
+@linux
+def test_connections_that_end_are_returned_until_their_owner_closes_them_and_no_new_one_opens():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as peer, server.accept()[0] as connection:
+            peer.settimeout(60)
+            connection.sendall(b"sent before")
+            ending = sockets.end_connections([port])
+            assert [descriptor for descriptor, _ in ending] == [connection.fileno()]
+            assert peer.recv(100) == b"sent before"
+            assert peer.recv(1) == b""
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=60)
+            assert ending <= sockets.of_this_process()
+            connection.close()
+            assert not ending & sockets.of_this_process()
         with socket.create_connection(("127.0.0.1", other.getsockname()[1]), timeout=60):
             pass

@@ -1,6 +1,6 @@
-"""The sockets of this process, and a way to disconnect those of a library that can no longer close them.
+"""The sockets of this process, and ways to disconnect those of a library from outside.
 
-Used by `outlet` if a peer has frozen an outlet.
+Used by `outlet` before an outlet is destroyed, and if a peer has frozen it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,27 @@ def of_this_process() -> frozenset[Socket]:
                 status = os.fstat(int(entry.name))
                 if stat.S_ISSOCK(status.st_mode):
                     found.append((int(entry.name), status.st_ino))
+    return frozenset(found)
+
+
+def end_connections(ports: Iterable[int]) -> frozenset[Socket]:
+    """Accept no new connection to these TCP ports, and end the open ones; return those that their owner has to close.
+
+    A listening socket is replaced as in `cut`.
+    """
+    ports, found = frozenset(ports), set()
+    for _ in range(2):  # twice: the first time, a connection may be accepted while the sockets are listed
+        for descriptor, inode in of_this_process():
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as each:
+                is_internet = each.family in (socket.AF_INET, socket.AF_INET6)
+                if not is_internet or each.type != socket.SOCK_STREAM or each.getsockname()[1] not in ports:
+                    continue
+                if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as unbound:
+                        os.dup2(unbound.fileno(), descriptor, inheritable=False)
+                else:
+                    found.add((descriptor, inode))
+                    each.shutdown(socket.SHUT_RDWR)
     return frozenset(found)
 
 
