@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+LABELS = ("C3", "Cz", "C4")
 _GDF_CODES = {"V": 4256, "mV": 4274, "uV": 4275, "nV": 4276, "": 0}
+
+
+def eeg_uv(n: int = 1000) -> np.ndarray:
+    """Return noise of 10 uV, (n_samples, 3), in steps of 0.1 uV."""
+    return np.random.default_rng(0).normal(0, 10, (n, 3)).round(1)
 
 
 def write_gdf(

@@ -102,10 +102,12 @@ def train(
         config = pooled_recipe(config)
         check_pooling(config.network)
     interpolation = interpolation_weights(epochs.channels)
-    if config.candidates:
-        fitted = _fit_chosen(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
-    else:
-        fitted = _fit_single(epochs, config, seed=seed, others=others, n_workers=n_workers, progress=progress)
+    run = (
+        _fit_chosen
+        if config.candidates
+        else partial(_fit_single, others=others, interpolates=interpolation is not None)
+    )
+    fitted = run(epochs, config, seed=seed, n_workers=n_workers, progress=progress)
     manifest, tensors = fitted.manifest, fitted.tensors
     if fitted.probs is not None:
         on_validated(fitted.epochs, fitted.probs)
@@ -124,11 +126,17 @@ def train(
 
 
 def _fit_single(
-    epochs: Epochs, config: TrainConfig, *, seed: int, others: Sequence[Epochs], n_workers: int, progress: bool
+    epochs: Epochs,
+    config: TrainConfig,
+    *,
+    seed: int,
+    others: Sequence[Epochs],
+    interpolates: bool,
+    n_workers: int,
+    progress: bool,
 ) -> _Fitted:
     """Cross-validate a recipe of one network, and fit it on all trials."""
     manifest = make_manifest(epochs, config, seed=seed, others=others)
-    interpolates = interpolation_weights(epochs.channels) is not None
     manifest = replace(manifest, interpolates=interpolates, has_statistics=True)
     refused = refusal(manifest)
     if refused:

@@ -1,4 +1,4 @@
-"""What a decoder reads (eyes, muscles or the hand), and the reason given if it does not learn."""
+"""Findings: which channels a decoder reads (eyes, muscles or the hand), and why it did not learn if it did not."""
 
 from __future__ import annotations
 

@@ -131,14 +131,14 @@ class CandidateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SearchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is chosen besides the network; see `TrainConfig.candidates`.
+    """The choice of a window, and of averages, besides that of a network; see `TrainConfig.candidates`.
 
     Attributes
     ----------
     window
         Whether the window is chosen as well, among `window_ms`.
     window_ms
-        The windows to look at, each within `TrialsConfig.window_ms` or wider.
+        The windows to look at. The trials are cut so that they contain all of them.
     average
         Whether averages of two candidates are candidates too.
     """

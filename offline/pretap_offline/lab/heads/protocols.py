@@ -1,4 +1,4 @@
-"""What is fitted and what is scored: within a session, from session to session, head to head, few trials."""
+"""The trials that each protocol fits and scores: within a session, session to session, head to head, few trials."""
 
 from __future__ import annotations
 
