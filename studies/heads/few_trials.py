@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sessions import GROUPS, heads, joined, recipe
+from sessions import GROUPS, heads, joined, recipe, row
 
 from pretap.networks import CspSpec, TangentSpaceSpec
 from pretap.recordings.epochs import Epochs
@@ -64,14 +64,7 @@ def main() -> None:
                 for sessions in everyone
             ]
         )  # (n_heads, n_columns)
-        gains = 100 * (found - found[:, :1])
-        errors = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
-        cells = [f"{found[:, 0].mean():.3f}"]
-        cells += [
-            f"{accuracy:.3f} ({gain:+.1f} ± {error:.1f})"
-            for accuracy, gain, error in zip(found.mean(0)[1:], gains.mean(0)[1:], errors[1:], strict=True)
-        ]
-        print(f"| {len(found)} of {group} |", " | ".join(cells), "|", flush=True)
+        print(row(group, found), flush=True)
 
 
 if __name__ == "__main__":

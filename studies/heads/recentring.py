@@ -11,7 +11,7 @@ worth about as much as that of the training after 5 windows, because sessions di
 from __future__ import annotations
 
 import numpy as np
-from sessions import GROUPS, heads, joined, recipe
+from sessions import GROUPS, heads, joined, recipe, row
 
 from pretap.config.serve import AdaptConfig
 from pretap.decoder.adapting import AdaptingDecoder
@@ -50,14 +50,7 @@ def main() -> None:
         kind = network.__struct_config__.tag
         for group in GROUPS:
             found = np.array([accuracies(group, network, sessions) for sessions in heads(group)])
-            gains = 100 * (found - found[:, :1])
-            error = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
-            cells = [f"{found[:, 0].mean():.3f}"]
-            cells += [
-                f"{accuracy:.3f} ({gain:+.1f} ± {e:.1f})"
-                for accuracy, gain, e in zip(found.mean(axis=0)[1:], gains.mean(axis=0)[1:], error[1:], strict=True)
-            ]
-            print(f"| {kind} | {len(found)} of {group} |", " | ".join(cells), "|", flush=True)
+            print(f"| {kind} {row(group, found)}", flush=True)
 
 
 if __name__ == "__main__":

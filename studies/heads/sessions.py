@@ -56,6 +56,21 @@ def heads(group: str) -> Iterator[list[Epochs]]:
         yield [cut_recordings([file], cut, stream=None)[0] for file in sorted(head.glob(pattern))]
 
 
+def row(group: str, found: np.ndarray) -> str:
+    """Return the mean accuracies (n_heads, n_columns) of a group as cells of a Markdown table.
+
+    From the second column on, with the difference from the first in points, and its standard error over heads.
+    """
+    gains = 100 * (found - found[:, :1])
+    errors = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
+    cells = [f"{found[:, 0].mean():.3f}"]
+    cells += [
+        f"{accuracy:.3f} ({gain:+.1f} ± {error:.1f})"
+        for accuracy, gain, error in zip(found.mean(0)[1:], gains.mean(0)[1:], errors[1:], strict=True)
+    ]
+    return f"| {len(found)} of {group} | {' | '.join(cells)} |"
+
+
 def joined(sessions: list[Epochs]) -> Epochs:
     """Return the trials of several sessions as one, in order."""
     return replace(

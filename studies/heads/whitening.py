@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec.structs import replace
 from recentring import MIN_TRIALS
-from sessions import GROUPS, heads, joined, recipe
+from sessions import GROUPS, heads, joined, recipe, row
 
 from pretap.config.reading import find_config, load_config
 from pretap.config.serve import AdaptConfig
@@ -66,14 +66,7 @@ def main() -> None:
     for group in GROUPS:
         at_rate = [[resample_epochs(each, sfreq_hz=SFREQ_HZ) for each in sessions] for sessions in heads(group)]
         found = np.array([accuracies(group, sessions) for sessions in at_rate])  # (n_heads, n_columns)
-        gains = 100 * (found - found[:, :1])
-        errors = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
-        cells = [f"{found[:, 0].mean():.3f}"]
-        cells += [
-            f"{accuracy:.3f} ({gain:+.1f} ± {error:.1f})"
-            for accuracy, gain, error in zip(found.mean(0)[1:], gains.mean(0)[1:], errors[1:], strict=True)
-        ]
-        print(f"| {len(found)} of {group} |", " | ".join(cells), "|", flush=True)
+        print(row(group, found), flush=True)
 
 
 if __name__ == "__main__":
