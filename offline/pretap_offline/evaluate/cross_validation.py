@@ -21,7 +21,7 @@ from pretap.spelling import counted
 from pretap_offline.evaluate.advice import is_above_chance
 from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature
 from pretap_offline.evaluate.counted_work import counters
-from pretap_offline.evaluate.folds import Index, Split, is_blockwise, splits
+from pretap_offline.evaluate.folds import Index, Split, describe_folds, is_blockwise, splits
 from pretap_offline.evaluate.learning_curve import FRACTIONS, outlook
 from pretap_offline.evaluate.summary import summarise
 from pretap_offline.fit.fitting import fit_decoder, fit_work
@@ -196,9 +196,8 @@ def compare_with_own(
 def _protocol(epochs: Epochs, config: TrainConfig, *, seed: int) -> str:
     n_folds, n_repeats = config.evaluation.folds, config.evaluation.repeats
     calibrated = ", temperature from the other folds" if config.fit.calibrate else ""
-    how, own = "stratified cross-validation", "split and network seed"
-    if is_blockwise(epochs, config.evaluation):
-        how, own = "blockwise cross-validation (contiguous blocks in time, not shuffled)", "network seed"
+    own = "network seed" if is_blockwise(epochs, config.evaluation) else "split and network seed"
     return (
-        f"{n_folds}-fold {how}, {counted(n_repeats, 'repeat')}, each with its own {own}, from seed {seed}{calibrated}"
+        f"{describe_folds(epochs, config.evaluation, n_folds=n_folds)}, {counted(n_repeats, 'repeat')}, each with its "
+        f"own {own}, from seed {seed}{calibrated}"
     )

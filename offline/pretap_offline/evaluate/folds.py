@@ -73,3 +73,11 @@ def clear_of(epochs: Epochs, block: Index) -> Index:
         near = (epochs.at_s > held_s.min() - window_s) & (epochs.at_s < held_s.max() + window_s)
         clear &= ~(same & near)
     return np.flatnonzero(clear)
+
+
+def describe_folds(epochs: Epochs, evaluation: EvaluationConfig, *, n_folds: int) -> str:
+    """Describe how many folds there are, and how they are drawn."""
+    how = "stratified cross-validation"
+    if is_blockwise(epochs, evaluation):
+        how = "blockwise cross-validation (contiguous blocks in time, not shuffled)"
+    return f"{n_folds}-fold {how}"

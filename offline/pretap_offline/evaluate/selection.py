@@ -29,7 +29,7 @@ from pretap_offline.evaluate.calibration import cross_fitted, fit_temperature, l
 from pretap_offline.evaluate.candidates import candidates_of
 from pretap_offline.evaluate.counted_work import counters
 from pretap_offline.evaluate.cross_validation import cross_validate
-from pretap_offline.evaluate.folds import Index, Split, is_blockwise, splits
+from pretap_offline.evaluate.folds import Index, Split, describe_folds, splits
 from pretap_offline.evaluate.summary import summarise
 from pretap_offline.fit.average import average_of
 from pretap_offline.fit.estimator import is_trained_by_torch
@@ -132,14 +132,9 @@ def select(
         )
         for each in ranked
     )
-    how = (
-        "blockwise (contiguous blocks in time, not shuffled)"
-        if is_blockwise(epochs, config.evaluation)
-        else "stratified"
-    )
     protocol = (
-        f"nested {len(folds)}-fold {how} cross-validation from seed {seed}: for each held-out fold, one of "
-        f"{counted(len(ranked), 'candidate')} was chosen on the other folds"
+        f"nested {describe_folds(epochs, config.evaluation, n_folds=len(folds))}, from seed {seed}: for each held-out "
+        f"fold, one of {counted(len(ranked), 'candidate')} was chosen on the other folds"
     )
     metrics = summarise(epochs, nested, protocol=protocol)
     return Selection(ranked[0], recipes, metrics, nested[0], scores, refused)
